@@ -1,0 +1,229 @@
+"""What a model must offer the worker. An engine imports this module and its model's library, nothing else of ours.
+
+The engine host drives every engine from one thread, one call at a time: an engine needs no locks and may keep state
+between calls. It never touches asyncio, NATS, HTTP, settings or the environment, so a notebook can drive it as the
+host does:
+
+    engine.load("cpu", MemoryPolicy())
+    job = engine.validate(EngineJob(id="n1", input="Hello"))
+    for _, event in engine.generate([job]): ...
+"""
+
+from collections.abc import Generator, Hashable, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+Pcm = NDArray[np.float32]
+
+
+class Rejected(Exception):
+    """The input is at fault, the engine is fine. `path` names what is wrong, in the words of a `wire.Job`.
+
+    `path` is dotted, `input`, `voice` or `params.seconds`; `message` names the limit and the value.
+    """
+
+    def __init__(self, path: str, message: str) -> None:
+        super().__init__(f"{path}: {message}")
+        self.path, self.message = path, message
+
+
+class OutOfMemory(Exception):
+    """The device had no room for this batch. The engine has freed what the batch held and can go on."""
+
+
+class Resume(StrEnum):
+    """How a second worker continues a stream at `start_frame`."""
+
+    #: Any frame can be computed alone.
+    RANDOM_ACCESS = "random_access"
+    #: Everything before `start_frame` is computed again (and thrown away) on the way.
+    REPLAY = "replay"
+    #: From a `Checkpoint` of the attempt before.
+    CHECKPOINT = "checkpoint"
+    #: Only from the beginning, and not sample for sample: the seam is audible.
+    RESTART = "restart"
+
+
+class Determinism(StrEnum):
+    """What equal input, parameters and seed promise."""
+
+    BITWISE = "bitwise"
+    SAME_BUILD = "same_build"
+    TOLERANCE = "tolerance"
+    NONE = "none"
+
+
+@dataclass(frozen=True, slots=True)
+class Voice:
+    id: str
+    name: str
+    #: BCP 47, as the engine's library spells it.
+    language: str
+    gender: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Capabilities:
+    """What the engine can do; constant for its life and readable before `load`."""
+
+    #: The model's name on the bus, one subject token.
+    name: str
+    #: speech | music | tone | …
+    kind: str
+    #: Of every block, Hz.
+    rate_hz: int
+    channels: int
+    resume: Resume
+    determinism: Determinism
+    #: JSON Schema (draft 2020-12) of a job's `params`: an object with `additionalProperties: false`.
+    param_schema: Mapping[str, Any]
+    #: Longest `input`, in characters.
+    max_input_chars: int
+    version: str = "v1"
+    voices: tuple[Voice, ...] = ()
+    default_voice: str = ""
+    #: Most jobs that share one forward.
+    max_batch: int = 1
+    #: SPDX expression of what runs, weights included.
+    licence: str = "Apache-2.0"
+
+    @property
+    def languages(self) -> tuple[str, ...]:
+        return tuple(sorted({voice.language for voice in self.voices}))
+
+
+@dataclass(slots=True)
+class Cancel:
+    """Set by the host. A batch's generator drops the job at its next step; a lone job's generator is closed."""
+
+    cancelled: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class EngineJob:
+    id: str
+    input: str
+    voice: str = ""
+    params: Mapping[str, Any] = field(default_factory=dict)
+    #: 0 … 2**63-1.
+    seed: int = 0
+    #: First frame the log still needs. An engine may begin earlier; the host trims.
+    start_frame: int = 0
+    #: `Checkpoint.data` of the attempt before, for `Resume.CHECKPOINT`.
+    checkpoint: bytes | None = None
+    cancel: Cancel = field(default_factory=Cancel)
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    #: Device memory the job needs while it runs, beyond the loaded model.
+    device_bytes: int
+    #: Length of the audio, if it is known beforehand.
+    seconds: float | None
+    #: Device seconds the job is expected to take, for admission; a rough figure.
+    cost_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryPolicy:
+    #: Most device memory the engine may take; None: all of it.
+    budget_bytes: int | None = None
+    #: `auto`, `float32`, `bfloat16`, …
+    dtype: str = "auto"
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """Audio from `first_frame` on. Blocks of a job are contiguous and in order."""
+
+    first_frame: int
+    #: float32, shape (frames, channels), in [-1, 1], frames ≥ 1; the host copies it before the next step.
+    pcm: Pcm
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """Work was done that made no audio: a denoise step, a token."""
+
+    phase: str
+    done: float
+    #: None: not known beforehand.
+    total: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """Enough for another worker to continue at `frame`. Small: it travels on the bus (≤ 512 KiB)."""
+
+    frame: int
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """Nothing to compute for `seconds`: the job waits for something other than the device.
+
+    The host runs others meanwhile and comes back after that time. It is not progress.
+    """
+
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """The job's last event. `facts` go to the log's `done` entry as they are (JSON types only)."""
+
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+
+Event = Block | Progress | Checkpoint | Pause | Done
+
+
+@runtime_checkable
+class Engine(Protocol):
+    """A model on one device."""
+
+    def capabilities(self) -> Capabilities: ...
+
+    def validate(self, job: EngineJob) -> EngineJob:
+        """`job` with defaults filled in. The caller has checked `params` against `param_schema`.
+
+        Raises:
+            Rejected: with the path of what is wrong.
+        """
+        ...
+
+    def estimate(self, job: EngineJob, batch: int = 1) -> Estimate: ...
+
+    def batch_key(self, job: EngineJob) -> Hashable | None:
+        """Jobs with equal keys may share one `generate`. None: the job runs alone."""
+        ...
+
+    def load(self, device: str, policy: MemoryPolicy) -> None:
+        """Bring the model to `device` (`cpu`, `cuda:0`). Heavy imports belong here. Idempotent."""
+        ...
+
+    def warm_up(self) -> None:
+        """Compile, fill caches, run once. Any exception means that the model cannot be served."""
+        ...
+
+    def generate(self, jobs: Sequence[EngineJob]) -> Generator[tuple[int, Event], None, None]:
+        """Yield (index into `jobs`, event) as audio is made; exactly one Done per job that was not cancelled.
+
+        Every `next` should return within a second or so: it is where a job can be cancelled and another one
+        scheduled. Closing the generator at any point frees what the batch holds on the device.
+
+        Raises:
+            Rejected: before the first event of a job only.
+            OutOfMemory: the host tries again with half the batch.
+            Exception: anything else fails the jobs of this batch and no other.
+        """
+        ...
+
+    def unload(self) -> None:
+        """Free the device. Idempotent; `load` may follow."""
+        ...
