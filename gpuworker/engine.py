@@ -113,6 +113,8 @@ class EngineJob:
     seed: int = 0
     #: First frame the log still needs. An engine may begin earlier; the host trims.
     start_frame: int = 0
+    #: Counts from 1 over the life of the job, whichever worker runs it.
+    attempt: int = 1
     #: `Checkpoint.data` of the attempt before, for `Resume.CHECKPOINT`.
     checkpoint: bytes | None = None
     cancel: Cancel = field(default_factory=Cancel)

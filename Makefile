@@ -1,0 +1,52 @@
+# `make up` and `make test` work on a fresh clone: the first one builds .venv from constraints.txt.
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+PACKAGES := bus gateway gpuworker ops
+PYTEST := $(BIN)/python -m pytest
+ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help install up test test-all check docs bench chaos clean
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+install: $(STAMP) ## build .venv with everything, also for development
+
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo "Python 3.11 or later is needed; this is $$($(PYTHON) --version). Say: make PYTHON=/path/to/python3.11" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+up: $(STAMP) ## the whole stack on this machine: http://127.0.0.1:8080 (flags: make up ARGS='--http-port 0')
+	@exec $(BIN)/antiphon up $(ARGS)
+
+test: $(STAMP) ## the test suite
+	$(PYTEST) -m "not slow and not chaos and not gpu" $(ARGS)
+
+test-all: $(STAMP) ## the tests that take minutes
+	$(PYTEST) -m "slow and not chaos and not gpu" $(ARGS)
+
+chaos: $(STAMP) ## the tests that kill processes under load
+	$(PYTEST) -m "chaos and not gpu" $(ARGS)
+
+check: $(STAMP) ## formatting, lint, types, layers
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(PYTEST) --quiet --durations=0 tests/unit/test_layering.py tests/unit/test_shape.py tests/unit/test_telemetry.py
+
+docs: $(STAMP) ## write the parts of docs/ that are made from the code
+	$(BIN)/python -m ops.docs
+
+bench: $(STAMP) ## measure the numbers of docs/benchmarks.md
+	$(BIN)/antiphon bench $(ARGS)
+
+clean: ## remove .venv and caches; what `up` has stored stays
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

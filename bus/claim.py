@@ -1,0 +1,213 @@
+"""From a delivery to the right to run it. Protocol rules 3, 6, 10, 11, 13 and 20, from the worker's side."""
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+
+import msgspec
+
+from bus import wire
+from bus.clock import BusClock
+from bus.delivery import Delivery
+from bus.entry import Entry, Position
+from bus.errors import Fenced, Interrupted, Malformed
+from bus.log import Logs
+from bus.subjects import JobSubject, LogSubjects, token
+from bus.telemetry import logger
+
+log = logger(__name__)
+
+#: Deadlines of jobs that name none, seconds after acceptance.
+DEFAULT_DEADLINE_S = {"interactive": 3600.0, "standard": 12 * 3600.0, "batch": 12 * 3600.0}
+#: Deliveries without a lease after which a message is given up: nobody who can read it gets that far.
+_MAX_BARE_DELIVERIES = 10
+_TAKE_TRIES = 5
+
+
+class Identity(msgspec.Struct, frozen=True):
+    """A worker process. `boot` tells two processes with one id apart."""
+
+    worker: str
+    boot: str
+
+
+class Claim(msgspec.Struct, frozen=True):
+    """A lease on a job that is to be run from `position`."""
+
+    name: LogSubjects
+    birth: wire.Birth
+    lease_seq: int
+    lease: wire.Lease
+    position: Position
+    #: Data of the latest checkpoint, if the log has one.
+    checkpoint: bytes | None = None
+
+    @property
+    def job(self) -> wire.Job:
+        return self.birth.job
+
+
+def read_job(subject: JobSubject, seq: int, payload: bytes) -> wire.Job:
+    """The job of a message in JOBS: the subject is the authority, the body's copies must agree where present.
+
+    Raises Malformed with what is wrong, field and value named.
+    """
+    job = wire.decode(wire.Job, payload)
+    named = {"model": job.model, "version": job.version, "lane": job.lane, "tenant": job.tenant}
+    for field, value in named.items():
+        if value and value != getattr(subject, field):
+            raise Malformed(f"{field}: the body says {value[:80]!r}, the subject {getattr(subject, field)!r}")
+    try:
+        job_id = token(job.id) if job.id else f"q{seq}"
+    except ValueError as error:
+        raise Malformed(f"id: {error}") from error
+    return msgspec.structs.replace(
+        job, id=job_id, model=subject.model, version=subject.version, lane=subject.lane, tenant=subject.tenant
+    )
+
+
+def with_deadline(job: wire.Job, now_s: float) -> wire.Job:
+    """`job` with an `expires_at`, its own or its lane's default from `now_s` (Unix seconds) on."""
+    if job.expires_at is not None:
+        return job
+    seconds = DEFAULT_DEADLINE_S.get(job.lane, DEFAULT_DEADLINE_S["standard"])
+    return msgspec.structs.replace(job, expires_at=datetime.fromtimestamp(now_s, UTC) + timedelta(seconds=seconds))
+
+
+class Claims:
+    def __init__(self, logs: Logs, clock: BusClock, me: Identity, max_attempts: int) -> None:
+        self._logs, self._clock, self._me, self._max_attempts = logs, clock, me, max_attempts
+
+    def open(self, delivery: Delivery) -> wire.Job:
+        """The delivered job, named. Raises Malformed: then `bury` the delivery."""
+        try:
+            subject = self._logs.subjects.parse_job(delivery.subject)
+        except ValueError as error:
+            raise Malformed(str(error)) from error
+        return read_job(subject, delivery.seq, delivery.payload)
+
+    async def claim(self, delivery: Delivery, job: wire.Job) -> Claim | None:
+        """Take the lease, or settle the delivery in another way and return None.
+
+        None: the message was surplus, its log has ended, it may not be tried again, or somebody was faster.
+        Raises Unreachable; then the delivery comes again after ack_wait.
+        """
+        name = self._logs.subjects.log(job.tenant, job.id)
+        if delivery.num_delivered == 1:
+            lease = self._lease(delivery, attempt=1)
+            taken, birth = await asyncio.gather(self._take(name, lease, 0), self._birth(name, job, delivery.seq))
+            if taken is not None:
+                # Nobody ever had a lease, so nobody ever appended: the tail is empty without being read.
+                claim = Claim(name, birth, taken, lease, Position())
+                if birth.queue_seq == delivery.seq:
+                    return claim
+                log.info("job.surplus", job=job.id, tenant=job.tenant, queue_seq=delivery.seq)
+                await self._logs.take(name, msgspec.structs.replace(lease, why="handed_back"), taken)
+                delivery.ack()
+                return None
+        return await self._claim_again(delivery, name, job)
+
+    async def _claim_again(self, delivery: Delivery, name: LogSubjects, job: wire.Job) -> Claim | None:
+        birth = await self._birth(name, job, delivery.seq)
+        if birth.queue_seq != delivery.seq:
+            log.info("job.surplus", job=job.id, tenant=job.tenant, queue_seq=delivery.seq)
+            delivery.ack()
+            return None
+        for _ in range(_TAKE_TRIES):
+            old = await self._logs.lease(name)
+            if old is None and delivery.num_delivered >= _MAX_BARE_DELIVERIES:
+                await self.bury(delivery, f"delivered {delivery.num_delivered} times without a lease")
+                return None
+            if old is not None and old[1].why in wire.ENDS:
+                await self._logs.end(name, "cancelled", old[1].detail)  # finishes the announced ending, whatever it is
+                delivery.ack()
+                return None
+            attempt = self._attempt(old[1] if old else None)
+            if attempt > self._max_attempts:
+                await self._give_up(delivery, name, old[1] if old else None)
+                return None
+            lease = self._lease(delivery, attempt)
+            taken = await self._take(name, lease, old[0] if old else 0)
+            if taken is not None:
+                return await self._from_tail(delivery, name, birth, taken, lease)
+        log.info("job.contended", job=job.id, tenant=job.tenant)
+        return None
+
+    async def _from_tail(
+        self, delivery: Delivery, name: LogSubjects, birth: wire.Birth, lease_seq: int, lease: wire.Lease
+    ) -> Claim | None:
+        """Read where the log stands. The lease is held, so nobody can append any more."""
+        tail = await self._logs.tail(name)
+        if tail is None:
+            return Claim(name, birth, lease_seq, lease, Position())
+        if tail.is_end:
+            delivery.ack()
+            return None
+        position = tail.position
+        return Claim(name, birth, lease_seq, lease, position, await self._checkpoint(position))
+
+    async def _checkpoint(self, position: Position) -> bytes | None:
+        if not position.checkpoint_seq:
+            return None
+        stored = await self._logs.js.at(self._logs.subjects.replies_stream, position.checkpoint_seq)
+        return wire.decode(wire.Checkpoint, Entry.stored(stored).payload).data if stored else None
+
+    async def _birth(self, name: LogSubjects, job: wire.Job, queue_seq: int) -> wire.Birth:
+        """The log's birth; given by us if the job was published directly or its gateway died."""
+        found = await self._logs.birth(name)
+        if found is not None:
+            return found[1]
+        now_s = self._clock.now()
+        birth = wire.Birth(
+            job=with_deadline(job, now_s), digest=wire.digest(job), queue_seq=queue_seq, accepted_at=now_s
+        )
+        return (await self._logs.create(name, birth))[1]
+
+    async def _take(self, name: LogSubjects, lease: wire.Lease, expected_seq: int) -> int | None:
+        try:
+            return await self._logs.take(name, lease, expected_seq)
+        except Fenced:
+            return None
+
+    def _lease(self, delivery: Delivery, attempt: int) -> wire.Lease:
+        return wire.Lease(
+            why="running", worker=self._me.worker, boot=self._me.boot, ack=delivery.ack_subject, attempt=attempt
+        )
+
+    def _attempt(self, old: wire.Lease | None) -> int:
+        if old is None:
+            return 1
+        return max(1, old.attempt if old.why == "handed_back" else old.attempt + 1)
+
+    async def _give_up(self, delivery: Delivery, name: LogSubjects, old: wire.Lease | None) -> None:
+        attempts = old.attempt if old else 0
+        worker = old.worker if old else ""
+        detail = f": {old.detail}" if old and old.detail else ""
+        reason = f"interrupted {attempts} times, the limit is {self._max_attempts}; last on worker {worker!r}{detail}"
+        failed = wire.Failed(code=Interrupted.code, message=reason, worker=worker, attempt=attempts)
+        await self._bury(delivery, name.tenant, name.job, reason, attempts, worker)
+        await self._logs.end(name, "failed", reason, failed)
+        delivery.ack()
+
+    async def bury(self, delivery: Delivery, reason: str) -> None:
+        """Put a message that can never be run where an operator finds it, tell whoever waits for it, and ack it."""
+        parts = delivery.subject.split(".")
+        tenant, job_id = parts[-1], f"q{delivery.seq}"
+        log.warning("job.buried", job=job_id, tenant=tenant, reason=reason)
+        await self._bury(delivery, tenant, job_id, reason, 0, "")
+        name = self._logs.subjects.log(tenant, job_id)
+        birth = wire.Birth(
+            job=wire.Job(id=job_id, input="", tenant=tenant),
+            digest="",
+            queue_seq=delivery.seq,
+            accepted_at=self._clock.now(),
+        )
+        await self._logs.create(name, birth)
+        await self._logs.end(name, "failed", reason, wire.Failed(code="invalid", message=reason))
+        delivery.ack()
+
+    async def _bury(self, delivery: Delivery, tenant: str, job: str, reason: str, attempts: int, worker: str) -> None:
+        dead = wire.DeadJob(
+            reason=reason, subject=delivery.subject, payload=delivery.payload, attempts=attempts, worker=worker
+        )
+        headers = {"Nats-Msg-Id": f"dead.{delivery.seq}"}
+        await self._logs.js.publish(self._logs.subjects.dead_job(tenant, job), wire.encode(dead), headers)

@@ -1,0 +1,42 @@
+"""One process's bus: the connection and what stands on it, opened and closed together."""
+
+import contextlib
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+from bus.clock import BusClock
+from bus.connection import Connection
+from bus.jetstream import JetStream
+from bus.log import Logs
+from bus.settings import BusSettings
+from bus.subjects import Subjects
+from bus.topology import Topology
+
+
+@dataclass(frozen=True, slots=True)
+class Bus:
+    settings: BusSettings
+    connection: Connection
+    js: JetStream
+    subjects: Subjects
+    logs: Logs
+    topology: Topology
+    clock: BusClock
+
+
+@contextlib.asynccontextmanager
+async def open_bus(settings: BusSettings, role: str, patience_s: float = 30.0) -> AsyncIterator[Bus]:
+    """Connect as `role`, declare the streams, learn the bus's clock.
+
+    Raises:
+        Unreachable: no NATS with JetStream within `patience_s`.
+        TopologyMismatch: the streams of this root belong to something else.
+    """
+    async with await Connection.connect(settings, role, patience_s) as connection:
+        subjects = Subjects(settings.root)
+        js = JetStream(connection, settings)
+        topology = Topology(js, subjects, settings)
+        await topology.declare_streams()
+        clock = BusClock()
+        await clock.learn(js, subjects.jobs_stream)
+        yield Bus(settings, connection, js, subjects, Logs(connection, js, subjects), topology, clock)

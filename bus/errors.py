@@ -1,0 +1,168 @@
+"""What can go wrong, by what the caller should do about it.
+
+    BusError
+    ├── Malformed              bytes that do not decode; drop them, retrying cannot help
+    ├── Unreachable            NATS did not answer in time; try again
+    │   └── NoResponders       nobody listens on that subject
+    ├── ApiError               JetStream said no, with its own code
+    │   └── Full               a stream has no room for new jobs
+    ├── TopologyMismatch       a stream or consumer exists with other subjects or filters; an operator must decide
+    ├── Fenced                 somebody else holds the lease; stop, ack nothing
+    └── JobError               how a request for a job is refused, or how a job ends; travels by `code`
+        ├── Invalid              the request as written cannot be served; `path` says where
+        ├── UnknownModel         no worker has ever offered it
+        ├── NotFound             no such job for this tenant
+        ├── Conflict             the id exists with another body
+        ├── Gone                 the log lost its beginning
+        ├── NoWorker             nobody is there to ask; try again
+        ├── StorageFull          no room for a new job; try again later
+        ├── Expired              its deadline passed
+        ├── Cancelled            somebody entitled ended it
+        ├── EngineFailed         the model broke on a request it should have served
+        ├── OutOfDeviceMemory    the device has no room even for this job alone
+        └── Interrupted          its worker died too often
+
+HTTP statuses are not here: that mapping belongs to `gateway.problems`.
+"""
+
+from typing import ClassVar
+
+
+class BusError(Exception):
+    """Catch this at a process boundary, its subclasses everywhere else."""
+
+
+class Malformed(BusError):
+    """Bytes that do not decode."""
+
+
+class Unreachable(BusError):
+    """NATS did not answer in time. The message says what was asked and how long it waited."""
+
+
+class NoResponders(Unreachable):
+    """Nobody listens on the subject, or the stream has no leader."""
+
+
+class ApiError(BusError):
+    """JetStream refused. `err_code` is JetStream's own (10071: wrong last sequence)."""
+
+    def __init__(self, err_code: int, description: str) -> None:
+        super().__init__(f"JetStream error {err_code}: {description}")
+        self.err_code = err_code
+
+
+class Full(ApiError):
+    """A stream is at one of its limits and discards what is new."""
+
+
+class TopologyMismatch(BusError):
+    """A stream or consumer exists with other subjects or another filter."""
+
+
+class Fenced(BusError):
+    """The lease is somebody else's, or gone."""
+
+
+class JobError(BusError):
+    """A job refused or ended. Subclasses are the complete list of codes."""
+
+    #: Stable, on the wire and in problem+json; never renamed.
+    code: ClassVar[str]
+    #: Whether the same request may succeed if sent again.
+    retryable: ClassVar[bool]
+    by_code: ClassVar[dict[str, type["JobError"]]] = {}
+
+    #: Dotted name of what is wrong (`params.seconds`), or "".
+    path: str = ""
+
+    def __init_subclass__(cls) -> None:
+        if cls.code in JobError.by_code:
+            raise TypeError(f"duplicate code {cls.code!r}")
+        JobError.by_code[cls.code] = cls
+
+
+class Invalid(JobError):
+    """The request as written cannot be served. The message names the field, the limit and the value."""
+
+    code, retryable = "invalid", False
+
+    def __init__(self, message: str, path: str = "") -> None:
+        super().__init__(message)
+        self.path = path
+
+
+class UnknownModel(JobError):
+    """No worker offers it."""
+
+    code, retryable = "unknown_model", False
+    path = "model"
+
+
+class NotFound(JobError):
+    """No such job for this tenant."""
+
+    code, retryable = "not_found", False
+
+
+class Conflict(JobError):
+    """The id exists with another body."""
+
+    code, retryable = "conflict", False
+    path = "id"
+
+
+class Gone(JobError):
+    """The log lost its first entry to retention; what is left of it is not a recording."""
+
+    code, retryable = "gone", False
+
+
+class NoWorker(JobError):
+    """No worker is there, and none has told what it can do."""
+
+    code, retryable = "no_worker", True
+
+
+class StorageFull(JobError):
+    """No room for a new job; running ones go on."""
+
+    code, retryable = "storage_full", True
+
+
+class Expired(JobError):
+    """Its deadline passed before it was done."""
+
+    code, retryable = "expired", True
+
+
+class Cancelled(JobError):
+    """Ended by somebody entitled, or left by its last listener."""
+
+    code, retryable = "cancelled", False
+
+
+class EngineFailed(JobError):
+    """The model broke on a request that it should have served."""
+
+    code, retryable = "engine_failed", True
+
+
+class OutOfDeviceMemory(JobError):
+    """The device has no room, not even for this job alone."""
+
+    code, retryable = "out_of_memory", True
+
+
+class Interrupted(JobError):
+    """Its worker, or the engine under it, died once too often."""
+
+    code, retryable = "interrupted", True
+
+
+def from_code(code: str, message: str, path: str = "") -> JobError:
+    """The error a peer reported. A code from a newer peer reads as EngineFailed, the code in the message."""
+    kind = JobError.by_code.get(code)
+    if kind is Invalid:
+        return Invalid(message, path)
+    return kind(message) if kind else EngineFailed(f"{code}: {message}")

@@ -1,0 +1,88 @@
+"""Who listens: interest is a subscription (protocol rule 16).
+
+While at least one listener of a job is here, this process subscribes `<root>.listen.<tenant>.<job>` and answers on it.
+When the last one leaves, it stops, waits the job's `linger_s`, asks the subject itself, and if nobody answers anywhere,
+ends the job. A process that dies just stops answering: the worker notices, and waits longer.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+
+from bus.connection import Connection, Subscription
+from bus.errors import BusError, NoResponders, Unreachable
+from bus.log import Logs
+from bus.parser import Message
+from bus.subjects import LogSubjects
+from bus.telemetry import logger
+
+log = logger(__name__)
+
+
+async def anybody_listens(connection: Connection, name: LogSubjects) -> bool:
+    """Ask. Only no-responders is a no; silence is not. Raises Unreachable if nothing can be told."""
+    try:
+        await connection.request(name.listen, timeout_s=2.0)
+    except NoResponders:
+        return False
+    return True
+
+
+class Listener:
+    """One pair of ears. Set `heard_the_end` when the log's end was read: then leaving needs no settling."""
+
+    heard_the_end = False
+
+
+class Interest:
+    """This process's listeners."""
+
+    def __init__(self, connection: Connection, logs: Logs, tasks: asyncio.TaskGroup) -> None:
+        """`tasks` outlives every listener: leaving is settled there, after the listener's own task is gone."""
+        self._connection, self._logs, self._tasks = connection, logs, tasks
+        self._listeners: dict[LogSubjects, tuple[int, Subscription]] = {}
+
+    @contextlib.asynccontextmanager
+    async def listen(self, name: LogSubjects, *, run_on: bool, linger_s: float) -> AsyncIterator["Listener"]:
+        """Be a listener for the length of the block. Enter it before publishing or attaching (no gap without one).
+
+        The job ends when its last listener leaves, unless it runs on. Cancelling the block is leaving.
+        """
+        count, subscription = self._listeners.get(name, (0, None))
+        if subscription is None:
+            subscription = self._connection.subscribe(name.listen, self._answer)
+        self._listeners[name] = (count + 1, subscription)
+        listener = Listener()
+        try:
+            yield listener
+        finally:
+            if self._was_last(name) and not run_on and not listener.heard_the_end:
+                self._tasks.create_task(self._left(name, linger_s), name=f"left {name.job}")
+
+    def _answer(self, message: Message) -> None:
+        if message.reply:
+            self._connection.publish(message.reply, b"1")
+
+    def _was_last(self, name: LogSubjects) -> bool:
+        count, subscription = self._listeners[name]
+        if count > 1:
+            self._listeners[name] = (count - 1, subscription)
+            return False
+        del self._listeners[name]
+        subscription.close()
+        return True
+
+    async def _left(self, name: LogSubjects, linger_s: float) -> None:
+        try:
+            await self._connection.flush()
+            if linger_s > 0:
+                await asyncio.sleep(linger_s)
+            if await anybody_listens(self._connection, name):
+                return
+            ended = await self._logs.end(name, "cancelled", "left")
+            log.info("job.left", job=name.job, tenant=name.tenant, ended=ended)
+        except Unreachable as error:
+            # The worker asks too, every 10 s: it ends the job if nobody comes back.
+            log.warning("job.left_unsettled", job=name.job, tenant=name.tenant, error=str(error))
+        except BusError as error:
+            log.error("job.left_unsettled", job=name.job, tenant=name.tenant, error=str(error))

@@ -1,0 +1,164 @@
+"""Settings: a frozen struct per process, filled once in `main` from flags, variables and a file, in that order.
+
+Nothing else reads os.environ, and nothing is read at import. A component takes the values it needs as arguments, with
+the unit in the name. `bus` is flattened: `ANTIPHON_NATS`, `--nats` and `nats = "…"` all mean `settings.bus.nats`.
+"""
+
+import difflib
+import re
+import tomllib
+from collections.abc import Callable, Collection, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin
+
+import msgspec
+from msgspec import Meta
+
+PREFIX = "ANTIPHON_"
+
+S = TypeVar("S", bound=msgspec.Struct)
+
+_URL = r"(nats|tls|ws|wss)://[^\s,]+"
+Seconds = Annotated[float, Meta(gt=0, le=30 * 86_400)]
+Bytes = Annotated[int, Meta(ge=1, le=1 << 50)]
+Token = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]{1,64}\Z")]
+LogLevel = Literal["debug", "info", "warning", "error"]
+LogFormat = Literal["auto", "json", "console"]
+
+
+def doc(text: str) -> Meta:
+    """What a setting means, for `--help`."""
+    return Meta(description=text)
+
+
+class SettingsError(ValueError):
+    """What was given does not describe valid settings. The message names the place, the value and the limit."""
+
+
+class BusSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """What a process needs to meet the others on the bus."""
+
+    #: May hold a password: print it through `redacted`.
+    nats: Annotated[
+        str,
+        Meta(pattern=rf"^{_URL}(,{_URL})*\Z"),
+        doc("One URL, or several of a cluster, separated by commas."),
+    ] = "nats://127.0.0.1:4222"
+    root: Annotated[
+        str, Meta(pattern=r"^[a-z][a-z0-9-]{0,31}\Z"), doc("The namespace of a deployment, or of one test.")
+    ] = "antiphon"
+    replicas: Annotated[
+        int, Meta(ge=1, le=5), doc("Copies that JetStream keeps of each stream; more than one needs a cluster.")
+    ] = 1
+    ack_wait_s: Annotated[
+        Seconds, doc("A job whose worker has said nothing for this long is offered to another one.")
+    ] = 5.0
+    jobs_max_bytes: Bytes = 1 << 30
+    replies_max_bytes: Bytes = 4 << 30
+    replies_max_age_s: Annotated[Seconds, doc("At least twice the longest deadline of a job.")] = 26 * 3600.0
+    max_job_bytes: Annotated[Bytes, doc("Of one job's JSON.")] = 256 << 10
+    request_timeout_s: Annotated[Seconds, doc("Patience for one answer of NATS.")] = 5.0
+    election_patience_s: Annotated[
+        Seconds, doc("How long a cluster may take to elect a leader before we call it unreachable.")
+    ] = 10.0
+
+    def __repr__(self) -> str:
+        fields = (f"{name}={getattr(self, name)!r}" for name in self.__struct_fields__ if name != "nats")
+        return f"BusSettings(nats={redacted(self.nats)!r}, {', '.join(fields)})"
+
+
+def redacted(text: str) -> str:
+    """`text` with the secret of every URL in it replaced: `nats://me:***@host`, and `***@host` for a bare token."""
+
+    def hide(match: re.Match[str]) -> str:
+        user, colon, _ = match["userinfo"].partition(":")
+        return f"{match['scheme']}{user}:***@" if colon else f"{match['scheme']}***@"
+
+    return re.sub(r"(?P<scheme>\w+://)(?P<userinfo>(?:(?!,\w+://)\S)+)@", hide, text)
+
+
+def load(
+    kind: type[S],
+    flags: Mapping[str, object],
+    environ: Mapping[str, str],
+    file: Path | None = None,
+    *,
+    also_known: Collection[str] = (),
+) -> S:
+    """Fill `kind`: a flag wins over a variable, a variable over a line of the TOML `file`.
+
+    A flag that is None was not given. `also_known` are names that belong to sibling processes: they may stand in the
+    environment and the file that all of them share, and are left alone.
+
+    Raises SettingsError on a bad value, and on a name that nobody knows: a misspelt ANTIPHON_SLOST must not silently
+    leave the default in force.
+    """
+    types = field_types(kind)
+    known = types.keys() | set(also_known)
+    given: dict[str, object] = {}
+    for source in _sources(flags, environ, file):
+        for name, value in source.values.items():
+            if name not in known:
+                close = difflib.get_close_matches(name, known, n=1)
+                hint = f"; did you mean {source.spell(close[0])}?" if close else ""
+                raise SettingsError(f"unknown setting {source.spell(name)}{hint}")
+            if name in types:
+                given[name] = _value(source.spell(name), value, types[name])
+    return _build(kind, given)
+
+
+def field_types(kind: type[msgspec.Struct]) -> dict[str, Any]:
+    """Name to type of every setting of `kind`, with those of a nested struct (`bus`) at the same level."""
+    types: dict[str, Any] = {}
+    for field in msgspec.structs.fields(kind):
+        nested = isinstance(field.type, type) and issubclass(field.type, msgspec.Struct)
+        types |= field_types(field.type) if nested else {field.name: field.type}
+    return types
+
+
+class _Source(msgspec.Struct, frozen=True):
+    """A place that settings come from, and how it spells their names, for messages."""
+
+    spell: Callable[[str], str]
+    values: Mapping[str, object]
+
+
+def _sources(flags: Mapping[str, object], environ: Mapping[str, str], file: Path | None) -> list[_Source]:
+    """Weakest first."""
+    ours = {key.removeprefix(PREFIX).lower(): value for key, value in environ.items() if key.startswith(PREFIX)}
+    asked = {name: value for name, value in flags.items() if value is not None}
+    return [
+        _Source(lambda name: f"{name} in {file}", _read(file) if file else {}),
+        _Source(lambda name: f"{PREFIX}{name.upper()}", ours),
+        _Source(lambda name: f"--{name.replace('_', '-')}", asked),
+    ]
+
+
+def _read(file: Path) -> dict[str, object]:
+    try:
+        return tomllib.loads(file.read_text())
+    except OSError as error:
+        raise SettingsError(f"cannot read the configuration {file}: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{file} is not TOML: {error}") from error
+
+
+def _value(name: str, value: object, kind: Any) -> object:
+    plain = get_args(kind)[0] if get_origin(kind) is Annotated else kind
+    if get_origin(plain) is tuple and isinstance(value, str):
+        value = tuple(part.strip() for part in value.split(",") if part.strip())
+    try:
+        return msgspec.convert(value, kind, strict=False)
+    except msgspec.ValidationError as error:
+        reason = str(error)
+        raise SettingsError(f"{name}: {redacted(str(value))!r}: {reason[0].lower()}{reason[1:]}") from error
+
+
+def _build(kind: type[S], given: Mapping[str, object]) -> S:
+    values: dict[str, object] = {}
+    for field in msgspec.structs.fields(kind):
+        if isinstance(field.type, type) and issubclass(field.type, msgspec.Struct):
+            values[field.name] = _build(field.type, given)
+        elif field.name in given:
+            values[field.name] = given[field.name]
+    return kind(**values)

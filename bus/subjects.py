@@ -1,0 +1,195 @@
+"""Every subject, stream and consumer name in the system. No other module spells one.
+
+    <root>.job.<model>.<version>.<lane>.<tenant>   JOBS, work queue
+    <root>.reply.<tenant>.<job>.job                REPLIES: the log's birth
+    <root>.reply.<tenant>.<job>.c                  REPLIES: the log
+    <root>.reply.<tenant>.<job>.lease              REPLIES: who may append
+    <root>.live.<tenant>.<job>                     republish of `.c`: stored entries only
+    <root>.listen.<tenant>.<job>                   core: a subscription here is a listener
+    <root>.cancel.<tenant>.<job>                   core service of the gateways
+    <root>.worker.<id>.{hb,ping,stop}              core
+
+`root` separates deployments that share a server and gives each test a namespace of its own. It matches
+`[a-z][a-z0-9-]{0,31}`, so that the stream names made of it (`<ROOT>_JOBS`) are one-to-one.
+"""
+
+import re
+from typing import Final
+
+import msgspec
+
+LANES: Final = ("interactive", "standard", "batch")
+
+_TOKEN = re.compile(r"[A-Za-z0-9_-]{1,64}")
+_ROOT = re.compile(r"[a-z][a-z0-9-]{0,31}")
+#: Consumer names join tokens with a character that no token holds: with `_` two of them collided.
+_JOIN = "="
+
+
+def token(text: str) -> str:
+    """`text` itself, if it can be one subject token.
+
+    Dots, wildcards and spaces would change which subscribers match, so a caller's name must never reach a subject
+    unchecked; and it is never rewritten, or two names could become one.
+
+    Raises:
+        ValueError: it is not 1 to 64 of `A-Z a-z 0-9 _ -`.
+    """
+    if not _TOKEN.fullmatch(text):
+        raise ValueError(f"{text[:80]!r} must be 1 to 64 characters of A-Z a-z 0-9 _ -")
+    return text
+
+
+class JobSubject(msgspec.Struct, frozen=True):
+    """A job subject taken apart."""
+
+    model: str
+    version: str
+    lane: str
+    tenant: str
+
+
+class Subjects(msgspec.Struct, frozen=True):
+    root: str
+
+    def __post_init__(self) -> None:
+        if not _ROOT.fullmatch(self.root):
+            raise ValueError(f"root {self.root[:80]!r} must match [a-z][a-z0-9-]{{0,31}}")
+
+    # Streams and consumers
+
+    @property
+    def jobs_stream(self) -> str:
+        return f"{self.root.upper()}_JOBS"
+
+    @property
+    def replies_stream(self) -> str:
+        return f"{self.root.upper()}_REPLIES"
+
+    @property
+    def dead_stream(self) -> str:
+        return f"{self.root.upper()}_DEAD"
+
+    def consumer(self, model: str, version: str, lane: str) -> str:
+        return _JOIN.join((token(model), token(version), token(lane)))
+
+    # Subjects of streams
+
+    @property
+    def all_jobs(self) -> str:
+        return f"{self.root}.job.*.*.*.*"
+
+    def job(self, model: str, version: str, lane: str, tenant: str) -> str:
+        return f"{self.root}.job.{token(model)}.{token(version)}.{token(lane)}.{token(tenant)}"
+
+    def jobs_of(self, model: str, version: str, lane: str) -> str:
+        return f"{self.root}.job.{token(model)}.{token(version)}.{token(lane)}.*"
+
+    def parse_job(self, subject: str) -> JobSubject:
+        """Raises ValueError if `subject` is not a job subject of this root."""
+        parts = subject.split(".")
+        if len(parts) != 6 or parts[:2] != [self.root, "job"]:
+            raise ValueError(f"not a job subject: {subject[:200]!r}")
+        return JobSubject(*(token(part) for part in parts[2:]))
+
+    def log(self, tenant: str, job: str) -> "LogSubjects":
+        token(tenant), token(job)
+        return LogSubjects(self.root, tenant, job)
+
+    @property
+    def all_births(self) -> str:
+        return f"{self.root}.reply.*.*.job"
+
+    @property
+    def all_entries(self) -> str:
+        return f"{self.root}.reply.*.*.c"
+
+    @property
+    def all_leases(self) -> str:
+        return f"{self.root}.reply.*.*.lease"
+
+    def births_of(self, tenant: str) -> str:
+        return f"{self.root}.reply.{token(tenant)}.*.job"
+
+    @property
+    def republish(self) -> tuple[str, str]:
+        """(source, destination) of REPLIES' republish."""
+        return self.all_entries, f"{self.root}.live.{{{{wildcard(1)}}}}.{{{{wildcard(2)}}}}"
+
+    @property
+    def dead(self) -> str:
+        return f"{self.root}.dead.>"
+
+    def dead_job(self, tenant: str, job: str) -> str:
+        return f"{self.root}.dead.{token(tenant)}.{token(job)}"
+
+    # Core subjects
+
+    def cancel(self, tenant: str, job: str) -> str:
+        return f"{self.root}.cancel.{token(tenant)}.{token(job)}"
+
+    @property
+    def all_cancels(self) -> str:
+        return f"{self.root}.cancel.*.*"
+
+    @property
+    def all_heartbeats(self) -> str:
+        return f"{self.root}.worker.*.hb"
+
+    def heartbeat(self, worker: str) -> str:
+        return f"{self.root}.worker.{token(worker)}.hb"
+
+    def ping(self, worker: str) -> str:
+        return f"{self.root}.worker.{token(worker)}.ping"
+
+    def stop(self, worker: str) -> str:
+        return f"{self.root}.worker.{token(worker)}.stop"
+
+
+class LogSubjects(msgspec.Struct, frozen=True):
+    """The subjects of one job. A job is named by (tenant, job) everywhere; an id alone is not a name."""
+
+    root: str
+    tenant: str
+    job: str
+
+    @property
+    def birth(self) -> str:
+        return f"{self.root}.reply.{self.tenant}.{self.job}.job"
+
+    @property
+    def entries(self) -> str:
+        return f"{self.root}.reply.{self.tenant}.{self.job}.c"
+
+    @property
+    def lease(self) -> str:
+        return f"{self.root}.reply.{self.tenant}.{self.job}.lease"
+
+    @property
+    def live(self) -> str:
+        return f"{self.root}.live.{self.tenant}.{self.job}"
+
+    @property
+    def listen(self) -> str:
+        return f"{self.root}.listen.{self.tenant}.{self.job}"
+
+
+def parse_birth(subject: str) -> tuple[str, str]:
+    """(tenant, job) of a `.job` subject."""
+    parts = subject.split(".")
+    return parts[-3], parts[-2]
+
+
+def last_token(subject: str) -> str:
+    return subject.rpartition(".")[2]
+
+
+def parse_cancel(subject: str) -> tuple[str, str]:
+    """(tenant, job) of a cancel subject."""
+    parts = subject.split(".")
+    return parts[-2], parts[-1]
+
+
+def worker_of(subject: str) -> str:
+    """The id in `<root>.worker.<id>.…`."""
+    return subject.split(".")[-2]

@@ -1,0 +1,110 @@
+"""Logging: one event per line on stderr, JSON, or a console for people when stderr is a terminal.
+
+The only module that knows structlog. Everybody else:
+
+    from bus.telemetry import bound, logger
+    log = logger(__name__)
+    with bound(job=job.id):
+        log.info("job.started", attempt=1)
+
+Names and fields are an API: `bus/events.py` is their table. What libraries say through stdlib logging becomes one
+event, `library.logged`, so that every line has one shape.
+"""
+
+import logging
+import os
+import sys
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from types import TracebackType
+from typing import TextIO, cast
+
+import structlog
+from structlog.typing import EventDict, FilteringBoundLogger, WrappedLogger
+
+from bus.settings import LogFormat, LogLevel
+
+_Processor = Callable[[WrappedLogger, str, EventDict], EventDict]
+
+
+def logger(name: str) -> FilteringBoundLogger:
+    """A logger whose lines bear `module: name`. Cheap; takes up the configuration at its first line."""
+    return cast("FilteringBoundLogger", structlog.get_logger(module=name))
+
+
+def bound(**context: object) -> AbstractContextManager[None]:
+    """Put `context` into every line logged in the block, by tasks started in it too; restores what was bound before."""
+    return structlog.contextvars.bound_contextvars(**context)
+
+
+def configure(
+    process: str, *, level: LogLevel = "info", form: LogFormat = "auto", stream: TextIO | None = None
+) -> None:
+    """Send everything this process logs to `stream`, stderr by default, bearing `process`. Call it once, in `main`."""
+    out = stream or sys.stderr
+    console = form == "console" or (form == "auto" and out.isatty())
+    shared: list[_Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        _bear(process),
+    ]
+    ending = _console(out) if console else _json()
+    number = logging.getLevelNamesMapping()[level.upper()]
+    structlog.configure(
+        processors=[*shared, *ending],
+        wrapper_class=structlog.make_filtering_bound_logger(number),
+        logger_factory=structlog.WriteLoggerFactory(file=out),
+        cache_logger_on_first_use=True,
+    )
+    _adopt_stdlib(out, number, [*shared, _as_event], ending)
+    sys.excepthook = _crashed
+
+
+def _bear(process: str) -> _Processor:
+    def processor(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
+        event["process"] = process
+        return event
+
+    return processor
+
+
+def _json() -> list[_Processor]:
+    renderer = structlog.processors.JSONRenderer(default=str, ensure_ascii=False)
+    return [structlog.processors.format_exc_info, cast("_Processor", renderer)]
+
+
+def _console(out: TextIO) -> list[_Processor]:
+    colours = "NO_COLOR" not in os.environ and (out.isatty() or "FORCE_COLOR" in os.environ)
+    plain = structlog.dev.plain_traceback
+    return [cast("_Processor", structlog.dev.ConsoleRenderer(colors=colours, exception_formatter=plain))]
+
+
+def _as_event(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
+    """A library's free text as the event `library.logged`, the text under `message`."""
+    record: logging.LogRecord = event["_record"]
+    event["message"], event["event"], event["module"] = event["event"], "library.logged", record.name
+    return event
+
+
+def _adopt_stdlib(out: TextIO, level: int, before: list[_Processor], ending: list[_Processor]) -> None:
+    handler = logging.StreamHandler(out)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=before,
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *ending],
+        )
+    )
+    logging.captureWarnings(capture=True)
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(max(level, logging.INFO))
+    # One line per request is the gateway's own affair, with the fields of our table.
+    logging.getLogger("aiohttp.access").setLevel(logging.WARNING)
+
+
+def _crashed(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
+    if issubclass(kind, KeyboardInterrupt):
+        sys.__excepthook__(kind, error, traceback)
+        return
+    logger(__name__).critical("process.crashed", exc_info=(kind, error, traceback))

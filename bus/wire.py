@@ -1,0 +1,254 @@
+"""Messages that cross NATS, and nothing else: no I/O, no clock, no settings.
+
+Compatibility: a reader ignores fields it does not know, so adding a field with a default is safe in either order of
+deployment. Renaming or retyping one is not; add a new field instead.
+"""
+
+import hashlib
+from datetime import datetime
+from typing import Any, Final, Literal, TypeVar
+
+import msgspec
+
+from bus.errors import Malformed
+
+T = TypeVar("T")
+
+End = Literal["done", "failed", "cancelled", "expired"]
+ENDS: Final = ("done", "failed", "cancelled", "expired")
+#: `running` a worker's; `handed_back` on purpose; `interrupted` taken from a dead one; an End: it is being ended so.
+Why = Literal["running", "handed_back", "interrupted", "done", "failed", "cancelled", "expired"]
+
+
+class Client(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Where a job came from. Not part of its identity."""
+
+    door: str = "nats"
+    #: W3C trace context.
+    traceparent: str = ""
+
+
+class Job(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One request for audio. Only `input` is required of a bus user; the subject is the authority for the rest."""
+
+    input: str
+    id: str = ""
+    model: str = ""
+    version: str = ""
+    voice: str = ""
+    params: dict[str, Any] = {}
+    #: Equal seeds and inputs make equal audio, if the engine is deterministic.
+    seed: int = 0
+    lane: str = ""
+    tenant: str = ""
+    #: Wall clock with offset. None: the lane's default counted from acceptance.
+    expires_at: datetime | None = None
+    #: Whether the work goes on when nobody listens. None: true for doors that answer before the sound.
+    run_on: bool | None = None
+    #: How long to wait for a listener to come back before the work stops.
+    linger_s: float = 0.0
+    retry_of: str = ""
+    client: Client = Client()
+
+
+class Birth(msgspec.Struct, frozen=True, kw_only=True):
+    """The `accepted` entry on `.job`."""
+
+    job: Job
+    digest: str
+    #: Sequence of the job's message in JOBS. Any other message with this id is surplus.
+    queue_seq: int
+    #: Unix seconds, the bus's clock.
+    accepted_at: float
+
+
+class Lease(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Who may append to a log. The lease's stream sequence is the fence; this is what stands in it."""
+
+    why: Why
+    worker: str = ""
+    #: Tells two processes with one id apart.
+    boot: str = ""
+    #: Where to acknowledge the delivery that this lease was taken with.
+    ack: str = ""
+    #: 1 for the first. A hand-back does not count.
+    attempt: int = 0
+    detail: str = ""
+
+
+class Started(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Header `Antiphon-Started` of the first entry of each attempt."""
+
+    media: str
+    worker: str
+    attempt: int
+    model: str
+    version: str
+    #: First frame of this attempt; absent for one that began the log.
+    seam_frame: int | None = None
+    #: Whether the seam is inaudible by construction.
+    exact: bool = True
+
+
+class Timings(msgspec.Struct, frozen=True, kw_only=True):
+    """Seconds. `first_block_s` and `total_s` count from acceptance."""
+
+    queued_s: float
+    first_block_s: float | None
+    total_s: float
+
+
+class Done(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    blocks: int
+    frames: int
+    seconds: float
+    #: CRC-32 of all PCM, 8 hexadecimal digits.
+    crc32: str
+    timings: Timings | None = None
+    engine: dict[str, Any] = {}
+
+
+class Failed(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Terminal. `code` is one of `errors.JobError.by_code`."""
+
+    code: str
+    message: str
+    path: str = ""
+    worker: str = ""
+    attempt: int = 0
+
+
+class Ended(msgspec.Struct, frozen=True, kw_only=True):
+    """Terminal: cancelled or expired."""
+
+    why: str
+
+
+class Progress(msgspec.Struct, frozen=True, kw_only=True):
+    phase: str
+    done: float
+    total: float | None = None
+
+
+class Checkpoint(msgspec.Struct, frozen=True, kw_only=True):
+    frame: int
+    data: bytes
+
+
+class Voice(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    id: str
+    name: str
+    language: str
+    gender: str = ""
+
+
+class ModelCard(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What a worker says of one model: an engine's capabilities."""
+
+    name: str
+    version: str
+    kind: str
+    rate_hz: int
+    channels: int
+    resume: str
+    determinism: str
+    param_schema: dict[str, Any]
+    max_input_chars: int
+    voices: list[Voice] = []
+    languages: list[str] = []
+    default_voice: str = ""
+    max_batch: int = 1
+    licence: str = ""
+
+
+class Held(msgspec.Struct, frozen=True, array_like=True):
+    """One job in a worker's hands, as its heartbeat lists it."""
+
+    tenant: str
+    job: str
+
+
+class Heartbeat(msgspec.Struct, frozen=True, kw_only=True):
+    id: str
+    boot: str
+    pid: int
+    host: str
+    #: `starting`, `ready`, `draining`.
+    state: str
+    models: list[str]
+    #: Changes when the models' cards do; a pong to `describe` carries them.
+    cards: str
+    slots: int
+    held: list[Held]
+    #: Jobs ever started here, by `model=version=lane`.
+    started: dict[str, int] = {}
+    rss_bytes: int = 0
+    device: str = "cpu"
+
+
+class Pong(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Answer to a ping. Only one that asked `describe` gets the cards."""
+
+    boot: str
+    cards: list[ModelCard] = []
+
+
+class Stop(msgspec.Struct, frozen=True, kw_only=True):
+    """Word to a worker that the lease of this job was taken. It obeys after reading the lease itself."""
+
+    tenant: str
+    job: str
+
+
+class DeadJob(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A message given up on."""
+
+    reason: str
+    subject: str
+    payload: bytes
+    attempts: int = 0
+    worker: str = ""
+
+
+_encoder = msgspec.json.Encoder()
+_canonical = msgspec.json.Encoder(order="deterministic")
+_decoders: dict[type, msgspec.json.Decoder[Any]] = {}
+
+
+def encode(message: Any) -> bytes:
+    return _encoder.encode(message)
+
+
+def decode(kind: type[T], data: bytes) -> T:
+    """Raises Malformed, with the path of what is wrong, if `data` is not a `kind`."""
+    decoder = _decoders.get(kind)
+    if decoder is None:
+        decoder = _decoders[kind] = msgspec.json.Decoder(kind)
+    try:
+        decoded: T = decoder.decode(data)
+        return decoded
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise Malformed(f"{kind.__name__}: {error}") from error
+
+
+def digest(job: Job) -> str:
+    """SHA-256 of the normalised job, less what is not part of its identity: two bodies with one digest are one job."""
+    bare = msgspec.structs.replace(job, client=Client(), expires_at=None, id="")
+    return hashlib.sha256(_canonical.encode(bare)).hexdigest()
+
+
+def media_type(rate_hz: int, channels: int) -> str:
+    """RFC 2586 `audio/L16`, except that ours is little-endian, as every reader of a log knows."""
+    return f"audio/L16;rate={rate_hz};channels={channels}"
+
+
+def parse_media_type(text: str) -> tuple[int, int]:
+    """(rate_hz, channels). Raises Malformed if `text` is not of `media_type`'s form."""
+    kind, _, rest = text.partition(";")
+    fields = dict(part.partition("=")[::2] for part in rest.split(";"))
+    try:
+        if kind != "audio/L16":
+            raise ValueError(kind)
+        return int(fields["rate"]), int(fields["channels"])
+    except (KeyError, ValueError) as error:
+        raise Malformed(f"media type {text[:100]!r}") from error

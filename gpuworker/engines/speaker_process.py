@@ -1,0 +1,104 @@
+"""The inside of a helper process that owns a speech library: a loop that forks a child for every text.
+
+A child starts from the same memory each time, so what it says depends on its request alone, whatever was said before,
+and a library that crashes takes one text with it. Standard input is a socket; over it come the ends of other sockets,
+one per text (`speaker.py` is the other side). Imports the standard library only: this is what a voice waits for.
+"""
+
+import contextlib
+import ctypes
+import json
+import os
+import resource
+import signal
+import socket
+import struct
+import sys
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+#: A request's length, before its JSON.
+LENGTH = struct.Struct("<I")
+#: Kind and length, before what it announces. A text that was spoken to its end is closed by END.
+FRAME = struct.Struct("<cI")
+PCM, END, ERROR = b"P", b"E", b"X"
+
+_PR_SET_PDEATHSIG = 1
+#: A text that keeps the library busy for so long is a defect of the library.
+_CPU_LIMIT_S = 120
+
+#: Takes s16le PCM; False when nobody listens any more and the library should stop.
+Sink = Callable[[bytes], bool]
+
+
+class Library(Protocol):
+    """A speech library, ready to speak."""
+
+    def speak(self, request: Mapping[str, Any], sink: Sink) -> None: ...
+
+
+def serve(open_library: Callable[[], Library]) -> None:
+    """Say on standard input whether the library opened, then speak until the other side closes it.
+
+    SIGINT and SIGTERM are left to the worker: it may still be finishing jobs when its whole group is told to stop.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for the children: the kernel reaps them
+    control = socket.socket(fileno=os.dup(sys.stdin.fileno()))
+    try:
+        library = open_library()
+    except (OSError, RuntimeError) as error:
+        control.sendall(f"{error}\n".encode())
+        return
+    control.sendall(b"ready\n")
+    helper_pid = os.getpid()
+    while True:
+        try:
+            word, descriptors, _, _ = socket.recv_fds(control, 1, 1)
+        except ConnectionResetError:
+            return
+        if not word:
+            return
+        with socket.socket(fileno=descriptors[0]) as conversation:
+            if os.fork() == 0:
+                control.close()
+                _child(library, conversation, helper_pid)
+
+
+def _child(library: Library, conversation: socket.socket, helper_pid: int) -> None:
+    """Speak one text and leave the process, whatever happens: the loop is the parent's."""
+    try:
+        _die_with(helper_pid)
+        resource.setrlimit(resource.RLIMIT_CPU, (_CPU_LIMIT_S, _CPU_LIMIT_S))
+        _speak(library, conversation)
+    except Exception as error:  # noqa: BLE001 - the one who asked hears of it, and raises
+        message = f"{type(error).__name__}: {error}".encode()
+        with contextlib.suppress(OSError):  # nobody listens any more
+            conversation.sendall(FRAME.pack(ERROR, len(message)) + message)
+    finally:
+        os._exit(0)
+
+
+def _speak(library: Library, conversation: socket.socket) -> None:
+    with conversation.makefile("rb") as stream:
+        (length,) = LENGTH.unpack(stream.read(LENGTH.size))
+        request = json.loads(stream.read(length))
+
+    def sink(pcm: bytes) -> bool:
+        try:
+            conversation.sendall(FRAME.pack(PCM, len(pcm)) + pcm)
+        except OSError:  # nobody listens any more
+            return False
+        return True
+
+    library.speak(request, sink)
+    conversation.sendall(FRAME.pack(END, 0))
+
+
+def _die_with(helper_pid: int) -> None:
+    """Follow the helper when it is killed; without this its children would talk on for a while."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != helper_pid:
+            os._exit(1)

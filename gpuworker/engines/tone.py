@@ -1,0 +1,282 @@
+"""A signal that anyone can recompute, for tests, load and chaos. Its behaviour is part of the contract.
+
+24 kHz mono; sample i is `((i * 40503) & 0xFFFF) - 32768` as s16. Any block can be made alone, so a stream resumes at
+any frame. How long a block takes, whether jobs share the device, and (where faults are allowed) what goes wrong and
+when, is in `params`.
+"""
+
+import functools
+import os
+import time
+from collections.abc import Generator, Hashable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from gpuworker.engine import (
+    Block,
+    Capabilities,
+    Determinism,
+    Done,
+    EngineJob,
+    Estimate,
+    Event,
+    MemoryPolicy,
+    OutOfMemory,
+    Pause,
+    Pcm,
+    Rejected,
+    Resume,
+)
+
+RATE_HZ = 24_000
+_FRAMES_PER_MS = RATE_HZ // 1000
+#: The signal repeats after so many frames: 40503 is odd.
+_PERIOD_FRAMES = 65_536
+_MAX_BLOCK_MS = 10_000
+_MAX_BATCH = 64
+_MAX_INPUT_CHARS = 100_000
+_GATE_POLL_S = 0.01
+
+_DEFAULTS: Mapping[str, Any] = {
+    "seconds": 2.0,
+    "block_ms": 100,
+    "compute_ms": 0,
+    "device": "shared",
+    "batch_ms": 0,
+    "max_batch": 1,
+}
+_PROPERTIES: Mapping[str, Any] = {
+    "seconds": {"type": "number", "exclusiveMinimum": 0, "maximum": 36_000, "default": 2.0},
+    "block_ms": {"type": "integer", "minimum": 1, "maximum": _MAX_BLOCK_MS, "default": 100},
+    "compute_ms": {
+        "type": "number",
+        "minimum": 0,
+        "maximum": 600_000,
+        "default": 0,
+        "description": "time the device is busy for each block",
+    },
+    "device": {
+        "enum": ["shared", "own"],
+        "default": "shared",
+        "description": "shared: one block at a time, as on a GPU; own: each job waits for itself alone",
+    },
+    "batch_ms": {
+        "type": "number",
+        "minimum": 0,
+        "maximum": 600_000,
+        "default": 0,
+        "description": "added to a block's compute_ms for each further job of a batch",
+    },
+    "max_batch": {"type": "integer", "minimum": 1, "maximum": _MAX_BATCH, "default": 1},
+}
+_FAULT_PROPERTIES: Mapping[str, Any] = {
+    "fault": {
+        "type": "object",
+        "required": ["kind"],
+        "additionalProperties": False,
+        "properties": {
+            "kind": {"enum": ["raise", "oom", "exit", "hang", "nan", "slow"]},
+            "at_block": {"type": "integer", "minimum": 0, "default": 0},
+            "times": {
+                "type": "integer",
+                "minimum": 1,
+                "default": 1,
+                "description": "in how many attempts, from the first on",
+            },
+            "min_batch": {
+                "type": "integer",
+                "minimum": 1,
+                "default": 1,
+                "description": "only where so many jobs make the block together",
+            },
+        },
+    },
+    "gate": {
+        "type": "object",
+        "required": ["path"],
+        "additionalProperties": False,
+        "properties": {
+            "path": {"type": "string", "pattern": "^/", "description": "the block waits until this file exists"},
+            "before_block": {"type": "integer", "minimum": 0, "default": 0},
+        },
+    },
+}
+
+
+@functools.cache
+def _wave() -> Pcm:
+    """One period and the longest block behind it, (frames, 1), read-only: any block is a slice of this."""
+    index = np.arange(_PERIOD_FRAMES + _MAX_BLOCK_MS * _FRAMES_PER_MS, dtype=np.int64)
+    s16 = ((index * 40503) & 0xFFFF) - 32768
+    wave = (s16.astype(np.float32) / np.float32(32768)).reshape(-1, 1)
+    wave.setflags(write=False)
+    return wave
+
+
+@dataclass(slots=True)
+class _Run:
+    """One job of a `generate`, and the frame its next block begins at."""
+
+    index: int
+    job: EngineJob
+    frame: int
+    block_frames: int
+    end_frame: int
+
+    @property
+    def block(self) -> int:
+        return self.frame // self.block_frames
+
+    def fault(self, batch: int) -> str | None:
+        """What goes wrong in the next block, if it is made together with `batch` - 1 others."""
+        fault = self.job.params.get("fault")
+        if fault is None or self.block != fault["at_block"]:
+            return None
+        due = self.job.attempt <= fault["times"] and batch >= fault["min_batch"]
+        return str(fault["kind"]) if due else None
+
+    def gated(self) -> bool:
+        gate = self.job.params.get("gate")
+        return gate is not None and self.block >= gate["before_block"] and not Path(gate["path"]).exists()
+
+
+def _frames(params: Mapping[str, Any]) -> int:
+    seconds: float = params["seconds"]
+    return max(1, round(seconds * RATE_HZ))
+
+
+def _run(index: int, job: EngineJob) -> _Run:
+    """A run that begins with the block that holds `start_frame`: boundaries lie where the first attempt's lay."""
+    block_frames = int(job.params["block_ms"]) * _FRAMES_PER_MS
+    return _Run(index, job, job.start_frame // block_frames * block_frames, block_frames, _frames(job.params))
+
+
+class Tone:
+    """The engine. With `allow_faults`, `params` also take `fault` and `gate`."""
+
+    def __init__(self, *, allow_faults: bool = False) -> None:
+        self._allow_faults = allow_faults
+
+    def capabilities(self) -> Capabilities:
+        return Capabilities(
+            name="tone",
+            kind="tone",
+            rate_hz=RATE_HZ,
+            channels=1,
+            resume=Resume.RANDOM_ACCESS,
+            determinism=Determinism.BITWISE,
+            param_schema={
+                "$schema": "https://json-schema.org/draft/2020-12/schema",
+                "type": "object",
+                "additionalProperties": False,
+                "properties": {**_PROPERTIES, **(_FAULT_PROPERTIES if self._allow_faults else {})},
+            },
+            max_input_chars=_MAX_INPUT_CHARS,
+            max_batch=_MAX_BATCH,
+        )
+
+    def validate(self, job: EngineJob) -> EngineJob:
+        if not job.input:
+            raise Rejected("input", "is empty")
+        if len(job.input) > _MAX_INPUT_CHARS:
+            raise Rejected("input", f"has {len(job.input)} characters, the limit is {_MAX_INPUT_CHARS}")
+        if job.voice:
+            raise Rejected("voice", f"tone has no voices, not {job.voice!r}")
+        for name in _FAULT_PROPERTIES:
+            if name in job.params and not self._allow_faults:
+                raise Rejected(f"params.{name}", "is refused: the worker was started without --allow-faults")
+        params = {**_DEFAULTS, **job.params}
+        if "fault" in params:
+            params["fault"] = {"at_block": 0, "times": 1, "min_batch": 1, **params["fault"]}
+        if "gate" in params:
+            params["gate"] = {"before_block": 0, **params["gate"]}
+        return replace(job, params=params)
+
+    def estimate(self, job: EngineJob, batch: int = 1) -> Estimate:
+        params = {**_DEFAULTS, **job.params}
+        frames = _frames(params)
+        blocks = -(-frames // (int(params["block_ms"]) * _FRAMES_PER_MS))
+        cost_ms = blocks * (params["compute_ms"] + params["batch_ms"] * (batch - 1))
+        return Estimate(device_bytes=0, seconds=frames / RATE_HZ, cost_s=cost_ms / 1000)
+
+    def batch_key(self, job: EngineJob) -> Hashable | None:
+        params = job.params
+        if params["max_batch"] == 1 or params["device"] == "own":
+            return None
+        return (params["max_batch"], params["block_ms"], params["compute_ms"], params["batch_ms"])
+
+    def load(self, device: str, policy: MemoryPolicy) -> None:
+        _wave()
+
+    def warm_up(self) -> None:
+        """Nothing: the first block takes as long as any other."""
+
+    def unload(self) -> None:
+        """Nothing is held."""
+
+    def generate(self, jobs: Sequence[EngineJob]) -> Generator[tuple[int, Event], None, None]:
+        """One block for each live job per step; of more than `max_batch` jobs, so many at a time in turn.
+
+        A cancelled job of a batch is dropped at its next step, without Done.
+        """
+        runs = [_run(index, job) for index, job in enumerate(jobs)]
+        for run in runs:
+            if run.frame >= run.end_frame:
+                yield run.index, Done()
+        runs = [run for run in runs if run.frame < run.end_frame]
+        while runs := [run for run in runs if not run.job.cancel.cancelled]:
+            together = runs[0].job.params["max_batch"]
+            turn, waiting = runs[:together], runs[together:]
+            yield from _step(turn)
+            runs = waiting + [run for run in turn if run.frame < run.end_frame]
+
+
+def _step(turn: Sequence[_Run]) -> Generator[tuple[int, Event], None, None]:
+    while gated := [run for run in turn if run.gated()]:
+        yield gated[0].index, Pause(_GATE_POLL_S)
+    yield from _compute(turn)
+    wave = _wave()
+    for run in turn:
+        frames = min(run.block_frames, run.end_frame - run.frame)
+        first = run.frame % _PERIOD_FRAMES
+        pcm = wave[first : first + frames]
+        if run.fault(len(turn)) == "nan":
+            pcm = pcm.copy()
+            pcm[0, 0] = np.nan
+        yield run.index, Block(run.frame, pcm)
+        run.frame += frames
+        if run.frame == run.end_frame:
+            yield run.index, Done()
+
+
+def _compute(turn: Sequence[_Run]) -> Generator[tuple[int, Event], None, None]:
+    """Be busy as long as the turn's blocks take, or fail as its faults ask."""
+    params = turn[0].job.params
+    compute_s = (params["compute_ms"] + params["batch_ms"] * (len(turn) - 1)) / 1000
+    for run in turn:
+        kind = run.fault(len(turn))
+        if kind == "slow":
+            compute_s = max(10 * compute_s, 1.0)
+        elif kind is not None:
+            _fail(kind, run)
+    if compute_s and params["device"] == "own":
+        yield turn[0].index, Pause(compute_s)
+    elif compute_s:
+        time.sleep(compute_s)
+
+
+def _fail(kind: str, run: _Run) -> None:
+    where = f"as asked, at block {run.block} of job {run.job.id}, attempt {run.job.attempt}"
+    match kind:
+        case "raise":
+            raise RuntimeError(f"failed {where}")
+        case "oom":
+            raise OutOfMemory(f"out of memory {where}")
+        case "exit":
+            os._exit(3)
+        case "hang":
+            while True:
+                time.sleep(3600)

@@ -1,0 +1,215 @@
+"""The worker's side of the engine host: start it, talk to it, see it die or hang, start another one.
+
+A dead host costs its jobs their engine, not their lives: each stream is interrupted, the one that was being stepped as
+`Lost` (it may be what killed the host), all others as `HandBack`.
+"""
+
+import asyncio
+import contextlib
+import mmap
+import os
+import socket
+import sys
+import time
+from collections.abc import Callable
+
+import msgspec
+
+from bus import wire
+from bus.telemetry import logger
+from gpuworker import pipe
+from gpuworker.growth import Growth
+from gpuworker.stream import HandBack, Lost, Stream
+
+log = logger(__name__)
+
+_BUFFER_BYTES = 1 << 20
+_QUIT_S = 2.0
+_FIRST_RESTART_S = 0.05
+_LAST_RESTART_S = 5.0
+
+
+class _Protocol(asyncio.Protocol):
+    def __init__(self, received: Callable[[bytes], None], lost: Callable[[], None]) -> None:
+        self._received, self._lost = received, lost
+
+    def data_received(self, data: bytes) -> None:
+        self._received(data)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._lost()
+
+
+class EngineHost:
+    """One child at a time. `run` keeps it alive; `open` and `close` start and stop jobs in it."""
+
+    def __init__(
+        self, models: list[str], device: str, *, allow_faults: bool, stall_s: float, changed: Callable[[], None]
+    ) -> None:
+        """`changed` is called when `ready` or `loaded` may have changed."""
+        self._models, self._device, self._allow_faults, self._stall_s = models, device, allow_faults, stall_s
+        self._changed = changed
+        self._streams: dict[int, Stream] = {}
+        self._handles = 0
+        self._transport: asyncio.Transport | None = None
+        self._mark: pipe.StepMark | None = None
+        self._process: asyncio.subprocess.Process | None = None
+        self.loaded: set[str] = set()
+        self.unavailable: dict[str, str] = {}
+        self.settled = asyncio.Event()
+
+    @property
+    def pid(self) -> int | None:
+        return self._process.pid if self._process is not None else None
+
+    async def run(self) -> None:
+        """Keep a host alive until cancelled; then it is told to quit, and killed if it does not."""
+        delay_s = _FIRST_RESTART_S
+        while True:
+            began = time.monotonic()
+            await self._live()
+            if time.monotonic() - began > 30.0:
+                delay_s = _FIRST_RESTART_S
+            await asyncio.sleep(delay_s)
+            delay_s = min(delay_s * 2, _LAST_RESTART_S)
+
+    async def _live(self) -> None:
+        """One child, from its start to its death."""
+        ours, theirs = socket.socketpair()
+        memory = os.memfd_create("antiphon-step")
+        try:
+            for end in (ours, theirs):
+                for option in (socket.SO_SNDBUF, socket.SO_RCVBUF):
+                    end.setsockopt(socket.SOL_SOCKET, option, _BUFFER_BYTES)
+            os.ftruncate(memory, pipe.StepMark.SIZE)
+            self._mark = pipe.StepMark(mmap.mmap(memory, pipe.StepMark.SIZE))
+            options = pipe.Options(
+                fd=theirs.fileno(),
+                mark_fd=memory,
+                models=self._models,
+                device=self._device,
+                allow_faults=self._allow_faults,
+            )
+            process = self._process = await asyncio.create_subprocess_exec(
+                sys.executable,
+                "-m",
+                "gpuworker.child",
+                msgspec.json.encode(options).decode(),
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=sys.stderr,
+                pass_fds=(theirs.fileno(), memory),
+            )
+        except BaseException:
+            ours.close()
+            raise
+        finally:
+            theirs.close()
+            os.close(memory)
+        gone = asyncio.Event()
+        reader = pipe.WordReader(self._on_audio, self._on_word)
+        transport, _ = await asyncio.get_running_loop().create_connection(
+            lambda: _Protocol(reader.feed, gone.set), sock=ours
+        )
+        self._transport = transport
+        log.info("host.started", pid=process.pid, models=self._models)
+        try:
+            await self._watch(process, gone)
+        finally:
+            await self._bury(process, transport)
+
+    async def _watch(self, process: asyncio.subprocess.Process, gone: asyncio.Event) -> None:
+        """Return when the child is dead, or hangs in one step for longer than `stall_s`."""
+        assert self._mark is not None
+        ended = asyncio.ensure_future(process.wait())
+        try:
+            while not ended.done() and not gone.is_set():
+                await asyncio.wait([ended], timeout=min(0.25, self._stall_s / 4))
+                handle, since_s = self._mark.read()
+                if handle and time.monotonic() - since_s > self._stall_s:
+                    log.error("host.hangs", pid=process.pid, stall_s=self._stall_s)
+                    return
+        finally:
+            ended.cancel()
+
+    async def _bury(self, process: asyncio.subprocess.Process, transport: asyncio.Transport) -> None:
+        assert self._mark is not None
+        culprit, _ = self._mark.read()
+        streams = list(self._streams.values())
+        self._transport = None
+        self._streams.clear()
+        self.loaded.clear()
+        self._changed()
+        if not transport.is_closing():
+            transport.write(pipe.command(pipe.Quit()))
+        transport.close()
+        if streams or process.returncode is None:
+            for stream in streams:
+                stream.interrupt(Lost("its engine host died in it") if stream.handle == culprit else HandBack("host"))
+        with contextlib.suppress(ProcessLookupError):
+            if streams:
+                process.kill()
+            try:
+                await asyncio.wait_for(process.wait(), _QUIT_S)
+            except TimeoutError:
+                process.kill()
+                await process.wait()
+        log.warning("host.ended", pid=process.pid, code=process.returncode, jobs=len(streams))
+
+    # Jobs
+
+    @property
+    def is_up(self) -> bool:
+        return self._transport is not None
+
+    def open(self, job: wire.Job, start_frame: int, attempt: int, checkpoint: bytes | None, growth: Growth) -> Stream:
+        """Start `job` in the host. Raises HandBack if there is no host just now, or it has not loaded the model."""
+        if self._transport is None or job.model not in self.loaded:
+            raise HandBack(f"the engine host has no {job.model} now")
+        self._handles += 1
+        stream = self._streams[self._handles] = Stream(self._handles, growth, self._credit)
+        start = pipe.Start(
+            handle=stream.handle,
+            model=job.model,
+            id=job.id,
+            input=job.input,
+            voice=job.voice,
+            params=job.params,
+            seed=job.seed,
+            start_frame=start_frame,
+            attempt=attempt,
+            checkpoint=checkpoint,
+        )
+        self._transport.write(pipe.command(start))
+        return stream
+
+    def close(self, stream: Stream) -> None:
+        """Stop the job in the host, if it still runs there. Idempotent."""
+        if self._streams.pop(stream.handle, None) is not None and self._transport is not None:
+            self._transport.write(pipe.command(pipe.Stop(stream.handle)))
+
+    def _credit(self, handle: int, num_bytes: int) -> None:
+        if self._transport is not None and handle in self._streams:
+            self._transport.write(pipe.command(pipe.Credit(handle, num_bytes)))
+
+    def _on_audio(self, handle: int, first_frame: int, pcm: bytes) -> None:
+        stream = self._streams.get(handle)
+        if stream is not None:
+            stream.on_audio(first_frame, pcm)
+
+    def _on_word(self, handle: int, word: pipe.Word) -> None:
+        if handle:
+            stream = self._streams.get(handle)
+            if stream is not None:
+                stream.on_word(word)
+            return
+        match word:
+            case pipe.Loaded(model=model, took_s=took_s):
+                self.loaded.add(model)
+                self.unavailable.pop(model, None)
+                log.info("model.loaded", model=model, took_s=round(took_s, 3))
+            case pipe.Unavailable(model=model, reason=reason):
+                self.unavailable[model] = reason
+                log.error("model.unavailable", model=model, reason=reason)
+        if len(self.loaded) + len(self.unavailable) >= len(self._models):
+            self.settled.set()
+        self._changed()

@@ -1,0 +1,172 @@
+"""The life of one job on a worker, from its claim to one outcome.
+
+claim ─ open the stream ─ append until it ends ─┬─ done, failed    terminal entry, ack
+                                                ├─ Due, Left       end(), for whoever else may look
+                                                ├─ HandBack, Lost  lease given up, NAK: somebody else goes on
+                                                └─ Taken, Fenced   nothing: the job is not ours any more
+"""
+
+import asyncio
+import time
+
+from bus import wire
+from bus.claim import Claim
+from bus.client import Bus
+from bus.delivery import give_back
+from bus.entry import Position
+from bus.errors import BusError, Fenced, Full, Unreachable
+from bus.telemetry import logger
+from bus.writer import Writer
+from gpuworker import pipe
+from gpuworker.engine import Resume
+from gpuworker.growth import Growth
+from gpuworker.host import EngineHost
+from gpuworker.stream import Audio, Due, HandBack, Interruption, Left, Lost, Stream, Taken
+
+log = logger(__name__)
+
+#: How long one append may wait for the bus (a restart, an election, a full disk) before the job is let go.
+_APPEND_PATIENCE_S = 120.0
+
+
+class Run:
+    """A claimed job in this worker's hands."""
+
+    def __init__(self, bus: Bus, host: EngineHost, card: wire.ModelCard, claim: Claim) -> None:
+        self._bus, self._host, self._card, self.claim = bus, host, card, claim
+        #: Where to acknowledge; a redelivery to the same worker replaces it (rule 10).
+        self.ack_subject = claim.lease.ack
+        self.stream: Stream | None = None
+        self.finished = asyncio.Event()
+        #: Questions for listeners that nobody answered, one after the other.
+        self.misses = 0
+        self._claimed_at = bus.clock.now()
+        self._first_at: float | None = None
+        job = claim.job
+        self._writer = Writer(
+            bus.logs, claim.name, claim.lease_seq, claim.lease, claim.position, self._started(), _APPEND_PATIENCE_S
+        )
+        self.expires_at_s = job.expires_at.timestamp() if job.expires_at is not None else float("inf")
+        self.runs_on = job.run_on is not False
+
+    def _started(self) -> wire.Started:
+        claim, card = self.claim, self._card
+        seam = claim.position.frame
+        return wire.Started(
+            media=wire.media_type(card.rate_hz, card.channels),
+            worker=claim.lease.worker,
+            attempt=claim.lease.attempt,
+            model=card.name,
+            version=card.version,
+            seam_frame=seam if seam or claim.lease.attempt > 1 else None,
+            exact=not seam or card.resume != Resume.RESTART,
+        )
+
+    @property
+    def lease_seq(self) -> int:
+        return self._writer.lease_seq
+
+    def interrupt(self, interruption: Interruption) -> None:
+        """Stop the engine now; the task settles the lease."""
+        if self.stream is not None:
+            self.stream.interrupt(interruption)
+            self._host.close(self.stream)
+
+    @property
+    def silent_s(self) -> float:
+        """How long the engine has shown no sign of life in this job."""
+        if self.stream is None or self.stream.waits_for_bus:
+            return 0.0
+        return time.monotonic() - self.stream.progress_at
+
+    async def go(self) -> str:
+        """Run to one outcome; returns its name for the log line. Raises nothing a job can cause.
+
+        Cancelling leaves the lease as it is: the job goes on elsewhere after ack_wait.
+        """
+        try:
+            outcome = await self._perform()
+        except Due as interruption:
+            outcome = await self._end("expired", str(interruption))
+        except Left as interruption:
+            outcome = await self._end("cancelled", str(interruption))
+        except HandBack as interruption:
+            outcome = await self._let_go("handed_back", interruption)
+        except Lost as interruption:
+            outcome = await self._let_go("interrupted", interruption)
+        except (Taken, Fenced):
+            outcome = "fenced"
+        except (Unreachable, Full) as error:
+            log.error("job.bus_lost", error=str(error))
+            outcome = "let go"
+        finally:
+            if self.stream is not None:
+                self._host.close(self.stream)
+            self.finished.set()
+        return outcome
+
+    async def _perform(self) -> str:
+        claim = self.claim
+        growth = Growth(self._card.rate_hz, 2 * self._card.channels)
+        self.stream = self._host.open(claim.job, claim.position.frame, claim.lease.attempt, claim.checkpoint, growth)
+        while True:
+            piece = await self.stream.next()
+            match piece:
+                case Audio(pcm=pcm):
+                    await self._writer.block(pcm, len(pcm) // (2 * self._card.channels))
+                    self._first_at = self._first_at or self._bus.clock.now()
+                    self.stream.appended(piece)
+                case pipe.Advance(phase=phase, done=done, total=total):
+                    await self._writer.progress(wire.Progress(phase=phase, done=done, total=total))
+                case pipe.Mark(frame=frame, data=data):
+                    await self._writer.checkpoint(wire.Checkpoint(frame=frame, data=data))
+                case pipe.Finished(facts=facts):
+                    await self._writer.end("done", self._done(self._writer.position, facts))
+                    self._bus.connection.publish(self.ack_subject, b"+ACK")
+                    return "done"
+                case pipe.Broken():
+                    await self._broken(piece)
+                    return "failed"
+
+    def _done(self, position: Position, facts: dict[str, object]) -> wire.Done:
+        accepted_at, now = self.claim.birth.accepted_at, self._bus.clock.now()
+        first = self.claim.position.frame == 0 and self._first_at is not None
+        timings = wire.Timings(
+            queued_s=round(max(0.0, self._claimed_at - accepted_at), 4),
+            first_block_s=round(max(0.0, (self._first_at or now) - accepted_at), 4) if first else None,
+            total_s=round(max(0.0, now - accepted_at), 4),
+        )
+        return wire.Done(
+            blocks=position.block,
+            frames=position.frame,
+            seconds=round(position.frame / self._card.rate_hz, 6),
+            crc32=f"{position.crc32:08x}",
+            timings=timings,
+            engine=facts,
+        )
+
+    async def _broken(self, broken: pipe.Broken) -> None:
+        lease = self.claim.lease
+        if broken.traceback:
+            log.error("engine.broke", error=broken.message, traceback=broken.traceback)
+        failed = wire.Failed(
+            code=broken.code, message=broken.message, path=broken.path, worker=lease.worker, attempt=lease.attempt
+        )
+        await self._writer.end("failed", failed)
+        self._bus.connection.publish(self.ack_subject, b"+ACK")
+
+    async def _end(self, kind: wire.End, why: str) -> str:
+        try:
+            return await self._bus.logs.end(self.claim.name, kind, why)
+        except BusError as error:
+            log.error("job.end_failed", error=str(error))
+            return "let go"
+
+    async def _let_go(self, why: wire.Why, interruption: Interruption) -> str:
+        """Rule 11: the engine is stopped and the last append acknowledged; the lease goes first, then the NAK."""
+        try:
+            await self._writer.give_up(why, str(interruption))
+        except (Fenced, Unreachable):
+            return "fenced"
+        give_back(self._bus.connection, self.ack_subject)
+        return why

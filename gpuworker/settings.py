@@ -1,0 +1,36 @@
+"""What a worker process is told at its start."""
+
+import secrets
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta
+
+from bus.settings import BusSettings, LogFormat, LogLevel, Seconds, Token, doc
+
+
+class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True):
+    bus: BusSettings = msgspec.field(default_factory=BusSettings)
+    id: Annotated[Token, doc("Unique in the fleet, one subject token; random unless given.")] = msgspec.field(
+        default_factory=lambda: f"w{secrets.token_hex(4)}"
+    )
+    models: Annotated[tuple[Token, ...], Meta(min_length=1), doc("Engines to serve, by their names.")] = (
+        "speech",
+        "tone",
+    )
+    slots: Annotated[int, Meta(ge=1, le=1024), doc("Jobs that may run at the same time.")] = 8
+    device: Annotated[str, Meta(min_length=1), doc("As torch names it: cpu, cuda, cuda:1.")] = "cpu"
+    drain_s: Annotated[
+        float,
+        Meta(ge=0, le=86_400),
+        doc("On SIGTERM running jobs may finish for this long; then they are handed back mid-stream."),
+    ] = 30.0
+    stall_s: Annotated[Seconds, doc("An engine that makes no progress for this long has lost its job.")] = 30.0
+    allow_faults: Annotated[bool, doc("Obey the `fault` parameter of `tone`: tests and chaos only.")] = False
+    max_attempts: Annotated[int, Meta(ge=1, le=1000), doc("A job is given up after this many attempts.")] = 5
+    host_start_s: Annotated[Seconds, doc("The engine host must answer within this time of its start.")] = 60.0
+    weight: Annotated[
+        int, Meta(ge=1, le=1000), doc("Of jobs offered to the fleet this worker takes a share in proportion.")
+    ] = 1
+    log_level: LogLevel = "info"
+    log_format: LogFormat = "auto"

@@ -1,0 +1,224 @@
+"""Slots, intake and drain: which jobs this worker holds, and how it lets go of them."""
+
+import asyncio
+import socket
+from collections import Counter
+from collections.abc import Mapping
+
+from bus import wire
+from bus.claim import Claims, Identity
+from bus.client import Bus
+from bus.delivery import Delivery
+from bus.errors import BusError, Malformed, Unreachable
+from bus.presence import Presence, cards_digest
+from bus.puller import Lane, Puller
+from bus.subjects import LANES, LogSubjects
+from bus.telemetry import bound, logger
+from gpuworker.host import EngineHost
+from gpuworker.run import Run
+from gpuworker.settings import WorkerSettings
+from gpuworker.stream import HandBack, Taken
+
+log = logger(__name__)
+
+#: After drain_s, how long the handing back itself may take.
+_HAND_BACK_S = 10.0
+
+
+class Worker:
+    def __init__(
+        self, bus: Bus, settings: WorkerSettings, me: Identity, cards: Mapping[str, wire.ModelCard], pid: int
+    ) -> None:
+        self._bus, self._settings, self._me, self._cards, self._pid = bus, settings, me, cards, pid
+        self.host = EngineHost(
+            list(cards),
+            settings.device,
+            allow_faults=settings.allow_faults,
+            stall_s=settings.stall_s,
+            changed=self._host_changed,
+        )
+        self._claims = Claims(bus.logs, bus.clock, me, settings.max_attempts)
+        self.presence = Presence(bus, me.worker, me.boot, self._beat, self._stopped)
+        self.presence.cards = list(cards.values())
+        self._digest = cards_digest(self.presence.cards)
+        #: By task: after a redelivery two tasks hold the same job.
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._runs: dict[LogSubjects, Run] = {}
+        self._started: Counter[str] = Counter()
+        self._draining = False
+        self._puller: Puller | None = None
+        self._intake = asyncio.Event()
+        self._jobs: asyncio.TaskGroup | None = None
+
+    @property
+    def runs(self) -> Mapping[LogSubjects, Run]:
+        return self._runs
+
+    # Life
+
+    async def work(self, stop: asyncio.Event) -> None:
+        """Take jobs until `stop` is set, then drain: running jobs get `drain_s`, the rest is handed back mid-stream.
+
+        Raises what makes the process unsound; a job's failure never leaves.
+        """
+        async with asyncio.TaskGroup() as jobs:
+            self._jobs = jobs
+            pulling = jobs.create_task(self._pull(), name="pull")
+            await stop.wait()
+            self._draining = True
+            self.presence.changed()
+            log.info("worker.draining", jobs=len(self._tasks), drain_s=self._settings.drain_s)
+            pulling.cancel()
+            await self._drain()
+
+    async def _drain(self) -> None:
+        if self._tasks:
+            await asyncio.wait(set(self._tasks), timeout=self._settings.drain_s)
+        for run in list(self._runs.values()):
+            run.interrupt(HandBack("its worker is draining"))
+        if self._tasks:
+            _, late = await asyncio.wait(set(self._tasks), timeout=_HAND_BACK_S)
+            for task in late:
+                log.error("worker.drain_late", task=task.get_name(), waited_s=_HAND_BACK_S)
+                task.cancel()
+
+    async def _pull(self) -> None:
+        """Pull for the models that are loaded; begin anew whenever those change."""
+        while True:
+            self._intake.clear()
+            models = sorted(self.host.loaded)
+            if not models:
+                await self._intake.wait()
+                continue
+            versions = [self._cards[model].version for model in models]
+            declared = [
+                await self._bus.topology.declare_consumers(*pair) for pair in zip(models, versions, strict=True)
+            ]
+            lanes = [Lane(lane, tuple(names[rank] for names in declared)) for rank, lane in enumerate(LANES)]
+            self._puller = Puller(
+                self._bus.connection, self._bus.subjects.jobs_stream, lanes, self._free, self._deliver
+            )
+            await self._pull_until_changed(self._puller)
+
+    async def _pull_until_changed(self, puller: Puller) -> None:
+        pulling = asyncio.ensure_future(puller.run())
+        changed = asyncio.ensure_future(self._intake.wait())
+        try:
+            done, _ = await asyncio.wait({pulling, changed}, return_when=asyncio.FIRST_COMPLETED)
+            if pulling in done:
+                pulling.result()
+        finally:
+            changed.cancel()
+            pulling.cancel()
+            await asyncio.wait({pulling})
+
+    def _host_changed(self) -> None:
+        self._intake.set()
+        self.presence.changed()
+
+    # Jobs
+
+    def _free(self) -> int:
+        if self._draining or not self.host.is_up:
+            return 0
+        return self._settings.slots - len(self._tasks)
+
+    def _deliver(self, delivery: Delivery) -> None:
+        assert self._jobs is not None
+        task = self._jobs.create_task(self._handle(delivery), name=f"job {delivery.seq}")
+        self._tasks.add(task)
+        task.add_done_callback(self._forget)
+
+    def _forget(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if self._puller is not None:
+            self._puller.room()
+
+    async def _handle(self, delivery: Delivery) -> None:
+        """One delivery to one outcome. A job's failure is data and stays here."""
+        try:
+            job = self._claims.open(delivery)
+        except Malformed as error:
+            await self._settle(self._claims.bury(delivery, str(error)))
+            return
+        with bound(job=job.id, tenant=job.tenant):
+            try:
+                if not await self._adopted(delivery, job):
+                    await self._run(delivery, job)
+            except Unreachable as error:
+                log.warning("job.unclaimed", error=str(error))  # it comes again after ack_wait
+            except BusError as error:
+                log.error("job.unclaimed", error=str(error))
+
+    async def _settle(self, burial: object) -> None:
+        try:
+            await burial  # type: ignore[misc]
+        except BusError as error:
+            log.error("job.unclaimed", error=str(error))
+
+    async def _run(self, delivery: Delivery, job: wire.Job) -> None:
+        claim = await self._claims.claim(delivery, job)
+        if claim is None:
+            return
+        run = self._runs[claim.name] = Run(self._bus, self.host, self._cards[job.model], claim)
+        self._started[delivery.consumer] += 1
+        self.presence.changed()
+        attempt, frame = claim.lease.attempt, claim.position.frame
+        log.info("job.started", model=job.model, lane=job.lane, attempt=attempt, frame=frame)
+        try:
+            outcome = await run.go()
+        finally:
+            if self._runs.get(claim.name) is run:
+                del self._runs[claim.name]
+            self.presence.changed()
+        log.info("job.finished", outcome=outcome, attempt=attempt)
+
+    async def _adopted(self, delivery: Delivery, job: wire.Job) -> bool:
+        """Rule 10: a delivery of a job that runs here is adopted, if the lease is still ours; else the old run ends."""
+        name = self._bus.subjects.log(job.tenant, job.id)
+        run = self._runs.get(name)
+        if run is None:
+            return False
+        lease = await self._bus.logs.lease(name)
+        if lease is not None and lease[0] == run.lease_seq and not run.finished.is_set():
+            if run.claim.birth.queue_seq == delivery.seq:
+                run.ack_subject = delivery.ack_subject
+                log.info("job.adopted", delivered=delivery.num_delivered)
+                return True
+            return False
+        run.interrupt(Taken("the lease was taken"))
+        await run.finished.wait()
+        return False
+
+    def _stopped(self, word: wire.Stop) -> None:
+        """Word that a lease was taken: obeyed after reading the lease (rule 13)."""
+        run = self._runs.get(self._bus.subjects.log(word.tenant, word.job))
+        if run is not None and self._jobs is not None:
+            self._jobs.create_task(self._check_lease(run), name=f"check {word.job}")
+
+    async def _check_lease(self, run: Run) -> None:
+        try:
+            lease = await self._bus.logs.lease(run.claim.name)
+        except Unreachable as error:
+            log.warning("job.lease_unread", job=run.claim.name.job, error=str(error))
+            return
+        if lease is None or lease[0] != run.lease_seq:
+            run.interrupt(Taken("the lease was taken"))
+
+    # Presence
+
+    def _beat(self) -> wire.Heartbeat:
+        state = "draining" if self._draining else "ready" if self.host.loaded else "starting"
+        return wire.Heartbeat(
+            id=self._me.worker,
+            boot=self._me.boot,
+            pid=self._pid,
+            host=socket.gethostname(),
+            state=state,
+            models=[model for model in self._cards if model not in self.host.unavailable],
+            cards=self._digest,
+            slots=self._settings.slots,
+            held=[wire.Held(name.tenant, name.job) for name in self._runs],
+            started=dict(self._started),
+            device=self._settings.device,
+        )

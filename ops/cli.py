@@ -1,0 +1,183 @@
+"""The command `antiphon`: names and flags only.
+
+What a command needs is imported when it runs, so that `--help` is quick and a gateway never loads what a worker needs.
+"""
+
+import sys
+from typing import Annotated, Any
+
+import typer
+
+from bus.settings import SettingsError
+from gateway.settings import GatewaySettings
+from gpuworker.settings import WorkerSettings
+from ops.errors import OpsError, UsageRefused
+from ops.flags import with_flags
+from ops.settings import ClientSettings, UpSettings, read
+
+app = typer.Typer(
+    help="Serve generative audio from a fleet of GPUs over a durable bus.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+jobs_app = typer.Typer(help="List, show and cancel jobs.", no_args_is_help=True)
+app.add_typer(jobs_app, name="jobs")
+
+Config = Annotated[str | None, typer.Option("--config", help="A TOML file of settings.", metavar="FILE")]
+Json = Annotated[bool, typer.Option("--json", help="Answer in JSON, for programs.")]
+Out = Annotated[str | None, typer.Option("-o", "--output", help="A file, or - for stdout. Played if not given.")]
+JobId = Annotated[str, typer.Argument(help="As the header Antiphon-Job told it.", metavar="JOB")]
+
+
+@app.command()
+@with_flags(UpSettings)
+def up(*, config: Config = None, json: Json = False, **flags: Any) -> None:
+    """Run the whole stack on this machine, in the foreground: nats-server, a gateway, workers."""
+    from ops.process import run
+    from ops.stack import serve
+
+    settings = read(UpSettings, flags, config)
+    run("up", settings, serve(config, as_json=json), level=settings.log_level, form=settings.log_format)
+
+
+@app.command()
+@with_flags(GatewaySettings)
+def gateway(*, config: Config = None, **flags: Any) -> None:
+    """Run one gateway: HTTP in, audio out."""
+    from gateway.serve import serve
+
+    from ops.process import run
+
+    settings = read(GatewaySettings, flags, config)
+    run("gateway", settings, serve, level=settings.log_level, form=settings.log_format)
+
+
+@app.command()
+@with_flags(WorkerSettings)
+def worker(*, config: Config = None, **flags: Any) -> None:
+    """Run one worker: one device, its engines, jobs from the bus."""
+    from gpuworker.serve import serve
+
+    from ops.process import run
+
+    settings = read(WorkerSettings, flags, config)
+    run(f"worker {settings.id}", settings, serve, level=settings.log_level, form=settings.log_format)
+
+
+@app.command()
+@with_flags(ClientSettings)
+def say(
+    text: Annotated[str, typer.Argument(help="What to say; - reads it from stdin.")],
+    *,
+    output: Out = None,
+    voice: Annotated[str | None, typer.Option(help="One of GET /v1/voices.")] = None,
+    form: Annotated[
+        str | None, typer.Option("--format", help="wav, pcm, …; by the file's ending if not given.")
+    ] = None,
+    config: Config = None,
+    **flags: Any,
+) -> None:
+    """Speak TEXT through a running stack, into a file or through the loudspeaker."""
+    from ops.say import Order, fetch
+
+    words = sys.stdin.read() if text == "-" else text
+    order = Order(model="speech", input=words, voice=voice)
+    fetch(read(ClientSettings, flags, config).url, order, output, form)
+
+
+@app.command()
+@with_flags(ClientSettings)
+def compose(
+    prompt: Annotated[str, typer.Argument(help="What the music should be like.")],
+    *,
+    seconds: Annotated[float, typer.Option(help="How long it should be.", min=0.1)] = 20.0,
+    output: Out = None,
+    form: Annotated[
+        str | None, typer.Option("--format", help="wav, pcm, …; by the file's ending if not given.")
+    ] = None,
+    config: Config = None,
+    **flags: Any,
+) -> None:
+    """Compose music for PROMPT through a running stack, into a file or through the loudspeaker."""
+    from ops.say import Order, fetch
+
+    order = Order(model="music", input=prompt, seconds=seconds)
+    fetch(read(ClientSettings, flags, config).url, order, output, form)
+
+
+@app.command()
+@with_flags(ClientSettings)
+def fleet(*, json: Json = False, config: Config = None, **flags: Any) -> None:
+    """Who works, on what."""
+    from ops.look import show_fleet
+
+    show_fleet(read(ClientSettings, flags, config).url, as_json=json)
+
+
+@jobs_app.command("list")
+@with_flags(ClientSettings)
+def list_jobs(
+    *,
+    limit: Annotated[int, typer.Option(help="At most so many, newest first.", min=1, max=1000)] = 20,
+    json: Json = False,
+    config: Config = None,
+    **flags: Any,
+) -> None:
+    """Your jobs, newest first."""
+    from ops.look import show_jobs
+
+    show_jobs(read(ClientSettings, flags, config).url, limit, as_json=json)
+
+
+@jobs_app.command("show")
+@with_flags(ClientSettings)
+def show_job(job: JobId, *, json: Json = False, config: Config = None, **flags: Any) -> None:
+    """State, progress and timings of one job."""
+    from ops.look import show_job as show
+
+    show(read(ClientSettings, flags, config).url, job, as_json=json)
+
+
+@jobs_app.command("cancel")
+@with_flags(ClientSettings)
+def cancel_job(job: JobId, *, json: Json = False, config: Config = None, **flags: Any) -> None:
+    """Cancel one job; once more does no harm."""
+    from ops.look import cancel
+
+    cancel(read(ClientSettings, flags, config).url, job, as_json=json)
+
+
+@app.command()
+@with_flags(UpSettings)
+def doctor(
+    *,
+    nats: Annotated[str | None, typer.Option(help="A NATS to try as well.", metavar="URL")] = None,
+    json: Json = False,
+    config: Config = None,
+    **flags: Any,
+) -> None:
+    """Say what `antiphon up`, with the same flags, would miss on this machine, and how to get it."""
+    from ops.doctor import examine
+
+    examine(read(UpSettings, flags, config), nats, as_json=json)
+
+
+def main() -> None:
+    """Exit codes: 0 done, 1 not possible, 2 asked for in a way that cannot work."""
+    try:
+        app(prog_name="antiphon")
+    except SettingsError as error:
+        _end(str(error), UsageRefused.exit_code)
+    except OpsError as error:
+        _end(str(error), error.exit_code)
+
+
+def _end(message: str, code: int) -> None:
+    print(f"antiphon: {message}", file=sys.stderr)
+    sys.exit(code)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,69 @@
+"""Command-line flags made from a settings struct: each setting is a flag of the same name, described once, there."""
+
+import inspect
+from collections.abc import Callable
+from typing import Annotated, Any, cast, get_args, get_origin
+
+import msgspec
+import typer
+
+from bus.settings import redacted
+
+_METAVARS = {int: "N", float: "S", str: "TEXT", tuple: "A,B"}
+
+
+def with_flags(kind: type[msgspec.Struct]) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Give a command one option per setting of `kind`; it receives those as keyword arguments, None where not given.
+
+    The values stay text: `bus.settings.load` judges them, so that a flag, a variable and a file meet the same limits.
+    """
+
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        signature = inspect.signature(command)
+        own = [p for p in signature.parameters.values() if p.kind is not inspect.Parameter.VAR_KEYWORD]
+        parameters = [*own, *_options(kind)]
+        # typer reads both, in this version or that
+        described = cast("Any", command)
+        described.__signature__ = signature.replace(parameters=parameters)
+        described.__annotations__ = {p.name: p.annotation for p in parameters} | {"return": None}
+        return command
+
+    return decorate
+
+
+def _options(kind: type[msgspec.Struct]) -> list[inspect.Parameter]:
+    options: list[inspect.Parameter] = []
+    for field in msgspec.structs.fields(kind):
+        if isinstance(field.type, type) and issubclass(field.type, msgspec.Struct):
+            options += _options(field.type)
+        else:
+            options.append(_option(field))
+    return options
+
+
+def _option(field: msgspec.structs.FieldInfo) -> inspect.Parameter:
+    plain, help_text = _described(field.type)
+    flag = f"--{field.name.replace('_', '-')}"
+    default = _default(field)
+    text = f"{help_text} [{default}]" if default else help_text
+    if plain is bool:
+        annotation: Any = Annotated[bool | None, typer.Option(f"{flag}/--no-{flag[2:]}", help=text)]
+    else:
+        metavar = _METAVARS.get(get_origin(plain) or plain, "|".join(map(str, get_args(plain))))
+        annotation = Annotated[str | None, typer.Option(flag, help=text, metavar=metavar)]
+    return inspect.Parameter(field.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
+
+
+def _described(kind: Any) -> tuple[Any, str]:
+    """The bare type under Annotated, and the description among its metadata."""
+    if get_origin(kind) is not Annotated:
+        return kind, ""
+    plain, *notes = get_args(kind)
+    return plain, next((n.description for n in notes if isinstance(n, msgspec.Meta) and n.description), "")
+
+
+def _default(field: msgspec.structs.FieldInfo) -> str:
+    value = field.default
+    if value is msgspec.NODEFAULT or isinstance(value, bool):
+        return ""
+    return ",".join(value) if isinstance(value, tuple) else redacted(str(value))

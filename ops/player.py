@@ -1,0 +1,69 @@
+"""A loudspeaker for a WAV that streams: the first player program of this machine."""
+
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+from typing import IO
+
+from ops.errors import OpsError
+
+#: In order of preference. FILE stands for the WAV's path; without it the player reads the stream from stdin.
+_PLAYERS = (
+    ("aplay", "-q", "-"),
+    ("paplay", "FILE"),
+    ("afplay", "FILE"),
+    ("ffplay", "-loglevel", "error", "-nodisp", "-autoexit", "-i", "-"),
+)
+
+
+class Player:
+    """Give it bytes of a WAV, then `finish`. A context manager: leaving early silences it."""
+
+    def __init__(self) -> None:
+        """Raises OpsError if this machine has no player."""
+        found = next((player for player in _PLAYERS if shutil.which(player[0])), None)
+        if found is None:
+            names = ", ".join(player[0] for player in _PLAYERS)
+            raise OpsError(f"no player found ({names}); write a file instead with -o FILE, or to stdout with -o -")
+        self._argv = found
+        self._process: subprocess.Popen[bytes] | None = None
+        self._file: IO[bytes] | None = None
+
+    def __enter__(self) -> "Player":
+        if "FILE" in self._argv:
+            self._file = tempfile.NamedTemporaryFile(suffix=".wav")
+        else:
+            self._process = subprocess.Popen(self._argv, stdin=subprocess.PIPE)
+        return self
+
+    def write(self, data: bytes) -> None:
+        """Blocks while the player has enough. Raises OpsError if it has gone."""
+        sink = self._file if self._process is None else self._process.stdin
+        assert sink is not None
+        try:
+            sink.write(data)
+            sink.flush()
+        except BrokenPipeError as error:
+            raise OpsError(f"{self._argv[0]} stopped playing; write a file instead with -o FILE") from error
+
+    def path(self) -> Path | None:
+        """The file that is going to be played, if this player wants one."""
+        return Path(self._file.name) if self._file else None
+
+    def finish(self) -> None:
+        """Wait until the last sample has sounded. Raises OpsError if the player failed."""
+        if self._file is not None:
+            self._process = subprocess.Popen([self._file.name if part == "FILE" else part for part in self._argv])
+        assert self._process is not None
+        if self._process.stdin is not None:
+            self._process.stdin.close()
+        if self._process.wait() != 0:
+            raise OpsError(f"{self._argv[0]} failed; write a file instead with -o FILE")
+
+    def __exit__(self, *_: object) -> None:
+        if self._process is not None and self._process.poll() is None:
+            self._process.kill()
+            self._process.wait()
+        if self._file is not None:
+            self._file.close()

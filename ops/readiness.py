@@ -1,0 +1,68 @@
+"""When the one-machine stack is ready, asked of the stack itself: not before a request would succeed."""
+
+import asyncio
+from collections.abc import Sequence
+from http import HTTPStatus
+
+import aiohttp
+
+from bus.telemetry import logger
+from ops import nats_server
+from ops.errors import OpsError
+from ops.plan import Plan
+from ops.supervisor import Child
+
+log = logger(__name__)
+
+_LOOK_EVERY_S = 0.05
+_SAY_WAITING_EVERY_S = 5.0
+_NATS_READY_S = 60.0
+
+
+async def nats_ready(plan: Plan, server: Child, stop: asyncio.Event) -> bool:
+    """True once the server is healthy, False if `stop` came first. Raises OpsError, with its log, after a minute."""
+    try:
+        async with asyncio.timeout(_NATS_READY_S):
+            while not stop.is_set():
+                if server.pid is not None and nats_server.ready(plan.state, server.pid) is not None:
+                    return True
+                await asyncio.sleep(0.01)
+    except TimeoutError as error:
+        raise OpsError(
+            f"nats-server is not healthy after {_NATS_READY_S:g} s:\n{nats_server.log_tail(plan.state)}"
+        ) from error
+    return False
+
+
+async def stack_ready(plan: Plan, children: Sequence[Child]) -> None:
+    """Return once every worker serves every model. Raises OpsError if a child refuses its settings."""
+    now = asyncio.get_running_loop().time
+    began = said = now()
+    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=5.0)) as session:
+        while waiting_for := await _not_ready(session, plan):
+            if refused := [child.spec.name for child in children if child.refused.is_set()]:
+                raise OpsError(f"{refused[0]} refused its settings; see its line above")
+            if now() - said >= _SAY_WAITING_EVERY_S:
+                said = now()
+                log.warning("stack.waiting", waiting_for=waiting_for, after_s=round(now() - began, 1))
+            await asyncio.sleep(_LOOK_EVERY_S)
+    log.info("stack.ready", http=plan.http, nats=plan.nats, after_s=round(now() - began, 3))
+
+
+async def _not_ready(session: aiohttp.ClientSession, plan: Plan) -> str:
+    """What a request would still lack; empty if nothing."""
+    try:
+        async with session.get(f"{plan.http}/readyz") as ready:
+            if ready.status != HTTPStatus.OK:
+                return f"GET /readyz: {ready.status} {(await ready.text())[:200]}"
+        async with session.get(f"{plan.http}/v1/fleet") as answer:
+            answer.raise_for_status()
+            fleet = {worker["id"]: set(worker["models"]) for worker in (await answer.json())["workers"]}
+    except (aiohttp.ClientError, TimeoutError) as error:
+        return f"gateway: {error or type(error).__name__}"
+    lacks = [
+        f"{worker}: {', '.join(sorted(absent))}"
+        for worker in plan.workers
+        if (absent := set(plan.models) - fleet.get(worker, set()))
+    ]
+    return "; ".join(lacks)

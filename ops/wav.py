@@ -1,0 +1,48 @@
+"""Reading the head of a WAV that streams, whose length is not known yet, and mending it once it is."""
+
+import struct
+from pathlib import Path
+
+import msgspec
+
+_RIFF_HEAD = struct.Struct("<4sI4s")
+_CHUNK_HEAD = struct.Struct("<4sI")
+_FORMAT = struct.Struct("<HHIIHH")
+
+
+class WavHead(msgspec.Struct, frozen=True):
+    rate_hz: int
+    channels: int
+    bits: int
+    #: Offset of the first sample.
+    data_at: int
+
+    def seconds(self, size_bytes: int) -> float:
+        """How much sound a file of `size_bytes` holds so far."""
+        return max(0, size_bytes - self.data_at) / (self.rate_hz * self.channels * self.bits // 8)
+
+
+def parse(head: bytes) -> WavHead | None:
+    """The head of a WAV in its first bytes, or None if they are too few yet, or no WAV at all."""
+    if len(head) < _RIFF_HEAD.size or head[:4] != b"RIFF" or head[8:12] != b"WAVE":
+        return None
+    at, form = _RIFF_HEAD.size, None
+    while at + _CHUNK_HEAD.size <= len(head):
+        name, size = _CHUNK_HEAD.unpack_from(head, at)
+        at += _CHUNK_HEAD.size
+        if name == b"data":
+            return WavHead(form[2], form[1], form[5], at) if form else None
+        if name == b"fmt " and at + _FORMAT.size <= len(head):
+            form = _FORMAT.unpack_from(head, at)
+        at += size + size % 2
+    return None
+
+
+def mend(path: Path, head: WavHead) -> None:
+    """Write the true sizes into a finished file that was begun without knowing them."""
+    size = path.stat().st_size
+    with path.open("r+b") as file:
+        file.seek(4)
+        file.write(struct.pack("<I", min(size - 8, 0xFFFFFFFF)))
+        file.seek(head.data_at - 4)
+        file.write(struct.pack("<I", min(size - head.data_at, 0xFFFFFFFF)))

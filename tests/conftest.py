@@ -1,0 +1,35 @@
+"""Fixtures for every test: one nats-server for the run, a namespace on it for each test."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from bus.settings import BusSettings
+from tests.support.nats import fresh_root, nats_server
+
+
+@pytest.fixture(scope="session")
+def nats_url() -> Iterator[str]:
+    """The URL of the run's nats-server."""
+    with nats_server() as url:
+        yield url
+
+
+@pytest.fixture
+def root() -> str:
+    """This test's namespace on the shared server, instead of clean-up."""
+    return fresh_root()
+
+
+@pytest.fixture
+def ack_wait_s() -> float:
+    """Override by parametrising: a job may then be *given back*, not merely time out, or the other way round."""
+    return 1.0
+
+
+@pytest.fixture
+def bus_settings(nats_url: str, root: str, ack_wait_s: float) -> BusSettings:
+    """Small streams: JetStream reserves each stream's bytes, and every test makes its own."""
+    return BusSettings(
+        nats=nats_url, root=root, ack_wait_s=ack_wait_s, jobs_max_bytes=64 << 20, replies_max_bytes=256 << 20
+    )

@@ -1,0 +1,31 @@
+"""Engines, loaded once per module and unloaded after it."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from gpuworker.engine import Engine, MemoryPolicy
+from gpuworker.engines.speech import Speech
+from tests.engines.cases import CASES, Case, make, shipped
+
+
+@pytest.fixture(scope="module", params=sorted(shipped()))
+def engine(request: pytest.FixtureRequest) -> Iterator[Engine]:
+    """Each shipped engine in turn."""
+    engine = make(request.param)
+    engine.load("cpu", MemoryPolicy())
+    yield engine
+    engine.unload()
+
+
+@pytest.fixture
+def case(engine: Engine) -> Case:
+    return CASES[engine.capabilities().name]
+
+
+@pytest.fixture(scope="module")
+def speech() -> Iterator[Speech]:
+    engine = Speech()
+    engine.load("cpu", MemoryPolicy())
+    yield engine
+    engine.unload()

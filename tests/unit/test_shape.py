@@ -1,0 +1,81 @@
+"""The shape of the code: short files, short functions, names that say something, nothing left half done."""
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+FILES = sorted(file for top in ("bus", "gateway", "gpuworker", "ops", "tests") for file in (ROOT / top).rglob("*.py"))
+OURS = [file for file in FILES if file.relative_to(ROOT).parts[0] != "tests"]
+MAX_FILE_LINES = 300
+MAX_FUNCTION_LINES = 60
+#: Names of drawers, not of nouns.
+DRAWERS = {"utils.py", "util.py", "helpers.py", "common.py", "misc.py"}
+
+
+def name(file: Path) -> str:
+    return file.relative_to(ROOT).as_posix()
+
+
+def num_lines(node: ast.AST) -> int:
+    assert isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+    return (node.end_lineno or node.lineno) - node.lineno + 1
+
+
+def test_no_file_is_longer_than_its_budget() -> None:
+    sizes = {name(file): len(file.read_text().splitlines()) for file in FILES}
+    assert {file: size for file, size in sizes.items() if size > MAX_FILE_LINES} == {}
+
+
+def test_no_function_is_longer_than_its_budget() -> None:
+    too_long = [
+        f"{name(file)}:{node.lineno} {node.name}: {num_lines(node)}"
+        for file in FILES
+        for node in ast.walk(ast.parse(file.read_text()))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and num_lines(node) > MAX_FUNCTION_LINES
+    ]
+    assert too_long == []
+
+
+def test_no_file_is_a_drawer() -> None:
+    assert [name(file) for file in FILES if file.name in DRAWERS] == []
+
+
+def test_every_import_is_absolute() -> None:
+    relative = [
+        f"{name(file)}:{node.lineno}"
+        for file in FILES
+        for node in ast.walk(ast.parse(file.read_text()))
+        if isinstance(node, ast.ImportFrom) and node.level
+    ]
+    assert relative == []
+
+
+def test_no_exception_is_dropped_without_a_word() -> None:
+    dropped = [
+        f"{name(file)}:{node.lineno}"
+        for file in OURS
+        for node in ast.walk(ast.parse(file.read_text()))
+        if isinstance(node, ast.ExceptHandler) and len(node.body) == 1 and isinstance(node.body[0], ast.Pass)
+    ]
+    assert dropped == []
+
+
+@pytest.mark.parametrize("word", ["TO" + "DO", "FIX" + "ME", "XX" + "X", "raise NotImplemented" + "Error"])
+def test_nothing_is_left_for_later(word: str) -> None:
+    left = [
+        f"{name(file)}:{number}"
+        for file in FILES
+        for number, line in enumerate(file.read_text().splitlines(), 1)
+        if re.search(rf"\b{word}\b", line)
+    ]
+    assert left == []
+
+
+def test_every_module_of_ours_says_what_it_is_for() -> None:
+    silent = [
+        name(file) for file in OURS if file.read_text().strip() and not ast.get_docstring(ast.parse(file.read_text()))
+    ]
+    assert silent == []
