@@ -121,6 +121,9 @@ class Claims:
                 await self._logs.end(name, "cancelled", old[1].detail)  # finishes the announced ending, whatever it is
                 delivery.ack()
                 return None
+            if old is not None and delivery.is_older_than(old[1].ack):
+                log.info("job.stale", job=job.id, tenant=job.tenant, delivered=delivery.num_delivered)
+                return None
             attempt = self._attempt(old[1] if old else None)
             if attempt > self._max_attempts:
                 await self._give_up(delivery, name, old[1] if old else None)

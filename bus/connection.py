@@ -10,57 +10,19 @@ import asyncio
 import contextlib
 import itertools
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, Self
 
-from nats.aio.client import Client
-from nats.aio.client import __version__ as nats_version
-from nats.errors import Error as NatsError
-from nats.errors import ProtocolError
-
 from bus.errors import NoResponders, Unreachable
-from bus.parser import Callback, Message, Parser, ProtocolBroken, encode
-from bus.settings import BusSettings, redacted
+from bus.parser import Callback, Message, encode
+from bus.seam import Resubscribed, Seam, connect, hook
+from bus.settings import BusSettings
 from bus.telemetry import logger
 
 log = logger(__name__)
 
 #: Payloads above this wait for the socket's buffer to drain before they are written.
 _LARGE_BYTES = 4096
-
-
-class _Resubscribed:
-    """What nats-py must know of a subscription to make it again after a reconnect and to forget it on close."""
-
-    __slots__ = ("_id", "_queue", "_subject")
-    _max_msgs = _received = 0
-    _wait_for_msgs_task = _message_iterator = _pending_next_msgs_calls = _jsi = None
-
-    def __init__(self, sid: int, subject: str, queue: str) -> None:
-        self._id, self._subject, self._queue = sid, subject, queue
-
-
-class _Seam:
-    """Stands where nats-py keeps its parser."""
-
-    def __init__(self, theirs: Any) -> None:
-        self._theirs = theirs
-        self._lines: list[bytes] = []
-        self.parser = Parser(self._lines.append)
-
-    def reset(self) -> None:
-        self._lines.clear()
-        self.parser.reset()
-        self._theirs.reset()
-
-    async def parse(self, data: bytes = b"") -> None:
-        try:
-            self.parser.feed(data)
-        except ProtocolBroken as error:
-            log.error("nats.error", error=str(error))
-            raise ProtocolError from error
-        while self._lines:
-            await self._theirs.parse(self._lines.pop(0) + b"\r\n")
 
 
 class Subscription:
@@ -79,16 +41,19 @@ class Subscription:
 class Connection:
     """Use `connect` to make one; it is closed by leaving `async with`."""
 
-    def __init__(self, client: Client, seam: _Seam, inbox_prefix: str, timeout_s: float) -> None:
-        # Any: the seam is made of nats-py's private parts, which its annotations do not allow us.
-        self._client: Any = client
-        self._seam, self._timeout_s = seam, timeout_s
+    def __init__(self, client: Any, seam: Seam, inbox_prefix: str, timeout_s: float) -> None:
+        self._client, self._seam, self._timeout_s = client, seam, timeout_s
         self._loop = asyncio.get_running_loop()
         self._out: list[bytes] = []
         self._up = asyncio.Event()
         self._up.set()
         self._tokens = itertools.count()
         self._waiting: dict[str, Callback | asyncio.Future[Message]] = {}
+        #: Fail when the connection does, like the futures of `_waiting`.
+        self._failing: set[asyncio.Future[Any]] = set()
+        #: SUBs and UNSUBs made while down. nats-py repeats subscriptions before it tells us that it is up again: one
+        #: made in between would stay unknown to the server until the next reconnect.
+        self._late: list[bytes] = []
         self._inbox = f"{inbox_prefix}.{secrets.token_hex(8)}."
         #: Set when the connection is closed for good, by us or by a server that refuses us: the process must end.
         self.closed = asyncio.Event()
@@ -103,45 +68,10 @@ class Connection:
         Raises:
             Unreachable: no server answered within `patience_s`.
         """
-        client: Any = Client()
-        shared: dict[str, Self] = {}
-
-        async def down() -> None:
-            if connection := shared.get("c"):
-                connection._went_down()
-
-        async def up() -> None:
-            shared["c"]._came_up()
-
-        async def closed() -> None:
-            if connection := shared.get("c"):
-                connection.closed.set()
-
-        async def trouble(error: Exception) -> None:
-            log.debug("nats.error", error=f"{type(error).__name__}: {error}")
-
-        prefix = f"_INBOX_{role}"
-        try:
-            async with asyncio.timeout(patience_s):
-                await client.connect(
-                    settings.nats.split(","),
-                    name=f"antiphon {role}",
-                    inbox_prefix=prefix,
-                    max_reconnect_attempts=-1,
-                    reconnect_time_wait=0.1,
-                    ping_interval=2,
-                    max_outstanding_pings=2,
-                    connect_timeout=2,
-                    disconnected_cb=down,
-                    reconnected_cb=up,
-                    closed_cb=closed,
-                    error_cb=trouble,
-                )
-        except (TimeoutError, NatsError, OSError) as error:
-            raise Unreachable(f"no NATS at {redacted(settings.nats)} within {patience_s:g} s: {error!r}") from error
-        seam = _Seam(client._ps)
-        client._ps = seam
-        connection = shared["c"] = cls(client, seam, prefix, settings.request_timeout_s)
+        inbox_prefix = f"_INBOX_{role}"
+        client, seam = await connect(settings, f"antiphon {role}", inbox_prefix, patience_s)
+        connection = cls(client, seam, inbox_prefix, settings.request_timeout_s)
+        hook(client, connection._went_down, connection._came_up, connection.closed.set)
         connection.subscribe(connection._inbox + "*", connection._answered)
         return connection
 
@@ -155,7 +85,14 @@ class Connection:
         """Flush what was written and close. What still waits for an answer gets Unreachable."""
         self._flush()
         self._fail_waiting("connection closed")
-        await self._client.close()
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                await self._client.close()
+        except (TimeoutError, OSError) as error:
+            log.debug("nats.error", error=f"close: {type(error).__name__}: {error}")
+            self._client.abort()
+        self._up.clear()
+        self.closed.set()
 
     @property
     def is_up(self) -> bool:
@@ -182,24 +119,39 @@ class Connection:
             log.warning("nats.disconnected")
         self._up.clear()
         self._out.clear()
+        self._late.clear()
         self._fail_waiting("connection lost")
 
     def _came_up(self) -> None:
         self.generation += 1
         self._up.set()
+        for command in self._late:
+            self._write(command)
+        self._late.clear()
         log.info("nats.reconnected", generation=self.generation)
         for callback in list(self._on_reconnect.values()):
             callback()
 
     def _fail_waiting(self, why: str) -> None:
-        for waiting in list(self._waiting.values()):
+        for waiting in [*self._waiting.values(), *self._failing]:
             if isinstance(waiting, asyncio.Future) and not waiting.done():
                 waiting.set_exception(Unreachable(why))
 
+    @contextlib.contextmanager
+    def fails_with_connection(self, future: "asyncio.Future[Any]") -> Iterator[None]:
+        """Losing the connection within the block sets Unreachable on `future`."""
+        self._failing.add(future)
+        try:
+            yield
+        finally:
+            self._failing.discard(future)
+
     async def up(self, timeout_s: float) -> None:
-        """Wait until connected. Raises Unreachable after `timeout_s`."""
+        """Wait until connected. Raises Unreachable after `timeout_s`, and at once if closed for good."""
         if self._up.is_set():
             return
+        if self.closed.is_set():
+            raise Unreachable("the connection to NATS is closed")
         try:
             await asyncio.wait_for(self._up.wait(), timeout_s)
         except TimeoutError:
@@ -223,23 +175,24 @@ class Connection:
     ) -> None:
         """Send and forget; dropped while the connection is down. Never waits."""
         if self._up.is_set():
-            self._write(self._encode(subject, data, reply, headers))
-
-    def _encode(self, subject: str, data: bytes, reply: str, headers: dict[str, str] | None) -> bytes:
-        """Refuses what the server would answer by closing the connection."""
-        if len(data) > self._client.max_payload:
-            raise ValueError(f"{subject}: payload of {len(data)} bytes, the server takes {self._client.max_payload}")
-        return encode(subject, data, reply, headers)
+            self._write(encode(subject, data, reply, headers, self._client.max_payload))
 
     async def flush(self, timeout_s: float | None = None) -> None:
         """Wait until the server has seen all that was written. Raises Unreachable."""
         self._flush()
         timeout_s = timeout_s or self._timeout_s
         await self.up(timeout_s)
-        try:
-            await self._client.flush(timeout_s)
-        except (NatsError, OSError) as error:
-            raise Unreachable(f"flush: no PONG within {timeout_s:g} s") from error
+        pong: asyncio.Future[Any] = self._loop.create_future()
+        seen: asyncio.Future[None] = self._loop.create_future()
+        # We wait for another future than nats-py's: its read loop dies of one that was cancelled before the PONG came.
+        pong.add_done_callback(lambda _: None if seen.done() else seen.set_result(None))
+        with self.fails_with_connection(seen):
+            try:
+                async with asyncio.timeout(timeout_s):
+                    await self._client._send_ping(pong)
+                    await seen
+            except TimeoutError:
+                raise Unreachable(f"flush: no PONG within {timeout_s:g} s") from None
 
     # Subscribing
 
@@ -248,7 +201,7 @@ class Connection:
         client = self._client
         client._sid += 1
         sid: int = client._sid
-        client._subs[sid] = _Resubscribed(sid, subject, queue)
+        client._subs[sid] = Resubscribed(sid, subject, queue)
 
         def guarded(message: Message) -> None:
             try:
@@ -257,8 +210,7 @@ class Connection:
                 log.exception("bus.callback_failed", subject=message.subject)
 
         self._seam.parser.callbacks[b"%d" % sid] = guarded
-        if self._up.is_set():
-            self._write(b"SUB %b %b %d\r\n" % (subject.encode(), queue.encode(), sid))
+        self._command(b"SUB %b %b %d\r\n" % (subject.encode(), queue.encode(), sid))
         return Subscription(self, sid)
 
     def unsubscribe(self, sid: int, grace_s: float = 0.0) -> None:
@@ -269,8 +221,13 @@ class Connection:
             self._loop.call_later(grace_s, forget, b"%d" % sid, None)
         else:
             forget(b"%d" % sid)
+        self._command(b"UNSUB %d\r\n" % sid)
+
+    def _command(self, line: bytes) -> None:
         if self._up.is_set():
-            self._write(b"UNSUB %d\r\n" % sid)
+            self._write(line)
+        else:
+            self._late.append(line)
 
     # Asking
 
@@ -306,13 +263,14 @@ class Connection:
         timeout_s = timeout_s or self._timeout_s
         await self.up(timeout_s)
         if len(data) > _LARGE_BYTES:
-            await self._drain()
+            await self._drain(timeout_s)
+            await self.up(timeout_s)
         token = str(next(self._tokens))
         future: asyncio.Future[Message] = self._loop.create_future()
         self._waiting[token] = future
         expiry = self._loop.call_later(timeout_s, self._expire, future, subject, timeout_s)
         try:
-            self._write(self._encode(subject, data, self._inbox + token, headers))
+            self._write(encode(subject, data, self._inbox + token, headers, self._client.max_payload))
             message = await future
         finally:
             expiry.cancel()
@@ -326,14 +284,12 @@ class Connection:
         if not future.done():
             future.set_exception(Unreachable(f"no answer on {subject} within {timeout_s:g} s"))
 
-    async def _drain(self) -> None:
-        """Wait for room in the socket. A frozen server ends this by nats-py's pings, within some seconds."""
+    async def _drain(self, timeout_s: float) -> None:
+        """Wait for room in the socket. Raises Unreachable."""
         try:
-            await self._client._transport.drain()
+            async with asyncio.timeout(timeout_s):
+                await self._client._transport.drain()
+        except TimeoutError:
+            raise Unreachable(f"the server took nothing for {timeout_s:g} s") from None
         except OSError as error:
             raise Unreachable(f"connection lost: {error}") from error
-
-
-def library_version() -> str:
-    """Of nats-py, for `antiphon doctor`."""
-    return str(nats_version)

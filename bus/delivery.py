@@ -16,17 +16,23 @@ class Delivery:
 
     def __init__(self, connection: Connection, message: Message) -> None:
         """Raises Malformed if `message` was not delivered by a consumer."""
-        parts = message.reply.split(".")
-        offset = 0 if len(parts) == 9 else 2
+        parts = _parts(message.reply)
         try:
-            self.consumer = parts[3 + offset]
-            self.num_delivered = int(parts[4 + offset])
-            self.seq = int(parts[5 + offset])
-            self.num_pending = int(parts[8 + offset])
+            self.consumer = parts[0]
+            self.num_delivered, self.seq, self.num_pending = int(parts[1]), int(parts[2]), int(parts[5])
         except (IndexError, ValueError) as error:
             raise Malformed(f"not an acknowledgement subject: {message.reply[:200]!r}") from error
         self._connection, self.ack_subject = connection, message.reply
         self.subject, self.payload = message.subject, message.data
+
+    def is_older_than(self, ack_subject: str) -> bool:
+        """Whether the server has since delivered the same message again, as `ack_subject` shows.
+
+        A worker that was frozen finds such deliveries in its socket when it wakes up. They give no right to anything:
+        taking the lease with one would fence whoever got the newer delivery.
+        """
+        parts = _parts(ack_subject)
+        return len(parts) == 6 and int(parts[2]) == self.seq and int(parts[1]) > self.num_delivered
 
     def ack(self) -> None:
         """The message is dealt with. Not awaited: if the ack is lost, a redelivery finds the log's end."""
@@ -37,6 +43,15 @@ class Delivery:
         self._connection.publish(self.ack_subject, b"-NAK")
 
 
+def stream_seq(ack_subject: str) -> int | None:
+    """Which message of JOBS an acknowledgement subject is for; None if it is none."""
+    parts = ack_subject.split(".")
+    try:
+        return int(parts[5 if len(parts) == 9 else 7])
+    except (IndexError, ValueError):
+        return None
+
+
 def give_back(connection: Connection, ack_subject: str) -> None:
     """NAK a delivery of somebody who cannot do it any more. Only for who replaced that one's lease."""
     connection.publish(ack_subject, b"-NAK")
@@ -45,3 +60,10 @@ def give_back(connection: Connection, ack_subject: str) -> None:
 def keep_alive(connection: Connection, ack_subject: str) -> None:
     """Restart the ack_wait countdown. Only while the lease is held and the engine makes progress."""
     connection.publish(ack_subject, b"+WPI")
+
+
+def _parts(ack_subject: str) -> list[str]:
+    """consumer, delivered, stream seq, consumer seq, time, pending."""
+    parts = ack_subject.split(".")
+    offset = 3 if len(parts) == 9 else 5
+    return parts[offset : offset + 6]

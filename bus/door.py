@@ -43,9 +43,14 @@ async def submit(bus: Bus, job: wire.Job) -> Accepted:
         # No message id: de-duplication is per stream and would answer for somebody else's job. A message that is
         # stored twice is settled by the birth, which names the sequence of one of them.
         queued = await bus.js.publish(subject, wire.encode(job))
-        birth = wire.Birth(job=job, digest=wire.digest(job), queue_seq=queued.seq, accepted_at=now_s)
+    except Full as error:
+        raise StorageFull(f"the bus takes no new jobs: {error}") from error
+    birth = wire.Birth(job=job, digest=wire.digest(job), queue_seq=queued.seq, accepted_at=now_s)
+    try:
         seq, stands = await bus.logs.create(name, birth)
     except Full as error:
+        # Refused is refused: left in JOBS, it would run once there is room, and nobody would have asked for it.
+        await bus.js.delete(bus.subjects.jobs_stream, queued.seq)
         raise StorageFull(f"the bus takes no new jobs: {error}") from error
     if stands.queue_seq == queued.seq:
         return Accepted(stands, seq, is_new=True)

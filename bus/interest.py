@@ -10,7 +10,7 @@ import contextlib
 from collections.abc import AsyncIterator
 
 from bus.connection import Connection, Subscription
-from bus.errors import BusError, NoResponders, Unreachable
+from bus.errors import BusError, NoResponders, NotFound, Unreachable
 from bus.log import Logs
 from bus.parser import Message
 from bus.subjects import LogSubjects
@@ -81,6 +81,8 @@ class Interest:
                 return
             ended = await self._logs.end(name, "cancelled", "left")
             log.info("job.left", job=name.job, tenant=name.tenant, ended=ended)
+        except NotFound:
+            return  # it was never accepted
         except Unreachable as error:
             # The worker asks too, every 10 s: it ends the job if nobody comes back.
             log.warning("job.left_unsettled", job=name.job, tenant=name.tenant, error=str(error))

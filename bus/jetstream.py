@@ -106,9 +106,12 @@ class JetStream:
                     raise
                 reason = error
             delay_s = retry_delay_s(attempt)
+            if time.monotonic() + delay_s < deadline:
+                await asyncio.sleep(delay_s)
+            # Asked again after sleeping: a process that was frozen there must not repeat what the server, which knows a
+            # message id for some minutes only, would take for new.
             if time.monotonic() + delay_s >= deadline:
                 raise Unreachable(f"{what}: gave up after {patience_s:g} s: {reason}") from reason
-            await asyncio.sleep(delay_s)
         raise AssertionError("unreachable: the deadline ends the loop")
 
     async def api(self, subject: str, body: object = None, timeout_s: float | None = None) -> dict[str, Any]:
@@ -211,16 +214,13 @@ class JetStream:
             else:
                 ended.set_exception(Unreachable(f"direct get of {stream}: {message.status_text}"))
 
-        generation = self.connection.generation
         await self.connection.up(self._timeout_s)
-        with self.connection.inbox(arrived) as inbox:
+        with self.connection.inbox(arrived) as inbox, self.connection.fails_with_connection(ended):
             self.connection.publish(f"$JS.API.DIRECT.GET.{stream}", query, reply=inbox)
             try:
                 pending = await asyncio.wait_for(ended, self._timeout_s)
             except TimeoutError:
                 raise Unreachable(f"direct get of {stream}: no end within {self._timeout_s:g} s") from None
-        if generation != self.connection.generation:
-            raise Unreachable(f"direct get of {stream}: connection lost")
         return found, pending
 
     async def delete(self, stream: str, seq: int) -> None:

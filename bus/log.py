@@ -7,6 +7,8 @@ entries `.c`      each append names the lease it relies on; anybody else's lease
 
 import uuid
 
+import msgspec
+
 from bus import wire
 from bus.connection import Connection
 from bus.entry import ACCEPTED, KIND, NEXT, Entry, Position
@@ -62,15 +64,20 @@ class Logs:
     async def take(self, name: LogSubjects, lease: wire.Lease, expected_seq: int) -> int:
         """Replace the lease that has `expected_seq` (0: none yet); the new one's sequence is the fence.
 
-        Raises Fenced if somebody else was there first. Repeating an unanswered attempt is safe: its id is unique, and
-        the server finds a duplicate before it compares sequences.
+        Raises Fenced if somebody else was there first.
         """
-        headers = {EXPECT_LAST: str(expected_seq), MESSAGE_ID: f"lease.{uuid.uuid4().hex}"}
+        mine = f"lease.{uuid.uuid4().hex}"
+        headers = {EXPECT_LAST: str(expected_seq), MESSAGE_ID: mine}
         try:
             return (await self.js.publish(name.lease, wire.encode(lease), headers)).seq
         except ApiError as error:
             if error.err_code != WRONG_LAST_SEQUENCE:
                 raise
+            # The server compares sequences before it looks for duplicates: an attempt whose acknowledgement was lost is
+            # refused when it is repeated, although the lease is ours.
+            stands = await self.js.last(self._stream, name.lease)
+            if stands is not None and stands.message.header(MESSAGE_ID) == mine:
+                return stands.seq
             raise Fenced(f"{name.lease}: not at {expected_seq} any more") from error
 
     # Entries
@@ -115,41 +122,49 @@ class Logs:
         found = await self.birth(name)
         if found is None:
             raise NotFound(f"no job {name.job!r}")
-        body = wire.encode(wire.Ended(why=why) if payload is None else payload)
+        body = msgspec.to_builtins(wire.Ended(why=why) if payload is None else payload)
         for _ in range(_END_TRIES):
             old = await self.lease(name)
-            old_seq = old[0] if old else 0
-            if old and old[1].why in wire.ENDS:
-                kind, lease_seq = _announced(old[1]), old_seq
+            old_seq, held = old or (0, wire.Lease(why="handed_back"))
+            if held.why in wire.ENDS:
+                announced = held
             else:
-                announced = wire.Lease(why=kind, attempt=old[1].attempt if old else 0, detail=why)
+                announced = msgspec.structs.replace(held, why=kind, detail=why, body=body)
                 try:
-                    lease_seq = await self.take(name, announced, old_seq)
+                    await self.take(name, announced, old_seq)
                 except Fenced:
                     continue
             try:
-                ended = await self._finish(name, kind, lease_seq, body)
+                ended = await self._finish(name, announced)
             except Fenced:
                 continue
             await self.js.delete(self.subjects.jobs_stream, found[1].queue_seq)
-            if old and old[1].worker:
+            if announced.worker:
                 word = wire.encode(wire.Stop(tenant=name.tenant, job=name.job))
-                self._connection.publish(self.subjects.stop(old[1].worker), word)
+                self._connection.publish(self.subjects.stop(announced.worker), word)
             return ended
         raise BusError(f"{name.lease} changed hands {_END_TRIES} times while ending the job")
 
-    async def _finish(self, name: LogSubjects, kind: wire.End, lease_seq: int, body: bytes) -> wire.End:
-        """Append the terminal entry under `lease_seq` unless one stands; returns the kind that stands."""
+    async def _finish(self, name: LogSubjects, announced: wire.Lease) -> wire.End:
+        """Append the announced terminal entry unless one stands; returns the kind that stands. Raises Fenced: look again.
+
+        An announced ending is never replaced, so nobody but another finisher can append: the entry is compared with the
+        tail, not with the lease. Under the lease, a finisher that froze for longer than the server remembers message ids
+        would add a second end.
+        """
         tail = await self.tail(name)
         if tail is not None and tail.is_end:
             return _end_kind(tail.kind)
-        position = tail.position if tail is not None else Position()
-        await self.append(name, lease_seq, 0, {KIND: kind, NEXT: position.header()}, body, patience_s=10.0)
+        kind = _end_kind(announced.why)
+        position, tail_seq = (tail.position, tail.seq) if tail is not None else (Position(), 0)
+        headers = {KIND: kind, NEXT: position.header(), EXPECT_LAST: str(tail_seq)}
+        try:
+            await self.js.publish(name.entries, wire.encode(announced.body), headers)
+        except ApiError as error:
+            if error.err_code != WRONG_LAST_SEQUENCE:
+                raise
+            raise Fenced(f"{name.entries}: not at {tail_seq} any more") from error
         return kind
-
-
-def _announced(lease: wire.Lease) -> wire.End:
-    return _end_kind(lease.why)
 
 
 def _end_kind(text: str) -> wire.End:

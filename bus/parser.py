@@ -34,18 +34,23 @@ class Message:
         if start < 0:
             return None
         start += len(name) + 3
-        return self.head[start : self.head.index(_CRLF, start)].strip().decode()
+        return _text(self.head[start : self.head.index(_CRLF, start)].strip())
 
     @property
     def status(self) -> str | None:
         """`404` in `NATS/1.0 404 No Messages`; None for a message that is not a status."""
         if self.head is None or self.head[8:9] != b" ":
             return None
-        return self.head[9:12].decode()
+        return _text(self.head[9:12])
 
     @property
     def status_text(self) -> str:
-        return "" if self.head is None else self.head[9 : self.head.index(_CRLF)].decode()
+        return "" if self.head is None else _text(self.head[9 : self.head.index(_CRLF)])
+
+
+def _text(raw: bytes) -> str:
+    """Never raises: the server passes any bytes on, and nobody's odd subject may break our connection."""
+    return raw.decode(errors="backslashreplace")
 
 
 Callback = Callable[[Message], None]
@@ -93,6 +98,8 @@ class Parser:
             sid, has_reply = parts[2], len(parts) == (6 if headers else 5)
         except (IndexError, ValueError) as error:
             raise ProtocolBroken(repr(data[pos:eol][:100])) from error
+        if not 0 <= head_size <= size:
+            raise ProtocolBroken(repr(data[pos:eol][:100]))
         body = eol + 2
         end = body + size
         if end + 2 > len(data):
@@ -100,19 +107,29 @@ class Parser:
         callback = self.callbacks.get(sid)
         if callback is not None:
             head = data[body : body + head_size] if headers else None
-            reply = parts[3].decode() if has_reply else ""
-            callback(Message(parts[1].decode(), reply, head, data[body + head_size : end]))
+            reply = _text(parts[3]) if has_reply else ""
+            callback(Message(_text(parts[1]), reply, head, data[body + head_size : end]))
         return end + 2
 
 
-def encode(subject: str, data: bytes, reply: str, headers: dict[str, str] | None) -> bytes:
-    """One PUB or HPUB. Raises ValueError if a header would break out of its line."""
+def encode(subject: str, data: bytes, reply: str, headers: dict[str, str] | None, max_bytes: int) -> bytes:
+    """One PUB or HPUB, of at most `max_bytes` of headers and data together, as the server counts.
+
+    Raises ValueError for what would break out of its line or be too large: the server answers both by closing the
+    connection for good.
+    """
+    if len(subject.split()) != 1 or len(reply.split()) > 1 or subject.strip() != subject or reply.strip() != reply:
+        raise ValueError(f"not a subject: {subject!r:.200} (reply {reply!r:.200})")
     if headers is None:
+        if len(data) > max_bytes:
+            raise ValueError(f"{subject}: {len(data)} bytes, the server takes {max_bytes}")
         return b"PUB %b %b %d\r\n%b\r\n" % (subject.encode(), reply.encode(), len(data), data)
     text = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
     if text.count("\n") != len(headers) or text.count("\r") != len(headers):
         raise ValueError(f"a header holds a line end: {headers!r:.200}")
     head = b"NATS/1.0\r\n" + text.encode() + _CRLF
+    if len(head) + len(data) > max_bytes:
+        raise ValueError(f"{subject}: {len(head) + len(data)} bytes with headers, the server takes {max_bytes}")
     return b"HPUB %b %b %d %d\r\n%b%b\r\n" % (
         subject.encode(),
         reply.encode(),

@@ -10,7 +10,7 @@ from bus import wire
 from bus.client import Bus
 from bus.errors import BusError, NoResponders
 from bus.parser import Message
-from bus.subjects import worker_of
+from bus.subjects import is_token, worker_of
 from bus.telemetry import logger
 
 log = logger(__name__)
@@ -99,7 +99,10 @@ def beat_of(message: Message) -> wire.Heartbeat | None:
     except BusError as error:
         log.warning("fleet.malformed", subject=message.subject, error=str(error))
         return None
-    if beat.id != worker_of(message.subject):
+    if beat.id != worker_of(message.subject) or not is_token(beat.id):
         log.warning("fleet.malformed", subject=message.subject, error=f"speaks for {beat.id!r}")
+        return None
+    if not all(is_token(held.tenant) and is_token(held.job) for held in beat.held):
+        log.warning("fleet.malformed", subject=message.subject, error="holds what is no job")
         return None
     return beat

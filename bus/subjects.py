@@ -35,9 +35,13 @@ def token(text: str) -> str:
     Raises:
         ValueError: it is not 1 to 64 of `A-Z a-z 0-9 _ -`.
     """
-    if not _TOKEN.fullmatch(text):
+    if not is_token(text):
         raise ValueError(f"{text[:80]!r} must be 1 to 64 characters of A-Z a-z 0-9 _ -")
     return text
+
+
+def is_token(text: str) -> bool:
+    return _TOKEN.fullmatch(text) is not None
 
 
 class JobSubject(msgspec.Struct, frozen=True):

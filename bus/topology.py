@@ -46,7 +46,8 @@ def replies_stream(subjects: Subjects, settings: BusSettings) -> dict[str, Any]:
         "max_bytes": settings.replies_max_bytes,
         "max_age": int(settings.replies_max_age_s * _NS),
         "num_replicas": settings.replicas,
-        "duplicate_window": 120 * _NS,
+        # Longer than the patience of any append, with its last attempt: a repeat that is not known would be stored twice.
+        "duplicate_window": 180 * _NS,
         "allow_direct": True,
         "republish": {"src": source, "dest": destination},
     }
@@ -133,8 +134,11 @@ class Topology:
             request = {"stream_name": stream, "config": wanted, "action": "create"}
             try:
                 return await self._js.api(f"CONSUMER.CREATE.{stream}.{name}.{wanted['filter_subject']}", request)
-            except ApiError:
-                return await self._js.api(f"CONSUMER.INFO.{stream}.{name}")  # another worker was a moment sooner
+            except ApiError as error:
+                try:
+                    return await self._js.api(f"CONSUMER.INFO.{stream}.{name}")  # another worker was a moment sooner
+                except ApiError:
+                    raise error from None
 
         found = (await self._js.patiently(f"declare consumer {name}", once))["config"]
         _same(f"consumer {name}", _FIXED_CONSUMER, wanted, found)

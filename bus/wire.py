@@ -6,9 +6,10 @@ deployment. Renaming or retyping one is not; add a new field instead.
 
 import hashlib
 from datetime import datetime
-from typing import Any, Final, Literal, TypeVar
+from typing import Annotated, Any, Final, Literal, TypeVar
 
 import msgspec
+from msgspec import Meta
 
 from bus.errors import Malformed
 
@@ -42,7 +43,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     lane: str = ""
     tenant: str = ""
     #: Wall clock with offset. None: the lane's default counted from acceptance.
-    expires_at: datetime | None = None
+    expires_at: Annotated[datetime, Meta(tz=True)] | None = None
     #: Whether the work goes on when nobody listens. None: true for doors that answer before the sound.
     run_on: bool | None = None
     #: How long to wait for a listener to come back before the work stops.
@@ -74,6 +75,8 @@ class Lease(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     #: 1 for the first. A hand-back does not count.
     attempt: int = 0
     detail: str = ""
+    #: With an End: the terminal entry's payload, so that whoever finishes the ending writes the announced one.
+    body: dict[str, Any] = {}
 
 
 class Started(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -227,7 +230,7 @@ def decode(kind: type[T], data: bytes) -> T:
     try:
         decoded: T = decoder.decode(data)
         return decoded
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise Malformed(f"{kind.__name__}: {error}") from error
 
 

@@ -4,6 +4,7 @@ import msgspec
 
 from bus import wire
 from bus.entry import BLOCK, FRAME, KIND, NEXT, STARTED, Position
+from bus.errors import ApiError, Fenced, Unreachable
 from bus.log import Logs
 from bus.subjects import LogSubjects
 
@@ -26,6 +27,8 @@ class Writer:
         #: Goes out with the first entry.
         self._started: wire.Started | None = started
         self._number = 0
+        #: Whether an append was left without an answer: then nobody knows where the log stands.
+        self._is_open = False
 
     async def block(self, pcm: bytes, frames: int) -> None:
         """Append `frames` frames of s16le audio. Raises Fenced, Full, Unreachable; then nothing may be appended."""
@@ -54,7 +57,16 @@ class Writer:
         headers[NEXT] = after.header()
         if self._started is not None:
             headers[STARTED] = wire.encode(self._started).decode()
-        seq = await self._logs.append(self.name, self.lease_seq, self._number, headers, payload, self._patience_s)
+        if self._is_open:
+            # With the same number it might be taken for a repeat of that one and vanish with a good acknowledgement.
+            raise Unreachable(f"{self.name.entries}: an append is in flight, or was left unanswered")
+        self._is_open = True
+        try:
+            seq = await self._logs.append(self.name, self.lease_seq, self._number, headers, payload, self._patience_s)
+        except (ApiError, Fenced):
+            self._is_open = False  # an answer too: it was not stored
+            raise
+        self._is_open = False
         self._started, self.position = None, after
         self._number += 1
         return seq

@@ -107,6 +107,8 @@ class Run:
 
     async def _perform(self) -> str:
         claim = self.claim
+        if self._claimed_at >= self.expires_at_s:
+            raise Due("its deadline passed before it ran")
         growth = Growth(self._card.rate_hz, 2 * self._card.channels)
         self.stream = self._host.open(claim.job, claim.position.frame, claim.lease.attempt, claim.checkpoint, growth)
         while True:

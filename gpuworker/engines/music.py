@@ -173,8 +173,9 @@ class Music:
         from gpuworker.engines.composer.render import BLOCK, Renderer  # noqa: PLC0415
 
         piece, form = _piece(job)
+        first_block = job.start_frame // BLOCK if job.start_frame < form.frames else math.ceil(form.frames / BLOCK)
         try:
-            for first_frame, pcm in Renderer(studio, piece, form).blocks(job.start_frame // BLOCK):
+            for first_frame, pcm in Renderer(studio, piece, form).blocks(first_block):
                 yield Block(first_frame, pcm)
         except torch.OutOfMemoryError as error:
             raise OutOfMemory(str(error)) from error

@@ -75,7 +75,7 @@ _HOW_TO_INSTALL = (
 )
 #: A checkpoint is due after so much audio: what a replacement has to make again, some tens of milliseconds' work.
 _CHECKPOINT_FRAMES = 30 * RATE_HZ
-#: What a text without any sound is answered with.
+#: The shortest answer: a text without any sound gets so much silence.
 _SILENCE_FRAMES = RATE_HZ // 10
 #: For estimates: speech has about 14 characters a second and takes about a hundredth of its length, start included.
 _CHARS_PER_S, _COST_PER_S = 14, 0.01
@@ -218,8 +218,8 @@ class Speech:
                         yield Progress("replay", frame / RATE_HZ, job.start_frame / RATE_HZ)
                         replayed_frame = frame
                     frame += len(pcm)
-        if frame == 0:
-            yield Block(0, np.zeros((_SILENCE_FRAMES, 1), np.float32))
+        if frame < _SILENCE_FRAMES:
+            yield Block(frame, np.zeros((_SILENCE_FRAMES - frame, 1), np.float32))
         yield Done({"voice": job.voice, **self._pace(job)})
 
     def _pace(self, job: EngineJob) -> Mapping[str, Any]:

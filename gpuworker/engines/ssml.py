@@ -20,7 +20,7 @@ def is_ssml(text: str) -> bool:
 
 
 def parts(text: str, knows_voice: Callable[[str], bool]) -> list[str]:
-    """`text` as documents that sound, one after the other, as it does: its `p` and `s`, or all of it in one.
+    """`text`, which `is_ssml`, as documents that sound one after the other as it does: its `p` and `s`, or one in all.
 
     Raises:
         Rejected: it is not well-formed, or asks for something that is not spoken here; with line and column.
@@ -42,7 +42,6 @@ class _Reader:
         self._parser.CharacterDataHandler = self._on_text
         self._parser.CommentHandler = self._on_other
         self._parser.ProcessingInstructionHandler = self._on_instruction
-        self._parser.StartDoctypeDeclHandler = self._on_doctype
 
     def read(self) -> list[str]:
         try:
@@ -103,6 +102,3 @@ class _Reader:
 
     def _on_instruction(self, target: str, text: str) -> None:
         self._enter_body()
-
-    def _on_doctype(self, *declaration: object) -> None:
-        self._refuse("has a document type, which is not read,")

@@ -42,7 +42,7 @@ _SHORT_CYCLE = (_CYCLE[0], _CYCLE[2], _CYCLE[3], _CYCLE[5])
 class Section:
     index: int
     kind: Kind
-    #: Which turn of the cycle of sections; each has chords and tunes of its own.
+    #: Every second turn of the cycle begins another one, with chords and tunes of its own.
     movement: int
     first_bar: int
     bars: int
@@ -132,7 +132,7 @@ class Form:
         return Section(after_intro + turn, kind, self._movement(turn), body + turn * self._unit, self._unit)
 
     def _movement(self, turn: int) -> int:
-        return max(0, turn) // len(self._cycle)
+        return max(0, turn) // (2 * len(_CYCLE))
 
     def second(self, beat: float) -> float:
         """When `beat` (from the start of the piece) sounds, in seconds; the last bar is stretched, evenly growing."""

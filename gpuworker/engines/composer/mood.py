@@ -250,8 +250,9 @@ def _voices(style: Style, wanted: Sequence[str], refused: Sequence[str], rng: Ra
         if only_asked and "bass" in INSTRUMENTS[name].roles:
             voices["bass"] = name
     for role in ("lead", "chords", "pad", "bass", "arp"):
-        choices = [name for name in getattr(style, role) if name and name not in banned and name not in voices.values()]
-        drawn = rng.choice(choices or [""])
+        allowed = [name for name in getattr(style, role) if name not in banned]
+        fresh = [name for name in allowed if name not in voices.values()]
+        drawn = rng.choice(fresh or allowed or [""])
         if role not in voices and drawn and not only_asked:
             voices[role] = drawn
     if named(refused, _BASS):

@@ -71,7 +71,9 @@ class Renderer:
 
     def blocks(self, first_block: int) -> Generator[tuple[int, NDArray[np.float32]], None, None]:
         """Yield (first frame, (frames, 2) float32) from `first_block` to the end; the last is cut to the length."""
-        for index in range(max(0, first_block - mix.PREROLL_BLOCKS), math.ceil(self._form.frames / BLOCK)):
+        end_block = math.ceil(self._form.frames / BLOCK)
+        start_block = max(0, first_block - mix.PREROLL_BLOCKS) if first_block < end_block else end_block
+        for index in range(start_block, end_block):
             with one_thread():
                 self._hear(index)
                 if index < first_block:

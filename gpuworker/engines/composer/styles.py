@@ -40,7 +40,7 @@ class Style:
 
 STYLES: dict[str, Style] = {
     "pop": Style(
-        "pop song summer sommer ete verano radio catchy indie", (98, 122), ("major", "major", "mixolydian"), "pop",
+        "pop summer sommer ete verano radio catchy indie", (98, 122), ("major", "major", "mixolydian"), "pop",
         ("lead", "pluck", "epiano"), ("piano", "guitar"), ("warm", "strings"), ("fingered",), ("pluck", "marimba"),
         ("eighths", "strum", "block"), ("eighths", "syncopated"), echo=0.16, energy=0.6,
     ),

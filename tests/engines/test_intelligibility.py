@@ -1,0 +1,51 @@
+"""A recogniser that has never seen our code hears the sentence that was asked for, among decoys."""
+
+import numpy as np
+import pytest
+
+from gpuworker.engine import EngineJob
+from gpuworker.engines import flite
+from gpuworker.engines.speech import RATE_HZ, Speech
+from tests.engines.driving import run
+from tests.support.asr import heard
+
+SENTENCES = (
+    "Go forward ten meters.",
+    "The quick brown fox jumps over the lazy dog.",
+    "Please turn on the light in the kitchen.",
+    "We are ready to publish the next part of the story.",
+    "One two three four five six seven eight nine ten.",
+    "The weather is nice today.",
+    "Open the door and close the window.",
+    "Music and speech are on their way to you.",
+    "My brother wrote a letter to the president.",
+    "Seven ships sailed across the northern sea.",
+)
+VOICES = ["en-us", "en-gb", *(["flite-slt", "flite-kal16"] if flite.find_flite() else [])]
+
+
+def s16(pcm: np.ndarray) -> bytes:
+    return np.rint(pcm * 32768).clip(-32768, 32767).astype("<i2").tobytes()
+
+
+def spoken(speech: Speech, text: str, voice: str) -> bytes:
+    return s16(run(speech, EngineJob(id="j", input=text, voice=voice, params={"speed": 0.86})).pcm)
+
+
+@pytest.mark.parametrize("voice", VOICES)
+def test_each_sentence_is_heard_as_asked(speech: Speech, voice: str) -> None:
+    answers = {text: heard(spoken(speech, text, voice), RATE_HZ, SENTENCES) for text in SENTENCES}
+    assert answers == {text: text for text in SENTENCES}
+
+
+def test_what_was_not_said_is_not_heard(speech: Speech) -> None:
+    noise = np.random.default_rng(3).standard_normal(2 * RATE_HZ) * 0.1
+    backwards = spoken(speech, SENTENCES[1], "en-us")
+    flipped = np.frombuffer(backwards, "<i2")[::-1].tobytes()
+    for recording in (bytes(2 * 2 * RATE_HZ), s16(noise), flipped, spoken(speech, "Ganz etwas anderes.", "de")):
+        assert heard(recording, RATE_HZ, SENTENCES) is None
+
+
+def test_a_sentence_outside_the_recognisers_dictionary_is_an_error() -> None:
+    with pytest.raises(ValueError, match="antiphonically"):
+        heard(bytes(32_000), 16_000, ("antiphonically speaking",))

@@ -1,0 +1,173 @@
+"""The helper process: it keeps the library out of ours, dies alone, and outlives nobody."""
+
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from gpuworker.engine import EngineJob, MemoryPolicy
+from gpuworker.engines import espeak, flite
+from gpuworker.engines.speaker import Speaker, SpeakerFailed
+from gpuworker.engines.speech import Speech
+from tests.engines.cases import STORY
+from tests.engines.driving import checked, next_block, run
+from tests.support.waiting import eventually, gone
+
+ROOT = Path(__file__).parents[2]
+#: One part, several minutes long: the helper is always in the middle of it.
+ENDLESS = EngineJob(id="long", input=f"<speak>{STORY * 100}</speak>")
+SHORT = EngineJob(id="short", input="And on we go.")
+
+
+def helper(speech: Speech) -> psutil.Process:
+    return psutil.Process(speech._espeak_speaker.pid)
+
+
+def test_the_library_is_never_in_our_process(speech: Speech) -> None:
+    run(speech, SHORT)
+    assert "espeak" not in Path("/proc/self/maps").read_text()
+    assert "espeak" in Path(f"/proc/{helper(speech).pid}/maps").read_text()
+
+
+def test_importing_the_engine_is_light() -> None:
+    program = (
+        "import sys; import gpuworker.engines.speech; "
+        "print([m for m in ('torch', 'ctypes.util', 'espeakng_loader', 'asyncio') if m in sys.modules])"
+    )
+    listed = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=30, check=True
+    )
+    assert "torch" not in listed.stdout
+    assert "espeakng_loader" not in listed.stdout
+    assert "asyncio" not in listed.stdout
+
+
+def test_it_speaks_well_within_a_second_of_its_start() -> None:
+    speech = Speech()
+    started = time.perf_counter()
+    speech.load("cpu", MemoryPolicy())
+    try:
+        next_block(speech.generate([checked(speech, SHORT)]))
+        assert time.perf_counter() - started < 1
+    finally:
+        speech.unload()
+
+
+def test_a_helper_killed_in_mid_sentence_fails_that_job_by_name_and_the_next_has_a_fresh_one(speech: Speech) -> None:
+    expected = run(speech, SHORT).pcm
+    killed = helper(speech)
+    events = speech.generate([checked(speech, ENDLESS)])
+    next_block(events)
+    killed.kill()
+    with pytest.raises(SpeakerFailed, match=rf"espeak_process \(process {killed.pid}\) died while it spoke"):
+        list(events)
+    assert run(speech, SHORT).pcm.tobytes() == expected.tobytes()
+    assert helper(speech).pid != killed.pid
+
+
+def test_a_crash_of_the_library_takes_one_text_with_it(speech: Speech) -> None:
+    spared = speech.generate([checked(speech, SHORT)])
+    next_block(spared)
+    events = speech.generate([checked(speech, ENDLESS)])
+    next_block(events)
+    for child in helper(speech).children():
+        child.send_signal(signal.SIGSEGV)
+    with pytest.raises(SpeakerFailed, match="died"):
+        list(events)
+    survivor = helper(speech).pid
+    assert run(speech, SHORT).done
+    assert helper(speech).pid == survivor
+
+
+def test_a_text_refused_by_the_library_is_an_error_with_its_words(speech: Speech) -> None:
+    request = {**espeak.request("gmw/xx", {"speed": 1, "pitch": 50, "range": 50, "volume": 100}, 0)}
+    with pytest.raises(SpeakerFailed, match="espeak-ng has no voice 'gmw/xx'"):
+        list(speech._espeak_speaker.say({**request, "text": "a", "ssml": False}))
+    with pytest.raises(SpeakerFailed, match="KeyError"):
+        list(speech._espeak_speaker.say({"text": "a"}))
+
+
+def test_a_listener_that_leaves_stops_the_work(speech: Speech) -> None:
+    events = speech.generate([checked(speech, ENDLESS)])
+    next_block(events)
+    working = helper(speech).children()
+    assert len(working) == 1
+    events.close()
+    _, alive = psutil.wait_procs(working, timeout=5)
+    assert alive == []
+
+
+def test_the_helper_lets_the_worker_finish_when_the_whole_group_is_told_to_stop(speech: Speech) -> None:
+    process = helper(speech)
+    events = speech.generate([checked(speech, ENDLESS)])
+    next_block(events)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        process.send_signal(number)
+    assert sum(len(event.pcm) for _, event in events if hasattr(event, "pcm")) > 0
+    assert helper(speech).pid == process.pid
+    assert process.is_running()
+
+
+async def test_the_helper_ends_with_the_process_that_started_it() -> None:
+    program = (
+        "import os, signal\n"
+        "from gpuworker.engine import MemoryPolicy\n"
+        "from gpuworker.engines.speech import Speech\n"
+        "speech = Speech()\n"
+        "speech.load('cpu', MemoryPolicy())\n"
+        "print(speech._espeak_speaker.pid, flush=True)\n"
+        "os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    ended = subprocess.run(  # noqa: ASYNC221 - nothing else runs on this loop
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=30, check=False
+    )
+    assert ended.returncode == -signal.SIGKILL
+    await eventually(lambda: gone(int(ended.stdout)))
+
+
+def test_unloading_ends_the_helper() -> None:
+    speech = Speech()
+    speech.load("cpu", MemoryPolicy())
+    process = helper(speech)
+    speech.unload()
+    assert not process.is_running()
+    assert speech._espeak_speaker.pid is None
+
+
+def test_without_a_library_loading_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(espeak, "find_espeak", lambda: None)
+    monkeypatch.setattr(flite, "find_flite", lambda: None)
+    speech = Speech()
+    assert speech.capabilities().voices == ()
+    with pytest.raises(RuntimeError, match=r"pip install 'antiphon\[espeak\]'"):
+        speech.load("cpu", MemoryPolicy())
+
+
+def test_a_library_that_does_not_open_is_named(tmp_path: Path) -> None:
+    speaker = Speaker("gpuworker.engines.espeak_process", [str(tmp_path / "none.so"), str(tmp_path)])
+    with pytest.raises(SpeakerFailed, match=r"espeak_process did not start: .*none\.so"):
+        speaker.start()
+    assert speaker.pid is None
+
+
+def test_a_helper_that_cannot_even_run_is_named(tmp_path: Path) -> None:
+    with pytest.raises(SpeakerFailed, match="no_such_process did not start: it died"):
+        Speaker("gpuworker.engines.no_such_process").start()
+
+
+def test_the_data_may_lie_deeper_than_the_library_can_remember(tmp_path: Path) -> None:
+    files = espeak.find_espeak()
+    assert files is not None
+    deep = tmp_path.joinpath(*["a-rather-long-name-for-a-folder"] * 6)
+    deep.mkdir(parents=True)
+    (deep / "espeak-ng-data").symlink_to(files.data)
+    speaker = espeak.speaker(espeak.Files(files.library, deep / "espeak-ng-data"))
+    try:
+        request = espeak.request("gmw/en-US", {"speed": 1, "pitch": 50, "range": 50, "volume": 100}, 0)
+        assert b"".join(speaker.say({**request, "text": "Hello.", "ssml": False}))
+    finally:
+        speaker.stop()

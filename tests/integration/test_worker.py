@@ -1,0 +1,287 @@
+"""A worker process and what happens to its jobs: faults of the engine, of the host, of the worker, of the bus."""
+
+import asyncio
+import json
+import os
+import signal
+from collections.abc import AsyncIterator, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bus import wire
+from bus.client import Bus, open_bus
+from bus.settings import BusSettings
+from tests.support.jobs import Ears, listen, tone_job
+from tests.support.programs import Fleet, fleet_of, host_pid, wait_gone
+from tests.support.tone import tone_pcm
+from tests.support.waiting import eventually
+
+#: Half a second of audio a second: long enough to be hit in the middle.
+STEADY = {"block_ms": 50, "compute_ms": 50, "device": "own"}
+
+
+@pytest.fixture
+def fleet(bus_settings: BusSettings) -> Iterator[Fleet]:
+    with fleet_of(bus_settings) as fleet:
+        yield fleet
+
+
+@pytest.fixture
+async def bus(bus_settings: BusSettings) -> AsyncIterator[Bus]:
+    async with open_bus(bus_settings, "gateway") as bus:
+        yield bus
+
+
+def failure(payload: bytes) -> dict[str, Any]:
+    return dict(json.loads(payload))
+
+
+async def queue_is_empty(bus: Bus) -> bool:
+    return (await bus.js.info(bus.subjects.jobs_stream))["state"]["messages"] == 0
+
+
+async def test_a_job_is_made_sample_exact_and_leaves_the_queue(fleet: Fleet, bus: Bus) -> None:
+    fleet.worker()
+    heard = await listen(bus, tone_job(seconds=3.3, block_ms=70))
+    done = wire.decode(wire.Done, heard.end.payload)
+    assert (heard.end.kind, heard.pcm) == ("done", tone_pcm(3.3))
+    assert (done.frames, done.seconds, done.crc32) == (79200, 3.3, f"{__import__('zlib').crc32(heard.pcm):08x}")
+    async with asyncio.timeout(5):
+        while not await queue_is_empty(bus):
+            await asyncio.sleep(0)
+
+
+async def test_first_entry_is_one_block_and_later_entries_grow(fleet: Fleet, bus: Bus) -> None:
+    fleet.worker()
+    heard = await listen(bus, tone_job(seconds=20, block_ms=20, compute_ms=1))
+    sizes = [len(entry.payload) for entry in heard.entries if entry.kind == "block"]
+    assert sizes[0] == 960
+    assert max(sizes) > 10 * sizes[0]
+    assert max(sizes) <= 64 << 10
+
+
+async def test_slots_bound_what_a_worker_holds(fleet: Fleet, bus: Bus, tmp_path: Path) -> None:
+    worker = fleet.worker("w1", "tone", 3)
+    gate = tmp_path / "open"
+    jobs = [tone_job(seconds=0.5, gate={"path": str(gate), "before_block": 1}, device="own") for _ in range(8)]
+    async with asyncio.TaskGroup() as group:
+        ends = [group.create_task(listen(bus, job)) for job in jobs]
+        await eventually(lambda: len(worker.events("job.started")) == 3)
+        states = [await bus.logs.lease(bus.subjects.log("public", job.id)) for job in jobs]
+        assert sum(state is not None for state in states) == 3
+        gate.touch()
+    assert all(end.result().pcm == tone_pcm(0.5) for end in ends)
+
+
+@pytest.mark.parametrize(
+    ("fault", "code", "word"),
+    [
+        ({"kind": "raise", "at_block": 2}, "engine_failed", "RuntimeError"),
+        ({"kind": "nan", "at_block": 2}, "engine_failed", "not finite"),
+        ({"kind": "oom", "at_block": 2}, "out_of_memory", "tone"),
+    ],
+)
+async def test_a_models_failure_is_its_jobs_outcome_and_nobody_elses(
+    fleet: Fleet, bus: Bus, fault: dict[str, Any], code: str, word: str
+) -> None:
+    worker = fleet.worker()
+    async with asyncio.TaskGroup() as group:
+        sick = group.create_task(listen(bus, tone_job(seconds=1, fault=fault, **STEADY)))
+        well = group.create_task(listen(bus, tone_job(seconds=1, **STEADY)))
+    end = failure(sick.result().end.payload)
+    assert (sick.result().end.kind, end["code"]) == ("failed", code)
+    assert word in end["message"]
+    assert well.result().pcm == tone_pcm(1)
+    assert not worker.events("host.ended")
+
+
+@pytest.mark.parametrize("ack_wait_s", [30.0])
+async def test_an_exiting_engine_host_gives_every_job_back_at_once_and_only_the_culprit_pays(
+    fleet: Fleet, bus: Bus
+) -> None:
+    fleet.worker()
+    async with asyncio.timeout(15), asyncio.TaskGroup() as group:
+        culprit = group.create_task(
+            listen(bus, tone_job(seconds=2, fault={"kind": "exit", "at_block": 20}, **STEADY))
+        )
+        bystander = group.create_task(listen(bus, tone_job(seconds=3, **STEADY)))
+    assert culprit.result().pcm == tone_pcm(2)
+    assert bystander.result().pcm == tone_pcm(3)
+    assert [start.attempt for start in culprit.result().starts] == [1, 2]
+    assert [start.attempt for start in bystander.result().starts] == [1, 1]
+
+
+@pytest.mark.parametrize("ack_wait_s", [30.0])
+async def test_killing_the_engine_host_alone_costs_nobody_a_sample_or_an_attempt(fleet: Fleet, bus: Bus) -> None:
+    worker = fleet.worker()
+    async with asyncio.timeout(15), Ears(bus, tone_job(seconds=3, **STEADY)) as ears:
+        await ears.until_bytes(20_000)
+        os.kill(host_pid(worker), signal.SIGKILL)
+        heard = await ears.to_the_end()
+    assert heard.pcm == tone_pcm(3)
+    assert len(heard.starts) == 2
+    assert heard.starts[1].seam_frame is not None
+
+
+async def test_a_hanging_engine_is_cut_after_stall_s_and_its_job_goes_on(fleet: Fleet, bus: Bus) -> None:
+    worker = fleet.worker("w1", "tone", 8, "--stall-s", "1")
+    async with asyncio.timeout(20):
+        heard = await listen(bus, tone_job(seconds=1, fault={"kind": "hang", "at_block": 3}))
+    assert heard.pcm == tone_pcm(1)
+    assert [start.attempt for start in heard.starts] == [1, 2]
+    assert worker.events("host.hangs")
+
+
+async def test_a_job_that_kills_its_host_every_time_fails_after_max_attempts_and_is_buried(
+    fleet: Fleet, bus: Bus
+) -> None:
+    fleet.worker("w1", "tone", 8, "--max-attempts", "2")
+    async with asyncio.timeout(20):
+        heard = await listen(bus, tone_job(seconds=1, fault={"kind": "exit", "at_block": 1, "times": 99}))
+    end = failure(heard.end.payload)
+    assert (heard.end.kind, end["code"], end["attempt"]) == ("failed", "interrupted", 2)
+    dead = await bus.js.last(bus.subjects.dead_stream, bus.subjects.dead_job("public", heard_job(heard)))
+    assert dead is not None
+    assert "limit is 2" in wire.decode(wire.DeadJob, dead.message.data).reason
+
+
+def heard_job(heard: Any) -> str:
+    return str(heard.end.message.subject.split(".")[-1])
+
+
+@pytest.mark.parametrize("ack_wait_s", [2.0])
+async def test_kill_minus_9_of_a_worker_in_mid_stream_is_inaudible(fleet: Fleet, bus: Bus) -> None:
+    first, _ = fleet.worker("w1"), fleet.worker("w2")
+    async with asyncio.timeout(20), asyncio.TaskGroup() as group:
+        ears = [group.create_task(listen(bus, tone_job(seconds=2.5, **STEADY))) for _ in range(6)]
+        await eventually(lambda: len(first.events("job.started")) >= 1)
+        first.kill()
+    assert all(ear.result().pcm == tone_pcm(2.5) for ear in ears)
+
+
+@pytest.mark.parametrize("ack_wait_s", [1.0])
+async def test_a_frozen_worker_that_comes_back_adds_nothing_to_the_log(fleet: Fleet, bus: Bus) -> None:
+    frozen = fleet.worker("w1")
+    async with asyncio.timeout(20), Ears(bus, tone_job(seconds=3, **STEADY)) as ears:
+        await ears.until_bytes(10_000)
+        os.kill(host_pid(frozen), signal.SIGSTOP)
+        frozen.send(signal.SIGSTOP)
+        fleet.worker("w2")
+        await ears.until_bytes(30_000)
+        frozen.send(signal.SIGCONT)
+        os.kill(host_pid(frozen), signal.SIGCONT)
+        heard = await ears.to_the_end()
+        assert heard.pcm == tone_pcm(3)
+        assert [start.worker for start in heard.starts] == ["w1", "w2"]
+        frozen.wait_for("job.finished")
+        assert frozen.events("job.finished")[0]["outcome"] == "fenced"
+
+
+@pytest.mark.parametrize("ack_wait_s", [30.0])
+async def test_sigterm_hands_running_jobs_back_in_mid_stream_at_no_cost(fleet: Fleet, bus: Bus) -> None:
+    first = fleet.worker("w1", "tone", 8, "--drain-s", "0.2")
+    async with asyncio.timeout(15), Ears(bus, tone_job(seconds=3, **STEADY)) as ears:
+        await ears.until_bytes(10_000)
+        fleet.worker("w2")
+        assert await asyncio.to_thread(first.stop) == 0
+        heard = await ears.to_the_end()
+    assert heard.pcm == tone_pcm(3)
+    assert [(start.worker, start.attempt) for start in heard.starts] == [("w1", 1), ("w2", 1)]
+
+
+async def test_a_draining_worker_finishes_what_it_can_and_takes_nothing_new(fleet: Fleet, bus: Bus) -> None:
+    worker = fleet.worker("w1", "tone", 8, "--drain-s", "10")
+    async with asyncio.timeout(15), Ears(bus, tone_job(seconds=1.5, **STEADY)) as ears:
+        await ears.until_bytes(10_000)
+        worker.send(signal.SIGTERM)
+        await eventually(lambda: worker.events("worker.draining"))
+        late = tone_job(seconds=0.5)
+        async with Ears(bus, late):
+            heard = await ears.to_the_end()
+            await asyncio.to_thread(worker.process.wait, 10)
+            assert heard.starts[0].worker == "w1"
+            assert heard.pcm == tone_pcm(1.5)
+            assert await bus.logs.lease(bus.subjects.log("public", late.id)) is None
+
+
+@pytest.mark.parametrize("ack_wait_s", [30.0])
+async def test_cancel_frees_the_slot_within_a_block(fleet: Fleet, bus: Bus) -> None:
+    worker = fleet.worker("w1", "tone", 1)
+    async with asyncio.timeout(10), Ears(bus, tone_job(seconds=600, **STEADY)) as ears:
+        await ears.until_bytes(10_000)
+        assert await bus.logs.end(ears.name, "cancelled", "by a test") == "cancelled"
+        assert (await ears.to_the_end()).end.kind == "cancelled"
+        heard = await listen(bus, tone_job(seconds=0.5))
+    assert heard.pcm == tone_pcm(0.5)
+    assert worker.events("job.finished")[0]["outcome"] == "fenced"
+
+
+async def test_a_cancelled_queued_job_never_runs(fleet: Fleet, bus: Bus) -> None:
+    job = tone_job(seconds=1)
+    async with Ears(bus, job) as ears:
+        await bus.logs.end(ears.name, "cancelled", "by a test")
+        worker = fleet.worker()
+        assert (await listen(bus, tone_job(seconds=0.2))).end.kind == "done"
+        assert [event["job"] for event in worker.events("job.started")] != [job.id]
+        assert job.id not in {event.get("job") for event in worker.events("job.started")}
+
+
+async def test_a_running_job_expires_at_its_deadline_and_frees_its_slot(fleet: Fleet, bus: Bus) -> None:
+    fleet.worker("w1", "tone", 1)
+    due = datetime.now(UTC) + timedelta(seconds=1.5)
+    async with asyncio.timeout(10):
+        heard = await listen(bus, tone_job(seconds=600, expires_at=due, **STEADY))
+        assert heard.end.kind == "expired"
+        assert heard.pcm == tone_pcm(600)[: len(heard.pcm)]
+        assert (await listen(bus, tone_job(seconds=0.2))).end.kind == "done"
+
+
+async def test_a_job_that_is_pulled_after_its_deadline_expires_without_running(fleet: Fleet, bus: Bus) -> None:
+    due = datetime.now(UTC) + timedelta(seconds=0.05)
+    async with asyncio.timeout(10), Ears(bus, tone_job(seconds=1, expires_at=due)) as ears:
+        await eventually(lambda: bus.clock.now() > due.timestamp())
+        fleet.worker()
+        heard = await ears.to_the_end()
+    assert (heard.end.kind, heard.pcm) == ("expired", b"")
+
+
+async def test_garbage_on_the_job_subject_kills_nothing_and_says_what_is_wrong(fleet: Fleet, bus: Bus) -> None:
+    worker = fleet.worker()
+    subject = bus.subjects.job("tone", "v1", "interactive", "public")
+    for garbage in (b"\xff\xfe\x00", b"[]", b"{", b'{"input": 7}', b'{"input":"x","model":"speech"}', b'{"input":"x","id":"a.b"}'):
+        ack = await bus.js.publish(subject, garbage)
+        name = bus.subjects.log("public", f"q{ack.seq}")
+        async with asyncio.timeout(5):
+            while (tail := await bus.logs.tail(name)) is None:
+                await asyncio.sleep(0)
+        assert failure(tail.payload)["code"] == "invalid"
+        assert failure(tail.payload)["message"]
+    assert (await listen(bus, tone_job(seconds=0.2))).pcm == tone_pcm(0.2)
+    assert worker.process.poll() is None
+
+
+async def test_bad_params_from_the_bus_fail_the_job_with_field_limit_and_value(fleet: Fleet, bus: Bus) -> None:
+    fleet.worker()
+    heard = await listen(bus, tone_job(seconds=-3))
+    end = failure(heard.end.payload)
+    assert (end["code"], end["path"]) == ("invalid", "params.seconds")
+    assert "-3" in end["message"]
+
+
+async def test_a_second_live_worker_of_one_id_refuses_to_start(fleet: Fleet) -> None:
+    fleet.worker("w1")
+    twin = fleet.worker("w1", wait=False)
+    assert await asyncio.to_thread(twin.process.wait, 15) == 1
+    assert "w1" in twin.log()
+
+
+async def test_a_killed_worker_takes_its_engine_host_along(fleet: Fleet, bus: Bus) -> None:
+    worker = fleet.worker()
+    host = host_pid(worker)
+    async with Ears(bus, tone_job(seconds=5, fault={"kind": "hang", "at_block": 1})) as ears:
+        await ears.until_bytes(1)
+        worker.kill()
+    await asyncio.to_thread(wait_gone, host)

@@ -1,0 +1,90 @@
+"""Jobs put on the bus and their logs read back, without a gateway."""
+
+import uuid
+from dataclasses import dataclass, field
+from typing import Any
+
+from bus import wire
+from bus.attach import Attachment
+from bus.client import Bus
+from bus.door import submit
+from bus.entry import Entry
+from bus.subjects import LogSubjects
+
+
+def tone_job(**params: Any) -> wire.Job:
+    """A job for `tone`. Keyword arguments that are fields of a job are taken as such, the rest as its params."""
+    fields = {name: params.pop(name) for name in list(params) if name in wire.Job.__struct_fields__ and name != "params"}
+    base = {
+        "id": f"j{uuid.uuid4().hex[:16]}",
+        "input": "tone",
+        "model": "tone",
+        "version": "v1",
+        "lane": "interactive",
+        "tenant": "public",
+    }
+    return wire.Job(**{**base, **fields}, params=params)
+
+
+@dataclass
+class Heard:
+    """A log as a listener got it."""
+
+    entries: list[Entry] = field(default_factory=list)
+    pcm: bytes = b""
+
+    @property
+    def end(self) -> Entry:
+        return self.entries[-1]
+
+    @property
+    def starts(self) -> list[wire.Started]:
+        return [entry.started for entry in self.entries if entry.started is not None]
+
+    def add(self, batch: list[Entry]) -> None:
+        self.entries += batch
+        self.pcm += b"".join(entry.payload for entry in batch if entry.kind == "block")
+
+
+class Ears:
+    """Listens to one job from before it is published."""
+
+    def __init__(self, bus: Bus, job: wire.Job) -> None:
+        self.bus, self.job = bus, job
+        self.name: LogSubjects = bus.subjects.log(job.tenant, job.id)
+        self.heard = Heard()
+        self._attachment = Attachment(bus.connection, bus.logs, self.name, is_new=True)
+
+    async def __aenter__(self) -> "Ears":
+        await self._attachment.__aenter__()
+        self._batches = aiter(self._attachment)
+        await submit(self.bus, self.job)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._batches.aclose()
+        await self._attachment.__aexit__(None, None, None)
+
+    async def until_bytes(self, num_bytes: int) -> None:
+        """Listen until at least so much PCM has come."""
+        while len(self.heard.pcm) < num_bytes:
+            self.heard.add(await anext(self._batches))
+
+    async def until_kind(self, kind: str) -> Entry:
+        """Listen until an entry of `kind` has come."""
+        while True:
+            for entry in self.heard.entries:
+                if entry.kind == kind:
+                    return entry
+            self.heard.add(await anext(self._batches))
+
+    async def to_the_end(self) -> Heard:
+        async for batch in self._batches:
+            self.heard.add(batch)
+        return self.heard
+
+
+async def listen(bus: Bus, job: wire.Job) -> Heard:
+    """Submit `job` and hear all of it."""
+    async with Ears(bus, job) as ears:
+        return await ears.to_the_end()
