@@ -44,8 +44,8 @@ class Attachment:
         self._wake = asyncio.Event()
         #: The log may hold entries that are not in `_live`.
         self._behind = not is_new
-        #: How far the leader said the log goes; a replica may not be there yet.
-        self._known_end_seq = 0
+        #: Whether the listener has the log's end.
+        self._ended = False
         self._expect_beginning = after_seq == 0
 
     async def __aenter__(self) -> Self:
@@ -79,15 +79,13 @@ class Attachment:
             NotFound: there is no such job.
             Gone: the log lost its beginning to retention.
         """
-        while True:
+        while not self._ended:
             batch = await self._read_back() if self._behind else self._take_live()
             if batch:
                 self._check_beginning(batch[0])
-                self._last_seq = batch[-1].seq
+                self._last_seq, self._ended = batch[-1].seq, batch[-1].is_end
                 yield batch
-                if batch[-1].is_end:
-                    return
-            elif not self._behind:
+            elif not self._behind and not self._ended:
                 await self._wait()
 
     def _take_live(self) -> list[Entry]:
@@ -120,12 +118,14 @@ class Attachment:
     async def _look_at_the_end(self) -> None:
         try:
             tail = await self._logs.tail(self._name)
+            is_born = tail is not None or await self._logs.birth(self._name) is not None
         except Unreachable:
             return  # the next silence asks again; a reconnect reads back anyway
         if tail is not None:
-            self._known_end_seq = tail.seq
             self._behind = self._behind or tail.seq > self._last_seq
-        elif await self._logs.birth(self._name) is None:
+            # The listener came back with the end, or with a sequence that never was: nothing can follow.
+            self._ended = tail.is_end and tail.seq <= self._last_seq
+        elif not is_born:
             if self._last_seq:
                 raise Gone(f"job {self._name.job!r} was removed by retention while it was read")
             raise NotFound(f"no job {self._name.job!r}")
@@ -146,7 +146,6 @@ class Attachment:
                 if self._behind:
                     await asyncio.sleep(0.02)  # a replica that has not caught up with its leader
             else:
-                self._known_end_seq = max(self._known_end_seq, page[-1].seq)
                 self._behind = not Entry.stored(page[-1]).is_end
         except BaseException:
             self._behind = True

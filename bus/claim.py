@@ -7,11 +7,11 @@ import msgspec
 
 from bus import wire
 from bus.clock import BusClock
-from bus.delivery import Delivery
+from bus.delivery import Delivery, stream_seq
 from bus.entry import Entry, Position
-from bus.errors import Fenced, Interrupted, Malformed
+from bus.errors import Fenced, Interrupted, Invalid, Malformed
 from bus.log import Logs
-from bus.subjects import JobSubject, LogSubjects, token
+from bus.subjects import JobSubject, LogSubjects, is_token, last_token, token
 from bus.telemetry import logger
 
 log = logger(__name__)
@@ -21,6 +21,8 @@ DEFAULT_DEADLINE_S = {"interactive": 3600.0, "standard": 12 * 3600.0, "batch": 1
 #: Deliveries without a lease after which a message is given up: nobody who can read it gets that far.
 _MAX_BARE_DELIVERIES = 10
 _TAKE_TRIES = 5
+#: Stands for a tenant that is no token, in DEAD.
+_NOBODY = "_"
 
 
 class Identity(msgspec.Struct, frozen=True):
@@ -73,6 +75,14 @@ def with_deadline(job: wire.Job, now_s: float) -> wire.Job:
     return msgspec.structs.replace(job, expires_at=datetime.fromtimestamp(now_s, UTC) + timedelta(seconds=seconds))
 
 
+def _attempt(old: wire.Lease | None, queue_seq: int) -> int:
+    """Number of the attempt that replaces `old`: a hand-back costs none, nor does a lease of a surplus message."""
+    if old is None:
+        return 1
+    is_surplus = stream_seq(old.ack) not in {queue_seq, None}
+    return max(1, old.attempt if old.why == "handed_back" or is_surplus else old.attempt + 1)
+
+
 class Claims:
     def __init__(self, logs: Logs, clock: BusClock, me: Identity, max_attempts: int) -> None:
         self._logs, self._clock, self._me, self._max_attempts = logs, clock, me, max_attempts
@@ -100,22 +110,21 @@ class Claims:
                 claim = Claim(name, birth, taken, lease, Position())
                 if birth.queue_seq == delivery.seq:
                     return claim
-                log.info("job.surplus", job=job.id, tenant=job.tenant, queue_seq=delivery.seq)
-                await self._logs.take(name, msgspec.structs.replace(lease, why="handed_back"), taken)
-                delivery.ack()
+                await self._take(name, msgspec.structs.replace(lease, why="handed_back"), taken)
+                self._drop(delivery, job)
                 return None
         return await self._claim_again(delivery, name, job)
 
     async def _claim_again(self, delivery: Delivery, name: LogSubjects, job: wire.Job) -> Claim | None:
         birth = await self._birth(name, job, delivery.seq)
         if birth.queue_seq != delivery.seq:
-            log.info("job.surplus", job=job.id, tenant=job.tenant, queue_seq=delivery.seq)
-            delivery.ack()
+            self._drop(delivery, job)
             return None
         for _ in range(_TAKE_TRIES):
             old = await self._logs.lease(name)
             if old is None and delivery.num_delivered >= _MAX_BARE_DELIVERIES:
-                await self.bury(delivery, f"delivered {delivery.num_delivered} times without a lease")
+                reason = f"delivered {delivery.num_delivered} times, and nobody could take it"
+                await self._give_up(delivery, name, None, reason)
                 return None
             if old is not None and old[1].why in wire.ENDS:
                 await self._logs.end(name, "cancelled", old[1].detail)  # finishes the announced ending, whatever it is
@@ -124,9 +133,9 @@ class Claims:
             if old is not None and delivery.is_older_than(old[1].ack):
                 log.info("job.stale", job=job.id, tenant=job.tenant, delivered=delivery.num_delivered)
                 return None
-            attempt = self._attempt(old[1] if old else None)
-            if attempt > self._max_attempts:
-                await self._give_up(delivery, name, old[1] if old else None)
+            attempt = _attempt(old[1] if old else None, delivery.seq)
+            if old is not None and attempt > self._max_attempts:
+                await self._give_up(delivery, name, old[1], self._worn_out(old[1]))
                 return None
             lease = self._lease(delivery, attempt)
             taken = await self._take(name, lease, old[0] if old else 0)
@@ -176,16 +185,18 @@ class Claims:
             why="running", worker=self._me.worker, boot=self._me.boot, ack=delivery.ack_subject, attempt=attempt
         )
 
-    def _attempt(self, old: wire.Lease | None) -> int:
-        if old is None:
-            return 1
-        return max(1, old.attempt if old.why == "handed_back" else old.attempt + 1)
+    def _drop(self, delivery: Delivery, job: wire.Job) -> None:
+        log.info("job.surplus", job=job.id, tenant=job.tenant, queue_seq=delivery.seq)
+        delivery.ack()
 
-    async def _give_up(self, delivery: Delivery, name: LogSubjects, old: wire.Lease | None) -> None:
-        attempts = old.attempt if old else 0
-        worker = old.worker if old else ""
-        detail = f": {old.detail}" if old and old.detail else ""
-        reason = f"interrupted {attempts} times, the limit is {self._max_attempts}; last on worker {worker!r}{detail}"
+    def _worn_out(self, old: wire.Lease) -> str:
+        detail = f": {old.detail}" if old.detail else ""
+        return (
+            f"interrupted {old.attempt} times, the limit is {self._max_attempts}; last on worker {old.worker!r}{detail}"
+        )
+
+    async def _give_up(self, delivery: Delivery, name: LogSubjects, old: wire.Lease | None, reason: str) -> None:
+        attempts, worker = (old.attempt, old.worker) if old else (0, "")
         failed = wire.Failed(code=Interrupted.code, message=reason, worker=worker, attempt=attempts)
         await self._bury(delivery, name.tenant, name.job, reason, attempts, worker)
         await self._logs.end(name, "failed", reason, failed)
@@ -193,22 +204,23 @@ class Claims:
 
     async def bury(self, delivery: Delivery, reason: str) -> None:
         """Put a message that can never be run where an operator finds it, tell whoever waits for it, and ack it."""
-        parts = delivery.subject.split(".")
-        tenant, job_id = parts[-1], f"q{delivery.seq}"
-        log.warning("job.buried", job=job_id, tenant=tenant, reason=reason)
-        await self._bury(delivery, tenant, job_id, reason, 0, "")
-        name = self._logs.subjects.log(tenant, job_id)
-        birth = wire.Birth(
-            job=wire.Job(id=job_id, input="", tenant=tenant),
-            digest="",
-            queue_seq=delivery.seq,
-            accepted_at=self._clock.now(),
-        )
-        await self._logs.create(name, birth)
-        await self._logs.end(name, "failed", reason, wire.Failed(code="invalid", message=reason))
+        tenant, job_id = last_token(delivery.subject), f"q{delivery.seq}"
+        if is_token(tenant):
+            await self._bury(delivery, tenant, job_id, reason, 0, "")
+            await self._tell(self._logs.subjects.log(tenant, job_id), delivery.seq, reason)
+        else:
+            await self._bury(delivery, _NOBODY, job_id, reason, 0, "")  # no log can bear such a name
         delivery.ack()
 
+    async def _tell(self, name: LogSubjects, queue_seq: int, reason: str) -> None:
+        job = wire.Job(id=name.job, input="", tenant=name.tenant)
+        birth = wire.Birth(job=job, digest="", queue_seq=queue_seq, accepted_at=self._clock.now())
+        _, stands = await self._logs.create(name, birth)
+        if stands.queue_seq == queue_seq:  # else the log is another job's, whose client chose this id
+            await self._logs.end(name, "failed", reason, wire.Failed(code=Invalid.code, message=reason))
+
     async def _bury(self, delivery: Delivery, tenant: str, job: str, reason: str, attempts: int, worker: str) -> None:
+        log.warning("job.buried", job=job, tenant=tenant, reason=reason)
         dead = wire.DeadJob(
             reason=reason, subject=delivery.subject, payload=delivery.payload, attempts=attempts, worker=worker
         )

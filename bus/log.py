@@ -146,11 +146,11 @@ class Logs:
         raise BusError(f"{name.lease} changed hands {_END_TRIES} times while ending the job")
 
     async def _finish(self, name: LogSubjects, announced: wire.Lease) -> wire.End:
-        """Append the announced terminal entry unless one stands; returns the kind that stands. Raises Fenced: look again.
+        """Append the announced terminal entry unless one stands; returns the kind that stands.
 
-        An announced ending is never replaced, so nobody but another finisher can append: the entry is compared with the
-        tail, not with the lease. Under the lease, a finisher that froze for longer than the server remembers message ids
-        would add a second end.
+        An announced ending is never replaced, so nobody but another finisher can append: the entry is compared with
+        the tail, not with the lease. Under the lease, a finisher that froze for longer than the server remembers
+        message ids would add a second end. Raises Fenced: look again.
         """
         tail = await self.tail(name)
         if tail is not None and tail.is_end:

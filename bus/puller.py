@@ -9,6 +9,8 @@ A consumer is deaf when its heartbeats stop; a reconnect makes every open pull v
 """
 
 import asyncio
+import contextlib
+import secrets
 import time
 from collections.abc import Callable, Mapping, Sequence
 
@@ -45,7 +47,7 @@ class PullSettings(msgspec.Struct, frozen=True):
 class _Consumer:
     """One consumer's pulls."""
 
-    __slots__ = ("heard_at", "name", "open_token", "pending")
+    __slots__ = ("failures", "heard_at", "name", "not_before", "open_token", "pending")
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -54,6 +56,15 @@ class _Consumer:
         self.heard_at = 0.0
         #: Messages said to wait behind the last delivery; -1: not known, must be asked.
         self.pending = -1
+        #: Requests in a row that were not answered, and the monotonic time before which it is left alone for them.
+        self.failures, self.not_before = 0, 0.0
+
+    def answered(self) -> None:
+        self.failures, self.not_before = 0, 0.0
+
+    def failed(self) -> None:
+        self.not_before = time.monotonic() + retry_delay_s(self.failures)
+        self.failures += 1
 
 
 class _Asked:
@@ -102,7 +113,6 @@ class Puller:
     async def run(self) -> None:
         """Pull until cancelled, once. Cancelling withdraws every open pull; what was on the wire is given back."""
         off = self._connection.on_reconnect(self._restart)
-        failures = 0
         try:
             while True:
                 self._wake.clear()
@@ -112,12 +122,10 @@ class Puller:
                     continue
                 consumer = self._next_to_ask()
                 if consumer is not None:
-                    failures = 0 if await self._ask(consumer) else failures + 1
-                    if failures:
-                        await asyncio.sleep(retry_delay_s(failures))
+                    await self._ask(consumer)
                     continue
                 self._open_pulls()
-                await self._heartbeat_or_wake()
+                await self._wait()
         finally:
             self._stopped = True
             off()
@@ -126,8 +134,17 @@ class Puller:
     # Order
 
     def _next_to_ask(self) -> _Consumer | None:
-        """The consumer to ask now: of the highest lane with one that has, or may have, jobs waiting."""
-        waiting = [(name, consumer) for name, members in self._lanes for consumer in members if consumer.pending]
+        """The consumer to ask now: of the highest lane with one that has, or may have, jobs waiting.
+
+        One that does not answer is left alone for a moment: it must not keep the others waiting.
+        """
+        now = time.monotonic()
+        waiting = [
+            (name, consumer)
+            for name, members in self._lanes
+            for consumer in members
+            if consumer.pending and consumer.not_before <= now
+        ]
         if not waiting:
             return None
         starved = [found for found in waiting if self._passed[found[0]] >= self._settings.patience]
@@ -148,8 +165,8 @@ class Puller:
 
     # Pulls
 
-    async def _ask(self, consumer: _Consumer) -> bool:
-        """Take what is there, without waiting for more. False if the consumer did not answer."""
+    async def _ask(self, consumer: _Consumer) -> None:
+        """Take what is there, without waiting for more."""
         self._listen()
         lane = self._lane_of(consumer)
         boosted = self._passed[lane] >= self._settings.patience
@@ -160,19 +177,22 @@ class Puller:
                 answered = await asked.answered
         except TimeoutError:
             log.warning("pull.unanswered", consumer=consumer.name, waited_s=self._settings.answer_s)
-            return False
+            answered = False
         finally:
             self._asked = None
-        if answered and not asked.got:
+        if not answered:
+            consumer.failed()
+            return
+        consumer.answered()
+        if not asked.got:
             consumer.pending = self._passed[lane] = 0
-        return answered
 
     def _open_pulls(self) -> None:
         """A long pull on every consumer that has none."""
         self._listen()
         settings = self._settings
         for consumer in self._by_name.values():
-            if consumer.open_token is None:
+            if consumer.open_token is None and not consumer.pending:
                 body = {
                     "batch": 1,
                     "expires": int(settings.expires_s * _NS),
@@ -181,17 +201,19 @@ class Puller:
                 consumer.open_token = self._request(consumer, body)
                 consumer.heard_at = time.monotonic()
 
-    async def _heartbeat_or_wake(self) -> None:
+    async def _wait(self) -> None:
+        """For anything to arrive, for heartbeats to be missed, or for a consumer that failed to get another chance."""
         deaf_s = self._settings.heartbeat_s * 2.5
-        try:
-            async with asyncio.timeout(deaf_s):
+        chances = [consumer.not_before for consumer in self._by_name.values() if consumer.pending]
+        wait_s = min([deaf_s, *(chance - time.monotonic() for chance in chances)])
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(max(0.0, wait_s)):
                 await self._wake.wait()
-        except TimeoutError:
-            now = time.monotonic()
-            deaf = [c.name for c in self._by_name.values() if c.open_token and now - c.heard_at > deaf_s]
-            if deaf and self._connection.is_up:
-                log.warning("pull.deaf", consumers=deaf)
-                self._restart()
+        now = time.monotonic()
+        deaf = [c.name for c in self._by_name.values() if c.open_token and now - c.heard_at > deaf_s]
+        if deaf and self._connection.is_up:
+            log.warning("pull.deaf", consumers=deaf)
+            self._restart()
 
     def _request(self, consumer: _Consumer, body: Mapping[str, object]) -> str:
         self._number += 1
@@ -202,8 +224,7 @@ class Puller:
 
     def _listen(self) -> None:
         if self._subscription is None:
-            self._number += 1
-            self._inbox = f"_INBOX_worker.{id(self):x}{self._number}"
+            self._inbox = f"_INBOX_worker.{secrets.token_hex(8)}"
             self._subscription = self._connection.subscribe(f"{self._inbox}.*", self._arrived)
 
     def _withdraw(self) -> None:

@@ -46,7 +46,7 @@ def replies_stream(subjects: Subjects, settings: BusSettings) -> dict[str, Any]:
         "max_bytes": settings.replies_max_bytes,
         "max_age": int(settings.replies_max_age_s * _NS),
         "num_replicas": settings.replicas,
-        # Longer than the patience of any append, with its last attempt: a repeat that is not known would be stored twice.
+        # Longer than the patience of any append with its last attempt: a repeat not known would be stored twice.
         "duplicate_window": 180 * _NS,
         "allow_direct": True,
         "republish": {"src": source, "dest": destination},
