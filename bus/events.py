@@ -72,6 +72,7 @@ EVENTS: dict[str, Event] = {
     "worker.died": Event("A worker is dead; its jobs are taken away.", ("boot", "held", "why")),
     "worker.seen": Event("A worker is there.", ("boot", "models")),
     # antiphon up
+    "model.missing": Event("A default model that this machine cannot load is left out.", ("model", "reason", "mend")),
     "child.started": Event("`up` has started a process.", ("child", "pid")),
     "child.exited": Event(
         "A process of `up` ended although nobody asked it to.", ("child", "pid", "code", "error", "again_in_s")

@@ -1,13 +1,17 @@
 """A job's `params` against its model's schema. The only module that knows jsonschema."""
 
+import difflib
 import functools
 from collections.abc import Mapping
 from typing import Any
 
 import msgspec
 from jsonschema import Draft202012Validator
+from jsonschema.exceptions import ValidationError
 
 from bus.errors import Invalid
+
+_MAX_VALUE_CHARS = 80
 
 
 @functools.lru_cache(maxsize=256)
@@ -17,6 +21,32 @@ def _validator(schema: bytes) -> Draft202012Validator:
 
 def check(schema: Mapping[str, Any], params: Mapping[str, Any]) -> None:
     """Raises Invalid, its path `params.…`, with the limit and the value, for the first thing that is wrong."""
+    if not params and not schema.get("required"):
+        return
     for error in _validator(msgspec.json.encode(schema)).iter_errors(params):
         path = ".".join(["params", *(str(part) for part in error.absolute_path)])
-        raise Invalid(f"{path}: {error.message:.300}", path)
+        if error.validator == "additionalProperties" and isinstance(error.instance, dict):
+            raise _unknown(path, error)
+        raise Invalid(f"{path}: {_message(error)}", path)
+
+
+def _unknown(path: str, error: ValidationError) -> Invalid:
+    """What nobody knows, by name, with the nearest that somebody does."""
+    known = error.schema.get("properties", {})
+    unknown = min(error.instance.keys() - known.keys())
+    close = difflib.get_close_matches(unknown, known, n=1)
+    hint = f"did you mean {close[0]!r}?" if close else f"known are {', '.join(known) or 'none'}"
+    path = f"{path}.{short(unknown)}"
+    return Invalid(f"{path}: unknown; {hint}", path)
+
+
+def _message(error: ValidationError) -> str:
+    """jsonschema's words, in which a long value does not hide the limit."""
+    value = repr(error.instance)
+    message: str = error.message
+    return message.replace(value, short(value)) if len(value) > _MAX_VALUE_CHARS else message
+
+
+def short(text: str) -> str:
+    """`text` as an error may quote it."""
+    return text if len(text) <= _MAX_VALUE_CHARS else f"{text[: _MAX_VALUE_CHARS - 1]}…"

@@ -35,10 +35,10 @@ JobId = Annotated[str, typer.Argument(help="As the header Antiphon-Job told it."
 @with_flags(UpSettings)
 def up(*, config: Config = None, json: Json = False, **flags: Any) -> None:
     """Run the whole stack on this machine, in the foreground: nats-server, a gateway, workers."""
+    settings = read(UpSettings, flags, config)
     from ops.process import run
     from ops.stack import serve
 
-    settings = read(UpSettings, flags, config)
     run("up", settings, serve(config, as_json=json), level=settings.log_level, form=settings.log_format)
 
 
@@ -46,11 +46,10 @@ def up(*, config: Config = None, json: Json = False, **flags: Any) -> None:
 @with_flags(GatewaySettings)
 def gateway(*, config: Config = None, **flags: Any) -> None:
     """Run one gateway: HTTP in, audio out."""
+    settings = read(GatewaySettings, flags, config)
     from gateway.serve import serve
-
     from ops.process import run
 
-    settings = read(GatewaySettings, flags, config)
     run("gateway", settings, serve, level=settings.log_level, form=settings.log_format)
 
 
@@ -58,11 +57,10 @@ def gateway(*, config: Config = None, **flags: Any) -> None:
 @with_flags(WorkerSettings)
 def worker(*, config: Config = None, **flags: Any) -> None:
     """Run one worker: one device, its engines, jobs from the bus."""
+    settings = read(WorkerSettings, flags, config)
     from gpuworker.serve import serve
-
     from ops.process import run
 
-    settings = read(WorkerSettings, flags, config)
     run(f"worker {settings.id}", settings, serve, level=settings.log_level, form=settings.log_format)
 
 

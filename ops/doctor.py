@@ -28,7 +28,7 @@ _PYTHON = (3, 11)
 _FREE_BYTES = 6 << 30
 _OPEN_FILES = 4096
 _SKEW_S = 1.0
-_NATS_PATIENCE_S = 5.0
+_NATS_PATIENCE_S = 2.0
 
 
 class Check(msgspec.Struct, frozen=True):

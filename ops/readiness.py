@@ -19,12 +19,17 @@ _SAY_WAITING_EVERY_S = 5.0
 _NATS_READY_S = 60.0
 
 
+def healthy(plan: Plan, server: Child) -> nats_server.Endpoints | None:
+    """Where the server listens, if it is there and well. Blocks 0.5 s at most."""
+    return nats_server.ready(plan.state, server.pid) if server.pid is not None else None
+
+
 async def nats_ready(plan: Plan, server: Child, stop: asyncio.Event) -> bool:
     """True once the server is healthy, False if `stop` came first. Raises OpsError, with its log, after a minute."""
     try:
         async with asyncio.timeout(_NATS_READY_S):
             while not stop.is_set():
-                if server.pid is not None and nats_server.ready(plan.state, server.pid) is not None:
+                if healthy(plan, server) is not None:
                     return True
                 await asyncio.sleep(0.01)
     except TimeoutError as error:

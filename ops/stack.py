@@ -21,6 +21,8 @@ log = logger(__name__)
 
 #: A child that was asked to drain gets this much longer before it is killed.
 _GRACE_S = 5.0
+#: For a nats-server on our store that is just leaving because its `up` was killed.
+LOCK_PATIENCE_S = 5.0
 
 
 class Stack(msgspec.Struct):
@@ -55,7 +57,7 @@ async def up(plan: Plan, stop: asyncio.Event, announce: Announce) -> None:
     """
     with ExitStack() as cleanup:
         try:
-            lock = cleanup.enter_context(nats_server.locked(plan.state))
+            lock = cleanup.enter_context(nats_server.locked(plan.state, LOCK_PATIENCE_S))
             nats_server.prepare(plan.state, lock, port=plan.nats_port)
             out = cleanup.enter_context((plan.state / "server.out").open("ab")).fileno()
         except (nats_server.NatsServerError, OSError) as error:
@@ -66,8 +68,7 @@ async def up(plan: Plan, stop: asyncio.Event, announce: Announce) -> None:
                 if stack is not None:
                     await _until_stopped(plan, stack, stop, announce)
         except ExceptionGroup as group:
-            # A task group wraps even what its own body raised.
-            raise group.exceptions[0] from None
+            raise _first(group) from None
 
 
 async def _start(
@@ -111,6 +112,11 @@ def _nats(plan: Plan, lock: int, out: int) -> Launch:
     except nats_server.NatsServerError as error:
         raise LaunchError(str(error)) from error
     return Launch(argv=launch.argv, output=out, pass_fds=(lock,), on_orphaned=signal.SIGTERM)
+
+
+def _first(error: Exception) -> Exception:
+    """What went wrong first: each task group wraps what its own body raised once more."""
+    return _first(error.exceptions[0]) if isinstance(error, ExceptionGroup) else error
 
 
 def _launch(argv: list[str]) -> Callable[[], Launch]:

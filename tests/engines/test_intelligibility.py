@@ -29,7 +29,7 @@ def s16(pcm: np.ndarray) -> bytes:
 
 
 def spoken(speech: Speech, text: str, voice: str) -> bytes:
-    return s16(run(speech, EngineJob(id="j", input=text, voice=voice, params={"speed": 0.86})).pcm)
+    return s16(run(speech, EngineJob(id="j", input=text, voice=voice)).pcm)
 
 
 @pytest.mark.parametrize("voice", VOICES)

@@ -12,6 +12,9 @@ import pocketsphinx
 
 _RATE_HZ = 16_000
 _MARGIN_FRAMES = _RATE_HZ // 4
+#: Of the noise laid under the recording, in units of s16. In digital silence the recogniser misses half of what
+#: synthetic voices say; at 60 it begins to hear a sentence of the list in others.
+_NOISE = 10
 
 
 def heard(pcm_s16: bytes, rate_hz: int, sentences: Sequence[str]) -> str | None:
@@ -45,7 +48,7 @@ def _decoder(sentences: tuple[str, ...]) -> pocketsphinx.Decoder:
 
 
 def _for_decoder(pcm_s16: bytes, rate_hz: int) -> bytes:
-    """At the decoder's rate, with silence around it, which the recogniser needs to find the edges."""
+    """At the decoder's rate, with a margin, which the recogniser needs to find the edges, and a little noise."""
     pcm = np.frombuffer(pcm_s16, "<i2").astype(np.float64)
     frames = round(len(pcm) * _RATE_HZ / rate_hz)
     spectrum = np.zeros(frames // 2 + 1, np.complex128)
@@ -53,5 +56,6 @@ def _for_decoder(pcm_s16: bytes, rate_hz: int) -> bytes:
     shared = min(len(whole), len(spectrum))
     spectrum[:shared] = whole[:shared]
     resampled = np.fft.irfft(spectrum, frames) * frames / max(1, len(pcm))
-    padded = np.pad(resampled.clip(-32768, 32767), _MARGIN_FRAMES)
-    return padded.astype("<i2").tobytes()
+    padded = np.pad(resampled, _MARGIN_FRAMES)
+    noise = np.random.default_rng(0).standard_normal(len(padded)) * _NOISE
+    return np.rint(padded + noise).clip(-32768, 32767).astype("<i2").tobytes()

@@ -14,7 +14,9 @@ from bus.subjects import LogSubjects
 
 def tone_job(**params: Any) -> wire.Job:
     """A job for `tone`. Keyword arguments that are fields of a job are taken as such, the rest as its params."""
-    fields = {name: params.pop(name) for name in list(params) if name in wire.Job.__struct_fields__ and name != "params"}
+    fields = {
+        name: params.pop(name) for name in list(params) if name in wire.Job.__struct_fields__ and name != "params"
+    }
     base = {
         "id": f"j{uuid.uuid4().hex[:16]}",
         "input": "tone",

@@ -152,7 +152,7 @@ class Form:
     @property
     def end_s(self) -> float:
         """When the final chord is struck."""
-        return self.second(float(self.bars * self.beats)) if self.bars else 0.0
+        return self.second(float(self.bars * self.beats))
 
     def listed(self) -> list[dict[str, str | float]]:
         """The sections as facts, at most `MAX_LISTED`."""

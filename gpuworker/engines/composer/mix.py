@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 #: A reverb tail of this many blocks; also how far echoes reach.
-REVERB_BLOCKS = 4
+REVERB_BLOCKS = 3
 #: Blocks before a block whose content it depends on.
 PREROLL_BLOCKS = REVERB_BLOCKS + 1
 #: -0.63 dBFS.

@@ -41,7 +41,7 @@ class Voice:
     @property
     def tail_s(self) -> float:
         """How long it sounds after the key is let go."""
-        return 7.0 * self.release_s
+        return 5.0 * self.release_s
 
 
 @dataclass(slots=True)
@@ -78,7 +78,7 @@ def envelope(strike: Strike, voice: Voice) -> Tensor:
     shape = rise * rise * (3.0 - 2.0 * rise)
     late = (strike.t - strike.dur).clamp(min=0.0)
     shape = shape * torch.exp(late * (-1.0 / voice.release_s))
-    gone = ((voice.tail_s - late) / (0.25 * voice.tail_s)).clamp(0.0, 1.0)
+    gone = ((voice.tail_s - late) / (0.5 * voice.tail_s)).clamp(0.0, 1.0)
     shape = shape * (gone * gone)
     if voice.decay_s:
         shape = shape * torch.exp(-strike.t / _decay(strike, voice))
@@ -203,7 +203,7 @@ VOICES: dict[str, Voice] = {
     "epiano": Voice(_tine, 0.17, 0.004, 1.8, 0.14, bright=0.8, echo=0.3, unison=((-1.5, -0.3), (1.5, 0.3))),
     "guitar": Voice(_plucked, 0.16, 0.0025, 1.1, 0.1, bright=0.9, sweep_s=0.25),
     "eguitar": Voice(_bowed, 0.075, 0.004, 3.0, 0.07, bright=0.82, sweep_s=1.5, drive=2.6, unison=_DETUNED, send=0.6),
-    "strings": Voice(_bowed, 0.085, 0.11, 0.0, 0.22, bright=0.82, sweep_s=-0.3, vibrato=7, unison=_ENSEMBLE, send=1.2),
+    "strings": Voice(_bowed, 0.085, 0.11, 0.0, 0.22, bright=0.82, sweep_s=-0.3, unison=_ENSEMBLE, send=1.2),
     "violin": Voice(_bowed, 0.13, 0.06, 0.0, 0.14, bright=0.86, sweep_s=-0.15, vibrato=16, send=1.3),
     "cello": Voice(_bowed, 0.14, 0.07, 0.0, 0.16, bright=0.84, sweep_s=-0.2, vibrato=13, send=1.2),
     "flute": Voice(_sung, 0.14, 0.05, 0.0, 0.1, bright=0.45, vibrato=12, formants=(600.0,), drive=0.05, send=1.3,

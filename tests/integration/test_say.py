@@ -1,0 +1,245 @@
+"""`say`, `compose`, `jobs` and `fleet` against a small HTTP server that speaks as the gateway does."""
+
+import asyncio
+import json
+import struct
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiohttp import web
+
+from ops import look, wav
+from ops.errors import OpsError, UsageRefused
+from ops.http import describe
+from ops.say import Order, fetch
+from ops.system import free_port
+
+RATE_HZ = 24_000
+PCM = bytes(range(256)) * 94
+#: As a server writes it that does not know the length yet.
+STREAMING_HEAD = b"RIFF\xff\xff\xff\xffWAVEfmt " + struct.pack("<IHHIIHH", 16, 1, 1, RATE_HZ, 2 * RATE_HZ, 2, 16)
+STREAMING_HEAD += b"data\xff\xff\xff\xff"
+
+
+class FakeGateway:
+    """Answers as scripted and remembers what it was asked."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[str, str, Any]] = []
+        self.status = 200
+        self.body: Any = None
+        self.breaks_off = False
+
+    async def handle(self, request: web.Request) -> web.StreamResponse:
+        text = await request.text()
+        self.asked.append((request.method, str(request.rel_url), json.loads(text) if text else None))
+        if self.body is not None:
+            return web.json_response(self.body, status=self.status)
+        response = web.StreamResponse(headers={"Content-Type": "audio/wav"})
+        await response.prepare(request)
+        await response.write(STREAMING_HEAD[:30])
+        await response.write(STREAMING_HEAD[30:] + PCM[:1000])
+        if self.breaks_off:
+            assert request.transport is not None
+            request.transport.abort()
+            return response
+        await response.write(PCM[1000:])
+        await response.write_eof()
+        return response
+
+
+@pytest.fixture
+def gateway() -> FakeGateway:
+    return FakeGateway()
+
+
+@pytest.fixture
+def url(gateway: FakeGateway) -> Iterator[str]:
+    """The commands run their own event loop, so the server has a thread of its own."""
+    loop, ready, port = asyncio.new_event_loop(), threading.Event(), 0
+
+    async def start() -> web.AppRunner:
+        nonlocal port
+        app = web.Application()
+        app.router.add_route("*", "/{path:.*}", gateway.handle)
+        runner = web.AppRunner(app)
+        await runner.setup()
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        port = runner.addresses[0][1]
+        return runner
+
+    def run() -> None:
+        runner = loop.run_until_complete(start())
+        ready.set()
+        loop.run_forever()
+        loop.run_until_complete(runner.cleanup())
+        loop.close()
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    assert ready.wait(5)
+    yield f"http://127.0.0.1:{port}"
+    loop.call_soon_threadsafe(loop.stop)
+    thread.join(5)
+
+
+ORDER = Order(model="speech", input="Hello", voice="en")
+
+
+def test_a_sentence_becomes_a_wav_whose_head_tells_its_true_length(
+    url: str, gateway: FakeGateway, tmp_path: Path
+) -> None:
+    file = tmp_path / "a.wav"
+    fetch(url, ORDER, str(file), None)
+    written = file.read_bytes()
+    assert written[44:] == PCM
+    assert struct.unpack("<I", written[4:8])[0] == len(written) - 8
+    assert struct.unpack("<I", written[40:44])[0] == len(PCM)
+    assert gateway.asked == [
+        ("POST", "/v1/audio/speech", {"model": "speech", "input": "Hello", "voice": "en", "response_format": "wav"})
+    ]
+
+
+def test_music_is_asked_for_with_its_length(url: str, gateway: FakeGateway, tmp_path: Path) -> None:
+    fetch(url, Order(model="music", input="calm", seconds=3.0), str(tmp_path / "a.wav"), None)
+    assert gateway.asked[0][2] == {
+        "model": "music",
+        "input": "calm",
+        "response_format": "wav",
+        "params": {"seconds": 3.0},
+    }
+
+
+def test_a_dash_streams_the_answer_unchanged_to_stdout(url: str, capfdbinary: pytest.CaptureFixture[bytes]) -> None:
+    fetch(url, ORDER, "-", None)
+    assert capfdbinary.readouterr().out == STREAMING_HEAD + PCM
+
+
+@pytest.mark.parametrize(
+    ("output", "form", "asked"),
+    [("a.mp3", None, "mp3"), ("a.FLAC", None, "flac"), ("a.xyz", None, "wav"), ("a.wav", "pcm", "pcm")],
+)
+def test_the_format_follows_the_flag_and_else_the_ending(
+    url: str, gateway: FakeGateway, tmp_path: Path, output: str, form: str | None, asked: str
+) -> None:
+    fetch(url, ORDER, str(tmp_path / output), form)
+    assert gateway.asked[0][2]["response_format"] == asked
+
+
+def test_a_format_that_nobody_makes_is_refused_before_asking(url: str, gateway: FakeGateway, tmp_path: Path) -> None:
+    with pytest.raises(UsageRefused, match="--format ogg: choose one of wav"):
+        fetch(url, ORDER, str(tmp_path / "a"), "ogg")
+    assert gateway.asked == []
+
+
+def test_without_a_player_the_error_says_what_else_to_do(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "/nowhere")
+    with pytest.raises(OpsError, match=r"no player found .*; write a file instead with -o FILE"):
+        fetch(url, ORDER, None, None)
+
+
+def test_the_first_player_hears_the_whole_stream(url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    player = tmp_path / "aplay"
+    player.write_text(f'#!/bin/sh\n/bin/cat > {tmp_path}/heard; echo "$@" > {tmp_path}/flags\n')
+    player.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    fetch(url, ORDER, None, None)
+    assert (tmp_path / "heard").read_bytes() == STREAMING_HEAD + PCM
+    assert (tmp_path / "flags").read_text() == "-q -\n"
+
+
+def test_a_player_that_wants_a_file_gets_a_finished_one(
+    url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    player = tmp_path / "afplay"
+    player.write_text(f'#!/bin/sh\n/bin/cp "$1" {tmp_path}/heard\n')
+    player.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    fetch(url, ORDER, None, None)
+    heard = (tmp_path / "heard").read_bytes()
+    assert (heard[44:], struct.unpack("<I", heard[40:44])[0]) == (PCM, len(PCM))
+
+
+def test_an_answer_that_breaks_off_leaves_the_old_file_and_no_other(
+    url: str, gateway: FakeGateway, tmp_path: Path
+) -> None:
+    gateway.breaks_off = True
+    (tmp_path / "a.wav").write_bytes(b"old")
+    with pytest.raises(OpsError, match="broke off its answer"):
+        fetch(url, ORDER, str(tmp_path / "a.wav"), None)
+    assert [(file.name, file.read_bytes()) for file in tmp_path.iterdir()] == [("a.wav", b"old")]
+
+
+def test_a_refusal_is_one_line_and_no_file(url: str, gateway: FakeGateway, tmp_path: Path) -> None:
+    gateway.status, gateway.body = 400, {"error": {"message": "voice: no such voice 'xx'", "code": "invalid"}}
+    with pytest.raises(OpsError, match=r"^voice: no such voice 'xx' \(400\)$"):
+        fetch(url, ORDER, str(tmp_path / "a.wav"), None)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_is_not_there_is_named(url: str, tmp_path: Path) -> None:
+    with pytest.raises(OpsError, match=r"cannot write .*nowhere/a\.wav: No such file"):
+        fetch(url, ORDER, str(tmp_path / "nowhere" / "a.wav"), None)
+
+
+def test_when_nothing_listens_the_error_says_how_to_start_it(tmp_path: Path) -> None:
+    url = f"http://127.0.0.1:{free_port('127.0.0.1')}"
+    with pytest.raises(OpsError, match=rf"nothing listens at {url}; start one with `antiphon up`"):
+        fetch(url, ORDER, str(tmp_path / "a.wav"), None)
+
+
+@pytest.mark.parametrize(
+    ("body", "line"),
+    [
+        (b'{"type":"about:blank","title":"Conflict","detail":"the id exists"}', "the id exists (409)"),
+        (b'{"title":"Conflict"}', "Conflict (409)"),
+        (b'{"error":{"message":"no"}}', "no (409)"),
+        (b'{"error":"plain"}', "plain (409)"),
+        (b"<html>", "409 Conflict"),
+        (b"[1]", "409 Conflict"),
+        (b"{}", "409 Conflict"),
+    ],
+)
+def test_every_way_to_refuse_is_one_line(body: bytes, line: str) -> None:
+    assert describe(409, body) == line
+
+
+@pytest.mark.parametrize("cut", range(0, 44, 5))
+def test_a_head_that_has_not_arrived_yet_is_waited_for(cut: int) -> None:
+    assert wav.parse(STREAMING_HEAD[:cut]) is None
+    assert wav.parse(STREAMING_HEAD) == wav.WavHead(RATE_HZ, 1, 16, 44)
+
+
+def test_chunks_before_the_data_are_skipped() -> None:
+    head = STREAMING_HEAD[:36] + b"LIST" + struct.pack("<I", 3) + b"abc\0" + STREAMING_HEAD[36:]
+    parsed = wav.parse(head)
+    assert parsed is not None
+    assert parsed.data_at == len(head)
+    assert parsed.seconds(len(head) + 2 * RATE_HZ) == 1.0
+
+
+def test_the_fleet_is_a_table_for_people_and_json_for_programs(
+    url: str, gateway: FakeGateway, capsys: pytest.CaptureFixture[str]
+) -> None:
+    worker = {"id": "w1", "pid": 7, "host": "h", "models": ["tone"], "slots": 8, "in_flight": 0, "state": "ready"}
+    gateway.body = {"workers": [worker]}
+    look.show_fleet(url, as_json=True)
+    assert json.loads(capsys.readouterr().out) == gateway.body
+    look.show_fleet(url, as_json=False)
+    assert capsys.readouterr().out.splitlines()[1].split() == ["w1", "ready", "h", "7", "tone", "8", "0"]
+
+
+def test_cancelling_tells_the_state(url: str, gateway: FakeGateway, capsys: pytest.CaptureFixture[str]) -> None:
+    gateway.body = {"id": "j/1", "state": "done"}
+    look.cancel(url, "j/1", as_json=False)
+    assert capsys.readouterr().out == "j/1: done\n"
+    assert gateway.asked == [("DELETE", "/v1/jobs/j%2F1", None)]
+
+
+def test_a_job_that_is_not_there_is_one_line(url: str, gateway: FakeGateway) -> None:
+    gateway.status, gateway.body = 404, {"title": "Not Found", "detail": "no job j9"}
+    with pytest.raises(OpsError, match=r"^no job j9 \(404\)$"):
+        look.show_job(url, "j9", as_json=False)

@@ -1,0 +1,212 @@
+"""`antiphon up` with a real nats-server, and small programs standing in for the gateway and the workers."""
+
+import asyncio
+import json
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator, Iterable
+from pathlib import Path
+
+import pytest
+from structlog.testing import capture_logs
+
+from ops import plan as planning
+from ops.errors import OpsError, UsageRefused
+from ops.plan import Plan
+from ops.readiness import healthy
+from ops.settings import UpSettings
+from ops.stack import Stack, announce_json, up
+from ops.system import free_port
+from tests.support import stand_in
+from tests.support.nats import nats_server
+from tests.support.waiting import eventually, gone
+
+
+class StandIns(Plan, frozen=True):
+    told: Path
+    worker_role: str = "worker"
+
+    def gateway_command(self) -> list[str]:
+        return [sys.executable, stand_in.__file__, "gateway", "--port", str(self.http_port), "--told", str(self.told)]
+
+    def worker_command(self, worker: str) -> list[str]:
+        return [sys.executable, stand_in.__file__, self.worker_role, "--id", worker]
+
+    def tell(self, workers: Iterable[str], models: Iterable[str] = ("speech", "tone")) -> None:
+        """What the fleet is from now on. Written whole: the gateway may read at any time."""
+        part = self.told.with_suffix(".part")
+        part.write_text(json.dumps({"workers": [{"id": worker, "models": list(models)} for worker in workers]}))
+        part.replace(self.told)
+
+
+@pytest.fixture
+def plan(tmp_path: Path) -> StandIns:
+    return StandIns(
+        settings=UpSettings(state=str(tmp_path / "state"), workers=2, drain_s=1.0),
+        models=("speech", "tone"),
+        http_port=free_port("127.0.0.1"),
+        nats_port=free_port("127.0.0.1"),
+        config=None,
+        told=tmp_path / "told.json",
+    )
+
+
+class Running:
+    """The stack in a task of its own, and what it announced."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.stop = asyncio.Event()
+        self.ready: asyncio.Future[Stack] = asyncio.get_running_loop().create_future()
+        self.task = asyncio.create_task(up(plan, self.stop, lambda _, stack: self.ready.set_result(stack)))
+
+    async def stack(self) -> Stack:
+        async with asyncio.timeout(15):
+            await asyncio.wait((self.ready, self.task), return_when=asyncio.FIRST_COMPLETED)
+            return self.ready.result() if self.ready.done() else await self._failed()
+
+    async def _failed(self) -> Stack:
+        await self.task
+        raise AssertionError("the stack ended before it was ready")
+
+    async def end(self) -> None:
+        self.stop.set()
+        async with asyncio.timeout(15):
+            await self.task
+
+
+@pytest.fixture
+async def running(plan: StandIns) -> AsyncIterator[Running]:
+    stack = Running(plan)
+    yield stack
+    if not stack.task.done():
+        await stack.end()
+
+
+def all_pids(stack: Stack) -> list[int]:
+    return [child.pid for child in (stack.nats, *stack.gateways, *stack.workers.values()) if child.pid is not None]
+
+
+async def test_it_is_ready_only_when_every_worker_serves_every_model(plan: StandIns, running: Running) -> None:
+    with capture_logs() as logs:
+        for told in ((["w1"],), (["w1", "w2"], ["tone"])):
+            plan.tell(*told)
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(0.5):
+                    await asyncio.shield(running.ready)
+        plan.tell(["w1", "w2", "stranger"])
+        stack = await running.stack()
+    assert len(all_pids(stack)) == 4
+    assert [log["event"] for log in logs][-1] == "stack.ready"
+
+
+async def test_the_announcement_is_one_line_with_every_pid(
+    plan: StandIns, running: Running, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plan.tell(plan.workers)
+    stack = await running.stack()
+    capsys.readouterr()
+    announce_json(plan, stack)
+    (line,) = capsys.readouterr().out.splitlines()
+    workers = {name: child.pid for name, child in stack.workers.items()}
+    assert json.loads(line) == {
+        "ready": True,
+        "http": f"http://127.0.0.1:{plan.http_port}",
+        "nats": f"nats://127.0.0.1:{plan.nats_port}",
+        "pids": {"nats": stack.nats.pid, "gateway": [stack.gateways[0].pid], "workers": workers},
+    }
+    assert sorted(workers) == ["w1", "w2"]
+
+
+async def test_stopping_ends_workers_before_the_gateway_and_nats_last(plan: StandIns, running: Running) -> None:
+    plan.tell(plan.workers)
+    stack = await running.stack()
+    pids = all_pids(stack)
+    with capture_logs() as logs:
+        await running.end()
+    stopped = [log["child"] for log in logs if log["event"] == "child.stopped"]
+    assert sorted(stopped[:2]) == ["worker w1", "worker w2"]
+    assert stopped[2:] == ["gateway", "nats"]
+    assert all(map(gone, pids))
+
+
+async def test_each_that_is_killed_comes_back_nats_on_its_port(plan: StandIns, running: Running) -> None:
+    plan.tell(plan.workers)
+    stack = await running.stack()
+    before = all_pids(stack)
+    for pid in before:
+        os.kill(pid, signal.SIGKILL)
+    await eventually(lambda: len(all_pids(stack)) == 4 and not set(all_pids(stack)) & set(before))
+    endpoints = None
+
+    def back() -> bool:
+        nonlocal endpoints
+        endpoints = healthy(plan, stack.nats)
+        return endpoints is not None
+
+    await eventually(back)
+    assert endpoints is not None
+    assert endpoints.port == plan.nats_port
+
+
+async def test_a_child_that_refuses_its_settings_ends_the_stack(plan: StandIns) -> None:
+    refusing = StandIns(**{name: getattr(plan, name) for name in plan.__struct_fields__} | {"worker_role": "refuses"})
+    with pytest.raises(OpsError, match=r"^worker w1 refused its settings"):
+        await Running(refusing).stack()
+
+
+async def test_stopping_before_it_is_ready_leaves_nothing(plan: StandIns, running: Running) -> None:
+    with capture_logs() as logs:
+        await eventually(lambda: [log for log in logs if log.get("child") == "gateway"])
+        await running.end()
+    started = [log["pid"] for log in logs if log["event"] == "child.started"]
+    assert len(started) >= 2
+    assert all(map(gone, started))
+
+
+async def test_a_second_stack_on_the_same_state_is_refused(
+    plan: StandIns, running: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan.tell(plan.workers)
+    await running.stack()
+    monkeypatch.setattr("ops.stack.LOCK_PATIENCE_S", 0.0)
+    with pytest.raises(OpsError, match=rf"in use by process {os.getpid()}; .*--state"):
+        await up(plan, asyncio.Event(), lambda *_: None)
+
+
+def settings(tmp_path: Path, **more: object) -> UpSettings:
+    return UpSettings(state=str(tmp_path), **{"http_port": 0, "nats_port": 0} | more)
+
+
+def test_keys_are_refused_until_they_are_built(tmp_path: Path) -> None:
+    with pytest.raises(UsageRefused, match="--require-keys: API keys are not built yet"):
+        planning.plan(settings(tmp_path, require_keys=True), None)
+
+
+def test_a_taken_http_port_is_refused_by_number_and_flag(tmp_path: Path) -> None:
+    with nats_server() as url:
+        port = int(url.rpartition(":")[2])
+        with pytest.raises(OpsError, match=rf"port {port} of 127.0.0.1 is taken; .*--http-port"):
+            planning.plan(settings(tmp_path, http_port=port), None)
+
+
+def test_port_0_means_any_free_one_chosen_once(tmp_path: Path) -> None:
+    made = planning.plan(settings(tmp_path), None)
+    assert made.http_port != made.nats_port
+    assert {made.http_port, made.nats_port}.isdisjoint({0})
+
+
+def test_models_that_cannot_be_loaded_are_left_out_unless_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ops.models._importable", lambda name: name != "torch")
+    with capture_logs() as logs:
+        assert planning.plan(settings(tmp_path), None).models == ("speech", "tone")
+    assert [(log["event"], log["model"]) for log in logs] == [("model.missing", "music")]
+    with pytest.raises(OpsError, match=r"music: torch is not installed; get it with: .* -m pip install"):
+        planning.plan(settings(tmp_path, models=("music", "tone")), None)
+
+
+def test_a_model_that_nobody_has_is_refused_with_the_one_that_was_meant(tmp_path: Path) -> None:
+    with pytest.raises(UsageRefused, match=r"--models: no engine called 'spech'.*did you mean speech\?"):
+        planning.plan(settings(tmp_path, models=("spech",)), None)

