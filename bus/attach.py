@@ -59,6 +59,11 @@ class Attachment:
         self._subscription.close()
         self._off()
 
+    def read_back(self) -> None:
+        """The log turned out not to be new: begin with what it holds."""
+        self._behind = True
+        self._wake.set()
+
     def _arrived(self, message: Message) -> None:
         size = len(message.data) + 512
         if self._live_bytes + size > self._max_buffer_bytes:

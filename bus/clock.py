@@ -4,7 +4,11 @@ import asyncio
 import time
 from datetime import datetime
 
+from bus.errors import BusError
 from bus.jetstream import JetStream
+from bus.telemetry import logger
+
+log = logger(__name__)
 
 
 class BusClock:
@@ -32,7 +36,10 @@ class BusClock:
         """Learn again for ever, so that neither drift nor a step of the server's clock accumulates."""
         while True:
             await asyncio.sleep(every_s)
-            await self.learn(js, stream)
+            try:
+                await self.learn(js, stream)
+            except BusError as error:  # the bus is away: what was learnt before still holds
+                log.warning("clock.unlearnt", error=str(error))
 
 
 def parse_time(text: str) -> float:

@@ -53,6 +53,7 @@ EVENTS: dict[str, Event] = {
     "job.unclaimed": Event("A delivery could not be claimed; it comes again.", ("error",)),
     "job.unheard": Event("Nobody listens; the job waits for somebody to come back before it is ended."),
     # the worker and its engine host
+    "engine.close_failed": Event("A model raised while its generator was closed.", ("model",)),
     "engine.broke": Event("A model raised; the job has failed.", ("error", "traceback")),
     "host.started": Event("An engine host was started.", ("pid", "models")),
     "host.ended": Event("An engine host ended, with so many jobs in it.", ("pid", "code", "jobs")),

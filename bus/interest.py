@@ -31,7 +31,10 @@ async def anybody_listens(connection: Connection, name: LogSubjects) -> bool:
 class Listener:
     """One pair of ears. Set `heard_the_end` when the log's end was read: then leaving needs no settling."""
 
-    heard_the_end = False
+    __slots__ = ("heard_the_end",)
+
+    def __init__(self) -> None:
+        self.heard_the_end = False
 
 
 class Interest:
@@ -41,6 +44,11 @@ class Interest:
         """`tasks` outlives every listener: leaving is settled there, after the listener's own task is gone."""
         self._connection, self._logs, self._tasks = connection, logs, tasks
         self._listeners: dict[LogSubjects, tuple[int, Subscription]] = {}
+        self._closing = False
+
+    def close(self) -> None:
+        """This process ends: its listeners did not leave, they may come back through another one."""
+        self._closing = True
 
     @contextlib.asynccontextmanager
     async def listen(self, name: LogSubjects, *, run_on: bool, linger_s: float) -> AsyncIterator["Listener"]:
@@ -56,8 +64,8 @@ class Interest:
         try:
             yield listener
         finally:
-            if self._was_last(name) and not run_on and not listener.heard_the_end:
-                self._tasks.create_task(self._left(name, linger_s), name=f"left {name.job}")
+            if self._was_last(name) and not (run_on or listener.heard_the_end or self._closing):
+                self._tasks.create_task(self.left(name, linger_s), name=f"left {name.job}")
 
     def _answer(self, message: Message) -> None:
         if message.reply:
@@ -72,7 +80,8 @@ class Interest:
         subscription.close()
         return True
 
-    async def _left(self, name: LogSubjects, linger_s: float) -> None:
+    async def left(self, name: LogSubjects, linger_s: float) -> None:
+        """Settle that the last listener left: end the job unless somebody listens after `linger_s`."""
         try:
             await self._connection.flush()
             if linger_s > 0:

@@ -26,14 +26,14 @@ def check(schema: Mapping[str, Any], params: Mapping[str, Any]) -> None:
     for error in _validator(msgspec.json.encode(schema)).iter_errors(params):
         path = ".".join(["params", *(str(part) for part in error.absolute_path)])
         if error.validator == "additionalProperties" and isinstance(error.instance, dict):
-            raise _unknown(path, error)
+            raise _unknown(path, error.instance, error.schema)
         raise Invalid(f"{path}: {_message(error)}", path)
 
 
-def _unknown(path: str, error: ValidationError) -> Invalid:
+def _unknown(path: str, given: Mapping[str, Any], schema: Any) -> Invalid:
     """What nobody knows, by name, with the nearest that somebody does."""
-    known = error.schema.get("properties", {})
-    unknown = min(error.instance.keys() - known.keys())
+    known = schema.get("properties", {})
+    unknown = min(given.keys() - known.keys())
     close = difflib.get_close_matches(unknown, known, n=1)
     hint = f"did you mean {close[0]!r}?" if close else f"known are {', '.join(known) or 'none'}"
     path = f"{path}.{short(unknown)}"

@@ -77,6 +77,13 @@ def redacted(text: str) -> str:
     return re.sub(r"(?P<scheme>\w+://)(?P<userinfo>(?:(?!,\w+://)\S)+)@", hide, text)
 
 
+def did_you_mean(name: str, known: Collection[str], spell: Callable[[str], str] = str) -> str:
+    """`; did you mean X?` for a name that is nearly one of `known`, else nothing. Swapped letters are the nearest."""
+    close = difflib.get_close_matches(name, sorted(known), n=3)
+    close.sort(key=lambda other: sorted(other) != sorted(name))
+    return f"; did you mean {spell(close[0])}?" if close else ""
+
+
 def load(
     kind: type[S],
     flags: Mapping[str, object],
@@ -99,9 +106,7 @@ def load(
     for source in _sources(flags, environ, file):
         for name, value in source.values.items():
             if name not in known:
-                close = difflib.get_close_matches(name, known, n=1)
-                hint = f"; did you mean {source.spell(close[0])}?" if close else ""
-                raise SettingsError(f"unknown setting {source.spell(name)}{hint}")
+                raise SettingsError(f"unknown setting {source.spell(name)}{did_you_mean(name, known, source.spell)}")
             if name in types:
                 given[name] = _value(source.spell(name), value, types[name])
     return _build(kind, given)

@@ -19,13 +19,16 @@ from collections.abc import Hashable
 from typing import Final
 
 import msgspec
-from bus.params import check
 
 from bus.errors import Invalid
+from bus.params import check
+from bus.telemetry import configure, logger
 from gpuworker import pipe, registry
 from gpuworker.engine import Engine, MemoryPolicy, OutOfMemory, Rejected
 from gpuworker.group import Group, Member, engine_job
 from gpuworker.schedule import Schedule
+
+log = logger(__name__)
 
 #: Blocks that are not a stream's first may wait this long, or for this many bytes, to leave in one system call.
 _GATHER_S: Final = 0.001
@@ -252,8 +255,8 @@ class Host:
             self._groups.pop(member.handle, None)
         try:
             group.close()
-        except Exception:  # noqa: BLE001  # clean-up of foreign code; its jobs are settled already
-            sys.stderr.write(f"closing a generator of {group.engine.capabilities().name}:\n{traceback.format_exc()}")
+        except Exception:  # clean-up of foreign code; its jobs are settled already
+            log.exception("engine.close_failed", model=group.engine.capabilities().name)
 
 
 def _broken(error: Exception) -> pipe.Broken:
@@ -271,6 +274,7 @@ def main() -> None:
     _die_with_parent()
     signal.signal(signal.SIGTERM, signal.SIG_IGN)  # the worker decides when its host ends
     options = msgspec.json.decode(sys.argv[1], type=pipe.Options)
+    configure(options.process, level=options.log_level, form=options.log_format)
     with contextlib.suppress(KeyboardInterrupt):  # ^C reaches the whole process group; the worker drains and quits us
         Host(options).run()
 

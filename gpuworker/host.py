@@ -19,6 +19,7 @@ from bus import wire
 from bus.telemetry import logger
 from gpuworker import pipe
 from gpuworker.growth import Growth
+from gpuworker.settings import WorkerSettings
 from gpuworker.stream import HandBack, Lost, Stream
 
 log = logger(__name__)
@@ -43,12 +44,10 @@ class _Protocol(asyncio.Protocol):
 class EngineHost:
     """One child at a time. `run` keeps it alive; `open` and `close` start and stop jobs in it."""
 
-    def __init__(
-        self, models: list[str], device: str, *, allow_faults: bool, stall_s: float, changed: Callable[[], None]
-    ) -> None:
-        """`changed` is called when `ready` or `loaded` may have changed."""
-        self._models, self._device, self._allow_faults, self._stall_s = models, device, allow_faults, stall_s
-        self._changed = changed
+    def __init__(self, models: list[str], settings: WorkerSettings, changed: Callable[[], None]) -> None:
+        """`changed` is called when `is_up` or `loaded` may have changed."""
+        self._models, self._settings, self._changed = models, settings, changed
+        self._stall_s = settings.stall_s
         self._streams: dict[int, Stream] = {}
         self._handles = 0
         self._transport: asyncio.Transport | None = None
@@ -87,8 +86,11 @@ class EngineHost:
                 fd=theirs.fileno(),
                 mark_fd=memory,
                 models=self._models,
-                device=self._device,
-                allow_faults=self._allow_faults,
+                device=self._settings.device,
+                allow_faults=self._settings.allow_faults,
+                log_level=self._settings.log_level,
+                log_format=self._settings.log_format,
+                process=f"host of {self._settings.id}",
             )
             process = self._process = await asyncio.create_subprocess_exec(
                 sys.executable,

@@ -14,6 +14,8 @@ from typing import Any, Final
 
 import msgspec
 
+from bus.settings import LogFormat, LogLevel
+
 AUDIO: Final = 0
 WORD: Final = 1
 
@@ -32,6 +34,10 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     models: list[str]
     device: str = "cpu"
     allow_faults: bool = False
+    #: As the worker's own, and whose host it is.
+    log_level: LogLevel = "info"
+    log_format: LogFormat = "auto"
+    process: str = "host"
 
 
 class Start(msgspec.Struct, frozen=True, kw_only=True, tag="start", array_like=True):

@@ -30,13 +30,7 @@ class Worker:
         self, bus: Bus, settings: WorkerSettings, me: Identity, cards: Mapping[str, wire.ModelCard], pid: int
     ) -> None:
         self._bus, self._settings, self._me, self._cards, self._pid = bus, settings, me, cards, pid
-        self.host = EngineHost(
-            list(cards),
-            settings.device,
-            allow_faults=settings.allow_faults,
-            stall_s=settings.stall_s,
-            changed=self._host_changed,
-        )
+        self.host = EngineHost(list(cards), settings, self._host_changed)
         self._claims = Claims(bus.logs, bus.clock, me, settings.max_attempts)
         self.presence = Presence(bus, me.worker, me.boot, self._beat, self._stopped)
         self.presence.cards = list(cards.values())

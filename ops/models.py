@@ -1,12 +1,13 @@
 """Which engines this machine can load, known without loading one: what is missing, and the command that mends it."""
 
 import ctypes.util
-import difflib
 import sys
 from importlib.metadata import entry_points
 from importlib.util import find_spec
 
 import msgspec
+
+from bus.settings import did_you_mean
 
 #: What `antiphon up` serves unless told otherwise, as far as it can be loaded.
 DEFAULT = ("speech", "music", "tone")
@@ -25,9 +26,8 @@ def missing(model: str) -> Missing | None:
     """What `model` lacks on this machine; None if its engine can be tried. Raises ValueError for a name nobody has."""
     known = {entry.name for entry in entry_points(group=_GROUP)}
     if model not in known:
-        close = difflib.get_close_matches(model, known, n=1)
-        hint = f"; did you mean {close[0]}?" if close else ""
-        raise ValueError(f"no engine called {model!r} among {', '.join(sorted(known)) or 'none installed'}{hint}")
+        among = ", ".join(sorted(known)) or "none installed"
+        raise ValueError(f"no engine called {model!r} among {among}{did_you_mean(model, known)}")
     if not _importable("numpy"):
         return Missing(model, "numpy is not installed", pip("worker"))
     if model == "music" and not _importable("torch"):

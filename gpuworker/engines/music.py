@@ -92,11 +92,13 @@ class Music:
         """Fills in `params.seconds`; the rest stays the prompt's to decide."""
         if job.voice:
             raise Rejected("voice", f"music has no voices; name instruments in the prompt, not {job.voice!r}")
-        length = len(job.input.strip())
+        length = len(job.input)
         if not MIN_PROMPT_CHARS <= length <= MAX_PROMPT_CHARS:
             raise Rejected(
                 "input", f"a prompt has {MIN_PROMPT_CHARS} to {MAX_PROMPT_CHARS} characters, this one {length}"
             )
+        if not job.input.strip():
+            raise Rejected("input", f"a prompt has words, this one only {length} blanks")
         for place, character in enumerate(job.input):
             if unicodedata.category(character) == "Cc":
                 raise Rejected(
@@ -141,7 +143,8 @@ class Music:
     def generate(self, jobs: Sequence[EngineJob]) -> Generator[tuple[int, Event], None, None]:
         """Blocks of 24,000 frames on a grid from frame 0, the first one holding `start_frame`. Jobs take turns.
 
-        A start in the middle computes 5 blocks first, for the reverb. One block is all that a `next` computes then.
+        A start in the middle computes 4 blocks first, for the reverb, all in its first `next`; after that a `next` is a
+        block.
         """
         if self._studio is None:
             raise RuntimeError("generate before load")

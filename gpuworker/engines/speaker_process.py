@@ -15,6 +15,7 @@ import socket
 import struct
 import sys
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, Protocol
 
 #: A request's length, before its JSON.
@@ -46,6 +47,9 @@ def serve(open_library: Callable[[], Library]) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for the children: the kernel reaps them
     control = socket.socket(fileno=os.dup(sys.stdin.fileno()))
+    # A child that kept standard input would keep the socket open after the helper's death, and requests would vanish.
+    with Path(os.devnull).open("rb") as nothing:
+        os.dup2(nothing.fileno(), sys.stdin.fileno())
     try:
         library = open_library()
     except (OSError, RuntimeError) as error:

@@ -180,6 +180,7 @@ def test_done_tells_tempo_key_form_and_players(music: Music) -> None:
     [
         ({"input": "pop!"}, "input", "5 to 2000 characters, this one 4"),
         ({"input": "p" * 2_001}, "input", "5 to 2000 characters, this one 2001"),
+        ({"input": " " * 9}, "input", "only 9 blanks"),
         ({"input": "happy\x07 pop"}, "input", r"U\+0007 at 5"),
         ({"voice": "anna"}, "voice", "no voices"),
         ({"params": {"seconds": 0.5}}, "params.seconds", "from 1 to 36000, not 0.5"),

@@ -1,3 +1,4 @@
+import dataclasses
 from collections.abc import Iterator
 
 import numpy as np
@@ -99,3 +100,21 @@ def test_the_last_chord_is_the_tonic(music: Music) -> None:
 def test_the_drums_beat_at_the_tempo_that_was_asked_for(music: Music) -> None:
     assert loudness.pulse_bpm(play(music, "techno house, 131 bpm"), RATE_HZ, 95, 185) == pytest.approx(131, rel=0.01)
     assert loudness.pulse_bpm(play(music, "techno house", bpm=112), RATE_HZ, 80, 160) == pytest.approx(112, rel=0.01)
+
+
+def test_the_kick_pushes_the_others_down_where_the_style_pumps(music: Music, monkeypatch: pytest.MonkeyPatch) -> None:
+    from gpuworker.engines.composer import styles
+
+    def held_energy(pcm: loudness.Audio) -> float:
+        """Energy of the pad's range shortly after the beats, over that shortly before them."""
+        beat, start = round(60 / 120 * RATE_HZ), 8 * RATE_HZ
+        spectrum = np.fft.rfft(pcm.sum(axis=1, dtype=np.float64))
+        hz = np.fft.rfftfreq(len(pcm), 1 / RATE_HZ)
+        spectrum[(hz < 300) | (hz > 900)] = 0
+        power = np.fft.irfft(spectrum, len(pcm))[start : start + 8 * beat].reshape(-1, beat) ** 2
+        return float(power[:, beat // 12 : beat // 6].mean() / power[:, -beat // 6 :].mean())
+
+    pumped = held_energy(play(music, "techno", bpm=120))
+    still = dataclasses.replace(styles.STYLES["house"], pump=0.0)
+    monkeypatch.setitem(styles.STYLES, "house", still)
+    assert pumped < 0.7 * held_energy(play(music, "techno", bpm=120))

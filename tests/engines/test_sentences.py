@@ -80,5 +80,5 @@ def test_no_text_takes_long_to_cut(unit: str) -> None:
 def test_the_first_sentence_of_a_book_costs_no_more_than_that_of_a_line() -> None:
     line = "It was the best of times. "
     started = time.perf_counter()
-    assert next(iter(sentences(line * 8_000))) == line
-    assert time.perf_counter() - started < 0.01
+    assert next(iter(sentences(line * 800_000))) == line
+    assert time.perf_counter() - started < 0.5

@@ -18,8 +18,9 @@ from tests.engines.driving import checked, next_block, run
 from tests.support.waiting import eventually, gone
 
 ROOT = Path(__file__).parents[2]
-#: One part, several minutes long: the helper is always in the middle of it.
-ENDLESS = EngineJob(id="long", input=f"<speak>{STORY * 100}</speak>")
+#: One part each; a quarter of an hour of sound (a second's work), and some hours: the helper is in the middle of it.
+LONG = EngineJob(id="long", input=f"<speak>{STORY * 100}</speak>")
+ENDLESS = EngineJob(id="endless", input=f"<speak>{STORY * 1200}</speak>")
 SHORT = EngineJob(id="short", input="And on we go.")
 
 
@@ -69,6 +70,18 @@ def test_a_helper_killed_in_mid_sentence_fails_that_job_by_name_and_the_next_has
     assert helper(speech).pid != killed.pid
 
 
+def test_a_helper_that_dies_while_a_text_is_handed_over_is_replaced(
+    speech: Speech, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = run(speech, SHORT).pcm
+    dead = speech._espeak_speaker._process
+    dead.kill()
+    dead.wait()
+    monkeypatch.setattr(dead, "poll", lambda: None)  # as it would be a moment before
+    assert run(speech, SHORT).pcm.tobytes() == expected.tobytes()
+    assert helper(speech).pid != dead.pid
+
+
 def test_a_crash_of_the_library_takes_one_text_with_it(speech: Speech) -> None:
     spared = speech.generate([checked(speech, SHORT)])
     next_block(spared)
@@ -103,7 +116,7 @@ def test_a_listener_that_leaves_stops_the_work(speech: Speech) -> None:
 
 def test_the_helper_lets_the_worker_finish_when_the_whole_group_is_told_to_stop(speech: Speech) -> None:
     process = helper(speech)
-    events = speech.generate([checked(speech, ENDLESS)])
+    events = speech.generate([checked(speech, LONG)])
     next_block(events)
     for number in (signal.SIGTERM, signal.SIGINT):
         process.send_signal(number)

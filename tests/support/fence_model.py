@@ -56,6 +56,8 @@ class Actor(NamedTuple):
     tail: int = 0
     #: Whether its request under way was acted upon, and the answer lost.
     is_lost: bool = False
+    #: One lost answer each: two that lose every answer would take the lease from one another for ever.
+    may_lose: bool = True
     #: What its take writes, or what it announces.
     why: str = "running"
 
@@ -105,8 +107,8 @@ def wrong(state: State) -> str:
 
 
 class Model:
-    def __init__(self, without: Without = Without.NOTHING, blocks: int = BLOCKS) -> None:
-        self.without, self.blocks = without, blocks
+    def __init__(self, without: Without = Without.NOTHING) -> None:
+        self.without = without
 
     def steps(self, state: State, i: int, *, alone: bool = False) -> Iterator[State]:
         """What may follow if actor `i` goes on. `alone`: nothing is lost and nobody dies."""
@@ -145,8 +147,8 @@ class Model:
         seq = state.seq + 1
         after = state._replace(lease=seq, seq=seq, why=actor.why, owner=i)
         yield self._taken(after, i, actor)
-        if not alone and not actor.is_lost:
-            yield _is(after, i, actor._replace(is_lost=True))
+        if not alone and actor.may_lose:
+            yield _is(after, i, _loser(actor))
 
     def _taken(self, state: State, i: int, actor: Actor) -> State:
         mine = actor._replace(lease=state.lease, is_lost=False)
@@ -175,7 +177,7 @@ class Model:
 
     def _write(self, state: State, i: int, actor: Actor, alone: bool) -> Iterator[State]:
         """A worker appends the next block, or the end; or hands the job back."""
-        is_last = actor.block == self.blocks
+        is_last = actor.block == BLOCKS
         if self.without is Without.ACK_LAST and is_last and state.is_queued:
             yield _is(state._replace(is_queued=False), i, actor)
             return
@@ -188,9 +190,9 @@ class Model:
         else:
             entry = "done" if is_last else str(actor.block)
             yield _is(_appended(state, entry), i, done)
-            if not alone and not actor.is_lost:
+            if not alone and actor.may_lose:
                 known = state.ids if self.without is Without.MESSAGE_ID else state.ids | {message_id}
-                yield _is(_appended(state, entry)._replace(ids=known), i, actor._replace(is_lost=True))
+                yield _is(_appended(state, entry)._replace(ids=known), i, _loser(actor))
         if not alone and not actor.is_lost:
             yield _is(state, i, actor._replace(step="take", why="handed_back"))
 
@@ -202,17 +204,14 @@ class Model:
             yield _is(state, i, actor._replace(step="finish", tail=state.tail))
 
     def _finish(self, state: State, i: int, actor: Actor, alone: bool) -> Iterator[State]:
-        if self.without is Without.COMPARE_ON_END:
-            # Fenced by the lease; the id of another finisher's entry is forgotten after some minutes.
-            refused = state.lease != actor.lease
-        else:
-            refused = state.tail != actor.tail
-        if refused:
+        # Without the comparison: fenced by the lease, the id of another finisher's entry forgotten after some minutes.
+        is_fenced = self.without is Without.COMPARE_ON_END
+        if (state.lease != actor.lease) if is_fenced else (state.tail != actor.tail):
             yield _is(state, i, actor._replace(step="read", is_lost=False))
             return
         yield _is(_appended(state, actor.why), i, actor._replace(step="ack"))
-        if not alone and not actor.is_lost and self.without is not Without.COMPARE_ON_END:
-            yield _is(_appended(state, actor.why), i, actor._replace(is_lost=True))
+        if not alone and actor.may_lose and self.without is not Without.COMPARE_ON_END:
+            yield _is(_appended(state, actor.why), i, _loser(actor))
 
     def _ack(self, state: State, i: int, actor: Actor, alone: bool) -> Iterator[State]:
         yield _is(state._replace(is_queued=False), i, actor._replace(step="out"))
@@ -223,31 +222,28 @@ class Model:
 
     # The walk
 
-    def explore(self, kinds: tuple[str, ...]) -> tuple[int, dict[str, State]]:
-        """(states seen, an example of each thing that went wrong)."""
-        start = State(actors=tuple(START[kind] for kind in kinds))
-        seen, stack, found = {start}, [start], dict[str, State]()
+    def explore(self, kinds: tuple[str, ...]) -> tuple[int, str, State]:
+        """(states seen, the first thing found wrong or '', where)."""
+        state = State(actors=tuple(START[kind] for kind in kinds))
+        seen, stack = {state}, [state]
         while stack:
             state = stack.pop()
-            fault = wrong(state)
+            fault = wrong(state) or ("" if self.recovers(state) else "nobody can end it")
             if fault:
-                found.setdefault(fault, state)
-                continue
-            if not self.recovers(state):
-                found.setdefault("nobody can end it", state)
-                continue
+                return len(seen), fault, state
             for i in range(len(kinds)):
                 for after in self.steps(state, i):
+                    after = _canonical(after)
                     if after not in seen:
                         seen.add(after)
                         stack.append(after)
-        return len(seen), found
+        return len(seen), "", state
 
     def recovers(self, state: State) -> bool:
         """Whether a worker that gets the message now, and meets nobody, brings the job to its end."""
         state = state._replace(actors=(*state.actors, START["later"]))
         i = len(state.actors) - 1
-        for _ in range(4 * self.blocks + 16):
+        for _ in range(4 * BLOCKS + 16):
             if is_ended(state):
                 return not wrong(state)
             after = next(self.steps(state, i, alone=True), None)
@@ -257,8 +253,32 @@ class Model:
         return False
 
 
+def _loser(actor: Actor) -> Actor:
+    return actor._replace(is_lost=True, may_lose=False)
+
+
 def _is(state: State, i: int, actor: Actor) -> State:
+    if actor.step in {"out", "dead"}:
+        actor = Actor(actor.kind, actor.step)
     return state._replace(actors=(*state.actors[:i], actor, *state.actors[i + 1 :]))
+
+
+def _canonical(state: State) -> State:
+    """Sequences are only ever compared for being equal, so states that differ in their values alone are one."""
+    leases = {actor.lease for actor in state.actors} | {seq for seq, _ in state.ids}
+    used = sorted({0, state.lease, state.tail, *leases, *(actor.tail for actor in state.actors)})
+    rank = {seq: n for n, seq in enumerate(used)}
+    return State(
+        log=state.log,
+        tail=rank[state.tail],
+        lease=rank[state.lease],
+        why=state.why,
+        owner=state.owner,
+        seq=len(used),
+        ids=frozenset((rank[seq], number) for seq, number in state.ids),
+        is_queued=state.is_queued,
+        actors=tuple(actor._replace(lease=rank[actor.lease], tail=rank[actor.tail]) for actor in state.actors),
+    )
 
 
 def _appended(state: State, entry: str) -> State:

@@ -19,6 +19,8 @@ from gpuworker.engines.composer.score import Hit, Note, Part, Scores
 from gpuworker.engines.composer.tones import VOICES, Voice, strike
 
 BLOCK = 24_000
+#: Notes are computed where they sound, in steps of this many frames.
+_GRAIN = 3_000
 #: White noise before it repeats: longer than an ear remembers.
 _NOISE_BLOCKS = 11
 
@@ -121,12 +123,15 @@ class Renderer:
         seconds = (self._studio.steps + index * BLOCK) / RATE_HZ
         noise = self._studio.noise[index % _NOISE_BLOCKS]
         for voice, notes in self._batches(_sounding(part, start_s, end_s)):
-            rows, pan = strike(notes, voice, seconds, noise)
-            stereo = torch.stack([(rows * torch.sqrt((1 - pan) / 2)).sum(0), (rows * torch.sqrt((1 + pan) / 2)).sum(0)])
-            dry += stereo
-            send += stereo.sum(0) * voice.send
+            first, last = _stretch(voice, notes, start_s)
+            span_s = (start_s + first / RATE_HZ, start_s + last / RATE_HZ)
+            left, right = strike(notes, voice, seconds[first:last], span_s, noise[first:last])
+            dry[0, first:last] += left
+            dry[1, first:last] += right
+            send[first:last] += (left + right) * voice.send
             if voice.echo and self._plan.style.echo:
-                echo += stereo * voice.echo
+                echo[0, first:last] += left * voice.echo
+                echo[1, first:last] += right * voice.echo
         if self._plan.style.pump:
             duck = self._duck(part, index)
             dry, send, echo = dry * duck, send * duck, echo * duck
@@ -178,6 +183,14 @@ def _sounding(part: Part, start_s: float, end_s: float) -> dict[str, list[Note]]
         if note.start_s < end_s and note.start_s + note.dur_s + VOICES[note.voice].tail_s > start_s:
             groups.setdefault(note.voice, []).append(note)
     return groups
+
+
+def _stretch(voice: Voice, notes: list[Note], start_s: float) -> tuple[int, int]:
+    """The frames of the block at `start_s` in which `notes` sound, in whole `_GRAIN`s."""
+    first_s = min(note.start_s for note in notes) - start_s
+    last_s = max(note.start_s + note.dur_s for note in notes) + voice.tail_s - start_s
+    first = max(0, math.floor(first_s * RATE_HZ / _GRAIN) * _GRAIN)
+    return first, min(BLOCK, max(first + _GRAIN, math.ceil(last_s * RATE_HZ / _GRAIN) * _GRAIN))
 
 
 def _echo_beats(plan: Plan) -> float:

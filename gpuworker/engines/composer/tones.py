@@ -56,14 +56,17 @@ class Strike:
     hz: Tensor
     velocity: Tensor
     dur: Tensor
-    #: White noise, the same for every row.
+    #: White noise, the same for every row, (frames,).
     noise: Tensor
+    #: Some note begins or has just begun in this stretch; some note is let go before its end.
+    rises: bool
+    falls: bool
     _vibrato: Tensor | None = field(default=None)
 
     def angle(self, ratio: float = 1.0) -> Tensor:
         """Radians of the partial at `ratio`, wrapped to one turn."""
-        turns = self.cycles * ratio if self._vibrato is None else (self.cycles + self._vibrato) * ratio
-        return torch.frac(turns).float() * (2 * math.pi)
+        turns = self.cycles if self._vibrato is None else self.cycles + self._vibrato
+        return torch.frac(turns if ratio == 1.0 else turns * ratio).float() * (2 * math.pi)
 
     def bend(self, cents: float, rate_hz: float = 5.2) -> None:
         """Vibrato that sets in after the attack."""
@@ -74,15 +77,18 @@ class Strike:
 
 def envelope(strike: Strike, voice: Voice) -> Tensor:
     """Attack, decay, release; exactly 0 before the note and after its tail, without a corner that clicks."""
-    rise = (strike.t / voice.attack_s).clamp(max=1.0)
-    shape = rise * rise * (3.0 - 2.0 * rise)
-    late = (strike.t - strike.dur).clamp(min=0.0)
-    shape = shape * torch.exp(late * (-1.0 / voice.release_s))
-    gone = ((voice.tail_s - late) / (0.5 * voice.tail_s)).clamp(0.0, 1.0)
-    shape = shape * (gone * gone)
+    shape = strike.velocity**1.3
+    if strike.rises:
+        rise = (strike.t / voice.attack_s).clamp(max=1.0)
+        shape = shape * (rise * rise * (3.0 - 2.0 * rise))
+    if strike.falls:
+        late = (strike.t - strike.dur).clamp(min=0.0)
+        shape = shape * torch.exp(late * (-1.0 / voice.release_s))
+        gone = ((voice.tail_s - late) / (0.5 * voice.tail_s)).clamp(0.0, 1.0)
+        shape = shape * (gone * gone)
     if voice.decay_s:
-        shape = shape * torch.exp(-strike.t / _decay(strike, voice))
-    return shape * strike.velocity**1.3
+        shape = shape * torch.exp(strike.t * (-1.0 / _decay(strike, voice)))
+    return shape
 
 
 def _decay(strike: Strike, voice: Voice) -> Tensor:
@@ -237,11 +243,12 @@ VOICES: dict[str, Voice] = {
 }  # fmt: skip
 
 
-def strike(notes: Sequence[Note], voice: Voice, seconds: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
-    """Notes of one voice over the block at `seconds` (float64, (frames,)): rows of sound and their pans.
+def strike(
+    notes: Sequence[Note], voice: Voice, seconds: Tensor, span_s: tuple[float, float], noise: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Notes of one voice at `seconds` (float64, (frames,), the stretch `span_s`), left and right, (frames,) float32.
 
-    Returns:
-        (rows, frames) float32 and (rows, 1) float32 in [-1, 1]; a note takes as many rows as the voice's unison.
+    Within, a note takes as many rows as the voice has in unison.
     """
     rows = [
         (
@@ -261,7 +268,10 @@ def strike(notes: Sequence[Note], voice: Voice, seconds: Tensor, noise: Tensor) 
     # Two rows of one note start at different points of their cycle, or they would beat in step.
     shifts = [index * 0.37 % 1.0 for _ in notes for index in range(len(voice.unison))]
     cycles = since * hz + torch.tensor(shifts, dtype=torch.float64).to(seconds.device)[:, None]
-    body = Strike(since.float(), cycles, hz.float(), velocity.float(), dur.float(), noise)
+    rises = any(note.start_s + voice.attack_s > span_s[0] for note in notes)
+    falls = any(note.start_s + note.dur_s < span_s[1] for note in notes)
+    body = Strike(since.float(), cycles, hz.float(), velocity.float(), dur.float(), noise, rises, falls)
     sound = voice.shape(body, voice) * envelope(body, voice)
-    scale = voice.gain / math.sqrt(len(voice.unison))
-    return sound * (level.float() * scale), pan.float().clamp(-1.0, 1.0)
+    loud = level.float() * (voice.gain / math.sqrt(2 * len(voice.unison)))
+    side = pan.float().clamp(-1.0, 1.0)
+    return (sound * (loud * torch.sqrt(1 - side))).sum(0), (sound * (loud * torch.sqrt(1 + side))).sum(0)

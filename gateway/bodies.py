@@ -1,0 +1,85 @@
+"""Bodies of requests: JSON to a struct, and what is wrong with it in words that name field, limit and value."""
+
+import difflib
+import re
+from typing import Any, Generic, TypeVar
+
+import msgspec
+
+from bus.errors import Invalid, Malformed
+from bus.params import short
+
+S = TypeVar("S", bound=msgspec.Struct)
+
+_AT = re.compile(r" - at `\$\.?(?P<path>[^`]*)`$")
+_BYTE = re.compile(r"\(byte (\d+)\)$")
+_UNKNOWN = re.compile(r"Object contains unknown field `(?P<name>.*?)`", re.DOTALL)
+_MISSING = re.compile(r"Object missing required field `(?P<name>.*?)`")
+_NO_NUMBER = re.compile(rb"-?(nan|inf(inity)?)\b", re.IGNORECASE)
+_EXCERPT_BYTES = 20
+
+
+class Body(Generic[S]):
+    """Reads one kind of body. Make it once: its decoder is compiled then."""
+
+    def __init__(self, kind: type[S]) -> None:
+        self._fields = kind.__struct_encode_fields__
+        self._decoder = msgspec.json.Decoder(kind)
+
+    def read(self, data: bytes) -> S:
+        """Raises Malformed if `data` is no JSON, Invalid if it is JSON of another shape."""
+        try:
+            return self._decoder.decode(data)
+        except msgspec.ValidationError as error:
+            raise self._invalid(str(error), data) from None
+        except msgspec.DecodeError as error:
+            raise Malformed(_no_json(str(error), data)) from None
+        except UnicodeDecodeError as error:
+            # Its position counts from the start of a string, not of the body.
+            raise Malformed(f"the body is not UTF-8: {error.reason} 0x{error.object[error.start]:02x}") from None
+        except RecursionError:
+            raise Malformed("the body is nested too deeply") from None
+
+    def _invalid(self, message: str, data: bytes) -> Invalid | Malformed:
+        at = _AT.search(message)
+        path = at["path"] if at else ""
+        message = message[: at.start()] if at else message
+        if message.startswith("Number out of range"):
+            return Malformed(f"{path or 'body'}: a number is too large to be one (its exponent, or its digits)")
+        if unknown := _UNKNOWN.match(message):
+            return self._unknown(unknown["name"], path)
+        if missing := _MISSING.match(message):
+            path = f"{path}.{missing['name']}" if path else missing["name"]
+            return Invalid(f"{path}: is required", path)
+        value = _value_at(data, path)
+        path = re.sub(r"\[\.\.\.\]", "", path).strip(".")
+        return Invalid(f"{path or 'body'}: {message}; it is {value}", path)
+
+    def _unknown(self, name: str, path: str) -> Invalid:
+        close = difflib.get_close_matches(name, self._fields, n=1)
+        hint = f"did you mean {close[0]!r}?" if close else f"known are {', '.join(self._fields)}"
+        path = f"{path}.{short(name)}" if path else short(name)
+        return Invalid(f"{path}: unknown field; {hint}", path)
+
+
+def _no_json(message: str, data: bytes) -> str:
+    at = _BYTE.search(message)
+    if at is None:
+        return f"the body is not JSON: {message} (it has {len(data)} bytes)"
+    place = int(at[1])
+    start = max(0, place - 1) if data[max(0, place - 1) : place] == b"-" else place
+    number = _NO_NUMBER.match(data, start)
+    if number is not None:
+        return f"{number[0].decode()} at byte {start}: JSON has no such number"
+    excerpt = data[place : place + _EXCERPT_BYTES].decode(errors="backslashreplace")
+    return f"the body is not JSON: {message}, at {excerpt!r}"
+
+
+def _value_at(data: bytes, path: str) -> str:
+    """The value that was refused, as short JSON."""
+    value: Any = msgspec.json.decode(data)
+    for part in path.split(".") if path else ():
+        if not isinstance(value, dict) or part not in value:
+            break
+        value = value[part]
+    return short(msgspec.json.encode(value).decode())

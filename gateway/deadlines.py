@@ -1,0 +1,79 @@
+"""Deadlines: a job expires at the first look after its time (protocol rule 14), and this process looks twice.
+
+By a timer for the jobs that it accepted, and at every question about a job. Nobody scans.
+"""
+
+import asyncio
+from typing import Final
+
+from bus import wire
+from bus.client import Bus
+from bus.errors import BusError, Unreachable
+from bus.states import Status, status
+from bus.subjects import LogSubjects
+from bus.telemetry import logger
+
+log = logger(__name__)
+
+#: Timers further away are left to the worker that pulls the job, and to whoever asks about it.
+_MAX_AHEAD_S: Final = 3600.0
+_MAX_TIMERS: Final = 20_000
+_AGAIN_S: Final = 2.0
+
+
+class Deadlines:
+    def __init__(self, bus: Bus, tasks: asyncio.TaskGroup) -> None:
+        self._bus, self._tasks = bus, tasks
+        self._timers: dict[LogSubjects, asyncio.TimerHandle] = {}
+
+    def watch(self, name: LogSubjects, job: wire.Job) -> None:
+        """End the job at its time, unless it has ended or is forgotten until then."""
+        if job.expires_at is None:
+            return
+        left_s = job.expires_at.timestamp() - self._bus.clock.now()
+        if left_s <= _MAX_AHEAD_S and len(self._timers) < _MAX_TIMERS:
+            self._arm(name, job, left_s)
+
+    def forget(self, name: LogSubjects) -> None:
+        """The job has ended."""
+        timer = self._timers.pop(name, None)
+        if timer is not None:
+            timer.cancel()
+
+    def close(self) -> None:
+        for timer in self._timers.values():
+            timer.cancel()
+        self._timers.clear()
+
+    def _arm(self, name: LogSubjects, job: wire.Job, delay_s: float) -> None:
+        self.forget(name)
+        loop = asyncio.get_running_loop()
+        self._timers[name] = loop.call_later(max(0.0, delay_s), self._due, name, job)
+
+    def _due(self, name: LogSubjects, job: wire.Job) -> None:
+        del self._timers[name]
+        self._tasks.create_task(self._expire(name, job), name=f"expire {name.job}")
+
+    async def _expire(self, name: LogSubjects, job: wire.Job) -> None:
+        try:
+            found = await self.look(name)
+        except Unreachable:
+            self._arm(name, job, _AGAIN_S)
+        except BusError as error:
+            log.warning("job.unexpired", job=name.job, tenant=name.tenant, error=str(error))
+        else:
+            if not found.is_ended:  # the bus's clock was set back meanwhile
+                self.watch(name, job)
+
+    async def look(self, name: LogSubjects) -> Status:
+        """Where the job stands; one whose time has come is ended first.
+
+        Raises NotFound, Gone, Unreachable.
+        """
+        found = await status(self._bus.logs, name)
+        due = found.birth.job.expires_at
+        if found.is_ended or due is None or self._bus.clock.now() < due.timestamp():
+            return found
+        ended = await self._bus.logs.end(name, "expired", f"not done by {due.isoformat()}")
+        log.info("job.expired", job=name.job, tenant=name.tenant, ended=ended)
+        return await status(self._bus.logs, name)

@@ -1,0 +1,86 @@
+"""What every handler shares: one gateway process's bus, fleet, admission, and how it accepts a job."""
+
+import asyncio
+from typing import Any, Final
+
+import msgspec
+from aiohttp import web
+
+from bus import wire
+from bus.client import Bus
+from bus.door import Accepted, submit
+from bus.errors import BusError, NotFound
+from bus.fleet import Fleet
+from bus.interest import Interest, Listener
+from bus.subjects import LogSubjects
+from bus.telemetry import logger
+from gateway.admission import Admission
+from gateway.deadlines import Deadlines
+from gateway.queue import Starts
+from gateway.settings import GatewaySettings
+
+log = logger(__name__)
+
+#: Everybody's, until keys tell tenants apart.
+TENANT: Final = "public"
+#: `request[JOB]`: the id that every answer to this request bears, an error too.
+JOB: Final = "job"
+
+
+class Gateway:
+    def __init__(self, bus: Bus, settings: GatewaySettings, tasks: asyncio.TaskGroup) -> None:
+        """`tasks` outlives every request."""
+        self.bus, self.settings, self._tasks = bus, settings, tasks
+        self.fleet = Fleet(bus, settings.ping_s, tasks)
+        self.interest = Interest(bus.connection, bus.logs, tasks)
+        self.deadlines = Deadlines(bus, tasks)
+        self.starts = Starts(self.fleet)
+        self.admission = Admission(self.fleet, bus.clock, bus.settings.max_job_bytes)
+        #: Tasks of the requests in progress.
+        self.busy: set[asyncio.Task[Any]] = set()
+        self.stopping = asyncio.Event()
+
+    def name(self, request: web.Request) -> LogSubjects:
+        """The log that `{id}` of the path names. Raises NotFound for what can be no id."""
+        job_id = request.match_info["id"]
+        try:
+            name = self.bus.subjects.log(TENANT, job_id)
+        except ValueError as error:
+            raise NotFound(f"id: {error}") from error
+        request[JOB] = job_id
+        return name
+
+    async def accept(self, name: LogSubjects, job: wire.Job, listener: Listener | None = None) -> Accepted:
+        """Put a complete job on the bus and watch its deadline; `listener` is who waits for its sound, if anybody.
+
+        A client that leaves in the middle leaves a job of which nobody can tell yet whether it is queued: that is
+        settled behind its back. Raises as `bus.door.submit` does.
+        """
+        try:
+            accepted = await submit(self.bus, job)
+        except asyncio.CancelledError:
+            if listener is not None and not self.stopping.is_set():
+                listener.heard_the_end = True
+                self._tasks.create_task(self._settle(name, job), name=f"settle {job.id}")
+            raise
+        self.deadlines.watch(name, accepted.job)
+        return accepted
+
+    async def _settle(self, name: LogSubjects, job: wire.Job) -> None:
+        """Finish an acceptance that was cut off: submitting again attaches to what is there, or makes it whole."""
+        try:
+            await submit(self.bus, job)
+        except BusError as error:
+            log.warning("job.left_unsettled", job=job.id, tenant=job.tenant, error=str(error))
+            return
+        if not job.run_on:
+            await self.interest.left(name, job.linger_s)
+
+
+GATEWAY: Final = web.AppKey("gateway", Gateway)
+
+
+def json_answer(value: object, status: int = 200, headers: dict[str, str] | None = None) -> web.Response:
+    return web.Response(
+        body=msgspec.json.encode(value), status=status, content_type="application/json", headers=headers
+    )
