@@ -7,7 +7,7 @@ and read back when the listener is ready for them.
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from types import TracebackType
 from typing import Self
 
@@ -77,7 +77,7 @@ class Attachment:
         self._behind = True
         self._wake.set()
 
-    async def __aiter__(self) -> AsyncIterator[list[Entry]]:
+    async def __aiter__(self) -> AsyncGenerator[list[Entry], None]:
         """Yield batches. Cancelling between or in steps loses nothing: attach again after the last entry's `seq`.
 
         Raises:

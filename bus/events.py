@@ -29,6 +29,7 @@ EVENTS: dict[str, Event] = {
     "nats.disconnected": Event("The connection to NATS broke; it is being made again."),
     "nats.error": Event("NATS or its library reported an error.", ("error",)),
     "nats.reconnected": Event("The connection to NATS is back.", ("generation",)),
+    "clock.unlearnt": Event("The bus's clock could not be asked; what was learnt before goes on.", ("error",)),
     # pulling, claiming, ending
     "pull.deaf": Event("A consumer's heartbeats stopped; its pulls are made anew.", ("consumers",)),
     "pull.ended": Event("A long pull ended early: its consumer moved or is gone.", ("consumer", "status")),
@@ -72,6 +73,20 @@ EVENTS: dict[str, Event] = {
     "takeover.failed": Event("A dead worker's job could not be taken away; ack_wait does it.", ("error",)),
     "worker.died": Event("A worker is dead; its jobs are taken away.", ("boot", "held", "why")),
     "worker.seen": Event("A worker is there.", ("boot", "models")),
+    # a gateway
+    "gateway.ready": Event("The gateway accepts connections.", ("url", "port")),
+    "gateway.draining": Event("No new connections; running requests get drain_s.", ("requests", "drain_s")),
+    "gateway.impatient": Event("Requests still run after drain_s and are cut off.", ("requests", "drain_s")),
+    "gateway.stopped": Event("The gateway has answered or cut off every request."),
+    "http.refused": Event("A request was answered with an error.", ("status", "code", "path")),
+    "http.failed": Event("A handler raised what nobody foresaw: a bug of ours.", ("method", "path", "exception")),
+    "stream.cut": Event("A body was cut short because its job failed or could not be read on.", ("error",)),
+    "stream.left": Event("A client hung up, or was sent away, before its answer was whole.", ("error",)),
+    "job.cancelled": Event("A job was cancelled over the bus.", ("ended",)),
+    "cancel.failed": Event("A request to cancel could not be fulfilled.", ("subject", "error")),
+    "job.expired": Event("A job was found past its deadline and ended.", ("ended",)),
+    "job.unexpired": Event("A job is past its deadline and could not be ended.", ("error",)),
+    "queue.unknown": Event("A job's place in the queue could not be read.", ("error",)),
     # antiphon up
     "model.missing": Event("A default model that this machine cannot load is left out.", ("model", "reason", "mend")),
     "child.started": Event("`up` has started a process.", ("child", "pid")),

@@ -52,7 +52,7 @@ async def create(request: web.Request) -> web.Response:
     """`POST /v1/jobs`. An `Idempotency-Key` names the job instead of a random id."""
     data = await request.read()
     asked = _body.read(data)
-    job_id = asked.id or _idempotent_id(request, _DOOR) or uuid.uuid4().hex
+    job_id = asked.id or idempotent_id(request, _DOOR) or uuid.uuid4().hex
     return await _accept(request, asked, job_id, len(data))
 
 
@@ -66,13 +66,15 @@ async def put(request: web.Request) -> web.Response:
     return await _accept(request, asked, job_id, len(data))
 
 
-def _idempotent_id(request: web.Request, door: str) -> str:
-    """The id that the header stands for, or ""."""
+def idempotent_id(request: web.Request, door: str) -> str:
+    """The id that the header `Idempotency-Key` stands for at this door, or ""."""
     key = request.headers.get("Idempotency-Key")
     if key is None:
         return ""
     if not 0 < len(key) <= _MAX_KEY_CHARS:
-        raise Invalid(f"Idempotency-Key: has {len(key)} characters, allowed are 1 to {_MAX_KEY_CHARS}", "Idempotency-Key")
+        raise Invalid(
+            f"Idempotency-Key: has {len(key)} characters, allowed are 1 to {_MAX_KEY_CHARS}", "Idempotency-Key"
+        )
     return keyed_id(door, key)
 
 

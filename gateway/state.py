@@ -25,6 +25,8 @@ log = logger(__name__)
 TENANT: Final = "public"
 #: `request[JOB]`: the id that every answer to this request bears, an error too.
 JOB: Final = "job"
+#: `request[BEGUN]`: the response whose head has been sent; only its connection can tell of an error now.
+BEGUN: Final = "begun"
 
 
 class Gateway:
@@ -39,6 +41,22 @@ class Gateway:
         #: Tasks of the requests in progress.
         self.busy: set[asyncio.Task[Any]] = set()
         self.stopping = asyncio.Event()
+        #: Set once it stops and no request is in progress.
+        self.idle = asyncio.Event()
+
+    def enter(self, task: asyncio.Task[Any]) -> None:
+        self.busy.add(task)
+
+    def leave(self, task: asyncio.Task[Any]) -> None:
+        self.busy.discard(task)
+        if self.stopping.is_set() and not self.busy:
+            self.idle.set()
+
+    def stop(self) -> None:
+        """Requests in progress go on; `idle` tells when there is none."""
+        self.stopping.set()
+        if not self.busy:
+            self.idle.set()
 
     def name(self, request: web.Request) -> LogSubjects:
         """The log that `{id}` of the path names. Raises NotFound for what can be no id."""
@@ -78,6 +96,12 @@ class Gateway:
 
 
 GATEWAY: Final = web.AppKey("gateway", Gateway)
+
+
+async def begin(request: web.Request, response: web.StreamResponse) -> None:
+    """Make the head of a streaming response ready; it leaves with the first bytes of the body."""
+    request[BEGUN] = response
+    await response.prepare(request)
 
 
 def json_answer(value: object, status: int = 200, headers: dict[str, str] | None = None) -> web.Response:

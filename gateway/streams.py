@@ -13,15 +13,12 @@ from aiohttp import web
 from bus import wire
 from bus.attach import Attachment
 from bus.entry import Entry
-from bus.errors import BusError, Cancelled, EngineFailed, Expired, JobError, Malformed, from_code
+from bus.errors import Cancelled, EngineFailed, Expired, JobError, Malformed, from_code
 from bus.interest import Listener
 from bus.subjects import LogSubjects
-from bus.telemetry import logger
 from gateway.codecs import SAMPLE_BYTES, Codec
 from gateway.problems import JOB_HEADER
-from gateway.state import JOB, Gateway
-
-log = logger(__name__)
+from gateway.state import JOB, Gateway, begin
 
 #: What may wait in this process for one slow reader; the rest waits in its log.
 MAX_BUFFER_BYTES: Final = 256 << 10
@@ -133,35 +130,18 @@ async def play(
 ) -> web.StreamResponse:
     """Answer with what `attachment` brings, until the job's end."""
     response = web.StreamResponse(headers=sound_headers(name.job, codec))
-    try:
-        async with aclosing(aiter(attachment)) as batches:
-            async for batch in batches:
-                pcm = tape.feed(batch)
-                if tape.end is not None:
-                    listener.heard_the_end = True
-                    gateway.deadlines.forget(name)
-                    await _last(request, response, codec, tape, pcm)
-                elif pcm:
-                    await _more(request, response, codec, tape, pcm)
-    except BusError as error:
-        if not response.prepared:
-            raise
-        log.warning("stream.cut", job=name.job, tenant=name.tenant, error=f"{type(error).__name__}: {error}")
-        cut_short(request)
-    except ConnectionError as error:
-        log.debug("stream.left", job=name.job, tenant=name.tenant, error=str(error))
-    except Exception as error:
-        if not response.prepared:
-            raise
-        log.exception("stream.cut", job=name.job, tenant=name.tenant, error=f"{type(error).__name__}: {error}")
-        cut_short(request)
+    async with aclosing(aiter(attachment)) as batches:
+        async for batch in batches:
+            pcm = tape.feed(batch)
+            if tape.end is not None:
+                listener.heard_the_end = True
+                gateway.deadlines.forget(name)
+                await _last(request, response, codec, tape, pcm)
+            elif pcm:
+                if not response.prepared:
+                    pcm = await _begin(request, response, codec, tape, pcm)
+                await response.write(pcm)
     return response
-
-
-async def _more(request: web.Request, response: web.StreamResponse, codec: Codec, tape: Tape, pcm: bytes) -> None:
-    if not response.prepared:
-        pcm = await _begin(request, response, codec, tape, pcm)
-    await response.write(pcm)
 
 
 async def _last(request: web.Request, response: web.StreamResponse, codec: Codec, tape: Tape, pcm: bytes) -> None:
@@ -183,7 +163,7 @@ async def _begin(request: web.Request, response: web.StreamResponse, codec: Code
         raise EngineFailed("the job is done and never told its media")
     rate_hz, channels = tape.media
     response.headers["Antiphon-Media"] = wire.media_type(rate_hz, channels)
-    await response.prepare(request)
+    await begin(request, response)
     return codec.head(rate_hz, channels) + pcm
 
 

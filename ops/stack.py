@@ -136,9 +136,10 @@ def announce_json(plan: Plan, stack: Stack) -> None:
 
 def announce_human(plan: Plan, stack: Stack) -> None:
     """What a person does next."""
+    model = "speech" if "speech" in plan.models else plan.models[0]
     example = (
         f"curl {plan.http}/v1/audio/speech -H 'Content-Type: application/json' \\\n"
-        '         -d \'{"model":"speech","input":"Hello from Antiphon.","response_format":"wav"}\' -o hello.wav'
+        f'         -d \'{{"model":"{model}","input":"Hello from Antiphon.","response_format":"wav"}}\' -o hello.wav'
     )
     music = f'\n  or:    antiphon compose "a calm evening" --seconds 20 -o evening.wav --url {plan.http}'
     print(

@@ -1,9 +1,10 @@
 """Fixtures for every test: one nats-server for the run, a namespace on it for each test."""
 
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
+from bus.client import Bus, open_bus
 from bus.settings import BusSettings
 from tests.support.nats import fresh_root, nats_server
 
@@ -33,3 +34,10 @@ def bus_settings(nats_url: str, root: str, ack_wait_s: float) -> BusSettings:
     return BusSettings(
         nats=nats_url, root=root, ack_wait_s=ack_wait_s, jobs_max_bytes=64 << 20, replies_max_bytes=256 << 20
     )
+
+
+@pytest.fixture
+async def bus(bus_settings: BusSettings) -> AsyncIterator[Bus]:
+    """A connection of this test's own, its streams declared."""
+    async with open_bus(bus_settings, "test") as opened:
+        yield opened

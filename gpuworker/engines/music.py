@@ -143,7 +143,7 @@ class Music:
     def generate(self, jobs: Sequence[EngineJob]) -> Generator[tuple[int, Event], None, None]:
         """Blocks of 24,000 frames on a grid from frame 0, the first one holding `start_frame`. Jobs take turns.
 
-        A start in the middle computes 4 blocks first, for the reverb, all in its first `next`; after that a `next` is a
+        A start in the middle computes 3 blocks first, for the reverb, all in its first `next`; after that a `next` is a
         block.
         """
         if self._studio is None:

@@ -4,6 +4,7 @@ import asyncio
 import os
 import signal
 from collections.abc import AsyncIterator, Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from bus.settings import BusSettings
 from tests.support.programs import Fleet, fleet_of, host_pid
 from tests.support.tone import tone_pcm
 from tests.support.waiting import eventually
-from tests.support.web import Body, speech, sse, state, until_state
+from tests.support.web import Body, ready, speech, sse, state, until_state
 
 STEADY = {"block_ms": 50, "compute_ms": 50, "device": "own"}
 
@@ -29,15 +30,6 @@ def fleet(bus_settings: BusSettings) -> Iterator[Fleet]:
 async def http() -> AsyncIterator[ClientSession]:
     async with ClientSession() as session:
         yield session
-
-
-async def ready(http: ClientSession, url: str) -> None:
-    async with asyncio.timeout(20):
-        while True:
-            async with http.get(f"{url}/readyz") as response:
-                if response.status == 200:
-                    return
-            await asyncio.sleep(0.02)
 
 
 async def test_the_first_block_is_heard_while_the_engine_is_still_before_its_second(
@@ -209,8 +201,6 @@ async def test_a_running_job_expires_in_mid_stream_and_its_body_is_cut(fleet: Fl
     fleet.worker("w1", "tone", 1)
     _, url = fleet.gateway()
     await ready(http, url)
-    from datetime import UTC, datetime, timedelta
-
     due = (datetime.now(UTC) + timedelta(seconds=1.5)).isoformat()
     asked: dict[str, Any] = {"model": "tone", "input": "x", "params": {"seconds": 600, **STEADY}, "expires_at": due}
     async with asyncio.timeout(20):

@@ -3,7 +3,7 @@ import itertools
 import pytest
 
 from gpuworker.engines.composer.drums import GROOVES
-from gpuworker.engines.composer.form import END, Form
+from gpuworker.engines.composer.form import END, Form, Section
 from gpuworker.engines.composer.mood import parse_key, plan
 from gpuworker.engines.composer.orchestra import INSTRUMENTS
 from gpuworker.engines.composer.parts import BASSLINES, COMPS
@@ -157,7 +157,7 @@ def test_sections_cover_every_bar_once_at_any_length() -> None:
 def test_a_tune_recurs_and_the_last_bars_come_home() -> None:
     made = plan("happy pop in C major, 120 bpm", 5)
     form = Form(90.0, 0.5, 4, 0.3)
-    sections = []
+    sections: list[Section] = []
     bar = 0
     while not sections or sections[-1].kind is not END:
         sections.append(form.section_at_bar(bar))

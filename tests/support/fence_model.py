@@ -232,8 +232,7 @@ class Model:
             if fault:
                 return len(seen), fault, state
             for i in range(len(kinds)):
-                for after in self.steps(state, i):
-                    after = _canonical(after)
+                for after in map(_canonical, self.steps(state, i)):
                     if after not in seen:
                         seen.add(after)
                         stack.append(after)

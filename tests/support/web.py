@@ -69,3 +69,13 @@ async def sse(response: ClientResponse) -> AsyncIterator[tuple[str, str, dict[st
         elif not line and (name or data):
             yield last_id, name, json.loads(data or "{}")
             name, data = "", ""
+
+
+async def ready(http: ClientSession, url: str, within_s: float = 20.0) -> None:
+    """Until the gateway says that a request would succeed."""
+    async with asyncio.timeout(within_s):
+        while True:
+            async with http.get(f"{url}/readyz") as response:
+                if response.status == 200:
+                    return
+            await asyncio.sleep(0.02)

@@ -5,6 +5,8 @@ import pytest
 from tests.support.fence_model import Model, Without
 
 CASTS = [
+    ("first",),
+    ("cancel", "expire"),
     ("first", "later"),
     ("first", "cancel"),
     ("first", "surplus", "cancel"),
@@ -36,13 +38,13 @@ NEEDS = {
 def test_no_interleaving_breaks_a_log_or_leaves_a_job_that_nobody_can_end(cast: tuple[str, ...]) -> None:
     seen, fault, state = Model().explore(cast)
     assert not fault, state
-    assert seen > 50
+    assert seen > 20
 
 
 @pytest.mark.parametrize("rule", NEEDS, ids=lambda rule: rule.name)
 def test_the_model_finds_what_goes_wrong_without_each_rule(rule: Without) -> None:
     assert Model(rule).explore(NEEDS[rule])[1], f"nothing goes wrong without {rule.name}: the model does not test it"
-    assert not Model().explore(NEEDS[rule])[1]
+    assert NEEDS[rule] in CASTS, "with the rule, nothing must go wrong"
 
 
 def test_no_rule_of_the_model_goes_without_such_a_test() -> None:

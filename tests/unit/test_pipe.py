@@ -17,7 +17,15 @@ WORDS = [
 ]
 COMMANDS = [
     pipe.Start(
-        handle=1, model="tone", id="j", input="x", voice="", params={"a": [1, None]}, seed=2**62, start_frame=9, attempt=2
+        handle=1,
+        model="tone",
+        id="j",
+        input="x",
+        voice="",
+        params={"a": [1, None]},
+        seed=2**62,
+        start_frame=9,
+        attempt=2,
     ),
     pipe.Stop(3),
     pipe.Credit(1, 4096),

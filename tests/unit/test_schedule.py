@@ -21,7 +21,9 @@ def test_a_new_stream_comes_before_all_that_are_comfortably_ahead_and_behind_tho
     comfortable, nearly_dry, new = Pace(now - 10), Pace(now - 10), Pace(now)
     comfortable.made(12.0, now - 10)
     nearly_dry.made(10.1, now - 10)
-    order = sorted([("comfortable", comfortable), ("nearly dry", nearly_dry), ("new", new)], key=lambda it: it[1].dry_at)
+    order = sorted(
+        [("comfortable", comfortable), ("nearly dry", nearly_dry), ("new", new)], key=lambda it: it[1].dry_at
+    )
     assert [name for name, _ in order] == ["nearly dry", "new", "comfortable"]
 
 

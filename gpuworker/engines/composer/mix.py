@@ -9,7 +9,7 @@ from torch import Tensor
 #: A reverb tail of this many blocks; also how far echoes reach.
 REVERB_BLOCKS = 3
 #: Blocks before a block whose content it depends on.
-PREROLL_BLOCKS = REVERB_BLOCKS + 1
+PREROLL_BLOCKS = REVERB_BLOCKS
 #: -0.63 dBFS.
 CEILING = 0.93
 _KNEE = 0.62

@@ -46,8 +46,8 @@ class Studio:
 def one_thread() -> Iterator[None]:
     """One intra-op thread inside, the host's number again outside.
 
-    How many threads share a loop decides where its vectorised part ends, and so the last bit of some samples. Only the
-    thread that drives the engine may compute while this is open.
+    How many threads share a sum decides its order, and so the last bit of what is made from it: measured on the drums,
+    which differ between one thread and two. Only the thread that drives the engine may compute while this is open.
     """
     before = torch.get_num_threads()
     torch.set_num_threads(1)

@@ -1,0 +1,88 @@
+"""The HTTP application: its routes, and what becomes of whatever a handler raises."""
+
+import asyncio
+from typing import Final
+
+from aiohttp import web
+from aiohttp.typedefs import Handler
+
+from bus.errors import BusError
+from bus.telemetry import logger
+from gateway import audio, events, fleet_routes, jobs
+from gateway.dialects.dialect import Envelopes, dialects
+from gateway.problems import JOB_HEADER, GatewayError, describe
+from gateway.state import BEGUN, GATEWAY, JOB, Gateway
+from gateway.streams import cut_short
+
+log = logger(__name__)
+
+_ENVELOPES: Final = web.AppKey("envelopes", Envelopes)
+_REQUEST_ID: Final = "X-Request-Id"
+_FORESEEN: Final = (BusError, GatewayError, web.HTTPException)
+
+
+def make_app(gateway: Gateway) -> web.Application:
+    app = web.Application(middlewares=[_answer], client_max_size=gateway.settings.max_body_bytes)
+    known = dialects()
+    app[GATEWAY] = gateway
+    app[_ENVELOPES] = Envelopes(known)
+    app.add_routes(
+        [
+            web.post("/v1/jobs", jobs.create),
+            web.get("/v1/jobs", jobs.index, allow_head=False),
+            web.put("/v1/jobs/{id}", jobs.put),
+            web.get("/v1/jobs/{id}", jobs.show, allow_head=False),
+            web.delete("/v1/jobs/{id}", jobs.cancel),
+            web.get("/v1/jobs/{id}/events", events.events, allow_head=False),
+            web.get("/v1/jobs/{id}/audio", audio.audio),
+            web.get("/v1/jobs/{id}/blocks/{n}", audio.block),
+            web.get("/v1/models", fleet_routes.models),
+            web.get("/v1/voices", fleet_routes.voices),
+            web.get("/v1/fleet", fleet_routes.fleet),
+            web.get("/livez", fleet_routes.livez),
+            web.get("/readyz", fleet_routes.readyz),
+            web.get("/health", fleet_routes.health),
+        ]
+    )
+    for dialect in known:
+        app.add_routes(dialect.routes)
+    return app
+
+
+@web.middleware
+async def _answer(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Run the handler; what it raises before the first byte of its answer becomes an answer, later a cut.
+
+    An error that nobody foresaw gets no detail: a traceback is for the log, not for the client.
+    """
+    gateway = request.app[GATEWAY]
+    task = asyncio.current_task()
+    assert task is not None
+    gateway.enter(task)
+    try:
+        return await handler(request)
+    except Exception as error:  # noqa: BLE001  # this is the boundary: nothing may pass it but an answer
+        return _of_error(request, error)
+    finally:
+        gateway.leave(task)
+
+
+def _of_error(request: web.Request, error: Exception) -> web.StreamResponse:
+    begun = request.get(BEGUN)
+    context = {"job": request[JOB]} if JOB in request else {}
+    if isinstance(error, ConnectionError):
+        log.debug("stream.left", error=str(error), **context)
+        return begun if begun is not None else web.Response()
+    if not isinstance(error, _FORESEEN):
+        log.error("http.failed", method=request.method, path=request.path[:200], exc_info=error, **context)
+    if begun is not None:
+        log.warning("stream.cut", error=f"{type(error).__name__}: {error}", **context)
+        cut_short(request)
+        return begun  # type: ignore[no-any-return]
+    problem = describe(error, request)
+    log.info("http.refused", status=problem.status, code=problem.code, path=request.path[:200], **context)
+    response = request.app[_ENVELOPES].refuse(request.path, problem)
+    if context:
+        response.headers[JOB_HEADER] = request[JOB]
+    response.headers[_REQUEST_ID] = context.get("job") or request.headers.get(_REQUEST_ID, "")[:80]
+    return response

@@ -1,0 +1,92 @@
+"""The gateway process: one bus, one HTTP server, and what both need beside them."""
+
+import asyncio
+from typing import Final
+
+from aiohttp import web
+
+from bus.client import open_bus
+from bus.errors import Unreachable
+from bus.telemetry import logger
+from gateway.app import make_app
+from gateway.cancels import Cancels
+from gateway.settings import GatewaySettings
+from gateway.state import Gateway
+
+log = logger(__name__)
+
+_BACKLOG: Final = 2048
+#: For what is left to write when every request has been answered or cancelled.
+_CLOSE_S: Final = 2.0
+
+
+class _Stopped(Exception):
+    """Ends the task group and everything that waits in it."""
+
+
+async def serve(settings: GatewaySettings, stop: asyncio.Event) -> None:
+    """Serve until `stop` is set; then running streams may go on for `drain_s`.
+
+    Jobs whose stream is cut off by that are not left: their listeners may come back through another gateway.
+
+    Raises (in an ExceptionGroup, once running):
+        Unreachable: no NATS at the start, or it has closed the connection for good.
+        OSError: the address cannot be bound.
+    """
+    async with open_bus(settings.bus, "gateway") as bus:
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                gateway = Gateway(bus, settings, tasks)
+                for service in (
+                    gateway.fleet.run(),
+                    gateway.starts.run(),
+                    Cancels(bus, tasks).run(),
+                    bus.clock.keep(bus.js, bus.subjects.jobs_stream),
+                    _refused(bus.connection.closed),
+                ):
+                    tasks.create_task(service)
+                await _serve_http(gateway, stop)
+                raise _Stopped
+        except* _Stopped:
+            log.debug("gateway.stopped")
+
+
+async def _serve_http(gateway: Gateway, stop: asyncio.Event) -> None:
+    settings = gateway.settings
+    # Without `handler_cancellation` a hang-up is noticed at the next write, and a queued job never.
+    runner = web.AppRunner(
+        make_app(gateway), handler_cancellation=True, access_log=None, shutdown_timeout=_CLOSE_S, handle_signals=False
+    )
+    await runner.setup()
+    try:
+        site = web.TCPSite(runner, settings.host, settings.port, backlog=_BACKLOG)
+        await site.start()
+        port = runner.addresses[0][1]
+        host = f"[{settings.host}]" if ":" in settings.host else settings.host
+        log.info("gateway.ready", url=f"http://{host}:{port}", port=port)
+        await stop.wait()
+        await site.stop()
+        await _drain(gateway, settings.drain_s)
+    finally:
+        gateway.interest.close()
+        await runner.cleanup()
+        gateway.deadlines.close()
+
+
+async def _drain(gateway: Gateway, drain_s: float) -> None:
+    """Wait for the requests in progress, `drain_s` at most; then cancel them, which is not leaving."""
+    gateway.stop()
+    log.info("gateway.draining", requests=len(gateway.busy), drain_s=drain_s)
+    try:
+        async with asyncio.timeout(drain_s):
+            await gateway.idle.wait()
+    except TimeoutError:
+        log.info("gateway.impatient", requests=len(gateway.busy), drain_s=drain_s)
+    gateway.interest.close()
+    for request in list(gateway.busy):
+        request.cancel()
+
+
+async def _refused(closed: asyncio.Event) -> None:
+    await closed.wait()
+    raise Unreachable("NATS has closed the connection for good")

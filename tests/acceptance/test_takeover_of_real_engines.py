@@ -1,0 +1,57 @@
+"""A worker killed in mid-stream while it speaks or sings: the listener hears what one worker alone would have made."""
+
+import asyncio
+import hashlib
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+import pytest
+from aiohttp import ClientSession
+
+from bus.settings import BusSettings
+from tests.support.programs import Fleet, fleet_of
+from tests.support.web import Body, ready, speech, state
+
+#: About eight minutes of speech: it takes seconds to make, so there is a middle to be killed in.
+STORY = " ".join(f"This is sentence number {number}, and it is like no other." for number in range(1, 130))
+CASES: list[tuple[str, dict[str, Any], int]] = [
+    ("speech", speech("speech", STORY, voice="en-us"), 2_000_000),
+    ("music", speech("music", "a calm evening by the sea, piano and strings", seconds=30), 1_000_000),
+]
+
+
+@pytest.fixture
+def fleet(bus_settings: BusSettings) -> Iterator[Fleet]:
+    with fleet_of(bus_settings) as fleet:
+        yield fleet
+
+
+@pytest.fixture
+async def http() -> AsyncIterator[ClientSession]:
+    async with ClientSession() as session:
+        yield session
+
+
+@pytest.mark.parametrize("ack_wait_s", [30.0])
+@pytest.mark.parametrize(("model", "body", "kill_after_bytes"), CASES, ids=[case[0] for case in CASES])
+async def test_kill_minus_9_in_mid_stream_leaves_every_sample_as_it_was(
+    fleet: Fleet, http: ClientSession, model: str, body: dict[str, Any], kill_after_bytes: int
+) -> None:
+    workers = {name: fleet.worker(name, model) for name in ("w1", "w2")}
+    _, url = fleet.gateway()
+    await ready(http, url)
+    async with asyncio.timeout(90):
+        async with http.post(f"{url}/v1/audio/speech", json=body) as response:
+            assert response.status == 200, await response.text()
+            undisturbed = await response.read()
+        assert len(undisturbed) > 2 * kill_after_bytes
+        async with http.post(f"{url}/v1/audio/speech", json=body) as response:
+            heard = Body(response)
+            await heard.at_least(kill_after_bytes)
+            status = await state(http, url, heard.job)
+            assert status["state"] == "running", "it was over before it could be killed"
+            workers[status["worker"]].kill()
+            await heard.rest()
+        assert (await state(http, url, heard.job))["attempts"] == 2
+    assert len(heard.data) == len(undisturbed)
+    assert hashlib.sha256(heard.data).digest() == hashlib.sha256(undisturbed).digest()

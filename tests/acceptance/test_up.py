@@ -1,0 +1,146 @@
+"""`antiphon up` as its user runs it: the real programs, one line on stdout, sound over HTTP, nothing left behind."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import wave
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from aiohttp import ClientSession
+
+from tests.support.tone import tone_pcm
+from tests.support.waiting import eventually, gone
+
+ROOT = Path(__file__).parents[2]
+READY_S = 30.0
+
+
+class Up:
+    """A running stack: what it announced, and what it wrote to stderr."""
+
+    def __init__(self, process: "subprocess.Popen[str]", errors: Path) -> None:
+        self.process, self._errors = process, errors
+        assert process.stdout is not None
+        line = process.stdout.readline()
+        assert line, f"it ended before it was ready: {errors.read_text()}"
+        self.told: dict[str, Any] = json.loads(line)
+        self.http: str = self.told["http"]
+
+    def pids(self) -> list[int]:
+        """Of every process under it, engine hosts included."""
+        return [child.pid for child in psutil.Process(self.process.pid).children(recursive=True)]
+
+    def events(self) -> list[dict[str, Any]]:
+        """Every line of stderr; fails if one is not JSON."""
+        return [json.loads(line) for line in self._errors.read_text().splitlines()]
+
+    def stop(self) -> str:
+        """SIGTERM; what came on stdout after the announcement. The exit code must be 0."""
+        self.process.send_signal(signal.SIGTERM)
+        assert self.process.wait(timeout=30) == 0
+        assert self.process.stdout is not None
+        return self.process.stdout.read()
+
+
+@contextmanager
+def running(state: Path, *flags: str) -> Iterator[Up]:
+    errors = state.with_suffix(".stderr")
+    ports = ("--http-port", "0", "--nats-port", "0", "--state", str(state))
+    environ = {name: value for name, value in os.environ.items() if not name.startswith("ANTIPHON_")}
+    with (
+        errors.open("ab") as stderr,
+        subprocess.Popen(
+            [sys.executable, "-m", "ops.cli", "up", "--json", *ports, *flags],
+            cwd=ROOT,
+            env=environ,
+            stdout=subprocess.PIPE,
+            stderr=stderr,
+            text=True,
+        ) as process,
+    ):
+        try:
+            yield Up(process, errors)
+        finally:
+            process.kill()
+
+
+async def heard(http: ClientSession, url: str, seconds: float) -> bytes:
+    body = {"model": "tone", "input": "x", "response_format": "pcm", "params": {"seconds": seconds}}
+    async with http.post(f"{url}/v1/audio/speech", json=body) as response:
+        assert response.status == 200, await response.text()
+        return await response.read()
+
+
+async def test_one_line_then_sound_then_nothing_left(tmp_path: Path) -> None:
+    with running(tmp_path / "state", "--models", "tone,speech", "--workers", "2", "--slots", "2") as up:
+        assert up.told.keys() == {"ready", "http", "nats", "pids"}
+        assert up.told["ready"] is True
+        assert up.told["pids"]["workers"].keys() == {"w1", "w2"}
+        async with ClientSession() as http:
+            assert await heard(http, up.http, 0.5) == tone_pcm(0.5)
+            async with http.get(f"{up.http}/v1/fleet") as response:
+                fleet = {worker["id"]: worker for worker in (await response.json())["workers"]}
+        assert {name: worker["pid"] for name, worker in fleet.items()} == up.told["pids"]["workers"]
+        assert all(set(worker["models"]) == {"tone", "speech"} and worker["slots"] == 2 for worker in fleet.values())
+        pids = up.pids()
+        assert up.stop() == ""
+        assert all(map(gone, pids))
+        processes = {event["process"] for event in up.events()}
+        assert processes == {"up", "gateway", "worker w1", "worker w2"}
+
+
+async def test_sound_comes_again_after_each_process_was_killed(tmp_path: Path) -> None:
+    with running(tmp_path / "state", "--models", "tone") as up:
+        pids = up.told["pids"]
+        async with ClientSession() as http:
+            for pid in (pids["workers"]["w1"], pids["nats"], pids["gateway"][0]):
+                os.kill(pid, signal.SIGKILL)
+                await eventually(lambda pid=pid: gone(pid))
+                await eventually(lambda: ready(up.http), within_s=READY_S)
+                assert await heard(http, up.http, 0.2) == tone_pcm(0.2)
+        up.stop()
+
+
+def ready(url: str) -> bool:
+    run = subprocess.run(
+        [sys.executable, "-m", "ops.cli", "fleet", "--json", "--url", url],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=10,
+        check=False,
+    )
+    return run.returncode == 0 and json.loads(run.stdout)["workers"] != []
+
+
+async def test_killed_itself_it_takes_everything_along_and_the_store_is_free(tmp_path: Path) -> None:
+    with running(tmp_path / "state", "--models", "tone") as up:
+        pids = up.pids()
+        assert len(pids) >= 4  # nats, gateway, worker, engine host
+        up.process.kill()
+        up.process.wait(timeout=5)
+        await eventually(lambda: all(map(gone, pids)))
+    with running(tmp_path / "state", "--models", "tone") as up:
+        up.stop()
+
+
+@pytest.mark.parametrize("ending", ["wav", "pcm"])
+def test_say_writes_a_file(tmp_path: Path, ending: str) -> None:
+    file = tmp_path / f"hello.{ending}"
+    with running(tmp_path / "state", "--models", "speech") as up:
+        say = [sys.executable, "-m", "ops.cli", "say", "Hello from Antiphon.", "-o", str(file), "--url", up.http]
+        run = subprocess.run(say, cwd=ROOT, capture_output=True, text=True, timeout=30, check=False)
+        assert (run.returncode, run.stdout, run.stderr) == (0, "", "")
+        up.stop()
+    if ending == "wav":
+        with wave.open(str(file)) as spoken:
+            assert 0.8 < spoken.getnframes() / spoken.getframerate() < 4.0
+    else:
+        assert file.stat().st_size > 16_000

@@ -1,0 +1,224 @@
+"""The connection: one read loop that nothing kills, answers that come or fail at once, subscriptions that last."""
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from bus.connection import Connection
+from bus.errors import NoResponders, Unreachable
+from bus.parser import Message
+from bus.settings import BusSettings
+from tests.support.bus import footprint
+from tests.support.restarts import Server, own_server
+from tests.support.waiting import eventually
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[Server]:
+    with own_server(tmp_path) as running:
+        yield running
+
+
+@pytest.fixture
+async def own(server: Server, bus_settings: BusSettings) -> AsyncIterator[Connection]:
+    """A connection to a server that may be killed."""
+    settings = msgspec.structs.replace(bus_settings, nats=server.url)
+    async with await Connection.connect(settings, "test") as connection:
+        yield connection
+
+
+@pytest.fixture
+async def shared(bus_settings: BusSettings) -> AsyncIterator[Connection]:
+    async with await Connection.connect(bus_settings, "test") as connection:
+        yield connection
+
+
+def echo(connection: Connection, subject: str) -> None:
+    connection.subscribe(subject, lambda message: connection.publish(message.reply, message.data))
+
+
+async def test_what_was_asked_of_a_killed_server_fails_at_once_and_later_questions_are_answered(
+    server: Server, own: Connection
+) -> None:
+    echo(own, "echo")
+    own.subscribe("silent", lambda _: None)
+    asked = [asyncio.ensure_future(own.request("silent", timeout_s=60)) for _ in range(20)]
+    flushed = asyncio.ensure_future(own.flush())
+    await flushed
+    killed_at = time.monotonic()
+    server.kill()
+    results = await asyncio.gather(*asked, return_exceptions=True)
+    assert [type(result) for result in results] == [Unreachable] * 20
+    assert time.monotonic() - killed_at < 2
+    late = asyncio.ensure_future(own.request("echo", b"after", timeout_s=20))
+    server.start()
+    assert (await late).data == b"after"
+    assert own.generation == 1
+
+
+async def test_a_subscription_made_between_the_replay_of_the_others_and_the_news_of_the_reconnect_is_heard(
+    server: Server, own: Connection
+) -> None:
+    original, heard = own._client.flush, []
+
+    async def flush(*args: object) -> None:
+        # nats-py has replayed subscriptions by now, and has not called us yet.
+        echo(own, "late")
+        own.subscribe("gone", heard.append).close()
+        await original(*args)
+
+    own._client.flush = flush
+    server.restart()
+    await eventually(lambda: own.generation == 1, within_s=10)
+    assert (await own.request("late", b"x")).data == b"x"
+    with pytest.raises(NoResponders):
+        await own.request("gone")
+
+
+async def test_a_frozen_server_does_not_hold_a_large_question_longer_than_its_timeout(
+    server: Server, own: Connection
+) -> None:
+    with server.frozen():
+        started = time.monotonic()
+        for _ in range(4):
+            with pytest.raises(Unreachable):
+                await own.request("nobody", bytes(8_000_000), timeout_s=0.3)
+        assert time.monotonic() - started < 3
+        # nats-py's pings give up after 6 s at most; its own closing would wait for the server to thaw.
+        await eventually(lambda: not own.is_up, within_s=10)
+    await own.flush(10)
+
+
+async def test_closing_a_connection_to_a_frozen_server_ends(server: Server, bus_settings: BusSettings) -> None:
+    settings = msgspec.structs.replace(bus_settings, nats=server.url, request_timeout_s=0.3)
+    connection = await Connection.connect(settings, "test")
+    with server.frozen():
+        connection.publish("x", bytes(8_000_000))
+        connection.publish("x", bytes(8_000_000))
+        await asyncio.wait_for(connection.close(), 3)
+    with pytest.raises(Unreachable):
+        await asyncio.wait_for(connection.request("x", timeout_s=60), 1)
+
+
+async def test_a_callback_that_raises_costs_its_message_and_nothing_else(shared: Connection) -> None:
+    heard: list[bytes] = []
+
+    def on(message: Message) -> None:
+        heard.append(message.data)
+        if message.data == b"bad":
+            raise ZeroDivisionError
+
+    shared.subscribe("a", on)
+    for data in (b"bad", b"bad", b"good"):
+        shared.publish("a", data)
+    await shared.flush()
+    assert heard == [b"bad", b"bad", b"good"]
+
+
+async def test_subjects_that_are_no_utf_8_do_not_deafen_the_connection(
+    shared: Connection, bus_settings: BusSettings
+) -> None:
+    heard: list[Message] = []
+    shared.subscribe(f"{bus_settings.root}.>", heard.append)
+    shared._write(b"PUB %b.\xff\xfe 0\r\n\r\n" % bus_settings.root.encode())
+    shared.publish(f"{bus_settings.root}.fine")
+    await shared.flush()
+    assert [message.subject.rpartition(".")[2] for message in heard] == ["\\xff\\xfe", "fine"]
+
+
+@pytest.mark.parametrize("headers", [None, {"A": "b" * 100}])
+async def test_a_payload_that_the_server_would_answer_by_closing_is_refused_here(
+    shared: Connection, headers: dict[str, str] | None
+) -> None:
+    before = footprint(shared)
+    with pytest.raises(ValueError, match="the server takes"):
+        await shared.request("a", bytes(shared.max_payload_bytes + (0 if headers else 1)), headers=headers)
+    with pytest.raises(ValueError, match="the server takes"):
+        shared.publish("a", bytes(shared.max_payload_bytes + 1))
+    with pytest.raises(NoResponders):
+        await shared.request("a", bytes(shared.max_payload_bytes - 200), headers=headers)
+    assert footprint(shared) == before
+
+
+async def test_a_header_with_a_line_end_is_refused_and_the_connection_lives(shared: Connection) -> None:
+    with pytest.raises(ValueError, match="line end"):
+        shared.publish("a", headers={"A": "b\r\nEvil: 1"})
+    with pytest.raises(ValueError, match="not a subject"):
+        shared.publish("")
+    await shared.flush()
+
+
+async def test_a_cancelled_question_leaves_nothing_behind(shared: Connection) -> None:
+    shared.subscribe("silent", lambda _: None)
+    before = footprint(shared)
+    asked = [asyncio.ensure_future(shared.request("silent")) for _ in range(50)]
+    await shared.flush()
+    assert footprint(shared)[2] == before[2] + 50
+    for one in asked:
+        one.cancel()
+    await asyncio.gather(*asked, return_exceptions=True)
+    assert footprint(shared) == before
+
+
+async def test_a_cancelled_flush_does_not_kill_the_read_loop(
+    shared: Connection, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.ERROR):
+        flushing = asyncio.ensure_future(shared.flush())
+        await asyncio.sleep(0)
+        flushing.cancel()
+        await asyncio.gather(flushing, return_exceptions=True)
+        await asyncio.wait_for(shared.flush(), 1)
+    assert not caplog.records
+
+
+async def test_messages_of_megabytes_arrive_whole(shared: Connection) -> None:
+    heard: list[bytes] = []
+    shared.subscribe("big", lambda message: heard.append(message.data))
+    sent = [bytes([k]) * (1 << 20) + b"\r\nMSG big 1 3\r\n" for k in range(4)]
+    for data in sent:
+        shared.publish("big", data)
+        shared.publish("big", b"small", headers={"A": "b"})
+    await shared.flush()
+    assert heard == [data for big in sent for data in (big, b"small")]
+
+
+async def test_nobody_there_is_told_at_once(shared: Connection) -> None:
+    with pytest.raises(NoResponders):
+        await asyncio.wait_for(shared.request("nobody", timeout_s=60), 1)
+
+
+async def test_silence_is_told_after_the_timeout(shared: Connection) -> None:
+    shared.subscribe("silent", lambda _: None)
+    with pytest.raises(Unreachable, match="0.05"):
+        await shared.request("silent", timeout_s=0.05)
+
+
+async def test_a_closed_subscription_hears_what_was_on_the_wire_for_its_grace_only(shared: Connection) -> None:
+    heard: list[bytes] = []
+    subscription = shared.subscribe("a", lambda message: heard.append(message.data))
+    shared.publish("a", b"1")
+    subscription.close(grace_s=5.0)  # the message is still to come
+    await shared.flush()
+    shared.publish("a", b"2")
+    await shared.flush()
+    assert heard == [b"1"]
+    subscription.close()
+
+
+async def test_no_server_is_told_after_the_patience(bus_settings: BusSettings) -> None:
+    settings = msgspec.structs.replace(bus_settings, nats="nats://me:secret@127.0.0.1:1")
+    with pytest.raises(Unreachable, match=r"me:\*\*\*@") as caught:
+        await Connection.connect(settings, "test", patience_s=0.3)
+    assert "secret" not in str(caught.value)
+
+
+async def test_any_server_of_a_list_will_do(bus_settings: BusSettings) -> None:
+    settings = msgspec.structs.replace(bus_settings, nats=f"nats://127.0.0.1:1,{bus_settings.nats}")
+    async with await Connection.connect(settings, "test", patience_s=5) as connection:
+        await connection.flush()

@@ -1,0 +1,136 @@
+"""A worker and a listener by hand: one step of the protocol at a time."""
+
+import asyncio
+import secrets
+
+import msgspec
+
+from bus import wire
+from bus.attach import Attachment
+from bus.claim import Claim, Claims, Identity
+from bus.client import Bus
+from bus.connection import Connection
+from bus.delivery import Delivery
+from bus.door import submit
+from bus.entry import Entry
+from bus.parser import Message
+from bus.subjects import LogSubjects
+from bus.writer import Writer
+
+_PATIENCE_S = 10.0
+
+
+def name_of(bus: Bus, job: wire.Job) -> LogSubjects:
+    return bus.subjects.log(job.tenant, job.id)
+
+
+async def pull(bus: Bus, consumer: str = "tone=v1=interactive", within_s: float = 3.0) -> Delivery:
+    """The next delivery of a consumer, which must be declared. Raises TimeoutError."""
+    arrived: asyncio.Future[Message] = asyncio.get_running_loop().create_future()
+
+    def on(message: Message) -> None:
+        if message.status is None and not arrived.done():
+            arrived.set_result(message)
+
+    inbox = f"_INBOX_test.{secrets.token_hex(8)}"
+    subscription = bus.connection.subscribe(inbox, on)
+    try:
+        body = msgspec.json.encode({"batch": 1, "expires": int(within_s * 1e9)})
+        bus.connection.publish(f"$JS.API.CONSUMER.MSG.NEXT.{bus.subjects.jobs_stream}.{consumer}", body, reply=inbox)
+        return Delivery(bus.connection, await asyncio.wait_for(arrived, within_s))
+    finally:
+        subscription.close()
+
+
+def claims(bus: Bus, worker: str = "w1", boot: str = "b1", max_attempts: int = 3) -> Claims:
+    return Claims(bus.logs, bus.clock, Identity(worker, boot), max_attempts)
+
+
+async def take_delivery(bus: Bus, worker: str = "w1", max_attempts: int = 3) -> tuple[Delivery, Claim | None]:
+    """Pull and claim as `worker`."""
+    delivery = await pull(bus)
+    by = claims(bus, worker, max_attempts=max_attempts)
+    return delivery, await by.claim(delivery, by.open(delivery))
+
+
+async def start(bus: Bus, job: wire.Job, worker: str = "w1") -> tuple[Delivery, Claim, Writer]:
+    """Submit `job` and have `worker` claim it."""
+    await bus.topology.declare_consumers(job.model, job.version)
+    await submit(bus, job)
+    delivery, claim = await take_delivery(bus, worker)
+    assert claim is not None
+    return delivery, claim, writer(bus, claim)
+
+
+def writer(bus: Bus, claim: Claim, patience_s: float = _PATIENCE_S) -> Writer:
+    started = wire.Started(
+        media=wire.media_type(24_000, 1),
+        worker=claim.lease.worker,
+        attempt=claim.lease.attempt,
+        model=claim.job.model,
+        version=claim.job.version,
+    )
+    return Writer(bus.logs, claim.name, claim.lease_seq, claim.lease, claim.position, started, patience_s)
+
+
+def done(by: Writer) -> wire.Done:
+    position = by.position
+    return wire.Done(
+        blocks=position.block, frames=position.frame, seconds=position.frame / 24_000, crc32=f"{position.crc32:08x}"
+    )
+
+
+def pcm(block: int, frames: int = 10) -> bytes:
+    """A block that can be told from its neighbours."""
+    return b"".join((block * frames + k).to_bytes(2, "little") for k in range(frames))
+
+
+async def write(by: Writer, blocks: int, frames: int = 10) -> None:
+    for _ in range(blocks):
+        await by.block(pcm(by.position.block, frames), frames)
+
+
+async def entries(bus: Bus, name: LogSubjects) -> list[Entry]:
+    """The whole log as stored."""
+    found: list[Entry] = []
+    pending = 1
+    while pending:
+        after = found[-1].seq + 1 if found else 1
+        page, pending = await bus.js.page(bus.subjects.replies_stream, name.entries, after)
+        found += [Entry.stored(stored) for stored in page]
+    return found
+
+
+def kinds(log: list[Entry]) -> list[str]:
+    return [entry.kind for entry in log]
+
+
+async def hear(bus: Bus, name: LogSubjects, after_seq: int = 0, within_s: float = 10.0) -> list[Entry]:
+    """Attach and listen to the end."""
+    heard: list[Entry] = []
+    async with asyncio.timeout(within_s), Attachment(bus.connection, bus.logs, name, after_seq=after_seq) as attachment:
+        async for batch in attachment:
+            heard += batch
+    return heard
+
+
+async def num_jobs(bus: Bus) -> int:
+    """Messages in JOBS."""
+    return int((await bus.js.info(bus.subjects.jobs_stream))["state"]["messages"])
+
+
+async def until(condition, within_s: float = 5.0) -> None:
+    """Return once the coroutine function `condition` gives something true. Raises TimeoutError."""
+    async with asyncio.timeout(within_s):
+        while not await condition():
+            await asyncio.sleep(0.01)
+
+
+def footprint(connection: Connection) -> tuple[int, int, int, int]:
+    """What a connection keeps for its users; equal before and after a use that leaks nothing."""
+    return (
+        len(connection._client._subs),
+        len(connection._seam.parser.callbacks),
+        len(connection._waiting) + len(connection._failing),
+        len(connection._on_reconnect),
+    )

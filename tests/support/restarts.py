@@ -1,0 +1,58 @@
+"""A nats-server of one's own, to be killed, frozen and started again on its port with its store."""
+
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from ops.nats_server import Endpoints, locked, prepare
+from tests.support.nats import running
+
+
+class Server:
+    def __init__(self, state: Path, lock: int) -> None:
+        self._state, self._lock = state, lock
+        self._port = 0
+        self._stack = ExitStack()
+        self.start()
+
+    def start(self) -> None:
+        """Returns once it is healthy."""
+        launch = prepare(self._state, self._lock, port=self._port)
+        self._process, endpoints = self._stack.enter_context(running(launch))
+        self.endpoints: Endpoints = endpoints
+        self._port = endpoints.port
+
+    @property
+    def url(self) -> str:
+        return self.endpoints.nats
+
+    def kill(self) -> None:
+        self._process.kill()
+        self._process.wait(timeout=5)
+
+    def restart(self) -> None:
+        self.kill()
+        self.start()
+
+    @contextmanager
+    def frozen(self) -> Iterator[None]:
+        os.kill(self._process.pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            os.kill(self._process.pid, signal.SIGCONT)
+
+    def stop(self) -> None:
+        self._stack.close()
+
+
+@contextmanager
+def own_server(state: Path) -> Iterator[Server]:
+    with locked(state) as lock:
+        server = Server(state, lock)
+        try:
+            yield server
+        finally:
+            server.stop()
