@@ -45,7 +45,9 @@ class Admission:
         if version and version != card.version:
             offered = {card.version, *self._versions(model)}
             if version not in offered:
-                raise UnknownModel(f"version: {short(version)!r} of {model} is not offered{_hint(version, offered)}")
+                unknown = UnknownModel(f"version: {short(version)!r} of {model} is not offered{_hint(version, offered)}")
+                unknown.path = "version"
+                raise unknown
         return card
 
     def _versions(self, model: str) -> Iterable[str]:

@@ -84,5 +84,5 @@ def _of_error(request: web.Request, error: Exception) -> web.StreamResponse:
     response = request.app[_ENVELOPES].refuse(request.path, problem)
     if context:
         response.headers[JOB_HEADER] = request[JOB]
-    response.headers[_REQUEST_ID] = context.get("job") or request.headers.get(_REQUEST_ID, "")[:80]
+        response.headers[_REQUEST_ID] = request[JOB]
     return response

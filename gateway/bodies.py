@@ -64,6 +64,8 @@ class Body(Generic[S]):
 
 def _no_json(message: str, data: bytes) -> str:
     at = _BYTE.search(message)
+    if not data.strip():
+        return "the body is empty, and JSON was expected"
     if at is None:
         return f"the body is not JSON: {message} (it has {len(data)} bytes)"
     place = int(at[1])

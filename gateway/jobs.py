@@ -113,8 +113,11 @@ async def cancel(request: web.Request) -> web.Response:
     """`DELETE /v1/jobs/{id}`: answers how the job ended, which may have been in another way before."""
     gateway = request.app[GATEWAY]
     name = gateway.name(request)
-    ended = await gateway.bus.logs.end(name, "cancelled", "cancelled by its owner")
-    gateway.deadlines.forget(name)
+    found = await gateway.deadlines.look(name)
+    ended = found.state
+    if not found.is_ended:
+        ended = await gateway.bus.logs.end(name, "cancelled", "cancelled by its owner")
+        gateway.deadlines.forget(name)
     return json_answer({"id": name.job, "state": ended}, headers={JOB_HEADER: name.job})
 
 

@@ -184,3 +184,11 @@ def test_voices_move_by_small_steps_from_chord_to_chord() -> None:
     voicings = voice_lead(Key(0, "major"), chords, 62.0)
     for before, after in itertools.pairwise(voicings):
         assert all(abs(low - high) <= 5 for low, high in zip(before, after, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("tonic", "mode", "name"),
+    [(3, "minor", "Eb"), (6, "major", "F#"), (8, "minor", "G#"), (10, "minor", "Bb"), (1, "major", "Db")],
+)
+def test_a_key_is_spelt_as_musicians_do(tonic: int, mode: str, name: str) -> None:
+    assert Key(tonic, mode).name == name

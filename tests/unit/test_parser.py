@@ -1,6 +1,7 @@
 """Our parser says what nats-py's says, of any stream split anywhere."""
 
 import asyncio
+import itertools
 from typing import Any
 
 import pytest
@@ -81,7 +82,7 @@ class Recorder:
 
 def pieces(stream: bytes, cuts: list[int]) -> list[bytes]:
     at = sorted({0, len(stream), *(cut % (len(stream) + 1) for cut in cuts)})
-    return [stream[start:end] for start, end in zip(at, at[1:], strict=False)]
+    return [stream[start:end] for start, end in itertools.pairwise(at)]
 
 
 async def theirs(parts: list[bytes]) -> Recorder:

@@ -66,7 +66,7 @@ class Key:
     @property
     def name(self) -> str:
         """Spelt as a musician would: flats on the flat side of the circle of fifths."""
-        flat_side = (self.tonic + (3 if self.is_dark else 0)) % 12 in {1, 3, 5, 8, 10}
+        flat_side = (self.tonic + 3) % 12 in {1, 3, 5, 6, 8, 10} if self.is_dark else self.tonic in {1, 3, 5, 8, 10}
         return (FLATS if flat_side else SHARPS)[self.tonic]
 
     def pitch(self, step: int, chord: Chord) -> int:

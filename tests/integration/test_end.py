@@ -1,0 +1,168 @@
+"""One operation ends a job, for everybody and exactly once (protocol rules 13 and 14)."""
+
+import asyncio
+import time
+from typing import Any
+
+import msgspec
+import pytest
+
+from bus import wire
+from bus.client import Bus, open_bus
+from bus.clock import BusClock
+from bus.door import submit
+from bus.entry import Position
+from bus.errors import Fenced, NotFound
+from bus.states import status
+from tests.support.bus import done, entries, kinds, name_of, num_jobs, start, take_delivery, write
+from tests.support.jobs import tone_job
+from tests.support.waiting import eventually
+
+
+async def test_rule_13_ending_fences_the_worker_removes_the_message_and_sends_the_word(bus: Bus) -> None:
+    words: list[wire.Stop] = []
+    bus.connection.subscribe(
+        bus.subjects.stop("w1"), lambda message: words.append(wire.decode(wire.Stop, message.data))
+    )
+    job = tone_job()
+    _, claim, by = await start(bus, job)
+    await write(by, 2)
+    assert await bus.logs.end(claim.name, "cancelled", "because") == "cancelled"
+    with pytest.raises(Fenced):
+        await write(by, 1)
+    log = await entries(bus, claim.name)
+    assert kinds(log) == ["block", "block", "cancelled"]
+    assert wire.decode(wire.Ended, log[-1].payload).why == "because"
+    assert log[-1].position == by.position
+    assert await num_jobs(bus) == 0
+    await eventually(lambda: words)
+    assert words == [wire.Stop(tenant=job.tenant, job=job.id)]
+
+
+async def test_rule_13_a_queued_job_is_ended_before_anybody_ran_it(bus: Bus) -> None:
+    job = tone_job()
+    accepted = await submit(bus, job)
+    assert await bus.logs.end(name_of(bus, job), "cancelled", "") == "cancelled"
+    assert await num_jobs(bus) == 0
+    found = await status(bus.logs, name_of(bus, job))
+    assert (found.state, found.position, found.birth) == ("cancelled", Position(), accepted.birth)
+
+
+async def test_rule_13_cancel_is_idempotent_and_answers_done_if_done_came_first(bus: Bus) -> None:
+    _, claim, by = await start(bus, tone_job())
+    await write(by, 1)
+    await by.end("done", done(by))
+    for _ in range(3):
+        assert await bus.logs.end(claim.name, "cancelled", "late") == "done"
+    assert kinds(await entries(bus, claim.name)) == ["block", "done"]
+
+
+async def test_rule_13_of_many_who_end_a_running_job_one_does(bus: Bus) -> None:
+    for trial in range(10):
+        _, claim, by = await start(bus, tone_job())
+
+        async def run(by: Any = by) -> str:
+            try:
+                await write(by, trial)
+                await by.end("done", done(by))
+            except Fenced:
+                return "fenced"
+            return "done"
+
+        ends = [bus.logs.end(claim.name, kind, kind) for kind in ("cancelled", "expired", "cancelled", "expired")]
+        outcome, *answers = await asyncio.gather(run(), *ends)
+        log = await entries(bus, claim.name)
+        terminal = [entry.kind for entry in log if entry.is_end]
+        assert len(terminal) == 1
+        assert log[-1].is_end
+        assert set(answers) == set(terminal)
+        assert (outcome == "done") == (terminal == ["done"])
+
+
+async def announce(bus: Bus, claim: Any, kind: wire.End, payload: object) -> None:
+    """What a gateway leaves that dies between its two steps."""
+    held = await bus.logs.lease(claim.name)
+    assert held is not None
+    lease = msgspec.structs.replace(held[1], why=kind, detail="why", body=msgspec.to_builtins(payload))
+    await bus.logs.take(claim.name, lease, held[0])
+
+
+@pytest.mark.parametrize(
+    ("kind", "payload"),
+    [
+        ("failed", wire.Failed(code="out_of_memory", message="no room", worker="w1", attempt=1)),
+        ("expired", wire.Ended(why="too late")),
+    ],
+)
+@pytest.mark.parametrize("finisher", ["end", "status", "worker"])
+async def test_rule_13_whoever_finds_an_announced_ending_finishes_that_one(
+    bus: Bus, kind: wire.End, payload: wire.Failed | wire.Ended, finisher: str
+) -> None:
+    delivery, claim, by = await start(bus, tone_job())
+    await write(by, 1)
+    await announce(bus, claim, kind, payload)
+    if finisher == "end":
+        assert await bus.logs.end(claim.name, "cancelled", "another reason") == kind
+    elif finisher == "status":
+        assert (await status(bus.logs, claim.name)).state == kind
+    else:
+        delivery.give_back()
+        assert (await take_delivery(bus, "w2"))[1] is None
+    log = await entries(bus, claim.name)
+    assert kinds(log) == ["block", kind]
+    assert wire.decode(type(payload), log[-1].payload) == payload
+    assert await num_jobs(bus) == 0
+
+
+async def test_rule_13_the_finisher_of_an_announced_ending_sends_the_word_to_who_was_replaced(bus: Bus) -> None:
+    words: list[bytes] = []
+    bus.connection.subscribe(bus.subjects.stop("w1"), lambda message: words.append(message.data))
+    _, claim, _ = await start(bus, tone_job())
+    await announce(bus, claim, "cancelled", wire.Ended(why=""))
+    await bus.logs.end(claim.name, "cancelled", "")
+    await eventually(lambda: words)
+
+
+async def test_a_finisher_that_froze_before_its_append_adds_no_second_end(
+    bus: Bus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However long: the server may have forgotten every message id by then."""
+    _, claim, by = await start(bus, tone_job())
+    await write(by, 1)
+    original, frozen, thawed = bus.js.publish, asyncio.Event(), asyncio.Event()
+
+    async def publish(subject: str, data: bytes, headers: Any = None, *args: Any) -> Any:
+        if subject == claim.name.entries and not frozen.is_set():
+            frozen.set()
+            await thawed.wait()
+        headers = {key: value for key, value in (headers or {}).items() if key != "Nats-Msg-Id"}  # forgotten
+        return await original(subject, data, headers, *args)
+
+    monkeypatch.setattr(bus.js, "publish", publish)
+    first = asyncio.ensure_future(bus.logs.end(claim.name, "cancelled", "frozen"))
+    await frozen.wait()
+    assert await bus.logs.end(claim.name, "expired", "quick") == "cancelled"
+    thawed.set()
+    assert await first == "cancelled"
+    assert kinds(await entries(bus, claim.name)) == ["block", "cancelled"]
+
+
+async def test_nothing_is_ended_that_never_was(bus: Bus) -> None:
+    with pytest.raises(NotFound):
+        await bus.logs.end(bus.subjects.log("public", "nobody"), "cancelled", "")
+
+
+async def test_rule_14_now_is_the_clock_of_the_bus_whatever_the_host_believes(
+    bus: Bus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = time.time
+    monkeypatch.setattr("bus.clock.time.time", lambda: real() + 3600)
+    clock = BusClock()
+    await clock.learn(bus.js, bus.subjects.jobs_stream)
+    assert clock.now() == pytest.approx(real(), abs=0.5)
+    assert clock.skew_s == pytest.approx(3600, abs=0.5)
+
+
+async def test_rule_14_two_processes_agree_about_now(bus: Bus) -> None:
+    async with open_bus(bus.settings, "test") as other:
+        assert abs(other.clock.now() - bus.clock.now()) < 0.1

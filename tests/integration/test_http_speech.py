@@ -1,0 +1,206 @@
+"""`POST /v1/audio/speech` against the real programs: sound from the first block on, whole or visibly cut short."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import psutil
+import pytest
+
+from bus.settings import BusSettings
+from tests.support.http import SPEECH, STEADY, gated, state_of, tone, until_state, wav_pcm, wav_sizes
+from tests.support.programs import Fleet, Program, fleet_of
+from tests.support.tone import tone_pcm
+
+
+@pytest.fixture
+def fleet(bus_settings: BusSettings) -> Iterator[Fleet]:
+    with fleet_of(bus_settings) as fleet:
+        yield fleet
+
+
+@pytest.fixture
+def stack(fleet: Fleet) -> tuple[Program, Program, str]:
+    """Gateway, worker with one slot, URL."""
+    gateway, url = fleet.gateway()
+    return gateway, fleet.worker("w1", "tone", 1), url
+
+
+@pytest.fixture
+async def http(stack: tuple[Program, Program, str]) -> AsyncIterator[aiohttp.ClientSession]:
+    async with aiohttp.ClientSession(stack[2]) as http:
+        async with asyncio.timeout(10):
+            while (await http.get("/readyz")).status != 200:
+                await asyncio.sleep(0.02)
+        yield http
+
+
+async def test_sound_is_sample_exact_in_both_formats_and_the_head_names_the_job(http: aiohttp.ClientSession) -> None:
+    params = {"seconds": 3.3, "block_ms": 70}
+    async with http.post(SPEECH, json=tone(voice="alloy", params=params)) as answer:
+        assert (answer.status, answer.headers["Content-Type"]) == (200, "audio/wav")
+        assert (answer.headers["Cache-Control"], answer.headers["X-Accel-Buffering"]) == ("no-store", "no")
+        job = answer.headers["Antiphon-Job"]
+        assert answer.headers["X-Request-Id"] == job
+        body = await answer.read()
+    assert wav_sizes(body) == (0xFFFFFFFF, 0xFFFFFFFF)
+    assert wav_pcm(body) == tone_pcm(3.3)
+    assert await state_of(http, job) == "done"
+    async with http.post(SPEECH, json=tone(response_format="pcm", params=params)) as answer:
+        assert answer.headers["Content-Type"] == "audio/pcm"
+        assert answer.headers["Antiphon-Media"] == "audio/L16;rate=24000;channels=1"
+        assert await answer.read() == tone_pcm(3.3)
+
+
+async def test_the_first_block_is_at_the_client_before_the_second_is_made(
+    http: aiohttp.ClientSession, tmp_path: Path
+) -> None:
+    params = gated(tmp_path / "open", 1, seconds=1, block_ms=100)
+    async with asyncio.timeout(10), http.post(SPEECH, json=tone(response_format="pcm", params=params)) as answer:
+        assert await answer.content.readexactly(4800) == tone_pcm(0.1)
+        (tmp_path / "open").touch()
+        assert await answer.content.read() == tone_pcm(1)[4800:]
+
+
+async def test_what_fails_before_the_first_block_has_a_status_of_its_own(http: aiohttp.ClientSession) -> None:
+    for kind, status, code in (("raise", 502, "engine_failed"), ("oom", 503, "out_of_memory")):
+        async with http.post(SPEECH, json=tone(params={"fault": {"kind": kind, "at_block": 0}})) as answer:
+            error = (await answer.json())["error"]
+            assert (answer.status, error["code"], error["type"]) == (status, code, "server_error")
+            assert await state_of(http, answer.headers["Antiphon-Job"]) == "failed"
+
+
+async def test_what_fails_later_cuts_the_body_short_after_all_that_was_good(http: aiohttp.ClientSession) -> None:
+    params = {"seconds": 2, "fault": {"kind": "raise", "at_block": 10}, **STEADY}
+    body = b""
+    async with asyncio.timeout(10), http.post(SPEECH, json=tone(response_format="pcm", params=params)) as answer:
+        assert answer.status == 200
+        with pytest.raises(aiohttp.ClientPayloadError):
+            async for data in answer.content.iter_any():
+                body += data
+    assert body == tone_pcm(0.5)
+
+
+async def test_a_client_without_chunks_sees_a_reset_and_no_orderly_end(
+    stack: tuple[Program, Program, str], http: aiohttp.ClientSession
+) -> None:
+    host, _, port = stack[2].removeprefix("http://").partition(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    body = b'{"model":"tone","input":"x","params":{"seconds":2,"block_ms":50,"compute_ms":50,"fault":{"kind":"raise","at_block":10}}}'
+    writer.write(b"POST %b HTTP/1.0\r\nContent-Length: %d\r\n\r\n%b" % (SPEECH.encode(), len(body), body))
+    async with asyncio.timeout(10):
+        assert (await reader.readline()).split()[1] == b"200"
+        with pytest.raises(ConnectionResetError):
+            await reader.read()
+    writer.close()
+
+
+async def test_hanging_up_in_mid_stream_frees_the_slot(http: aiohttp.ClientSession) -> None:
+    async with http.post(SPEECH, json=tone(params={"seconds": 600, **STEADY})) as answer:
+        job = answer.headers["Antiphon-Job"]
+        await answer.content.readexactly(100)
+        answer.close()
+    async with asyncio.timeout(3), http.post(SPEECH, json=tone(response_format="pcm", params={"seconds": 0.2})) as next_:
+        assert await next_.read() == tone_pcm(0.2)
+    assert await state_of(http, job) == "cancelled"
+
+
+async def test_hanging_up_before_the_first_block_cancels_a_job_that_never_runs(
+    stack: tuple[Program, Program, str], http: aiohttp.ClientSession, tmp_path: Path
+) -> None:
+    running = asyncio.create_task(_pcm(http, tone(params=gated(tmp_path / "open", 1, seconds=0.5))))
+    await asyncio.to_thread(stack[1].wait_for, "job.started")
+    waiting = asyncio.create_task(_pcm(http, tone(params={"seconds": 0.3})))
+    job = await _newest(http, 2)
+    waiting.cancel()
+    await until_state(http, job, "cancelled")
+    (tmp_path / "open").touch()
+    assert await running == tone_pcm(0.5)
+    assert await _pcm(http, tone(params={"seconds": 0.2})) == tone_pcm(0.2)
+    assert job not in {event["job"] for event in stack[1].events("job.started")}
+
+
+async def test_a_job_that_runs_on_outlives_its_listener(http: aiohttp.ClientSession) -> None:
+    async with http.post(SPEECH, json=tone(run_on=True, params={"seconds": 1, **STEADY})) as answer:
+        job = answer.headers["Antiphon-Job"]
+        await answer.content.readexactly(100)
+        answer.close()
+    assert (await until_state(http, job, "done", "cancelled"))["state"] == "done"
+
+
+async def test_a_job_that_lingers_waits_for_its_listener_to_come_back(http: aiohttp.ClientSession) -> None:
+    async with http.post(SPEECH, json=tone(linger_s=2, params={"seconds": 4, **STEADY})) as answer:
+        job = answer.headers["Antiphon-Job"]
+        await answer.content.readexactly(9600)
+        answer.close()
+    async with http.get(f"/v1/jobs/{job}/audio?format=pcm&from_frame=4000") as again:
+        assert await again.read() == tone_pcm(4, 4000)
+    async with http.post(SPEECH, json=tone(linger_s=0.3, params={"seconds": 600, **STEADY})) as answer:
+        job = answer.headers["Antiphon-Job"]
+        await answer.content.readexactly(100)
+        answer.close()
+    await until_state(http, job, "cancelled", within_s=3)
+
+
+async def test_one_of_two_listeners_may_leave(http: aiohttp.ClientSession) -> None:
+    async with http.post(SPEECH, json=tone(response_format="pcm", params={"seconds": 1.5, **STEADY})) as answer:
+        job = answer.headers["Antiphon-Job"]
+        await answer.content.readexactly(100)
+        async with http.get(f"/v1/jobs/{job}/audio?format=pcm") as second:
+            await second.content.readexactly(100)
+            answer.close()
+            assert await second.read() == tone_pcm(1.5)[100:]
+
+
+async def test_an_idempotency_key_attaches_to_the_same_sound(http: aiohttp.ClientSession) -> None:
+    headers, body = {"Idempotency-Key": "k 1"}, tone(response_format="pcm", params={"seconds": 0.5})
+    jobs = set()
+    for _ in range(2):
+        async with asyncio.timeout(5), http.post(SPEECH, json=body, headers=headers) as answer:
+            jobs.add(answer.headers["Antiphon-Job"])
+            assert await answer.read() == tone_pcm(0.5)
+    assert len(jobs) == 1
+
+
+async def test_a_slow_reader_costs_the_worker_nothing_and_the_gateway_bounded_memory(
+    stack: tuple[Program, Program, str], http: aiohttp.ClientSession
+) -> None:
+    await _pcm(http, tone(params={"seconds": 1}))
+    before = psutil.Process(stack[0].pid).memory_info().rss
+    async with http.post(SPEECH, json=tone(response_format="pcm", params={"seconds": 1200, "block_ms": 1000})) as answer:
+        job = answer.headers["Antiphon-Job"]
+        await until_state(http, job, "done", within_s=20)  # 57.6 MB, and nobody has read them
+        assert psutil.Process(stack[0].pid).memory_info().rss - before < 12 << 20
+        assert await answer.read() == tone_pcm(1200)
+
+
+async def test_openai_names_reach_a_model_and_a_voice_of_ours(fleet: Fleet, http: aiohttp.ClientSession) -> None:
+    fleet.worker("w2", "speech", 1)
+    async with asyncio.timeout(10):
+        while "speech" not in await (await http.get("/v1/models")).text():
+            await asyncio.sleep(0.02)
+    body: dict[str, Any] = {"model": "tts-1", "input": "Hello.", "voice": {"id": "nova"}, "speed": 1.5, "instructions": "softly"}
+    async with http.post(SPEECH, json=body | {"stream": True}) as answer:
+        assert answer.status == 200
+        shown = await until_state(http, answer.headers["Antiphon-Job"], "done")
+        assert len(wav_pcm(await answer.read())) == 2 * shown["frames"]
+    assert (shown["model"], shown["engine"]["words_per_minute"]) == ("speech", 262)
+
+
+async def _pcm(http: aiohttp.ClientSession, body: dict[str, Any]) -> bytes:
+    async with http.post(SPEECH, json={**body, "response_format": "pcm"}) as answer:
+        assert answer.status == 200, await answer.text()
+        return await answer.read()
+
+
+async def _newest(http: aiohttp.ClientSession, count: int) -> str:
+    """The newest job's id, once there are `count`."""
+    async with asyncio.timeout(5):
+        while True:
+            async with http.get("/v1/jobs") as answer:
+                jobs = (await answer.json())["jobs"]
+            if len(jobs) >= count:
+                return str(jobs[0]["id"])
+            await asyncio.sleep(0.01)
