@@ -45,7 +45,8 @@ class Admission:
         if version and version != card.version:
             offered = {card.version, *self._versions(model)}
             if version not in offered:
-                unknown = UnknownModel(f"version: {short(version)!r} of {model} is not offered{_hint(version, offered)}")
+                text = f"version: {short(version)!r} of {model} is not offered{_hint(version, offered)}"
+                unknown = UnknownModel(text)
                 unknown.path = "version"
                 raise unknown
         return card
@@ -130,7 +131,9 @@ def _voice(voice: str, card: wire.ModelCard) -> str:
     if not voice:
         return card.default_voice
     ids = [each.id for each in card.voices]
-    if voice in ids:
+    # Not everything an engine speaks with is listed: `en` for its `en-…`, `de+f3` for a variant. It has the last word.
+    base = voice.partition("+")[0]
+    if base in ids or any(name.startswith(f"{base}-") for name in ids):
         return voice
     if not ids:
         raise Invalid(f"voice: {card.name} has no voices, and {short(voice)!r} was asked for", "voice")

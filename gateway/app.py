@@ -78,7 +78,7 @@ def _of_error(request: web.Request, error: Exception) -> web.StreamResponse:
     if begun is not None:
         log.warning("stream.cut", error=f"{type(error).__name__}: {error}", **context)
         cut_short(request)
-        return begun  # type: ignore[no-any-return]
+        return begun
     problem = describe(error, request)
     log.info("http.refused", status=problem.status, code=problem.code, path=request.path[:200], **context)
     response = request.app[_ENVELOPES].refuse(request.path, problem)

@@ -24,9 +24,9 @@ log = logger(__name__)
 #: Everybody's, until keys tell tenants apart.
 TENANT: Final = "public"
 #: `request[JOB]`: the id that every answer to this request bears, an error too.
-JOB: Final = "job"
+JOB: Final = web.RequestKey("job", str)
 #: `request[BEGUN]`: the response whose head has been sent; only its connection can tell of an error now.
-BEGUN: Final = "begun"
+BEGUN: Final = web.RequestKey("begun", web.StreamResponse)
 
 
 class Gateway:

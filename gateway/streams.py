@@ -5,6 +5,8 @@ later cuts the body short: the connection closes without the end that HTTP asks 
 """
 
 import asyncio
+import socket
+import struct
 from contextlib import aclosing
 from typing import Final
 
@@ -24,6 +26,8 @@ from gateway.state import JOB, Gateway, begin
 MAX_BUFFER_BYTES: Final = 256 << 10
 #: A body that was cut short is still flushed to its client for so long.
 _FLUSH_S: Final = 5.0
+#: SO_LINGER on, of no seconds: closing the socket resets its connection.
+_RESET: Final = struct.pack("ii", 1, 0)
 
 
 def failure(end: Entry) -> JobError:
@@ -173,7 +177,9 @@ def cut_short(request: web.Request) -> None:
     if transport is None:
         return
     if request.version < (1, 1):
-        transport.abort()  # without chunks an orderly close would look like the end
+        # Without chunks an orderly close would look like the end: the client must see a reset.
+        transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+        transport.abort()
         return
     transport.close()  # flushes what was good, but writes no last chunk
     asyncio.get_running_loop().call_later(_FLUSH_S, transport.abort)

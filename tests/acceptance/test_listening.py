@@ -105,7 +105,9 @@ async def test_a_queued_job_that_is_cancelled_never_runs(fleet: Fleet, http: Cli
     await ready(http, url)
     async with asyncio.timeout(20), http.post(f"{url}/v1/audio/speech", json=speech(seconds=600, **STEADY)) as busy:
         await Body(busy).at_least(1000)
-        async with http.post(f"{url}/v1/jobs", json={"model": "tone", "input": "x", "params": {"seconds": 1}}) as answer:
+        async with http.post(
+            f"{url}/v1/jobs", json={"model": "tone", "input": "x", "params": {"seconds": 1}}
+        ) as answer:
             assert answer.status == 202
             queued = (await answer.json())["id"]
         assert (await state(http, url, queued))["state"] == "queued"

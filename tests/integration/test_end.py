@@ -61,9 +61,9 @@ async def test_rule_13_of_many_who_end_a_running_job_one_does(bus: Bus) -> None:
     for trial in range(10):
         _, claim, by = await start(bus, tone_job())
 
-        async def run(by: Any = by) -> str:
+        async def run(by: Any = by, blocks: int = trial) -> str:
             try:
-                await write(by, trial)
+                await write(by, blocks)
                 await by.end("done", done(by))
             except Fenced:
                 return "fenced"

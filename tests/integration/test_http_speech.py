@@ -102,7 +102,10 @@ async def test_hanging_up_in_mid_stream_frees_the_slot(http: aiohttp.ClientSessi
         job = answer.headers["Antiphon-Job"]
         await answer.content.readexactly(100)
         answer.close()
-    async with asyncio.timeout(3), http.post(SPEECH, json=tone(response_format="pcm", params={"seconds": 0.2})) as next_:
+    async with (
+        asyncio.timeout(3),
+        http.post(SPEECH, json=tone(response_format="pcm", params={"seconds": 0.2})) as next_,
+    ):
         assert await next_.read() == tone_pcm(0.2)
     assert await state_of(http, job) == "cancelled"
 
@@ -169,7 +172,9 @@ async def test_a_slow_reader_costs_the_worker_nothing_and_the_gateway_bounded_me
 ) -> None:
     await _pcm(http, tone(params={"seconds": 1}))
     before = psutil.Process(stack[0].pid).memory_info().rss
-    async with http.post(SPEECH, json=tone(response_format="pcm", params={"seconds": 1200, "block_ms": 1000})) as answer:
+    async with http.post(
+        SPEECH, json=tone(response_format="pcm", params={"seconds": 1200, "block_ms": 1000})
+    ) as answer:
         job = answer.headers["Antiphon-Job"]
         await until_state(http, job, "done", within_s=20)  # 57.6 MB, and nobody has read them
         assert psutil.Process(stack[0].pid).memory_info().rss - before < 12 << 20
@@ -181,7 +186,13 @@ async def test_openai_names_reach_a_model_and_a_voice_of_ours(fleet: Fleet, http
     async with asyncio.timeout(10):
         while "speech" not in await (await http.get("/v1/models")).text():
             await asyncio.sleep(0.02)
-    body: dict[str, Any] = {"model": "tts-1", "input": "Hello.", "voice": {"id": "nova"}, "speed": 1.5, "instructions": "softly"}
+    body: dict[str, Any] = {
+        "model": "tts-1",
+        "input": "Hello.",
+        "voice": {"id": "nova"},
+        "speed": 1.5,
+        "instructions": "softly",
+    }
     async with http.post(SPEECH, json=body | {"stream": True}) as answer:
         assert answer.status == 200
         shown = await until_state(http, answer.headers["Antiphon-Job"], "done")

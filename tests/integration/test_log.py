@@ -62,7 +62,7 @@ async def test_rule_06_the_lease_of_a_first_delivery_proves_an_empty_tail(bus: B
 
 
 async def test_rule_06_a_later_delivery_takes_the_lease_and_then_reads_the_tail(bus: Bus) -> None:
-    delivery, claim, by = await start(bus, tone_job())
+    delivery, _, by = await start(bus, tone_job())
     await write(by, 4)
     delivery.give_back()
     again, later = await take_delivery(bus, "w2")
@@ -97,7 +97,7 @@ async def test_rule_07_a_lost_acknowledgement_of_an_append_stores_nothing_twice(
 
 async def test_an_append_left_unanswered_closes_the_writer(bus: Bus) -> None:
     """The next one would bear its number, and vanish as a duplicate with a good acknowledgement."""
-    _, claim, by = await start(bus, tone_job())
+    _, _, by = await start(bus, tone_job())
     task = asyncio.ensure_future(by.block(b"\0\0", 1))
     await asyncio.sleep(0)  # it is written in this turn of the loop
     task.cancel()

@@ -18,7 +18,7 @@ def asked(bus: Bus, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     original = bus.js.api
 
     async def api(subject: str, *args: Any, **kwargs: Any) -> dict[str, Any]:
-        calls.append(subject.split(".")[0] + "." + subject.split(".")[1])
+        calls.append(".".join(subject.split(".")[:2]))
         return await original(subject, *args, **kwargs)
 
     monkeypatch.setattr(bus.js, "api", api)
@@ -101,7 +101,7 @@ async def test_a_consumer_that_cannot_be_made_is_told_by_the_reason_not_by_its_a
         "action": "create",
     }
     await bus.js.api(f"CONSUMER.CREATE.{bus.subjects.jobs_stream}.rival.{wanted['filter_subject']}", request)
-    with pytest.raises(ApiError, match="not unique|filter"):
+    with pytest.raises(ApiError, match=r"not unique|filter"):
         await bus.topology.declare_consumers("tone", "v1")
 
 

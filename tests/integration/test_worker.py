@@ -104,9 +104,7 @@ async def test_an_exiting_engine_host_gives_every_job_back_at_once_and_only_the_
 ) -> None:
     fleet.worker()
     async with asyncio.timeout(15), asyncio.TaskGroup() as group:
-        culprit = group.create_task(
-            listen(bus, tone_job(seconds=2, fault={"kind": "exit", "at_block": 20}, **STEADY))
-        )
+        culprit = group.create_task(listen(bus, tone_job(seconds=2, fault={"kind": "exit", "at_block": 20}, **STEADY)))
         bystander = group.create_task(listen(bus, tone_job(seconds=3, **STEADY)))
     assert culprit.result().pcm == tone_pcm(2)
     assert bystander.result().pcm == tone_pcm(3)
@@ -251,7 +249,14 @@ async def test_a_job_that_is_pulled_after_its_deadline_expires_without_running(f
 async def test_garbage_on_the_job_subject_kills_nothing_and_says_what_is_wrong(fleet: Fleet, bus: Bus) -> None:
     worker = fleet.worker()
     subject = bus.subjects.job("tone", "v1", "interactive", "public")
-    for garbage in (b"\xff\xfe\x00", b"[]", b"{", b'{"input": 7}', b'{"input":"x","model":"speech"}', b'{"input":"x","id":"a.b"}'):
+    for garbage in (
+        b"\xff\xfe\x00",
+        b"[]",
+        b"{",
+        b'{"input": 7}',
+        b'{"input":"x","model":"speech"}',
+        b'{"input":"x","id":"a.b"}',
+    ):
         ack = await bus.js.publish(subject, garbage)
         name = bus.subjects.log("public", f"q{ack.seq}")
         async with asyncio.timeout(5):

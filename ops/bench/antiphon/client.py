@@ -1,8 +1,8 @@
 """Load client for the shared harness: asks Antiphon for `tone` and checks every byte of it.
 
-The harness compares the body with its own stub's bytes. Antiphon's engine speaks another signal, so each piece that comes
-is compared with what `tone` must say at that place, and the stub's bytes of the same range are handed on only if it is
-equal; otherwise the piece itself is, which the harness then counts as `wrong`. The check costs the client, not us.
+The harness compares the body with its own stub's bytes. Antiphon's engine speaks another signal, so each piece that
+comes is compared with what `tone` must say at that place, and the stub's bytes of the same range are handed on only if
+it is equal; otherwise the piece itself is, which the harness then counts as `wrong`. The check costs the client.
 """
 
 import contextlib

@@ -1,0 +1,228 @@
+"""Attach: from anywhere in a log, every entry once, in order, until the end; whatever gets lost on the way."""
+
+import asyncio
+import random
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from bus import wire
+from bus.attach import Attachment, attach_known
+from bus.client import Bus, open_bus
+from bus.door import submit
+from bus.entry import Entry
+from bus.errors import Gone, NotFound
+from bus.settings import BusSettings
+from bus.subjects import LogSubjects
+from bus.writer import Writer
+from tests.support.bus import done, entries, footprint, hear, name_of, start, write
+from tests.support.jobs import tone_job
+from tests.support.restarts import own_server
+from tests.support.waiting import eventually
+
+FAST_S = 1.5
+"""Less than the silence after which an attachment looks for itself."""
+
+
+def seqs(log: list[Entry]) -> list[int]:
+    return [entry.seq for entry in log]
+
+
+async def finish(by: Writer, blocks: int, frames: int = 10, pause_s: float = 0.0) -> None:
+    for _ in range(blocks):
+        await write(by, 1, frames)
+        await asyncio.sleep(pause_s)
+    await by.end("done", done(by))
+
+
+@pytest.mark.parametrize("seed", range(4))
+async def test_rule_18_whoever_joins_at_any_time_from_any_sequence_hears_every_entry_once(bus: Bus, seed: int) -> None:
+    chance = random.Random(seed)
+    _, claim, by = await start(bus, tone_job())
+
+    async def join() -> tuple[int, list[Entry]]:
+        await asyncio.sleep(chance.random() * 0.2)
+        after = chance.choice([0, claim.lease_seq, *range(claim.lease_seq, claim.lease_seq + by.position.block + 1)])
+        heard: list[Entry] = []
+        buffer = chance.choice([1, 3000, 1 << 20])
+        async with Attachment(
+            bus.connection, bus.logs, claim.name, after_seq=after, max_buffer_bytes=buffer
+        ) as attached:
+            async for batch in attached:
+                heard += batch
+                await asyncio.sleep(chance.choice([0, 0, 0.01]))
+        return after, heard
+
+    joined = [asyncio.ensure_future(join()) for _ in range(25)]
+    await finish(by, 60, frames=chance.choice([10, 1000]), pause_s=0.002)
+    log = await entries(bus, claim.name)
+    for after, heard in await asyncio.wait_for(asyncio.gather(*joined), 10):
+        wanted = [(entry.seq, entry.payload) for entry in log if entry.seq > after]
+        assert [(entry.seq, entry.payload) for entry in heard] == wanted
+
+
+async def test_rule_18_the_sequence_of_every_entry_is_a_place_to_resume_even_that_of_the_birth_and_of_the_end(
+    bus: Bus,
+) -> None:
+    job = tone_job()
+    _, claim, by = await start(bus, job)
+    await finish(by, 5)
+    log = await entries(bus, claim.name)
+    birth = await bus.logs.birth(claim.name)
+    assert birth is not None
+    for after in [0, birth[0], claim.lease_seq, *seqs(log), log[-1].seq + 1000]:
+        heard = await hear(bus, claim.name, after, within_s=FAST_S)
+        assert seqs(heard) == [seq for seq in seqs(log) if seq > after]
+
+
+async def test_rule_18_a_slow_listener_with_a_small_buffer_misses_nothing(bus: Bus) -> None:
+    _, claim, by = await start(bus, tone_job())
+    heard: list[Entry] = []
+    async with Attachment(bus.connection, bus.logs, claim.name, max_buffer_bytes=5000) as attached:
+        batches = aiter(attached)
+        writing = asyncio.ensure_future(finish(by, 50, frames=1000))
+        heard += await anext(batches)
+        await writing
+        assert attached._live_bytes <= 5000
+        async for batch in batches:
+            heard += batch
+    assert seqs(heard) == seqs(await entries(bus, claim.name))
+
+
+@pytest.mark.parametrize("seed", range(3))
+async def test_rule_18_live_messages_lost_on_the_way_are_read_back(bus: Bus, seed: int) -> None:
+    chance = random.Random(seed)
+    _, claim, by = await start(bus, tone_job())
+    heard: list[Entry] = []
+    async with Attachment(bus.connection, bus.logs, claim.name, is_new=True) as attached:
+        original = attached._arrived
+        bus.connection._seam.parser.callbacks[b"%d" % attached._subscription._sid] = lambda message: (
+            original(message) if chance.random() < 0.6 or b"done" in (message.head or b"") else None
+        )
+        writing = asyncio.ensure_future(finish(by, 60, pause_s=0.001))
+        async with asyncio.timeout(FAST_S):
+            async for batch in attached:
+                heard += batch
+        await writing
+    assert seqs(heard) == seqs(await entries(bus, claim.name))
+
+
+async def test_rule_18_the_end_is_found_although_its_live_message_was_lost(bus: Bus) -> None:
+    _, claim, by = await start(bus, tone_job())
+    await write(by, 3)
+    heard: list[Entry] = []
+
+    async def listen(attached: Attachment) -> None:
+        async for batch in attached:
+            heard.extend(batch)
+
+    async with Attachment(bus.connection, bus.logs, claim.name) as attached:
+        listening = asyncio.ensure_future(listen(attached))
+        await eventually(lambda: len(heard) == 3 and not attached._behind)
+        attached._subscription.close()
+        await finish(by, 2)
+        await asyncio.wait_for(listening, 4)
+    assert seqs(heard) == seqs(await entries(bus, claim.name))
+
+
+async def test_rule_18_a_server_restart_in_the_middle_costs_a_listener_nothing(
+    tmp_path: Path, bus_settings: BusSettings
+) -> None:
+    with own_server(tmp_path) as server:
+        async with open_bus(msgspec.structs.replace(bus_settings, nats=server.url), "test") as bus:
+            _, claim, by = await start(bus, tone_job())
+            listening = [asyncio.ensure_future(hear(bus, claim.name)) for _ in range(5)]
+            await write(by, 5)
+            server.restart()
+            await write(by, 5)
+            server.restart()
+            await finish(by, 5)
+            log = await entries(bus, claim.name)
+            assert [entry.block for entry in log[:-1]] == list(range(15))
+            for heard in await asyncio.gather(*listening):
+                assert seqs(heard) == seqs(log)
+
+
+async def test_a_new_log_is_heard_from_its_first_entry_without_being_read(bus: Bus) -> None:
+    job = tone_job()
+    name = name_of(bus, job)
+    heard: list[Entry] = []
+    async with Attachment(bus.connection, bus.logs, name, is_new=True) as attached:
+        _, _, by = await start(bus, job)
+        await finish(by, 3)
+        async with asyncio.timeout(FAST_S):
+            async for batch in attached:
+                heard += batch
+    assert seqs(heard) == seqs(await entries(bus, name))
+
+
+async def test_a_queued_job_is_waited_for(bus: Bus) -> None:
+    job = tone_job()
+    await submit(bus, job)
+    listening = asyncio.ensure_future(hear(bus, name_of(bus, job)))
+    await asyncio.sleep(0)
+    await bus.logs.end(name_of(bus, job), "cancelled", "")
+    assert [entry.kind for entry in await asyncio.wait_for(listening, FAST_S)] == ["cancelled"]
+
+
+@pytest.mark.parametrize("after_seq", [0, 10**9])
+async def test_no_such_job_is_told_at_once(bus: Bus, after_seq: int) -> None:
+    with pytest.raises(Gone if after_seq else NotFound):
+        await hear(bus, bus.subjects.log("public", "nobody"), after_seq, within_s=FAST_S)
+    with pytest.raises(NotFound):
+        await attach_known(bus.connection, bus.logs, bus.subjects.log("public", "nobody"), after_seq)
+
+
+async def test_rule_18_a_log_that_lost_its_beginning_is_gone_as_a_whole(bus: Bus) -> None:
+    _, claim, by = await start(bus, tone_job())
+    await finish(by, 5)
+    log = await entries(bus, claim.name)
+    await bus.js.delete(bus.subjects.replies_stream, log[0].seq)
+    with pytest.raises(Gone, match="10 frames"):
+        await hear(bus, claim.name)
+    birth = await bus.logs.birth(claim.name)
+    assert birth is not None
+    await bus.js.delete(bus.subjects.replies_stream, birth[0])
+    with pytest.raises(Gone):
+        await attach_known(bus.connection, bus.logs, claim.name)
+
+
+async def test_a_log_removed_while_it_is_read_is_gone(bus: Bus) -> None:
+    _, claim, by = await start(bus, tone_job())
+    await write(by, 3)
+    await purge(bus, claim.name)
+    with pytest.raises(Gone):
+        await hear(bus, claim.name, claim.lease_seq + 3, within_s=FAST_S)
+
+
+async def purge(bus: Bus, name: LogSubjects) -> None:
+    for subject in (name.birth, name.lease, name.entries):
+        await bus.js.api(f"STREAM.PURGE.{bus.subjects.replies_stream}", {"filter": subject})
+
+
+async def test_somebody_elses_words_on_the_live_subject_are_not_entries(bus: Bus) -> None:
+    _, claim, by = await start(bus, tone_job())
+    listening = asyncio.ensure_future(hear(bus, claim.name))
+    for headers in (None, {"Antiphon-Kind": "done"}, {"Nats-Sequence": "x"}):
+        bus.connection.publish(claim.name.live, b"intruder", headers=headers)
+    await finish(by, 3)
+    assert seqs(await listening) == seqs(await entries(bus, claim.name))
+
+
+async def test_two_hundred_attachments_leave_nothing_behind(bus: Bus) -> None:
+    _, claim, by = await start(bus, tone_job())
+    await write(by, 3)
+    before = footprint(bus.connection)
+    for _ in range(200):
+        async with Attachment(bus.connection, bus.logs, claim.name) as attached:
+            batches = aiter(attached)
+            assert len(await anext(batches)) == 3
+            await batches.aclose()
+    cancelled = [asyncio.ensure_future(hear(bus, claim.name)) for _ in range(20)]
+    await bus.connection.flush()
+    for one in cancelled:
+        one.cancel()
+    await asyncio.gather(*cancelled, return_exceptions=True)
+    assert footprint(bus.connection) == before
+    await by.end("failed", wire.Failed(code="engine_failed", message=""))

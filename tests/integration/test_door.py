@@ -1,0 +1,96 @@
+"""How a job gets in: once, whoever asks how often, or not at all."""
+
+import asyncio
+from typing import Any
+
+import msgspec
+import pytest
+
+from bus import wire
+from bus.client import Bus, open_bus
+from bus.door import keyed_id, submit
+from bus.errors import Conflict, Full, StorageFull
+from bus.settings import BusSettings
+from bus.states import status
+from tests.support.bus import done, name_of, num_jobs, start
+from tests.support.jobs import tone_job
+
+
+async def test_rule_03_accepted_means_that_jobs_has_the_message_that_the_birth_names(bus: Bus) -> None:
+    job = tone_job()
+    accepted = await submit(bus, job)
+    assert accepted.is_new
+    stored = await bus.js.at(bus.subjects.jobs_stream, accepted.birth.queue_seq)
+    assert stored is not None
+    assert wire.decode(wire.Job, stored.message.data) == accepted.job
+    assert stored.message.header("Nats-Msg-Id") is None
+    assert (await bus.logs.birth(name_of(bus, job))) == (accepted.seq, accepted.birth)
+
+
+async def test_rule_05_the_same_request_again_attaches_and_leaves_one_message(bus: Bus) -> None:
+    job = tone_job()
+    first = await submit(bus, job)
+    other_door = msgspec.structs.replace(job, client=wire.Client(door="http", traceparent="00-2"))
+    again = await submit(bus, other_door)
+    assert (again.is_new, again.birth, again.seq) == (False, first.birth, first.seq)
+    assert await num_jobs(bus) == 1
+
+
+async def test_rule_04_an_ended_log_is_final_and_attached_to(bus: Bus) -> None:
+    job = tone_job()
+    _, claim, by = await start(bus, job)
+    await by.end("done", done(by))
+    again = await submit(bus, job)
+    assert again.is_new is False
+    assert (await status(bus.logs, claim.name)).state == "done"
+
+
+async def test_rule_03_another_body_is_a_conflict_and_leaves_one_message(bus: Bus) -> None:
+    job = tone_job()
+    await submit(bus, job)
+    with pytest.raises(Conflict, match=job.id):
+        await submit(bus, msgspec.structs.replace(job, input="other"))
+    assert await num_jobs(bus) == 1
+
+
+async def test_rule_05_twenty_who_ask_at_once_make_one_job(bus: Bus) -> None:
+    async with open_bus(bus.settings, "test") as other:
+        for _ in range(5):
+            job = tone_job()
+            before = await num_jobs(bus)
+            asked = await asyncio.gather(*(submit(where, job) for where in (bus, other) for _ in range(10)))
+            assert sum(accepted.is_new for accepted in asked) == 1
+            assert len({accepted.birth.queue_seq for accepted in asked}) == 1
+            assert await num_jobs(bus) == before + 1
+
+
+async def test_rule_15_a_full_queue_refuses_what_is_new_and_drops_nothing(bus_settings: BusSettings) -> None:
+    async with open_bus(msgspec.structs.replace(bus_settings, jobs_max_bytes=8192), "test") as bus:
+        asked = [submit(bus, tone_job(input="x" * 500)) for _ in range(30)]
+        answers = await asyncio.gather(*asked, return_exceptions=True)
+        refused = [answer for answer in answers if isinstance(answer, StorageFull)]
+        assert 0 < len(refused) < 30
+        assert await num_jobs(bus) == 30 - len(refused)
+        with pytest.raises(StorageFull):
+            await submit(bus, tone_job(input="x" * 5000))
+
+
+async def test_a_job_whose_log_found_no_room_is_not_left_in_the_queue(
+    bus: Bus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = bus.js.publish
+
+    async def publish(subject: str, *args: Any, **kwargs: Any) -> Any:
+        if subject.endswith(".job"):
+            raise Full(10077, "maximum bytes exceeded")
+        return await original(subject, *args, **kwargs)
+
+    monkeypatch.setattr(bus.js, "publish", publish)
+    with pytest.raises(StorageFull):
+        await submit(bus, tone_job())
+    assert await num_jobs(bus) == 0
+
+
+def test_rule_05_equal_keys_meet_at_one_door_and_are_apart_at_two() -> None:
+    assert keyed_id("http", "k") == keyed_id("http", "k")
+    assert len({keyed_id("http", "k"), keyed_id("nats", "k"), keyed_id("http", "l"), keyed_id("htt", "pk")}) == 4

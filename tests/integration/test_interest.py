@@ -1,0 +1,180 @@
+"""Interest is a subscription: the last listener's leaving ends the job, and nobody else's."""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from bus.client import Bus, open_bus
+from bus.door import submit
+from bus.errors import Unreachable
+from bus.interest import Interest, anybody_listens
+from bus.states import status
+from bus.subjects import LogSubjects
+from tests.support.bus import footprint, name_of, until
+from tests.support.jobs import tone_job
+
+
+class Ear:
+    """A listener that stays until told to leave."""
+
+    def __init__(self, interest: Interest, name: LogSubjects, *, run_on: bool = False, linger_s: float = 0.0) -> None:
+        self.here, self._leave = asyncio.Event(), asyncio.Event()
+        self.task = asyncio.ensure_future(self._stay(interest, name, run_on, linger_s))
+        self.heard_the_end = False
+
+    async def _stay(self, interest: Interest, name: LogSubjects, run_on: bool, linger_s: float) -> None:
+        async with interest.listen(name, run_on=run_on, linger_s=linger_s) as listener:
+            self.here.set()
+            await self._leave.wait()
+            listener.heard_the_end = self.heard_the_end
+
+    async def leave(self) -> None:
+        self._leave.set()
+        await self.task
+
+
+@contextlib.asynccontextmanager
+async def gateway(bus: Bus) -> AsyncIterator[Interest]:
+    """A second process's listeners, or the first's. Leaving waits until every leaving is settled."""
+    async with asyncio.TaskGroup() as tasks:
+        yield Interest(bus.connection, bus.logs, tasks)
+
+
+async def accept(bus: Bus, **fields: Any) -> LogSubjects:
+    job = tone_job(**fields)
+    await submit(bus, job)
+    return name_of(bus, job)
+
+
+async def ear(*args: Any, **kwargs: Any) -> Ear:
+    made = Ear(*args, **kwargs)
+    await made.here.wait()
+    return made
+
+
+async def state(bus: Bus, name: LogSubjects) -> str:
+    return (await status(bus.logs, name)).state
+
+
+async def test_rule_16_the_job_ends_when_the_last_listener_of_all_gateways_leaves(bus: Bus) -> None:
+    name = await accept(bus)
+    async with open_bus(bus.settings, "test") as other:
+        async with gateway(bus) as here, gateway(other) as there:
+            first, second, third = await ear(here, name), await ear(here, name), await ear(there, name)
+            await other.connection.flush()
+            await first.leave()
+            assert await anybody_listens(bus.connection, name)
+            await second.leave()
+            assert await anybody_listens(bus.connection, name)
+            # Settled: `here` asked, `there` answered.
+            assert await state(bus, name) == "queued"
+            await third.leave()
+        assert await state(bus, name) == "cancelled"
+    assert not await anybody_listens(bus.connection, name)
+
+
+async def test_rule_16_leaving_is_settled_at_once_without_a_linger(bus: Bus) -> None:
+    name = await accept(bus)
+    started = time.monotonic()
+    async with gateway(bus) as here:
+        await (await ear(here, name)).leave()
+    assert await state(bus, name) == "cancelled"
+    assert time.monotonic() - started < 0.5
+
+
+async def test_rule_16_who_comes_back_within_the_linger_finds_the_job_alive(bus: Bus) -> None:
+    name = await accept(bus)
+    async with gateway(bus) as here:
+        await (await ear(here, name, linger_s=0.2)).leave()
+        again = await ear(here, name, run_on=True)
+    assert await state(bus, name) == "queued"
+    await again.leave()
+
+
+async def test_rule_16_a_job_lingers_before_it_ends(bus: Bus) -> None:
+    name = await accept(bus)
+    started = time.monotonic()
+    async with gateway(bus) as here:
+        await (await ear(here, name, linger_s=0.3)).leave()
+        assert await state(bus, name) == "queued"
+    assert await state(bus, name) == "cancelled"
+    assert time.monotonic() - started >= 0.3
+
+
+async def test_rule_17_a_job_that_runs_on_is_left_alone(bus: Bus) -> None:
+    name = await accept(bus)
+    async with gateway(bus) as here:
+        await (await ear(here, name, run_on=True)).leave()
+    assert await state(bus, name) == "queued"
+
+
+async def test_rule_17_who_heard_the_end_leaves_nothing_to_settle(bus: Bus) -> None:
+    name = await accept(bus)
+    async with gateway(bus) as here:
+        one = await ear(here, name)
+        one.heard_the_end = True
+        await one.leave()
+        assert not here._tasks._tasks  # type: ignore[attr-defined]
+    assert await state(bus, name) == "queued"
+
+
+async def test_rule_16_cancelling_a_listener_is_leaving(bus: Bus) -> None:
+    name = await accept(bus)
+    async with gateway(bus) as here:
+        one = await ear(here, name)
+        one.task.cancel()
+        await asyncio.gather(one.task, return_exceptions=True)
+    assert await state(bus, name) == "cancelled"
+
+
+async def test_rule_16_a_gateways_death_is_not_leaving(bus: Bus) -> None:
+    name = await accept(bus)
+    async with open_bus(bus.settings, "test") as other:
+        other.connection.subscribe(name.listen, lambda message: other.connection.publish(message.reply, b"1"))
+        await other.connection.flush()
+        assert await anybody_listens(bus.connection, name)
+    # Its connection is gone without a word: whoever asks now is told that nobody listens, and nobody ended the job.
+    await until(lambda: _not(anybody_listens(bus.connection, name)))
+    assert await state(bus, name) == "queued"
+
+
+async def _not(asking: Any) -> bool:
+    return not await asking
+
+
+async def test_rule_16_silence_is_no_answer(bus: Bus, monkeypatch: pytest.MonkeyPatch) -> None:
+    name = await accept(bus)
+    bus.connection.subscribe(name.listen, lambda _: None)
+    original = bus.connection.request
+
+    async def impatient(subject: str, data: bytes = b"", **kwargs: Any) -> Any:
+        timeout_s = 0.1 if subject == name.listen else None
+        return await original(subject, data, **{**kwargs, "timeout_s": timeout_s})
+
+    monkeypatch.setattr(bus.connection, "request", impatient)
+    with pytest.raises(Unreachable):
+        await anybody_listens(bus.connection, name)
+    async with gateway(bus) as here:
+        await (await ear(here, name)).leave()
+    assert await state(bus, name) == "queued"
+
+
+async def test_leaving_a_job_that_was_never_accepted_is_no_error(bus: Bus, capsys: pytest.CaptureFixture[str]) -> None:
+    async with gateway(bus) as here:
+        await (await ear(here, bus.subjects.log("public", "never"))).leave()
+    assert "left_unsettled" not in capsys.readouterr().out
+
+
+async def test_two_hundred_listeners_leave_nothing_behind(bus: Bus) -> None:
+    name = await accept(bus)
+    before = footprint(bus.connection)
+    async with gateway(bus) as here:
+        for _ in range(50):
+            ears = [await ear(here, name, run_on=True) for _ in range(4)]
+            for one in ears:
+                await one.leave()
+    assert footprint(bus.connection) == before
