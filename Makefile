@@ -30,10 +30,10 @@ test: $(STAMP) ## the test suite
 	$(PYTEST) -m "not slow and not chaos and not gpu" $(ARGS)
 
 test-all: $(STAMP) ## the tests that take minutes
-	$(PYTEST) -m "slow and not chaos and not gpu" $(ARGS)
+	$(PYTEST) -o faulthandler_timeout=1200 -m "slow and not chaos and not gpu" $(ARGS)
 
 chaos: $(STAMP) ## the tests that kill processes under load
-	$(PYTEST) -m "chaos and not gpu" $(ARGS)
+	$(PYTEST) -o faulthandler_timeout=1200 -m "chaos and not gpu" $(ARGS)
 
 check: $(STAMP) ## formatting, lint, types, layers
 	$(BIN)/ruff format --check .

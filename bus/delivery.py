@@ -40,7 +40,17 @@ class Delivery:
 
     def give_back(self) -> None:
         """Deliver again, to anyone, now."""
-        self._connection.publish(self.ack_subject, b"-NAK")
+        give_back(self._connection, self.ack_subject)
+
+    def give_back_surplus(self) -> None:
+        """Deliver again to somebody with room; the later, the more often it came.
+
+        Without pauses, many pullers that fill up at the same time hand one message round until it looks like one that
+        nobody can take.
+        """
+        delay_s = 0.0 if self.num_delivered <= 1 else min(0.5, 0.01 * 2.0 ** min(self.num_delivered - 2, 8))
+        body = b'-NAK {"delay":%d}' % int(delay_s * 1e9) if delay_s else b"-NAK"
+        self._connection.publish(self.ack_subject, body)
 
 
 def stream_seq(ack_subject: str) -> int | None:

@@ -267,7 +267,7 @@ class Puller:
         self._wake.set()
         if self._free() <= 0 or self._stopped:
             self.surplus += 1
-            delivery.give_back()
+            delivery.give_back_surplus()
             return
         self._count_passes(consumer)
         self._deliver(delivery)

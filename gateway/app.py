@@ -68,7 +68,7 @@ async def _answer(request: web.Request, handler: Handler) -> web.StreamResponse:
 
 
 def _of_error(request: web.Request, error: Exception) -> web.StreamResponse:
-    begun = request.get(BEGUN)
+    begun: web.StreamResponse | None = request.get(BEGUN)
     context = {"job": request[JOB]} if JOB in request else {}
     if isinstance(error, ConnectionError):
         log.debug("stream.left", error=str(error), **context)

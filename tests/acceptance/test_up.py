@@ -6,69 +6,14 @@ import signal
 import subprocess
 import sys
 import wave
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
-import psutil
 import pytest
 from aiohttp import ClientSession
 
 from tests.support.tone import tone_pcm
+from tests.support.up import READY_S, ROOT, running
 from tests.support.waiting import eventually, gone
-
-ROOT = Path(__file__).parents[2]
-READY_S = 30.0
-
-
-class Up:
-    """A running stack: what it announced, and what it wrote to stderr."""
-
-    def __init__(self, process: "subprocess.Popen[str]", errors: Path) -> None:
-        self.process, self._errors = process, errors
-        assert process.stdout is not None
-        line = process.stdout.readline()
-        assert line, f"it ended before it was ready: {errors.read_text()}"
-        self.told: dict[str, Any] = json.loads(line)
-        self.http: str = self.told["http"]
-
-    def pids(self) -> list[int]:
-        """Of every process under it, engine hosts included."""
-        return [child.pid for child in psutil.Process(self.process.pid).children(recursive=True)]
-
-    def events(self) -> list[dict[str, Any]]:
-        """Every line of stderr; fails if one is not JSON."""
-        return [json.loads(line) for line in self._errors.read_text().splitlines()]
-
-    def stop(self) -> str:
-        """SIGTERM; what came on stdout after the announcement. The exit code must be 0."""
-        self.process.send_signal(signal.SIGTERM)
-        assert self.process.wait(timeout=30) == 0
-        assert self.process.stdout is not None
-        return self.process.stdout.read()
-
-
-@contextmanager
-def running(state: Path, *flags: str) -> Iterator[Up]:
-    errors = state.with_suffix(".stderr")
-    ports = ("--http-port", "0", "--nats-port", "0", "--state", str(state))
-    environ = {name: value for name, value in os.environ.items() if not name.startswith("ANTIPHON_")}
-    with (
-        errors.open("ab") as stderr,
-        subprocess.Popen(
-            [sys.executable, "-m", "ops.cli", "up", "--json", *ports, *flags],
-            cwd=ROOT,
-            env=environ,
-            stdout=subprocess.PIPE,
-            stderr=stderr,
-            text=True,
-        ) as process,
-    ):
-        try:
-            yield Up(process, errors)
-        finally:
-            process.kill()
 
 
 async def heard(http: ClientSession, url: str, seconds: float) -> bytes:

@@ -122,7 +122,7 @@ async def num_jobs(bus: Bus) -> int:
 async def until(condition, within_s: float = 5.0) -> None:
     """Return once the coroutine function `condition` gives something true. Raises TimeoutError."""
     async with asyncio.timeout(within_s):
-        while not await condition():  # noqa: ASYNC110 - a server has no event to wait for
+        while not await condition():
             await asyncio.sleep(0.01)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 async def eventually(condition: Callable[[], object], within_s: float = 5.0) -> None:
     """Return once `condition` is truthy. Raises TimeoutError after `within_s`."""
     async with asyncio.timeout(within_s):
-        while not condition():  # noqa: ASYNC110 - a process table has no event to wait for
+        while not condition():
             await asyncio.sleep(0.002)
 
 

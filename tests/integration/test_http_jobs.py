@@ -1,0 +1,269 @@
+"""The native API against the real programs: accept, show, list, listen, cancel; two gateways; a gateway that goes."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+
+from bus.client import open_bus
+from bus.settings import BusSettings
+from tests.support.http import SPEECH, STEADY, Events, accepted, gated, state_of, tone, until_state, wav_pcm
+from tests.support.programs import Fleet, Program, fleet_of
+from tests.support.tone import tone_pcm
+
+
+@pytest.fixture
+def fleet(bus_settings: BusSettings) -> Iterator[Fleet]:
+    with fleet_of(bus_settings) as fleet:
+        yield fleet
+
+
+@pytest.fixture
+def stack(fleet: Fleet) -> tuple[Program, Program, str]:
+    """Gateway, worker with one slot, URL."""
+    gateway, url = fleet.gateway()
+    return gateway, fleet.worker("w1", "tone", 1), url
+
+
+@pytest.fixture
+async def http(stack: tuple[Program, Program, str]) -> AsyncIterator[aiohttp.ClientSession]:
+    async with aiohttp.ClientSession(stack[2]) as http:
+        await ready(http)
+        yield http
+
+
+async def ready(http: aiohttp.ClientSession) -> None:
+    async with asyncio.timeout(10):
+        while (await http.get("/readyz")).status != 200:
+            await asyncio.sleep(0.02)
+
+
+async def test_a_job_is_accepted_runs_without_listeners_and_tells_all(http: aiohttp.ClientSession) -> None:
+    async with http.post("/v1/jobs", json=tone(params={"seconds": 1.5})) as answer:
+        told = await answer.json()
+        assert (answer.status, told["state"]) == (202, "queued")
+        assert answer.headers["Location"] == told["links"]["self"] == f"/v1/jobs/{told['id']}"
+        assert answer.headers["Antiphon-Job"] == told["id"]
+    shown = await until_state(http, told["id"], "done")
+    assert (shown["frames"], shown["seconds"], shown["worker"], shown["attempts"]) == (36_000, 1.5, "w1", 1)
+    assert shown["lane"] == "standard"
+    assert 0 <= shown["timings"]["first_block_s"] <= shown["timings"]["total_s"]
+    assert "position" not in shown
+    async with http.get(told["links"]["audio"]) as answer:
+        assert wav_pcm(await answer.read()) == tone_pcm(1.5)
+
+
+async def test_equal_requests_meet_in_one_job_and_other_bodies_are_refused(http: aiohttp.ClientSession) -> None:
+    body = tone(params={"seconds": 0.2})
+    for status in (202, 200):
+        async with http.put("/v1/jobs/mine", json=body) as answer:
+            assert (answer.status, (await answer.json())["id"]) == (status, "mine")
+    async with http.put("/v1/jobs/mine", json=tone(params={"seconds": 0.3})) as answer:
+        told = await answer.json()
+        assert (answer.status, told["code"], told["path"]) == (409, "conflict", "id")
+    async with http.put("/v1/jobs/mine", json=body | {"id": "other"}) as answer:
+        assert (answer.status, (await answer.json())["path"]) == (422, "id")
+    ids = set()
+    for status in (202, 200):
+        async with http.post("/v1/jobs", json=body, headers={"Idempotency-Key": "ä/1"}) as answer:
+            assert answer.status == status
+            ids.add((await answer.json())["id"])
+    assert len(ids) == 1
+
+
+async def test_a_waiting_job_tells_its_place_and_no_eta_that_is_a_guess(
+    http: aiohttp.ClientSession, tmp_path: Path
+) -> None:
+    running = await accepted(http, tone(params=gated(tmp_path / "open", 0, seconds=0.1)))
+    await until_state(http, running, "running")
+    jobs = [await accepted(http, tone(params={"seconds": 0.1})) for _ in range(4)]
+    for place, job in enumerate(jobs):
+        async with http.get(f"/v1/jobs/{job}") as answer:
+            shown = await answer.json()
+        assert (shown["state"], shown["position"]) == ("queued", place)
+        assert "eta_s" not in shown
+    async with asyncio.timeout(10), http.get(f"/v1/jobs/{jobs[-1]}/events") as answer:
+        events = Events(answer)
+        assert (await events.until("queue"))[-1]["data"] == {"position": 3}
+        (tmp_path / "open").touch()
+        told = await events.until("done")
+    assert [event["event"] for event in told if event.get("event") != "queue"] == ["started", "done"]
+
+
+async def test_an_eta_comes_from_the_starts_of_the_last_minute(http: aiohttp.ClientSession, tmp_path: Path) -> None:
+    for _ in range(8):
+        await until_state(http, await accepted(http, tone(params={"seconds": 0.1})), "done")
+    running = await accepted(http, tone(params=gated(tmp_path / "open", 0, seconds=0.1)))
+    await until_state(http, running, "running")
+    jobs = [await accepted(http, tone(params={"seconds": 0.1})) for _ in range(3)]
+    async with asyncio.timeout(5):
+        while True:
+            async with http.get(f"/v1/jobs/{jobs[2]}") as answer:
+                shown = await answer.json()
+            if "eta_s" in shown:
+                break
+            await asyncio.sleep(0.05)
+    # Nine starts in a minute at most, five at least: two jobs ahead take 13 to 24 s at that pace.
+    assert shown["position"] == 2
+    assert 13 <= shown["eta_s"] <= 24
+    (tmp_path / "open").touch()
+
+
+async def test_jobs_are_listed_newest_first_page_by_page(http: aiohttp.ClientSession) -> None:
+    jobs = [await accepted(http, tone(params={"seconds": 0.1})) for _ in range(23)]
+    for job in jobs:
+        await until_state(http, job, "done")
+    seen: list[str] = []
+    before = ""
+    while True:
+        async with http.get(f"/v1/jobs?limit=5{before}") as answer:
+            page = await answer.json()
+        assert all(job["state"] == "done" and job["seconds"] == 0.1 for job in page["jobs"])
+        seen += [job["id"] for job in page["jobs"]]
+        if page["next"] is None:
+            break
+        assert len(page["jobs"]) == 5
+        before = f"&before={page['next']}"
+    assert seen == jobs[::-1]
+
+
+async def test_listening_may_begin_late_and_anywhere(http: aiohttp.ClientSession) -> None:
+    job = await accepted(http, tone(params={"seconds": 2, **STEADY}))
+    await until_state(http, job, "running")
+    async with asyncio.timeout(10):
+        async with http.get(f"/v1/jobs/{job}/audio") as answer:
+            await answer.content.readexactly(44 + 24_000)
+            async with http.get(f"/v1/jobs/{job}/audio?format=pcm&from_frame=777") as past:
+                assert await past.content.readexactly(2000) == tone_pcm(2, 777)[:2000]
+                assert await past.read() == tone_pcm(2, 777)[2000:]
+        job = await accepted(http, tone(params={"seconds": 2, **STEADY}))
+        async with http.get(f"/v1/jobs/{job}/audio?format=pcm&from_frame=40001") as ahead:
+            assert await ahead.read() == tone_pcm(2, 40_001)
+
+
+async def test_a_listener_who_joins_and_leaves_ends_a_job_that_does_not_run_on(http: aiohttp.ClientSession) -> None:
+    job = await accepted(http, tone(run_on=False, params={"seconds": 600, **STEADY}))
+    async with http.get(f"/v1/jobs/{job}/audio") as answer:
+        await answer.content.readexactly(100)
+        answer.close()
+    await until_state(http, job, "cancelled", within_s=3)
+
+
+async def test_reading_events_is_not_listening(http: aiohttp.ClientSession) -> None:
+    async with http.post(SPEECH, json=tone(params={"seconds": 600, **STEADY})) as answer:
+        job = answer.headers["Antiphon-Job"]
+        await answer.content.readexactly(100)
+        async with http.get(f"/v1/jobs/{job}/events") as events:
+            stream = Events(events)
+            await stream.until("started")
+            answer.close()
+            assert (await stream.until("cancelled"))[-1]["data"] == {"why": "left"}
+
+
+async def test_cancel_frees_the_slot_and_says_how_the_job_ended(http: aiohttp.ClientSession) -> None:
+    job = await accepted(http, tone(params={"seconds": 600, **STEADY}))
+    await until_state(http, job, "running")
+    for _ in range(2):
+        async with http.delete(f"/v1/jobs/{job}") as answer:
+            assert (answer.status, await answer.json()) == (200, {"id": job, "state": "cancelled"})
+    done = await accepted(http, tone(params={"seconds": 0.1}))
+    shown = await until_state(http, done, "done", within_s=3)
+    async with http.delete(f"/v1/jobs/{done}") as answer:
+        assert (await answer.json())["state"] == "done"
+    assert await until_state(http, done, "done") == shown
+    async with http.get(f"/v1/jobs/{job}/audio") as answer:
+        assert (answer.status, (await answer.json())["code"]) == (409, "cancelled")
+    async with http.delete("/v1/jobs/nobody") as answer:
+        assert (answer.status, (await answer.json())["code"]) == (404, "not_found")
+
+
+@pytest.mark.parametrize("ack_wait_s", [30.0])
+async def test_a_killed_gateway_takes_no_job_along_and_another_one_goes_on_with_it(
+    fleet: Fleet, stack: tuple[Program, Program, str], http: aiohttp.ClientSession
+) -> None:
+    _, other_url = fleet.gateway()
+    async with asyncio.timeout(20), aiohttp.ClientSession(other_url) as other:
+        heard, job = b"", ""
+        async with http.post(SPEECH, json=tone(response_format="pcm", params={"seconds": 4, **STEADY})) as answer:
+            job = answer.headers["Antiphon-Job"]
+            async with other.get(f"/v1/jobs/{job}/events") as story:
+                last_id = (await Events(story).until("started"))[-1]["id"]
+            heard = await answer.content.readexactly(20_000)
+            stack[0].kill()
+            with pytest.raises(aiohttp.ClientError):
+                while data := await answer.content.readany():
+                    heard += data
+        heard = heard[: len(heard) // 2 * 2]
+        async with other.get(f"/v1/jobs/{job}/audio?format=pcm&from_frame={len(heard) // 2}") as rest:
+            heard += await rest.read()
+        assert heard == tone_pcm(4)
+        async with other.get(f"/v1/jobs/{job}/events", headers={"Last-Event-ID": last_id}) as story:
+            assert [event["event"] for event in await Events(story).rest()] == ["done"]
+
+
+async def test_a_gateway_that_is_stopped_lets_streams_end_and_then_cuts_them_without_leaving(
+    fleet: Fleet, stack: tuple[Program, Program, str], http: aiohttp.ClientSession
+) -> None:
+    short, short_url = fleet.gateway("--drain-s", "0.3")
+    fleet.worker("w2", "tone", 2)
+    async with asyncio.timeout(30), aiohttp.ClientSession(short_url) as leaving:
+        await ready(leaving)
+        # One that has the time …
+        async with http.post(SPEECH, json=tone(response_format="pcm", params={"seconds": 1.5, **STEADY})) as answer:
+            await answer.content.readexactly(4)
+            stopping = asyncio.create_task(asyncio.to_thread(stack[0].stop))
+            assert await answer.content.read() == tone_pcm(1.5)[4:]
+        assert await stopping == 0
+        # … and one that has not: its body breaks off, its job goes on.
+        async with leaving.post(SPEECH, json=tone(params={"seconds": 3, **STEADY})) as answer:
+            job = answer.headers["Antiphon-Job"]
+            await answer.content.readexactly(100)
+            stopping = asyncio.create_task(asyncio.to_thread(short.stop))
+            with pytest.raises(aiohttp.ClientError):
+                await answer.content.read()
+        assert await stopping == 0
+        _, third_url = fleet.gateway()
+        async with aiohttp.ClientSession(third_url) as third:
+            assert await state_of(third, job) == "running"
+            async with third.get(f"/v1/jobs/{job}/audio") as again:
+                assert wav_pcm(await again.read()) == tone_pcm(3)
+
+
+async def test_readiness_needs_a_worker_and_a_request_without_one_says_so(fleet: Fleet) -> None:
+    _, url = fleet.gateway()
+    async with aiohttp.ClientSession(url) as http:
+        async with http.get("/livez") as alive, http.get("/readyz") as not_ready:
+            assert (alive.status, not_ready.status) == (200, 503)
+            assert (await not_ready.json())["missing"] == ["a worker that is ready"]
+        async with http.post("/v1/jobs", json=tone()) as answer:
+            told = await answer.json()
+            assert (answer.status, told["code"], told["retryable"]) == (503, "no_worker", True)
+            assert int(answer.headers["Retry-After"]) >= 1
+        worker = fleet.worker("w1", "tone", 3)
+        await ready(http)
+        async with http.get("/v1/fleet") as answer:
+            shown = (await answer.json())["workers"]
+        assert [(each["id"], each["pid"], each["slots"], each["state"]) for each in shown] == [
+            ("w1", worker.pid, 3, "ready")
+        ]
+        worker.kill()
+        async with asyncio.timeout(5):
+            while (await http.get("/readyz")).status == 200:
+                await asyncio.sleep(0.02)
+        # Its model is known, so a job may wait for the next one.
+        job = await accepted(http, tone(params={"seconds": 0.1}))
+        assert await state_of(http, job) == "queued"
+        fleet.worker("w2", "tone", 1)
+        await until_state(http, job, "done")
+
+
+async def test_jobs_from_the_bus_are_jobs_like_others(
+    bus_settings: BusSettings, http: aiohttp.ClientSession
+) -> None:
+    async with open_bus(bus_settings, "test") as bus:
+        ack = await bus.js.publish(bus.subjects.job("tone", "v1", "batch", "public"), b'{"input":"x"}')
+    shown: dict[str, Any] = await until_state(http, f"q{ack.seq}", "done")
+    assert (shown["lane"], shown["frames"]) == ("batch", 48_000)

@@ -1,0 +1,229 @@
+"""Pulling: never more than there are slots, high lanes first, nobody forgotten, whatever breaks."""
+
+import asyncio
+import random
+import time
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from bus.client import Bus, open_bus
+from bus.puller import PullSettings
+from bus.settings import BusSettings
+from bus.subjects import LANES
+from tests.support.bus import footprint, num_jobs, until
+from tests.support.pulling import consumer_info, deliveries, pulling, queue
+from tests.support.restarts import own_server
+from tests.support.waiting import eventually
+
+QUICK = PullSettings(expires_s=2.0, heartbeat_s=0.2, answer_s=0.5)
+
+
+@pytest.fixture
+def ack_wait_s() -> float:
+    """What is not given back comes again long after the test has failed."""
+    return 30.0
+
+
+async def emptied(bus: Bus) -> bool:
+    return await num_jobs(bus) == 0
+
+
+@pytest.mark.parametrize("slots", [1, 4])
+async def test_never_more_jobs_are_held_than_there_are_slots_and_each_comes_once(bus: Bus, slots: int) -> None:
+    chance = random.Random(slots)
+    published: list[int] = []
+    async with pulling(bus, slots) as hands:
+        hands.finish_after(lambda: chance.choice([0.0, 0.001, 0.01]))
+        for _ in range(40):
+            published += await queue(bus, chance.choice(LANES), chance.choice([1, 1, 4]))
+        await eventually(lambda: len(hands.held) == 0 and len(hands.came) >= len(published), within_s=10)
+        await until(lambda: emptied(bus))
+    assert hands.most == slots
+    assert deliveries(hands) == dict.fromkeys(published, 1)
+
+
+async def test_high_lanes_go_first(bus: Bus) -> None:
+    await bus.topology.declare_consumers("tone", "v1")
+    for lane in reversed(LANES):
+        await queue(bus, lane, 4)
+    async with pulling(bus, 1) as hands:
+        hands.finish_after(lambda: 0.001)
+        await eventually(lambda: len(hands.came) == 12)
+    assert hands.lanes == ["interactive"] * 4 + ["standard"] * 4 + ["batch"] * 4
+
+
+async def test_a_waiting_low_lane_gets_its_turn_after_so_many_others(bus: Bus) -> None:
+    await bus.topology.declare_consumers("tone", "v1")
+    await queue(bus, "batch", 3)
+    await queue(bus, "interactive", 40)
+    async with pulling(bus, 1) as hands:
+        hands.finish_after(lambda: 0.0)
+        await eventually(lambda: len(hands.came) == 43)
+    places = [place for place, lane in enumerate(hands.lanes) if lane == "batch"]
+    assert places[0] >= 8
+    assert all(8 <= later - earlier <= 10 for earlier, later in zip([-1, *places], places, strict=False))
+
+
+async def test_an_idle_puller_starts_a_job_at_once(bus: Bus) -> None:
+    async with pulling(bus, 4) as hands:
+        hands.finish_after(lambda: 0.0)
+        for lane in LANES * 4:
+            came = len(hands.came)
+            started = time.monotonic()
+            await queue(bus, lane)
+            await eventually(lambda came=came: len(hands.came) > came)
+            assert time.monotonic() - started < 0.3
+
+
+async def test_a_freed_slot_is_used_although_nothing_new_is_published(bus: Bus) -> None:
+    await bus.topology.declare_consumers("tone", "v1")
+    await queue(bus, "batch", 2)
+    async with pulling(bus, 1) as hands:
+        await eventually(lambda: len(hands.came) == 1)
+        hands.finish(hands.held[0])
+        await eventually(lambda: len(hands.came) == 2, within_s=1)
+
+
+async def test_what_comes_while_the_last_slot_is_taken_is_given_back_at_once(bus: Bus) -> None:
+    """Three lanes speak at once to a puller of one slot; with ack_wait at 30 s only a NAK brings the others elsewhere."""
+    async with pulling(bus, 1) as full:
+        for lane in LANES:
+            await until(lambda lane=lane: _waits(bus, lane))
+        seqs = [*await asyncio.gather(*(queue(bus, lane) for lane in LANES))]
+        await eventually(lambda: len(full.came) == 1)
+        async with open_bus(bus.settings, "test") as other, pulling(other, 4) as free:
+            await eventually(lambda: len(free.came) == 2, within_s=2)
+            assert deliveries(full, free) == {seq: 1 for (seq,) in seqs}
+        assert full.most == 1
+
+
+async def _waits(bus: Bus, lane: str) -> bool:
+    return (await consumer_info(bus, lane))["num_waiting"] == 1
+
+
+async def test_cancelling_withdraws_every_open_pull_and_gives_back_what_was_on_the_wire(bus: Bus) -> None:
+    before = footprint(bus.connection)
+    async with pulling(bus, 2) as hands:
+        for lane in LANES:
+            await until(lambda lane=lane: _waits(bus, lane))
+        running = [asyncio.ensure_future(queue(bus, lane)) for lane in LANES]
+        await asyncio.sleep(0)
+    seqs = [seq for one in running for seq in await one]
+    for lane in LANES:
+        await until(lambda lane=lane: _waits_for_nothing(bus, lane))
+    async with open_bus(bus.settings, "test") as other, pulling(other, 9) as later:
+        await eventually(lambda: len(hands.came) + len(later.came) == 3, within_s=2)
+        assert deliveries(hands, later) == dict.fromkeys(seqs, 1)
+    after = footprint(bus.connection)
+    # The inbox is heard for its grace.
+    assert (after[0], after[2], after[3]) == (before[0], before[2], before[3])
+
+
+async def _waits_for_nothing(bus: Bus, lane: str) -> bool:
+    return (await consumer_info(bus, lane))["num_waiting"] == 0
+
+
+async def test_two_pullers_share_and_nothing_comes_twice(bus: Bus) -> None:
+    async with open_bus(bus.settings, "test") as other, pulling(bus, 2) as one, pulling(other, 2) as two:
+        for hands in (one, two):
+            hands.finish_after(lambda: 0.005)
+        seqs = await queue(bus, "standard", 60)
+        await eventually(lambda: len(one.came) + len(two.came) == 60)
+        assert deliveries(one, two) == dict.fromkeys(seqs, 1)
+        assert min(len(one.came), len(two.came)) > 10
+
+
+async def test_contention_does_not_deliver_a_job_again_and_again(bus: Bus) -> None:
+    """Ten deliveries without a lease bury a job, so those that found every slot taken must stay few."""
+    chance = random.Random(1)
+    async with open_bus(bus.settings, "test") as other:
+        pullers = [pulling(where, 1) for where in (bus, other) for _ in range(5)]
+        everybody = [await one.__aenter__() for one in pullers]
+        for hands in everybody:
+            hands.finish_after(lambda: chance.random() * 0.02)
+        seqs: list[int] = []
+        for _ in range(15):
+            for lane in LANES:
+                seqs += await queue(bus, lane, 4)
+        await eventually(lambda: sum(len(hands.came) for hands in everybody) >= len(seqs), within_s=15)
+        for one in pullers:
+            await one.__aexit__(None, None, None)
+    assert deliveries(*everybody) == dict.fromkeys(seqs, 1)
+    assert max(delivery.num_delivered for hands in everybody for delivery in hands.came) <= 5
+
+
+async def test_a_server_restart_costs_no_job(tmp_path: Path, bus_settings: BusSettings) -> None:
+    with own_server(tmp_path) as server:
+        async with open_bus(msgspec.structs.replace(bus_settings, nats=server.url), "test") as bus:
+            async with pulling(bus, 2, QUICK) as hands:
+                hands.finish_after(lambda: 0.0)
+                before = await queue(bus, "standard", 5)
+                await eventually(lambda: len(hands.came) == 5)
+                await until(lambda: emptied(bus))
+                server.restart()
+                after = await queue(bus, "batch", 5)
+                await eventually(lambda: set(hands.seqs) >= {*before, *after}, within_s=5)
+                await until(lambda: emptied(bus))
+
+
+async def test_a_deleted_consumer_keeps_no_other_lane_waiting_and_is_pulled_from_again_once_it_is_back(
+    bus: Bus,
+) -> None:
+    async with pulling(bus, 2, QUICK) as hands:
+        hands.finish_after(lambda: 0.0)
+        name = bus.subjects.consumer("tone", "v1", "interactive")
+        await bus.js.api(f"CONSUMER.DELETE.{bus.subjects.jobs_stream}.{name}")
+        for _ in range(5):
+            seq = await queue(bus, "batch")
+            await eventually(lambda seq=seq: hands.seqs[-1:] == seq, within_s=1)
+        waiting = await queue(bus, "interactive", 3)
+        await bus.topology.declare_consumers("tone", "v1")
+        await eventually(lambda: set(hands.seqs) >= set(waiting), within_s=2)
+
+
+async def test_a_consumer_that_no_longer_beats_is_asked_again(bus: Bus, monkeypatch: pytest.MonkeyPatch) -> None:
+    original, lost = bus.connection.publish, list[str]()
+
+    def publish(subject: str, data: bytes = b"", **kwargs: Any) -> None:
+        if "idle_heartbeat" in str(data) and "batch" in subject.rsplit("=", maxsplit=1)[-1] and len(lost) < 2:
+            lost.append(subject)  # on its way to the server
+            return
+        original(subject, data, **kwargs)
+
+    monkeypatch.setattr(bus.connection, "publish", publish)
+    async with pulling(bus, 2, QUICK) as hands:
+        hands.finish_after(lambda: 0.0)
+        await eventually(lambda: lost)
+        seq = await queue(bus, "batch")
+        # Another lane's traffic must not hide the silence of this one.
+        async with asyncio.timeout(3):
+            while seq[0] not in hands.seqs:
+                await queue(bus, "standard")
+                await asyncio.sleep(0.02)
+    assert len(lost) == 2
+
+
+async def test_an_open_pull_is_renewed_when_it_expires(bus: Bus) -> None:
+    async with pulling(bus, 2, PullSettings(expires_s=0.3, heartbeat_s=0.1)) as hands:
+        hands.finish_after(lambda: 0.0)
+        for _ in range(4):
+            await asyncio.sleep(0.25)
+            await queue(bus, "batch")
+        await eventually(lambda: len(hands.came) == 4, within_s=1)
+
+
+async def test_two_pullers_never_share_an_inbox(bus: Bus) -> None:
+    """Two processes may well have their objects at the same address."""
+    inboxes: list[str] = []
+    bus.connection.subscribe("$JS.API.CONSUMER.MSG.NEXT.>", lambda message: inboxes.append(message.reply))
+    await bus.connection.flush()
+    for _ in range(3):
+        async with pulling(bus, 1):
+            for lane in LANES:
+                await until(lambda lane=lane: _waits(bus, lane))
+        for lane in LANES:
+            await until(lambda lane=lane: _waits_for_nothing(bus, lane))
+    assert len({inbox.rpartition(".")[0] for inbox in inboxes}) == 3
