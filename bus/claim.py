@@ -1,6 +1,7 @@
 """From a delivery to the right to run it. Protocol rules 3, 6, 10, 11, 13 and 20, from the worker's side."""
 
 import asyncio
+import re
 from datetime import UTC, datetime, timedelta
 
 import msgspec
@@ -23,6 +24,9 @@ _MAX_BARE_DELIVERIES = 10
 _TAKE_TRIES = 5
 #: Stands for a tenant that is no token, in DEAD.
 _NOBODY = "_"
+
+
+_GIVEN = re.compile(r"q[0-9]+")
 
 
 class Identity(msgspec.Struct, frozen=True):
@@ -48,6 +52,11 @@ class Claim(msgspec.Struct, frozen=True):
         return self.birth.job
 
 
+def is_given_id(job_id: str) -> bool:
+    """Whether it is of the form that a direct job without an id gets: a job that chose it would pass for another."""
+    return _GIVEN.fullmatch(job_id) is not None
+
+
 def read_job(subject: JobSubject, seq: int, payload: bytes) -> wire.Job:
     """The job of a message in JOBS: the subject is the authority, the body's copies must agree where present.
 
@@ -62,6 +71,8 @@ def read_job(subject: JobSubject, seq: int, payload: bytes) -> wire.Job:
         job_id = token(job.id) if job.id else f"q{seq}"
     except ValueError as error:
         raise Malformed(f"id: {error}") from error
+    if is_given_id(job_id) and job_id != f"q{seq}":
+        raise Malformed(f"id: {job_id!r} is a name that the bus gives, to message {job_id[1:]} of its queue")
     return msgspec.structs.replace(
         job, id=job_id, model=subject.model, version=subject.version, lane=subject.lane, tenant=subject.tenant
     )

@@ -5,9 +5,9 @@ import hashlib
 import msgspec
 
 from bus import wire
-from bus.claim import with_deadline
+from bus.claim import is_given_id, with_deadline
 from bus.client import Bus
-from bus.errors import Conflict, Full, StorageFull
+from bus.errors import Conflict, Full, Invalid, StorageFull
 
 
 class Accepted(msgspec.Struct, frozen=True):
@@ -31,10 +31,13 @@ async def submit(bus: Bus, job: wire.Job) -> Accepted:
     question and ended. Submitting again with the same id attaches.
 
     Raises:
+        Invalid: the id is of the form that the bus gives to jobs without one.
         Conflict: the id exists with another body.
         StorageFull: JOBS or REPLIES take no more.
         Unreachable: no leader within the election patience.
     """
+    if is_given_id(job.id):
+        raise Invalid(f"id: {job.id!r} is of the form that the bus gives to jobs without an id", "id")
     name = bus.subjects.log(job.tenant, job.id)
     now_s = bus.clock.now()
     job = with_deadline(job, now_s)

@@ -96,6 +96,7 @@ class Fleet:
         seen.beat, seen.heard_at = beat, now
 
     async def _describe(self, worker: str) -> None:
+        generation = self._bus.connection.generation
         try:
             answer = await self._bus.connection.request(self._bus.subjects.ping(worker), DESCRIBE)
             pong = wire.decode(wire.Pong, answer.data)
@@ -104,7 +105,7 @@ class Fleet:
             return
         seen = self._workers.get(worker)
         if seen is not None and seen.beat.boot == pong.boot:
-            seen.cards = pong.cards
+            seen.cards, seen.answered_in = pong.cards, generation
             self._known |= {card.name: card for card in pong.cards}
 
     async def _ping(self, worker: str) -> None:

@@ -17,6 +17,7 @@ _UNKNOWN = re.compile(r"Object contains unknown field `(?P<name>.*?)`", re.DOTAL
 _MISSING = re.compile(r"Object missing required field `(?P<name>.*?)`")
 _NO_NUMBER = re.compile(rb"-?(nan|inf(inity)?)\b", re.IGNORECASE)
 _EXCERPT_BYTES = 20
+_NO_JSON = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
 class Body(Generic[S]):
@@ -32,13 +33,8 @@ class Body(Generic[S]):
             return self._decoder.decode(data)
         except msgspec.ValidationError as error:
             raise self._invalid(str(error), data) from None
-        except msgspec.DecodeError as error:
-            raise Malformed(_no_json(str(error), data)) from None
-        except UnicodeDecodeError as error:
-            # Its position counts from the start of a string, not of the body.
-            raise Malformed(f"the body is not UTF-8: {error.reason} 0x{error.object[error.start]:02x}") from None
-        except RecursionError:
-            raise Malformed("the body is nested too deeply") from None
+        except _NO_JSON as error:
+            raise _malformed(error, data) from None
 
     def _invalid(self, message: str, data: bytes) -> Invalid | Malformed:
         at = _AT.search(message)
@@ -62,6 +58,15 @@ class Body(Generic[S]):
         return Invalid(f"{path}: unknown field; {hint}", path)
 
 
+def _malformed(error: Exception, data: bytes) -> Malformed:
+    if isinstance(error, UnicodeDecodeError):
+        # Its position counts from the start of a string, not of the body.
+        return Malformed(f"the body is not UTF-8: {error.reason} 0x{error.object[error.start]:02x}")
+    if isinstance(error, RecursionError):
+        return Malformed("the body is nested too deeply")
+    return Malformed(_no_json(str(error), data))
+
+
 def _no_json(message: str, data: bytes) -> str:
     at = _BYTE.search(message)
     if not data.strip():
@@ -78,8 +83,11 @@ def _no_json(message: str, data: bytes) -> str:
 
 
 def _value_at(data: bytes, path: str) -> str:
-    """The value that was refused, as short JSON."""
-    value: Any = msgspec.json.decode(data)
+    """The value that was refused, as short JSON. Raises Malformed if what comes behind it is no JSON at all."""
+    try:
+        value: Any = msgspec.json.decode(data)
+    except _NO_JSON as error:
+        raise _malformed(error, data) from None
     for part in path.split(".") if path else ():
         if not isinstance(value, dict) or part not in value:
             break

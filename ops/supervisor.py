@@ -27,6 +27,8 @@ STEADY_S = 30.0
 #: argparse's and typer's word for "I cannot be started like this": starting again would not help.
 USAGE_ERROR = 2
 _LONGEST_LINE_BYTES = 1 << 20
+#: For the last lines of a dead child; more only if somebody outside its group has inherited its output.
+_LAST_LINE_S = 1.0
 
 Write = Callable[[bytes], object]
 
@@ -98,18 +100,19 @@ class Child:
             launch = self.spec.launch()
         except LaunchError as error:
             return {"error": str(error)}
-        async with _output(launch, self._write) as out:
+        async with _output(launch, self._write) as (out, started):
             process = await asyncio.create_subprocess_exec(*launch.argv, **_options(launch, out))
-        self._process, self.starts = process, self.starts + 1
-        log.info("child.started", child=self.spec.name, pid=process.pid)
-        try:
-            code = await self._until_ended(process)
-        finally:
-            self._process = None
-            # Also when cancelled: the group holds the child itself and whatever it left behind.
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-            await process.wait()
+            started()
+            self._process, self.starts = process, self.starts + 1
+            log.info("child.started", child=self.spec.name, pid=process.pid)
+            try:
+                code = await self._until_ended(process)
+            finally:
+                self._process = None
+                # Also when cancelled: the group holds the child itself and whatever it left behind.
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)
+                await process.wait()
         if code == USAGE_ERROR:
             self.refused.set()
         return {"pid": process.pid, "code": code}
@@ -176,40 +179,50 @@ def _options(launch: Launch, out: int) -> dict[str, Any]:
 
 
 @asynccontextmanager
-async def _output(launch: Launch, write: Write) -> AsyncIterator[int]:
-    """The descriptor for a child's output, for the length of its start; a pipe to `write` unless it has its own.
+async def _output(launch: Launch, write: Write) -> AsyncIterator[tuple[int, Callable[[], None]]]:
+    """The descriptor for a child's output, and what to call when the child has it.
 
-    A pipe of ours, not asyncio's: `Process.wait` would else wait for everybody who inherited the pipe.
+    Unless the child has a file of its own, the descriptor is a pipe to `write`; leaving the block waits until its last
+    line has passed. The pipe is ours, not asyncio's: `Process.wait` would else wait for everybody who inherited it.
     """
     if launch.output is not None:
-        yield launch.output
+        yield launch.output, lambda: None
         return
     reading, writing = os.pipe()
+    lines = _Lines(write)
     loop = asyncio.get_running_loop()
-    await loop.connect_read_pipe(lambda: _Lines(write), os.fdopen(reading, "rb", 0))
-    try:
-        yield writing
-    finally:
-        os.close(writing)
+    transport, _ = await loop.connect_read_pipe(lambda: lines, os.fdopen(reading, "rb", 0))
+    with contextlib.ExitStack() as ours:
+        # Until we let go of it too, the pipe has no end.
+        ours.callback(os.close, writing)
+        try:
+            yield writing, ours.close
+        finally:
+            ours.close()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(lines.ended.wait(), _LAST_LINE_S)
+            transport.close()
 
 
 class _Lines(asyncio.Protocol):
-    """Hands whole lines on, so that the lines of two children never mix. Ends with its pipe."""
+    """Hands whole lines on, so that the lines of two children never mix. `ended` once the pipe has no writer."""
 
     def __init__(self, write: Write) -> None:
         self._write, self._rest = write, b""
+        self.ended = asyncio.Event()
 
     def data_received(self, data: bytes) -> None:
         lines, newline, self._rest = (self._rest + data).rpartition(b"\n")
         if newline:
             self._write(lines + newline)
         if len(self._rest) > _LONGEST_LINE_BYTES:
-            self._end()
+            self._pass_rest()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._end()
+        self._pass_rest()
+        self.ended.set()
 
-    def _end(self) -> None:
+    def _pass_rest(self) -> None:
         if self._rest:
             self._write(self._rest + b"\n")
             self._rest = b""

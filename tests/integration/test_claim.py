@@ -10,10 +10,9 @@ import pytest
 from bus import wire
 from bus.claim import read_job
 from bus.client import Bus
-from bus.delivery import Delivery, stream_seq
+from bus.delivery import Delivery
 from bus.door import submit
-from bus.errors import Malformed
-from bus.parser import Message
+from bus.errors import Invalid, Malformed
 from bus.states import status
 from bus.subjects import JobSubject
 from tests.support.bus import (
@@ -182,14 +181,26 @@ async def test_a_job_of_a_tenant_that_cannot_be_named_goes_to_dead_all_the_same(
 
 
 async def test_burying_garbage_does_not_end_another_job_that_bears_the_name(bus: Bus) -> None:
-    job = tone_job(id="q2")
-    await submit(bus, job)
-    assert await publish(bus, b"garbage") == 2
+    name = bus.subjects.log("public", "q1")
+    birth = wire.Birth(job=wire.Job(id="q1", input=""), digest="", queue_seq=99, accepted_at=1.0)
+    await bus.logs.create(name, birth)
+    assert await publish(bus, b"garbage") == 1
+    await handle(bus)
+    assert len(await dead(bus)) == 1
+    assert (await status(bus.logs, name)).state == "queued"
+
+
+async def test_a_job_that_chose_the_name_of_another_message_is_refused_instead_of_taking_its_place(bus: Bus) -> None:
+    await publish(bus, b'{"input":"x","id":"q2"}')
+    await handle(bus)
+    assert "q2" in (await dead(bus))[0].reason
+    assert await publish(bus, b'{"input":"x"}') == 2
     _, claim = await take_delivery(bus)
     assert claim is not None
-    await handle(bus)
-    await write(writer(bus, claim), 1)
-    assert (await status(bus.logs, name_of(bus, job))).state == "running"
+    assert claim.job.id == "q2"
+    assert read_job(SUBJECT, 7, b'{"input":"x","id":"q7"}').id == "q7"
+    with pytest.raises(Invalid, match="q3"):
+        await submit(bus, tone_job(id="q3"))
 
 
 async def test_rule_11_a_hand_back_costs_no_attempt_and_an_interruption_does(bus: Bus) -> None:
@@ -261,35 +272,6 @@ async def test_two_deliveries_at_once_make_one_holder(bus: Bus) -> None:
             with pytest.raises(Exception, match="holds no longer"):
                 await write(writer(bus, one), 1)
     await write(writer(bus, held[0]), 1)
-
-
-def test_rule_20_the_subject_is_the_authority_and_the_bodys_copies_may_be_absent() -> None:
-    job = read_job(SUBJECT, 7, b'{"input":"x"}')
-    assert (job.id, job.model, job.version, job.lane, job.tenant) == ("q7", "tone", "v1", "interactive", "public")
-    body = b'{"input":"x","model":"tone","version":"v1","lane":"interactive","tenant":"public"}'
-    assert read_job(SUBJECT, 7, body) == job
-
-
-@pytest.mark.parametrize(
-    "reply",
-    ["$JS.ACK.S.tone=v1=batch.3.17.5.1700000000.2", "$JS.ACK.hub.ACC.S.tone=v1=batch.3.17.5.1700000000.2",
-     "$JS.ACK.hub.ACC.S.tone=v1=batch.3.17.5.1700000000.2.token"],
-)  # fmt: skip
-async def test_both_forms_of_an_acknowledgement_subject_are_read(bus: Bus, reply: str) -> None:
-    delivery = Delivery(bus.connection, Message("t.job", reply, None, b""))
-    assert (delivery.consumer, delivery.num_delivered, delivery.seq, delivery.num_pending) == (
-        "tone=v1=batch",
-        3,
-        17,
-        2,
-    )
-    assert stream_seq(reply) == 17
-
-
-@pytest.mark.parametrize("reply", ["", "a.b.c", "$JS.ACK.S.c.x.17.5.1.2", "_INBOX.x"])
-async def test_what_no_consumer_delivered_is_malformed(bus: Bus, reply: str) -> None:
-    with pytest.raises(Malformed):
-        Delivery(bus.connection, Message("t.job", reply, None, b""))
 
 
 async def test_a_given_back_job_comes_again_at_once_and_not_after_ack_wait(bus: Bus) -> None:

@@ -232,6 +232,17 @@ async def test_a_gateway_that_is_stopped_lets_streams_end_and_then_cuts_them_wit
                 assert wav_pcm(await again.read()) == tone_pcm(3)
 
 
+async def test_event_streams_do_not_hold_a_gateway_that_stops(
+    stack: tuple[Program, Program, str], http: aiohttp.ClientSession
+) -> None:
+    job = await accepted(http, tone(params={"seconds": 600, **STEADY}))
+    async with asyncio.timeout(5), http.get(f"/v1/jobs/{job}/events") as answer:
+        events = Events(answer)
+        await events.until("started")
+        assert await asyncio.to_thread(stack[0].stop) == 0
+        assert await events.rest() == []
+
+
 async def test_readiness_needs_a_worker_and_a_request_without_one_says_so(fleet: Fleet) -> None:
     _, url = fleet.gateway()
     async with aiohttp.ClientSession(url) as http:
@@ -260,9 +271,7 @@ async def test_readiness_needs_a_worker_and_a_request_without_one_says_so(fleet:
         await until_state(http, job, "done")
 
 
-async def test_jobs_from_the_bus_are_jobs_like_others(
-    bus_settings: BusSettings, http: aiohttp.ClientSession
-) -> None:
+async def test_jobs_from_the_bus_are_jobs_like_others(bus_settings: BusSettings, http: aiohttp.ClientSession) -> None:
     async with open_bus(bus_settings, "test") as bus:
         ack = await bus.js.publish(bus.subjects.job("tone", "v1", "batch", "public"), b'{"input":"x"}')
     shown: dict[str, Any] = await until_state(http, f"q{ack.seq}", "done")

@@ -30,7 +30,8 @@ def stack(nats_url: str) -> Iterator[tuple[Program, Program, str]]:
 async def http(stack: tuple[Program, Program, str]) -> AsyncIterator[aiohttp.ClientSession]:
     async with aiohttp.ClientSession(stack[2]) as http:
         async with asyncio.timeout(20):
-            while (await http.get("/readyz")).status != 200:
+            # A gateway that is a moment old does not say of a model that nobody has it.
+            while (await http.get("/readyz")).status != 200 or (await http.get("/v1/voices?model=zzz")).status != 404:
                 await asyncio.sleep(0.02)
         yield http
         # Whatever was refused: the next one is served.

@@ -161,7 +161,7 @@ async def test_an_idempotency_key_attaches_to_the_same_sound(http: aiohttp.Clien
     headers, body = {"Idempotency-Key": "k 1"}, tone(response_format="pcm", params={"seconds": 0.5})
     jobs = set()
     for _ in range(2):
-        async with asyncio.timeout(5), http.post(SPEECH, json=body, headers=headers) as answer:
+        async with asyncio.timeout(1.5), http.post(SPEECH, json=body, headers=headers) as answer:
             jobs.add(answer.headers["Antiphon-Job"])
             assert await answer.read() == tone_pcm(0.5)
     assert len(jobs) == 1

@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 
 from bus import wire
-from bus.claim import Identity
 from bus.client import Bus
 from bus.entry import Position
 from bus.errors import NoResponders
@@ -232,8 +231,21 @@ async def test_a_log_that_lost_its_beginning_is_gone_as_a_whole(bus_settings: Bu
                 assert (answer.status, (await answer.json())["code"]) == (410, "gone")
 
 
+async def test_listeners_of_a_process_that_ends_did_not_leave(bus_settings: BusSettings) -> None:
+    async with gateway_here(bus_settings) as (gateway, _):
+        name = gateway.bus.subjects.log("public", "j1")
+        settling = []
+        for closing in (False, True):
+            if closing:
+                gateway.interest.close()
+            async with gateway.interest.listen(name, run_on=False, linger_s=0):
+                await asyncio.sleep(0)
+            settling.append([task for task in asyncio.all_tasks() if task.get_name() == "left j1"])
+            await asyncio.gather(*settling[-1])
+        assert [len(tasks) for tasks in settling] == [1, 0]
+
+
 async def test_cancels_need_a_gateway(bus_settings: BusSettings) -> None:
     async with gateway_here(bus_settings) as (gateway, _):
         with pytest.raises(NoResponders):
             await gateway.bus.connection.request(gateway.bus.subjects.cancel("public", "j"))
-        assert Identity("w", "b")

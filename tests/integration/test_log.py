@@ -14,7 +14,7 @@ from bus.entry import NEXT, Position
 from bus.errors import ApiError, Conflict, Fenced, NotFound, Unreachable
 from bus.jetstream import EXPECT_LAST, PubAck
 from bus.states import status
-from tests.support.bus import done, entries, kinds, name_of, num_jobs, start, take_delivery, write, writer
+from tests.support.bus import done, entries, kinds, name_of, num_jobs, pull, start, take_delivery, until, write, writer
 from tests.support.jobs import tone_job
 
 
@@ -180,6 +180,25 @@ async def test_rule_09_a_zombie_whose_lease_was_taken_adds_nothing_and_live_neve
     assert live == [entry.payload for entry in log]
     assert b"zombie" not in live
     assert [entry.block for entry in log[:-1]] == list(range(5))
+
+
+async def test_rule_10_a_redelivery_to_the_holder_takes_nothing_from_it_and_its_ack_subject_serves(bus: Bus) -> None:
+    delivery, claim, by = await start(bus, tone_job())
+    await write(by, 2)
+    delivery.give_back()
+    again = await pull(bus)
+    lease = await bus.logs.lease(claim.name)
+    assert lease is not None
+    assert (again.seq, lease[0]) == (claim.birth.queue_seq, by.lease_seq)
+    await write(by, 2)
+    await by.end("done", done(by))
+    again.ack()
+    await until(lambda: emptied(bus))
+    assert kinds(await entries(bus, claim.name)) == ["block"] * 4 + ["done"]
+
+
+async def emptied(bus: Bus) -> bool:
+    return await num_jobs(bus) == 0
 
 
 @pytest.mark.parametrize("why", ["handed_back", "interrupted"])

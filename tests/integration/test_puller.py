@@ -157,16 +157,16 @@ async def test_contention_does_not_deliver_a_job_again_and_again(bus: Bus) -> No
 
 async def test_a_server_restart_costs_no_job(tmp_path: Path, bus_settings: BusSettings) -> None:
     with own_server(tmp_path) as server:
-        async with open_bus(msgspec.structs.replace(bus_settings, nats=server.url), "test") as bus:
-            async with pulling(bus, 2, QUICK) as hands:
-                hands.finish_after(lambda: 0.0)
-                before = await queue(bus, "standard", 5)
-                await eventually(lambda: len(hands.came) == 5)
-                await until(lambda: emptied(bus))
-                server.restart()
-                after = await queue(bus, "batch", 5)
-                await eventually(lambda: set(hands.seqs) >= {*before, *after}, within_s=5)
-                await until(lambda: emptied(bus))
+        settings = msgspec.structs.replace(bus_settings, nats=server.url)
+        async with open_bus(settings, "test") as bus, pulling(bus, 2, QUICK) as hands:
+            hands.finish_after(lambda: 0.0)
+            before = await queue(bus, "standard", 5)
+            await eventually(lambda: len(hands.came) == 5)
+            await until(lambda: emptied(bus))
+            server.restart()
+            after = await queue(bus, "batch", 5)
+            await eventually(lambda: set(hands.seqs) >= {*before, *after}, within_s=5)
+            await until(lambda: emptied(bus))
 
 
 async def test_a_deleted_consumer_keeps_no_other_lane_waiting_and_is_pulled_from_again_once_it_is_back(

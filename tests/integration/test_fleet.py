@@ -1,0 +1,264 @@
+"""Workers come, die, freeze and are doubled; their jobs are taken from the dead, once, and from nobody else."""
+
+import asyncio
+import contextlib
+import signal
+import sys
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from bus import wire
+from bus.client import Bus, open_bus
+from bus.door import submit
+from bus.fleet import Fleet
+from bus.presence import Presence, TwoWorkers
+from bus.states import status
+from bus.subjects import LogSubjects
+from tests.support.bus import claims, name_of, pull
+from tests.support.jobs import tone_job
+from tests.support.stub_worker import CARD, beat
+from tests.support.waiting import eventually
+
+ROOT = Path(__file__).parents[2]
+PING_S = 0.05
+
+
+@pytest.fixture
+def ack_wait_s() -> float:
+    """What comes again was given back."""
+    return 30.0
+
+
+@contextlib.asynccontextmanager
+async def process(
+    bus: Bus, worker: str, boot: str = "b1", num_jobs: int = 0
+) -> AsyncIterator[asyncio.subprocess.Process]:
+    """A stub worker; yields once it is ready."""
+    settings = msgspec.json.encode(bus.settings).decode()
+    arguments = ["-m", "tests.support.stub_worker", settings, worker, boot, str(num_jobs)]
+    started = await asyncio.create_subprocess_exec(sys.executable, *arguments, cwd=ROOT, stdout=asyncio.subprocess.PIPE)
+    assert started.stdout is not None
+    try:
+        async with asyncio.timeout(20):
+            while (await started.stdout.readline()).strip() != b"ready":
+                assert started.returncode is None
+        yield started
+    finally:
+        if started.returncode is None:
+            started.send_signal(signal.SIGCONT)
+            started.kill()
+        await started.wait()
+        await started.stdout.read()
+
+
+def listens(bus: Bus) -> bool:
+    return bus.subjects.all_heartbeats in {sub._subject for sub in bus.connection._client._subs.values()}
+
+
+@contextlib.asynccontextmanager
+async def gateway(bus: Bus) -> AsyncIterator[Fleet]:
+    async with asyncio.TaskGroup() as tasks:
+        fleet = Fleet(bus, PING_S, tasks)
+        running = tasks.create_task(fleet.run())
+        await eventually(lambda: listens(bus))
+        try:
+            yield fleet
+        finally:
+            running.cancel()
+
+
+@contextlib.asynccontextmanager
+async def present(bus: Bus, worker: str, boot: str, held: list[wire.Held] | None = None) -> AsyncIterator[Presence]:
+    """A worker in this process."""
+    presence = Presence(bus, worker, boot, lambda: beat(worker, boot, held or []), lambda _: None)
+    presence.cards = [CARD]
+    running = asyncio.ensure_future(presence.run())
+    try:
+        yield presence
+    finally:
+        running.cancel()
+        await asyncio.wait({running})
+
+
+def answers(fleet: Fleet, worker: str) -> bool:
+    seen = fleet.workers.get(worker)
+    return seen is not None and seen.answered_in >= 0
+
+
+async def why(bus: Bus, name: LogSubjects) -> str:
+    found = await bus.logs.lease(name)
+    assert found is not None
+    return found[1].why
+
+
+async def test_rule_19_a_killed_worker_is_found_and_its_jobs_go_on_elsewhere_long_before_ack_wait(bus: Bus) -> None:
+    jobs = [tone_job(), tone_job()]
+    await bus.topology.declare_consumers("tone", "v1")
+    for job in jobs:
+        await submit(bus, job)
+    async with gateway(bus) as fleet, process(bus, "w1", num_jobs=2) as worker:
+        await eventually(lambda: answers(fleet, "w1"))
+        worker.kill()
+        killed_at = time.monotonic()
+        again = [await pull(bus), await pull(bus)]
+        assert time.monotonic() - killed_at < 2
+        assert [delivery.num_delivered for delivery in again] == [2, 2]
+        assert [await why(bus, name_of(bus, job)) for job in jobs] == ["interrupted"] * 2
+        assert "w1" not in fleet.workers
+        by = claims(bus, "w2")
+        claim = await by.claim(again[0], by.open(again[0]))
+        assert claim is not None
+        assert claim.lease.attempt == 2
+
+
+async def test_rule_19_a_frozen_worker_is_left_to_ack_wait(bus: Bus, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bus.fleet._SILENT_S", 1.3)
+    job = tone_job()
+    await bus.topology.declare_consumers("tone", "v1")
+    await submit(bus, job)
+    async with gateway(bus) as fleet, process(bus, "w1", num_jobs=1) as worker:
+        await eventually(lambda: answers(fleet, "w1"))
+        worker.send_signal(signal.SIGSTOP)
+        await eventually(lambda: fleet.is_silent(fleet.workers["w1"]))
+        assert not fleet.ready
+        assert await why(bus, name_of(bus, job)) == "running"
+        worker.send_signal(signal.SIGCONT)
+        await eventually(lambda: fleet.ready)
+        assert await why(bus, name_of(bus, job)) == "running"
+
+
+async def test_rule_19_of_two_gateways_that_find_a_worker_dead_one_gives_its_job_back(bus: Bus) -> None:
+    job = tone_job()
+    await bus.topology.declare_consumers("tone", "v1")
+    await submit(bus, job)
+    naks: list[bytes] = []
+    bus.connection.subscribe("$JS.ACK.>", lambda message: naks.append(message.data))
+    async with open_bus(bus.settings, "test") as other:
+        async with gateway(bus) as one, gateway(other) as two, process(bus, "w1", num_jobs=1) as worker:
+            await eventually(lambda: answers(one, "w1") and answers(two, "w1"))
+            worker.kill()
+            delivery = await pull(bus)
+            assert delivery.num_delivered == 2
+            await eventually(lambda: "w1" not in one.workers and "w1" not in two.workers)
+        # Both have done what they would.
+        await bus.connection.flush()
+        assert naks.count(b"-NAK") == 1
+
+
+async def test_rule_19_another_boot_in_the_pong_is_a_dead_worker_too(bus: Bus) -> None:
+    job = tone_job()
+    await bus.topology.declare_consumers("tone", "v1")
+    await submit(bus, job)
+    delivery = await pull(bus)
+    by = claims(bus, "w1", boot="old")
+    assert await by.claim(delivery, by.open(delivery))
+    held = [wire.Held(job.tenant, job.id)]
+    async with open_bus(bus.settings, "test") as worker, gateway(bus) as fleet:
+        async with present(worker, "w1", "old", held):
+            await eventually(lambda: answers(fleet, "w1"))
+        async with present(worker, "w1", "new"):
+            assert (await pull(bus)).seq == delivery.seq
+            assert await why(bus, name_of(bus, job)) == "interrupted"
+            await eventually(lambda: "w1" in fleet.workers and fleet.workers["w1"].beat.boot == "new")
+
+
+async def test_rule_19_only_the_dead_workers_own_lease_is_taken_away(bus: Bus) -> None:
+    """Its last heartbeat lists a job that somebody else runs by now, and one that has ended."""
+    moved, ended = tone_job(), tone_job()
+    await bus.topology.declare_consumers("tone", "v1")
+    for job in (moved, ended):
+        await submit(bus, job)
+        delivery = await pull(bus)
+        by = claims(bus, "w2" if job is moved else "w1")
+        assert await by.claim(delivery, by.open(delivery))
+    await bus.logs.end(name_of(bus, ended), "cancelled", "")
+    held = [wire.Held(job.tenant, job.id) for job in (moved, ended)] + [wire.Held("public", "never")]
+    async with open_bus(bus.settings, "test") as worker, gateway(bus) as fleet:
+        async with present(worker, "w1", "b1", held):
+            await eventually(lambda: answers(fleet, "w1"))
+        await eventually(lambda: "w1" not in fleet.workers)
+    assert await why(bus, name_of(bus, moved)) == "running"
+    assert (await status(bus.logs, name_of(bus, ended))).state == "cancelled"
+
+
+async def test_rule_19_a_worker_that_never_answered_here_is_not_found_dead(bus: Bus) -> None:
+    job = tone_job()
+    await bus.topology.declare_consumers("tone", "v1")
+    await submit(bus, job)
+    delivery = await pull(bus)
+    by = claims(bus, "w1")
+    assert await by.claim(delivery, by.open(delivery))
+    asked: list[int] = []
+    async with gateway(bus) as fleet:
+        original = fleet._ping
+
+        async def ping(worker: str) -> None:
+            await original(worker)
+            asked.append(1)
+
+        fleet._ping = ping  # type: ignore[method-assign]
+        data = wire.encode(beat("w1", "b1", [wire.Held(job.tenant, job.id)]))
+        bus.connection.publish(bus.subjects.heartbeat("w1"), data)
+        await eventually(lambda: len(asked) > 3)
+        assert "w1" in fleet.workers
+    assert await why(bus, name_of(bus, job)) == "running"
+
+
+async def test_rule_19_a_second_live_worker_of_one_id_refuses_to_start(bus: Bus) -> None:
+    async with open_bus(bus.settings, "test") as first, present(first, "w1", "b1"):
+        await first.connection.flush()
+        twin = Presence(bus, "w1", "b2", lambda: beat("w1", "b2", []), lambda _: None)
+        with pytest.raises(TwoWorkers, match=r"'w1'.*boot b1"):
+            await twin.refuse_a_twin()
+        await Presence(bus, "w2", "b2", lambda: beat("w2", "b2", []), lambda _: None).refuse_a_twin()
+
+
+async def test_rule_19_a_heartbeat_goes_out_at_every_change_and_a_burst_of_changes_is_one(bus: Bus) -> None:
+    beats: list[float] = []
+    bus.connection.subscribe(bus.subjects.heartbeat("w1"), lambda _: beats.append(time.monotonic()))
+    async with present(bus, "w1", "b1") as presence:
+        await eventually(lambda: len(beats) == 1)
+        for _ in range(50):
+            presence.changed()
+            await asyncio.sleep(0)
+        await eventually(lambda: len(beats) == 2, within_s=0.5)
+        await eventually(lambda: len(beats) == 3, within_s=2)
+    assert beats[2] - beats[1] > 0.8
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"garbage\xff",
+        wire.encode(beat("somebody", "b1", [])),
+        wire.encode(beat("w1", "b1", [wire.Held("public", "bad.id")])),
+        wire.encode(beat("w1", "b1", [wire.Held("*", "x")])),
+    ],
+)
+async def test_a_heartbeat_that_is_none_or_speaks_for_another_harms_nobody(bus: Bus, data: bytes) -> None:
+    async with gateway(bus) as fleet:
+        bus.connection.publish(bus.subjects.heartbeat("w1"), data)
+        bus.connection.publish(f"{bus.subjects.root}.worker.bad!id.hb", wire.encode(beat("bad!id", "b1", [])))
+        await bus.connection.flush()
+        assert not fleet.workers
+        async with open_bus(bus.settings, "test") as other, present(other, "w2", "b1"):
+            await eventually(lambda: answers(fleet, "w2"))
+
+
+async def test_what_workers_offer_is_known_from_them_and_remembered_after_them(bus: Bus) -> None:
+    async with gateway(bus) as fleet:
+        assert not fleet.ready
+        async with open_bus(bus.settings, "test") as other, present(other, "w1", "b1"):
+            await eventually(fleet.cards)
+            assert fleet.cards() == {"tone": CARD}
+            assert fleet.ready
+            assert fleet.starts("tone=v1=interactive") == 3
+        await eventually(lambda: not fleet.workers)
+        assert not fleet.cards()
+        assert (fleet.card("tone"), fleet.known_models) == (CARD, ["tone"])
+    assert not listens(bus)
