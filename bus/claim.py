@@ -11,6 +11,7 @@ from bus.clock import BusClock
 from bus.delivery import Delivery, stream_seq
 from bus.entry import Entry, Position
 from bus.errors import Fenced, Interrupted, Invalid, Malformed
+from bus.jetstream import MESSAGE_ID
 from bus.log import Logs
 from bus.subjects import JobSubject, LogSubjects, is_token, last_token, token
 from bus.telemetry import logger
@@ -22,6 +23,8 @@ DEFAULT_DEADLINE_S = {"interactive": 3600.0, "standard": 12 * 3600.0, "batch": 1
 #: Deliveries without a lease after which a message is given up: nobody who can read it gets that far.
 _MAX_BARE_DELIVERIES = 10
 _TAKE_TRIES = 5
+#: A job in which so many engine hosts died is given up, however many attempts it has left.
+MAX_HOST_DEATHS = 2
 #: Stands for a tenant that is no token, in DEAD.
 _NOBODY = "_"
 
@@ -95,8 +98,11 @@ def _attempt(old: wire.Lease | None, queue_seq: int) -> int:
 
 
 class Claims:
-    def __init__(self, logs: Logs, clock: BusClock, me: Identity, max_attempts: int) -> None:
-        self._logs, self._clock, self._me, self._max_attempts = logs, clock, me, max_attempts
+    def __init__(
+        self, logs: Logs, clock: BusClock, me: Identity, max_attempts: int, max_host_deaths: int = MAX_HOST_DEATHS
+    ) -> None:
+        self._logs, self._clock, self._me = logs, clock, me
+        self._max_attempts, self._max_host_deaths = max_attempts, max_host_deaths
 
     def open(self, delivery: Delivery) -> wire.Job:
         """The delivered job, named. Raises Malformed: then `bury` the delivery."""
@@ -135,7 +141,8 @@ class Claims:
             old = await self._logs.lease(name)
             if old is None and delivery.num_delivered >= _MAX_BARE_DELIVERIES:
                 reason = f"delivered {delivery.num_delivered} times, and nobody could take it"
-                await self._give_up(delivery, name, None, reason)
+                await self.give_up(name, birth, wire.Lease(why="interrupted"), reason)
+                delivery.ack()
                 return None
             if old is not None and old[1].why in wire.ENDS:
                 await self._logs.end(name, "cancelled", old[1].detail)  # finishes the announced ending, whatever it is
@@ -145,10 +152,12 @@ class Claims:
                 log.info("job.stale", job=job.id, tenant=job.tenant, delivered=delivery.num_delivered)
                 return None
             attempt = _attempt(old[1] if old else None, delivery.seq)
-            if old is not None and attempt > self._max_attempts:
-                await self._give_up(delivery, name, old[1], self._worn_out(old[1]))
+            spent = self.worn_out(old[1], attempt) if old is not None else None
+            if old is not None and spent is not None:
+                await self.give_up(name, birth, old[1], spent)
+                delivery.ack()
                 return None
-            lease = self._lease(delivery, attempt)
+            lease = self._lease(delivery, attempt, old[1] if old else None)
             taken = await self._take(name, lease, old[0] if old else 0)
             if taken is not None:
                 return await self._from_tail(delivery, name, birth, taken, lease)
@@ -191,36 +200,60 @@ class Claims:
         except Fenced:
             return None
 
-    def _lease(self, delivery: Delivery, attempt: int) -> wire.Lease:
+    def _lease(self, delivery: Delivery, attempt: int, old: wire.Lease | None = None) -> wire.Lease:
         return wire.Lease(
-            why="running", worker=self._me.worker, boot=self._me.boot, ack=delivery.ack_subject, attempt=attempt
+            why="running",
+            worker=self._me.worker,
+            boot=self._me.boot,
+            ack=delivery.ack_subject,
+            attempt=attempt,
+            host_deaths=old.host_deaths if old else 0,
+            traceback=old.traceback if old else "",
         )
 
     def _drop(self, delivery: Delivery, job: wire.Job) -> None:
         log.info("job.surplus", job=job.id, tenant=job.tenant, queue_seq=delivery.seq)
         delivery.ack()
 
-    def _worn_out(self, old: wire.Lease) -> str:
-        detail = f": {old.detail}" if old.detail else ""
-        return (
-            f"interrupted {old.attempt} times, the limit is {self._max_attempts}; last on worker {old.worker!r}{detail}"
-        )
+    def worn_out(self, old: wire.Lease, attempt: int) -> str | None:
+        """Why attempt number `attempt` must not be made after `old`; None if it may."""
+        last = f"last on worker {old.worker!r}" + (f": {old.detail}" if old.detail else "")
+        if attempt > self._max_attempts:
+            return f"interrupted {old.attempt} times, the limit is {self._max_attempts}; {last}"
+        if old.host_deaths >= self._max_host_deaths:
+            return f"{old.host_deaths} engine hosts died in it, the limit is {self._max_host_deaths}; {last}"
+        return None
 
-    async def _give_up(self, delivery: Delivery, name: LogSubjects, old: wire.Lease | None, reason: str) -> None:
-        attempts, worker = (old.attempt, old.worker) if old else (0, "")
-        failed = wire.Failed(code=Interrupted.code, message=reason, worker=worker, attempt=attempts)
-        await self._bury(delivery, name.tenant, name.job, reason, attempts, worker)
+    async def give_up(self, name: LogSubjects, birth: wire.Birth, old: wire.Lease, reason: str) -> None:
+        """Put the job among the dead letters and end its log; `old` is the lease it had last.
+
+        Safe to repeat. Only for who may take the lease: the holder that let go of it, or who was delivered the job.
+        Acknowledging stays the caller's. Raises Unreachable.
+        """
+        job = birth.job
+        subject = self._logs.subjects.job(job.model, job.version, job.lane, job.tenant)
+        dead = wire.DeadJob(
+            reason=reason,
+            subject=subject,
+            payload=wire.encode(job),
+            attempts=old.attempt,
+            worker=old.worker,
+            host_deaths=old.host_deaths,
+            traceback=old.traceback,
+        )
+        await self._bury(name.tenant, name.job, birth.queue_seq, dead)
+        failed = wire.Failed(code=Interrupted.code, message=reason, worker=old.worker, attempt=old.attempt)
         await self._logs.end(name, "failed", reason, failed)
-        delivery.ack()
 
     async def bury(self, delivery: Delivery, reason: str) -> None:
         """Put a message that can never be run where an operator finds it, tell whoever waits for it, and ack it."""
         tenant, job_id = last_token(delivery.subject), f"q{delivery.seq}"
+        dead = wire.DeadJob(reason=reason, subject=delivery.subject, payload=delivery.payload)
         if is_token(tenant):
-            await self._bury(delivery, tenant, job_id, reason, 0, "")
+            await self._bury(tenant, job_id, delivery.seq, dead)
             await self._tell(self._logs.subjects.log(tenant, job_id), delivery.seq, reason)
         else:
-            await self._bury(delivery, _NOBODY, job_id, reason, 0, "")  # no log can bear such a name
+            await self._bury(_NOBODY, job_id, delivery.seq, dead)  # no log can bear such a name
         delivery.ack()
 
     async def _tell(self, name: LogSubjects, queue_seq: int, reason: str) -> None:
@@ -230,10 +263,7 @@ class Claims:
         if stands.queue_seq == queue_seq:  # else the log is another job's, whose client chose this id
             await self._logs.end(name, "failed", reason, wire.Failed(code=Invalid.code, message=reason))
 
-    async def _bury(self, delivery: Delivery, tenant: str, job: str, reason: str, attempts: int, worker: str) -> None:
-        log.warning("job.buried", job=job, tenant=tenant, reason=reason)
-        dead = wire.DeadJob(
-            reason=reason, subject=delivery.subject, payload=delivery.payload, attempts=attempts, worker=worker
-        )
-        headers = {"Nats-Msg-Id": f"dead.{delivery.seq}"}
+    async def _bury(self, tenant: str, job: str, queue_seq: int, dead: wire.DeadJob) -> None:
+        log.warning("job.buried", job=job, tenant=tenant, reason=dead.reason)
+        headers = {MESSAGE_ID: f"dead.{queue_seq}"}
         await self._logs.js.publish(self._logs.subjects.dead_job(tenant, job), wire.encode(dead), headers)

@@ -25,18 +25,24 @@ class Bus:
 
 
 @contextlib.asynccontextmanager
-async def open_bus(settings: BusSettings, role: str, patience_s: float = 30.0) -> AsyncIterator[Bus]:
+async def open_bus(
+    settings: BusSettings, role: str, patience_s: float = 30.0, *, declare: bool = True
+) -> AsyncIterator[Bus]:
     """Connect as `role`, declare the streams, learn the bus's clock.
+
+    `declare=False` is for visitors: declaring would set the limits of a running deployment to those in `settings`.
 
     Raises:
         Unreachable: no NATS with JetStream within `patience_s`.
         TopologyMismatch: the streams of this root belong to something else.
+        ApiError: with `declare=False`, there are no streams of this root.
     """
     async with await Connection.connect(settings, role, patience_s) as connection:
         subjects = Subjects(settings.root)
         js = JetStream(connection, settings)
         topology = Topology(js, subjects, settings)
-        await topology.declare_streams()
+        if declare:
+            await topology.declare_streams()
         clock = BusClock()
         await clock.learn(js, subjects.jobs_stream)
         yield Bus(settings, connection, js, subjects, Logs(connection, js, subjects), topology, clock)

@@ -54,14 +54,26 @@ EVENTS: dict[str, Event] = {
     "job.unclaimed": Event("A delivery could not be claimed; it comes again.", ("error",)),
     "job.unheard": Event("Nobody listens; the job waits for somebody to come back before it is ended."),
     # the worker and its engine host
+    "breaker.opened": Event(
+        "The engine failed max_fails times within fail_timeout_s: for as long, this worker takes no job.",
+        ("max_fails", "fail_timeout_s"),
+    ),
+    "breaker.trial": Event("The pause is over: this worker takes one job, to see whether it can."),
+    "breaker.closed": Event("The trial job succeeded: this worker takes jobs again."),
+    "engine.out_of_memory": Event(
+        "A batch did not fit into the device's memory; its halves are tried.", ("model", "batch", "error")
+    ),
     "engine.close_failed": Event("A model raised while its generator was closed.", ("model",)),
     "engine.broke": Event("A model raised; the job has failed.", ("error", "traceback")),
     "host.started": Event("An engine host was started.", ("pid", "models")),
     "host.ended": Event("An engine host ended, with so many jobs in it.", ("pid", "code", "jobs")),
-    "host.hangs": Event("An engine host has been in one step for stall_s and is killed.", ("pid", "stall_s")),
+    "host.hangs": Event(
+        "An engine host has been in one step for stall_s and is killed.", ("pid", "stall_s", "traceback")
+    ),
     "host.slow": Event("Models are still loading after host_start_s.", ("waited_s", "loaded")),
     "model.loaded": Event("A model can be asked for here.", ("model", "took_s")),
     "model.unavailable": Event("A model cannot be served here.", ("model", "reason")),
+    "worker.asked_to_drain": Event("A request over the bus asked this worker to drain."),
     "worker.draining": Event("Intake has stopped; running jobs get drain_s.", ("jobs", "drain_s")),
     "worker.drain_late": Event("A job could not be handed back in time.", ("task", "waited_s")),
     "worker.ready": Event("All models have loaded or failed to.", ("models", "after_s")),
@@ -82,6 +94,11 @@ EVENTS: dict[str, Event] = {
     "http.failed": Event("A handler raised what nobody foresaw: a bug of ours.", ("method", "path", "exception")),
     "stream.cut": Event("A body was cut short because its job failed or could not be read on.", ("error",)),
     "stream.left": Event("A client hung up, or was sent away, before its answer was whole.", ("error",)),
+    "submit.ready": Event("The NATS door takes requests.", ("subject",)),
+    "submit.refused": Event("A request over NATS was answered with an error.", ("subject", "status", "code")),
+    "submit.failed": Event("A request over NATS met what nobody foresaw: a bug of ours.", ("subject",)),
+    "submit.left": Event("A caller over NATS left before its answer was whole.", ("subject",)),
+    "submit.unanswerable": Event("A request over NATS named no inbox that may be answered.", ("subject", "reply")),
     "job.cancelled": Event("A job was cancelled over the bus.", ("ended",)),
     "cancel.failed": Event("A request to cancel could not be fulfilled.", ("subject", "error")),
     "job.expired": Event("A job was found past its deadline and ended.", ("ended",)),

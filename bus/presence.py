@@ -33,10 +33,20 @@ class Presence:
     """Speaks for one worker until `run` is cancelled."""
 
     def __init__(
-        self, bus: Bus, worker: str, boot: str, beat: Callable[[], wire.Heartbeat], stopped: Callable[[wire.Stop], None]
+        self,
+        bus: Bus,
+        worker: str,
+        boot: str,
+        beat: Callable[[], wire.Heartbeat],
+        stopped: Callable[[wire.Stop], None],
+        drain: Callable[[], wire.Draining] | None = None,
     ) -> None:
-        """`beat` makes the heartbeat of now; `stopped` is told that a lease of ours may have been taken."""
+        """`beat` makes the heartbeat of now; `stopped` is told that a lease of ours may have been taken.
+
+        `drain` begins to drain and says so; without it nobody can ask for that.
+        """
         self._bus, self._worker, self._boot, self._beat, self._stopped = bus, worker, boot, beat, stopped
+        self._drain = drain
         self.cards: list[wire.ModelCard] = []
         self._changed = asyncio.Event()
 
@@ -58,6 +68,7 @@ class Presence:
         connection, subjects = self._bus.connection, self._bus.subjects
         ping = connection.subscribe(subjects.ping(self._worker), self._pong)
         stop = connection.subscribe(subjects.stop(self._worker), self._word)
+        drain = connection.subscribe(subjects.drain(self._worker), self._asked_to_drain) if self._drain else None
         try:
             while True:
                 self._changed.clear()
@@ -69,13 +80,20 @@ class Presence:
                 except TimeoutError:
                     continue
         finally:
-            ping.close()
-            stop.close()
+            for subscription in (ping, stop, drain):
+                if subscription is not None:
+                    subscription.close()
 
     def _pong(self, message: Message) -> None:
         if message.reply:
             cards = self.cards if message.data == DESCRIBE else []
             self._bus.connection.publish(message.reply, wire.encode(wire.Pong(boot=self._boot, cards=cards)))
+
+    def _asked_to_drain(self, message: Message) -> None:
+        if self._drain is not None:
+            answer = self._drain()
+            if message.reply:
+                self._bus.connection.publish(message.reply, wire.encode(answer))
 
     def _word(self, message: Message) -> None:
         self._stopped(wire.decode(wire.Stop, message.data))

@@ -31,6 +31,14 @@ def doc(text: str) -> Meta:
     return Meta(description=text)
 
 
+NatsUrl = Annotated[
+    str,
+    Meta(pattern=rf"^{_URL}(,{_URL})*\Z"),
+    doc("One URL, or several of a cluster, separated by commas."),
+]
+Root = Annotated[str, Meta(pattern=r"^[a-z][a-z0-9-]{0,31}\Z"), doc("The namespace of a deployment, or of one test.")]
+
+
 class SettingsError(ValueError):
     """What was given does not describe valid settings. The message names the place, the value and the limit."""
 
@@ -39,14 +47,8 @@ class BusSettings(msgspec.Struct, frozen=True, kw_only=True):
     """What a process needs to meet the others on the bus."""
 
     #: May hold a password: print it through `redacted`.
-    nats: Annotated[
-        str,
-        Meta(pattern=rf"^{_URL}(,{_URL})*\Z"),
-        doc("One URL, or several of a cluster, separated by commas."),
-    ] = "nats://127.0.0.1:4222"
-    root: Annotated[
-        str, Meta(pattern=r"^[a-z][a-z0-9-]{0,31}\Z"), doc("The namespace of a deployment, or of one test.")
-    ] = "antiphon"
+    nats: NatsUrl = "nats://127.0.0.1:4222"
+    root: Root = "antiphon"
     replicas: Annotated[
         int, Meta(ge=1, le=5), doc("Copies that JetStream keeps of each stream; more than one needs a cluster.")
     ] = 1

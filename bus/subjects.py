@@ -6,8 +6,9 @@
     <root>.reply.<tenant>.<job>.lease              REPLIES: who may append
     <root>.live.<tenant>.<job>                     republish of `.c`: stored entries only
     <root>.listen.<tenant>.<job>                   core: a subscription here is a listener
+    <root>.submit, <root>.submit.<tenant>          core service of the gateways
     <root>.cancel.<tenant>.<job>                   core service of the gateways
-    <root>.worker.<id>.{hb,ping,stop}              core
+    <root>.worker.<id>.{hb,ping,stop,drain}        core
 
 `root` separates deployments that share a server and gives each test a namespace of its own. It matches
 `[a-z][a-z0-9-]{0,31}`, so that the stream names made of it (`<ROOT>_JOBS`) are one-to-one.
@@ -24,6 +25,8 @@ _TOKEN = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _ROOT = re.compile(r"[a-z][a-z0-9-]{0,31}")
 #: Consumer names join tokens with a character that no token holds: with `_` two of them collided.
 _JOIN = "="
+#: Roles that ask questions of their own. An answer of ours that reached one of their inboxes could pass for another's.
+_INBOXES_OF_OURS = ("_INBOX_gateway", "_INBOX_worker")
 
 
 def token(text: str) -> str:
@@ -127,7 +130,22 @@ class Subjects(msgspec.Struct, frozen=True):
     def dead_job(self, tenant: str, job: str) -> str:
         return f"{self.root}.dead.{token(tenant)}.{token(job)}"
 
+    def dead_of(self, tenant: str | None, job: str) -> str:
+        """The dead letters of a job, of any tenant if none is named."""
+        return f"{self.root}.dead.{token(tenant) if tenant is not None else '*'}.{token(job)}"
+
     # Core subjects
+
+    @property
+    def submit(self) -> str:
+        return f"{self.root}.submit"
+
+    def submit_as(self, tenant: str) -> str:
+        return f"{self.root}.submit.{token(tenant)}"
+
+    @property
+    def all_submits_as(self) -> str:
+        return f"{self.root}.submit.*"
 
     def cancel(self, tenant: str, job: str) -> str:
         return f"{self.root}.cancel.{token(tenant)}.{token(job)}"
@@ -148,6 +166,9 @@ class Subjects(msgspec.Struct, frozen=True):
 
     def stop(self, worker: str) -> str:
         return f"{self.root}.worker.{token(worker)}.stop"
+
+    def drain(self, worker: str) -> str:
+        return f"{self.root}.worker.{token(worker)}.drain"
 
 
 class LogSubjects(msgspec.Struct, frozen=True):
@@ -182,6 +203,24 @@ def parse_birth(subject: str) -> tuple[str, str]:
     """(tenant, job) of a `.job` subject."""
     parts = subject.split(".")
     return parts[-3], parts[-2]
+
+
+def parse_dead(subject: str) -> tuple[str, str]:
+    """(tenant, job) of a dead letter's subject."""
+    parts = subject.split(".")
+    return parts[-2], parts[-1]
+
+
+def is_outside_inbox(subject: str) -> bool:
+    """Whether `subject` can be the inbox of somebody outside, so that a service may send its answer there.
+
+    The server does not ask whether a caller may publish to the reply subject that it names. An answer to one of our own
+    subjects, or of JetStream's, would be stored or obeyed with *our* rights.
+    """
+    if not (subject.isascii() and subject.isprintable()) or " " in subject:
+        return False  # the server takes more than what we can write into a line
+    first = subject.partition(".")[0]
+    return first == "_R_" or (first.startswith("_INBOX") and first not in _INBOXES_OF_OURS)
 
 
 def last_token(subject: str) -> str:

@@ -75,6 +75,10 @@ class Lease(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     #: 1 for the first. A hand-back does not count.
     attempt: int = 0
     detail: str = ""
+    #: Engine hosts that died in this job, over all attempts.
+    host_deaths: int = 0
+    #: What the engine was doing when it last died or hung in this job, where it could still be told; 4 KB at most.
+    traceback: str = ""
     #: With an End: the terminal entry's payload, so that whoever finishes the ending writes the announced one.
     body: dict[str, Any] = {}
 
@@ -187,6 +191,8 @@ class Heartbeat(msgspec.Struct, frozen=True, kw_only=True):
     started: dict[str, int] = {}
     rss_bytes: int = 0
     device: str = "cpu"
+    #: `closed`; `open`: takes nothing; `trial`: takes one job to see whether it can.
+    breaker: str = "closed"
 
 
 class Pong(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -194,6 +200,13 @@ class Pong(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     boot: str
     cards: list[ModelCard] = []
+
+
+class Draining(msgspec.Struct, frozen=True, kw_only=True):
+    """Answer of a worker that was asked to drain: jobs it holds, and how long they may go on there."""
+
+    held: int
+    drain_s: float
 
 
 class Stop(msgspec.Struct, frozen=True, kw_only=True):
@@ -210,7 +223,10 @@ class DeadJob(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     subject: str
     payload: bytes
     attempts: int = 0
+    #: The last one that tried.
     worker: str = ""
+    host_deaths: int = 0
+    traceback: str = ""
 
 
 _encoder = msgspec.json.Encoder()

@@ -48,10 +48,20 @@ class Writer:
         """Append the terminal entry. Nothing can follow it: whoever takes the lease later reads it first."""
         await self._append({KIND: kind}, wire.encode(payload), self.position)
 
-    async def give_up(self, why: wire.Why, detail: str) -> None:
-        """Let go of the lease: `handed_back` costs the job no attempt, `interrupted` does. Raises Fenced."""
-        lease = msgspec.structs.replace(self.lease, why=why, detail=detail)
+    async def give_up(self, why: wire.Why, detail: str, *, host_died: bool = False, traceback: str = "") -> wire.Lease:
+        """Let go of the lease: `handed_back` costs the job no attempt, `interrupted` does. Returns it as it now stands.
+
+        Raises Fenced.
+        """
+        lease = msgspec.structs.replace(
+            self.lease,
+            why=why,
+            detail=detail,
+            host_deaths=self.lease.host_deaths + host_died,
+            traceback=traceback or self.lease.traceback,
+        )
         self.lease_seq = await self._logs.take(self.name, lease, self.lease_seq)
+        return lease
 
     async def _append(self, headers: dict[str, str], payload: bytes, after: Position) -> int:
         headers[NEXT] = after.header()

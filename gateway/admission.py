@@ -17,7 +17,6 @@ from bus.params import short
 from bus.subjects import LANES, token
 
 DEFAULT_MODEL: Final = "speech"
-DEFAULT_VERSION: Final = "v1"
 _MAX_SEED: Final = 2**63 - 1
 _MAX_LINGER_S: Final = 3600.0
 #: The longest deadline: REPLIES keeps a log for at least twice as long.
@@ -72,7 +71,7 @@ class Admission:
         job = msgspec.structs.replace(
             asked,
             model=model,
-            version=asked.version or DEFAULT_VERSION,
+            version=asked.version or card.version,
             voice=_voice(asked.voice, card),
             lane=lane,
             run_on=(not streams) if asked.run_on is None else asked.run_on,

@@ -7,7 +7,7 @@ import msgspec
 from bus.client import Bus
 from bus.errors import BusError, JobError, Unreachable
 from bus.parser import Message
-from bus.subjects import parse_cancel
+from bus.subjects import is_outside_inbox, parse_cancel
 from bus.telemetry import logger
 
 log = logger(__name__)
@@ -40,7 +40,7 @@ class Cancels:
             self._refuse(message, error)
             return
         log.info("job.cancelled", job=job, tenant=tenant, ended=ended)
-        if message.reply:
+        if is_outside_inbox(message.reply):
             self._bus.connection.publish(message.reply, msgspec.json.encode({"id": job, "state": ended}))
 
     def _refuse(self, message: Message, error: Exception) -> None:
@@ -48,7 +48,7 @@ class Cancels:
         code = error.code if isinstance(error, JobError) else "invalid" if is_theirs else "bus_unreachable"
         if not is_theirs and not isinstance(error, Unreachable):
             log.error("cancel.failed", subject=message.subject, error=f"{type(error).__name__}: {error}")
-        if message.reply:
+        if is_outside_inbox(message.reply):
             headers = {
                 "Nats-Service-Error": str(error).replace("\n", " ")[:500],
                 "Nats-Service-Error-Code": _CLIENT_ERROR if is_theirs else _SERVER_ERROR,

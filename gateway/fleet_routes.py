@@ -56,6 +56,7 @@ def _worker(gateway: Gateway, seen: Seen) -> dict[str, Any]:
         "in_flight": len(beat.held),
         "state": "silent" if gateway.fleet.is_silent(seen) else beat.state,
         "device": beat.device,
+        "breaker": beat.breaker,
         "boot": beat.boot,
         "rss_bytes": beat.rss_bytes,
         "heard_s": round(time.monotonic() - seen.heard_at, 3),

@@ -10,6 +10,7 @@ from bus.errors import Unreachable
 from bus.telemetry import logger
 from gateway.app import make_app
 from gateway.cancels import Cancels
+from gateway.nats_door import NatsDoor
 from gateway.settings import GatewaySettings
 from gateway.state import Gateway
 
@@ -41,6 +42,7 @@ async def serve(settings: GatewaySettings, stop: asyncio.Event) -> None:
                     gateway.fleet.run(),
                     gateway.starts.run(),
                     Cancels(bus, tasks).run(),
+                    NatsDoor(gateway, tasks).run(),
                     bus.clock.keep(bus.js, bus.subjects.jobs_stream),
                     _refused(bus.connection.closed),
                 ):

@@ -24,6 +24,7 @@ from bus.errors import Invalid
 from bus.params import check
 from bus.telemetry import configure, logger
 from gpuworker import pipe, registry
+from gpuworker.crash import take_notes
 from gpuworker.engine import Engine, MemoryPolicy, OutOfMemory, Rejected
 from gpuworker.group import Group, Member, engine_job
 from gpuworker.schedule import Schedule
@@ -243,6 +244,7 @@ class Host:
             self._fail(group, pipe.Broken("out_of_memory", f"{group.engine.capabilities().name}: {error}"))
             self._leave(group)
             return
+        log.warning("engine.out_of_memory", model=group.engine.capabilities().name, batch=len(left), error=str(error))
         halves = group.halves()
         self._leave(group)
         for half in halves:
@@ -274,6 +276,7 @@ def main() -> None:
     _die_with_parent()
     signal.signal(signal.SIGTERM, signal.SIG_IGN)  # the worker decides when its host ends
     options = msgspec.json.decode(sys.argv[1], type=pipe.Options)
+    take_notes(options.crash_fd)
     configure(options.process, level=options.log_level, form=options.log_format)
     with contextlib.suppress(KeyboardInterrupt):  # ^C reaches the whole process group; the worker drains and quits us
         Host(options).run()

@@ -18,6 +18,7 @@ import msgspec
 from bus import wire
 from bus.telemetry import logger
 from gpuworker import pipe
+from gpuworker.crash import CrashNotes, manner
 from gpuworker.growth import Growth
 from gpuworker.settings import WorkerSettings
 from gpuworker.stream import HandBack, Lost, Stream
@@ -44,9 +45,11 @@ class _Protocol(asyncio.Protocol):
 class EngineHost:
     """One child at a time. `run` keeps it alive; `open` and `close` start and stop jobs in it."""
 
-    def __init__(self, models: list[str], settings: WorkerSettings, changed: Callable[[], None]) -> None:
-        """`changed` is called when `is_up` or `loaded` may have changed."""
-        self._models, self._settings, self._changed = models, settings, changed
+    def __init__(
+        self, models: list[str], settings: WorkerSettings, changed: Callable[[], None], died: Callable[[], None]
+    ) -> None:
+        """`changed` is called when `is_up` or `loaded` may have changed, `died` when a host ended by itself or hung."""
+        self._models, self._settings, self._changed, self._died = models, settings, changed, died
         self._stall_s = settings.stall_s
         self._streams: dict[int, Stream] = {}
         self._handles = 0
@@ -75,7 +78,7 @@ class EngineHost:
     async def _live(self) -> None:
         """One child, from its start to its death."""
         ours, theirs = socket.socketpair()
-        memory = os.memfd_create("antiphon-step")
+        memory, notes = os.memfd_create("antiphon-step"), CrashNotes()
         try:
             for end in (ours, theirs):
                 for option in (socket.SO_SNDBUF, socket.SO_RCVBUF):
@@ -85,6 +88,7 @@ class EngineHost:
             options = pipe.Options(
                 fd=theirs.fileno(),
                 mark_fd=memory,
+                crash_fd=notes.fd,
                 models=self._models,
                 device=self._settings.device,
                 allow_faults=self._settings.allow_faults,
@@ -99,10 +103,11 @@ class EngineHost:
                 msgspec.json.encode(options).decode(),
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=sys.stderr,
-                pass_fds=(theirs.fileno(), memory),
+                pass_fds=(theirs.fileno(), memory, notes.fd),
             )
         except BaseException:
             ours.close()
+            notes.close()
             raise
         finally:
             theirs.close()
@@ -115,25 +120,46 @@ class EngineHost:
         self._transport = transport
         log.info("host.started", pid=process.pid, models=self._models)
         try:
-            await self._watch(process, gone)
+            hung_at = await self._watch(process, gone, notes)
+            self._died()
+            await self._bury(process, transport, notes, hung_at)
+        except asyncio.CancelledError:
+            await self._bury(process, transport, notes)
+            raise
         finally:
-            await self._bury(process, transport)
+            notes.close()
 
-    async def _watch(self, process: asyncio.subprocess.Process, gone: asyncio.Event) -> None:
-        """Return when the child is dead, or hangs in one step for longer than `stall_s`."""
+    async def _watch(self, process: asyncio.subprocess.Process, gone: asyncio.Event, notes: CrashNotes) -> str | None:
+        """Return None when the child is dead, or where it hangs in one step for longer than `stall_s`."""
         assert self._mark is not None
         ended = asyncio.ensure_future(process.wait())
         try:
             while not ended.done() and not gone.is_set():
                 await asyncio.wait([ended], timeout=min(0.25, self._stall_s / 4))
-                handle, since_s = self._mark.read()
-                if handle and time.monotonic() - since_s > self._stall_s:
-                    log.error("host.hangs", pid=process.pid, stall_s=self._stall_s)
-                    return
+                if self.step_s > self._stall_s:
+                    traceback = await notes.ask(process)
+                    log.error("host.hangs", pid=process.pid, stall_s=self._stall_s, traceback=traceback)
+                    return traceback
+            return None
         finally:
             ended.cancel()
 
-    async def _bury(self, process: asyncio.subprocess.Process, transport: asyncio.Transport) -> None:
+    @property
+    def step_s(self) -> float:
+        """How long the host has been in the step that it is in; 0 between two steps."""
+        if self._mark is None or self._transport is None:
+            return 0.0
+        handle, since_s = self._mark.read()
+        return time.monotonic() - since_s if handle else 0.0
+
+    async def _bury(
+        self,
+        process: asyncio.subprocess.Process,
+        transport: asyncio.Transport,
+        notes: CrashNotes,
+        hung_at: str | None = None,
+    ) -> None:
+        """Give its jobs back, the innocent ones at once, and wait for its end. `hung_at`: it hung, and where."""
         assert self._mark is not None
         culprit, _ = self._mark.read()
         streams = list(self._streams.values())
@@ -144,17 +170,17 @@ class EngineHost:
         if not transport.is_closing():
             transport.write(pipe.command(pipe.Quit()))
         transport.close()
-        if streams or process.returncode is None:
-            for stream in streams:
-                stream.interrupt(Lost("its engine host died in it") if stream.handle == culprit else HandBack("host"))
-        with contextlib.suppress(ProcessLookupError):
-            if streams:
-                process.kill()
-            try:
-                await asyncio.wait_for(process.wait(), _QUIT_S)
-            except TimeoutError:
-                process.kill()
-                await process.wait()
+        for stream in streams:
+            if stream.handle != culprit:
+                stream.interrupt(HandBack("its engine host died in another job"))
+        try:
+            await _end(process, at_once=bool(streams))
+        finally:
+            guilty = next((stream for stream in streams if stream.handle == culprit), None)
+            if guilty is not None:
+                how = manner(process.returncode) if hung_at is None else f"hung for {self._stall_s:g} s"
+                trace = hung_at or notes.read()
+                guilty.interrupt(Lost(f"its engine host {how}", host_died=True, traceback=trace))
         log.warning("host.ended", pid=process.pid, code=process.returncode, jobs=len(streams))
 
     # Jobs
@@ -215,3 +241,15 @@ class EngineHost:
         if len(self.loaded) + len(self.unavailable) >= len(self._models):
             self.settled.set()
         self._changed()
+
+
+async def _end(process: asyncio.subprocess.Process, *, at_once: bool) -> None:
+    """Wait for the end of a host that was told to quit; kill it at once, or when it does not obey."""
+    with contextlib.suppress(ProcessLookupError):
+        if at_once:
+            process.kill()
+        try:
+            await asyncio.wait_for(process.wait(), _QUIT_S)
+        except TimeoutError:
+            process.kill()
+            await process.wait()

@@ -31,6 +31,8 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     fd: int
     #: Memory of the StepMark, inherited.
     mark_fd: int
+    #: Where it notes what it was doing when it crashes, inherited.
+    crash_fd: int
     models: list[str]
     device: str = "cpu"
     allow_faults: bool = False

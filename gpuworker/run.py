@@ -10,14 +10,15 @@ import asyncio
 import time
 
 from bus import wire
-from bus.claim import Claim
+from bus.claim import Claim, Claims
 from bus.client import Bus
 from bus.delivery import give_back
 from bus.entry import Position
-from bus.errors import BusError, Fenced, Full, Unreachable
+from bus.errors import BusError, EngineFailed, Fenced, Full, OutOfDeviceMemory, Unreachable
 from bus.telemetry import logger
 from bus.writer import Writer
 from gpuworker import pipe
+from gpuworker.crash import MAX_TRACE_BYTES
 from gpuworker.engine import Resume
 from gpuworker.growth import Growth
 from gpuworker.host import EngineHost
@@ -27,17 +28,21 @@ log = logger(__name__)
 
 #: How long one append may wait for the bus (a restart, an election, a full disk) before the job is let go.
 _APPEND_PATIENCE_S = 120.0
+#: Outcomes that are the engine's fault, not the request's.
+_ENGINE_FAULTS = frozenset({EngineFailed.code, OutOfDeviceMemory.code})
 
 
 class Run:
     """A claimed job in this worker's hands."""
 
-    def __init__(self, bus: Bus, host: EngineHost, card: wire.ModelCard, claim: Claim) -> None:
-        self._bus, self._host, self._card, self.claim = bus, host, card, claim
+    def __init__(self, bus: Bus, host: EngineHost, claims: Claims, card: wire.ModelCard, claim: Claim) -> None:
+        self._bus, self._host, self._claims, self._card, self.claim = bus, host, claims, card, claim
         #: Where to acknowledge; a redelivery to the same worker replaces it (rule 10).
         self.ack_subject = claim.lease.ack
         self.stream: Stream | None = None
         self.finished = asyncio.Event()
+        #: Whether the engine failed or stalled in it; a host that died in it is the host's own affair.
+        self.engine_failed = False
         #: Questions for listeners that nobody answered, one after the other.
         self.misses = 0
         self._claimed_at = bus.clock.now()
@@ -74,10 +79,14 @@ class Run:
 
     @property
     def silent_s(self) -> float:
-        """How long the engine has shown no sign of life in this job."""
+        """How long the engine has shown no sign of life in this job.
+
+        The step that the host is in does not count: it may be another job's, and one that never ends is the host's
+        affair, which knows whose it is.
+        """
         if self.stream is None or self.stream.waits_for_bus:
             return 0.0
-        return time.monotonic() - self.stream.progress_at
+        return max(0.0, time.monotonic() - self.stream.progress_at - self._host.step_s)
 
     async def go(self) -> str:
         """Run to one outcome; returns its name for the log line. Raises nothing a job can cause.
@@ -149,6 +158,7 @@ class Run:
 
     async def _broken(self, broken: pipe.Broken) -> None:
         lease = self.claim.lease
+        self.engine_failed = broken.code in _ENGINE_FAULTS
         if broken.traceback:
             log.error("engine.broke", error=broken.message, traceback=broken.traceback)
         failed = wire.Failed(
@@ -165,10 +175,24 @@ class Run:
             return "let go"
 
     async def _let_go(self, why: wire.Why, interruption: Interruption) -> str:
-        """Rule 11: the engine is stopped and the last append acknowledged; the lease goes first, then the NAK."""
+        """Rule 11: the engine is stopped and the last append acknowledged; the lease goes first, then the NAK.
+
+        A job that nobody may try again is not offered again: it ends here, at once.
+        """
+        host_died, traceback = False, ""
+        if isinstance(interruption, Lost):
+            host_died, traceback = interruption.host_died, interruption.traceback[:MAX_TRACE_BYTES]
+            self.engine_failed = not host_died
         try:
-            await self._writer.give_up(why, str(interruption))
+            lease = await self._writer.give_up(why, str(interruption), host_died=host_died, traceback=traceback)
+            reason = self._claims.worn_out(lease, lease.attempt + 1) if why == "interrupted" else None
+            if reason is not None:
+                await self._claims.give_up(self.claim.name, self.claim.birth, lease, reason)
+                self._bus.connection.publish(self.ack_subject, b"+ACK")
+                return "failed"
         except (Fenced, Unreachable):
             return "fenced"
+        except BusError as error:
+            log.error("job.end_failed", error=str(error))
         give_back(self._bus.connection, self.ack_subject)
         return why

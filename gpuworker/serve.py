@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import os
 import secrets
 import time
 from collections.abc import AsyncIterator, Coroutine
@@ -38,7 +37,7 @@ async def serve(settings: WorkerSettings, stop: asyncio.Event) -> None:
     began = time.monotonic()
     with bound(worker=me.worker):
         async with open_bus(settings.bus, "worker") as bus:
-            worker = Worker(bus, settings, me, cards, os.getpid())
+            worker = Worker(bus, settings, me, cards, stop)
             await worker.presence.refuse_a_twin()
             async with beside(
                 worker.host.run(),
@@ -48,7 +47,7 @@ async def serve(settings: WorkerSettings, stop: asyncio.Event) -> None:
                 _refused(bus.connection.closed),
                 _announce(worker, settings, began),
             ):
-                await worker.work(stop)
+                await worker.work()
             await bus.connection.flush()
 
 

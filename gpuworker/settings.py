@@ -28,9 +28,18 @@ class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True):
     stall_s: Annotated[Seconds, doc("An engine that makes no progress for this long has lost its job.")] = 30.0
     allow_faults: Annotated[bool, doc("Obey the `fault` parameter of `tone`: tests and chaos only.")] = False
     max_attempts: Annotated[int, Meta(ge=1, le=1000), doc("A job is given up after this many attempts.")] = 5
+    max_host_deaths: Annotated[
+        int, Meta(ge=1, le=1000), doc("A job in which so many engine hosts died is given up at once.")
+    ] = 2
     host_start_s: Annotated[Seconds, doc("The engine host must answer within this time of its start.")] = 60.0
     weight: Annotated[
         int, Meta(ge=1, le=1000), doc("Of jobs offered to the fleet this worker takes a share in proportion.")
     ] = 1
+    max_fails: Annotated[
+        int, Meta(ge=0, le=1000), doc("After so many failures of the engine within fail_timeout_s it pauses; 0: never.")
+    ] = 2
+    fail_timeout_s: Annotated[
+        Seconds, doc("The window of max_fails, and how long the worker then takes nothing before it tries one job.")
+    ] = 30.0
     log_level: LogLevel = "info"
     log_format: LogFormat = "auto"

@@ -33,6 +33,10 @@ class HandBack(Interruption):
 class Lost(Interruption):
     """The engine died or stalled in this very job: give it to somebody else, and count it."""
 
+    def __init__(self, reason: str, *, host_died: bool = False, traceback: str = "") -> None:
+        super().__init__(reason)
+        self.host_died, self.traceback = host_died, traceback
+
 
 class Due(Interruption):
     """Its deadline passed."""

@@ -1,6 +1,7 @@
 """Slots, intake and drain: which jobs this worker holds, and how it lets go of them."""
 
 import asyncio
+import os
 import socket
 from collections import Counter
 from collections.abc import Mapping
@@ -15,6 +16,7 @@ from bus.puller import Lane, Puller
 from bus.subjects import LANES, LogSubjects
 from bus.telemetry import bound, logger
 from gpuworker.host import EngineHost
+from gpuworker.intake import Intake
 from gpuworker.run import Run
 from gpuworker.settings import WorkerSettings
 from gpuworker.stream import HandBack, Taken
@@ -27,21 +29,27 @@ _HAND_BACK_S = 10.0
 
 class Worker:
     def __init__(
-        self, bus: Bus, settings: WorkerSettings, me: Identity, cards: Mapping[str, wire.ModelCard], pid: int
+        self,
+        bus: Bus,
+        settings: WorkerSettings,
+        me: Identity,
+        cards: Mapping[str, wire.ModelCard],
+        stop: asyncio.Event,
     ) -> None:
-        self._bus, self._settings, self._me, self._cards, self._pid = bus, settings, me, cards, pid
-        self.host = EngineHost(list(cards), settings, self._host_changed)
-        self._claims = Claims(bus.logs, bus.clock, me, settings.max_attempts)
-        self.presence = Presence(bus, me.worker, me.boot, self._beat, self._stopped)
+        """`stop` ends the work; the worker sets it itself when it is asked over the bus to drain."""
+        self._bus, self._settings, self._me, self._cards, self._stop = bus, settings, me, cards, stop
+        self._intake = Intake(settings, self._intake_changed)
+        self.host = EngineHost(list(cards), settings, self._host_changed, self._host_died)
+        self._claims = Claims(bus.logs, bus.clock, me, settings.max_attempts, settings.max_host_deaths)
+        self.presence = Presence(bus, me.worker, me.boot, self._beat, self._stopped, self._drain_asked)
         self.presence.cards = list(cards.values())
         self._digest = cards_digest(self.presence.cards)
         #: By task: after a redelivery two tasks hold the same job.
         self._tasks: set[asyncio.Task[None]] = set()
         self._runs: dict[LogSubjects, Run] = {}
         self._started: Counter[str] = Counter()
-        self._draining = False
         self._puller: Puller | None = None
-        self._intake = asyncio.Event()
+        self._models_changed = asyncio.Event()
         self._jobs: asyncio.TaskGroup | None = None
 
     @property
@@ -50,16 +58,16 @@ class Worker:
 
     # Life
 
-    async def work(self, stop: asyncio.Event) -> None:
-        """Take jobs until `stop` is set, then drain: running jobs get `drain_s`, the rest is handed back mid-stream.
+    async def work(self) -> None:
+        """Take jobs until told to stop, then drain: running jobs get `drain_s`, the rest is handed back mid-stream.
 
         Raises what makes the process unsound; a job's failure never leaves.
         """
         async with asyncio.TaskGroup() as jobs:
             self._jobs = jobs
             pulling = jobs.create_task(self._pull(), name="pull")
-            await stop.wait()
-            self._draining = True
+            await self._stop.wait()
+            self._intake.closed = True
             self.presence.changed()
             log.info("worker.draining", jobs=len(self._tasks), drain_s=self._settings.drain_s)
             pulling.cancel()
@@ -79,10 +87,10 @@ class Worker:
     async def _pull(self) -> None:
         """Pull for the models that are loaded; begin anew whenever those change."""
         while True:
-            self._intake.clear()
+            self._models_changed.clear()
             models = sorted(self.host.loaded)
             if not models:
-                await self._intake.wait()
+                await self._models_changed.wait()
                 continue
             versions = [self._cards[model].version for model in models]
             declared = [
@@ -96,7 +104,7 @@ class Worker:
 
     async def _pull_until_changed(self, puller: Puller) -> None:
         pulling = asyncio.ensure_future(puller.run())
-        changed = asyncio.ensure_future(self._intake.wait())
+        changed = asyncio.ensure_future(self._models_changed.wait())
         try:
             done, _ = await asyncio.wait({pulling, changed}, return_when=asyncio.FIRST_COMPLETED)
             if pulling in done:
@@ -107,28 +115,41 @@ class Worker:
             await asyncio.wait({pulling})
 
     def _host_changed(self) -> None:
-        self._intake.set()
+        self._models_changed.set()
         self.presence.changed()
+
+    def _host_died(self) -> None:
+        self._intake.breaker.fault()
+
+    def _intake_changed(self) -> None:
+        self.presence.changed()
+        if self._puller is not None:
+            self._puller.room()
+
+    def _drain_asked(self) -> wire.Draining:
+        log.info("worker.asked_to_drain")
+        self._stop.set()
+        return wire.Draining(held=len(self._runs), drain_s=self._settings.drain_s)
 
     # Jobs
 
     def _free(self) -> int:
-        if self._draining or not self.host.is_up:
-            return 0
-        return self._settings.slots - len(self._tasks)
+        return self._intake.free(len(self._tasks)) if self.host.is_up else 0
 
     def _deliver(self, delivery: Delivery) -> None:
         assert self._jobs is not None
-        task = self._jobs.create_task(self._handle(delivery), name=f"job {delivery.seq}")
+        number = self._intake.breaker.begin()
+        task = self._jobs.create_task(self._handle(delivery, number), name=f"job {delivery.seq}")
         self._tasks.add(task)
-        task.add_done_callback(self._forget)
+        task.add_done_callback(lambda task: self._forget(task, number))
 
-    def _forget(self, task: asyncio.Task[None]) -> None:
+    def _forget(self, task: asyncio.Task[None], number: int) -> None:
         self._tasks.discard(task)
+        self._intake.breaker.settle(number, succeeded=False)
         if self._puller is not None:
             self._puller.room()
 
-    async def _handle(self, delivery: Delivery) -> None:
+    async def _handle(self, delivery: Delivery, number: int) -> None:
         """One delivery to one outcome. A job's failure is data and stays here."""
         try:
             job = self._claims.open(delivery)
@@ -138,7 +159,7 @@ class Worker:
         with bound(job=job.id, tenant=job.tenant):
             try:
                 if not await self._adopted(delivery, job):
-                    await self._run(delivery, job)
+                    await self._run(delivery, job, number)
             except Unreachable as error:
                 log.warning("job.unclaimed", error=str(error))  # it comes again after ack_wait
             except BusError as error:
@@ -150,11 +171,11 @@ class Worker:
         except BusError as error:
             log.error("job.unclaimed", error=str(error))
 
-    async def _run(self, delivery: Delivery, job: wire.Job) -> None:
+    async def _run(self, delivery: Delivery, job: wire.Job, number: int) -> None:
         claim = await self._claims.claim(delivery, job)
         if claim is None:
             return
-        run = self._runs[claim.name] = Run(self._bus, self.host, self._cards[job.model], claim)
+        run = self._runs[claim.name] = Run(self._bus, self.host, self._claims, self._cards[job.model], claim)
         self._started[delivery.consumer] += 1
         self.presence.changed()
         attempt, frame = claim.lease.attempt, claim.position.frame
@@ -165,6 +186,9 @@ class Worker:
             if self._runs.get(claim.name) is run:
                 del self._runs[claim.name]
             self.presence.changed()
+        if run.engine_failed:
+            self._intake.breaker.fault()
+        self._intake.breaker.settle(number, succeeded=outcome == "done")
         log.info("job.finished", outcome=outcome, attempt=attempt)
 
     async def _adopted(self, delivery: Delivery, job: wire.Job) -> bool:
@@ -202,11 +226,11 @@ class Worker:
     # Presence
 
     def _beat(self) -> wire.Heartbeat:
-        state = "draining" if self._draining else "ready" if self.host.loaded else "starting"
+        state = "draining" if self._intake.closed else "ready" if self.host.loaded else "starting"
         return wire.Heartbeat(
             id=self._me.worker,
             boot=self._me.boot,
-            pid=self._pid,
+            pid=os.getpid(),
             host=socket.gethostname(),
             state=state,
             models=[model for model in self._cards if model not in self.host.unavailable],
@@ -215,4 +239,5 @@ class Worker:
             held=[wire.Held(name.tenant, name.job) for name in self._runs],
             started=dict(self._started),
             device=self._settings.device,
+            breaker=self._intake.breaker.state,
         )

@@ -11,6 +11,8 @@ import typer
 from bus.settings import SettingsError
 from gateway.settings import GatewaySettings
 from gpuworker.settings import WorkerSettings
+from ops.chaos.settings import ChaosSettings, SoakSettings
+from ops.cli_bus import dead_app, drain
 from ops.errors import OpsError, UsageRefused
 from ops.flags import with_flags
 from ops.settings import ClientSettings, UpSettings, read
@@ -24,6 +26,8 @@ app = typer.Typer(
 )
 jobs_app = typer.Typer(help="List, show and cancel jobs.", no_args_is_help=True)
 app.add_typer(jobs_app, name="jobs")
+app.add_typer(dead_app, name="dead")
+app.command()(drain)
 
 Config = Annotated[str | None, typer.Option("--config", help="A TOML file of settings.", metavar="FILE")]
 Json = Annotated[bool, typer.Option("--json", help="Answer in JSON, for programs.")]
@@ -160,6 +164,36 @@ def doctor(
     from ops.doctor import examine
 
     examine(read(UpSettings, flags, config), nats, as_json=json)
+
+
+@app.command()
+def bench(
+    *,
+    rounds: Annotated[int, typer.Option(help="Rounds of every scenario.", min=1, max=100)] = 3,
+    json: Json = False,
+) -> None:
+    """Measure a stack of its own against bare aiohttp, in turn; ratios within a round are what counts."""
+    from ops.bench.run import report, run
+
+    typer.echo(report(run(rounds), as_json=json))
+
+
+@app.command()
+@with_flags(ChaosSettings)
+def chaos(*, json: Json = False, config: Config = None, **flags: Any) -> None:
+    """Kill, freeze and cut off the parts of a stack of its own under load, and account for every job and sample."""
+    from ops.chaos.cli import run_chaos
+
+    run_chaos(read(ChaosSettings, flags, config), as_json=json)
+
+
+@app.command()
+@with_flags(SoakSettings)
+def soak(*, json: Json = False, config: Config = None, **flags: Any) -> None:
+    """Load a stack of its own steadily, with hang-ups, and see that its memory and descriptors stay flat."""
+    from ops.chaos.cli import run_soak
+
+    run_soak(read(SoakSettings, flags, config), as_json=json)
 
 
 def main() -> None:

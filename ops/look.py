@@ -7,6 +7,7 @@ from urllib.parse import quote
 import msgspec
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from ops.http import answer, wait_for
 
@@ -17,45 +18,45 @@ _WORKER_COLUMNS = ("id", "state", "host", "pid", "models", "slots", "in_flight")
 def show_fleet(url: str, *, as_json: bool) -> None:
     """Raises OpsError, like all here."""
     told = wait_for(answer(url, "GET", "/v1/fleet"))
-    _show(told, lambda: _table(_WORKER_COLUMNS, told["workers"], "no worker"), as_json=as_json)
+    print_told(told, lambda: table(_WORKER_COLUMNS, told["workers"], "no worker"), as_json=as_json)
 
 
 def show_jobs(url: str, limit: int, *, as_json: bool) -> None:
     told = wait_for(answer(url, "GET", f"/v1/jobs?limit={limit}"))
-    _show(told, lambda: _table(_JOB_COLUMNS, told["jobs"], "no jobs"), as_json=as_json)
+    print_told(told, lambda: table(_JOB_COLUMNS, told["jobs"], "no jobs"), as_json=as_json)
 
 
 def show_job(url: str, job: str, *, as_json: bool) -> None:
     told = wait_for(answer(url, "GET", f"/v1/jobs/{quote(job, safe='')}"))
-    _show(told, lambda: _fields(told), as_json=as_json)
+    print_told(told, lambda: fields(told), as_json=as_json)
 
 
 def cancel(url: str, job: str, *, as_json: bool) -> None:
     told = wait_for(answer(url, "DELETE", f"/v1/jobs/{quote(job, safe='')}")) or {}
-    _show(told, lambda: print(f"{job}: {told.get('state', 'cancelled')}"), as_json=as_json)
+    print_told(told, lambda: print(f"{job}: {told.get('state', 'cancelled')}"), as_json=as_json)
 
 
-def _show(told: Any, for_people: Callable[[], None], *, as_json: bool) -> None:
+def print_told(told: Any, for_people: Callable[[], None], *, as_json: bool) -> None:
     if as_json:
         print(msgspec.json.encode(told).decode())
     else:
         for_people()
 
 
-def _table(columns: tuple[str, ...], rows: list[dict[str, Any]], none: str) -> None:
+def table(columns: tuple[str, ...], rows: list[dict[str, Any]], none: str) -> None:
     if not rows:
         Console().print(none)
         return
     table = Table(*columns, box=None, pad_edge=False)
     for row in rows:
-        table.add_row(*(_cell(row.get(column)) for column in columns))
+        table.add_row(*(Text(_cell(row.get(column))) for column in columns))
     Console().print(table)
 
 
-def _fields(told: dict[str, Any]) -> None:
+def fields(told: dict[str, Any]) -> None:
     table = Table(show_header=False, box=None, pad_edge=False)
     for name, value in told.items():
-        table.add_row(name, _cell(value))
+        table.add_row(name, Text(_cell(value)))
     Console().print(table)
 
 

@@ -8,7 +8,7 @@ from typing import Annotated, TypeVar
 import msgspec
 from msgspec import Meta
 
-from bus.settings import LogFormat, LogLevel, Token, doc, field_types, load
+from bus.settings import BusSettings, LogFormat, LogLevel, NatsUrl, Root, Token, doc, field_types, load
 from gateway.settings import GatewaySettings
 from gpuworker.settings import WorkerSettings
 
@@ -45,6 +45,17 @@ class ClientSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Where a running gateway is, for the commands that ask it something."""
 
     url: Annotated[str, Meta(pattern=r"^https?://[^\s/]+"), doc("The gateway's address.")] = "http://127.0.0.1:8080"
+
+
+class VisitorSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a running deployment's bus is, for the commands that go to it without a gateway."""
+
+    nats: NatsUrl = "nats://127.0.0.1:4222"
+    root: Root = "antiphon"
+
+    @property
+    def bus(self) -> BusSettings:
+        return BusSettings(nats=self.nats, root=self.root)
 
 
 _SIBLINGS = (UpSettings, ClientSettings, GatewaySettings, WorkerSettings)

@@ -1,7 +1,9 @@
 """Attach: from anywhere in a log, every entry once, in order, until the end; whatever gets lost on the way."""
 
 import asyncio
+import contextlib
 import random
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import msgspec
@@ -111,19 +113,24 @@ async def test_rule_18_live_messages_lost_on_the_way_are_read_back(bus: Bus, see
 async def test_rule_18_the_end_is_found_although_its_live_message_was_lost(bus: Bus) -> None:
     _, claim, by = await start(bus, tone_job())
     await write(by, 3)
-    heard: list[Entry] = []
-
-    async def listen(attached: Attachment) -> None:
-        async for batch in attached:
-            heard.extend(batch)
-
-    async with Attachment(bus.connection, bus.logs, claim.name) as attached:
-        listening = asyncio.ensure_future(listen(attached))
-        await eventually(lambda: len(heard) == 3 and not attached._behind)
+    async with idle_listener(bus, claim.name) as (attached, listening):
         attached._subscription.close()
         await finish(by, 2)
-        await asyncio.wait_for(listening, 4)
-    assert seqs(heard) == seqs(await entries(bus, claim.name))
+        assert seqs(await asyncio.wait_for(listening, 4)) == seqs(await entries(bus, claim.name))
+
+
+@contextlib.asynccontextmanager
+async def idle_listener(bus: Bus, name: LogSubjects) -> AsyncIterator[tuple[Attachment, "asyncio.Task[list[Entry]]"]]:
+    """A listener that has read back all there was and waits for live entries."""
+
+    async def listen() -> list[Entry]:
+        return [entry async for batch in attached for entry in batch]
+
+    async with Attachment(bus.connection, bus.logs, name) as attached:
+        listening = asyncio.ensure_future(listen())
+        await eventually(lambda: attached._last_seq and not attached._behind and not bus.connection._waiting)
+        yield attached, listening
+        listening.cancel()
 
 
 async def test_rule_18_a_server_restart_in_the_middle_costs_a_listener_nothing(
@@ -144,16 +151,38 @@ async def test_rule_18_a_server_restart_in_the_middle_costs_a_listener_nothing(
                 assert seqs(heard) == seqs(log)
 
 
-async def test_a_new_log_is_heard_from_its_first_entry_without_being_read(bus: Bus) -> None:
+async def test_rule_18_after_a_reconnect_what_was_missed_is_read_back_at_once(
+    tmp_path: Path, bus_settings: BusSettings
+) -> None:
+    with own_server(tmp_path) as server:
+        async with open_bus(msgspec.structs.replace(bus_settings, nats=server.url), "test") as bus:
+            _, claim, by = await start(bus, tone_job())
+            await write(by, 1)
+            async with idle_listener(bus, claim.name) as (attached, listening):
+                # Said while the listener was cut off, with nothing after it that would show the gap.
+                bus.connection._seam.parser.callbacks[b"%d" % attached._subscription._sid] = lambda _: None
+                await finish(by, 1)
+                server.restart()
+                assert len(await asyncio.wait_for(listening, FAST_S)) == 3
+
+
+async def test_a_new_log_is_heard_from_its_first_entry_without_being_read(
+    bus: Bus, monkeypatch: pytest.MonkeyPatch
+) -> None:
     job = tone_job()
     name = name_of(bus, job)
     heard: list[Entry] = []
-    async with Attachment(bus.connection, bus.logs, name, is_new=True) as attached:
+    async with Attachment(bus.connection, bus.logs, name, is_new=True, max_buffer_bytes=10_000) as attached:
+        monkeypatch.setattr(bus.js, "page", None)
         _, _, by = await start(bus, job)
-        await finish(by, 3)
-        async with asyncio.timeout(FAST_S):
-            async for batch in attached:
-                heard += batch
+        batches = aiter(attached)
+        for _ in range(20):
+            await write(by, 1, frames=1000)
+            heard += await anext(batches)
+        await by.end("done", done(by))
+        heard += await anext(batches)
+        assert attached._live_bytes == 0
+    monkeypatch.undo()
     assert seqs(heard) == seqs(await entries(bus, name))
 
 
@@ -203,11 +232,12 @@ async def purge(bus: Bus, name: LogSubjects) -> None:
 
 async def test_somebody_elses_words_on_the_live_subject_are_not_entries(bus: Bus) -> None:
     _, claim, by = await start(bus, tone_job())
-    listening = asyncio.ensure_future(hear(bus, claim.name))
-    for headers in (None, {"Antiphon-Kind": "done"}, {"Nats-Sequence": "x"}):
-        bus.connection.publish(claim.name.live, b"intruder", headers=headers)
-    await finish(by, 3)
-    assert seqs(await listening) == seqs(await entries(bus, claim.name))
+    await write(by, 1)
+    async with idle_listener(bus, claim.name) as (_, listening):
+        for headers in (None, {"Antiphon-Kind": "done"}, {"Nats-Sequence": "x"}):
+            bus.connection.publish(claim.name.live, b"intruder", headers=headers)
+        await finish(by, 3)
+        assert seqs(await asyncio.wait_for(listening, FAST_S)) == seqs(await entries(bus, claim.name))
 
 
 async def test_two_hundred_attachments_leave_nothing_behind(bus: Bus) -> None:

@@ -149,6 +149,36 @@ async def test_rule_19_of_two_gateways_that_find_a_worker_dead_one_gives_its_job
         assert naks.count(b"-NAK") == 1
 
 
+async def test_rule_19_a_gateway_that_loses_the_lease_gives_nothing_back(
+    bus: Bus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both have read the dead worker's lease before either takes it."""
+    job = tone_job()
+    await bus.topology.declare_consumers("tone", "v1")
+    await submit(bus, job)
+    delivery = await pull(bus)
+    by = claims(bus, "w1")
+    assert await by.claim(delivery, by.open(delivery))
+    naks: list[bytes] = []
+    bus.connection.subscribe("$JS.ACK.>", lambda message: naks.append(message.data))
+    original, readers, both = bus.logs.lease, [], asyncio.Event()
+
+    async def lease(name: LogSubjects) -> object:
+        found = await original(name)
+        readers.append(name)
+        if len(readers) == 2:
+            both.set()
+        await both.wait()
+        return found
+
+    monkeypatch.setattr(bus.logs, "lease", lease)
+    dead = beat("w1", "b1", [wire.Held(job.tenant, job.id)])
+    async with gateway(bus) as one, gateway(bus) as two:
+        await asyncio.gather(*(fleet._take_away(dead, dead.held[0]) for fleet in (one, two)))
+    await bus.connection.flush()
+    assert naks == [b"-NAK"]
+
+
 async def test_rule_19_another_boot_in_the_pong_is_a_dead_worker_too(bus: Bus) -> None:
     job = tone_job()
     await bus.topology.declare_consumers("tone", "v1")

@@ -8,7 +8,7 @@ import aiohttp
 import pytest
 
 from bus.settings import BusSettings
-from tests.support.http import SPEECH, tone, wav_pcm
+from tests.support.doors import SPEECH, tone, wav_pcm
 from tests.support.nats import fresh_root
 from tests.support.programs import Program, fleet_of
 from tests.support.tone import tone_pcm

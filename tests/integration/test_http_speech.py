@@ -10,7 +10,7 @@ import psutil
 import pytest
 
 from bus.settings import BusSettings
-from tests.support.http import SPEECH, STEADY, gated, state_of, tone, until_state, wav_pcm, wav_sizes
+from tests.support.doors import SPEECH, STEADY, gated, state_of, tone, until_state, wav_pcm, wav_sizes
 from tests.support.programs import Fleet, Program, fleet_of
 from tests.support.tone import tone_pcm
 

@@ -16,7 +16,7 @@ from bus.settings import BusSettings
 from bus.writer import Writer
 from gateway import events
 from gateway.cancels import Cancels
-from tests.support.http import Events, gateway_here
+from tests.support.doors import Events, gateway_here
 from tests.support.jobs import tone_job
 
 

@@ -166,6 +166,15 @@ async def test_rule_16_silence_is_no_answer(bus: Bus, monkeypatch: pytest.Monkey
     assert await state(bus, name) == "queued"
 
 
+async def test_rule_16_a_gateway_that_is_stopped_does_not_speak_for_its_listeners(bus: Bus) -> None:
+    name = await accept(bus)
+    async with gateway(bus) as here:
+        one = await ear(here, name)
+        here.close()
+        await one.leave()
+    assert await state(bus, name) == "queued"
+
+
 async def test_leaving_a_job_that_was_never_accepted_is_no_error(bus: Bus, capsys: pytest.CaptureFixture[str]) -> None:
     async with gateway(bus) as here:
         await (await ear(here, bus.subjects.log("public", "never"))).leave()

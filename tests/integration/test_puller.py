@@ -155,6 +155,20 @@ async def test_contention_does_not_deliver_a_job_again_and_again(bus: Bus) -> No
     assert max(delivery.num_delivered for hands in everybody for delivery in hands.came) <= 5
 
 
+async def test_open_pulls_are_made_anew_at_a_reconnect_and_not_when_their_silence_is_noticed(
+    tmp_path: Path, bus_settings: BusSettings
+) -> None:
+    with own_server(tmp_path) as server:
+        settings = msgspec.structs.replace(bus_settings, nats=server.url)
+        patient = PullSettings(expires_s=20, heartbeat_s=10)
+        async with open_bus(settings, "test") as bus, pulling(bus, 2, patient) as hands:
+            for lane in LANES:
+                await until(lambda lane=lane: _waits(bus, lane))
+            server.restart()
+            await queue(bus, "batch")
+            await eventually(lambda: hands.came, within_s=3)
+
+
 async def test_a_server_restart_costs_no_job(tmp_path: Path, bus_settings: BusSettings) -> None:
     with own_server(tmp_path) as server:
         settings = msgspec.structs.replace(bus_settings, nats=server.url)
@@ -206,13 +220,12 @@ async def test_a_consumer_that_no_longer_beats_is_asked_again(bus: Bus, monkeypa
     assert len(lost) == 2
 
 
-async def test_an_open_pull_is_renewed_when_it_expires(bus: Bus) -> None:
-    async with pulling(bus, 2, PullSettings(expires_s=0.3, heartbeat_s=0.1)) as hands:
-        hands.finish_after(lambda: 0.0)
-        for _ in range(4):
-            await asyncio.sleep(0.25)
-            await queue(bus, "batch")
-        await eventually(lambda: len(hands.came) == 4, within_s=1)
+async def test_an_open_pull_is_renewed_when_it_expires(bus: Bus, capsys: pytest.CaptureFixture[str]) -> None:
+    async with pulling(bus, 2, PullSettings(expires_s=0.25, heartbeat_s=0.1)) as hands:
+        await eventually(lambda: hands.puller._number >= 3 + 3 * 4)  # asked once, opened at least four times
+        await queue(bus, "batch")
+        await eventually(lambda: hands.came, within_s=1)
+    assert "pull.deaf" not in capsys.readouterr().out
 
 
 async def test_two_pullers_never_share_an_inbox(bus: Bus) -> None:

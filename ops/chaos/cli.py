@@ -1,0 +1,98 @@
+"""`antiphon chaos` and `antiphon soak`: from settings to a verdict."""
+
+import asyncio
+import json
+import shutil
+import tempfile
+from pathlib import Path
+
+from bus import telemetry
+from ops import models
+from ops.chaos.plan import KINDS, WEIGHTS
+from ops.chaos.report import details, table
+from ops.chaos.run import Course, chaos, say
+from ops.chaos.settings import ChaosSettings, SoakSettings
+from ops.chaos.soak import soak, write
+from ops.chaos.stack import Size
+from ops.errors import OpsError, UsageRefused
+
+_MAX_STORE_BYTES = 24 << 30
+_REPLIES_BYTES = 16 << 30
+#: With `--kinds disk`: ballast fills it within a moment.
+_SMALL_STORE_BYTES = 1 << 30
+_SMALL_REPLIES_BYTES = 512 << 20
+_SOAK_ACK_WAIT_S = 5.0
+
+
+def course(settings: ChaosSettings) -> Course:
+    """Raises UsageRefused."""
+    if unknown := sorted(set(settings.kinds) - set(KINDS)):
+        raise UsageRefused(f"--kinds: {', '.join(unknown)} is not one of {', '.join(KINDS)}")
+    return Course(
+        seed=settings.seed,
+        num_faults=settings.faults,
+        duration_s=settings.minutes * 60,
+        kinds=settings.kinds or tuple(WEIGHTS),
+        streams=settings.streams,
+        settle_s=settings.settle_s,
+        size=_size(settings, settings.ack_wait_s, is_small="disk" in settings.kinds),
+    )
+
+
+def _size(settings: ChaosSettings | SoakSettings, ack_wait_s: float, *, is_small: bool = False) -> Size:
+    return Size(
+        workers=settings.workers,
+        gateways=settings.gateways,
+        slots=settings.slots,
+        models=loadable(),
+        ack_wait_s=ack_wait_s,
+        max_store_bytes=_SMALL_STORE_BYTES if is_small else _MAX_STORE_BYTES,
+        replies_max_bytes=_SMALL_REPLIES_BYTES if is_small else _REPLIES_BYTES,
+    )
+
+
+def loadable() -> tuple[str, ...]:
+    """`tone` first, so that a new worker is of use before the heavy models have loaded."""
+    return ("tone", *(model for model in ("speech", "music") if models.missing(model) is None))
+
+
+def folder_for(state: str, purpose: str) -> tuple[Path, bool]:
+    """Where a run keeps what it leaves behind, and whether that is temporary."""
+    if not state:
+        return Path(tempfile.mkdtemp(prefix=f"antiphon-{purpose}-")), True
+    folder = Path(state).expanduser().absolute()
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder, False
+
+
+def run_chaos(settings: ChaosSettings, *, as_json: bool) -> None:
+    """Print the table. Raises OpsError, naming the folder of the logs, if anything was lost, wrong, doubled, leaked."""
+    plan = course(settings)
+    folder, is_temporary = folder_for(settings.state, "chaos")
+    say(f"logs and store in {folder}")
+    with (folder / "chaos.log").open("w") as own:
+        telemetry.configure("chaos", form="json", level="info", stream=own)
+        report = asyncio.run(chaos(plan, folder))
+    (folder / "report.json").write_text(json.dumps(report.as_json(), indent=1))
+    print(json.dumps(report.as_json()) if as_json else table(report))
+    if not report.is_good:
+        raise OpsError(f"not good; logs in {folder}\n{details(report)}")
+    if is_temporary:
+        shutil.rmtree(folder)
+
+
+def run_soak(settings: SoakSettings, *, as_json: bool) -> None:
+    """Print the table, leave the plot. Raises OpsError if memory grew, or anything was lost or leaked."""
+    size = _size(settings, _SOAK_ACK_WAIT_S)
+    folder, _ = folder_for(settings.state, "soak")
+    with (folder / "soak.log").open("w") as own:
+        telemetry.configure("soak", form="json", level="info", stream=own)
+        soaked = asyncio.run(
+            soak(settings.seed, settings.minutes * 60, settings.streams, settings.settle_s, size, folder)
+        )
+    write(soaked, folder)
+    (folder / "report.json").write_text(json.dumps(soaked.as_json(), indent=1))
+    print(json.dumps(soaked.as_json()) if as_json else table(soaked.report))
+    say(f"the plot is {folder / 'soak.svg'}, its figures are {folder / 'soak.csv'}")
+    if not soaked.is_good:
+        raise OpsError("\n".join(["not good", *soaked.too_much, details(soaked.report)]))

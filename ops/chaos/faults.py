@@ -1,0 +1,177 @@
+"""The faults, one function per kind, and the one who deals them out by the schedule."""
+
+import asyncio
+import os
+import signal
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from bus import wire
+from bus.client import Bus
+from bus.errors import BusError
+from bus.presence import beat_of
+from ops.chaos.plan import CLIENT_KINDS, Fault
+from ops.chaos.stack import Process, Stack, children
+
+#: A fault waits so long for something to befall.
+_TARGET_S: Final = 15.0
+#: A worker whose heartbeat is older than this is not counted as able to take over.
+_FRESH_S: Final = 1.5
+_BALLAST: Final = "CHAOS_BALLAST"
+_BALLAST_BYTES: Final = 4 << 20
+
+
+@dataclass(slots=True)
+class Blow:
+    """A fault as it was dealt. Times are monotonic seconds."""
+
+    kind: str
+    target: str
+    at: float
+    #: When what was stopped could go on; for a kill the moment itself.
+    until: float
+    #: Of a worker's kill: slots free on other ready workers at that moment.
+    free_slots: int = 0
+
+
+class Watch:
+    """What the fleet says of itself, heard on the bus."""
+
+    def __init__(self, bus: Bus) -> None:
+        self.beats: dict[str, tuple[wire.Heartbeat, float]] = {}
+        bus.connection.subscribe(bus.subjects.all_heartbeats, self._heard)
+
+    def _heard(self, message: object) -> None:
+        beat = beat_of(message)  # type: ignore[arg-type]
+        if beat is not None:
+            self.beats[beat.id] = (beat, time.monotonic())
+
+    def is_warm(self, process: Process) -> bool:
+        """Whether this very process serves."""
+        beat, at = self.beats.get(process.name, (None, 0.0))
+        fresh = time.monotonic() - at < _FRESH_S
+        return beat is not None and fresh and not process.frozen and (beat.pid, beat.state) == (process.pid, "ready")
+
+    def free_slots(self, workers: Sequence[Process]) -> int:
+        beats = [self.beats[worker.name][0] for worker in workers if self.is_warm(worker)]
+        return sum(max(0, beat.slots - len(beat.held)) for beat in beats)
+
+    def held(self) -> int:
+        return sum(len(beat.held) for beat, at in self.beats.values() if time.monotonic() - at < _FRESH_S)
+
+
+class Injector:
+    """Deals the schedule out. `as_client` performs the faults that are a client's behaviour."""
+
+    def __init__(self, stack: Stack, bus: Bus, watch: Watch, as_client: Callable[[str], Awaitable[object]]) -> None:
+        self._stack, self._bus, self._watch, self._as_client = stack, bus, watch, as_client
+        self.blows: list[Blow] = []
+        self._does = {
+            "worker_kill": self._worker_kill,
+            "host_kill": self._host_kill,
+            "worker_freeze": self._worker_freeze,
+            "worker_hiccup": self._worker_freeze,
+            "gateway_kill": self._gateway_kill,
+            "nats_restart": self._nats_kill,
+            "nats_outage": self._nats_kill,
+            "disk": self._disk_full,
+        }
+
+    async def run(self, faults: Sequence[Fault], progress: Callable[[int], None]) -> None:
+        """Return when the last one has been dealt and is over."""
+        began = time.monotonic()
+        async with asyncio.TaskGroup() as group:
+            for number, fault in enumerate(faults):
+                await asyncio.sleep(max(0.0, began + fault.at_s - time.monotonic()))
+                progress(number)
+                if fault.kind in CLIENT_KINDS:
+                    now = time.monotonic()
+                    self.blows.append(Blow(fault.kind, "client", now, now))
+                    group.create_task(self._client(fault.kind))
+                else:
+                    group.create_task(self._does[fault.kind](fault))
+
+    async def _client(self, manner: str) -> None:
+        await self._as_client(manner)
+
+    def _dealt(self, fault: Fault, target: str, for_s: float = 0.0, free_slots: int = 0) -> Blow:
+        now = time.monotonic()
+        blow = Blow(fault.kind, target, now, now + for_s, free_slots)
+        self.blows.append(blow)
+        return blow
+
+    async def _worker_kill(self, fault: Fault) -> None:
+        worker = await self._target(fault, self._stack.workers)
+        others = [other for other in self._stack.workers if other is not worker]
+        self._dealt(fault, worker.name, free_slots=self._watch.free_slots(others))
+        worker.kill()
+
+    async def _host_kill(self, fault: Fault) -> None:
+        worker = await self._target(fault, self._stack.workers)
+        for pid in children(worker.pid or 0):
+            if b"gpuworker.child" in _command(pid):
+                self._dealt(fault, worker.name)
+                _kill(pid)
+
+    async def _worker_freeze(self, fault: Fault) -> None:
+        worker = await self._target(fault, self._stack.workers)
+        self._dealt(fault, worker.name, fault.for_s)
+        thaw = worker.freeze(whole=fault.whole)
+        try:
+            await asyncio.sleep(fault.for_s)
+        finally:
+            with suppress(ProcessLookupError):
+                thaw()
+
+    async def _gateway_kill(self, fault: Fault) -> None:
+        gateway = await self._target(fault, self._stack.gateways)
+        self._dealt(fault, gateway.name)
+        gateway.kill()
+
+    async def _nats_kill(self, fault: Fault) -> None:
+        nats = self._stack.nats
+        self._dealt(fault, nats.name, fault.for_s)
+        if fault.for_s:
+            nats.permitted.clear()
+        nats.kill()
+        await asyncio.sleep(fault.for_s)
+        nats.permitted.set()
+
+    async def _disk_full(self, fault: Fault) -> None:
+        """Fill what JetStream may store with ballast, hold it, and throw it overboard."""
+        js = self._bus.js
+        self._dealt(fault, self._stack.nats.name, fault.for_s)
+        try:
+            await js.api(f"STREAM.CREATE.{_BALLAST}", {"name": _BALLAST, "subjects": ["chaos.ballast"]})
+            for _ in range(1 << 12):
+                await js.publish("chaos.ballast", bytes(_BALLAST_BYTES), patience_s=2.0)
+        except BusError:
+            await asyncio.sleep(fault.for_s)
+        await js.patiently("drop the ballast", lambda: js.api(f"STREAM.DELETE.{_BALLAST}"))
+
+    async def _target(self, fault: Fault, among: Sequence[Process]) -> Process:
+        """One that lives, a warm one rather than one that is just starting; waits until there is one."""
+        deadline = time.monotonic() + _TARGET_S
+        while True:
+            alive = [process for process in among if process.pid is not None]
+            warm = [process for process in alive if self._watch.is_warm(process)]
+            if warm or (alive and (among is self._stack.gateways or time.monotonic() > deadline)):
+                found = warm or alive
+                return found[int(fault.pick * len(found))]
+            await asyncio.sleep(0.05)
+
+
+def _command(pid: int) -> bytes:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return b""
+
+
+def _kill(pid: int) -> None:
+    with suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGKILL)

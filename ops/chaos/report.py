@@ -1,0 +1,112 @@
+"""What a run came to: the table for people, the same for programs, and whether it was good."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from ops.chaos.faults import Blow
+from ops.chaos.ledger import Damage
+from ops.chaos.takeover import Takeover, quantile
+
+_SHOWN = 20
+
+
+@dataclass(slots=True)
+class Report:
+    seed: int
+    minutes: float
+    #: Requests made, and jobs that the bus holds a birth of.
+    orders: int = 0
+    jobs: int = 0
+    ends: dict[str, int] = field(default_factory=dict)
+    audio_s: float = 0.0
+    resumed: int = 0
+    longest_silence_s: float = 0.0
+    blows: Sequence[Blow] = ()
+    damages: Sequence[Damage] = ()
+    takeovers: Sequence[Takeover] = ()
+    #: Jobs that some worker still holds when all have ended.
+    slots_leaked: int = 0
+    leaks: Sequence[str] = ()
+    #: Processes that ended although nobody killed them, or left children behind.
+    crashes: Sequence[str] = ()
+
+    def count(self, what: str) -> int:
+        """Jobs that were `lost`, `wrong` or `doubled`."""
+        return len({damage.job for damage in self.damages if damage.what == what})
+
+    @property
+    def faults(self) -> dict[str, int]:
+        return dict(sorted(Counter(blow.kind for blow in self.blows).items(), key=lambda pair: -pair[1]))
+
+    @property
+    def is_good(self) -> bool:
+        return not self.damages and not self.slots_leaked and not self.leaks and not self.crashes
+
+    def silence(self, *, undisturbed: bool) -> dict[str, float]:
+        """Seconds, and how many streams they are of."""
+        some = [each.silence_s for each in self.takeovers if each.undisturbed or not undisturbed]
+        shares = {"p50": 0.5, "p99": 0.99, "max": 1.0}
+        return {"streams": len(some), **{name: round(quantile(some, share), 3) for name, share in shares.items()}}
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "good": self.is_good,
+            "seed": self.seed,
+            "minutes": round(self.minutes, 2),
+            "orders": self.orders,
+            "jobs": self.jobs,
+            "ends": self.ends,
+            "audio_s": round(self.audio_s, 1),
+            "faults": self.faults,
+            "lost": self.count("lost"),
+            "wrong": self.count("wrong"),
+            "doubled": self.count("doubled"),
+            "takeover_s": self.silence(undisturbed=True),
+            "takeover_disturbed_s": self.silence(undisturbed=False),
+            "resumed": self.resumed,
+            "longest_silence_s": round(self.longest_silence_s, 3),
+            "slots_leaked": self.slots_leaked,
+            "leaks": list(self.leaks),
+            "crashes": list(self.crashes),
+            "damages": [asdict(damage) for damage in self.damages],
+        }
+
+
+def table(report: Report) -> str:
+    """Markdown, as `docs/benchmarks.md` keeps it."""
+    faults = report.faults
+    rows = [
+        ("seed, minutes under load", f"{report.seed}, {report.minutes:.1f}"),
+        ("requests; jobs accepted", f"{report.orders}; {report.jobs}"),
+        ("how they ended", ", ".join(f"{count} {end}" for end, count in report.ends.items())),
+        ("audio heard and checked", f"{report.audio_s / 60:.1f} min"),
+        (f"faults: {sum(faults.values())}", ", ".join(f"{count} {kind}" for kind, count in faults.items())),
+        ("lost / wrong / doubled", " / ".join(str(report.count(what)) for what in ("lost", "wrong", "doubled"))),
+        ("worker kill to next block, one fault at a time", _spread(report.silence(undisturbed=True))),
+        ("worker kill to next block, all", _spread(report.silence(undisturbed=False))),
+        ("listeners cut off that came back", str(report.resumed)),
+        ("longest silence of any stream", f"{report.longest_silence_s:.1f} s"),
+        ("slots leaked", str(report.slots_leaked)),
+        ("leaks", "; ".join(report.leaks) or "none"),
+        ("processes that ended by themselves", "; ".join(report.crashes) or "none"),
+    ]
+    width = max(len(name) for name, _ in rows)
+    head = [f"| {'what':<{width}} | found |", f"| {'-' * width} | --- |"]
+    return "\n".join([*head, *(f"| {name:<{width}} | {found} |" for name, found in rows)])
+
+
+def details(report: Report) -> str:
+    """The first damages, one per line; empty if there is none."""
+    lines = [f"{damage.what}: {damage.job}: {damage.detail}" for damage in report.damages[:_SHOWN]]
+    if len(report.damages) > _SHOWN:
+        lines.append(f"… and {len(report.damages) - _SHOWN} more")
+    return "\n".join(lines)
+
+
+def _spread(silence: dict[str, float]) -> str:
+    if not silence["streams"]:
+        return "no stream was hit"
+    p50, p99, most = (f"{1000 * silence[name]:.0f}" for name in ("p50", "p99", "max"))
+    return f"p50 {p50} ms, p99 {p99} ms, max {most} ms ({silence['streams']} streams)"

@@ -1,0 +1,34 @@
+"""What `antiphon chaos` and `antiphon soak` are told."""
+
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta
+
+from bus.settings import Seconds, doc
+from ops.chaos.plan import KINDS
+
+
+class SoakSettings(msgspec.Struct, frozen=True, kw_only=True):
+    minutes: Annotated[float, Meta(gt=0, le=10_080), doc("Of steady load.")] = 20.0
+    seed: Annotated[int, Meta(ge=0), doc("Equal seeds make equal requests.")] = 1
+    workers: Annotated[int, Meta(ge=1, le=16)] = 2
+    gateways: Annotated[int, Meta(ge=1, le=8)] = 2
+    slots: Annotated[int, Meta(ge=1, le=1024), doc("Of each worker.")] = 8
+    streams: Annotated[int, Meta(ge=1, le=1000), doc("Clients that are always there.")] = 10
+    settle_s: Annotated[float, Meta(ge=0, le=3600), doc("From the last job's end to the look for leaks.")] = 60.0
+    state: Annotated[str, doc("Folder for soak.csv, soak.svg, logs and store; a temporary one if not given.")] = ""
+
+
+class ChaosSettings(msgspec.Struct, frozen=True, kw_only=True):
+    faults: Annotated[int, Meta(ge=0, le=100_000), doc("How many.")] = 100
+    minutes: Annotated[float, Meta(gt=0, le=1440), doc("Over which they are spread.")] = 5.0
+    seed: Annotated[int, Meta(ge=0), doc("Equal seeds deal equal faults at equal times.")] = 1
+    workers: Annotated[int, Meta(ge=1, le=16)] = 3
+    gateways: Annotated[int, Meta(ge=1, le=8)] = 2
+    slots: Annotated[int, Meta(ge=1, le=1024), doc("Of each worker.")] = 8
+    streams: Annotated[int, Meta(ge=1, le=1000), doc("Clients that are always there.")] = 10
+    kinds: Annotated[tuple[str, ...], doc(f"Of {', '.join(KINDS)}; all but disk if not given.")] = ()
+    ack_wait_s: Annotated[Seconds, doc("As the workers are told it.")] = 5.0
+    settle_s: Annotated[float, Meta(ge=0, le=3600), doc("From the last job's end to the look for leaks.")] = 60.0
+    state: Annotated[str, doc("Folder for logs and store; a temporary one, removed after success, if not given.")] = ""

@@ -1,0 +1,68 @@
+"""How long a stream was silent after its worker was killed: until the next block in its listener's ear. Pure."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from ops.chaos.faults import Blow
+from ops.chaos.ledger import Heard
+from ops.chaos.readback import Log
+
+#: A fault this soon before the kill may still be felt: its process is starting again.
+_SHADOW_S = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Takeover:
+    job: str
+    worker: str
+    #: Seconds from the kill to the next block at the listener, less what the engine needs for one block.
+    silence_s: float
+    #: No other fault was near, and another warm worker had a free slot for every stream that was hit.
+    undisturbed: bool
+
+
+def takeovers(
+    blows: Sequence[Blow], heard: Sequence[Heard], logs: Mapping[str, Log], wall_less_monotonic_s: float
+) -> list[Takeover]:
+    """Of every stream that a killed worker had begun to speak. Listeners at the engine's pace alone count."""
+    paced = [each for each in heard if each.order.compute_s and each.order.manner == "listen" and each.job in logs]
+    found = []
+    for blow in blows:
+        if blow.kind != "worker_kill":
+            continue
+        hits = [
+            (each, silence_s)
+            for each in paced
+            if (silence_s := _silence_s(blow, each, logs[each.job], wall_less_monotonic_s)) is not None
+        ]
+        for each, silence_s in hits:
+            until = blow.at + silence_s + each.order.compute_s
+            alone = not any(_overlaps(other, blow.at - _SHADOW_S, until) for other in blows if other is not blow)
+            undisturbed = alone and blow.free_slots >= len(hits) and not each.resumed
+            found.append(Takeover(each.job, blow.target, max(0.0, silence_s), undisturbed))
+    return found
+
+
+def _overlaps(blow: Blow, since: float, until: float) -> bool:
+    return blow.target != "client" and blow.at <= until and blow.until >= since
+
+
+def _silence_s(blow: Blow, heard: Heard, log: Log, wall_less_monotonic_s: float) -> float | None:
+    """None if the stream was not in the killed worker's hands, or its seam was never heard."""
+    killed_at = blow.at + wall_less_monotonic_s
+    attempts = [(at, line) for at, line in zip(log.stored_at, log.lines, strict=True) if line.started is not None]
+    before = [line for at, line in attempts if at <= killed_at]
+    after = [line for at, line in attempts if at > killed_at]
+    if not before or not after or before[-1].started is None or before[-1].started.worker != blow.target:
+        return None
+    if after[0].kind != "block":
+        return None
+    seam_at = heard.heard_at(after[0].frame * 2)
+    return None if seam_at is None or seam_at < blow.at else seam_at - blow.at - heard.order.compute_s
+
+
+def quantile(values: Sequence[float], share: float) -> float:
+    """Nearest rank; NaN of nothing."""
+    ordered = sorted(values)
+    return ordered[min(len(ordered) - 1, math.ceil(share * len(ordered)) - 1)] if ordered else math.nan

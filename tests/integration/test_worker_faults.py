@@ -1,0 +1,146 @@
+"""What becomes of jobs whose engine is slow, runs out of memory, or takes its host down with it."""
+
+import asyncio
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from bus import wire
+from bus.client import Bus
+from bus.dead import DeadLetters
+from bus.settings import BusSettings
+from tests.support.bus import num_jobs, until
+from tests.support.jobs import Ears, listen, tone_job
+from tests.support.programs import Fleet, Program, fleet_of, host_pid
+from tests.support.tone import tone_pcm
+from tests.support.waiting import eventually
+
+#: The host is nearly always in a step of such a job.
+BUSY = {"block_ms": 100, "compute_ms": 200, "device": "shared"}
+
+
+@pytest.fixture
+def fleet(bus_settings: BusSettings) -> Iterator[Fleet]:
+    with fleet_of(bus_settings) as fleet:
+        yield fleet
+
+
+@pytest.fixture
+def ack_wait_s() -> float:
+    """What is not given back comes again long after the test has failed."""
+    return 30.0
+
+
+async def hurt(worker: Program, number: signal.Signals, hosts: int) -> None:
+    """Send a signal to the worker's engine host, the `hosts`-th that it has, once that one is in a step of its job."""
+    await eventually(lambda: len(worker.events("job.started")) == hosts, within_s=15)
+    os.kill(host_pid(worker), number)
+    await eventually(lambda: len(worker.events("host.ended")) == hosts)
+
+
+async def test_a_slow_step_is_waited_for_and_costs_nothing(fleet: Fleet, bus: Bus) -> None:
+    worker = fleet.worker("w1", "tone", 8, "--stall-s", "5")
+    async with asyncio.timeout(15):
+        heard = await listen(bus, tone_job(seconds=1, fault={"kind": "slow", "at_block": 3}))
+    assert heard.pcm == tone_pcm(1)
+    assert [start.attempt for start in heard.starts] == [1]
+    assert not worker.events("host.ended")
+
+
+async def test_a_step_that_is_slower_than_stall_s_costs_its_job_an_attempt_and_its_neighbour_none(
+    fleet: Fleet, bus: Bus
+) -> None:
+    worker = fleet.worker("w1", "tone", 8, "--stall-s", "0.6")
+    import atexit; atexit.register(lambda: open("/tmp/plan/h4w.log","w").write(keep[0])); keep=[""]
+    import threading, time
+    def tick():
+        while True:
+            try: keep[0]=worker.log()
+            except Exception: return
+            time.sleep(0.2)
+    threading.Thread(target=tick,daemon=True).start()
+    async with asyncio.timeout(20), asyncio.TaskGroup() as group:
+        slow = group.create_task(
+            listen(bus, tone_job(seconds=1, fault={"kind": "slow", "at_block": 4}, block_ms=100, compute_ms=50))
+        )
+        well = group.create_task(listen(bus, tone_job(seconds=2, block_ms=100, compute_ms=50)))
+    assert slow.result().pcm == tone_pcm(1)
+    assert well.result().pcm == tone_pcm(2)
+    assert [start.attempt for start in slow.result().starts] == [1, 2]
+    assert {start.attempt for start in well.result().starts} == {1}
+
+
+async def test_a_batch_that_does_not_fit_is_halved_and_nobody_hears_it(
+    fleet: Fleet, bus: Bus, tmp_path: Path
+) -> None:
+    gate = {"path": str(tmp_path / "open"), "before_block": 0}
+    fault = {"kind": "oom", "at_block": 4, "min_batch": 3}
+    worker = fleet.worker("w1", "tone", 4)
+    async with asyncio.timeout(15), asyncio.TaskGroup() as group:
+        # They hold the slots while four others queue up: a batch is what comes together.
+        for _ in range(4):
+            group.create_task(listen(bus, tone_job(seconds=0.1, gate=gate, device="own")))
+        await eventually(lambda: len(worker.events("job.started")) == 4)
+        job = {"seconds": 0.5, "block_ms": 50, "compute_ms": 1, "max_batch": 4, "fault": fault}
+        ends = [group.create_task(listen(bus, tone_job(**job))) for _ in range(4)]
+        await until(lambda: _queued(bus, 8))
+        (tmp_path / "open").touch()
+    assert all(end.result().pcm == tone_pcm(0.5) for end in ends)
+    assert {start.attempt for end in ends for start in end.result().starts} == {1}
+    assert [event["batch"] for event in worker.events("engine.out_of_memory")] == [4]
+    assert not worker.events("host.ended")
+
+
+async def _queued(bus: Bus, count: int) -> bool:
+    return await num_jobs(bus) == count
+
+
+async def test_a_host_killed_for_its_memory_in_a_step_costs_that_job_an_attempt_and_it_goes_on(
+    fleet: Fleet, bus: Bus
+) -> None:
+    worker = fleet.worker()
+    async with asyncio.timeout(20), Ears(bus, tone_job(seconds=1, **BUSY)) as ears:
+        await ears.until_bytes(4_800)
+        await hurt(worker, signal.SIGKILL, 1)
+        await eventually(lambda: len(worker.events("job.started")) == 2, within_s=10)
+        lease = await bus.logs.lease(ears.name)
+        heard = await ears.to_the_end()
+    assert heard.pcm == tone_pcm(1)
+    assert [start.attempt for start in heard.starts] == [1, 2]
+    assert lease is not None
+    assert lease[1].host_deaths == 1
+    assert worker.events("host.ended")[0]["code"] == -signal.SIGKILL
+
+
+async def test_a_job_in_which_two_hosts_crash_is_given_up_with_the_place_of_the_crash(fleet: Fleet, bus: Bus) -> None:
+    worker = fleet.worker("w1", "tone", 8, "--max-attempts", "9")
+    job = tone_job(seconds=3, **BUSY)
+    async with asyncio.timeout(20), Ears(bus, job) as ears:
+        for number in (1, 2):
+            await ears.until_bytes(4_800 * 2 * number)
+            await hurt(worker, signal.SIGSEGV, number)
+        heard = await ears.to_the_end()
+    failed = wire.decode(wire.Failed, heard.end.payload)
+    assert (heard.end.kind, failed.code, failed.attempt) == ("failed", "interrupted", 2)
+    assert "SIGSEGV" in failed.message
+    assert heard.pcm == tone_pcm(3)[: len(heard.pcm)]
+    dead = (await DeadLetters(bus).find(job.id)).dead
+    assert (dead.attempts, dead.host_deaths, dead.worker) == (2, 2, "w1")
+    assert "Segmentation fault" in dead.traceback
+    assert "tone.py" in dead.traceback
+    assert len(dead.traceback) <= 4096
+
+
+async def test_a_host_that_hangs_twice_in_a_job_leaves_where_it_hung(fleet: Fleet, bus: Bus) -> None:
+    fleet.worker("w1", "tone", 8, "--stall-s", "0.5", "--max-attempts", "9")
+    job = tone_job(seconds=1, fault={"kind": "hang", "at_block": 2, "times": 9})
+    async with asyncio.timeout(20):
+        heard = await listen(bus, job)
+    assert heard.end.kind == "failed"
+    dead = (await DeadLetters(bus).find(job.id)).dead
+    assert (dead.attempts, dead.host_deaths) == (2, 2)
+    assert "hung for 0.5 s" in dead.reason
+    assert "in _fail" in dead.traceback
