@@ -7,6 +7,8 @@ STAMP := $(VENV)/.installed
 PACKAGES := bus gateway gpuworker ops
 PYTEST := $(BIN)/python -m pytest
 ARGS ?=
+# Most tests wait for processes of their own rather than compute.
+PARALLEL ?= 4
 
 .DEFAULT_GOAL := help
 .PHONY: help install up test test-all check docs bench chaos clean
@@ -27,7 +29,7 @@ up: $(STAMP) ## the whole stack on this machine: http://127.0.0.1:8080 (flags: m
 	@exec $(BIN)/antiphon up $(ARGS)
 
 test: $(STAMP) ## the test suite
-	$(PYTEST) -m "not slow and not chaos and not gpu" $(ARGS)
+	$(PYTEST) -n $(PARALLEL) -m "not slow and not chaos and not gpu" $(ARGS)
 
 test-all: $(STAMP) ## the tests that take minutes
 	$(PYTEST) -o faulthandler_timeout=1200 -m "slow and not chaos and not gpu" $(ARGS)
