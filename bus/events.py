@@ -53,6 +53,9 @@ EVENTS: dict[str, Event] = {
     "job.surplus": Event("A second message of a job was removed.", ("queue_seq",)),
     "job.unclaimed": Event("A delivery could not be claimed; it comes again.", ("error",)),
     "job.unheard": Event("Nobody listens; the job waits for somebody to come back before it is ended."),
+    "retention.failed": Event("Looking after the room in the streams failed; the next look tries again.", ("error",)),
+    "retention.filling": Event("REPLIES fills up: above 70 % ended logs are purged.", ("stream", "level")),
+    "retention.purged": Event("Whole ended logs were purged, oldest first.", ("stream", "logs", "level")),
     # the worker and its engine host
     "breaker.opened": Event(
         "The engine failed max_fails times within fail_timeout_s: for as long, this worker takes no job.",

@@ -230,8 +230,8 @@ class JetStream:
             try:
                 await self.api(f"STREAM.MSG.DELETE.{stream}", {"seq": seq, "no_erase": True})
             except ApiError as error:
-                # 10057: no message with that sequence any more.
-                if error.err_code not in {_MESSAGE_NOT_FOUND, 10057}:
+                # 10043, 10057: no message with that sequence any more.
+                if error.err_code not in {_MESSAGE_NOT_FOUND, 10043, 10057}:
                     raise
 
         await self.patiently(f"delete {stream} {seq}", once)

@@ -1,5 +1,6 @@
 """A job's state, derived from its log and nothing else (protocol rule 12)."""
 
+import math
 from typing import Literal
 
 import msgspec
@@ -45,6 +46,20 @@ async def status(logs: Logs, name: LogSubjects) -> Status:
         await logs.end(name, "cancelled", lease[1].detail)
         tail = await logs.tail(name)
     return Status(derive(tail, lease[1] if lease else None), found[0], found[1], lease[1] if lease else None, tail)
+
+
+def next_deadline(birth: wire.Birth, has_audio: bool) -> tuple[float, str]:
+    """When the job expires if nothing more happens, Unix seconds of the bus's clock, and why. Pure.
+
+    Infinity for a job without a deadline.
+    """
+    job, deadlines = birth.job, [(math.inf, "")]
+    if job.expires_at is not None:
+        deadlines.append((job.expires_at.timestamp(), f"not done by {job.expires_at.isoformat()}"))
+    if job.first_audio_deadline_s is not None and not has_audio:
+        limit_s = job.first_audio_deadline_s
+        deadlines.append((birth.accepted_at + limit_s, f"no audio within {limit_s:g} s of its acceptance"))
+    return min(deadlines)
 
 
 def derive(tail: Entry | None, lease: wire.Lease | None) -> State:

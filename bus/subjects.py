@@ -191,6 +191,11 @@ class LogSubjects(msgspec.Struct, frozen=True):
         return f"{self.root}.reply.{self.tenant}.{self.job}.lease"
 
     @property
+    def everything(self) -> str:
+        """A filter for all that REPLIES holds of the job."""
+        return f"{self.root}.reply.{self.tenant}.{self.job}.*"
+
+    @property
     def live(self) -> str:
         return f"{self.root}.live.{self.tenant}.{self.job}"
 
@@ -220,7 +225,12 @@ def is_outside_inbox(subject: str) -> bool:
     if not (subject.isascii() and subject.isprintable()) or " " in subject:
         return False  # the server takes more than what we can write into a line
     first = subject.partition(".")[0]
-    return first == "_R_" or (first.startswith("_INBOX") and first not in _INBOXES_OF_OURS)
+    return is_of_another_account(subject) or (first.startswith("_INBOX") and first not in _INBOXES_OF_OURS)
+
+
+def is_of_another_account(inbox: str) -> bool:
+    """Whether the server stands between us and whoever reads `inbox`."""
+    return inbox.startswith("_R_.")
 
 
 def last_token(subject: str) -> str:

@@ -44,6 +44,8 @@ class Job(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     tenant: str = ""
     #: Wall clock with offset. None: the lane's default counted from acceptance.
     expires_at: Annotated[datetime, Meta(tz=True)] | None = None
+    #: Seconds after acceptance within which its first block must be in the log, or it expires.
+    first_audio_deadline_s: Annotated[float, Meta(gt=0)] | None = None
     #: Whether the work goes on when nobody listens. None: true for doors that answer before the sound.
     run_on: bool | None = None
     #: How long to wait for a listener to come back before the work stops.
@@ -252,7 +254,7 @@ def decode(kind: type[T], data: bytes) -> T:
 
 def digest(job: Job) -> str:
     """SHA-256 of the normalised job, less what is not part of its identity: two bodies with one digest are one job."""
-    bare = msgspec.structs.replace(job, client=Client(), expires_at=None, id="")
+    bare = msgspec.structs.replace(job, client=Client(), expires_at=None, first_audio_deadline_s=None, id="")
     return hashlib.sha256(_canonical.encode(bare)).hexdigest()
 
 

@@ -89,6 +89,12 @@ class Admission:
             raise Invalid(f"seed: must be from 0 to {_MAX_SEED}, not {short(str(asked.seed))}", "seed")
         if not 0 <= asked.linger_s <= _MAX_LINGER_S:
             raise Invalid(f"linger_s: must be from 0 to {_MAX_LINGER_S:g}, not {asked.linger_s:g}", "linger_s")
+        soon_s = asked.first_audio_deadline_s
+        if soon_s is not None and not 0 < soon_s <= MAX_DEADLINE_S:
+            raise Invalid(
+                f"first_audio_deadline_s: must be above 0 and at most {MAX_DEADLINE_S:g}, not {soon_s:g}",
+                "first_audio_deadline_s",
+            )
         due = asked.expires_at
         if due is None:
             return

@@ -9,7 +9,7 @@ from typing import Final
 from bus import wire
 from bus.client import Bus
 from bus.errors import BusError, Unreachable
-from bus.states import Status, status
+from bus.states import Status, next_deadline, status
 from bus.subjects import LogSubjects
 from bus.telemetry import logger
 
@@ -26,13 +26,11 @@ class Deadlines:
         self._bus, self._tasks = bus, tasks
         self._timers: dict[LogSubjects, asyncio.TimerHandle] = {}
 
-    def watch(self, name: LogSubjects, job: wire.Job) -> None:
+    def watch(self, name: LogSubjects, birth: wire.Birth, *, has_audio: bool = False) -> None:
         """End the job at its time, unless it has ended or is forgotten until then."""
-        if job.expires_at is None:
-            return
-        left_s = job.expires_at.timestamp() - self._bus.clock.now()
+        left_s = next_deadline(birth, has_audio)[0] - self._bus.clock.now()
         if left_s <= _MAX_AHEAD_S and len(self._timers) < _MAX_TIMERS:
-            self._arm(name, job, left_s)
+            self._arm(name, birth, left_s)
 
     def forget(self, name: LogSubjects) -> None:
         """The job has ended."""
@@ -45,25 +43,25 @@ class Deadlines:
             timer.cancel()
         self._timers.clear()
 
-    def _arm(self, name: LogSubjects, job: wire.Job, delay_s: float) -> None:
+    def _arm(self, name: LogSubjects, birth: wire.Birth, delay_s: float) -> None:
         self.forget(name)
         loop = asyncio.get_running_loop()
-        self._timers[name] = loop.call_later(max(0.0, delay_s), self._due, name, job)
+        self._timers[name] = loop.call_later(max(0.0, delay_s), self._due, name, birth)
 
-    def _due(self, name: LogSubjects, job: wire.Job) -> None:
+    def _due(self, name: LogSubjects, birth: wire.Birth) -> None:
         del self._timers[name]
-        self._tasks.create_task(self._expire(name, job), name=f"expire {name.job}")
+        self._tasks.create_task(self._expire(name, birth), name=f"expire {name.job}")
 
-    async def _expire(self, name: LogSubjects, job: wire.Job) -> None:
+    async def _expire(self, name: LogSubjects, birth: wire.Birth) -> None:
         try:
             found = await self.look(name)
         except Unreachable:
-            self._arm(name, job, _AGAIN_S)
+            self._arm(name, birth, _AGAIN_S)
         except BusError as error:
             log.warning("job.unexpired", job=name.job, tenant=name.tenant, error=str(error))
         else:
-            if not found.is_ended:  # the bus's clock was set back meanwhile
-                self.watch(name, job)
+            if not found.is_ended:  # its sound has begun, or the bus's clock was set back meanwhile
+                self.watch(name, birth, has_audio=found.position.frame > 0)
 
     async def look(self, name: LogSubjects) -> Status:
         """Where the job stands; one whose time has come is ended first.
@@ -71,9 +69,9 @@ class Deadlines:
         Raises NotFound, Gone, Unreachable.
         """
         found = await status(self._bus.logs, name)
-        due = found.birth.job.expires_at
-        if found.is_ended or due is None or self._bus.clock.now() < due.timestamp():
+        due_s, why = next_deadline(found.birth, found.position.frame > 0)
+        if found.is_ended or self._bus.clock.now() < due_s:
             return found
-        ended = await self._bus.logs.end(name, "expired", f"not done by {due.isoformat()}")
+        ended = await self._bus.logs.end(name, "expired", why)
         log.info("job.expired", job=name.job, tenant=name.tenant, ended=ended)
         return await status(self._bus.logs, name)

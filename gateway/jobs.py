@@ -41,6 +41,7 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     seed: int = 0
     lane: str = ""
     expires_at: datetime | None = None
+    first_audio_deadline_s: float | None = None
     run_on: bool | None = None
     linger_s: float = 0.0
 

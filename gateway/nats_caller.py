@@ -1,7 +1,8 @@
 """Who asked at the NATS door: what is said to its inbox, and whether it is still there.
 
 Every message bears a reply subject of ours, as a request does: when nobody subscribes to the inbox any more, the server
-answers there with no-responders, and the caller has left (protocol rule 24).
+answers there with no-responders, and the caller has left (protocol rule 24). A caller in another account cannot be seen
+leaving: the server never says no-responders of the inbox that it puts in between.
 """
 
 import base64
@@ -16,6 +17,7 @@ from bus.connection import Connection
 from bus.entry import BLOCK, FRAME, KIND, Entry
 from bus.errors import JobError, Unreachable
 from bus.parser import Message
+from bus.subjects import is_of_another_account
 from gateway.codecs import SAMPLE_BYTES
 from gateway.problems import STATUS, Problem
 from gateway.streams import Tape, failure
@@ -76,7 +78,8 @@ class Caller:
                 left()
 
         with connection.inbox(answered) as probe:
-            yield cls(connection, inbox, probe)
+            # Through accounts, each message with a reply subject would leave an entry of the server's behind.
+            yield cls(connection, inbox, "" if is_of_another_account(inbox) else probe)
 
     def say(self, headers: Mapping[str, str], body: bytes) -> None:
         """Send one message that is not the last; an empty one would pass for it. Never waits."""

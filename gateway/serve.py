@@ -41,6 +41,7 @@ async def serve(settings: GatewaySettings, stop: asyncio.Event) -> None:
                 for service in (
                     gateway.fleet.run(),
                     gateway.starts.run(),
+                    gateway.retention.run(),
                     Cancels(bus, tasks).run(),
                     NatsDoor(gateway, tasks).run(),
                     bus.clock.keep(bus.js, bus.subjects.jobs_stream),

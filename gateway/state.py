@@ -12,6 +12,7 @@ from bus.door import Accepted, submit
 from bus.errors import BusError, NotFound
 from bus.fleet import Fleet
 from bus.interest import Interest, Listener
+from bus.retention import Retention
 from bus.subjects import LogSubjects
 from bus.telemetry import logger
 from gateway.admission import Admission
@@ -37,6 +38,7 @@ class Gateway:
         self.interest = Interest(bus.connection, bus.logs, tasks)
         self.deadlines = Deadlines(bus, tasks)
         self.starts = Starts(self.fleet)
+        self.retention = Retention(bus)
         self.admission = Admission(self.fleet, bus.clock, bus.settings.max_job_bytes)
         #: Tasks of the requests in progress.
         self.busy: set[asyncio.Task[Any]] = set()
@@ -72,8 +74,9 @@ class Gateway:
         """Put a complete job on the bus and watch its deadline; `listener` is who waits for its sound, if anybody.
 
         A client that leaves in the middle leaves a job of which nobody can tell yet whether it is queued: that is
-        settled behind its back. Raises as `bus.door.submit` does.
+        settled behind its back. Raises as `bus.door.submit` does, and StorageFull before the streams are full.
         """
+        self.retention.check_room()
         try:
             accepted = await submit(self.bus, job)
         except asyncio.CancelledError:
@@ -81,7 +84,7 @@ class Gateway:
                 listener.heard_the_end = True
                 self._tasks.create_task(self._settle(name, job), name=f"settle {job.id}")
             raise
-        self.deadlines.watch(name, accepted.job)
+        self.deadlines.watch(name, accepted.birth)
         return accepted
 
     async def _settle(self, name: LogSubjects, job: wire.Job) -> None:

@@ -107,7 +107,10 @@ class Host:
             wait_s = min(0.02, wait_s if wait_s is not None else 0.02)  # the loader cannot wake a select
         if not select.select([self._socket], [], [], wait_s)[0]:
             return
-        data = self._socket.recv(1 << 18)
+        try:
+            data = self._socket.recv(1 << 18)
+        except ConnectionResetError:  # the worker was killed with words of ours unread
+            data = b""
         if not data:
             self._quit = True
         for command in self._commands.feed(data):

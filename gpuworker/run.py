@@ -15,6 +15,7 @@ from bus.client import Bus
 from bus.delivery import give_back
 from bus.entry import Position
 from bus.errors import BusError, EngineFailed, Fenced, Full, OutOfDeviceMemory, Unreachable
+from bus.states import next_deadline
 from bus.telemetry import logger
 from bus.writer import Writer
 from gpuworker import pipe
@@ -47,12 +48,11 @@ class Run:
         self.misses = 0
         self._claimed_at = bus.clock.now()
         self._first_at: float | None = None
-        job = claim.job
+
         self._writer = Writer(
             bus.logs, claim.name, claim.lease_seq, claim.lease, claim.position, self._started(), _APPEND_PATIENCE_S
         )
-        self.expires_at_s = job.expires_at.timestamp() if job.expires_at is not None else float("inf")
-        self.runs_on = job.run_on is not False
+        self.runs_on = claim.job.run_on is not False
 
     def _started(self) -> wire.Started:
         claim, card = self.claim, self._card
@@ -76,6 +76,11 @@ class Run:
         if self.stream is not None:
             self.stream.interrupt(interruption)
             self._host.close(self.stream)
+
+    @property
+    def deadline(self) -> tuple[float, str]:
+        """When this job expires, Unix seconds of the bus's clock, and why."""
+        return next_deadline(self.claim.birth, self._writer.position.frame > 0)
 
     @property
     def silent_s(self) -> float:
@@ -116,8 +121,9 @@ class Run:
 
     async def _perform(self) -> str:
         claim = self.claim
-        if self._claimed_at >= self.expires_at_s:
-            raise Due("its deadline passed before it ran")
+        due_s, why = self.deadline
+        if self._claimed_at >= due_s:
+            raise Due(why)
         growth = Growth(self._card.rate_hz, 2 * self._card.channels)
         self.stream = self._host.open(claim.job, claim.position.frame, claim.lease.attempt, claim.checkpoint, growth)
         while True:

@@ -48,8 +48,9 @@ class Watch:
     def _look(self, now_s: float) -> None:
         """Deadlines and stalls."""
         for run in list(self._worker.runs.values()):
-            if now_s >= run.expires_at_s:
-                run.interrupt(Due("its deadline passed while it ran"))
+            due_s, why = run.deadline
+            if now_s >= due_s:
+                run.interrupt(Due(why))
             elif run.silent_s > self._stall_s:
                 log.error("job.stalled", job=run.claim.job.id, tenant=run.claim.job.tenant, stall_s=self._stall_s)
                 run.interrupt(Lost(f"no progress for {self._stall_s:g} s"))

@@ -47,6 +47,7 @@ class Speech(msgspec.Struct, frozen=True, kw_only=True):
     seed: int = 0
     lane: str = ""
     expires_at: datetime | None = None
+    first_audio_deadline_s: float | None = None
     run_on: bool | None = None
     linger_s: float = 0.0
 
@@ -86,6 +87,7 @@ def _job(gateway: Gateway, asked: Speech, job_id: str, trace: str) -> wire.Job:
         lane=asked.lane,
         tenant=TENANT,
         expires_at=asked.expires_at,
+        first_audio_deadline_s=asked.first_audio_deadline_s,
         run_on=asked.run_on,
         linger_s=asked.linger_s,
         client=wire.Client(door=_DOOR, traceparent=trace),

@@ -4,12 +4,14 @@ import asyncio
 import json
 import shutil
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from bus import telemetry
 from ops import models
 from ops.chaos.plan import KINDS, WEIGHTS
-from ops.chaos.report import details, table
+from ops.chaos.report import details, table, timeline
 from ops.chaos.run import Course, chaos, say
 from ops.chaos.settings import ChaosSettings, SoakSettings
 from ops.chaos.soak import soak, write
@@ -56,6 +58,17 @@ def loadable() -> tuple[str, ...]:
     return ("tone", *(model for model in ("speech", "music") if models.missing(model) is None))
 
 
+@contextmanager
+def _own_log(path: Path) -> Iterator[None]:
+    """What this process logs goes to `path` for the length of the block: a terminal is for the report."""
+    with path.open("w") as own:
+        telemetry.configure("chaos", form="json", level="info", stream=own)
+        try:
+            yield
+        finally:
+            telemetry.configure("chaos")
+
+
 def folder_for(state: str, purpose: str) -> tuple[Path, bool]:
     """Where a run keeps what it leaves behind, and whether that is temporary."""
     if not state:
@@ -70,10 +83,9 @@ def run_chaos(settings: ChaosSettings, *, as_json: bool) -> None:
     plan = course(settings)
     folder, is_temporary = folder_for(settings.state, "chaos")
     say(f"logs and store in {folder}")
-    with (folder / "chaos.log").open("w") as own:
-        telemetry.configure("chaos", form="json", level="info", stream=own)
+    with _own_log(folder / "chaos.log"):
         report = asyncio.run(chaos(plan, folder))
-    (folder / "report.json").write_text(json.dumps(report.as_json(), indent=1))
+    (folder / "report.json").write_text(json.dumps({**report.as_json(), **timeline(report)}, indent=1))
     print(json.dumps(report.as_json()) if as_json else table(report))
     if not report.is_good:
         raise OpsError(f"not good; logs in {folder}\n{details(report)}")
@@ -85,8 +97,7 @@ def run_soak(settings: SoakSettings, *, as_json: bool) -> None:
     """Print the table, leave the plot. Raises OpsError if memory grew, or anything was lost or leaked."""
     size = _size(settings, _SOAK_ACK_WAIT_S)
     folder, _ = folder_for(settings.state, "soak")
-    with (folder / "soak.log").open("w") as own:
-        telemetry.configure("soak", form="json", level="info", stream=own)
+    with _own_log(folder / "soak.log"):
         soaked = asyncio.run(
             soak(settings.seed, settings.minutes * 60, settings.streams, settings.settle_s, size, folder)
         )

@@ -111,11 +111,15 @@ class Injector:
         worker.kill()
 
     async def _host_kill(self, fault: Fault) -> None:
-        worker = await self._target(fault, self._stack.workers)
-        for pid in children(worker.pid or 0):
-            if b"gpuworker.child" in _command(pid):
-                self._dealt(fault, worker.name)
-                _kill(pid)
+        deadline = time.monotonic() + _TARGET_S
+        while time.monotonic() < deadline:
+            worker = await self._target(fault, self._stack.workers)
+            for pid in children(worker.pid or 0):
+                if b"gpuworker.child" in _command(pid):
+                    self._dealt(fault, worker.name)
+                    _kill(pid)
+                    return
+            await asyncio.sleep(0.05)
 
     async def _worker_freeze(self, fault: Fault) -> None:
         worker = await self._target(fault, self._stack.workers)
@@ -124,8 +128,7 @@ class Injector:
         try:
             await asyncio.sleep(fault.for_s)
         finally:
-            with suppress(ProcessLookupError):
-                thaw()
+            thaw()
 
     async def _gateway_kill(self, fault: Fault) -> None:
         gateway = await self._target(fault, self._stack.gateways)

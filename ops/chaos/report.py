@@ -74,6 +74,11 @@ class Report:
         }
 
 
+def timeline(report: Report) -> dict[str, Any]:
+    """Every fault as it was dealt and every takeover, for who wants to know what happened."""
+    return {"blows": [asdict(blow) for blow in report.blows], "takeovers": [asdict(each) for each in report.takeovers]}
+
+
 def table(report: Report) -> str:
     """Markdown, as `docs/benchmarks.md` keeps it."""
     faults = report.faults

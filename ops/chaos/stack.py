@@ -5,7 +5,7 @@ import os
 import signal
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -106,7 +106,8 @@ class Process:
         pid = self.pid
         if pid is not None:
             self._doomed.add(pid)
-            os.kill(pid, number)
+            with suppress(ProcessLookupError):  # dead already, and its end is just on its way to us
+                os.kill(pid, number)
         return pid
 
     def freeze(self, *, whole: bool) -> Callable[[], None]:
@@ -115,13 +116,15 @@ class Process:
         if pid is None:
             return lambda: None
         send = os.killpg if whole else os.kill
-        send(pid, signal.SIGSTOP)
         self.frozen = True
+        with suppress(ProcessLookupError):
+            send(pid, signal.SIGSTOP)
 
         def thaw() -> None:
             if self.pid == pid:
-                send(pid, signal.SIGCONT)
                 self.frozen = False
+                with suppress(ProcessLookupError):
+                    send(pid, signal.SIGCONT)
 
         return thaw
 
@@ -251,7 +254,5 @@ def children(pid: int) -> list[int]:
 
 def _kill_group(group_id: int) -> None:
     for pid in members(group_id):
-        try:
+        with suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
-        except ProcessLookupError:
-            continue

@@ -16,6 +16,8 @@ _SHADOW_S = 2.0
 class Takeover:
     job: str
     worker: str
+    #: Of the kill, monotonic seconds.
+    at: float
     #: Seconds from the kill to the next block at the listener, less what the engine needs for one block.
     silence_s: float
     #: No other fault was near, and another warm worker had a free slot for every stream that was hit.
@@ -40,7 +42,7 @@ def takeovers(
             until = blow.at + silence_s + each.order.compute_s
             alone = not any(_overlaps(other, blow.at - _SHADOW_S, until) for other in blows if other is not blow)
             undisturbed = alone and blow.free_slots >= len(hits) and not each.resumed
-            found.append(Takeover(each.job, blow.target, max(0.0, silence_s), undisturbed))
+            found.append(Takeover(each.job, blow.target, blow.at, max(0.0, silence_s), undisturbed))
     return found
 
 

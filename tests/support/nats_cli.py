@@ -5,9 +5,11 @@ request plus `--reply-timeout`; `--wait-for-empty` stops at the first empty repl
 What it prints of a reply: the body and blank lines after it; `nil body` for an empty one.
 """
 
-import asyncio
+import json
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 from nats.aio.client import Client
 from nats.aio.msg import Msg
@@ -29,12 +31,28 @@ class Answer:
     def header(self, number: int, name: str) -> str | None:
         return (self.replies[number].headers or {}).get(name)
 
+    def json(self, number: int) -> dict[str, Any]:
+        return dict(json.loads(self.replies[number].data))
+
+    def of_kind(self, kind: str) -> list[Msg]:
+        """Replies that are entries of this kind."""
+        return [reply for reply in self.replies if (reply.headers or {}).get("Antiphon-Kind") == kind]
+
+    @property
+    def pcm(self) -> bytes:
+        return b"".join(block.data for block in self.of_kind("block"))
+
     def printed(self) -> bytes:
         """Stdout of `nats req --raw`."""
         return b"".join(printed(reply.data) for reply in self.replies)
 
 
+class NoResponders(Exception):
+    """As the command says it."""
+
+
 def printed(body: bytes) -> bytes:
+    """What the command prints of one reply."""
     if not body:
         return b"nil body\n\n\n"
     return body + b"\n" if body.endswith(b"\n") else body + b"\n\n\n"
@@ -50,8 +68,12 @@ async def nats_req(
     replies: int = 1,
     timeout_s: float = 5.0,
     reply_timeout_s: float = 0.3,
+    each: Callable[[Msg, float], object] = lambda _, __: None,
 ) -> Answer:
-    """`nats req SUBJECT BODY -H … [--wait-for-empty] [--replies N] [--timeout …] [--reply-timeout …]`."""
+    """`nats req SUBJECT BODY -H … [--wait-for-empty] [--replies N] [--timeout …] [--reply-timeout …]`.
+
+    `each` is called with every reply, and its seconds since the request, as it comes. Raises NoResponders.
+    """
     answer = Answer()
     most = _MOST_REPLIES if wait_for_empty else replies
     inbox = client.new_inbox()
@@ -64,13 +86,14 @@ async def nats_req(
         while len(answer) < most:
             reply = await subscription.next_msg(timeout=wait_s)
             if (reply.headers or {}).get("Status") == "503" and not reply.data:
-                raise ConnectionRefusedError("No responders are available")
+                raise NoResponders("No responders are available")
             answer.replies.append(reply)
             answer.rtts_s.append(time.monotonic() - started)
+            each(reply, answer.rtts_s[-1])
             if wait_for_empty and not reply.data:
                 break
             wait_s = sum(answer.rtts_s) / len(answer) + reply_timeout_s
-    except (TimeoutError, asyncio.TimeoutError):
+    except TimeoutError:
         return answer
     finally:
         await subscription.unsubscribe()

@@ -17,7 +17,14 @@ from ops.nats_server import find_binary, ready
 from ops.system import dies_with_parent
 
 CONFIGS = Path(__file__).parents[2] / "ops" / "deploy" / "nats"
-USERS = ("gateway", "worker", "operator", "acme")
+#: And the prefix of the inboxes that each may listen on.
+USERS = {
+    "gateway": "_INBOX_gateway",
+    "worker": "_INBOX_worker",
+    "operator": "_INBOX",
+    "acme": "_INBOX.acme",
+    "globex": "_INBOX",
+}
 _READY_S = 10.0
 
 
@@ -75,12 +82,12 @@ def guarded_server(config: Path = CONFIGS / "single.conf") -> Iterator[Guarded]:
             process.wait(timeout=10)
 
 
-async def visitor(server: Guarded, user: str, inbox_prefix: str = "_INBOX") -> Visitor:
+async def visitor(server: Guarded, user: str) -> Visitor:
     """Connect as `user`. The caller closes `client`."""
     refused: list[str] = []
 
     async def trouble(error: Exception) -> None:
         refused.append(str(error))
 
-    client = await nats.connect(server.as_user(user), inbox_prefix=inbox_prefix.encode(), error_cb=trouble)
+    client = await nats.connect(server.as_user(user), inbox_prefix=USERS[user].encode(), error_cb=trouble)
     return Visitor(client, refused)

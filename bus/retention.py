@@ -1,0 +1,100 @@
+"""Room in REPLIES: ended logs make way, new jobs are refused before running ones are hurt. Protocol rule 15.
+
+Streams discard what is new, so nothing is ever removed silently. Above `PURGE_ABOVE` of its bytes, whole ended logs are
+purged, oldest first, until `PURGE_BELOW`; above `REFUSE_ABOVE` new jobs are refused: the rest belongs to what runs. JOBS
+is drained by workers, so there only the refusal applies. Every gateway looks; purging twice does no harm.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Final
+
+from bus import wire
+from bus.client import Bus
+from bus.clock import parse_time
+from bus.entry import Entry
+from bus.errors import BusError, StorageFull
+from bus.subjects import LogSubjects, parse_birth
+from bus.telemetry import logger
+
+log = logger(__name__)
+
+#: Shares of a stream's bytes.
+WARN_ABOVE: Final = 0.6
+PURGE_ABOVE: Final = 0.7
+PURGE_BELOW: Final = 0.65
+REFUSE_ABOVE: Final = 0.85
+_LOOK_S: Final = 5.0
+#: A log that ended just now may still have listeners who read it.
+_REST_S: Final = 30.0
+#: Logs purged between two looks at the level.
+_BATCH: Final = 32
+
+
+class Retention:
+    def __init__(self, bus: Bus, look_s: float = _LOOK_S, rest_s: float = _REST_S) -> None:
+        self._bus, self._look_s, self._rest_s = bus, look_s, rest_s
+        self._levels = {bus.subjects.jobs_stream: 0.0, bus.subjects.replies_stream: 0.0}
+        self._warned = False
+
+    def check_room(self) -> None:
+        """Raises StorageFull, naming stream, level and limit, if new jobs must wait."""
+        for stream, level in self._levels.items():
+            if level > REFUSE_ABOVE:
+                raise StorageFull(f"{stream} is {level:.0%} full, new jobs are taken up to {REFUSE_ABOVE:.0%}")
+
+    async def run(self) -> None:
+        """Look until cancelled."""
+        while True:
+            try:
+                await self.look()
+            except BusError as error:
+                log.warning("retention.failed", error=str(error))  # the next look tries again
+            await asyncio.sleep(self._look_s)
+
+    async def look(self) -> None:
+        """Measure once, and purge if it must be. Raises Unreachable, ApiError."""
+        for stream in self._levels:
+            self._levels[stream] = await self._level(stream)
+        stream = self._bus.subjects.replies_stream
+        level = self._levels[stream]
+        if level > WARN_ABOVE and not self._warned:
+            log.warning("retention.filling", stream=stream, level=round(level, 3))
+        self._warned = level > WARN_ABOVE
+        if level > PURGE_ABOVE:
+            await self._purge(stream)
+
+    async def _level(self, stream: str) -> float:
+        info = await self._bus.js.info(stream)
+        limit = info["config"].get("max_bytes", -1)
+        return float(info["state"]["bytes"]) / limit if limit > 0 else 0.0
+
+    async def _purge(self, stream: str) -> None:
+        purged = 0
+        async for name in self._ended_logs():
+            # One purge for birth, lease and entries: half a log is no recording, and its lease is a fence.
+            await self._bus.js.api(f"STREAM.PURGE.{stream}", {"filter": name.everything})
+            purged += 1
+            if purged % _BATCH == 0:
+                self._levels[stream] = await self._level(stream)
+                if self._levels[stream] < PURGE_BELOW:
+                    break
+        self._levels[stream] = await self._level(stream)
+        log.info("retention.purged", stream=stream, logs=purged, level=round(self._levels[stream], 3))
+
+    async def _ended_logs(self) -> AsyncIterator[LogSubjects]:
+        """Logs that ended at least `rest_s` ago, oldest birth first."""
+        subjects, seq = self._bus.subjects, 1
+        while True:
+            births, pending = await self._bus.js.page(subjects.replies_stream, subjects.all_births, seq)
+            for birth in births:
+                tenant, job = parse_birth(birth.message.subject)
+                name = subjects.log(tenant, job)
+                tail = await self._bus.js.last(subjects.replies_stream, name.entries)
+                if tail is None or Entry.stored(tail).kind not in wire.ENDS:
+                    continue
+                if self._bus.clock.now() - parse_time(tail.stored_at) >= self._rest_s:
+                    yield name
+            if not births or not pending:
+                return
+            seq = births[-1].seq + 1

@@ -1,0 +1,217 @@
+"""Callers at the NATS door who wait, leave, are too many, or whose gateway or server goes away."""
+
+import asyncio
+import json
+import signal
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import nats
+import pytest
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+
+from bus.settings import BusSettings
+from gateway.nats_door import NatsDoor
+from tests.support.doors import gateway_here
+from tests.support.nats import fresh_root
+from tests.support.nats_cli import Answer, NoResponders, nats_req
+from tests.support.programs import Fleet, fleet_of
+from tests.support.restarts import own_server
+from tests.support.tone import tone_pcm
+from tests.support.waiting import eventually
+
+STEADY = {"block_ms": 50, "compute_ms": 50, "device": "own"}
+WHOLE: dict[str, Any] = {"wait_for_empty": True, "reply_timeout_s": 20.0, "timeout_s": 20.0}
+
+
+def job(fields: dict[str, Any] | None = None, **params: Any) -> str:
+    return json.dumps({"model": "tone", "input": "x", "params": params, **(fields or {})})
+
+
+@pytest.fixture
+def fleet(bus_settings: BusSettings) -> Iterator[Fleet]:
+    with fleet_of(bus_settings) as fleet:
+        yield fleet
+
+
+@pytest.fixture
+async def cli(nats_url: str) -> AsyncIterator[Client]:
+    client = await nats.connect(nats_url)
+    yield client
+    await client.close()
+
+
+class _Over(Exception):
+    """Ends the door's task group."""
+
+
+@asynccontextmanager
+async def door_here(settings: BusSettings, **more: Any) -> AsyncIterator[str]:
+    """A gateway with a NATS door in this process; its submit subject, once it takes requests of a known model."""
+    async with gateway_here(settings) as (gateway, _):
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                await eventually(lambda: gateway.fleet.known_models, within_s=20)
+                tasks.create_task(NatsDoor(gateway, tasks, **more).run())
+                await asyncio.sleep(0)
+                await gateway.bus.connection.flush()
+                yield gateway.bus.subjects.submit
+                raise _Over
+        except* _Over:
+            await asyncio.sleep(0)
+
+
+async def until_ended(client: Client, root: str, job_id: str, within_s: float = 10.0) -> str:
+    subject = f"$JS.API.DIRECT.GET.{root.upper()}_REPLIES.{root}.reply.public.{job_id}.c"
+    async with asyncio.timeout(within_s):
+        while True:
+            last = await client.request(subject, b"", timeout=2)
+            kind = (last.headers or {}).get("Antiphon-Kind", "")
+            if kind in {"done", "failed", "cancelled", "expired"}:
+                return kind
+            await asyncio.sleep(0.02)
+
+
+async def test_a_caller_whose_job_waits_is_told_its_place_and_its_leaving_is_noticed(
+    fleet: Fleet, bus_settings: BusSettings, cli: Client, tmp_path: Path
+) -> None:
+    fleet.worker("w1", "tone", 1)
+    gate = {"path": str(tmp_path / "never"), "before_block": 0}
+    async with asyncio.timeout(30), door_here(bus_settings, waiting_s=0.3) as submit:
+        first = asyncio.create_task(nats_req(cli, submit, job(seconds=1, device="own", gate=gate), **WHOLE))
+        await eventually(lambda: fleet_started(fleet))
+        second = await nats_req(cli, submit, job(seconds=1), replies=3, reply_timeout_s=2)
+        third = await nats_req(cli, submit, job(seconds=1), replies=4, timeout_s=2, reply_timeout_s=2)
+        waiting = third.json(1)
+        assert (waiting["status"], waiting["job"], waiting["position"]) == ("waiting", third.json(0)["job"], 0)
+        for left in (second, third):
+            assert await until_ended(cli, bus_settings.root, left.json(0)["job"], within_s=3) == "cancelled"
+        first.cancel()
+        await asyncio.gather(first, return_exceptions=True)
+
+
+def fleet_started(fleet: Fleet) -> bool:
+    return any(program.events("job.started") for program in fleet._programs)
+
+
+async def test_a_caller_that_leaves_in_mid_stream_frees_the_slot(
+    fleet: Fleet, bus_settings: BusSettings, cli: Client
+) -> None:
+    fleet.worker("w1", "tone", 1)
+    async with asyncio.timeout(30), door_here(bus_settings) as submit:
+        left = await nats_req(cli, submit, job(seconds=600, **STEADY), replies=4, reply_timeout_s=5)
+        assert len(left) == 4
+        # The one slot is free again at the next block, long before the 10 s of a silent job.
+        answer = await nats_req(cli, submit, job(seconds=0.2), **WHOLE)
+        assert answer.pcm == tone_pcm(0.2)
+        assert answer.rtts_s[-1] < 5
+        assert await until_ended(cli, bus_settings.root, left.json(0)["job"]) == "cancelled"
+
+
+async def test_a_second_listener_keeps_the_job_alive(fleet: Fleet, bus_settings: BusSettings, cli: Client) -> None:
+    fleet.worker()
+    body = job({"id": "shared"}, seconds=1.5, **STEADY)
+    async with asyncio.timeout(30), door_here(bus_settings) as submit:
+        whole, left = await asyncio.gather(
+            nats_req(cli, submit, body, **WHOLE), nats_req(cli, submit, body, replies=4, reply_timeout_s=5)
+        )
+    assert len(left) == 4
+    assert whole.pcm == tone_pcm(1.5)
+
+
+async def test_beyond_its_limit_a_gateway_refuses_callers_at_once_and_serves_again_afterwards(
+    fleet: Fleet, bus_settings: BusSettings, cli: Client
+) -> None:
+    fleet.worker()
+    async with asyncio.timeout(30), door_here(bus_settings, max_callers=2) as submit:
+        busy = [asyncio.create_task(nats_req(cli, submit, job(seconds=1, **STEADY), **WHOLE)) for _ in range(2)]
+        await eventually(lambda: fleet_started(fleet))
+        refused = await nats_req(cli, submit, job(seconds=0.1), **WHOLE)
+        assert (refused.header(0, "Nats-Service-Error-Code"), refused.json(0)["code"]) == ("503", "too_many_callers")
+        assert "the limit is 2" in refused.json(0)["detail"]
+        assert refused.replies[1].data == b""
+        assert [answer.pcm for answer in await asyncio.gather(*busy)] == [tone_pcm(1)] * 2
+        assert (await nats_req(cli, submit, job(seconds=0.1), **WHOLE)).pcm == tone_pcm(0.1)
+
+
+async def test_a_gateway_that_stops_says_so_and_another_one_gives_the_whole_sound(
+    fleet: Fleet, bus_settings: BusSettings, cli: Client
+) -> None:
+    first, _ = fleet.gateway("--drain-s", "0.1")
+    fleet.worker()
+    first.wait_for("submit.ready")
+    body = job({"id": "moving"}, seconds=3, **STEADY)
+    stopped = asyncio.Event()
+
+    def stop_after_the_second(reply: Msg, _: float) -> None:
+        if (reply.headers or {}).get("Antiphon-Block") == "1":
+            first.send(signal.SIGTERM)
+            stopped.set()
+
+    submit = f"{bus_settings.root}.submit"
+    async with asyncio.timeout(40):
+        cut = await nats_req(cli, submit, body, each=stop_after_the_second, **WHOLE)
+        assert (cut.header(-2, "Nats-Service-Error-Code"), cut.json(-2)["code"]) == ("503", "gateway_stopping")
+        assert cut.replies[-1].data == b""
+        assert stopped.is_set()
+        await asyncio.to_thread(first.process.wait, 10)
+        with pytest.raises(NoResponders):
+            await nats_req(cli, submit, body)
+        second, _ = fleet.gateway()
+        await asyncio.to_thread(second.wait_for, "submit.ready")
+        assert (await nats_req(cli, submit, body, **WHOLE)).pcm == tone_pcm(3)
+
+
+async def test_a_gateway_with_time_to_drain_lets_its_callers_hear_the_end(
+    fleet: Fleet, bus_settings: BusSettings, cli: Client
+) -> None:
+    gateway, _ = fleet.gateway("--drain-s", "20")
+    fleet.worker()
+    gateway.wait_for("submit.ready")
+
+    def stop_after_the_second(reply: Msg, _: float) -> None:
+        if (reply.headers or {}).get("Antiphon-Block") == "1":
+            gateway.send(signal.SIGTERM)
+
+    async with asyncio.timeout(30):
+        body = job(seconds=1.5, **STEADY)
+        answer = await nats_req(cli, f"{bus_settings.root}.submit", body, each=stop_after_the_second, **WHOLE)
+        assert answer.pcm == tone_pcm(1.5)
+        assert await asyncio.to_thread(gateway.process.wait, 10) == 0
+
+
+async def test_after_a_restart_of_the_server_the_caller_is_told_and_asking_again_gives_every_sample() -> None:
+    with tempfile.TemporaryDirectory(prefix="antiphon-nats-") as folder, own_server(Path(folder)) as server:
+        sizes = {"jobs_max_bytes": 64 << 20, "replies_max_bytes": 256 << 20}
+        settings = BusSettings(nats=server.url, root=fresh_root(), ack_wait_s=2.0, **sizes)
+        with fleet_of(settings) as fleet:
+            gateway, _ = fleet.gateway()
+            fleet.worker()
+            gateway.wait_for("submit.ready")
+            client = await nats.connect(
+                server.url, reconnect_time_wait=0.1, max_reconnect_attempts=-1, error_cb=ignored
+            )
+            body, submit = job({"id": "long"}, seconds=8, **STEADY), f"{settings.root}.submit"
+            begun = asyncio.Event()
+            async with asyncio.timeout(60):
+                asking = asyncio.create_task(
+                    nats_req(client, submit, body, each=lambda *_: begun.set(), **WHOLE), name="asking"
+                )
+                await begun.wait()
+                await asyncio.to_thread(server.restart)
+                cut: Answer = await asking
+                assert (cut.header(-2, "Nats-Service-Error-Code"), cut.json(-2)["code"]) == ("503", "bus_unreachable")
+                assert "ask again" in cut.json(-2)["detail"]
+                whole = await nats_req(client, submit, body, **WHOLE)
+                print([(r.headers, r.data[:300]) for r in cut.replies[:1] + cut.replies[-2:] + whole.replies], gateway.log())
+                assert whole.pcm == tone_pcm(8)
+                assert not gateway.events("job.left")
+            await client.close()
+
+
+async def ignored(_: Exception) -> None:
+    """The client tells of the broken connection that the test made."""

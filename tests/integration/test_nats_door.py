@@ -1,0 +1,320 @@
+"""The NATS door as the `nats` command line meets it: a plain core client, byte by byte."""
+
+import asyncio
+import base64
+import json
+import shutil
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import nats
+import pytest
+from nats.aio.client import Client
+
+from bus.settings import BusSettings
+from tests.support.nats import fresh_root
+from tests.support.nats_cli import Answer, nats_req
+from tests.support.programs import Fleet, Program, fleet_of
+from tests.support.tone import tone_pcm
+from tests.support.waiting import eventually
+
+STEADY = {"block_ms": 50, "compute_ms": 50, "device": "own"}
+#: Flags of every documented command that wants the whole answer.
+WHOLE: dict[str, Any] = {"wait_for_empty": True, "reply_timeout_s": 20.0, "timeout_s": 20.0}
+
+
+@dataclass
+class Stack:
+    fleet: Fleet
+    gateways: list[Program]
+    worker: Program
+    root: str
+
+    @property
+    def submit(self) -> str:
+        return f"{self.root}.submit"
+
+
+@pytest.fixture(scope="module")
+def stack(nats_url: str) -> Iterator[Stack]:
+    """Two gateways and a worker with one slot, for every test here: none of them may harm the next."""
+    sizes = {"jobs_max_bytes": 64 << 20, "replies_max_bytes": 256 << 20}
+    settings = BusSettings(nats=nats_url, root=fresh_root(), ack_wait_s=30.0, **sizes)
+    with fleet_of(settings) as fleet:
+        gateways = [fleet.gateway()[0] for _ in range(2)]
+        worker = fleet.worker("w1", "tone", 1)
+        for gateway in gateways:
+            gateway.wait_for("submit.ready")
+        yield Stack(fleet, gateways, worker, settings.root)
+
+
+@pytest.fixture
+async def cli(stack: Stack, nats_url: str) -> AsyncIterator[Client]:
+    client = await nats.connect(nats_url)
+    async with asyncio.timeout(20):
+        # A gateway that is a moment old does not say of a model that nobody has it.
+        while any(told["status"] != 404 for told in [await refusal(client, stack, model="zzz") for _ in range(4)]):
+            await asyncio.sleep(0.1)
+    yield client
+    # Whatever happened: the next one is served, and nothing that nobody foresaw was met.
+    answer = await nats_req(client, stack.submit, job(seconds=0.1), **WHOLE)
+    assert answer.pcm == tone_pcm(0.1)
+    await client.close()
+    for program in (*stack.gateways, stack.worker):
+        assert program.process.poll() is None
+        assert not program.events("submit.failed")
+        assert not program.events("bus.callback_failed")
+
+
+def job(fields: dict[str, Any] | None = None, **params: Any) -> str:
+    return json.dumps({"model": "tone", "input": "x", "params": params, **(fields or {})})
+
+
+async def refusal(client: Client, stack: Stack, **fields: Any) -> dict[str, Any]:
+    answer = await nats_req(client, stack.submit, job(fields), **WHOLE)
+    return answer.json(0)
+
+
+def events(stack: Stack, name: str) -> list[dict[str, Any]]:
+    return [event for gateway in stack.gateways for event in gateway.events(name)]
+
+
+async def until_ended(stack: Stack, client: Client, job_id: str, within_s: float = 10.0) -> str:
+    """How the job ended, as its log says."""
+    subject = f"$JS.API.DIRECT.GET.{stack.root.upper()}_REPLIES.{stack.root}.reply.public.{job_id}.c"
+    async with asyncio.timeout(within_s):
+        while True:
+            last = await client.request(subject, b"", timeout=2)
+            kind = (last.headers or {}).get("Antiphon-Kind", "")
+            if kind in {"done", "failed", "cancelled", "expired"}:
+                return kind
+            await asyncio.sleep(0.02)
+
+
+async def test_an_answer_is_accepted_then_the_blocks_then_done_then_an_empty_message(stack: Stack, cli: Client) -> None:
+    answer = await nats_req(cli, stack.submit, job(seconds=1.5), **WHOLE)
+    accepted = answer.json(0)
+    assert accepted == {
+        "status": "accepted",
+        "job": accepted["job"],
+        "live": f"{stack.root}.live.public.{accepted['job']}",
+        "reply": f"{stack.root}.reply.public.{accepted['job']}.c",
+    }
+    assert answer.header(0, "Antiphon-Job") == accepted["job"]
+    assert answer.pcm == tone_pcm(1.5)
+    frames = [int(block.headers["Antiphon-Frame"]) for block in answer.of_kind("block") if block.headers]
+    assert frames == [0, *(sum(len(b.data) for b in answer.of_kind("block")[:k]) // 2 for k in range(1, len(frames)))]
+    assert (
+        json.loads((answer.replies[1].headers or {})["Antiphon-Started"])["media"] == "audio/L16;rate=24000;channels=1"
+    )
+    done = answer.json(-2)
+    assert (done["frames"], answer.header(-2, "Antiphon-Kind")) == (36_000, "done")
+    assert (answer.replies[-1].data, answer.header(-1, "Antiphon-Event")) == (b"", "end")
+    assert [reply.data == b"" for reply in answer.replies] == [False] * (len(answer) - 1) + [True]
+
+
+async def test_accepted_comes_at_once_and_the_first_block_while_the_engine_is_before_its_second(
+    stack: Stack, cli: Client, tmp_path: Path
+) -> None:
+    gate = tmp_path / "open"
+    body = job(seconds=0.3, device="own", gate={"path": str(gate), "before_block": 1})
+
+    def open_after_the_first_block(reply: Any, _: float) -> None:
+        if (reply.headers or {}).get("Antiphon-Kind") == "block":
+            gate.touch()
+
+    answer = await nats_req(cli, stack.submit, body, each=open_after_the_first_block, **WHOLE)
+    assert answer.replies[1].data == tone_pcm(0.1)
+    assert answer.pcm == tone_pcm(0.3)
+
+
+async def test_every_line_of_json_holds_whole_frames_and_the_lines_are_one_base64_text(
+    stack: Stack, cli: Client
+) -> None:
+    body = job(seconds=0.7777, block_ms=17, compute_ms=1)
+    answer = await nats_req(cli, stack.submit, body, {"Antiphon-Encoding": "json"}, **WHOLE)
+    lines = [json.loads(block.data) for block in answer.of_kind("block")]
+    assert [line["seq"] for line in lines] == list(range(len(lines)))
+    whole = base64.b64decode("".join(line["audio"] for line in lines), validate=True)
+    assert whole == tone_pcm(0.7777)
+    at = 0
+    for line in lines:
+        assert line["frame"] == at
+        at += len(base64.b64decode(line["audio"])) // 2
+    assert len(lines) > 2
+    assert b"\n" not in b"".join(reply.data for reply in answer.replies)
+
+
+@pytest.mark.parametrize("tool", ["jq", "grep"])
+async def test_the_documented_pipe_makes_pcm_of_what_the_command_prints(stack: Stack, cli: Client, tool: str) -> None:
+    if tool == "jq" and shutil.which("jq") is None:
+        pytest.skip("this machine has no jq")
+    pipes = {
+        "jq": "jq -Rrj 'fromjson? | .audio // empty' | base64 -d",
+        "grep": "grep -o '\"audio\":\"[^\"]*' | cut -d'\"' -f4 | tr -d '\\n' | base64 -d",
+    }
+    body = job(seconds=3.21, block_ms=23)
+    answer = await nats_req(cli, stack.submit, body, {"Antiphon-Encoding": "json"}, **WHOLE)
+    pipe = await asyncio.create_subprocess_exec(
+        *("sh", "-c", pipes[tool]), stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE
+    )
+    assert (await pipe.communicate(answer.printed()))[0] == tone_pcm(3.21)
+
+
+BAD: list[tuple[bytes, dict[str, str], int, str, list[str]]] = [
+    (b"\xff\xfe\x00garbage", {}, 400, "", ["not JSON"]),
+    (b"", {}, 400, "", ["empty"]),
+    (b'{"input":"x"', {}, 400, "", ["not JSON"]),
+    (b'{"input":"x","seed":NaN}', {}, 400, "", ["NaN"]),
+    (b'{"input":"\xff"}', {}, 400, "", ["UTF-8"]),
+    (b"[" * 100_000, {}, 400, "", ["nested"]),
+    (b"[]", {}, 422, "", ["[]"]),
+    (b"{}", {}, 422, "input", ["required"]),
+    (b'{"input":7}', {}, 422, "input", ["7"]),
+    (b'{"model":"tone","input":" "}', {}, 422, "input", ["empty"]),
+    (b'{"model":"tonne","input":"x"}', {}, 404, "model", ["'tonne'", "did you mean 'tone'"]),
+    (b'{"model":"tone","input":"x","vioce":"a"}', {}, 422, "vioce", ["did you mean 'voice'"]),
+    (b'{"model":"tone","input":"x","tenant":"other"}', {}, 422, "tenant", ["'other'", "'public'"]),
+    (b'{"model":"tone","input":"x","id":"a.b"}', {}, 422, "id", ["'a.b'"]),
+    (b'{"model":"tone","input":"x","id":"q7"}', {}, 422, "id", ["'q7'"]),
+    (b'{"model":"tone","input":"x","seed":-1}', {}, 422, "seed", ["-1", "9223372036854775807"]),
+    (b'{"model":"tone","input":"x","params":{"seconds":1e9}}', {}, 422, "params.seconds", ["36000"]),
+    (b'{"model":"tone","input":"x"}', {"Antiphon-Encodng": "json"}, 422, "Antiphon-Encodng", ["Antiphon-Encoding"]),
+    (b'{"model":"tone","input":"x"}', {"Antiphon-Encoding": "xml"}, 422, "Antiphon-Encoding", ["'xml'"]),
+    (b'{"model":"tone","input":"x"}', {"Antiphon-Seed": "seven"}, 422, "Antiphon-Seed", ["'seven'"]),
+    (b'{"model":"tone","input":"x"}', {"Antiphon-Model": "speech"}, 422, "model", ["tone", "speech"]),
+    (b'{"model":"tone","input":"x"}', {"Authorization": "Bearer x"}, 422, "Authorization", ["keys"]),
+]
+
+
+@pytest.mark.parametrize(("body", "headers", "status", "path", "words"), BAD)
+async def test_what_is_wrong_is_told_by_header_and_body_and_ends_the_answer(
+    stack: Stack, cli: Client, body: bytes, headers: dict[str, str], status: int, path: str, words: list[str]
+) -> None:
+    answer = await nats_req(cli, stack.submit, body, headers, **WHOLE)
+    assert len(answer) == 2
+    told = answer.json(0)
+    assert (answer.header(0, "Nats-Service-Error-Code"), told["status"], told.get("path", "")) == (
+        str(status),
+        status,
+        path,
+    )
+    assert all(word in told["detail"] for word in words), told["detail"]
+    assert answer.header(0, "Nats-Service-Error")
+    assert answer.replies[1].data == b""
+
+
+async def test_a_job_that_fails_ends_with_its_error_in_headers_too(stack: Stack, cli: Client) -> None:
+    body = job(seconds=1, fault={"kind": "raise", "at_block": 3}, **STEADY)
+    answer = await nats_req(cli, stack.submit, body, **WHOLE)
+    assert answer.header(-2, "Antiphon-Kind") == "failed"
+    assert answer.header(-2, "Nats-Service-Error-Code") == "502"
+    assert answer.json(-2)["code"] == "engine_failed"
+    assert tone_pcm(1).startswith(answer.pcm)
+    assert answer.replies[-1].data == b""
+
+
+async def test_a_plain_req_hears_accepted_and_its_leaving_ends_the_job(stack: Stack, cli: Client) -> None:
+    answer = await nats_req(cli, stack.submit, job(seconds=600, **STEADY))
+    assert len(answer) == 1
+    assert await until_ended(stack, cli, answer.json(0)["job"]) == "cancelled"
+
+
+async def test_the_commands_own_reply_timeout_gives_up_on_a_silent_job_which_is_leaving(
+    stack: Stack, cli: Client, tmp_path: Path
+) -> None:
+    """300 ms between replies is the command's default: hence `--reply-timeout` in every documented command."""
+    body = job(seconds=600, device="own", gate={"path": str(tmp_path / "never"), "before_block": 0})
+    answer = await nats_req(cli, stack.submit, body, wait_for_empty=True)
+    assert len(answer) == 1
+    # Nothing is said to it for 10 s, and that is when it is noticed.
+    assert await until_ended(stack, cli, answer.json(0)["job"], within_s=13) == "cancelled"
+
+
+async def test_a_job_that_runs_on_outlives_its_caller(stack: Stack, cli: Client) -> None:
+    answer = await nats_req(cli, stack.submit, job({"run_on": True}, seconds=1, **STEADY))
+    assert len(answer) == 1
+    assert await until_ended(stack, cli, answer.json(0)["job"]) == "done"
+
+
+async def test_who_asks_again_with_the_same_id_hears_the_same_sound_and_another_body_is_refused(
+    stack: Stack, cli: Client
+) -> None:
+    body = job({"id": f"again-{fresh_root()}"}, seconds=0.4)
+    answers: list[Answer] = [await nats_req(cli, stack.submit, body, **WHOLE) for _ in range(2)]
+    assert [answer.pcm for answer in answers] == [tone_pcm(0.4)] * 2
+    other = json.loads(body) | {"seed": 8}
+    refused = await nats_req(cli, stack.submit, json.dumps(other), **WHOLE)
+    assert (refused.json(0)["status"], refused.json(0)["code"], len(refused)) == (409, "conflict", 2)
+
+
+async def test_headers_say_the_same_as_fields_of_the_body(stack: Stack, cli: Client) -> None:
+    job_id = f"headed-{fresh_root()}"
+    headers = {"Antiphon-Id": job_id, "Antiphon-Model": "tone", "Antiphon-Seed": "7", "Antiphon-Run-On": "true"}
+    by_header = await nats_req(cli, stack.submit, '{"input":"x"}', headers, **WHOLE)
+    whole = {"id": job_id, "model": "tone", "input": "x", "seed": 7, "run_on": True, "tenant": "public"}
+    by_body = await nats_req(cli, stack.submit, json.dumps(whole | {"client": {"door": "nats"}}), **WHOLE)
+    assert by_header.json(0) == by_body.json(0)
+    assert by_header.pcm == by_body.pcm == tone_pcm(2.0)
+
+
+async def test_submit_with_a_tenant_speaks_for_that_tenant(stack: Stack, cli: Client) -> None:
+    answer = await nats_req(cli, f"{stack.submit}.t1", job(seconds=0.2), **WHOLE)
+    assert answer.json(0)["live"] == f"{stack.root}.live.t1.{answer.json(0)['job']}"
+    assert answer.pcm == tone_pcm(0.2)
+
+
+async def test_two_gateways_share_the_requests_and_answer_each_once(stack: Stack, cli: Client) -> None:
+    before = [len(gateway.events("submit.refused")) for gateway in stack.gateways]
+    answers = await asyncio.gather(*(nats_req(cli, stack.submit, b"{}", **WHOLE) for _ in range(40)))
+    assert [len(answer) for answer in answers] == [2] * 40
+    await eventually(lambda: len(events(stack, "submit.refused")) >= sum(before) + 40)
+    shares = [len(g.events("submit.refused")) - b for g, b in zip(stack.gateways, before, strict=True)]
+    assert sum(shares) == 40
+    assert min(shares) > 0
+
+
+@pytest.mark.parametrize("state", ["running", "done", "unknown"])
+async def test_cancel_is_a_request_that_one_message_answers(stack: Stack, cli: Client, state: str) -> None:
+    job_id = f"c-{fresh_root()}"
+    if state != "unknown":
+        seconds = 600 if state == "running" else 0.1
+        body = job({"id": job_id, "run_on": True}, seconds=seconds, **STEADY)
+        await nats_req(cli, stack.submit, body, replies=2 if state == "running" else 9)
+    answer = await nats_req(cli, f"{stack.root}.cancel.public.{job_id}", "")
+    if state == "unknown":
+        assert (answer.header(0, "Nats-Service-Error-Code"), answer.json(0)["code"]) == ("400", "not_found")
+    else:
+        assert answer.json(0) == {"id": job_id, "state": "cancelled" if state == "running" else "done"}
+
+
+@pytest.mark.parametrize("service", ["submit", "cancel"])
+@pytest.mark.parametrize(
+    "inbox",
+    [
+        "{root}.reply.public.victim.c",
+        "{root}.worker.w1.stop",
+        "$JS.API.STREAM.PURGE.{ROOT}_REPLIES",
+        "_INBOX\u00a0x",
+        "a",
+    ],
+)
+async def test_no_answer_goes_to_a_subject_that_the_caller_could_not_write_to_itself(
+    stack: Stack, cli: Client, service: str, inbox: str
+) -> None:
+    """The server does not check a reply subject: a gateway that answered there would lend the caller its rights."""
+    inbox = inbox.format(root=stack.root, ROOT=stack.root.upper())
+    stream = cli.jetstream()
+    messages = (await stream.stream_info(f"{stack.root.upper()}_REPLIES")).state.messages
+    heard = await cli.subscribe(inbox) if inbox.isascii() and not inbox.startswith("$") else None
+    subject = stack.submit if service == "submit" else f"{stack.root}.cancel.public.nobody"
+    refused = len(events(stack, "submit.unanswerable"))
+    await cli.publish(subject, b'{"input":"x"}', reply=inbox)
+    if service == "submit":
+        await eventually(lambda: len(events(stack, "submit.unanswerable")) == refused + 1)
+    answer = await nats_req(cli, f"{stack.root}.cancel.public.nobody", "")  # and they are still there
+    assert answer.json(0)["code"] == "not_found"
+    assert heard is None or heard.pending_msgs == 0
+    assert (await stream.stream_info(f"{stack.root.upper()}_REPLIES")).state.messages == messages

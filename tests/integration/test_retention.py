@@ -1,0 +1,81 @@
+"""Room in the streams: ended logs go first, new jobs are refused next, and what runs is never hurt (rule 15)."""
+
+import pytest
+
+from bus.client import Bus
+from bus.door import submit
+from bus.entry import KIND, NEXT, Position
+from bus.errors import StorageFull
+from bus.retention import REFUSE_ABOVE, Retention
+from bus.settings import BusSettings
+from bus.subjects import LogSubjects
+from tests.support.jobs import tone_job
+
+LIMIT_BYTES = 4 << 20
+
+
+@pytest.fixture
+def bus_settings(nats_url: str, root: str) -> BusSettings:
+    return BusSettings(nats=nats_url, root=root, jobs_max_bytes=1 << 20, replies_max_bytes=LIMIT_BYTES)
+
+
+async def write_log(bus: Bus, size_bytes: int, *, ended: bool) -> LogSubjects:
+    """A job's log of about `size_bytes`, written by hand."""
+    job = tone_job()
+    await submit(bus, job)
+    name = bus.subjects.log(job.tenant, job.id)
+    headers = {KIND: "block", NEXT: Position(1, 1).header()}
+    for number in range(max(1, size_bytes // 65_536)):
+        await bus.js.publish(name.entries, bytes(65_000), {**headers, "Nats-Msg-Id": f"{job.id}.{number}"})
+    if ended:
+        await bus.logs.end(name, "cancelled", "test")
+    return name
+
+
+async def exists(bus: Bus, name: LogSubjects) -> bool:
+    return await bus.logs.birth(name) is not None
+
+
+async def level(bus: Bus) -> float:
+    return float((await bus.js.info(bus.subjects.replies_stream))["state"]["bytes"]) / LIMIT_BYTES
+
+
+async def test_rule_15_above_70_percent_whole_ended_logs_are_purged_oldest_first(bus: Bus) -> None:
+    retention = Retention(bus, rest_s=0.0)
+    running = await write_log(bus, 256 << 10, ended=False)
+    logs = [await write_log(bus, 64 << 10, ended=True) for _ in range(50)]
+    assert await level(bus) > 0.7
+    await retention.look()
+    assert await level(bus) < 0.7
+    kept = [await exists(bus, name) for name in logs]
+    assert kept == sorted(kept), "the oldest go first"
+    assert kept.count(False) >= 1
+    assert await exists(bus, running)
+    assert await bus.logs.tail(running) is not None
+    for name in (name for name, there in zip(logs, kept, strict=True) if not there):
+        assert await bus.logs.lease(name) is None
+        assert await bus.logs.tail(name) is None
+
+
+async def test_rule_15_below_70_percent_nothing_is_touched(bus: Bus) -> None:
+    logs = [await write_log(bus, 64 << 10, ended=True) for _ in range(20)]
+    await Retention(bus, rest_s=0.0).look()
+    assert all([await exists(bus, name) for name in logs])
+
+
+async def test_a_log_that_ended_just_now_is_left_to_its_readers(bus: Bus) -> None:
+    logs = [await write_log(bus, 64 << 10, ended=True) for _ in range(50)]
+    await Retention(bus, rest_s=3600.0).look()
+    assert all([await exists(bus, name) for name in logs])
+
+
+async def test_rule_15_above_85_percent_new_jobs_are_refused_with_stream_level_and_limit(bus: Bus) -> None:
+    retention = Retention(bus, rest_s=0.0)
+    retention.check_room()
+    running = await write_log(bus, int(LIMIT_BYTES * (REFUSE_ABOVE + 0.03)), ended=False)
+    await retention.look()
+    with pytest.raises(StorageFull, match=rf"{bus.subjects.replies_stream} is 8\d% full, new jobs are taken up to 85%"):
+        retention.check_room()
+    await bus.logs.end(running, "cancelled", "test")
+    await retention.look()
+    retention.check_room()

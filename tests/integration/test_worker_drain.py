@@ -1,0 +1,79 @@
+"""`antiphon drain`: one worker is asked by its name to stop, and nobody who listens hears it."""
+
+import asyncio
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from bus.client import Bus
+from bus.settings import BusSettings
+from tests.support.jobs import Ears, listen, tone_job
+from tests.support.programs import Fleet, fleet_of
+from tests.support.tone import tone_pcm
+
+STEADY = {"block_ms": 50, "compute_ms": 50, "device": "own"}
+
+
+@pytest.fixture
+def fleet(bus_settings: BusSettings) -> Iterator[Fleet]:
+    with fleet_of(bus_settings) as fleet:
+        yield fleet
+
+
+@pytest.fixture
+def ack_wait_s() -> float:
+    """What is not given back comes again long after the test has failed."""
+    return 30.0
+
+
+async def drain(bus: Bus, worker: str) -> subprocess.CompletedProcess[str]:
+    argv = [sys.executable, "-m", "ops.cli", "drain", worker, "--json"]
+    argv += ["--nats", bus.settings.nats, "--root", bus.settings.root]
+    return await asyncio.to_thread(
+        subprocess.run, argv, cwd=Path(__file__).parents[2], capture_output=True, text=True, timeout=30, check=False
+    )
+
+
+async def test_a_drained_workers_jobs_go_on_elsewhere_in_mid_stream_and_it_ends_well(fleet: Fleet, bus: Bus) -> None:
+    first = fleet.worker("w1", "tone", 8, "--drain-s", "0.2")
+    async with asyncio.timeout(30), Ears(bus, tone_job(seconds=5, **STEADY)) as ears:
+        await ears.until_bytes(10_000)
+        fleet.worker("w2")
+        asked = await drain(bus, "w1")
+        assert json.loads(asked.stdout) == {"worker": "w1", "held": 1, "drain_s": 0.2}
+        heard = await ears.to_the_end()
+        assert await asyncio.to_thread(first.process.wait, 10) == 0
+    assert heard.pcm == tone_pcm(5)
+    assert [(start.worker, start.attempt) for start in heard.starts] == [("w1", 1), ("w2", 1)]
+
+
+async def test_a_rolling_restart_is_not_heard(fleet: Fleet, bus: Bus) -> None:
+    """Each worker in turn is drained and started again under its name, with streams running all the while."""
+    workers = {name: fleet.worker(name, "tone", 8, "--drain-s", "0") for name in ("w1", "w2")}
+    async with asyncio.timeout(60), asyncio.TaskGroup() as group:
+        ears = [group.create_task(listen(bus, tone_job(seconds=12, **STEADY))) for _ in range(4)]
+        for name, worker in workers.items():
+            assert (await drain(bus, name)).returncode == 0
+            assert await asyncio.to_thread(worker.process.wait, 20) == 0
+            again = fleet.worker(name, "tone", 8, wait=False)
+            await asyncio.to_thread(again.wait_for, "worker.ready")
+    assert all(ear.result().pcm == tone_pcm(12) for ear in ears)
+    assert {start.attempt for ear in ears for start in ear.result().starts} == {1}
+    assert min(len(ear.result().starts) for ear in ears) >= 2
+
+
+async def test_draining_nobody_says_so(bus: Bus) -> None:
+    asked = await drain(bus, "w9")
+    assert (asked.returncode, asked.stdout) == (1, "")
+    assert "no live worker is called 'w9'" in asked.stderr
+
+
+@pytest.mark.parametrize("name", ["w.1", "*", ""])
+async def test_what_can_be_no_worker_is_refused(bus: Bus, name: str) -> None:
+    asked = await drain(bus, name)
+    assert asked.returncode == 1
+    assert "can be no worker's id" in asked.stderr
