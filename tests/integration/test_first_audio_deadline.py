@@ -1,0 +1,134 @@
+"""`first_audio_deadline_s`: sound that comes too late to be of use is not made, wherever the job stands by then."""
+
+import asyncio
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from bus import wire
+from bus.client import Bus
+from bus.settings import BusSettings
+from tests.support.bus import num_jobs, until
+from tests.support.doors import gateway_here
+from tests.support.jobs import Ears, listen, tone_job
+from tests.support.programs import Fleet, fleet_of
+from tests.support.tone import tone_pcm
+from tests.support.web import speech
+
+
+@pytest.fixture
+def fleet(bus_settings: BusSettings) -> Iterator[Fleet]:
+    with fleet_of(bus_settings) as fleet:
+        yield fleet
+
+
+async def emptied(bus: Bus) -> bool:
+    return await num_jobs(bus) == 0
+
+
+def why(payload: bytes) -> str:
+    return wire.decode(wire.Ended, payload).why
+
+
+async def test_a_queued_job_expires_by_its_gateways_timer_and_its_log_says_why(
+    bus: Bus, bus_settings: BusSettings
+) -> None:
+    job = tone_job(first_audio_deadline_s=0.3)
+    async with gateway_here(bus_settings) as (gateway, _), asyncio.timeout(5):
+        accepted = await gateway.accept(bus.subjects.log("public", job.id), job)
+        while (tail := await bus.logs.tail(bus.subjects.log("public", job.id))) is None:
+            await asyncio.sleep(0.01)
+        late_s = bus.clock.now() - accepted.birth.accepted_at
+        assert (tail.kind, why(tail.payload)) == ("expired", "no audio within 0.3 s of its acceptance")
+        assert 0.3 <= late_s < 1
+        await until(lambda: emptied(bus))
+
+
+async def test_a_running_job_without_a_first_block_expires_and_frees_its_slot(
+    fleet: Fleet, bus: Bus, tmp_path: Path
+) -> None:
+    """No gateway lives: the worker looks itself."""
+    fleet.worker("w1", "tone", 1)
+    gate = {"path": str(tmp_path / "never"), "before_block": 0}
+    async with asyncio.timeout(10):
+        heard = await listen(bus, tone_job(first_audio_deadline_s=0.7, gate=gate, device="own"))
+        assert (heard.end.kind, why(heard.end.payload)) == ("expired", "no audio within 0.7 s of its acceptance")
+        assert (await listen(bus, tone_job(seconds=0.2))).pcm == tone_pcm(0.2)
+
+
+async def test_a_job_that_is_pulled_too_late_never_runs(fleet: Fleet, bus: Bus) -> None:
+    job = tone_job(first_audio_deadline_s=0.05)
+    async with asyncio.timeout(10), Ears(bus, job) as ears:
+        fleet.worker()
+        heard = await ears.to_the_end()
+    assert ([entry.kind for entry in heard.entries], heard.starts) == (["expired"], [])
+
+
+async def test_a_job_whose_sound_began_in_time_is_left_alone(fleet: Fleet, bus: Bus, bus_settings: BusSettings) -> None:
+    """By the worker and by the gateway whose timer runs out in the middle of it."""
+    fleet.worker()
+    job = tone_job(seconds=1.5, block_ms=50, compute_ms=50, first_audio_deadline_s=0.5)
+    async with gateway_here(bus_settings) as (gateway, _), asyncio.timeout(10), Ears(bus, job) as ears:
+        birth = await bus.logs.birth(ears.name)
+        assert birth is not None
+        gateway.deadlines.watch(ears.name, birth[1])
+        heard = await ears.to_the_end()
+    assert (heard.end.kind, heard.pcm) == ("done", tone_pcm(1.5))
+
+
+async def test_after_its_sound_began_in_time_a_job_still_has_its_last_deadline(
+    fleet: Fleet, bus: Bus, bus_settings: BusSettings
+) -> None:
+    fleet.worker()
+    due = datetime.now(UTC) + timedelta(seconds=2)
+    job = tone_job(seconds=600, block_ms=50, compute_ms=50, device="own", first_audio_deadline_s=1, expires_at=due)
+    async with asyncio.timeout(10):
+        heard = await listen(bus, job)
+    assert (heard.end.kind, "not done by" in why(heard.end.payload)) == ("expired", True)
+    assert heard.pcm
+
+
+async def test_both_http_doors_take_it_and_answer_504_when_it_is_missed(
+    bus_settings: BusSettings, fleet: Fleet
+) -> None:
+    fleet.worker("w1", "tone", 1)
+    async with gateway_here(bus_settings) as (gateway, http), asyncio.timeout(15):
+        while gateway.fleet.card("tone") is None:
+            await asyncio.sleep(0.01)
+        blocker = {"model": "tone", "input": "x", "params": {"seconds": 600, "compute_ms": 100, "device": "own"}}
+        async with http.post("/v1/jobs", json=blocker) as answer:
+            assert answer.status == 202
+            blocking = (await answer.json())["id"]
+        async with http.post("/v1/audio/speech", json={**speech(), "first_audio_deadline_s": 0.5}) as answer:
+            assert answer.status == 504
+            assert "no audio within 0.5 s" in (await answer.json())["error"]["message"]
+        body = {"model": "tone", "input": "x", "first_audio_deadline_s": 0.3}
+        async with http.post("/v1/jobs", json=body) as answer:
+            shown = await answer.json()
+        while shown["state"] != "expired":
+            async with http.get(f"/v1/jobs/{shown['id']}") as answer:
+                shown = await answer.json()
+        assert "no audio within 0.3 s" in shown["error"]["message"]
+        await http.delete(f"/v1/jobs/{blocking}")
+
+
+@pytest.mark.parametrize("seconds", [0, -1, 43_201, 1e300])
+async def test_a_deadline_that_is_none_is_refused_with_its_limit(
+    bus_settings: BusSettings, fleet: Fleet, seconds: float
+) -> None:
+    fleet.worker()
+    async with gateway_here(bus_settings) as (gateway, http), asyncio.timeout(10):
+        while gateway.fleet.card("tone") is None:
+            await asyncio.sleep(0.01)
+        body = {"model": "tone", "input": "x", "first_audio_deadline_s": seconds}
+        async with http.post("/v1/jobs", json=body) as answer:
+            told = await answer.json()
+    assert (answer.status, told["path"]) == (422, "first_audio_deadline_s")
+    assert "43200" in told["detail"]
+
+
+async def test_two_requests_that_differ_in_their_patience_are_one_job(bus: Bus) -> None:
+    """Like `expires_at`, it says when the answer is of use, not what is asked for."""
+    assert wire.digest(tone_job(first_audio_deadline_s=1)) == wire.digest(tone_job())
