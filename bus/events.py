@@ -85,6 +85,11 @@ EVENTS: dict[str, Event] = {
     "fleet.no_description": Event("A worker did not describe its models.", ("error",)),
     "fleet.no_pong": Event("A worker did not answer a ping: suspicion, no more.", ("error",)),
     "takeover.started": Event("A dead worker's job was taken from it and is offered again."),
+    "takeover.done": Event(
+        "Its next entry is in the log, so many seconds after its worker's death was found, and after its last pong.",
+        ("entry", "by", "seconds", "since_pong_s"),
+    ),
+    "takeover.unseen": Event("No entry followed a takeover for so long: nobody was free, or it waits.", ("waited_s",)),
     "takeover.failed": Event("A dead worker's job could not be taken away; ack_wait does it.", ("error",)),
     "worker.died": Event("A worker is dead; its jobs are taken away.", ("boot", "held", "why")),
     "worker.seen": Event("A worker is there.", ("boot", "models")),

@@ -17,6 +17,8 @@ from bus.delivery import give_back
 from bus.errors import BusError, Fenced, NoResponders, Unreachable
 from bus.parser import Message
 from bus.presence import DESCRIBE, Seen, beat_of
+from bus.subjects import LogSubjects
+from bus.takeover import Death, Takeovers
 from bus.telemetry import logger
 
 log = logger(__name__)
@@ -32,6 +34,7 @@ class Fleet:
         self._bus, self._ping_s, self._tasks = bus, ping_s, tasks
         self._workers: dict[str, Seen] = {}
         self._pinging: set[str] = set()
+        self._takeovers = Takeovers(bus.connection)
         #: The newest card of every model ever offered here, so that a fleet at rest is still known.
         self._known: dict[str, wire.ModelCard] = {}
 
@@ -47,6 +50,7 @@ class Fleet:
                         self._tasks.create_task(self._ping(worker), name=f"ping {worker}")
         finally:
             heartbeats.close()
+            self._takeovers.close()
 
     # What is known
 
@@ -105,7 +109,7 @@ class Fleet:
             return
         seen = self._workers.get(worker)
         if seen is not None and seen.beat.boot == pong.boot:
-            seen.cards, seen.answered_in = pong.cards, generation
+            seen.cards, seen.answered_in, seen.ponged_at = pong.cards, generation, time.monotonic()
             self._known |= {card.name: card for card in pong.cards}
 
     async def _ping(self, worker: str) -> None:
@@ -124,7 +128,7 @@ class Fleet:
         else:
             seen = self._workers.get(worker)
             if seen is not None and seen.beat.boot == boot:
-                seen.answered_in = generation
+                seen.answered_in, seen.ponged_at = generation, time.monotonic()
             elif seen is not None:
                 self._bury(self._workers.pop(worker), "another boot")
         finally:
@@ -134,22 +138,32 @@ class Fleet:
 
     def _bury(self, dead: Seen, why: str) -> None:
         log.warning("worker.died", worker=dead.beat.id, boot=dead.beat.boot, held=len(dead.beat.held), why=why)
+        death = Death(dead.beat.id, time.monotonic(), dead.ponged_at)
         for held in dead.beat.held:
-            self._tasks.create_task(self._take_away(dead.beat, held), name=f"take away {held.job}")
+            self._tasks.create_task(self._take_away(dead.beat, held, death), name=f"take away {held.job}")
 
-    async def _take_away(self, dead: wire.Heartbeat, held: wire.Held) -> None:
+    async def _take_away(self, dead: wire.Heartbeat, held: wire.Held, death: Death) -> None:
         """Set the lease from the dead worker's to `interrupted`; the gateway that wins NAKs that lease's delivery."""
         name = self._bus.subjects.log(held.tenant, held.job)
+        watch = self._takeovers.begin(name, death)
+        taken = await self._took_away(dead, held, name)
+        if watch is not None and taken:
+            watch.taken()
+        elif watch is not None:
+            watch.close()
+
+    async def _took_away(self, dead: wire.Heartbeat, held: wire.Held, name: LogSubjects) -> bool:
         try:
             found = await self._bus.logs.lease(name)
             if found is None or found[1].why != "running" or (found[1].worker, found[1].boot) != (dead.id, dead.boot):
-                return
+                return False
             interrupted = msgspec.structs.replace(found[1], why="interrupted", detail="its worker died")
             await self._bus.logs.take(name, interrupted, found[0])
         except Fenced:
-            return  # another gateway, or a worker, was faster
+            return False  # another gateway, or a worker, was faster
         except BusError as error:
             log.warning("takeover.failed", job=held.job, tenant=held.tenant, error=str(error))
-            return
+            return False
         give_back(self._bus.connection, found[1].ack)
         log.info("takeover.started", job=held.job, tenant=held.tenant, worker=dead.id)
+        return True

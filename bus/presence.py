@@ -107,6 +107,8 @@ class Seen(msgspec.Struct):
     heard_at: float
     #: Connection generation in which it answered a ping; only such a worker can be found dead by no-responders.
     answered_in: int = -1
+    #: Monotonic seconds of its last pong; None before the first.
+    ponged_at: float | None = None
     cards: list[wire.ModelCard] = []
 
 

@@ -2,20 +2,23 @@
 
 import asyncio
 import os
+import random
 import signal
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Final
 
 from bus.settings import BusSettings
 from ops import nats_server
 from ops.errors import OpsError
-from ops.system import dies_with_parent, free_port, ourselves
+from ops.system import dies_with_parent, ourselves, port_is_free
 
 HOST: Final = "127.0.0.1"
+_PORTS: Final = range(20_000, 30_000)
 #: A nats-server that is not healthy after this long is a failure of its own.
 _NATS_READY_S: Final = 60.0
 #: What a dead process leaves behind must be gone after this long.
@@ -175,7 +178,7 @@ async def running(folder: Path, size: Size) -> AsyncIterator[Stack]:
     """
     state = folder / "nats"
     with nats_server.locked(state) as lock:
-        nats_port = free_port(HOST)
+        nats_port, *ports = _ports(1 + size.gateways)
 
         def nats_argv() -> Sequence[str]:
             return nats_server.prepare(state, lock, port=nats_port, max_store_bytes=size.max_store_bytes).argv
@@ -184,7 +187,6 @@ async def running(folder: Path, size: Size) -> AsyncIterator[Stack]:
         settings = BusSettings(
             nats=f"nats://{HOST}:{nats_port}", ack_wait_s=size.ack_wait_s, replies_max_bytes=size.replies_max_bytes
         )
-        ports = [free_port(HOST) for _ in range(size.gateways)]
         gateways = [
             Process(f"gateway-{port}", _argv("gateway", settings, "--port", str(port)), folder / f"gateway-{port}.log")
             for port in ports
@@ -203,6 +205,12 @@ async def running(folder: Path, size: Size) -> AsyncIterator[Stack]:
             finally:
                 for keeper in keepers:
                     keeper.cancel()
+
+
+def _ports(count: int) -> list[int]:
+    """Free ones that no outgoing connection is given while their server is down: below the kernel's own range."""
+    found = (port for port in random.sample(_PORTS, len(_PORTS)) if port_is_free(HOST, port))
+    return list(islice(found, count))
 
 
 def _argv(command: str, settings: BusSettings, *flags: str) -> Callable[[], Sequence[str]]:

@@ -174,7 +174,7 @@ async def test_rule_19_a_gateway_that_loses_the_lease_gives_nothing_back(
     monkeypatch.setattr(bus.logs, "lease", lease)
     dead = beat("w1", "b1", [wire.Held(job.tenant, job.id)])
     async with gateway(bus) as one, gateway(bus) as two:
-        await asyncio.gather(*(fleet._take_away(dead, dead.held[0]) for fleet in (one, two)))
+        await asyncio.gather(*(fleet._took_away(dead, dead.held[0], name_of(bus, job)) for fleet in (one, two)))
     await bus.connection.flush()
     assert naks == [b"-NAK"]
 

@@ -10,8 +10,8 @@ from gpuworker.stream import Audio, HandBack, Lost, Stream
 
 
 def stream() -> tuple[Stream, list[tuple[int, int]]]:
-    credits: list[tuple[int, int]] = []
-    return Stream(7, Growth(24_000, 2), lambda handle, size: credits.append((handle, size))), credits
+    given: list[tuple[int, int]] = []
+    return Stream(7, Growth(24_000, 2), lambda handle, size: given.append((handle, size))), given
 
 
 async def piece(of: Stream) -> object:
@@ -27,12 +27,12 @@ async def test_the_first_entry_is_the_first_block_alone_however_many_are_there()
 
 
 async def test_later_entries_hold_all_that_is_there_up_to_64_kib() -> None:
-    taken, credits = stream()
+    taken, given = stream()
     taken.on_audio(0, bytes(2))
     first = await piece(taken)
     assert isinstance(first, Audio)
     taken.appended(first)
-    assert credits == [(7, 2)]
+    assert given == [(7, 2)]
     for index in range(100):
         taken.on_audio(1 + 500 * index, bytes(1000))
     second = await piece(taken)

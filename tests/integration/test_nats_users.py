@@ -1,0 +1,290 @@
+"""The accounts and users of `ops/deploy/nats`: the whole stack works with them, and nobody may do more than its part."""
+
+import asyncio
+import json
+import subprocess
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import msgspec
+import pytest
+from nats.aio.client import Client
+from nats.errors import NoRespondersError
+
+from bus.settings import BusSettings
+from ops.nats_server import find_binary
+from tests.support.nats_cli import nats_req
+from tests.support.nats_users import CONFIGS, USERS, Guarded, environment, guarded_server, visitor
+from tests.support.programs import Program, fleet_of
+from tests.support.tone import tone_pcm
+
+STEADY = {"block_ms": 50, "compute_ms": 50, "device": "own"}
+WHOLE: dict[str, Any] = {"wait_for_empty": True, "reply_timeout_s": 20.0, "timeout_s": 20.0}
+TENANTS = ("acme", "globex")
+
+
+@dataclass
+class Stack:
+    server: Guarded
+    gateway: Program
+    worker: Program
+    http: str
+
+
+@pytest.fixture(scope="module")
+def stack() -> Iterator[Stack]:
+    with guarded_server() as server:
+        base = BusSettings(root="antiphon", ack_wait_s=30.0, jobs_max_bytes=64 << 20, replies_max_bytes=256 << 20)
+        settings = [msgspec.structs.replace(base, nats=server.as_user(user)) for user in ("gateway", "worker")]
+        with fleet_of(settings[0]) as gateways, fleet_of(settings[1]) as workers:
+            # The worker first: it must be able to make the streams too.
+            worker = workers.worker("w1", "tone", 2)
+            gateway, url = gateways.gateway()
+            gateway.wait_for("submit.ready")
+            yield Stack(server, gateway, worker, url)
+            for program in (gateway, worker):
+                assert "ermissions" not in Path(program._log.name).read_text()
+
+
+@pytest.fixture
+async def client(stack: Stack, user: str) -> AsyncIterator[Client]:
+    visit = await visitor(stack.server, user)
+    yield visit.client
+    await visit.client.close()
+    assert visit.refused == []
+
+
+def job(fields: dict[str, Any] | None = None, **params: Any) -> str:
+    return json.dumps({"model": "tone", "input": "x", "params": params, **(fields or {})})
+
+
+@pytest.mark.parametrize("config", ["single.conf", "cluster.conf"])
+def test_nats_server_finds_the_configuration_valid(config: str, tmp_path: Path) -> None:
+    env = environment(dict.fromkeys(USERS, "pw"), tmp_path)
+    env |= {
+        "NATS_SERVER_NAME": "n1",
+        "NATS_CLUSTER_PASSWORD": "pw",
+        "NATS_ROUTES": '["nats://cluster:pw@127.0.0.1:6222"]',
+    }
+    checked = subprocess.run(
+        [find_binary(), "-t", "-c", CONFIGS / config], env=env, capture_output=True, text=True, check=False, timeout=20
+    )
+    assert checked.returncode == 0, checked.stderr
+
+
+def test_without_its_passwords_no_server_starts(tmp_path: Path) -> None:
+    checked = subprocess.run(
+        [find_binary(), "-t", "-c", CONFIGS / "single.conf"],
+        env={"NATS_STORE_DIR": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=20,
+    )
+    assert checked.returncode != 0
+    assert "NATS_GATEWAY_PASSWORD" in checked.stderr
+
+
+async def test_a_whole_stream_over_http_works_with_gateway_and_worker_as_users(stack: Stack) -> None:
+    body = {"model": "tone", "input": "x", "response_format": "pcm", "params": {"seconds": 1, **STEADY}}
+    async with asyncio.timeout(20), aiohttp.ClientSession(stack.http) as http:
+        async with http.post("/v1/audio/speech", json=body) as answer:
+            assert await answer.read() == tone_pcm(1)
+            job_id = answer.headers["Antiphon-Job"]
+        async with http.get(f"/v1/jobs/{job_id}") as answer:
+            assert (await answer.json())["state"] == "done"
+        async with http.get("/v1/jobs") as answer:
+            assert job_id in {each["id"] for each in (await answer.json())["jobs"]}
+        async with http.get(f"/v1/jobs/{job_id}/audio?format=pcm&from_frame=12000") as answer:
+            assert await answer.read() == tone_pcm(1, 12_000)
+
+
+async def test_hanging_up_frees_the_slot_with_users_too(stack: Stack) -> None:
+    body = {"model": "tone", "input": "x", "response_format": "pcm", "params": {"seconds": 600, **STEADY}}
+    before = len(stack.worker.events("job.finished"))
+    async with asyncio.timeout(20), aiohttp.ClientSession(stack.http) as http:
+        answer = await http.post("/v1/audio/speech", json=body)
+        await answer.content.readexactly(1000)
+        answer.close()
+        await asyncio.to_thread(stack.worker.wait_for, "job.finished", before + 1)
+
+
+@pytest.mark.parametrize("user", TENANTS)
+async def test_a_tenant_submits_and_hears_every_sample(client: Client, user: str) -> None:
+    answer = await nats_req(client, f"antiphon.submit.{user}", job(seconds=0.5), **WHOLE)
+    assert answer.pcm == tone_pcm(0.5)
+    assert answer.replies[-1].data == b""
+
+
+@pytest.mark.parametrize("user", TENANTS)
+async def test_a_tenant_listens_to_its_own_live_subject(client: Client, user: str) -> None:
+    live = await client.subscribe(f"antiphon.live.{user}.*")
+    answer = await nats_req(client, f"antiphon.submit.{user}", job(seconds=0.5), **WHOLE)
+    heard = b""
+    while (entry := await live.next_msg(timeout=5)).headers["Antiphon-Kind"] == "block":
+        heard += entry.data
+    assert heard == tone_pcm(0.5)
+    assert entry.subject == f"antiphon.live.{user}.{answer.json(0)['job']}"
+
+
+@pytest.mark.parametrize("user", TENANTS)
+async def test_a_tenant_reads_its_own_log_again_by_its_jobs_id(client: Client, user: str) -> None:
+    body = job({"id": "mine", "run_on": True}, seconds=0.5)
+    assert len(await nats_req(client, f"antiphon.submit.{user}", body)) == 1
+    again = await nats_req(client, f"antiphon.submit.{user}", body, **WHOLE)
+    assert (again.json(0)["job"], again.pcm) == ("mine", tone_pcm(0.5))
+
+
+@pytest.mark.parametrize("user", TENANTS)
+async def test_a_tenant_cancels_its_own_job(client: Client, user: str) -> None:
+    body = job({"id": "long", "run_on": True}, seconds=600, **STEADY)
+    await nats_req(client, f"antiphon.submit.{user}", body, replies=3, reply_timeout_s=5)
+    cancelled = await nats_req(client, f"antiphon.cancel.{user}.long", "")
+    assert cancelled.json(0) == {"id": "long", "state": "cancelled"}
+
+
+@pytest.mark.parametrize("user", ["acme"])
+async def test_a_tenant_in_the_shared_account_is_seen_leaving(stack: Stack, client: Client) -> None:
+    before = len(stack.gateway.events("submit.left"))
+    await nats_req(client, "antiphon.submit.acme", job(seconds=600, **STEADY), replies=3, reply_timeout_s=5)
+    await asyncio.to_thread(stack.gateway.wait_for, "submit.left", before + 1, 5.0)
+
+
+@pytest.mark.parametrize("user", ["globex"])
+async def test_a_tenant_with_an_account_queues_directly_and_reads_single_entries(client: Client) -> None:
+    live = await client.subscribe("antiphon.live.globex.direct")
+    ack = await client.request("antiphon.job.tone.v1.standard.globex", job({"id": "direct"}, seconds=0.5).encode())
+    assert json.loads(ack.data)["stream"] == "ANTIPHON_JOBS"
+    while (await live.next_msg(timeout=5)).headers["Antiphon-Kind"] != "done":
+        assert True
+    read = "$JS.API.DIRECT.GET.ANTIPHON_REPLIES.antiphon.reply.globex.direct"
+    end, birth = [await client.request(f"{read}.{kind}", b"") for kind in ("c", "job")]
+    assert json.loads(end.data)["frames"] == 12_000
+    assert json.loads(birth.data)["job"]["id"] == "direct"
+
+
+#: Who, what (`pub` or `sub`), and the subject that it may not.
+FORBIDDEN: list[tuple[str, str, str]] = [
+    # Speaking for another tenant, or for all
+    *((tenant, "pub", "antiphon.submit") for tenant in TENANTS),
+    *((tenant, "pub", "antiphon.submit.other") for tenant in TENANTS),
+    *((tenant, "pub", "antiphon.cancel.other.j") for tenant in TENANTS),
+    *((tenant, "pub", "antiphon.job.tone.v1.interactive.other") for tenant in TENANTS),
+    ("acme", "pub", "antiphon.job.tone.v1.interactive.acme"),
+    # Speaking as a gateway, a worker, the server
+    *((tenant, "pub", f"antiphon.live.{tenant}.j") for tenant in TENANTS),
+    *((tenant, "pub", f"antiphon.reply.{tenant}.j.{kind}") for tenant in TENANTS for kind in ("c", "job", "lease")),
+    *((tenant, "pub", f"antiphon.listen.{tenant}.j") for tenant in TENANTS),
+    *((tenant, "pub", f"antiphon.worker.w1.{word}") for tenant in TENANTS for word in ("hb", "ping", "stop", "drain")),
+    *((tenant, "pub", "antiphon.dead.public.j") for tenant in TENANTS),
+    *((tenant, "pub", "_INBOX_gateway.x") for tenant in TENANTS),
+    *((tenant, "pub", "_INBOX_worker.x") for tenant in TENANTS),
+    # Reading what is not its own
+    *((tenant, "sub", "antiphon.live.*.*") for tenant in TENANTS),
+    *((tenant, "sub", "antiphon.live.other.j") for tenant in TENANTS),
+    *((tenant, "sub", ">") for tenant in TENANTS),
+    *((tenant, "sub", "antiphon.submit.*") for tenant in TENANTS),
+    *((tenant, "sub", "antiphon.job.>") for tenant in TENANTS),
+    *((tenant, "sub", f"antiphon.listen.{tenant}.j") for tenant in TENANTS),
+    *((tenant, "sub", "antiphon.worker.*.hb") for tenant in TENANTS),
+    ("acme", "sub", "_INBOX.>"),
+    ("acme", "sub", "_INBOX.other.>"),
+    *((tenant, "sub", "_INBOX_gateway.>") for tenant in TENANTS),
+    # JetStream
+    *((tenant, "pub", "$JS.API.DIRECT.GET.ANTIPHON_REPLIES") for tenant in TENANTS),
+    *((tenant, "pub", "$JS.API.DIRECT.GET.ANTIPHON_REPLIES.antiphon.reply.other.j.c") for tenant in TENANTS),
+    *((tenant, "pub", "$JS.API.STREAM.MSG.GET.ANTIPHON_REPLIES") for tenant in TENANTS),
+    *((tenant, "pub", "$JS.API.STREAM.INFO.ANTIPHON_REPLIES") for tenant in TENANTS),
+    *((tenant, "pub", "$JS.API.STREAM.PURGE.ANTIPHON_REPLIES") for tenant in TENANTS),
+    *((tenant, "pub", f"$JS.API.CONSUMER.CREATE.ANTIPHON_REPLIES.x.antiphon.reply.{tenant}.j.c") for tenant in TENANTS),
+    *((tenant, "pub", "$JS.API.CONSUMER.MSG.NEXT.ANTIPHON_JOBS.tone=v1=interactive") for tenant in TENANTS),
+    *((tenant, "pub", "$JS.ACK.ANTIPHON_JOBS.tone=v1=interactive.1.1.1.1.0") for tenant in TENANTS),
+    # A worker makes sound; it accepts nothing, answers nobody else's questions and changes no stream
+    ("worker", "pub", "antiphon.job.tone.v1.interactive.public"),
+    ("worker", "pub", "antiphon.submit"),
+    ("worker", "pub", "antiphon.cancel.public.j"),
+    ("worker", "pub", "antiphon.live.public.j"),
+    ("worker", "pub", "antiphon.worker.w2.drain"),
+    ("worker", "pub", "_INBOX_gateway.x"),
+    ("worker", "pub", "_INBOX.x"),
+    ("worker", "sub", "antiphon.live.*.*"),
+    ("worker", "sub", "antiphon.submit"),
+    ("worker", "sub", "antiphon.listen.*.*"),
+    ("worker", "sub", "_INBOX_gateway.>"),
+    ("worker", "sub", "antiphon.reply.>"),
+    ("worker", "pub", "$JS.API.STREAM.UPDATE.ANTIPHON_REPLIES"),
+    ("worker", "pub", "$JS.API.STREAM.DELETE.ANTIPHON_REPLIES"),
+    ("worker", "pub", "$JS.API.STREAM.PURGE.ANTIPHON_JOBS"),
+    ("worker", "pub", "$JS.API.STREAM.MSG.DELETE.ANTIPHON_REPLIES"),
+    ("worker", "pub", "$JS.API.DIRECT.GET.ANTIPHON_REPLIES"),
+    ("worker", "pub", "$JS.API.CONSUMER.CREATE.ANTIPHON_REPLIES.x.antiphon.reply.>"),
+    ("worker", "pub", "$JS.API.CONSUMER.DELETE.ANTIPHON_JOBS.tone=v1=interactive"),
+    # A gateway accepts and listens; it takes no jobs and is no worker
+    ("gateway", "pub", "antiphon.live.public.j"),
+    ("gateway", "pub", "antiphon.worker.w1.hb"),
+    ("gateway", "pub", "antiphon.worker.w1.drain"),
+    ("gateway", "pub", "antiphon.submit.public"),
+    ("gateway", "sub", "antiphon.worker.*.ping"),
+    ("gateway", "sub", "_INBOX_worker.>"),
+    ("gateway", "sub", "antiphon.submit"),
+    ("gateway", "pub", "$JS.API.CONSUMER.MSG.NEXT.ANTIPHON_JOBS.tone=v1=interactive"),
+    ("gateway", "pub", "$JS.API.CONSUMER.CREATE.ANTIPHON_JOBS.x.antiphon.job.>"),
+    ("gateway", "pub", "$JS.API.STREAM.DELETE.ANTIPHON_JOBS"),
+    ("gateway", "pub", "$JS.API.STREAM.PURGE.ANTIPHON_REPLIES"),
+]
+
+
+@pytest.mark.parametrize(("user", "act", "subject"), FORBIDDEN)
+async def test_what_is_not_ones_part_is_refused(stack: Stack, user: str, act: str, subject: str) -> None:
+    visit = await visitor(stack.server, user)
+    if act == "pub":
+        await visit.client.publish(subject, b"{}", reply=f"{USERS[user]}.x")
+    else:
+        await visit.client.subscribe(subject)
+    await visit.client.flush()
+    # An error is on the wire before the PONG, but it is told by a task of its own.
+    async with asyncio.timeout(5):
+        while not visit.refused:
+            await asyncio.sleep(0)
+    kind = "Publish" if act == "pub" else "Subscription"
+    assert [
+        f'permissions violation for {kind.lower()} to "{subject.lower()}"' in told.lower() for told in visit.refused
+    ] == [True]
+    await visit.client.close()
+
+
+@pytest.mark.parametrize("login", [{}, {"user": "gateway"}, {"user": "gateway", "pass": "guess"}])
+async def test_nobody_gets_in_without_a_password(stack: Stack, login: dict[str, str]) -> None:
+    host, port = stack.server.url.removeprefix("nats://").split(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    writer.write(f"CONNECT {json.dumps(login)}\r\nPING\r\n".encode())
+    async with asyncio.timeout(5):
+        assert (await reader.read()).splitlines()[-1] == b"-ERR 'Authorization Violation'"
+    writer.close()
+    await writer.wait_closed()
+
+
+@pytest.mark.parametrize("user", ["globex"])
+async def test_a_tenants_own_account_cannot_have_an_answer_sent_into_the_streams(stack: Stack, client: Client) -> None:
+    """The reply subject of a request is never checked: in an account of one's own it names nothing but one's own."""
+    operator = (await visitor(stack.server, "operator")).client
+    before = (await operator.jetstream().stream_info("ANTIPHON_REPLIES")).state.messages
+    victims = ["antiphon.reply.public.victim.c", "$JS.API.STREAM.PURGE.ANTIPHON_REPLIES"]
+    for victim in victims:
+        await client.publish("$JS.API.DIRECT.GET.ANTIPHON_REPLIES.antiphon.reply.globex.mine.c", b"", reply=victim)
+        await client.publish("antiphon.cancel.globex.nobody", b"", reply=victim)
+        await client.publish("antiphon.submit.globex", b"{}", reply=victim)
+    await nats_req(client, "antiphon.cancel.globex.nobody", "")
+    assert (await operator.jetstream().stream_info("ANTIPHON_REPLIES")).state.messages == before
+    await operator.close()
+
+
+@pytest.mark.parametrize("user", ["operator"])
+async def test_an_operator_sees_the_streams(client: Client) -> None:
+    names = {info.config.name for info in await client.jetstream().streams_info()}
+    assert {"ANTIPHON_JOBS", "ANTIPHON_REPLIES", "ANTIPHON_DEAD"} <= names
+    with pytest.raises(NoRespondersError):
+        await client.request("antiphon.worker.nobody.drain", b"", timeout=2)

@@ -1,0 +1,61 @@
+"""What a gateway tells of a takeover: when it began, and how long the job was silent."""
+
+import asyncio
+from collections.abc import Iterator
+
+import pytest
+
+from bus.client import Bus
+from bus.settings import BusSettings
+from tests.support.jobs import Ears, tone_job
+from tests.support.programs import Fleet, fleet_of
+from tests.support.tone import tone_pcm
+from tests.support.waiting import eventually
+
+STEADY = {"block_ms": 50, "compute_ms": 50, "device": "own"}
+
+
+@pytest.fixture
+def fleet(bus_settings: BusSettings) -> Iterator[Fleet]:
+    with fleet_of(bus_settings) as fleet:
+        yield fleet
+
+
+@pytest.fixture
+def ack_wait_s() -> float:
+    """Only the gateway can be what takes a job away in time."""
+    return 30.0
+
+
+async def test_a_takeover_is_told_with_its_silence(fleet: Fleet, bus: Bus) -> None:
+    gateway, _ = await asyncio.to_thread(fleet.gateway)
+    first = fleet.worker("w1")
+    async with asyncio.timeout(20), Ears(bus, tone_job(seconds=3, **STEADY)) as ears:
+        await ears.until_bytes(10_000)
+        fleet.worker("w2")
+        await asyncio.to_thread(gateway.wait_for, "worker.seen", 2)
+        first.kill()
+        heard = await ears.to_the_end()
+        await eventually(lambda: gateway.events("takeover.done"))
+    assert heard.pcm == tone_pcm(3)
+    (started,) = gateway.events("takeover.started")
+    (done,) = gateway.events("takeover.done")
+    assert {done["job"], started["job"]} == {ears.job.id}
+    assert (done["worker"], done["by"], done["entry"]) == ("w1", "w2", "block")
+    assert 0 < done["seconds"] < 3
+    assert done["seconds"] <= done["since_pong_s"] <= done["seconds"] + 1
+
+
+async def test_the_end_of_a_job_that_nobody_goes_on_with_is_told_too(fleet: Fleet, bus: Bus) -> None:
+    gateway, _ = await asyncio.to_thread(fleet.gateway)
+    only = fleet.worker("w1")
+    async with asyncio.timeout(20), Ears(bus, tone_job(seconds=3, **STEADY)) as ears:
+        await ears.until_bytes(10_000)
+        await asyncio.to_thread(gateway.wait_for, "worker.seen")
+        only.kill()
+        await asyncio.to_thread(gateway.wait_for, "takeover.started")
+        assert gateway.events("takeover.done") == []
+        await bus.logs.end(ears.name, "cancelled", "by a test")
+        await eventually(lambda: gateway.events("takeover.done"))
+    (done,) = gateway.events("takeover.done")
+    assert (done["entry"], done["by"]) == ("cancelled", None)
