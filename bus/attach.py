@@ -118,7 +118,22 @@ class Attachment:
             async with asyncio.timeout(_SILENCE_S):
                 await self._wake.wait()
         except TimeoutError:
-            await self._look_at_the_end()
+            await self._look_unless_woken()
+
+    async def _look_unless_woken(self) -> None:
+        """Look at the end, but not for longer than it stays silent.
+
+        While a leader is elected an answer takes seconds: entries that come meanwhile must not wait for it.
+        """
+        look, woken = asyncio.ensure_future(self._look_at_the_end()), asyncio.ensure_future(self._wake.wait())
+        try:
+            await asyncio.wait((look, woken), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            look.cancel()
+            woken.cancel()
+            await asyncio.wait((look, woken))
+        if not look.cancelled():
+            look.result()
 
     async def _look_at_the_end(self) -> None:
         try:
@@ -140,6 +155,7 @@ class Attachment:
         self._live.clear()
         self._live_bytes = 0
         self._behind = False
+        self._wake.clear()
         try:
             page, pending = await self._logs.js.page(
                 self._logs.subjects.replies_stream, self._name.entries, self._last_seq + 1, max_bytes=_PAGE_BYTES
@@ -147,7 +163,7 @@ class Attachment:
             if pending:
                 self._behind = True
             elif not page:
-                await self._look_at_the_end()
+                await self._look_unless_woken()
                 if self._behind:
                     await asyncio.sleep(0.02)  # a replica that has not caught up with its leader
             else:

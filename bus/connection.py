@@ -167,7 +167,8 @@ class Connection:
     def _flush(self) -> None:
         if self._out and self._client.is_connected:
             data = self._out[0] if len(self._out) == 1 else b"".join(self._out)
-            self._client._transport.write(data)
+            with contextlib.suppress(RuntimeError):  # uvloop: the socket has just died, and the library will be told
+                self._client._transport.write(data)
         self._out.clear()
 
     def publish(

@@ -122,6 +122,11 @@ EVENTS: dict[str, Event] = {
     "child.killed": Event(
         "A process of `up` did not end within its bound and was killed.", ("child", "pid", "after_s")
     ),
+    "disk.full": Event(
+        "A nats-server could not write and takes nothing; it is started anew once there is room.",
+        ("child", "error", "free_bytes", "wanted_bytes"),
+    ),
+    "disk.has_room": Event("There is room again: the nats-server is started anew.", ("child", "free_bytes")),
     "stack.ready": Event("A request to the one-machine stack would succeed.", ("http", "nats", "after_s")),
     "stack.waiting": Event("The stack is not ready yet, and what it waits for.", ("waiting_for", "after_s")),
     "stack.stopping": Event("`up` begins to stop its processes, workers first."),

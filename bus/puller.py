@@ -22,6 +22,7 @@ from bus.errors import Malformed
 from bus.jetstream import retry_delay_s
 from bus.parser import Message
 from bus.telemetry import logger
+from bus.topology import PRIORITY_GROUP
 
 log = logger(__name__)
 
@@ -42,6 +43,10 @@ class PullSettings(msgspec.Struct, frozen=True):
     answer_s: float = 2.0
     #: A lane with jobs that was passed over this often goes first once.
     patience: int = 8
+    #: Of pulls that wait at a consumer those of the lowest number are served first: 0 to 9.
+    priority: int = 0
+    #: Ask so often, and let no pull stand open: that would get what comes just before another puller opens his next.
+    poll_s: float | None = None
 
 
 class _Consumer:
@@ -100,9 +105,8 @@ class Puller:
         self._passed = {lane.name: 0 for lane in lanes}
         self._wake = asyncio.Event()
         self._subscription: Subscription | None = None
-        self._inbox, self._number = "", 0
+        self._inbox, self._number, self._stopped = "", 0, False
         self._asked: _Asked | None = None
-        self._stopped = False
         #: Deliveries given back because no slot was free when they came.
         self.surplus = 0
 
@@ -124,8 +128,9 @@ class Puller:
                 if consumer is not None:
                     await self._ask(consumer)
                     continue
-                self._open_pulls()
-                await self._wait()
+                if self._settings.poll_s is None:
+                    self._open_pulls()
+                await self._wait(self._settings.poll_s)
         finally:
             self._stopped = True
             off()
@@ -201,11 +206,11 @@ class Puller:
                 consumer.open_token = self._request(consumer, body)
                 consumer.heard_at = time.monotonic()
 
-    async def _wait(self) -> None:
+    async def _wait(self, poll_s: float | None) -> None:
         """For anything to arrive, for heartbeats to be missed, or for a consumer that failed to get another chance."""
         deaf_s = self._settings.heartbeat_s * 2.5
         chances = [consumer.not_before for consumer in self._by_name.values() if consumer.pending]
-        wait_s = min([deaf_s, *(chance - time.monotonic() for chance in chances)])
+        wait_s = min([poll_s or deaf_s, *(chance - time.monotonic() for chance in chances)])
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(max(0.0, wait_s)):
                 await self._wake.wait()
@@ -214,11 +219,15 @@ class Puller:
         if deaf and self._connection.is_up:
             log.warning("pull.deaf", consumers=deaf)
             self._restart()
+        if poll_s is not None:
+            for consumer in self._by_name.values():
+                consumer.pending = consumer.pending or -1
 
     def _request(self, consumer: _Consumer, body: Mapping[str, object]) -> str:
         self._number += 1
         token = str(self._number)
         subject = f"$JS.API.CONSUMER.MSG.NEXT.{self._stream}.{consumer.name}"
+        body = {**body, "group": PRIORITY_GROUP, "priority": self._settings.priority}
         self._connection.publish(subject, msgspec.json.encode(body), reply=f"{self._inbox}.{token}")
         return token
 

@@ -4,7 +4,7 @@ The helper never changes the subjects of a stream or the filter of a consumer: t
 disagree about those would take each other's messages. Limits may be raised and lowered by editing settings.
 """
 
-from typing import Any
+from typing import Any, Final
 
 from bus.errors import ApiError, TopologyMismatch
 from bus.jetstream import JetStream, is_missing_stream
@@ -17,6 +17,8 @@ _STREAM_NAME_IN_USE = 10058
 #: Fields a declaration may never change on what already exists.
 _FIXED_STREAM = ("subjects", "retention", "storage")
 _FIXED_CONSUMER = ("filter_subject", "ack_policy")
+#: Every pull must name it, or the server refuses it.
+PRIORITY_GROUP: Final = "workers"
 
 
 def jobs_stream(subjects: Subjects, settings: BusSettings) -> dict[str, Any]:
@@ -80,6 +82,9 @@ def consumer(subjects: Subjects, settings: BusSettings, model: str, version: str
         "max_deliver": -1,
         "max_ack_pending": 100_000,
         "max_waiting": 8192,
+        # Backups pull at a lower priority: they are served when no primary waits.
+        "priority_policy": "prioritized",
+        "priority_groups": [PRIORITY_GROUP],
     }
 
 

@@ -195,6 +195,10 @@ class Heartbeat(msgspec.Struct, frozen=True, kw_only=True):
     device: str = "cpu"
     #: `closed`; `open`: takes nothing; `trial`: takes one job to see whether it can.
     breaker: str = "closed"
+    weight: int = 1
+    backup: bool = False
+    #: Jobs that it could begin now.
+    free: int = 0
 
 
 class Pong(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -57,6 +57,8 @@ def _worker(gateway: Gateway, seen: Seen) -> dict[str, Any]:
         "state": "silent" if gateway.fleet.is_silent(seen) else beat.state,
         "device": beat.device,
         "breaker": beat.breaker,
+        "weight": beat.weight,
+        "backup": beat.backup,
         "boot": beat.boot,
         "rss_bytes": beat.rss_bytes,
         "heard_s": round(time.monotonic() - seen.heard_at, 3),

@@ -63,6 +63,11 @@ class Breaker:
             case State.TRIAL:
                 return 0 if self._trial else 1
 
+    @property
+    def trial(self) -> int:
+        """Number of the job on trial; 0: none."""
+        return self._trial
+
     def begin(self) -> int:
         """A job begins; its number is for `settle`."""
         self._begun += 1

@@ -27,6 +27,8 @@ log = logger(__name__)
 
 _BUFFER_BYTES = 1 << 20
 _QUIT_S = 2.0
+#: A timer that is so late tells that this whole process was stopped, or the machine was.
+STOOD_STILL_S = 1.0
 _FIRST_RESTART_S = 0.05
 _LAST_RESTART_S = 5.0
 
@@ -56,6 +58,8 @@ class EngineHost:
         self._transport: asyncio.Transport | None = None
         self._mark: pipe.StepMark | None = None
         self._process: asyncio.subprocess.Process | None = None
+        #: When this process went on after it had stood still, the host most likely with it.
+        self._excused_at = 0.0
         self.loaded: set[str] = set()
         self.unavailable: dict[str, str] = {}
         self.settled = asyncio.Event()
@@ -133,9 +137,13 @@ class EngineHost:
         """Return None when the child is dead, or where it hangs in one step for longer than `stall_s`."""
         assert self._mark is not None
         ended = asyncio.ensure_future(process.wait())
+        pause_s = min(0.25, self._stall_s / 4)
         try:
             while not ended.done() and not gone.is_set():
-                await asyncio.wait([ended], timeout=min(0.25, self._stall_s / 4))
+                looked_at = time.monotonic()
+                await asyncio.wait([ended], timeout=pause_s)
+                if time.monotonic() - looked_at > pause_s + STOOD_STILL_S:
+                    self._excused_at = time.monotonic()
                 if self.step_s > self._stall_s:
                     traceback = await notes.ask(process)
                     log.error("host.hangs", pid=process.pid, stall_s=self._stall_s, traceback=traceback)
@@ -150,7 +158,7 @@ class EngineHost:
         if self._mark is None or self._transport is None:
             return 0.0
         handle, since_s = self._mark.read()
-        return time.monotonic() - since_s if handle else 0.0
+        return time.monotonic() - max(since_s, self._excused_at) if handle else 0.0
 
     async def _bury(
         self,
@@ -187,11 +195,16 @@ class EngineHost:
 
     @property
     def is_up(self) -> bool:
-        return self._transport is not None
+        return self._transport is not None and not self._transport.is_closing()
+
+    def _say(self, command: bytes) -> None:
+        """Unless there is nobody to hear it: a host that has just died, which `_watch` is about to notice."""
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.write(command)
 
     def open(self, job: wire.Job, start_frame: int, attempt: int, checkpoint: bytes | None, growth: Growth) -> Stream:
         """Start `job` in the host. Raises HandBack if there is no host just now, or it has not loaded the model."""
-        if self._transport is None or job.model not in self.loaded:
+        if not self.is_up or job.model not in self.loaded:
             raise HandBack(f"the engine host has no {job.model} now")
         self._handles += 1
         stream = self._streams[self._handles] = Stream(self._handles, growth, self._credit)
@@ -207,17 +220,17 @@ class EngineHost:
             attempt=attempt,
             checkpoint=checkpoint,
         )
-        self._transport.write(pipe.command(start))
+        self._say(pipe.command(start))
         return stream
 
     def close(self, stream: Stream) -> None:
         """Stop the job in the host, if it still runs there. Idempotent."""
-        if self._streams.pop(stream.handle, None) is not None and self._transport is not None:
-            self._transport.write(pipe.command(pipe.Stop(stream.handle)))
+        if self._streams.pop(stream.handle, None) is not None:
+            self._say(pipe.command(pipe.Stop(stream.handle)))
 
     def _credit(self, handle: int, num_bytes: int) -> None:
-        if self._transport is not None and handle in self._streams:
-            self._transport.write(pipe.command(pipe.Credit(handle, num_bytes)))
+        if handle in self._streams:
+            self._say(pipe.command(pipe.Credit(handle, num_bytes)))
 
     def _on_audio(self, handle: int, first_frame: int, pcm: bytes) -> None:
         stream = self._streams.get(handle)

@@ -78,6 +78,11 @@ class Run:
             self._host.close(self.stream)
 
     @property
+    def has_sound(self) -> bool:
+        """Whether a block of this attempt is in the log."""
+        return self._first_at is not None
+
+    @property
     def deadline(self) -> tuple[float, str]:
         """When this job expires, Unix seconds of the bus's clock, and why."""
         return next_deadline(self.claim.birth, self._writer.position.frame > 0)

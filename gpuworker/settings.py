@@ -33,8 +33,11 @@ class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True):
     ] = 2
     host_start_s: Annotated[Seconds, doc("The engine host must answer within this time of its start.")] = 60.0
     weight: Annotated[
-        int, Meta(ge=1, le=1000), doc("Of jobs offered to the fleet this worker takes a share in proportion.")
+        int,
+        Meta(ge=1, le=1000),
+        doc("Busy workers of the same models start jobs in proportion to their weights."),
     ] = 1
+    backup: Annotated[bool, doc("Take jobs only while no other worker of these models is free to.")] = False
     max_fails: Annotated[
         int, Meta(ge=0, le=1000), doc("After so many failures of the engine within fail_timeout_s it pauses; 0: never.")
     ] = 2

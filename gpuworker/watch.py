@@ -8,6 +8,7 @@ from bus.delivery import keep_alive
 from bus.errors import Unreachable
 from bus.interest import anybody_listens
 from bus.telemetry import logger
+from gpuworker.host import STOOD_STILL_S
 from gpuworker.run import Run
 from gpuworker.stream import Due, Left, Lost
 from gpuworker.worker import Worker
@@ -32,8 +33,11 @@ class Watch:
         kept_at = asked_at = time.monotonic()
         async with asyncio.TaskGroup() as questions:
             while True:
-                await asyncio.sleep(min(_LOOK_S, keep_s / 2))
+                slept_at, pause_s = time.monotonic(), min(_LOOK_S, keep_s / 2)
+                await asyncio.sleep(pause_s)
                 now = time.monotonic()
+                if now - slept_at > pause_s + STOOD_STILL_S:
+                    self._excuse(now)
                 self._look(self._bus.clock.now())
                 if now - kept_at >= keep_s:
                     kept_at = now
@@ -44,6 +48,12 @@ class Watch:
                         if not run.runs_on and run not in self._asking:
                             self._asking.add(run)
                             questions.create_task(self._ask(run), name=f"listeners of {run.claim.job.id}")
+
+    def _excuse(self, now: float) -> None:
+        """We stood still, not the engines: what they did meanwhile has not even been read."""
+        for run in self._worker.runs.values():
+            if run.stream is not None:
+                run.stream.progress_at = now
 
     def _look(self, now_s: float) -> None:
         """Deadlines and stalls."""

@@ -12,11 +12,12 @@ from bus.client import Bus
 from bus.delivery import Delivery
 from bus.errors import BusError, Malformed, Unreachable
 from bus.presence import Presence, cards_digest
-from bus.puller import Lane, Puller
+from bus.puller import Lane, Puller, PullSettings
 from bus.subjects import LANES, LogSubjects
 from bus.telemetry import bound, logger
 from gpuworker.host import EngineHost
 from gpuworker.intake import Intake
+from gpuworker.peers import Peers
 from gpuworker.run import Run
 from gpuworker.settings import WorkerSettings
 from gpuworker.stream import HandBack, Taken
@@ -25,6 +26,7 @@ log = logger(__name__)
 
 #: After drain_s, how long the handing back itself may take.
 _HAND_BACK_S = 10.0
+_BACKUP_PULLS = PullSettings(priority=1, poll_s=0.05)
 
 
 class Worker:
@@ -38,10 +40,11 @@ class Worker:
     ) -> None:
         """`stop` ends the work; the worker sets it itself when it is asked over the bus to drain."""
         self._bus, self._settings, self._me, self._cards, self._stop = bus, settings, me, cards, stop
-        self._intake = Intake(settings, self._intake_changed)
+        self.presence = Presence(bus, me.worker, me.boot, self._beat, self._stopped, self._drain_asked)
+        self._peers = Peers(bus, settings, self._room)
+        self._intake = Intake(settings, self._peers, self.presence.changed, self._room)
         self.host = EngineHost(list(cards), settings, self._host_changed, self._host_died)
         self._claims = Claims(bus.logs, bus.clock, me, settings.max_attempts, settings.max_host_deaths)
-        self.presence = Presence(bus, me.worker, me.boot, self._beat, self._stopped, self._drain_asked)
         self.presence.cards = list(cards.values())
         self._digest = cards_digest(self.presence.cards)
         #: By task: after a redelivery two tasks hold the same job.
@@ -65,12 +68,14 @@ class Worker:
         """
         async with asyncio.TaskGroup() as jobs:
             self._jobs = jobs
+            deaf = self._peers.listen()
             pulling = jobs.create_task(self._pull(), name="pull")
             await self._stop.wait()
             self._intake.closed = True
             self.presence.changed()
             log.info("worker.draining", jobs=len(self._tasks), drain_s=self._settings.drain_s)
             pulling.cancel()
+            deaf()
             await self._drain()
 
     async def _drain(self) -> None:
@@ -97,8 +102,9 @@ class Worker:
                 await self._bus.topology.declare_consumers(*pair) for pair in zip(models, versions, strict=True)
             ]
             lanes = [Lane(lane, tuple(names[rank] for names in declared)) for rank, lane in enumerate(LANES)]
+            settings = _BACKUP_PULLS if self._settings.backup else PullSettings()
             self._puller = Puller(
-                self._bus.connection, self._bus.subjects.jobs_stream, lanes, self._free, self._deliver
+                self._bus.connection, self._bus.subjects.jobs_stream, lanes, self._free, self._deliver, settings
             )
             await self._pull_until_changed(self._puller)
 
@@ -115,14 +121,14 @@ class Worker:
             await asyncio.wait({pulling})
 
     def _host_changed(self) -> None:
+        self._peers.serves(self._offered)
         self._models_changed.set()
         self.presence.changed()
 
     def _host_died(self) -> None:
         self._intake.breaker.fault()
 
-    def _intake_changed(self) -> None:
-        self.presence.changed()
+    def _room(self) -> None:
         if self._puller is not None:
             self._puller.room()
 
@@ -138,16 +144,15 @@ class Worker:
 
     def _deliver(self, delivery: Delivery) -> None:
         assert self._jobs is not None
-        number = self._intake.breaker.begin()
+        number = self._intake.begin()
         task = self._jobs.create_task(self._handle(delivery, number), name=f"job {delivery.seq}")
         self._tasks.add(task)
         task.add_done_callback(lambda task: self._forget(task, number))
 
     def _forget(self, task: asyncio.Task[None], number: int) -> None:
         self._tasks.discard(task)
-        self._intake.breaker.settle(number, succeeded=False)
-        if self._puller is not None:
-            self._puller.room()
+        self._intake.over(number)
+        self._room()
 
     async def _handle(self, delivery: Delivery, number: int) -> None:
         """One delivery to one outcome. A job's failure is data and stays here."""
@@ -177,6 +182,7 @@ class Worker:
             return
         run = self._runs[claim.name] = Run(self._bus, self.host, self._claims, self._cards[job.model], claim)
         self._started[delivery.consumer] += 1
+        self._intake.runs(number, lambda: run.has_sound)
         self.presence.changed()
         attempt, frame = claim.lease.attempt, claim.position.frame
         log.info("job.started", model=job.model, lane=job.lane, attempt=attempt, frame=frame)
@@ -186,9 +192,7 @@ class Worker:
             if self._runs.get(claim.name) is run:
                 del self._runs[claim.name]
             self.presence.changed()
-        if run.engine_failed:
-            self._intake.breaker.fault()
-        self._intake.breaker.settle(number, succeeded=outcome == "done")
+        self._intake.ended(number, succeeded=outcome == "done", engine_failed=run.engine_failed)
         log.info("job.finished", outcome=outcome, attempt=attempt)
 
     async def _adopted(self, delivery: Delivery, job: wire.Job) -> bool:
@@ -225,6 +229,10 @@ class Worker:
 
     # Presence
 
+    @property
+    def _offered(self) -> list[str]:
+        return [model for model in self._cards if model not in self.host.unavailable]
+
     def _beat(self) -> wire.Heartbeat:
         state = "draining" if self._intake.closed else "ready" if self.host.loaded else "starting"
         return wire.Heartbeat(
@@ -233,11 +241,14 @@ class Worker:
             pid=os.getpid(),
             host=socket.gethostname(),
             state=state,
-            models=[model for model in self._cards if model not in self.host.unavailable],
+            models=self._offered,
             cards=self._digest,
             slots=self._settings.slots,
             held=[wire.Held(name.tenant, name.job) for name in self._runs],
             started=dict(self._started),
             device=self._settings.device,
             breaker=self._intake.breaker.state,
+            weight=self._settings.weight,
+            backup=self._settings.backup,
+            free=self._intake.vacant(len(self._tasks)) if self.host.is_up else 0,
         )

@@ -20,7 +20,7 @@ from bus.settings import BusSettings, redacted
 from bus.subjects import Subjects
 from ops import models, nats_server
 from ops.errors import OpsError
-from ops.plan import HOST
+from ops.nats_server import HOST
 from ops.settings import UpSettings, read
 from ops.system import port_is_free
 
@@ -74,7 +74,8 @@ def _checks(settings: UpSettings, nats: str | None) -> Iterator[Check]:
     )
     yield from _models(settings)
     yield _port("http port", settings.http_port, "--http-port")
-    yield _port("nats port", settings.nats_port, "--nats-port")
+    for number in range(settings.nats_nodes if settings.nats_port else 1):
+        yield _port("nats port", settings.nats_port + number, "--nats-port")
     yield _state(Path(settings.state).expanduser())
     yield _open_files()
     if nats is not None:

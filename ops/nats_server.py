@@ -47,6 +47,16 @@ class Endpoints(msgspec.Struct, frozen=True):
         return urlsplit(self.nats).port or 0
 
 
+class Membership(msgspec.Struct, frozen=True):
+    """A server's place in a cluster on loopback."""
+
+    #: By this name the others know its copies: it stays with the store.
+    name: str
+    route_port: int
+    #: Of all members, its own too.
+    route_ports: tuple[int, ...]
+
+
 class Launch(msgspec.Struct, frozen=True):
     """How to start the server. Its output belongs in `output`, never in a pipe."""
 
@@ -64,7 +74,13 @@ class Launch(msgspec.Struct, frozen=True):
 def ready(state: Path, pid: int) -> Endpoints | None:
     """Where the server `pid` on `state` listens, once it says that it is healthy; None before. Blocks 0.5 s at most."""
     endpoints = _read_ports(state / "run" / f"nats-server_{pid}.ports")
-    return endpoints if endpoints and _healthy(endpoints) else None
+    return endpoints if endpoints and _health(endpoints) == "" else None
+
+
+def trouble(state: Path, pid: int) -> str:
+    """What the server `pid` on `state` suffers from, in its words; empty if it tells nothing. Blocks 0.5 s at most."""
+    endpoints = _read_ports(state / "run" / f"nats-server_{pid}.ports")
+    return (_health(endpoints) or "") if endpoints else ""
 
 
 def log_tail(state: Path) -> str:
@@ -123,7 +139,9 @@ def _try_lock(descriptor: int) -> bool:
     return True
 
 
-def prepare(state: Path, lock: int, *, port: int, max_store_bytes: int = 20 << 30) -> Launch:
+def prepare(
+    state: Path, lock: int, *, port: int, max_store_bytes: int = 20 << 30, membership: Membership | None = None
+) -> Launch:
     """Write the configuration under `state`, whose `lock` the caller holds. Port 0: any free one, told by `ready`.
 
     Call it again with the port that `ready` told before starting the server anew: clients come back to that one.
@@ -137,18 +155,18 @@ def prepare(state: Path, lock: int, *, port: int, max_store_bytes: int = 20 << 3
     for stale in run.glob("*.ports"):  # left behind by a killed server; a reused pid would make it look ready
         stale.unlink()
     config = state / "nats.conf"
-    config.write_text(_config(state, port or -1, max_store_bytes))
+    config.write_text(_config(state, port or -1, max_store_bytes, membership))
     return Launch(argv=[str(binary), "-c", str(config)], state=state, lock=lock)
 
 
-def _config(state: Path, port: int, max_store_bytes: int) -> str:
+def _config(state: Path, port: int, max_store_bytes: int, membership: Membership | None) -> str:
     """`js_ack_fc_v2` off: acknowledgements keep the subject form that a hand-back by another process relies on."""
 
     def quoted(path: Path) -> str:
         return json.dumps(str(path.absolute()), ensure_ascii=False)
 
     return f"""\
-server_name: antiphon
+server_name: {membership.name if membership else "antiphon"}
 listen: "{HOST}:{port}"
 http: "{HOST}:-1"
 ports_file_dir: {quoted(state / "run")}
@@ -165,6 +183,17 @@ jetstream {{
   max_file_store: {max_store_bytes}
   sync_interval: "10s"
 }}
+{_cluster(membership) if membership else ""}"""
+
+
+def _cluster(membership: Membership) -> str:
+    routes = ", ".join(f'"nats-route://{HOST}:{port}"' for port in membership.route_ports)
+    return f"""\
+cluster {{
+  name: antiphon
+  listen: "{HOST}:{membership.route_port}"
+  routes: [{routes}]
+}}
 """
 
 
@@ -176,12 +205,15 @@ def _read_ports(path: Path) -> Endpoints | None:
     return Endpoints(nats=ports["nats"][0], monitoring=ports["monitoring"][0])
 
 
-def _healthy(endpoints: Endpoints) -> bool:
+def _health(endpoints: Endpoints) -> str | None:
+    """Empty if the server is well, else its own word for what is wrong; None if it does not answer."""
     connection = http.client.HTTPConnection(urlsplit(endpoints.monitoring).netloc, timeout=_HEALTH_TIMEOUT_S)
     try:
         connection.request("GET", "/healthz")
-        return connection.getresponse().status == http.HTTPStatus.OK
+        answer = connection.getresponse()
+        told = answer.read()
     except (OSError, http.client.HTTPException):
-        return False
+        return None
     finally:
         connection.close()
+    return "" if answer.status == http.HTTPStatus.OK else str(json.loads(told).get("error") or answer.reason)

@@ -8,12 +8,12 @@ import msgspec
 from bus.telemetry import logger
 from ops import models
 from ops.errors import OpsError, UsageRefused
-from ops.settings import UpSettings
+from ops.nats_server import HOST
+from ops.node import SIZES, Node, plan_nodes
+from ops.settings import ClusterSettings, UpSettings, read
 from ops.system import free_port, ourselves, port_is_free
 
 log = logger(__name__)
-
-HOST = "127.0.0.1"
 
 
 class Plan(msgspec.Struct, frozen=True):
@@ -22,7 +22,9 @@ class Plan(msgspec.Struct, frozen=True):
     settings: UpSettings
     models: tuple[str, ...]
     http_port: int
-    nats_port: int
+    nodes: tuple[Node, ...]
+    #: Of the children; None: as they are told by the environment and the file.
+    ack_wait_s: float | None
     #: A TOML file for the children, absolute.
     config: str | None
 
@@ -32,12 +34,8 @@ class Plan(msgspec.Struct, frozen=True):
 
     @property
     def nats(self) -> str:
-        return f"nats://{HOST}:{self.nats_port}"
-
-    @property
-    def state(self) -> Path:
-        """Of the nats-server."""
-        return Path(self.settings.state).expanduser().absolute() / "nats"
+        """The URL of every nats-server, separated by commas."""
+        return ",".join(node.url for node in self.nodes)
 
     @property
     def workers(self) -> list[str]:
@@ -55,6 +53,10 @@ class Plan(msgspec.Struct, frozen=True):
         settings = self.settings
         form = "console" if settings.log_format == "auto" and sys.stderr.isatty() else settings.log_format
         common = ["--nats", self.nats, "--log-level", settings.log_level, "--log-format", form]
+        if len(self.nodes) > 1:
+            common += ["--replicas", str(len(self.nodes))]
+        if self.ack_wait_s is not None:
+            common += ["--ack-wait-s", f"{self.ack_wait_s:g}"]
         config = ["--config", self.config] if self.config else []
         return [*ourselves(), name, *common, "--drain-s", f"{settings.drain_s:g}", *config]
 
@@ -69,12 +71,17 @@ def plan(settings: UpSettings, config: str | None) -> Plan:
         raise OpsError(
             f"port {settings.http_port} of {HOST} is taken; choose another with --http-port, 0 means any free one"
         )
+    if settings.nats_nodes not in SIZES:
+        raise UsageRefused(f"--nats-nodes: {settings.nats_nodes} is not one of {', '.join(map(str, SIZES))}")
+    state = Path(settings.state).expanduser().absolute() / "nats"
+    is_cluster = settings.nats_nodes > 1
     return Plan(
         settings=settings,
         models=_models(settings.models),
         # Chosen here, not by the children: one that is started again must come back where its clients know it.
         http_port=settings.http_port or free_port(HOST),
-        nats_port=settings.nats_port or free_port(HOST),
+        nodes=plan_nodes(state, settings.nats_nodes, settings.nats_port),
+        ack_wait_s=read(ClusterSettings, {}, config).ack_wait_s if is_cluster else None,
         config=str(Path(config).absolute()) if config else None,
     )
 

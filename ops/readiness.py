@@ -1,7 +1,7 @@
 """When the one-machine stack is ready, asked of the stack itself: not before a request would succeed."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 
 import aiohttp
@@ -9,6 +9,7 @@ import aiohttp
 from bus.telemetry import logger
 from ops import nats_server
 from ops.errors import OpsError
+from ops.node import Node
 from ops.plan import Plan
 from ops.supervisor import Child
 
@@ -19,24 +20,20 @@ _SAY_WAITING_EVERY_S = 5.0
 _NATS_READY_S = 60.0
 
 
-def healthy(plan: Plan, server: Child) -> nats_server.Endpoints | None:
-    """Where the server listens, if it is there and well. Blocks 0.5 s at most."""
-    return nats_server.ready(plan.state, server.pid) if server.pid is not None else None
-
-
-async def nats_ready(plan: Plan, server: Child, stop: asyncio.Event) -> bool:
-    """True once the server is healthy, False if `stop` came first. Raises OpsError, with its log, after a minute."""
+async def nats_ready(servers: Mapping[Child, Node], stop: asyncio.Event) -> bool:
+    """True once every server is healthy, False if `stop` came first. Raises OpsError, with its log, after a minute."""
+    waiting = dict(servers)
     try:
         async with asyncio.timeout(_NATS_READY_S):
-            while not stop.is_set():
-                if healthy(plan, server) is not None:
-                    return True
+            while waiting and not stop.is_set():
                 await asyncio.sleep(0.01)
+                waiting = {child: node for child, node in waiting.items() if node.ready(child.pid) is None}
     except TimeoutError as error:
+        node = next(iter(waiting.values()))
         raise OpsError(
-            f"nats-server is not healthy after {_NATS_READY_S:g} s:\n{nats_server.log_tail(plan.state)}"
+            f"{node.name} is not healthy after {_NATS_READY_S:g} s:\n{nats_server.log_tail(node.folder)}"
         ) from error
-    return False
+    return not waiting
 
 
 async def stack_ready(plan: Plan, children: Sequence[Child]) -> None:

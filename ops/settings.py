@@ -8,7 +8,7 @@ from typing import Annotated, TypeVar
 import msgspec
 from msgspec import Meta
 
-from bus.settings import BusSettings, LogFormat, LogLevel, NatsUrl, Root, Token, doc, field_types, load
+from bus.settings import BusSettings, LogFormat, LogLevel, NatsUrl, Root, Seconds, Token, doc, field_types, load
 from gateway.settings import GatewaySettings
 from gpuworker.settings import WorkerSettings
 
@@ -27,7 +27,10 @@ class UpSettings(msgspec.Struct, frozen=True, kw_only=True):
     """The one-machine stack. What is not here reaches its processes through the same variables and the same file."""
 
     http_port: Annotated[_Port, doc("Where the gateway listens; 0 means any free one.")] = 8080
-    nats_port: Annotated[_Port, doc("Where the private nats-server listens; 0 means any free one.")] = 4222
+    nats_port: Annotated[
+        _Port, doc("Where the private nats-server listens, others of a cluster right behind it; 0 means any free one.")
+    ] = 4222
+    nats_nodes: Annotated[int, doc("Private nats-servers: 1, or a cluster of 3 or 5 that outlives one or two.")] = 1
     state: Annotated[str, Meta(min_length=1), doc("Folder of everything that outlives a restart.")] = msgspec.field(
         default_factory=default_state
     )
@@ -39,6 +42,13 @@ class UpSettings(msgspec.Struct, frozen=True, kw_only=True):
     drain_s: Annotated[float, Meta(ge=0, le=86_400), doc("On SIGTERM running jobs may finish for this long.")] = 5.0
     log_level: LogLevel = "info"
     log_format: LogFormat = "auto"
+
+
+class ClusterSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """What is otherwise by default where NATS is a cluster."""
+
+    #: Above the pause of an election, in which no worker can say that it lives.
+    ack_wait_s: Seconds = 12.0
 
 
 class ClientSettings(msgspec.Struct, frozen=True, kw_only=True):

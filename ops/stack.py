@@ -2,20 +2,18 @@
 
 import asyncio
 import json
-import signal
 import sys
 from collections.abc import Awaitable, Callable
-from contextlib import ExitStack
 
 import msgspec
 
 from bus.telemetry import logger
-from ops import nats_server
-from ops.errors import OpsError
+from ops.disk import Disks
+from ops.node import held
 from ops.plan import Plan, plan
 from ops.readiness import nats_ready, stack_ready
 from ops.settings import UpSettings
-from ops.supervisor import Child, Launch, LaunchError, Spec, stop_all, supervised
+from ops.supervisor import Child, Launch, Spec, stop_all, supervised
 
 log = logger(__name__)
 
@@ -26,13 +24,14 @@ LOCK_PATIENCE_S = 5.0
 
 
 class Stack(msgspec.Struct):
-    nats: Child
+    nats: list[Child]
     gateways: list[Child]
     workers: dict[str, Child]
 
     def pids(self) -> dict[str, object]:
+        servers = [child.pid for child in self.nats]
         return {
-            "nats": self.nats.pid,
+            "nats": servers if len(servers) > 1 else servers[0],
             "gateway": [child.pid for child in self.gateways],
             "workers": {name: child.pid for name, child in self.workers.items()},
         }
@@ -55,33 +54,24 @@ async def up(plan: Plan, stop: asyncio.Event, announce: Announce) -> None:
 
     Raises OpsError if the store is in use, NATS does not start, or a child refuses its settings before it is ready.
     """
-    with ExitStack() as cleanup:
-        try:
-            lock = cleanup.enter_context(nats_server.locked(plan.state, LOCK_PATIENCE_S))
-            nats_server.prepare(plan.state, lock, port=plan.nats_port)
-            out = cleanup.enter_context((plan.state / "server.out").open("ab")).fileno()
-        except (nats_server.NatsServerError, OSError) as error:
-            raise OpsError(str(error)) from error
+    with held(plan.nodes, LOCK_PATIENCE_S) as nodes:
         try:
             async with supervised(_to_stderr) as start:
-                stack = await _start(plan, start, lambda: _nats(plan, lock, out), stop)
-                if stack is not None:
-                    await _until_stopped(plan, stack, stop, announce)
+                servers = {start(Spec(own.node.name, own.launch, patience_s=10.0)): own.node for own in nodes}
+                if not await nats_ready(servers, stop):
+                    await stop_all(list(servers))
+                    return
+                stack = _start(plan, start, list(servers))
+                await _until_stopped(plan, stack, Disks(servers), stop, announce)
         except ExceptionGroup as group:
             raise _first(group) from None
 
 
-async def _start(
-    plan: Plan, start: Callable[[Spec], Child], nats: Callable[[], Launch], stop: asyncio.Event
-) -> Stack | None:
-    """NATS first, 50 ms, then all others side by side. None if stopped meanwhile."""
-    server = start(Spec("nats", nats, patience_s=10.0))
-    if not await nats_ready(plan, server, stop):
-        await server.stop()
-        return None
+def _start(plan: Plan, start: Callable[[Spec], Child], servers: list[Child]) -> Stack:
+    """All others side by side, once NATS is there."""
     patience_s = plan.settings.drain_s + _GRACE_S
     return Stack(
-        nats=server,
+        nats=servers,
         gateways=[start(Spec("gateway", _launch(plan.gateway_command()), patience_s))],
         workers={
             name: start(Spec(f"worker {name}", _launch(plan.worker_command(name)), patience_s)) for name in plan.workers
@@ -89,29 +79,25 @@ async def _start(
     )
 
 
-async def _until_stopped(plan: Plan, stack: Stack, stop: asyncio.Event, announce: Announce) -> None:
+async def _until_stopped(plan: Plan, stack: Stack, disks: Disks, stop: asyncio.Event, announce: Announce) -> None:
     async with asyncio.TaskGroup() as group:
-        watch = group.create_task(_announce(plan, stack, announce), name="readiness")
+        watches = (
+            group.create_task(_announce(plan, stack, announce), name="readiness"),
+            group.create_task(disks.keep(), name="disks"),
+        )
         await stop.wait()
-        watch.cancel()
+        for watch in watches:
+            watch.cancel()
     log.info("stack.stopping")
     # Workers first: while they finish what they hold, the gateway still carries it to the listeners.
     await stop_all(list(stack.workers.values()))
     await stop_all(stack.gateways)
-    await stop_all([stack.nats])
+    await stop_all(stack.nats)
 
 
 async def _announce(plan: Plan, stack: Stack, announce: Announce) -> None:
     await stack_ready(plan, [*stack.gateways, *stack.workers.values()])
     announce(plan, stack)
-
-
-def _nats(plan: Plan, lock: int, out: int) -> Launch:
-    try:
-        launch = nats_server.prepare(plan.state, lock, port=plan.nats_port)
-    except nats_server.NatsServerError as error:
-        raise LaunchError(str(error)) from error
-    return Launch(argv=launch.argv, output=out, pass_fds=(lock,), on_orphaned=signal.SIGTERM)
 
 
 def _first(error: Exception) -> Exception:

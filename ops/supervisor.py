@@ -135,6 +135,20 @@ class Child:
             log.info("child.stopped", child=self.spec.name, pid=process.pid, code=code)
         return code
 
+    async def renew(self) -> None:
+        """End the process that runs now as `stop` would; it is started again like one that died."""
+        process = self._process
+        if process is None:
+            return
+        with contextlib.suppress(ProcessLookupError):
+            process.terminate()
+        try:
+            async with asyncio.timeout(self.spec.patience_s):
+                await process.wait()
+        except TimeoutError:
+            log.error("child.killed", child=self.spec.name, pid=process.pid, after_s=self.spec.patience_s)
+            process.kill()
+
     async def stop(self) -> None:
         """SIGTERM, then SIGKILL after the child's patience; returns when it is gone. Idempotent."""
         self._stopping.set()

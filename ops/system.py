@@ -46,9 +46,18 @@ def port_is_free(host: str, port: int) -> bool:
 
 def free_port(host: str) -> int:
     """A port of `host` that nothing listens on at this moment; another process may still win it."""
-    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM) as probe:
-        probe.bind((host, 0))
-        return int(probe.getsockname()[1])
+    return free_ports(host, 1)[0]
+
+
+def free_ports(host: str, count: int) -> list[int]:
+    """`count` different ports of `host` that nothing listens on at this moment."""
+    with contextlib.ExitStack() as probes:
+        ports = []
+        for _ in range(count):
+            probe = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
+            probes.enter_context(probe).bind((host, 0))
+            ports.append(int(probe.getsockname()[1]))
+    return ports
 
 
 def ourselves() -> list[str]:

@@ -7,7 +7,6 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final
 
 from bus import wire
@@ -15,7 +14,7 @@ from bus.client import Bus
 from bus.errors import BusError
 from bus.presence import beat_of
 from ops.chaos.plan import CLIENT_KINDS, Fault
-from ops.chaos.stack import Process, Stack, children
+from ops.chaos.stack import Process, Stack, children, command_line
 
 #: A fault waits so long for something to befall.
 _TARGET_S: Final = 15.0
@@ -58,7 +57,7 @@ class Watch:
 
     def free_slots(self, workers: Sequence[Process]) -> int:
         beats = [self.beats[worker.name][0] for worker in workers if self.is_warm(worker)]
-        return sum(max(0, beat.slots - len(beat.held)) for beat in beats)
+        return sum(max(0, beat.slots - len(beat.held)) for beat in beats if beat.breaker == "closed")
 
     def held(self) -> int:
         return sum(len(beat.held) for beat, at in self.beats.values() if time.monotonic() - at < _FRESH_S)
@@ -115,7 +114,7 @@ class Injector:
         while time.monotonic() < deadline:
             worker = await self._target(fault, self._stack.workers)
             for pid in children(worker.pid or 0):
-                if b"gpuworker.child" in _command(pid):
+                if "gpuworker.child" in command_line(pid):
                     self._dealt(fault, worker.name)
                     _kill(pid)
                     return
@@ -166,13 +165,6 @@ class Injector:
                 found = warm or alive
                 return found[int(fault.pick * len(found))]
             await asyncio.sleep(0.05)
-
-
-def _command(pid: int) -> bytes:
-    try:
-        return Path(f"/proc/{pid}/cmdline").read_bytes()
-    except OSError:
-        return b""
 
 
 def _kill(pid: int) -> None:

@@ -197,7 +197,7 @@ def crashes(stack: Stack) -> Sequence[str]:
     ended = [f"{process.name} exited {process.crashes}" for process in stack.processes if process.crashes]
     return [
         *ended,
-        *(f"{process.name} left {process.orphans} orphans" for process in stack.processes if process.orphans),
+        *(f"{process.name} left behind: {command[:80]}" for process in stack.processes for command in process.orphans),
     ]
 
 

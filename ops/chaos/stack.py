@@ -51,8 +51,8 @@ class Process:
         self.starts = 0
         #: Exit codes of deaths that nobody here caused.
         self.crashes: list[int] = []
-        #: Processes that outlived the head of their group.
-        self.orphans = 0
+        #: Command lines of processes that outlived the head of their group.
+        self.orphans: list[str] = []
         self._argv, self._log, self._pass_fds = argv, log, pass_fds
         self._process: asyncio.subprocess.Process | None = None
         self._stopping = False
@@ -96,7 +96,7 @@ class Process:
         deadline = time.monotonic() + _ORPHANS_S
         while left := members(group_id):
             if time.monotonic() > deadline:
-                self.orphans += len(left)
+                self.orphans += [command_line(pid) for pid in left]
                 _kill_group(group_id)
                 return
             await asyncio.sleep(0.25)
@@ -126,6 +126,7 @@ class Process:
         def thaw() -> None:
             if self.pid == pid:
                 self.frozen = False
+            if self.pid == pid or whole:  # of a group whose head was killed meanwhile the rest is still to be thawed
                 with suppress(ProcessLookupError):
                     send(pid, signal.SIGCONT)
 
@@ -250,6 +251,14 @@ def members(group_id: int) -> list[int]:
         if fields[0] not in {"Z", "X"} and int(fields[2]) == group_id:
             found.append(int(folder.name))
     return found
+
+
+def command_line(pid: int) -> str:
+    """Of a process; empty if it is gone."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
+    except OSError:
+        return ""
 
 
 def children(pid: int) -> list[int]:

@@ -12,7 +12,7 @@ from bus import wire
 from bus.client import Bus
 from bus.settings import BusSettings
 from tests.support.bus import until
-from tests.support.jobs import listen, tone_job
+from tests.support.jobs import Ears, listen, tone_job
 from tests.support.programs import Fleet, fleet_of
 from tests.support.tone import tone_pcm
 from tests.support.waiting import eventually
@@ -87,6 +87,17 @@ async def test_every_fault_of_the_engine_counts(fleet: Fleet, bus: Bus, fault: s
     worker = fleet.worker("w1", "tone", 8, "--max-fails", "1", "--fail-timeout-s", "1", "--stall-s", "1")
     async with asyncio.timeout(20):
         await listen(bus, tone_job(seconds=0.5, fault={"kind": fault, "at_block": 1}))
-        assert len(worker.events("breaker.opened")) == 1
+        await eventually(lambda: len(worker.events("breaker.opened")) == 1)
         assert (await listen(bus, tone_job(seconds=0.2))).pcm == tone_pcm(0.2)
         await eventually(lambda: worker.events("breaker.closed"))
+
+
+async def test_a_trial_job_that_goes_on_for_long_need_not_come_to_its_end_first(fleet: Fleet, bus: Bus) -> None:
+    worker = fleet.worker("w1", "tone", 8, "--max-fails", "1", "--fail-timeout-s", "1")
+    async with asyncio.timeout(20):
+        assert (await listen(bus, tone_job(fault=RAISES))).end.kind == "failed"
+        async with Ears(bus, tone_job(seconds=600, block_ms=50, compute_ms=50, device="own")) as book:
+            await book.until_bytes(1)
+            assert (await listen(bus, tone_job(seconds=0.2))).pcm == tone_pcm(0.2)
+            await bus.logs.end(book.name, "cancelled", "by a test")
+    assert worker.events("breaker.closed")

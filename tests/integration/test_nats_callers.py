@@ -1,7 +1,6 @@
 """Callers at the NATS door who wait, leave, are too many, or whose gateway or server goes away."""
 
 import asyncio
-import json
 import signal
 import tempfile
 from collections.abc import AsyncIterator, Iterator
@@ -18,18 +17,12 @@ from bus.settings import BusSettings
 from gateway.nats_door import NatsDoor
 from tests.support.doors import gateway_here
 from tests.support.nats import fresh_root
+from tests.support.nats_asking import STEADY, WHOLE, job, until_ended
 from tests.support.nats_cli import Answer, NoResponders, nats_req
 from tests.support.programs import Fleet, fleet_of
 from tests.support.restarts import own_server
 from tests.support.tone import tone_pcm
 from tests.support.waiting import eventually
-
-STEADY = {"block_ms": 50, "compute_ms": 50, "device": "own"}
-WHOLE: dict[str, Any] = {"wait_for_empty": True, "reply_timeout_s": 20.0, "timeout_s": 20.0}
-
-
-def job(fields: dict[str, Any] | None = None, **params: Any) -> str:
-    return json.dumps({"model": "tone", "input": "x", "params": params, **(fields or {})})
 
 
 @pytest.fixture
@@ -63,17 +56,6 @@ async def door_here(settings: BusSettings, **more: Any) -> AsyncIterator[str]:
                 raise _Over
         except* _Over:
             await asyncio.sleep(0)
-
-
-async def until_ended(client: Client, root: str, job_id: str, within_s: float = 10.0) -> str:
-    subject = f"$JS.API.DIRECT.GET.{root.upper()}_REPLIES.{root}.reply.public.{job_id}.c"
-    async with asyncio.timeout(within_s):
-        while True:
-            last = await client.request(subject, b"", timeout=2)
-            kind = (last.headers or {}).get("Antiphon-Kind", "")
-            if kind in {"done", "failed", "cancelled", "expired"}:
-                return kind
-            await asyncio.sleep(0.02)
 
 
 async def test_a_caller_whose_job_waits_is_told_its_place_and_its_leaving_is_noticed(
@@ -206,7 +188,6 @@ async def test_after_a_restart_of_the_server_the_caller_is_told_and_asking_again
                 assert (cut.header(-2, "Nats-Service-Error-Code"), cut.json(-2)["code"]) == ("503", "bus_unreachable")
                 assert "ask again" in cut.json(-2)["detail"]
                 whole = await nats_req(client, submit, body, **WHOLE)
-                print([(r.headers, r.data[:300]) for r in cut.replies[:1] + cut.replies[-2:] + whole.replies], gateway.log())
                 assert whole.pcm == tone_pcm(8)
                 assert not gateway.events("job.left")
             await client.close()

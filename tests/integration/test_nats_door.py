@@ -5,92 +5,29 @@ import base64
 import json
 import shutil
 from collections.abc import AsyncIterator, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import nats
 import pytest
 from nats.aio.client import Client
 
-from bus.settings import BusSettings
 from tests.support.nats import fresh_root
+from tests.support.nats_asking import STEADY, WHOLE, Stack, job, two_gateways, until_ended
 from tests.support.nats_cli import Answer, nats_req
-from tests.support.programs import Fleet, Program, fleet_of
 from tests.support.tone import tone_pcm
 from tests.support.waiting import eventually
-
-STEADY = {"block_ms": 50, "compute_ms": 50, "device": "own"}
-#: Flags of every documented command that wants the whole answer.
-WHOLE: dict[str, Any] = {"wait_for_empty": True, "reply_timeout_s": 20.0, "timeout_s": 20.0}
-
-
-@dataclass
-class Stack:
-    fleet: Fleet
-    gateways: list[Program]
-    worker: Program
-    root: str
-
-    @property
-    def submit(self) -> str:
-        return f"{self.root}.submit"
 
 
 @pytest.fixture(scope="module")
 def stack(nats_url: str) -> Iterator[Stack]:
-    """Two gateways and a worker with one slot, for every test here: none of them may harm the next."""
-    sizes = {"jobs_max_bytes": 64 << 20, "replies_max_bytes": 256 << 20}
-    settings = BusSettings(nats=nats_url, root=fresh_root(), ack_wait_s=30.0, **sizes)
-    with fleet_of(settings) as fleet:
-        gateways = [fleet.gateway()[0] for _ in range(2)]
-        worker = fleet.worker("w1", "tone", 1)
-        for gateway in gateways:
-            gateway.wait_for("submit.ready")
-        yield Stack(fleet, gateways, worker, settings.root)
+    with two_gateways(nats_url) as stack:
+        yield stack
 
 
 @pytest.fixture
-async def cli(stack: Stack, nats_url: str) -> AsyncIterator[Client]:
-    client = await nats.connect(nats_url)
-    async with asyncio.timeout(20):
-        # A gateway that is a moment old does not say of a model that nobody has it.
-        while any(told["status"] != 404 for told in [await refusal(client, stack, model="zzz") for _ in range(4)]):
-            await asyncio.sleep(0.1)
-    yield client
-    # Whatever happened: the next one is served, and nothing that nobody foresaw was met.
-    answer = await nats_req(client, stack.submit, job(seconds=0.1), **WHOLE)
-    assert answer.pcm == tone_pcm(0.1)
-    await client.close()
-    for program in (*stack.gateways, stack.worker):
-        assert program.process.poll() is None
-        assert not program.events("submit.failed")
-        assert not program.events("bus.callback_failed")
-
-
-def job(fields: dict[str, Any] | None = None, **params: Any) -> str:
-    return json.dumps({"model": "tone", "input": "x", "params": params, **(fields or {})})
-
-
-async def refusal(client: Client, stack: Stack, **fields: Any) -> dict[str, Any]:
-    answer = await nats_req(client, stack.submit, job(fields), **WHOLE)
-    return answer.json(0)
-
-
-def events(stack: Stack, name: str) -> list[dict[str, Any]]:
-    return [event for gateway in stack.gateways for event in gateway.events(name)]
-
-
-async def until_ended(stack: Stack, client: Client, job_id: str, within_s: float = 10.0) -> str:
-    """How the job ended, as its log says."""
-    subject = f"$JS.API.DIRECT.GET.{stack.root.upper()}_REPLIES.{stack.root}.reply.public.{job_id}.c"
-    async with asyncio.timeout(within_s):
-        while True:
-            last = await client.request(subject, b"", timeout=2)
-            kind = (last.headers or {}).get("Antiphon-Kind", "")
-            if kind in {"done", "failed", "cancelled", "expired"}:
-                return kind
-            await asyncio.sleep(0.02)
+async def cli(stack: Stack) -> AsyncIterator[Client]:
+    async with stack.client() as client:
+        yield client
 
 
 async def test_an_answer_is_accepted_then_the_blocks_then_done_then_an_empty_message(stack: Stack, cli: Client) -> None:
@@ -163,49 +100,6 @@ async def test_the_documented_pipe_makes_pcm_of_what_the_command_prints(stack: S
     assert (await pipe.communicate(answer.printed()))[0] == tone_pcm(3.21)
 
 
-BAD: list[tuple[bytes, dict[str, str], int, str, list[str]]] = [
-    (b"\xff\xfe\x00garbage", {}, 400, "", ["not JSON"]),
-    (b"", {}, 400, "", ["empty"]),
-    (b'{"input":"x"', {}, 400, "", ["not JSON"]),
-    (b'{"input":"x","seed":NaN}', {}, 400, "", ["NaN"]),
-    (b'{"input":"\xff"}', {}, 400, "", ["UTF-8"]),
-    (b"[" * 100_000, {}, 400, "", ["nested"]),
-    (b"[]", {}, 422, "", ["[]"]),
-    (b"{}", {}, 422, "input", ["required"]),
-    (b'{"input":7}', {}, 422, "input", ["7"]),
-    (b'{"model":"tone","input":" "}', {}, 422, "input", ["empty"]),
-    (b'{"model":"tonne","input":"x"}', {}, 404, "model", ["'tonne'", "did you mean 'tone'"]),
-    (b'{"model":"tone","input":"x","vioce":"a"}', {}, 422, "vioce", ["did you mean 'voice'"]),
-    (b'{"model":"tone","input":"x","tenant":"other"}', {}, 422, "tenant", ["'other'", "'public'"]),
-    (b'{"model":"tone","input":"x","id":"a.b"}', {}, 422, "id", ["'a.b'"]),
-    (b'{"model":"tone","input":"x","id":"q7"}', {}, 422, "id", ["'q7'"]),
-    (b'{"model":"tone","input":"x","seed":-1}', {}, 422, "seed", ["-1", "9223372036854775807"]),
-    (b'{"model":"tone","input":"x","params":{"seconds":1e9}}', {}, 422, "params.seconds", ["36000"]),
-    (b'{"model":"tone","input":"x"}', {"Antiphon-Encodng": "json"}, 422, "Antiphon-Encodng", ["Antiphon-Encoding"]),
-    (b'{"model":"tone","input":"x"}', {"Antiphon-Encoding": "xml"}, 422, "Antiphon-Encoding", ["'xml'"]),
-    (b'{"model":"tone","input":"x"}', {"Antiphon-Seed": "seven"}, 422, "Antiphon-Seed", ["'seven'"]),
-    (b'{"model":"tone","input":"x"}', {"Antiphon-Model": "speech"}, 422, "model", ["tone", "speech"]),
-    (b'{"model":"tone","input":"x"}', {"Authorization": "Bearer x"}, 422, "Authorization", ["keys"]),
-]
-
-
-@pytest.mark.parametrize(("body", "headers", "status", "path", "words"), BAD)
-async def test_what_is_wrong_is_told_by_header_and_body_and_ends_the_answer(
-    stack: Stack, cli: Client, body: bytes, headers: dict[str, str], status: int, path: str, words: list[str]
-) -> None:
-    answer = await nats_req(cli, stack.submit, body, headers, **WHOLE)
-    assert len(answer) == 2
-    told = answer.json(0)
-    assert (answer.header(0, "Nats-Service-Error-Code"), told["status"], told.get("path", "")) == (
-        str(status),
-        status,
-        path,
-    )
-    assert all(word in told["detail"] for word in words), told["detail"]
-    assert answer.header(0, "Nats-Service-Error")
-    assert answer.replies[1].data == b""
-
-
 async def test_a_job_that_fails_ends_with_its_error_in_headers_too(stack: Stack, cli: Client) -> None:
     body = job(seconds=1, fault={"kind": "raise", "at_block": 3}, **STEADY)
     answer = await nats_req(cli, stack.submit, body, **WHOLE)
@@ -219,7 +113,7 @@ async def test_a_job_that_fails_ends_with_its_error_in_headers_too(stack: Stack,
 async def test_a_plain_req_hears_accepted_and_its_leaving_ends_the_job(stack: Stack, cli: Client) -> None:
     answer = await nats_req(cli, stack.submit, job(seconds=600, **STEADY))
     assert len(answer) == 1
-    assert await until_ended(stack, cli, answer.json(0)["job"]) == "cancelled"
+    assert await until_ended(cli, stack.root, answer.json(0)["job"]) == "cancelled"
 
 
 async def test_the_commands_own_reply_timeout_gives_up_on_a_silent_job_which_is_leaving(
@@ -230,13 +124,13 @@ async def test_the_commands_own_reply_timeout_gives_up_on_a_silent_job_which_is_
     answer = await nats_req(cli, stack.submit, body, wait_for_empty=True)
     assert len(answer) == 1
     # Nothing is said to it for 10 s, and that is when it is noticed.
-    assert await until_ended(stack, cli, answer.json(0)["job"], within_s=13) == "cancelled"
+    assert await until_ended(cli, stack.root, answer.json(0)["job"], within_s=13) == "cancelled"
 
 
 async def test_a_job_that_runs_on_outlives_its_caller(stack: Stack, cli: Client) -> None:
     answer = await nats_req(cli, stack.submit, job({"run_on": True}, seconds=1, **STEADY))
     assert len(answer) == 1
-    assert await until_ended(stack, cli, answer.json(0)["job"]) == "done"
+    assert await until_ended(cli, stack.root, answer.json(0)["job"]) == "done"
 
 
 async def test_who_asks_again_with_the_same_id_hears_the_same_sound_and_another_body_is_refused(
@@ -270,7 +164,7 @@ async def test_two_gateways_share_the_requests_and_answer_each_once(stack: Stack
     before = [len(gateway.events("submit.refused")) for gateway in stack.gateways]
     answers = await asyncio.gather(*(nats_req(cli, stack.submit, b"{}", **WHOLE) for _ in range(40)))
     assert [len(answer) for answer in answers] == [2] * 40
-    await eventually(lambda: len(events(stack, "submit.refused")) >= sum(before) + 40)
+    await eventually(lambda: len(stack.events("submit.refused")) >= sum(before) + 40)
     shares = [len(g.events("submit.refused")) - b for g, b in zip(stack.gateways, before, strict=True)]
     assert sum(shares) == 40
     assert min(shares) > 0
@@ -288,33 +182,3 @@ async def test_cancel_is_a_request_that_one_message_answers(stack: Stack, cli: C
         assert (answer.header(0, "Nats-Service-Error-Code"), answer.json(0)["code"]) == ("400", "not_found")
     else:
         assert answer.json(0) == {"id": job_id, "state": "cancelled" if state == "running" else "done"}
-
-
-@pytest.mark.parametrize("service", ["submit", "cancel"])
-@pytest.mark.parametrize(
-    "inbox",
-    [
-        "{root}.reply.public.victim.c",
-        "{root}.worker.w1.stop",
-        "$JS.API.STREAM.PURGE.{ROOT}_REPLIES",
-        "_INBOX\u00a0x",
-        "a",
-    ],
-)
-async def test_no_answer_goes_to_a_subject_that_the_caller_could_not_write_to_itself(
-    stack: Stack, cli: Client, service: str, inbox: str
-) -> None:
-    """The server does not check a reply subject: a gateway that answered there would lend the caller its rights."""
-    inbox = inbox.format(root=stack.root, ROOT=stack.root.upper())
-    stream = cli.jetstream()
-    messages = (await stream.stream_info(f"{stack.root.upper()}_REPLIES")).state.messages
-    heard = await cli.subscribe(inbox) if inbox.isascii() and not inbox.startswith("$") else None
-    subject = stack.submit if service == "submit" else f"{stack.root}.cancel.public.nobody"
-    refused = len(events(stack, "submit.unanswerable"))
-    await cli.publish(subject, b'{"input":"x"}', reply=inbox)
-    if service == "submit":
-        await eventually(lambda: len(events(stack, "submit.unanswerable")) == refused + 1)
-    answer = await nats_req(cli, f"{stack.root}.cancel.public.nobody", "")  # and they are still there
-    assert answer.json(0)["code"] == "not_found"
-    assert heard is None or heard.pending_msgs == 0
-    assert (await stream.stream_info(f"{stack.root.upper()}_REPLIES")).state.messages == messages

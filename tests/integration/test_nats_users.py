@@ -6,7 +6,6 @@ import subprocess
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import aiohttp
 import msgspec
@@ -16,14 +15,11 @@ from nats.errors import NoRespondersError
 
 from bus.settings import BusSettings
 from ops.nats_server import find_binary
+from tests.support.nats_asking import STEADY, WHOLE, job
 from tests.support.nats_cli import nats_req
-from tests.support.nats_users import CONFIGS, USERS, Guarded, environment, guarded_server, visitor
+from tests.support.nats_users import CONFIGS, FORBIDDEN, TENANTS, USERS, Guarded, environment, guarded_server, visitor
 from tests.support.programs import Program, fleet_of
 from tests.support.tone import tone_pcm
-
-STEADY = {"block_ms": 50, "compute_ms": 50, "device": "own"}
-WHOLE: dict[str, Any] = {"wait_for_empty": True, "reply_timeout_s": 20.0, "timeout_s": 20.0}
-TENANTS = ("acme", "globex")
 
 
 @dataclass
@@ -55,10 +51,6 @@ async def client(stack: Stack, user: str) -> AsyncIterator[Client]:
     yield visit.client
     await visit.client.close()
     assert visit.refused == []
-
-
-def job(fields: dict[str, Any] | None = None, **params: Any) -> str:
-    return json.dumps({"model": "tone", "input": "x", "params": params, **(fields or {})})
 
 
 @pytest.mark.parametrize("config", ["single.conf", "cluster.conf"])
@@ -158,83 +150,14 @@ async def test_a_tenant_with_an_account_queues_directly_and_reads_single_entries
     live = await client.subscribe("antiphon.live.globex.direct")
     ack = await client.request("antiphon.job.tone.v1.standard.globex", job({"id": "direct"}, seconds=0.5).encode())
     assert json.loads(ack.data)["stream"] == "ANTIPHON_JOBS"
-    while (await live.next_msg(timeout=5)).headers["Antiphon-Kind"] != "done":
-        assert True
+    heard = b""
+    while (entry := await live.next_msg(timeout=5)).headers["Antiphon-Kind"] == "block":
+        heard += entry.data
+    assert heard == tone_pcm(0.5)
     read = "$JS.API.DIRECT.GET.ANTIPHON_REPLIES.antiphon.reply.globex.direct"
     end, birth = [await client.request(f"{read}.{kind}", b"") for kind in ("c", "job")]
     assert json.loads(end.data)["frames"] == 12_000
     assert json.loads(birth.data)["job"]["id"] == "direct"
-
-
-#: Who, what (`pub` or `sub`), and the subject that it may not.
-FORBIDDEN: list[tuple[str, str, str]] = [
-    # Speaking for another tenant, or for all
-    *((tenant, "pub", "antiphon.submit") for tenant in TENANTS),
-    *((tenant, "pub", "antiphon.submit.other") for tenant in TENANTS),
-    *((tenant, "pub", "antiphon.cancel.other.j") for tenant in TENANTS),
-    *((tenant, "pub", "antiphon.job.tone.v1.interactive.other") for tenant in TENANTS),
-    ("acme", "pub", "antiphon.job.tone.v1.interactive.acme"),
-    # Speaking as a gateway, a worker, the server
-    *((tenant, "pub", f"antiphon.live.{tenant}.j") for tenant in TENANTS),
-    *((tenant, "pub", f"antiphon.reply.{tenant}.j.{kind}") for tenant in TENANTS for kind in ("c", "job", "lease")),
-    *((tenant, "pub", f"antiphon.listen.{tenant}.j") for tenant in TENANTS),
-    *((tenant, "pub", f"antiphon.worker.w1.{word}") for tenant in TENANTS for word in ("hb", "ping", "stop", "drain")),
-    *((tenant, "pub", "antiphon.dead.public.j") for tenant in TENANTS),
-    *((tenant, "pub", "_INBOX_gateway.x") for tenant in TENANTS),
-    *((tenant, "pub", "_INBOX_worker.x") for tenant in TENANTS),
-    # Reading what is not its own
-    *((tenant, "sub", "antiphon.live.*.*") for tenant in TENANTS),
-    *((tenant, "sub", "antiphon.live.other.j") for tenant in TENANTS),
-    *((tenant, "sub", ">") for tenant in TENANTS),
-    *((tenant, "sub", "antiphon.submit.*") for tenant in TENANTS),
-    *((tenant, "sub", "antiphon.job.>") for tenant in TENANTS),
-    *((tenant, "sub", f"antiphon.listen.{tenant}.j") for tenant in TENANTS),
-    *((tenant, "sub", "antiphon.worker.*.hb") for tenant in TENANTS),
-    ("acme", "sub", "_INBOX.>"),
-    ("acme", "sub", "_INBOX.other.>"),
-    *((tenant, "sub", "_INBOX_gateway.>") for tenant in TENANTS),
-    # JetStream
-    *((tenant, "pub", "$JS.API.DIRECT.GET.ANTIPHON_REPLIES") for tenant in TENANTS),
-    *((tenant, "pub", "$JS.API.DIRECT.GET.ANTIPHON_REPLIES.antiphon.reply.other.j.c") for tenant in TENANTS),
-    *((tenant, "pub", "$JS.API.STREAM.MSG.GET.ANTIPHON_REPLIES") for tenant in TENANTS),
-    *((tenant, "pub", "$JS.API.STREAM.INFO.ANTIPHON_REPLIES") for tenant in TENANTS),
-    *((tenant, "pub", "$JS.API.STREAM.PURGE.ANTIPHON_REPLIES") for tenant in TENANTS),
-    *((tenant, "pub", f"$JS.API.CONSUMER.CREATE.ANTIPHON_REPLIES.x.antiphon.reply.{tenant}.j.c") for tenant in TENANTS),
-    *((tenant, "pub", "$JS.API.CONSUMER.MSG.NEXT.ANTIPHON_JOBS.tone=v1=interactive") for tenant in TENANTS),
-    *((tenant, "pub", "$JS.ACK.ANTIPHON_JOBS.tone=v1=interactive.1.1.1.1.0") for tenant in TENANTS),
-    # A worker makes sound; it accepts nothing, answers nobody else's questions and changes no stream
-    ("worker", "pub", "antiphon.job.tone.v1.interactive.public"),
-    ("worker", "pub", "antiphon.submit"),
-    ("worker", "pub", "antiphon.cancel.public.j"),
-    ("worker", "pub", "antiphon.live.public.j"),
-    ("worker", "pub", "antiphon.worker.w2.drain"),
-    ("worker", "pub", "_INBOX_gateway.x"),
-    ("worker", "pub", "_INBOX.x"),
-    ("worker", "sub", "antiphon.live.*.*"),
-    ("worker", "sub", "antiphon.submit"),
-    ("worker", "sub", "antiphon.listen.*.*"),
-    ("worker", "sub", "_INBOX_gateway.>"),
-    ("worker", "sub", "antiphon.reply.>"),
-    ("worker", "pub", "$JS.API.STREAM.UPDATE.ANTIPHON_REPLIES"),
-    ("worker", "pub", "$JS.API.STREAM.DELETE.ANTIPHON_REPLIES"),
-    ("worker", "pub", "$JS.API.STREAM.PURGE.ANTIPHON_JOBS"),
-    ("worker", "pub", "$JS.API.STREAM.MSG.DELETE.ANTIPHON_REPLIES"),
-    ("worker", "pub", "$JS.API.DIRECT.GET.ANTIPHON_REPLIES"),
-    ("worker", "pub", "$JS.API.CONSUMER.CREATE.ANTIPHON_REPLIES.x.antiphon.reply.>"),
-    ("worker", "pub", "$JS.API.CONSUMER.DELETE.ANTIPHON_JOBS.tone=v1=interactive"),
-    # A gateway accepts and listens; it takes no jobs and is no worker
-    ("gateway", "pub", "antiphon.live.public.j"),
-    ("gateway", "pub", "antiphon.worker.w1.hb"),
-    ("gateway", "pub", "antiphon.worker.w1.drain"),
-    ("gateway", "pub", "antiphon.submit.public"),
-    ("gateway", "sub", "antiphon.worker.*.ping"),
-    ("gateway", "sub", "_INBOX_worker.>"),
-    ("gateway", "sub", "antiphon.submit"),
-    ("gateway", "pub", "$JS.API.CONSUMER.MSG.NEXT.ANTIPHON_JOBS.tone=v1=interactive"),
-    ("gateway", "pub", "$JS.API.CONSUMER.CREATE.ANTIPHON_JOBS.x.antiphon.job.>"),
-    ("gateway", "pub", "$JS.API.STREAM.DELETE.ANTIPHON_JOBS"),
-    ("gateway", "pub", "$JS.API.STREAM.PURGE.ANTIPHON_REPLIES"),
-]
 
 
 @pytest.mark.parametrize(("user", "act", "subject"), FORBIDDEN)
@@ -282,9 +205,21 @@ async def test_a_tenants_own_account_cannot_have_an_answer_sent_into_the_streams
     await operator.close()
 
 
+@pytest.mark.parametrize("user", ["gateway"])
+async def test_a_gateway_makes_room_by_purging_one_ended_log(stack: Stack, client: Client) -> None:
+    tenant = (await visitor(stack.server, "acme")).client
+    answer = await nats_req(tenant, "antiphon.submit.acme", job(seconds=0.1), **WHOLE)
+    await tenant.close()
+    log = {"filter": f"antiphon.reply.acme.{answer.json(0)['job']}.*"}
+    purged = await client.request("$JS.API.STREAM.PURGE.ANTIPHON_REPLIES", json.dumps(log).encode(), timeout=5)
+    assert json.loads(purged.data)["purged"] >= 3
+
+
 @pytest.mark.parametrize("user", ["operator"])
 async def test_an_operator_sees_the_streams(client: Client) -> None:
     names = {info.config.name for info in await client.jetstream().streams_info()}
     assert {"ANTIPHON_JOBS", "ANTIPHON_REPLIES", "ANTIPHON_DEAD"} <= names
+    pong = await client.request("antiphon.worker.w1.ping", b"", timeout=2)
+    assert json.loads(pong.data)["boot"]
     with pytest.raises(NoRespondersError):
         await client.request("antiphon.worker.nobody.drain", b"", timeout=2)

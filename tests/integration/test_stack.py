@@ -13,8 +13,9 @@ from structlog.testing import capture_logs
 
 from ops import plan as planning
 from ops.errors import OpsError, UsageRefused
+from ops.nats_server import Endpoints
+from ops.node import Node
 from ops.plan import Plan
-from ops.readiness import healthy
 from ops.settings import UpSettings
 from ops.stack import Stack, announce_json, up
 from ops.system import free_port
@@ -55,7 +56,8 @@ def plan(tmp_path: Path) -> StandIns:
         settings=UpSettings(state=str(tmp_path / "state"), workers=2, drain_s=1.0),
         models=("speech", "tone"),
         http_port=free_port("127.0.0.1"),
-        nats_port=free_port("127.0.0.1"),
+        nodes=(Node("nats", tmp_path / "state" / "nats", free_port("127.0.0.1")),),
+        ack_wait_s=None,
         config=None,
         told=tmp_path / "told.json",
     )
@@ -93,7 +95,7 @@ async def running(plan: StandIns) -> AsyncIterator[Running]:
 
 
 def all_pids(stack: Stack) -> list[int]:
-    return [child.pid for child in (stack.nats, *stack.gateways, *stack.workers.values()) if child.pid is not None]
+    return [child.pid for child in (*stack.nats, *stack.gateways, *stack.workers.values()) if child.pid is not None]
 
 
 async def test_it_is_ready_only_when_every_worker_serves_every_model(plan: StandIns, running: Running) -> None:
@@ -121,8 +123,8 @@ async def test_the_announcement_is_one_line_with_every_pid(
     assert json.loads(line) == {
         "ready": True,
         "http": f"http://127.0.0.1:{plan.http_port}",
-        "nats": f"nats://127.0.0.1:{plan.nats_port}",
-        "pids": {"nats": stack.nats.pid, "gateway": [stack.gateways[0].pid], "workers": workers},
+        "nats": plan.nodes[0].url,
+        "pids": {"nats": stack.nats[0].pid, "gateway": [stack.gateways[0].pid], "workers": workers},
     }
     assert sorted(workers) == ["w1", "w2"]
 
@@ -146,16 +148,15 @@ async def test_each_that_is_killed_comes_back_nats_on_its_port(plan: StandIns, r
     for pid in before:
         os.kill(pid, signal.SIGKILL)
     await eventually(lambda: len(all_pids(stack)) == 4 and not set(all_pids(stack)) & set(before))
-    endpoints = None
+    (node,) = plan.nodes
 
-    def back() -> bool:
-        nonlocal endpoints
-        endpoints = healthy(plan, stack.nats)
-        return endpoints is not None
+    def back() -> Endpoints | None:
+        return node.ready(stack.nats[0].pid)
 
     await eventually(back)
+    endpoints = back()
     assert endpoints is not None
-    assert endpoints.port == plan.nats_port
+    assert endpoints.port == node.port
 
 
 async def test_a_child_that_refuses_its_settings_ends_the_stack(plan: StandIns) -> None:
@@ -201,8 +202,9 @@ def test_a_taken_http_port_is_refused_by_number_and_flag(tmp_path: Path) -> None
 
 def test_port_0_means_any_free_one_chosen_once(tmp_path: Path) -> None:
     made = planning.plan(settings(tmp_path), None)
-    assert made.http_port != made.nats_port
-    assert {made.http_port, made.nats_port}.isdisjoint({0})
+    (node,) = made.nodes
+    assert made.http_port != node.port
+    assert {made.http_port, node.port}.isdisjoint({0})
 
 
 def test_models_that_cannot_be_loaded_are_left_out_unless_asked_for(

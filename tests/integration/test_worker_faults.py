@@ -128,3 +128,21 @@ async def test_a_host_that_hangs_twice_in_a_job_leaves_where_it_hung(fleet: Flee
     assert (dead.attempts, dead.host_deaths) == (2, 2)
     assert "hung for 0.5 s" in dead.reason
     assert "in _fail" in dead.traceback
+
+
+async def test_a_worker_that_stood_still_blames_no_engine_for_it(fleet: Fleet, bus: Bus) -> None:
+    """Worker and host frozen together, in the middle of a step, for longer than a stall may last."""
+    worker = fleet.worker("w1", "tone", 8, "--stall-s", "1")
+    async with asyncio.timeout(20), Ears(bus, tone_job(seconds=2, **BUSY)) as ears:
+        await ears.until_bytes(4800)
+        pids = (worker.pid, host_pid(worker))
+        for pid in pids:
+            os.kill(pid, signal.SIGSTOP)
+        await asyncio.sleep(3)  # the length of the freeze is what is tested
+        for pid in pids:
+            os.kill(pid, signal.SIGCONT)
+        heard = await ears.to_the_end()
+    assert heard.pcm == tone_pcm(2)
+    assert [start.attempt for start in heard.starts] == [1]
+    assert not worker.events("job.stalled")
+    assert not worker.events("host.hangs")

@@ -15,6 +15,7 @@ from bus.door import submit
 from bus.entry import Entry
 from bus.parser import Message
 from bus.subjects import LogSubjects
+from bus.topology import PRIORITY_GROUP
 from bus.writer import Writer
 
 _PATIENCE_S = 10.0
@@ -35,7 +36,7 @@ async def pull(bus: Bus, consumer: str = "tone=v1=interactive", within_s: float 
     inbox = f"_INBOX_test.{secrets.token_hex(8)}"
     subscription = bus.connection.subscribe(inbox, on)
     try:
-        body = msgspec.json.encode({"batch": 1, "expires": int(within_s * 1e9)})
+        body = msgspec.json.encode({"batch": 1, "expires": int(within_s * 1e9), "group": PRIORITY_GROUP})
         bus.connection.publish(f"$JS.API.CONSUMER.MSG.NEXT.{bus.subjects.jobs_stream}.{consumer}", body, reply=inbox)
         return Delivery(bus.connection, await asyncio.wait_for(arrived, within_s))
     finally:

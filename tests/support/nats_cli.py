@@ -103,6 +103,7 @@ async def nats_req(
 
 async def nats_pub_jetstream(
     client: Client, subject: str, body: str, headers: dict[str, str] | None = None, timeout_s: float = 5.0
-) -> Msg:
-    """`nats pub -J SUBJECT BODY`: the PubAck."""
-    return await client.request(subject, body.encode(), timeout=timeout_s, headers=headers)
+) -> dict[str, Any]:
+    """`nats pub -J SUBJECT BODY`: the stream's acknowledgement."""
+    answer = await client.request(subject, body.encode(), timeout=timeout_s, headers=headers)
+    return dict(json.loads(answer.data))

@@ -25,7 +25,78 @@ USERS = {
     "acme": "_INBOX.acme",
     "globex": "_INBOX",
 }
+TENANTS = ("acme", "globex")
 _READY_S = 10.0
+
+#: Who, what (`pub` or `sub`), and the subject that it may not.
+FORBIDDEN: list[tuple[str, str, str]] = [
+    # Speaking for another tenant, or for all
+    *((tenant, "pub", "antiphon.submit") for tenant in TENANTS),
+    *((tenant, "pub", "antiphon.submit.other") for tenant in TENANTS),
+    *((tenant, "pub", "antiphon.cancel.other.j") for tenant in TENANTS),
+    *((tenant, "pub", "antiphon.job.tone.v1.interactive.other") for tenant in TENANTS),
+    ("acme", "pub", "antiphon.job.tone.v1.interactive.acme"),
+    # Speaking as a gateway, a worker, the server
+    *((tenant, "pub", f"antiphon.live.{tenant}.j") for tenant in TENANTS),
+    *((tenant, "pub", f"antiphon.reply.{tenant}.j.{kind}") for tenant in TENANTS for kind in ("c", "job", "lease")),
+    *((tenant, "pub", f"antiphon.listen.{tenant}.j") for tenant in TENANTS),
+    *((tenant, "pub", f"antiphon.worker.w1.{word}") for tenant in TENANTS for word in ("hb", "ping", "stop", "drain")),
+    *((tenant, "pub", "antiphon.dead.public.j") for tenant in TENANTS),
+    *((tenant, "pub", "_INBOX_gateway.x") for tenant in TENANTS),
+    *((tenant, "pub", "_INBOX_worker.x") for tenant in TENANTS),
+    # Reading what is not its own
+    *((tenant, "sub", "antiphon.live.*.*") for tenant in TENANTS),
+    *((tenant, "sub", "antiphon.live.other.j") for tenant in TENANTS),
+    *((tenant, "sub", ">") for tenant in TENANTS),
+    *((tenant, "sub", "antiphon.submit.*") for tenant in TENANTS),
+    *((tenant, "sub", "antiphon.job.>") for tenant in TENANTS),
+    *((tenant, "sub", f"antiphon.listen.{tenant}.j") for tenant in TENANTS),
+    *((tenant, "sub", "antiphon.worker.*.hb") for tenant in TENANTS),
+    ("acme", "sub", "_INBOX.>"),
+    ("acme", "sub", "_INBOX.other.>"),
+    *((tenant, "sub", "_INBOX_gateway.>") for tenant in TENANTS),
+    # JetStream
+    *((tenant, "pub", "$JS.API.DIRECT.GET.ANTIPHON_REPLIES") for tenant in TENANTS),
+    *((tenant, "pub", "$JS.API.DIRECT.GET.ANTIPHON_REPLIES.antiphon.reply.other.j.c") for tenant in TENANTS),
+    *((tenant, "pub", "$JS.API.STREAM.MSG.GET.ANTIPHON_REPLIES") for tenant in TENANTS),
+    *((tenant, "pub", "$JS.API.STREAM.INFO.ANTIPHON_REPLIES") for tenant in TENANTS),
+    *((tenant, "pub", "$JS.API.STREAM.PURGE.ANTIPHON_REPLIES") for tenant in TENANTS),
+    *((tenant, "pub", f"$JS.API.CONSUMER.CREATE.ANTIPHON_REPLIES.x.antiphon.reply.{tenant}.j.c") for tenant in TENANTS),
+    *((tenant, "pub", "$JS.API.CONSUMER.MSG.NEXT.ANTIPHON_JOBS.tone=v1=interactive") for tenant in TENANTS),
+    *((tenant, "pub", "$JS.ACK.ANTIPHON_JOBS.tone=v1=interactive.1.1.1.1.0") for tenant in TENANTS),
+    # A worker makes sound; it accepts nothing, answers nobody else's questions and changes no stream
+    ("worker", "pub", "antiphon.job.tone.v1.interactive.public"),
+    ("worker", "pub", "antiphon.submit"),
+    ("worker", "pub", "antiphon.cancel.public.j"),
+    ("worker", "pub", "antiphon.live.public.j"),
+    ("worker", "pub", "antiphon.worker.w2.drain"),
+    ("worker", "pub", "_INBOX_gateway.x"),
+    ("worker", "pub", "_INBOX.x"),
+    ("worker", "sub", "antiphon.live.*.*"),
+    ("worker", "sub", "antiphon.submit"),
+    ("worker", "sub", "antiphon.listen.*.*"),
+    ("worker", "sub", "_INBOX_gateway.>"),
+    ("worker", "sub", "antiphon.reply.>"),
+    ("worker", "pub", "$JS.API.STREAM.UPDATE.ANTIPHON_REPLIES"),
+    ("worker", "pub", "$JS.API.STREAM.DELETE.ANTIPHON_REPLIES"),
+    ("worker", "pub", "$JS.API.STREAM.PURGE.ANTIPHON_JOBS"),
+    ("worker", "pub", "$JS.API.STREAM.MSG.DELETE.ANTIPHON_REPLIES"),
+    ("worker", "pub", "$JS.API.DIRECT.GET.ANTIPHON_REPLIES"),
+    ("worker", "pub", "$JS.API.CONSUMER.CREATE.ANTIPHON_REPLIES.x.antiphon.reply.>"),
+    ("worker", "pub", "$JS.API.CONSUMER.DELETE.ANTIPHON_JOBS.tone=v1=interactive"),
+    # A gateway accepts and listens; it takes no jobs and is no worker
+    ("gateway", "pub", "antiphon.live.public.j"),
+    ("gateway", "pub", "antiphon.worker.w1.hb"),
+    ("gateway", "pub", "antiphon.worker.w1.drain"),
+    ("gateway", "pub", "antiphon.submit.public"),
+    ("gateway", "sub", "antiphon.worker.*.ping"),
+    ("gateway", "sub", "_INBOX_worker.>"),
+    ("gateway", "sub", "antiphon.submit"),
+    ("gateway", "pub", "$JS.API.CONSUMER.MSG.NEXT.ANTIPHON_JOBS.tone=v1=interactive"),
+    ("gateway", "pub", "$JS.API.CONSUMER.CREATE.ANTIPHON_JOBS.x.antiphon.job.>"),
+    ("gateway", "pub", "$JS.API.STREAM.DELETE.ANTIPHON_JOBS"),
+    ("gateway", "pub", "$JS.API.STREAM.PURGE.ANTIPHON_JOBS"),
+]
 
 
 class Guarded:

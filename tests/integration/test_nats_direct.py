@@ -1,0 +1,123 @@
+"""Jobs put straight into the queue with a plain JetStream publish, and heard from the live subject and the stream."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Iterator
+
+import nats
+import pytest
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from nats.aio.subscription import Subscription
+
+from bus.settings import BusSettings
+from tests.support.nats import fresh_root
+from tests.support.nats_asking import STEADY, job
+from tests.support.nats_cli import nats_pub_jetstream, nats_req
+from tests.support.programs import fleet_of
+from tests.support.tone import tone_pcm
+
+ENDS = {"done", "failed", "cancelled", "expired"}
+
+
+@pytest.fixture(scope="module")
+def root(nats_url: str) -> Iterator[str]:
+    """Of a stack whose gateway has no part in most of this: it answers `cancel`."""
+    sizes = {"jobs_max_bytes": 64 << 20, "replies_max_bytes": 256 << 20}
+    with fleet_of(BusSettings(nats=nats_url, root=fresh_root(), ack_wait_s=30.0, **sizes)) as fleet:
+        fleet.worker("w1", "tone", 4)
+        fleet.gateway()[0].wait_for("submit.ready")
+        yield fleet.settings.root
+
+
+@pytest.fixture
+async def cli(nats_url: str) -> AsyncIterator[Client]:
+    client = await nats.connect(nats_url)
+    yield client
+    await client.close()
+
+
+async def to_the_end(subscription: Subscription) -> list[Msg]:
+    """Entries up to the terminal one."""
+    heard: list[Msg] = []
+    while not heard or kind(heard[-1]) not in ENDS:
+        heard.append(await subscription.next_msg(timeout=10))
+    return heard
+
+
+def kind(entry: Msg) -> str:
+    return (entry.headers or {}).get("Antiphon-Kind", "")
+
+
+def pcm(entries: list[Msg]) -> bytes:
+    return b"".join(entry.data for entry in entries if kind(entry) == "block")
+
+
+def queue(root: str, tenant: str = "public") -> str:
+    return f"{root}.job.tone.v1.standard.{tenant}"
+
+
+async def stored(cli: Client, root: str, job_id: str, tenant: str = "public") -> list[Msg]:
+    """The log from its beginning, as `nats sub --stream … --all` reads it."""
+    subject = f"{root}.reply.{tenant}.{job_id}.c"
+    return await to_the_end(await cli.jetstream().subscribe(subject, stream=f"{root.upper()}_REPLIES"))
+
+
+async def test_a_job_with_an_id_is_heard_live_and_read_from_the_stream_sample_exact(cli: Client, root: str) -> None:
+    live = await cli.subscribe(f"{root}.live.t1.direct")
+    ack = await nats_pub_jetstream(cli, queue(root, "t1"), job({"id": "direct"}, seconds=1.1, block_ms=70))
+    assert ack["stream"] == f"{root.upper()}_JOBS"
+    heard = await to_the_end(live)
+    assert pcm(heard) == pcm(await stored(cli, root, "direct", "t1")) == tone_pcm(1.1)
+    assert kind(heard[-1]) == "done"
+
+
+async def test_a_job_without_an_id_is_called_by_its_sequence_in_the_queue(cli: Client, root: str) -> None:
+    ack = await nats_pub_jetstream(cli, queue(root), '{"input":"x"}')
+    assert pcm(await stored(cli, root, f"q{ack['seq']}")) == tone_pcm(2.0)
+
+
+async def test_nobody_listens_and_it_runs_to_its_end_all_the_same(cli: Client, root: str) -> None:
+    """It asks for listeners each 10 s only if it does not run on; a direct job does."""
+    ack = await nats_pub_jetstream(cli, queue(root), job(seconds=1, **STEADY))
+    assert kind((await stored(cli, root, f"q{ack['seq']}"))[-1]) == "done"
+
+
+async def test_two_messages_with_one_id_are_one_job(cli: Client, root: str) -> None:
+    for seconds in (0.5, 0.7):
+        await nats_pub_jetstream(cli, queue(root), job({"id": "twice"}, seconds=seconds))
+    assert pcm(await stored(cli, root, "twice")) in (tone_pcm(0.5), tone_pcm(0.7))
+    jobs = f"{root.upper()}_JOBS"
+    async with asyncio.timeout(10):
+        while (await cli.jetstream().stream_info(jobs)).state.messages:
+            await asyncio.sleep(0.02)
+    ends = [entry for entry in await stored(cli, root, "twice") if kind(entry) in ENDS]
+    assert [kind(end) for end in ends] == ["done"]
+
+
+@pytest.mark.parametrize(
+    ("body", "word"),
+    [
+        ("\x00 no JSON", "JSON"),
+        ("{}", "input"),
+        ('{"input":"x","tenant":"other"}', "tenant"),
+        ('{"input":"x","model":"speech"}', "model"),
+        ('{"input":"x","id":"a.b"}', "a.b"),
+        ('{"input":"x","params":{"seconds":-1}}', "seconds"),
+    ],
+)
+async def test_what_can_never_run_ends_its_log_with_the_reason(cli: Client, root: str, body: str, word: str) -> None:
+    ack = await nats_pub_jetstream(cli, queue(root), body)
+    end = (await stored(cli, root, f"q{ack['seq']}"))[-1]
+    told = json.loads(end.data)
+    assert (kind(end), told["code"]) == ("failed", "invalid")
+    assert word in told["message"]
+
+
+async def test_cancel_ends_a_direct_job(cli: Client, root: str) -> None:
+    live = await cli.subscribe(f"{root}.live.public.away")
+    await nats_pub_jetstream(cli, queue(root), job({"id": "away"}, seconds=600, **STEADY))
+    assert kind(await live.next_msg(timeout=10)) == "block"
+    answer = await nats_req(cli, f"{root}.cancel.public.away", "")
+    assert answer.json(0) == {"id": "away", "state": "cancelled"}
+    assert kind((await to_the_end(live))[-1]) == "cancelled"

@@ -1,0 +1,114 @@
+"""`--weight` and `--backup`: who gets the jobs, among workers that could all take them."""
+
+import asyncio
+from collections import Counter
+from collections.abc import Iterator
+
+import pytest
+
+from bus import wire
+from bus.client import Bus
+from bus.settings import BusSettings
+from tests.support.bus import num_jobs, until
+from tests.support.jobs import Ears, listen, tone_job
+from tests.support.programs import Fleet, Program, fleet_of
+from tests.support.tone import tone_pcm
+from tests.support.waiting import eventually
+
+SHORT = {"seconds": 0.1, "block_ms": 100, "device": "own"}
+
+
+@pytest.fixture
+def fleet(bus_settings: BusSettings) -> Iterator[Fleet]:
+    with fleet_of(bus_settings) as fleet:
+        yield fleet
+
+
+@pytest.fixture
+def ack_wait_s() -> float:
+    """Nothing is delivered twice because a busy machine was slow."""
+    return 30.0
+
+
+async def flood(bus: Bus, count: int, compute_ms: int) -> None:
+    """Queue jobs that nobody listens to."""
+    for _ in range(count):
+        job = tone_job(**SHORT, compute_ms=compute_ms, run_on=True)
+        await bus.js.publish(bus.subjects.job("tone", "v1", "interactive", "public"), wire.encode(job))
+
+
+async def emptied(bus: Bus) -> bool:
+    return await num_jobs(bus) == 0
+
+
+def starts(workers: list[Program]) -> list[int]:
+    return [len(worker.events("job.started")) for worker in workers]
+
+
+async def know_each_other(workers: list[Program], bus: Bus) -> None:
+    """Each worker has heard the others: heartbeats come every second at least."""
+    heard: Counter[str] = Counter()
+    subscription = bus.connection.subscribe(bus.subjects.all_heartbeats, lambda m: heard.update([m.subject]))
+    await eventually(lambda: len(heard) == len(workers) and min(heard.values()) >= 2)
+    subscription.close()
+
+
+@pytest.mark.parametrize(("slots", "compute_ms"), [(4, 40), (1, 10)])
+async def test_under_saturation_starts_are_shared_by_weight_within_a_tenth(
+    fleet: Fleet, bus: Bus, slots: int, compute_ms: int
+) -> None:
+    workers = [fleet.worker(f"w{weight}", "tone", slots, "--weight", str(weight)) for weight in (1, 2, 4)]
+    await know_each_other(workers, bus)
+    await flood(bus, 420, compute_ms)
+    await until(lambda: emptied(bus), within_s=60)
+    assert sum(starts(workers)) == 420
+    for count, weight in zip(starts(workers), (1, 2, 4), strict=True):
+        assert count == pytest.approx(60 * weight, rel=0.1), starts(workers)
+
+
+async def test_a_worker_of_any_weight_that_is_alone_takes_everything_at_full_speed(fleet: Fleet, bus: Bus) -> None:
+    light = fleet.worker("w1", "tone", 4, "--weight", "1")
+    heavy = fleet.worker("w2", "tone", 4, "--weight", "1000")
+    await know_each_other([light, heavy], bus)
+    await flood(bus, 10, 10)
+    await until(lambda: emptied(bus))
+    heavy.kill()
+    async with asyncio.timeout(10):
+        async with asyncio.TaskGroup() as group:
+            ends = [group.create_task(listen(bus, tone_job(**SHORT))) for _ in range(20)]
+    assert all(end.result().pcm == tone_pcm(0.1) for end in ends)
+
+
+async def test_a_backup_works_only_while_no_primary_is_free_to(fleet: Fleet, bus: Bus) -> None:
+    primary = fleet.worker("w1", "tone", 3)
+    backup = fleet.worker("w2", "tone", 3, "--backup")
+    await know_each_other([primary, backup], bus)
+    async with asyncio.timeout(40):
+        for _ in range(10):
+            async with asyncio.TaskGroup() as group:
+                for _ in range(2):
+                    group.create_task(listen(bus, tone_job(**SHORT, compute_ms=20)))
+        assert starts([primary, backup]) == [20, 0]
+        long = {"seconds": 600, "block_ms": 100, "compute_ms": 100, "device": "own"}
+        async with Ears(bus, tone_job(**long)) as one, Ears(bus, tone_job(**long)) as two:
+            await one.until_bytes(1)
+            async with Ears(bus, tone_job(**long)) as three:
+                await two.until_bytes(1)
+                await three.until_bytes(1)
+                assert starts([primary, backup]) == [23, 0]
+                assert (await listen(bus, tone_job(**SHORT))).pcm == tone_pcm(0.1)
+                assert starts([primary, backup]) == [23, 1]
+                await bus.logs.end(three.name, "cancelled", "by a test")
+                await eventually(lambda: len(primary.events("job.finished")) == 21)
+            assert (await listen(bus, tone_job(**SHORT))).pcm == tone_pcm(0.1)
+            assert starts([primary, backup]) == [24, 1]
+
+
+async def test_a_backup_takes_over_from_a_primary_that_is_gone(fleet: Fleet, bus: Bus) -> None:
+    primary = fleet.worker("w1", "tone", 2)
+    backup = fleet.worker("w2", "tone", 2, "--backup")
+    await know_each_other([primary, backup], bus)
+    primary.kill()
+    async with asyncio.timeout(10):
+        assert (await listen(bus, tone_job(**SHORT))).pcm == tone_pcm(0.1)
+    assert starts([primary, backup]) == [0, 1]
