@@ -20,9 +20,8 @@ from ops.errors import OpsError, UsageRefused
 
 _MAX_STORE_BYTES = 24 << 30
 _REPLIES_BYTES = 16 << 30
-#: With `--kinds disk`: ballast fills it within a moment.
-_SMALL_STORE_BYTES = 1 << 30
-_SMALL_REPLIES_BYTES = 512 << 20
+#: With `--kinds disk`: of the store's own file system, in memory.
+_DISK_BYTES = 2 << 30
 _SOAK_ACK_WAIT_S = 5.0
 
 
@@ -37,19 +36,20 @@ def course(settings: ChaosSettings) -> Course:
         kinds=settings.kinds or tuple(WEIGHTS),
         streams=settings.streams,
         settle_s=settings.settle_s,
-        size=_size(settings, settings.ack_wait_s, is_small="disk" in settings.kinds),
+        size=_size(settings, settings.ack_wait_s, disk_bytes=_DISK_BYTES if "disk" in settings.kinds else 0),
     )
 
 
-def _size(settings: ChaosSettings | SoakSettings, ack_wait_s: float, *, is_small: bool = False) -> Size:
+def _size(settings: ChaosSettings | SoakSettings, ack_wait_s: float, *, disk_bytes: int = 0) -> Size:
     return Size(
         workers=settings.workers,
         gateways=settings.gateways,
         slots=settings.slots,
         models=loadable(),
         ack_wait_s=ack_wait_s,
-        max_store_bytes=_SMALL_STORE_BYTES if is_small else _MAX_STORE_BYTES,
-        replies_max_bytes=_SMALL_REPLIES_BYTES if is_small else _REPLIES_BYTES,
+        max_store_bytes=_MAX_STORE_BYTES,
+        replies_max_bytes=_REPLIES_BYTES,
+        disk_bytes=disk_bytes,
     )
 
 

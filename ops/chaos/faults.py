@@ -7,21 +7,21 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 from bus import wire
 from bus.client import Bus
-from bus.errors import BusError
 from bus.presence import beat_of
 from ops.chaos.plan import CLIENT_KINDS, Fault
-from ops.chaos.stack import Process, Stack, children, command_line
+from ops.chaos.proc import children, command_line
+from ops.chaos.stack import Process, Stack
 
 #: A fault waits so long for something to befall.
 _TARGET_S: Final = 15.0
 #: A worker whose heartbeat is older than this is not counted as able to take over.
 _FRESH_S: Final = 1.5
-_BALLAST: Final = "CHAOS_BALLAST"
-_BALLAST_BYTES: Final = 4 << 20
+_BALLAST_BYTES: Final = 64 << 10
 
 
 @dataclass(slots=True)
@@ -66,8 +66,8 @@ class Watch:
 class Injector:
     """Deals the schedule out. `as_client` performs the faults that are a client's behaviour."""
 
-    def __init__(self, stack: Stack, bus: Bus, watch: Watch, as_client: Callable[[str], Awaitable[object]]) -> None:
-        self._stack, self._bus, self._watch, self._as_client = stack, bus, watch, as_client
+    def __init__(self, stack: Stack, watch: Watch, as_client: Callable[[str], Awaitable[object]]) -> None:
+        self._stack, self._watch, self._as_client = stack, watch, as_client
         self.blows: list[Blow] = []
         self._does = {
             "worker_kill": self._worker_kill,
@@ -144,16 +144,15 @@ class Injector:
         nats.permitted.set()
 
     async def _disk_full(self, fault: Fault) -> None:
-        """Fill what JetStream may store with ballast, hold it, and throw it overboard."""
-        js = self._bus.js
-        self._dealt(fault, self._stack.nats.name, fault.for_s)
+        """Leave the store no byte for a while; then give the space back and start nats-server anew, as `up` does."""
+        nats, ballast = self._stack.nats, self._stack.store / "ballast"
+        self._dealt(fault, nats.name, fault.for_s)
         try:
-            await js.api(f"STREAM.CREATE.{_BALLAST}", {"name": _BALLAST, "subjects": ["chaos.ballast"]})
-            for _ in range(1 << 12):
-                await js.publish("chaos.ballast", bytes(_BALLAST_BYTES), patience_s=2.0)
-        except BusError:
+            await asyncio.to_thread(_fill, ballast)
             await asyncio.sleep(fault.for_s)
-        await js.patiently("drop the ballast", lambda: js.api(f"STREAM.DELETE.{_BALLAST}"))
+        finally:
+            ballast.unlink(missing_ok=True)
+            nats.kill()
 
     async def _target(self, fault: Fault, among: Sequence[Process]) -> Process:
         """One that lives, a warm one rather than one that is just starting; waits until there is one."""
@@ -170,3 +169,10 @@ class Injector:
 def _kill(pid: int) -> None:
     with suppress(ProcessLookupError):
         os.kill(pid, signal.SIGKILL)
+
+
+def _fill(path: Path) -> None:
+    """Write until the file system takes no more."""
+    with suppress(OSError), path.open("wb", buffering=0) as out:
+        while out.write(bytes(_BALLAST_BYTES)):
+            continue

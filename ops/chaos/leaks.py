@@ -9,7 +9,8 @@ from typing import Any
 
 import aiohttp
 
-from ops.chaos.stack import Stack, members
+from ops.chaos.proc import members
+from ops.chaos.stack import Stack
 
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 #: Descriptors that a process may hold more than before without having lost any: a resolver, a log that was rotated.

@@ -4,9 +4,10 @@ import asyncio
 import os
 import random
 import signal
+import subprocess
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -14,10 +15,13 @@ from typing import Final
 
 from bus.settings import BusSettings
 from ops import nats_server
+from ops.chaos.proc import command_line, kill_group, members
 from ops.errors import OpsError
 from ops.system import dies_with_parent, ourselves, port_is_free
 
 HOST: Final = "127.0.0.1"
+#: Name of the nats-server among the processes.
+NATS: Final = "nats"
 _PORTS: Final = range(20_000, 30_000)
 #: A nats-server that is not healthy after this long is a failure of its own.
 _NATS_READY_S: Final = 60.0
@@ -35,9 +39,10 @@ class Size:
     slots: int
     models: tuple[str, ...]
     ack_wait_s: float
-    #: Of JetStream; small for a disk that is to become full.
     max_store_bytes: int
     replies_max_bytes: int
+    #: A file system of its own for the store, of so many bytes, so that it can become full; 0: none. Needs root.
+    disk_bytes: int = 0
 
 
 class Process:
@@ -83,7 +88,7 @@ class Process:
                 try:
                     code = await process.wait()
                 except BaseException:
-                    _kill_group(process.pid)
+                    kill_group(process.pid)
                     raise
                 self._process = None
                 if not self._stopping and process.pid not in self._doomed:
@@ -97,7 +102,7 @@ class Process:
         while left := members(group_id):
             if time.monotonic() > deadline:
                 self.orphans += [command_line(pid) for pid in left]
-                _kill_group(group_id)
+                kill_group(group_id)
                 return
             await asyncio.sleep(0.25)
 
@@ -146,7 +151,7 @@ class Process:
             await asyncio.sleep(0.02)
         if self.pid == pid and pid is not None:
             self.crashes.append(-signal.SIGKILL)
-            _kill_group(pid)
+            kill_group(pid)
 
 
 class Stack:
@@ -170,6 +175,11 @@ class Stack:
             raise OpsError("nats-server is down")
         return endpoints.monitoring
 
+    @property
+    def store(self) -> Path:
+        """Where JetStream keeps everything."""
+        return self.state / "js"
+
 
 @asynccontextmanager
 async def running(folder: Path, size: Size) -> AsyncIterator[Stack]:
@@ -178,13 +188,13 @@ async def running(folder: Path, size: Size) -> AsyncIterator[Stack]:
     Raises OpsError if nats-server does not come up.
     """
     state = folder / "nats"
-    with nats_server.locked(state) as lock:
+    with nats_server.locked(state) as lock, _disk(state / "js", size.disk_bytes):
         nats_port, *ports = _ports(1 + size.gateways)
 
         def nats_argv() -> Sequence[str]:
             return nats_server.prepare(state, lock, port=nats_port, max_store_bytes=size.max_store_bytes).argv
 
-        nats = Process("nats", nats_argv, folder / "nats.out", (lock,))
+        nats = Process(NATS, nats_argv, folder / "nats.out", (lock,))
         settings = BusSettings(
             nats=f"nats://{HOST}:{nats_port}", ack_wait_s=size.ack_wait_s, replies_max_bytes=size.replies_max_bytes
         )
@@ -206,6 +216,27 @@ async def running(folder: Path, size: Size) -> AsyncIterator[Stack]:
             finally:
                 for keeper in keepers:
                     keeper.cancel()
+
+
+@contextmanager
+def _disk(folder: Path, num_bytes: int) -> Iterator[None]:
+    """`folder` as a file system of its own for the length of the block. Raises OpsError if it cannot be mounted."""
+    if not num_bytes:
+        yield
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    done = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", f"size={num_bytes}", "antiphon-chaos", str(folder)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        raise OpsError(f"--kinds disk mounts a small file system, which needs root: {done.stderr.strip()}")
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", "--lazy", str(folder)], check=True)
 
 
 def _ports(count: int) -> list[int]:
@@ -236,40 +267,3 @@ async def _healthy(stack: Stack) -> None:
         if time.monotonic() > deadline:
             raise OpsError(f"nats-server is not healthy:\n{nats_server.log_tail(stack.state)}")
         await asyncio.sleep(0.02)
-
-
-def members(group_id: int) -> list[int]:
-    """Ids of the live processes of a process group."""
-    found = []
-    for folder in Path("/proc").iterdir():
-        if not folder.name.isdigit():
-            continue
-        try:
-            fields = (folder / "stat").read_text().rpartition(")")[2].split()
-        except OSError:
-            continue
-        if fields[0] not in {"Z", "X"} and int(fields[2]) == group_id:
-            found.append(int(folder.name))
-    return found
-
-
-def command_line(pid: int) -> str:
-    """Of a process; empty if it is gone."""
-    try:
-        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
-    except OSError:
-        return ""
-
-
-def children(pid: int) -> list[int]:
-    """Ids of the direct children of a process; none if it is gone."""
-    try:
-        return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-    except OSError:
-        return []
-
-
-def _kill_group(group_id: int) -> None:
-    for pid in members(group_id):
-        with suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)

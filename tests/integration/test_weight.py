@@ -1,13 +1,17 @@
 """`--weight` and `--backup`: who gets the jobs, among workers that could all take them."""
 
 import asyncio
+import contextlib
+import json
 from collections import Counter
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
 from bus import wire
 from bus.client import Bus
+from bus.parser import Message
 from bus.settings import BusSettings
 from tests.support.bus import num_jobs, until
 from tests.support.jobs import Ears, listen, tone_job
@@ -80,28 +84,55 @@ async def test_a_worker_of_any_weight_that_is_alone_takes_everything_at_full_spe
 
 
 async def test_a_backup_works_only_while_no_primary_is_free_to(fleet: Fleet, bus: Bus) -> None:
-    primary = fleet.worker("w1", "tone", 3)
-    backup = fleet.worker("w2", "tone", 3, "--backup")
+    primary = fleet.worker("w1", "tone", 8)
+    backup = fleet.worker("w2", "tone", 8, "--backup")
     await know_each_other([primary, backup], bus)
-    async with asyncio.timeout(40):
-        for _ in range(10):
+    async with asyncio.timeout(60):
+        for _ in range(12):
             async with asyncio.TaskGroup() as group:
-                for _ in range(2):
+                for _ in range(6):
                     group.create_task(listen(bus, tone_job(**SHORT, compute_ms=20)))
-        assert starts([primary, backup]) == [20, 0]
+        assert starts([primary, backup]) == [72, 0]
         long = {"seconds": 600, "block_ms": 100, "compute_ms": 100, "device": "own"}
-        async with Ears(bus, tone_job(**long)) as one, Ears(bus, tone_job(**long)) as two:
-            await one.until_bytes(1)
-            async with Ears(bus, tone_job(**long)) as three:
-                await two.until_bytes(1)
-                await three.until_bytes(1)
-                assert starts([primary, backup]) == [23, 0]
-                assert (await listen(bus, tone_job(**SHORT))).pcm == tone_pcm(0.1)
-                assert starts([primary, backup]) == [23, 1]
-                await bus.logs.end(three.name, "cancelled", "by a test")
-                await eventually(lambda: len(primary.events("job.finished")) == 21)
+        async with contextlib.AsyncExitStack() as stack:
+            ears = [await stack.enter_async_context(Ears(bus, tone_job(**long))) for _ in range(8)]
+            for each in ears:
+                await each.until_bytes(1)
+            assert starts([primary, backup]) == [80, 0]
             assert (await listen(bus, tone_job(**SHORT))).pcm == tone_pcm(0.1)
-            assert starts([primary, backup]) == [24, 1]
+            assert starts([primary, backup]) == [80, 1]
+            await bus.logs.end(ears[0].name, "cancelled", "by a test")
+            await eventually(lambda: len(primary.events("job.finished")) == 73)
+            assert (await listen(bus, tone_job(**SHORT))).pcm == tone_pcm(0.1)
+            assert starts([primary, backup]) == [81, 1]
+            for each in ears[1:]:
+                await bus.logs.end(each.name, "cancelled", "by a test")
+
+
+async def test_a_backup_asks_for_nothing_while_a_primary_is_free_and_never_leaves_a_pull_open(
+    fleet: Fleet, bus: Bus
+) -> None:
+    """An open pull of it would get the job that comes just before a primary opens its next one."""
+    primary = fleet.worker("w1", "tone", 1)
+    backup = fleet.worker("w2", "tone", 1, "--backup")
+    await know_each_other([primary, backup], bus)
+    pulls: list[dict[str, Any]] = []
+
+    def pulled(message: Message) -> None:
+        body = json.loads(message.data)
+        if body["priority"] == 1:
+            pulls.append(body)
+
+    bus.connection.subscribe("$JS.API.CONSUMER.MSG.NEXT.>", pulled)
+    async with asyncio.timeout(20):
+        for _ in range(3):  # heartbeats of both; no timer of the backup is left from before they met
+            await know_each_other([primary, backup], bus)
+        assert pulls == []
+        async with Ears(bus, tone_job(seconds=600, block_ms=100, compute_ms=100, device="own")) as ears:
+            await ears.until_bytes(1)
+            await eventually(lambda: len(pulls) >= 9)
+            await bus.logs.end(ears.name, "cancelled", "by a test")
+    assert all(body.get("no_wait") for body in pulls)
 
 
 async def test_a_backup_takes_over_from_a_primary_that_is_gone(fleet: Fleet, bus: Bus) -> None:

@@ -13,7 +13,7 @@ from ops.chaos.ledger import Damage, Heard, Line
 from ops.chaos.plan import Order
 from ops.chaos.readback import Log
 from ops.chaos.report import Report, details, table
-from ops.chaos.soak import Sample, growth
+from ops.chaos.soak import Sample, Soaked, growth
 from ops.chaos.svg import Curve, chart
 from ops.chaos.takeover import quantile, takeovers
 
@@ -132,6 +132,13 @@ def test_growth_compares_the_warm_beginning_with_the_end() -> None:
     found = growth(flat + growing, 100.0)
     assert found["w1"] == pytest.approx(1.0)
     assert found["w2"] > 1.4
+
+
+def test_memory_that_grew_by_more_than_a_tenth_fails_a_soak_unless_it_is_the_store_s() -> None:
+    assert Soaked(GOOD, [], {"w1": 1.09, "nats": 3.0}).is_good
+    grown = Soaked(GOOD, [], {"w1": 1.11})
+    assert not grown.is_good
+    assert grown.too_much == ["w1: RSS grew by 11 %"]
 
 
 def test_the_plot_is_svg_with_a_line_for_each_process() -> None:

@@ -103,15 +103,18 @@ def test_a_rival_stuck_in_long_jobs_holds_the_others_back_for_a_moment_only() ->
 
 
 def test_what_happened_before_a_pause_is_forgotten() -> None:
-    """One that had all jobs while the other was away need not stand back for as many when that one comes."""
-    weights = {"a": 1, "b": 1000}
-    simulated = Simulated(weights, 2, {"a": 0.01, "b": 0.01})
-    simulated.shares["a"].heard("b", 1000, 0)
+    """One that had all jobs while the other had none need not stand back for as many when that one is busy again."""
+    now = [0.0]
+    shares = Shares(1, lambda: now[0])
+    shares.heard("b", 2, 0)
     for _ in range(500):
-        simulated.shares["a"].began()
-        simulated.starts["a"] += 1
-    simulated.idle(IDLE_S + 1)
-    assert simulated.shares["a"].room is None
+        shares.began()
+    now[0] += IDLE_S + 1
+    assert shares.room is None
+    shares.heard("b", 2, 0)
+    now[0] += 0.1
+    shares.heard("b", 2, 4)
+    assert shares.room == 3
 
 
 def test_one_that_is_gone_is_forgotten() -> None:

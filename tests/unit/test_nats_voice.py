@@ -1,0 +1,136 @@
+"""Blocks as lines of JSON: whatever their sizes, one base64 text, whole frames, nothing lost or said twice."""
+
+import base64
+import json
+from typing import Any, cast
+
+import msgspec
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from bus import wire
+from bus.entry import Entry, Position
+from bus.errors import EngineFailed
+from bus.parser import Message, encode
+from bus.subjects import is_outside_inbox
+from gateway.nats_caller import Caller, JsonVoice, RawVoice
+
+
+class Ears:
+    """Stands for a caller: keeps what is said to it."""
+
+    def __init__(self) -> None:
+        self.heard: list[tuple[dict[str, str], bytes]] = []
+
+    def say(self, headers: dict[str, str], body: bytes) -> None:
+        assert body
+        self.heard.append((headers, body))
+
+    @property
+    def lines(self) -> list[dict[str, Any]]:
+        return [json.loads(body) for headers, body in self.heard if headers["Antiphon-Kind"] == "block"]
+
+
+def entry(seq: int, kind: str, payload: bytes, **headers: str) -> Entry:
+    told = {"Antiphon-Kind": kind, **{f"Antiphon-{name.title()}": value for name, value in headers.items()}}
+    head = "NATS/1.0\r\n" + "".join(f"{name}: {value}\r\n" for name, value in told.items()) + "Nats-Msg-Id: x\r\n\r\n"
+    return Entry(Message("live", "", head.encode(), payload), seq)
+
+
+def log(sizes: list[int], channels: int, lost: int = 0) -> tuple[list[Entry], bytes]:
+    """A log with blocks of so many frames, and its PCM; `lost` frames that `done` counts were never there."""
+    media = msgspec.json.encode(
+        wire.Started(media=wire.media_type(22_050, channels), worker="w", attempt=1, model="m", version="v1")
+    ).decode()
+    entries, pcm, position = [], b"", Position()
+    for number, frames in enumerate(sizes):
+        block = bytes((len(pcm) + k) % 251 for k in range(frames * channels * 2))
+        started = {"started": media} if number == 0 else {}
+        first = position.frame
+        position = position.after_block(block, frames)
+        told = {"block": str(number), "frame": str(first), "next": position.header()}
+        entries.append(entry(number + 1, "block", block, **told, **started))
+        pcm += block
+    end = msgspec.structs.replace(position, frame=position.frame + lost)
+    return [*entries, entry(len(entries) + 1, "done", b"{}", next=end.header())], pcm
+
+
+@given(st.lists(st.integers(1, 300), min_size=1, max_size=20), st.integers(1, 3))
+@example([1, 1, 1, 1], 1)
+@example([2, 2, 2], 2)
+@example([40_000, 1, 40_001], 1)
+@example([5461 * 3 + 1], 1)
+def test_lines_of_json_are_one_base64_text_of_whole_frames(sizes: list[int], channels: int) -> None:
+    ears = Ears()
+    voice = JsonVoice(cast("Caller", ears))
+    entries, pcm = log(sizes, channels)
+    for each in entries:
+        voice.say([each])
+    assert base64.b64decode("".join(line["audio"] for line in ears.lines), validate=True) == pcm
+    assert all("=" not in line["audio"] for line in ears.lines[:-1])
+    frame = 0
+    for number, line in enumerate(ears.lines):
+        size = len(base64.b64decode(line["audio"]))
+        assert (line["seq"], line["frame"], size % (2 * channels)) == (number, frame, 0)
+        assert size <= 32_766
+        frame += size // (2 * channels)
+    assert ears.heard[-1][0]["Antiphon-Kind"] == "done"
+
+
+def test_a_log_that_lacks_frames_is_never_told_as_done() -> None:
+    ears = Ears()
+    voice = JsonVoice(cast("Caller", ears))
+    with pytest.raises(EngineFailed, match="13 frames, 10 were heard"):
+        voice.say(log([10], 1, lost=3)[0])
+    assert [headers["Antiphon-Kind"] for headers, _ in ears.heard] == ["block", "block"]
+
+
+def test_raw_entries_keep_their_bytes_and_our_headers_alone() -> None:
+    ears = Ears()
+    entries, pcm = log([7, 5], 1)
+    RawVoice(cast("Caller", ears)).say(entries)
+    assert b"".join(body for headers, body in ears.heard if headers["Antiphon-Kind"] == "block") == pcm
+    assert {name for headers, _ in ears.heard for name in headers} == {
+        "Antiphon-Block",
+        "Antiphon-Frame",
+        "Antiphon-Kind",
+        "Antiphon-Next",
+        "Antiphon-Started",
+        "Nats-Sequence",
+    }
+
+
+@pytest.mark.parametrize("inbox", ["_INBOX.a.b", "_INBOX_me.a", "_INBOX.acme.x", "_R_.abc.def"])
+def test_an_inbox_may_be_answered(inbox: str) -> None:
+    assert is_outside_inbox(inbox)
+
+
+@pytest.mark.parametrize(
+    "subject",
+    [
+        "",
+        "a",
+        "antiphon.reply.public.j.c",
+        "$JS.API.STREAM.PURGE.ANTIPHON_REPLIES",
+        "$JS.ACK.ANTIPHON_JOBS.c.1.1.1.1.0",
+        "_INBOX_gateway.x.1",
+        "_INBOX_worker.x.1",
+        "_INBOX.a b",
+        "_INBOX.a\u00a0b",
+        "_INBOX.a\tb",
+        "_R_",
+        "_GR_.x",
+    ],
+)
+def test_what_is_no_inbox_of_somebody_outside_is_not_answered(subject: str) -> None:
+    assert not is_outside_inbox(subject)
+
+
+@given(st.text(max_size=30))
+@example("_INBOX.\r\nPUB x 0")
+@example("_INBOX.\u2028x")
+def test_what_may_be_answered_can_be_written_as_a_subject(rest: str) -> None:
+    for subject in (rest, f"_INBOX.{rest}", f"_R_.{rest}"):
+        if is_outside_inbox(subject):
+            assert encode(subject, b"", "", None, 100).count(b"\r\n") == 2
