@@ -25,8 +25,9 @@ _MESSAGE_NOT_FOUND: Final = 10037
 _STREAM_NOT_FOUND: Final = 10059
 #: Stream or server at a limit: bytes or messages (10077), storage (10047), memory (10028), resources (10023).
 _FULL: Final = frozenset({10077, 10047, 10028, 10023})
-#: A leader is being elected, or (10164) an earlier publish of ours under the same fence is still being settled.
-_PASSING: Final = frozenset({10008, 10164, 10076})
+#: A leader is being elected (10008, 10076), is new and does not know the stream's end yet (10163), or an earlier
+#: publish of ours, under the same fence (10164) or with the same id (10158), is still on its way to the other copies.
+_PASSING: Final = frozenset({10008, 10076, 10158, 10163, 10164})
 _FIRST_RETRY_S: Final = 0.02
 _LAST_RETRY_S: Final = 0.5
 

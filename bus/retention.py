@@ -1,8 +1,8 @@
 """Room in REPLIES: ended logs make way, new jobs are refused before running ones are hurt. Protocol rule 15.
 
 Streams discard what is new, so nothing is ever removed silently. Above `PURGE_ABOVE` of its bytes, whole ended logs are
-purged, oldest first, until `PURGE_BELOW`; above `REFUSE_ABOVE` new jobs are refused: the rest belongs to what runs. JOBS
-is drained by workers, so there only the refusal applies. Every gateway looks; purging twice does no harm.
+purged, oldest first, until `PURGE_BELOW`; above `REFUSE_ABOVE` new jobs are refused: the rest belongs to what runs.
+JOBS is drained by workers, so there only the refusal applies. Every gateway looks; purging twice does no harm.
 """
 
 import asyncio

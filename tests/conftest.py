@@ -3,10 +3,12 @@
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
+from aiohttp import ClientSession
 
 from bus.client import Bus, open_bus
 from bus.settings import BusSettings
 from tests.support.nats import fresh_root, nats_server
+from tests.support.programs import Fleet, fleet_of
 
 
 @pytest.fixture(scope="session")
@@ -41,3 +43,16 @@ async def bus(bus_settings: BusSettings) -> AsyncIterator[Bus]:
     """A connection of this test's own, its streams declared."""
     async with open_bus(bus_settings, "test") as opened:
         yield opened
+
+
+@pytest.fixture
+def fleet(bus_settings: BusSettings) -> Iterator[Fleet]:
+    """Starts this test's workers and gateways as processes, and ends them with it."""
+    with fleet_of(bus_settings) as fleet:
+        yield fleet
+
+
+@pytest.fixture
+async def http() -> AsyncIterator[ClientSession]:
+    async with ClientSession() as session:
+        yield session

@@ -3,25 +3,17 @@
 import asyncio
 import random
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from aiohttp import ClientSession, TCPConnector
 
-from bus.settings import BusSettings
-from tests.support.programs import Fleet, Program, fleet_of
+from tests.support.programs import Fleet, Program
 from tests.support.tone import tone_pcm
 from tests.support.web import ready, speech, state
 
 pytestmark = pytest.mark.slow
-
-
-@pytest.fixture
-def fleet(bus_settings: BusSettings) -> Iterator[Fleet]:
-    with fleet_of(bus_settings) as fleet:
-        yield fleet
 
 
 def peak_rss_mb(program: Program) -> float:

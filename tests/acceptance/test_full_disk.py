@@ -28,7 +28,10 @@ def disk(tmp_path: Path) -> Iterator[Path]:
     mount = tmp_path / "disk"
     mount.mkdir()
     made = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=64m", "antiphon-test", str(mount)], capture_output=True, text=True, check=False
+        ["mount", "-t", "tmpfs", "-o", "size=64m", "antiphon-test", str(mount)],
+        capture_output=True,
+        text=True,
+        check=False,
     )
     if made.returncode != 0:
         pytest.skip(f"mounting a small file system is not permitted: {made.stderr.strip()}")
@@ -67,7 +70,6 @@ async def test_a_full_disk_refuses_new_jobs_and_every_running_stream_ends_whole(
             await eventually(lambda: len(told(up, "disk.full")) == nodes, within_s=20)
             body = {"model": "tone", "input": "x", "params": {"seconds": 0.5}}
             async with http.post(f"{up.http}/v1/jobs", json=body) as refused:
-                print(f"{nodes} nodes: a job for a full disk: {refused.status} {await refused.text()}")
                 assert refused.status in {503, 507}
             assert told(up, "disk.has_room") == []
             ballast.unlink()

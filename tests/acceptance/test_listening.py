@@ -3,7 +3,6 @@
 import asyncio
 import os
 import signal
-from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -11,25 +10,12 @@ from typing import Any
 import pytest
 from aiohttp import ClientPayloadError, ClientSession
 
-from bus.settings import BusSettings
-from tests.support.programs import Fleet, fleet_of, host_pid
+from tests.support.programs import Fleet, host_pid
 from tests.support.tone import tone_pcm
 from tests.support.waiting import eventually
 from tests.support.web import Body, ready, speech, sse, state, until_state
 
 STEADY = {"block_ms": 50, "compute_ms": 50, "device": "own"}
-
-
-@pytest.fixture
-def fleet(bus_settings: BusSettings) -> Iterator[Fleet]:
-    with fleet_of(bus_settings) as fleet:
-        yield fleet
-
-
-@pytest.fixture
-async def http() -> AsyncIterator[ClientSession]:
-    async with ClientSession() as session:
-        yield session
 
 
 async def test_the_first_block_is_heard_while_the_engine_is_still_before_its_second(

@@ -2,14 +2,12 @@
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import pytest
 from aiohttp import ClientSession
 
-from bus.settings import BusSettings
-from tests.support.programs import Fleet, fleet_of
+from tests.support.programs import Fleet
 from tests.support.web import Body, ready, speech, state
 
 #: About eight minutes of speech: it takes seconds to make, so there is a middle to be killed in.
@@ -18,18 +16,6 @@ CASES: list[tuple[str, dict[str, Any], int]] = [
     ("speech", speech("speech", STORY, voice="en-us"), 2_000_000),
     ("music", speech("music", "a calm evening by the sea, piano and strings", seconds=30), 1_000_000),
 ]
-
-
-@pytest.fixture
-def fleet(bus_settings: BusSettings) -> Iterator[Fleet]:
-    with fleet_of(bus_settings) as fleet:
-        yield fleet
-
-
-@pytest.fixture
-async def http() -> AsyncIterator[ClientSession]:
-    async with ClientSession() as session:
-        yield session
 
 
 @pytest.mark.parametrize("ack_wait_s", [30.0])

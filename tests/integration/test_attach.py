@@ -133,6 +133,30 @@ async def idle_listener(bus: Bus, name: LogSubjects) -> AsyncIterator[tuple[Atta
         listening.cancel()
 
 
+async def test_rule_18_what_comes_while_the_end_is_looked_at_does_not_wait_for_that_look(
+    bus: Bus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While a cluster elects a leader the look is answered after seconds, and entries may come before."""
+    _, claim, by = await start(bus, tone_job())
+    await write(by, 1, 10)
+    looking = asyncio.Event()
+
+    async def unanswered(name: LogSubjects) -> None:
+        looking.set()
+        await asyncio.Event().wait()
+
+    async with Attachment(bus.connection, bus.logs, claim.name) as attached:
+        batches = aiter(attached)
+        await anext(batches)
+        monkeypatch.setattr(bus.logs, "tail", unanswered)
+        waiting = asyncio.ensure_future(anext(batches))
+        await asyncio.wait_for(looking.wait(), 5)
+        await write(by, 1, 10)
+        (entry,) = await asyncio.wait_for(waiting, FAST_S)
+        await batches.aclose()
+    assert entry.block == 1
+
+
 async def test_rule_18_a_server_restart_in_the_middle_costs_a_listener_nothing(
     tmp_path: Path, bus_settings: BusSettings
 ) -> None:

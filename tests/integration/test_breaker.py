@@ -3,27 +3,19 @@
 import asyncio
 import json
 import urllib.request
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from bus import wire
 from bus.client import Bus
-from bus.settings import BusSettings
 from tests.support.bus import until
 from tests.support.jobs import Ears, listen, tone_job
-from tests.support.programs import Fleet, fleet_of
+from tests.support.programs import Fleet
 from tests.support.tone import tone_pcm
 from tests.support.waiting import eventually
 
 RAISES = {"kind": "raise", "at_block": 0}
-
-
-@pytest.fixture
-def fleet(bus_settings: BusSettings) -> Iterator[Fleet]:
-    with fleet_of(bus_settings) as fleet:
-        yield fleet
 
 
 async def shown_breaker(url: str) -> str:

@@ -4,7 +4,6 @@ import asyncio
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,18 +13,11 @@ from bus import wire
 from bus.client import Bus
 from bus.dead import DeadLetters
 from bus.errors import Invalid, NotFound
-from bus.settings import BusSettings
 from tests.support.jobs import listen, tone_job
-from tests.support.programs import Fleet, fleet_of
+from tests.support.programs import Fleet
 from tests.support.tone import tone_pcm
 
 POISON = {"kind": "exit", "at_block": 1, "times": 2}
-
-
-@pytest.fixture
-def fleet(bus_settings: BusSettings) -> Iterator[Fleet]:
-    with fleet_of(bus_settings) as fleet:
-        yield fleet
 
 
 async def antiphon(bus: Bus, *args: str) -> subprocess.CompletedProcess[str]:

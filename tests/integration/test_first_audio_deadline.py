@@ -1,7 +1,6 @@
 """`first_audio_deadline_s`: sound that comes too late to be of use is not made, wherever the job stands by then."""
 
 import asyncio
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -13,15 +12,9 @@ from bus.settings import BusSettings
 from tests.support.bus import num_jobs, until
 from tests.support.doors import gateway_here
 from tests.support.jobs import Ears, listen, tone_job
-from tests.support.programs import Fleet, fleet_of
+from tests.support.programs import Fleet
 from tests.support.tone import tone_pcm
 from tests.support.web import speech
-
-
-@pytest.fixture
-def fleet(bus_settings: BusSettings) -> Iterator[Fleet]:
-    with fleet_of(bus_settings) as fleet:
-        yield fleet
 
 
 async def emptied(bus: Bus) -> bool:

@@ -1,7 +1,7 @@
 """The native API against the real programs: accept, show, list, listen, cancel; two gateways; a gateway that goes."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -11,14 +11,8 @@ import pytest
 from bus.client import open_bus
 from bus.settings import BusSettings
 from tests.support.doors import SPEECH, STEADY, Events, accepted, gated, state_of, tone, until_state, wav_pcm
-from tests.support.programs import Fleet, Program, fleet_of
+from tests.support.programs import Fleet, Program
 from tests.support.tone import tone_pcm
-
-
-@pytest.fixture
-def fleet(bus_settings: BusSettings) -> Iterator[Fleet]:
-    with fleet_of(bus_settings) as fleet:
-        yield fleet
 
 
 @pytest.fixture

@@ -1,7 +1,7 @@
 """`POST /v1/audio/speech` against the real programs: sound from the first block on, whole or visibly cut short."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -9,16 +9,9 @@ import aiohttp
 import psutil
 import pytest
 
-from bus.settings import BusSettings
 from tests.support.doors import SPEECH, STEADY, gated, state_of, tone, until_state, wav_pcm, wav_sizes
-from tests.support.programs import Fleet, Program, fleet_of
+from tests.support.programs import Fleet, Program
 from tests.support.tone import tone_pcm
-
-
-@pytest.fixture
-def fleet(bus_settings: BusSettings) -> Iterator[Fleet]:
-    with fleet_of(bus_settings) as fleet:
-        yield fleet
 
 
 @pytest.fixture

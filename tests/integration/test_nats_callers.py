@@ -3,7 +3,7 @@
 import asyncio
 import signal
 import tempfile
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -23,12 +23,6 @@ from tests.support.programs import Fleet, fleet_of
 from tests.support.restarts import own_server
 from tests.support.tone import tone_pcm
 from tests.support.waiting import eventually
-
-
-@pytest.fixture
-def fleet(bus_settings: BusSettings) -> Iterator[Fleet]:
-    with fleet_of(bus_settings) as fleet:
-        yield fleet
 
 
 @pytest.fixture

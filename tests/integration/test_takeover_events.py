@@ -1,24 +1,16 @@
 """What a gateway tells of a takeover: when it began, and how long the job was silent."""
 
 import asyncio
-from collections.abc import Iterator
 
 import pytest
 
 from bus.client import Bus
-from bus.settings import BusSettings
 from tests.support.jobs import Ears, tone_job
-from tests.support.programs import Fleet, fleet_of
+from tests.support.programs import Fleet
 from tests.support.tone import tone_pcm
 from tests.support.waiting import eventually
 
 STEADY = {"block_ms": 50, "compute_ms": 50, "device": "own"}
-
-
-@pytest.fixture
-def fleet(bus_settings: BusSettings) -> Iterator[Fleet]:
-    with fleet_of(bus_settings) as fleet:
-        yield fleet
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import json
 from collections import Counter
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -12,20 +11,13 @@ import pytest
 from bus import wire
 from bus.client import Bus
 from bus.parser import Message
-from bus.settings import BusSettings
 from tests.support.bus import num_jobs, until
 from tests.support.jobs import Ears, listen, tone_job
-from tests.support.programs import Fleet, Program, fleet_of
+from tests.support.programs import Fleet, Program
 from tests.support.tone import tone_pcm
 from tests.support.waiting import eventually
 
 SHORT = {"seconds": 0.1, "block_ms": 100, "device": "own"}
-
-
-@pytest.fixture
-def fleet(bus_settings: BusSettings) -> Iterator[Fleet]:
-    with fleet_of(bus_settings) as fleet:
-        yield fleet
 
 
 @pytest.fixture
@@ -123,7 +115,7 @@ async def test_a_backup_asks_for_nothing_while_a_primary_is_free_and_never_leave
         if body["priority"] == 1:
             pulls.append(body)
 
-    bus.connection.subscribe("$JS.API.CONSUMER.MSG.NEXT.>", pulled)
+    bus.connection.subscribe(f"$JS.API.CONSUMER.MSG.NEXT.{bus.subjects.jobs_stream}.*", pulled)
     async with asyncio.timeout(20):
         for _ in range(3):  # heartbeats of both; no timer of the backup is left from before they met
             await know_each_other([primary, backup], bus)

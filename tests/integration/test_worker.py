@@ -4,7 +4,6 @@ import asyncio
 import json
 import os
 import signal
-from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -12,27 +11,14 @@ from typing import Any
 import pytest
 
 from bus import wire
-from bus.client import Bus, open_bus
-from bus.settings import BusSettings
+from bus.client import Bus
 from tests.support.jobs import Ears, listen, tone_job
-from tests.support.programs import Fleet, fleet_of, host_pid, wait_gone
+from tests.support.programs import Fleet, host_pid, wait_gone
 from tests.support.tone import tone_pcm
 from tests.support.waiting import eventually
 
 #: Half a second of audio a second: long enough to be hit in the middle.
 STEADY = {"block_ms": 50, "compute_ms": 50, "device": "own"}
-
-
-@pytest.fixture
-def fleet(bus_settings: BusSettings) -> Iterator[Fleet]:
-    with fleet_of(bus_settings) as fleet:
-        yield fleet
-
-
-@pytest.fixture
-async def bus(bus_settings: BusSettings) -> AsyncIterator[Bus]:
-    async with open_bus(bus_settings, "gateway") as bus:
-        yield bus
 
 
 def failure(payload: bytes) -> dict[str, Any]:

@@ -4,24 +4,16 @@ import asyncio
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from bus.client import Bus
-from bus.settings import BusSettings
 from tests.support.jobs import Ears, listen, tone_job
-from tests.support.programs import Fleet, fleet_of
+from tests.support.programs import Fleet
 from tests.support.tone import tone_pcm
 
 STEADY = {"block_ms": 50, "compute_ms": 50, "device": "own"}
-
-
-@pytest.fixture
-def fleet(bus_settings: BusSettings) -> Iterator[Fleet]:
-    with fleet_of(bus_settings) as fleet:
-        yield fleet
 
 
 @pytest.fixture

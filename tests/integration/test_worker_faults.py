@@ -3,7 +3,6 @@
 import asyncio
 import os
 import signal
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -11,20 +10,13 @@ import pytest
 from bus import wire
 from bus.client import Bus
 from bus.dead import DeadLetters
-from bus.settings import BusSettings
 from tests.support.jobs import Ears, listen, tone_job
-from tests.support.programs import Fleet, Program, fleet_of, host_pid
+from tests.support.programs import Fleet, Program, host_pid
 from tests.support.tone import tone_pcm
 from tests.support.waiting import eventually
 
 #: The host is nearly always in a step of such a job.
 BUSY = {"block_ms": 100, "compute_ms": 200, "device": "shared"}
-
-
-@pytest.fixture
-def fleet(bus_settings: BusSettings) -> Iterator[Fleet]:
-    with fleet_of(bus_settings) as fleet:
-        yield fleet
 
 
 @pytest.fixture

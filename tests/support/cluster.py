@@ -90,9 +90,7 @@ class Load:
 
     async def _once(self, told: Told, seconds: float, params: dict[str, object]) -> None:
         heard, at = b"", time.monotonic()
-        async with self._http.post(
-            f"{self._url}/v1/audio/speech", json=speech(seconds=seconds, **params)
-        ) as response:
+        async with self._http.post(f"{self._url}/v1/audio/speech", json=speech(seconds=seconds, **params)) as response:
             if response.status != 200:
                 assert response.status == 503, await response.text()
                 told.refused += 1
@@ -110,6 +108,12 @@ class Load:
                 told.whole += 1
             else:
                 told.broken.append(f"{response.headers['Antiphon-Job']}: {len(heard)} bytes")
+
+    async def heard_again(self, since: float, pieces: int) -> None:
+        """Until so many pieces of real-time streams have come that ended a silence begun after `since`."""
+        async with asyncio.timeout(60):
+            while sum(begun >= since for begun, _ in self.gaps) < pieces:
+                await asyncio.sleep(0.05)
 
     def pause_s(self, since: float) -> float:
         """The longest silence of a real-time stream that ended after `since`."""

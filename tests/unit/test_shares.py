@@ -73,9 +73,10 @@ def test_under_saturation_starts_are_shared_by_weight(slots: int, job_s: float) 
     weights = {"a": 1, "b": 2, "c": 4}
     simulated = Simulated(weights, slots, same(job_s, weights))
     simulated.idle(0.3)
-    starts = simulated.run(1400)
+    unit = 200 if job_s < 0.5 else 40
+    starts = simulated.run(7 * unit)
     for name, weight in weights.items():
-        assert starts[name] == pytest.approx(200 * weight, rel=0.1)
+        assert starts[name] == pytest.approx(unit * weight, rel=0.1)
 
 
 def test_the_slow_ones_share_too_and_the_fast_ones_wait_for_them() -> None:

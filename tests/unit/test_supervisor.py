@@ -117,6 +117,20 @@ async def test_stopping_ends_the_child_for_good(start: Callable[..., Child], out
     assert (child.pid, child.starts) == (None, 1)
 
 
+@pytest.mark.parametrize("text", [WAITS, STUBBORN])
+async def test_a_renewed_child_ends_and_is_started_again(
+    start: Callable[..., Child], output: Output, text: str
+) -> None:
+    child = start(script(text), patience_s=0.3)
+    await output.wait_for(1)
+    before = child.pid
+    assert before is not None
+    await child.renew()
+    await output.wait_for(2)
+    assert gone(before)
+    assert child.pid not in {None, before}
+
+
 async def test_a_child_that_ignores_sigterm_is_killed_after_its_patience_while_others_are_not_delayed(
     start: Callable[..., Child], output: Output
 ) -> None:
