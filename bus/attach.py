@@ -20,6 +20,9 @@ from bus.subjects import LogSubjects
 
 #: Silence after which the log's end is looked at: a lost last message would otherwise hang its listener.
 _SILENCE_S = 2.0
+#: The same before the first entry, in a cluster: the job may be quicker than the news of our subscription on its way to
+#: the server that tells of it. Doubles until the other.
+_FIRST_SILENCE_S = 0.2
 _PAGE_BYTES = 256 << 10
 
 
@@ -47,6 +50,7 @@ class Attachment:
         #: Whether the listener has the log's end.
         self._ended = False
         self._expect_beginning = after_seq == 0
+        self._silence_s = _FIRST_SILENCE_S if connection.is_clustered else _SILENCE_S
 
     async def __aenter__(self) -> Self:
         self._subscription = self._connection.subscribe(self._name.live, self._arrived)
@@ -89,6 +93,7 @@ class Attachment:
             if batch:
                 self._check_beginning(batch[0])
                 self._last_seq, self._ended = batch[-1].seq, batch[-1].is_end
+                self._silence_s = _SILENCE_S
                 yield batch
             elif not self._behind and not self._ended:
                 await self._wait()
@@ -115,9 +120,10 @@ class Attachment:
         if self._live or self._behind:
             return
         try:
-            async with asyncio.timeout(_SILENCE_S):
+            async with asyncio.timeout(self._silence_s):
                 await self._wake.wait()
         except TimeoutError:
+            self._silence_s = min(_SILENCE_S, self._silence_s * 2)
             await self._look_unless_woken()
 
     async def _look_unless_woken(self) -> None:

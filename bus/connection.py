@@ -99,6 +99,11 @@ class Connection:
         return self._up.is_set()
 
     @property
+    def is_clustered(self) -> bool:
+        """Whether a subscription must travel to other servers before it counts there."""
+        return bool(self._client._server_info.get("cluster"))
+
+    @property
     def max_payload_bytes(self) -> int:
         return int(self._client.max_payload)
 

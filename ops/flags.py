@@ -9,6 +9,8 @@ import typer
 
 from bus.settings import redacted
 
+#: Spellings that people bring from elsewhere: nginx's has no unit.
+_ALSO = {"fail_timeout_s": ("--fail-timeout",)}
 _METAVARS = {int: "N", float: "S", str: "TEXT", tuple: "A,B"}
 
 
@@ -50,7 +52,7 @@ def _option(field: msgspec.structs.FieldInfo) -> inspect.Parameter:
         annotation: Any = Annotated[bool | None, typer.Option(f"{flag}/--no-{flag[2:]}", help=text)]
     else:
         metavar = _METAVARS.get(get_origin(plain) or plain, "|".join(map(str, get_args(plain))))
-        annotation = Annotated[str | None, typer.Option(flag, help=text, metavar=metavar)]
+        annotation = Annotated[str | None, typer.Option(flag, *_ALSO.get(field.name, ()), help=text, metavar=metavar)]
     return inspect.Parameter(field.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
 
 

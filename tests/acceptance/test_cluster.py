@@ -60,10 +60,10 @@ async def test_a_leader_killed_five_times_under_load_costs_pauses_and_no_job(tmp
             # All who were kept waiting have heard again: every real-time stream, twice.
             await load.heard_again(killed_at, 16)
             pauses.append(round(load.pause_s(killed_at), 2))
-            print(f"{name} killed: pause {pauses[-1]} s, a submit got {response.status} in {after_s:.1f} s")  # noqa: T201
+            print(f"{name} killed: pause {pauses[-1]} s, a submit got {response.status} in {after_s:.1f} s")
         load.stopping.set()
         await streams
-        print(f"pauses {sorted(pauses)} s; real-time {load.real_time}; short {load.short}")  # noqa: T201
+        print(f"pauses {sorted(pauses)} s; real-time {load.real_time}; short {load.short}")
         assert load.real_time.broken == load.short.broken == []
         assert load.real_time.whole >= 8
         for job in accepted:
@@ -87,7 +87,7 @@ async def test_without_a_majority_a_submit_waits_for_an_election_then_503_and_no
             assert (await refused.json())["code"] == "bus_unreachable"
         for pid in frozen:
             os.kill(pid, signal.SIGCONT)
-        print(f"without a majority: 503 after {waited_s:.1f} s")  # noqa: T201
+        print(f"without a majority: 503 after {waited_s:.1f} s")
         assert 9.0 <= waited_s <= 16.0
         whole = await asyncio.gather(*(body.rest() for body in bodies))
         assert [heard == tone_pcm(8.0) for heard in whole] == [True] * 4

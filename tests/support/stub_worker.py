@@ -54,11 +54,11 @@ async def main(settings: BusSettings, worker: str, boot: str, num_jobs: int) -> 
             claim = await by.claim(delivery, by.open(delivery))
             assert claim is not None
             held.append(wire.Held(claim.name.tenant, claim.name.job))
-            print(claim.lease_seq, flush=True)  # noqa: T201
+            print(claim.lease_seq, flush=True)
         presence = Presence(bus, worker, boot, lambda: beat(worker, boot, held), lambda _: None)
         presence.cards = [CARD]
         await presence.refuse_a_twin()
-        asyncio.get_running_loop().call_soon(lambda: print("ready", flush=True))  # noqa: T201
+        asyncio.get_running_loop().call_soon(lambda: print("ready", flush=True))
         await presence.run()
 
 

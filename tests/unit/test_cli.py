@@ -181,3 +181,11 @@ def test_one_signal_is_a_clean_end() -> None:
         assert process.wait(timeout=5) == 0
         assert process.stderr is not None
         assert json.loads(process.stderr.readlines()[-1])["event"] == "process.stopped"
+
+
+def test_nginx_spelling_of_the_fail_timeout_is_taken() -> None:
+    """The value is refused under the setting's own name: so the flag has reached the setting."""
+    command = [sys.executable, "-m", "ops.cli", "worker", "--fail-timeout", "nonsense"]
+    run = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+    assert run.returncode == 2
+    assert "--fail-timeout-s: 'nonsense'" in run.stderr
