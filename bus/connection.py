@@ -55,6 +55,8 @@ class Connection:
         #: made in between would stay unknown to the server until the next reconnect.
         self._late: list[bytes] = []
         self._inbox = f"{inbox_prefix}.{secrets.token_hex(8)}."
+        #: Whether a subscription must travel to other servers before it counts there.
+        self.is_clustered = bool(client._server_info.get("cluster"))
         #: Set when the connection is closed for good, by us or by a server that refuses us: the process must end.
         self.closed = asyncio.Event()
         #: Counts reconnects; a reader that saw another value may have missed messages.
@@ -97,11 +99,6 @@ class Connection:
     @property
     def is_up(self) -> bool:
         return self._up.is_set()
-
-    @property
-    def is_clustered(self) -> bool:
-        """Whether a subscription must travel to other servers before it counts there."""
-        return bool(self._client._server_info.get("cluster"))
 
     @property
     def max_payload_bytes(self) -> int:

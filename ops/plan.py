@@ -23,8 +23,8 @@ class Plan(msgspec.Struct, frozen=True):
     models: tuple[str, ...]
     http_port: int
     nodes: tuple[Node, ...]
-    #: Of the children; None: as they are told by the environment and the file.
-    ack_wait_s: float | None
+    #: For the children of a cluster; None: as the environment and the file say.
+    cluster: ClusterSettings | None
     #: A TOML file for the children, absolute.
     config: str | None
 
@@ -53,10 +53,9 @@ class Plan(msgspec.Struct, frozen=True):
         settings = self.settings
         form = "console" if settings.log_format == "auto" and sys.stderr.isatty() else settings.log_format
         common = ["--nats", self.nats, "--log-level", settings.log_level, "--log-format", form]
-        if len(self.nodes) > 1:
-            common += ["--replicas", str(len(self.nodes))]
-        if self.ack_wait_s is not None:
-            common += ["--ack-wait-s", f"{self.ack_wait_s:g}"]
+        if (cluster := self.cluster) is not None:
+            common += ["--replicas", str(len(self.nodes)), "--ack-wait-s", f"{cluster.ack_wait_s:g}"]
+            common += ["--request-timeout-s", f"{cluster.request_timeout_s:g}"]
         config = ["--config", self.config] if self.config else []
         return [*ourselves(), name, *common, "--drain-s", f"{settings.drain_s:g}", *config]
 
@@ -74,14 +73,13 @@ def plan(settings: UpSettings, config: str | None) -> Plan:
     if settings.nats_nodes not in SIZES:
         raise UsageRefused(f"--nats-nodes: {settings.nats_nodes} is not one of {', '.join(map(str, SIZES))}")
     state = Path(settings.state).expanduser().absolute() / "nats"
-    is_cluster = settings.nats_nodes > 1
     return Plan(
         settings=settings,
         models=_models(settings.models),
         # Chosen here, not by the children: one that is started again must come back where its clients know it.
         http_port=settings.http_port or free_port(HOST),
         nodes=plan_nodes(state, settings.nats_nodes, settings.nats_port),
-        ack_wait_s=read(ClusterSettings, {}, config).ack_wait_s if is_cluster else None,
+        cluster=read(ClusterSettings, {}, config) if settings.nats_nodes > 1 else None,
         config=str(Path(config).absolute()) if config else None,
     )
 

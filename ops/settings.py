@@ -49,6 +49,8 @@ class ClusterSettings(msgspec.Struct, frozen=True, kw_only=True):
 
     #: Above the pause of an election, in which no worker can say that it lives.
     ack_wait_s: Seconds = 12.0
+    #: What was asked of a leader that died is never answered: ask the next one soon.
+    request_timeout_s: Seconds = 2.0
 
 
 class ClientSettings(msgspec.Struct, frozen=True, kw_only=True):

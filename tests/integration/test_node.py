@@ -64,6 +64,6 @@ def test_a_cluster_gives_its_children_every_url_as_many_replicas_and_a_longer_ac
     settings = UpSettings(state=str(tmp_path), http_port=0, nats_port=0, models=("tone",), nats_nodes=3)
     command = " ".join(planning.plan(settings, None).worker_command("w1"))
     assert command.count("nats://") == 3
-    assert "--replicas 3 --ack-wait-s 12" in command
+    assert "--replicas 3 --ack-wait-s 12 --request-timeout-s 2" in command
     monkeypatch.setenv("ANTIPHON_ACK_WAIT_S", "20")
     assert "--ack-wait-s 20" in " ".join(planning.plan(settings, None).gateway_command())

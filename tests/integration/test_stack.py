@@ -57,7 +57,7 @@ def plan(tmp_path: Path) -> StandIns:
         models=("speech", "tone"),
         http_port=free_port("127.0.0.1"),
         nodes=(Node("nats", tmp_path / "state" / "nats", free_port("127.0.0.1")),),
-        ack_wait_s=None,
+        cluster=None,
         config=None,
         told=tmp_path / "told.json",
     )

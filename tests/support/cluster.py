@@ -73,22 +73,25 @@ class Load:
         self._http, self._url = http, url
         self.stopping = asyncio.Event()
         self.real_time, self.short = Told(), Told()
-        #: Monotonic times of silence: (from, seconds) of each pause in a real-time stream.
-        self.gaps: list[tuple[float, float]] = []
+        #: By real-time stream, the monotonic (from, to) of each silence in it.
+        self.gaps: dict[int, list[tuple[float, float]]] = {}
 
     async def run(self, num_real_time: int, num_short: int, seconds: float) -> None:
         """Return when all streams begun before `stopping` have ended."""
         async with asyncio.TaskGroup() as group:
-            for _ in range(num_real_time):
-                group.create_task(self._again(self.real_time, seconds, compute_ms=100, device="own"))
+            for number in range(num_real_time):
+                gaps = self.gaps[number] = []
+                group.create_task(self._again(self.real_time, seconds, gaps, compute_ms=100, device="own"))
             for _ in range(num_short):
-                group.create_task(self._again(self.short, 0.3, device="own"))
+                group.create_task(self._again(self.short, 0.3, [], device="own"))
 
-    async def _again(self, told: Told, seconds: float, **params: object) -> None:
+    async def _again(self, told: Told, seconds: float, gaps: list[tuple[float, float]], **params: object) -> None:
         while not self.stopping.is_set():
-            await self._once(told, seconds, params)
+            await self._once(told, seconds, gaps, params)
 
-    async def _once(self, told: Told, seconds: float, params: dict[str, object]) -> None:
+    async def _once(
+        self, told: Told, seconds: float, gaps: list[tuple[float, float]], params: dict[str, object]
+    ) -> None:
         heard, at = b"", time.monotonic()
         async with self._http.post(f"{self._url}/v1/audio/speech", json=speech(seconds=seconds, **params)) as response:
             if response.status != 200:
@@ -98,8 +101,8 @@ class Load:
             try:
                 async for piece in response.content.iter_any():
                     now = time.monotonic()
-                    if heard and told is self.real_time:
-                        self.gaps.append((at, now - at))
+                    if heard:
+                        gaps.append((at, now))
                     heard, at = heard + piece, now
             except OSError as error:
                 told.broken.append(f"{response.headers['Antiphon-Job']}: {len(heard)} bytes, then {error!r}")
@@ -109,12 +112,12 @@ class Load:
             else:
                 told.broken.append(f"{response.headers['Antiphon-Job']}: {len(heard)} bytes")
 
-    async def heard_again(self, since: float, pieces: int) -> None:
-        """Until so many pieces of real-time streams have come that ended a silence begun after `since`."""
+    async def heard_again(self, since: float) -> None:
+        """Until every real-time stream has spoken twice since then."""
         async with asyncio.timeout(60):
-            while sum(begun >= since for begun, _ in self.gaps) < pieces:
+            while not all(any(begun >= since for begun, _ in gaps) for gaps in self.gaps.values()):
                 await asyncio.sleep(0.05)
 
     def pause_s(self, since: float) -> float:
-        """The longest silence of a real-time stream that ended after `since`."""
-        return max((seconds for begun, seconds in self.gaps if begun + seconds >= since), default=0.0)
+        """The longest silence in a real-time stream that ended after `since`."""
+        return max(end - begun for gaps in self.gaps.values() for begun, end in gaps if end >= since)
