@@ -33,8 +33,9 @@ class Blow:
     at: float
     #: When what was stopped could go on; for a kill the moment itself.
     until: float
-    #: Of a worker's kill: slots free on other ready workers at that moment.
+    #: Of a worker's kill: slots free on other ready workers at that moment, and jobs that look for one.
     free_slots: int = 0
+    held: int = 0
 
 
 class Watch:
@@ -58,6 +59,9 @@ class Watch:
     def free_slots(self, workers: Sequence[Process]) -> int:
         beats = [self.beats[worker.name][0] for worker in workers if self.is_warm(worker)]
         return sum(max(0, beat.slots - len(beat.held)) for beat in beats if beat.breaker == "closed")
+
+    def held_by(self, worker: Process) -> int:
+        return len(self.beats[worker.name][0].held) if worker.name in self.beats else 0
 
     def held(self) -> int:
         return sum(len(beat.held) for beat, at in self.beats.values() if time.monotonic() - at < _FRESH_S)
@@ -97,16 +101,15 @@ class Injector:
     async def _client(self, manner: str) -> None:
         await self._as_client(manner)
 
-    def _dealt(self, fault: Fault, target: str, for_s: float = 0.0, free_slots: int = 0) -> Blow:
+    def _dealt(self, fault: Fault, target: str, for_s: float = 0.0, *, free_slots: int = 0, held: int = 0) -> None:
         now = time.monotonic()
-        blow = Blow(fault.kind, target, now, now + for_s, free_slots)
-        self.blows.append(blow)
-        return blow
+        self.blows.append(Blow(fault.kind, target, now, now + for_s, free_slots, held))
 
     async def _worker_kill(self, fault: Fault) -> None:
         worker = await self._target(fault, self._stack.workers)
         others = [other for other in self._stack.workers if other is not worker]
-        self._dealt(fault, worker.name, free_slots=self._watch.free_slots(others))
+        free_slots, held = self._watch.free_slots(others), self._watch.held_by(worker)
+        self._dealt(fault, worker.name, free_slots=free_slots, held=held)
         worker.kill()
 
     async def _host_kill(self, fault: Fault) -> None:

@@ -20,7 +20,7 @@ class Takeover:
     at: float
     #: Seconds from the kill to the next block at the listener, less what the engine needs for one block.
     silence_s: float
-    #: No other fault was near, and another warm worker had a free slot for every stream that was hit.
+    #: No other fault was near, and another warm worker had a free slot for every job that was hit.
     undisturbed: bool
 
 
@@ -41,7 +41,7 @@ def takeovers(
         for each, silence_s in hits:
             until = blow.at + silence_s + each.order.compute_s
             alone = not any(_overlaps(other, blow.at - _SHADOW_S, until) for other in blows if other is not blow)
-            undisturbed = alone and blow.free_slots >= len(hits) and not each.resumed
+            undisturbed = alone and blow.free_slots >= max(blow.held, len(hits)) and not each.resumed
             found.append(Takeover(each.job, blow.target, blow.at, max(0.0, silence_s), undisturbed))
     return found
 

@@ -62,6 +62,7 @@ def test_a_takeover_with_another_fault_near_is_not_called_undisturbed(other: Blo
 def test_a_takeover_without_a_free_slot_is_not_called_undisturbed() -> None:
     heard, logs = killed_stream()
     assert not takeovers([replace(KILL, free_slots=0)], [heard], logs, OFFSET)[0].undisturbed
+    assert not takeovers([replace(KILL, held=9)], [heard], logs, OFFSET)[0].undisturbed
 
 
 def test_a_stream_on_another_worker_was_not_hit() -> None:
