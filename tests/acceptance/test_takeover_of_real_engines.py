@@ -2,13 +2,15 @@
 
 import asyncio
 import hashlib
+import os
+import signal
 from typing import Any
 
 import pytest
 from aiohttp import ClientSession
 
-from tests.support.programs import Fleet
-from tests.support.web import Body, ready, speech, state
+from tests.support.programs import Fleet, host_pid
+from tests.support.web import Body, ready, speech, sse, state
 
 #: About eight minutes of speech: it takes seconds to make, so there is a middle to be killed in.
 STORY = " ".join(f"This is sentence number {number}, and it is like no other." for number in range(1, 130))
@@ -19,11 +21,14 @@ CASES: list[tuple[str, dict[str, Any], int]] = [
 
 
 @pytest.mark.parametrize("ack_wait_s", [30.0])
+@pytest.mark.parametrize("victim", ["worker", "host"])
 @pytest.mark.parametrize(("model", "body", "kill_after_bytes"), CASES, ids=[case[0] for case in CASES])
 async def test_kill_minus_9_in_mid_stream_leaves_every_sample_as_it_was(
-    fleet: Fleet, http: ClientSession, model: str, body: dict[str, Any], kill_after_bytes: int
+    fleet: Fleet, http: ClientSession, model: str, body: dict[str, Any], kill_after_bytes: int, victim: str
 ) -> None:
-    workers = {name: fleet.worker(name, model) for name in ("w1", "w2")}
+    """A worker with a second, equal one up; or an engine host alone, under the only worker."""
+    names = ("w1", "w2") if victim == "worker" else ("w1",)
+    workers = {name: fleet.worker(name, model) for name in names}
     _, url = fleet.gateway()
     await ready(http, url)
     async with asyncio.timeout(90):
@@ -36,8 +41,14 @@ async def test_kill_minus_9_in_mid_stream_leaves_every_sample_as_it_was(
             await heard.at_least(kill_after_bytes)
             status = await state(http, url, heard.job)
             assert status["state"] == "running", "it was over before it could be killed"
-            workers[status["worker"]].kill()
+            worker = workers[status["worker"]]
+            if victim == "worker":
+                worker.kill()
+            else:
+                os.kill(host_pid(worker), signal.SIGKILL)
             await heard.rest()
-        assert (await state(http, url, heard.job))["attempts"] == 2
+            async with http.get(f"{url}/v1/jobs/{heard.job}/events") as answer:
+                started = [name async for _, name, _ in sse(answer) if name == "started"]
+        assert len(started) == 2, "nobody had to take over"
     assert len(heard.data) == len(undisturbed)
     assert hashlib.sha256(heard.data).digest() == hashlib.sha256(undisturbed).digest()
