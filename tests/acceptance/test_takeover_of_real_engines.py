@@ -12,6 +12,9 @@ from aiohttp import ClientSession
 from tests.support.programs import Fleet, host_pid
 from tests.support.web import Body, ready, speech, sse, state
 
+#: Seconds each: they run with the slow ones, in CI too.
+pytestmark = pytest.mark.slow
+
 #: About eight minutes of speech: it takes seconds to make, so there is a middle to be killed in.
 STORY = " ".join(f"This is sentence number {number}, and it is like no other." for number in range(1, 130))
 CASES: list[tuple[str, dict[str, Any], int]] = [

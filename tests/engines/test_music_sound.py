@@ -8,6 +8,9 @@ from gpuworker.engine import Block, EngineJob, MemoryPolicy
 from gpuworker.engines.music import Music
 from tests.support import loudness
 
+#: Seconds each: they run with the slow ones, in CI too.
+pytestmark = pytest.mark.slow
+
 RATE_HZ = 48_000
 BLOCK = 24_000
 PROMPTS = (

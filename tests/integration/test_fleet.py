@@ -18,7 +18,7 @@ from bus.fleet import Fleet
 from bus.presence import Presence, TwoWorkers
 from bus.states import status
 from bus.subjects import LogSubjects
-from tests.support.bus import claims, name_of, pull
+from tests.support.bus import answers_pings, claims, name_of, pull
 from tests.support.jobs import tone_job
 from tests.support.stub_worker import CARD, beat
 from tests.support.waiting import eventually
@@ -240,7 +240,9 @@ async def test_rule_19_a_worker_that_never_answered_here_is_not_found_dead(bus: 
 
 async def test_rule_19_a_second_live_worker_of_one_id_refuses_to_start(bus: Bus) -> None:
     async with open_bus(bus.settings, "test") as first, present(first, "w1", "b1"):
-        await first.connection.flush()
+        async with asyncio.timeout(5):
+            while not await answers_pings(bus, "w1"):  # its task may not have subscribed yet
+                await asyncio.sleep(0)
         twin = Presence(bus, "w1", "b2", lambda: beat("w1", "b2", []), lambda _: None)
         with pytest.raises(TwoWorkers, match=r"'w1'.*boot b1"):
             await twin.refuse_a_twin()

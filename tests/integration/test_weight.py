@@ -17,6 +17,9 @@ from tests.support.programs import Fleet, Program
 from tests.support.tone import tone_pcm
 from tests.support.waiting import eventually
 
+#: Seconds each: they run with the slow ones, in CI too.
+pytestmark = pytest.mark.slow
+
 SHORT = {"seconds": 0.1, "block_ms": 100, "device": "own"}
 
 

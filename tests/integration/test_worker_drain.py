@@ -43,6 +43,7 @@ async def test_a_drained_workers_jobs_go_on_elsewhere_in_mid_stream_and_it_ends_
     assert [(start.worker, start.attempt) for start in heard.starts] == [("w1", 1), ("w2", 1)]
 
 
+@pytest.mark.slow
 async def test_a_rolling_restart_is_not_heard(fleet: Fleet, bus: Bus) -> None:
     """Each worker in turn is drained and started again under its name, with streams running all the while."""
     workers = {name: fleet.worker(name, "tone", 8, "--drain-s", "0") for name in ("w1", "w2")}

@@ -13,6 +13,7 @@ from bus.connection import Connection
 from bus.delivery import Delivery
 from bus.door import submit
 from bus.entry import Entry
+from bus.errors import NoResponders
 from bus.parser import Message
 from bus.subjects import LogSubjects
 from bus.topology import PRIORITY_GROUP
@@ -135,3 +136,12 @@ def footprint(connection: Connection) -> tuple[int, int, int, int]:
         len(connection._waiting) + len(connection._failing),
         len(connection._on_reconnect),
     )
+
+
+async def answers_pings(bus: Bus, worker: str) -> bool:
+    """Whether a worker of this id answers a ping."""
+    try:
+        await bus.connection.request(bus.subjects.ping(worker))
+    except NoResponders:
+        return False
+    return True
