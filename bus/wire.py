@@ -27,6 +27,8 @@ class Client(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     door: str = "nats"
     #: W3C trace context.
     traceparent: str = ""
+    #: Id of the API key that asked, "" if none did.
+    key: str = ""
 
 
 class Job(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -137,6 +139,17 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True):
     phase: str
     done: float
     total: float | None = None
+
+
+class Mark(msgspec.Struct, frozen=True, array_like=True):
+    """Where in the sound a piece of the input begins."""
+
+    #: Counted from the beginning of the job.
+    frame: int
+    kind: Literal["word", "char", "sentence"]
+    #: In `input`, in characters.
+    start: int
+    length: int
 
 
 class Checkpoint(msgspec.Struct, frozen=True, kw_only=True):

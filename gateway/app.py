@@ -9,6 +9,7 @@ from aiohttp.typedefs import Handler
 from bus.errors import BusError
 from bus.telemetry import logger
 from gateway import audio, events, fleet_routes, jobs
+from gateway.caller import CALLER, Caller
 from gateway.dialects.dialect import Envelopes, dialects
 from gateway.problems import JOB_HEADER, GatewayError, describe
 from gateway.state import BEGUN, GATEWAY, JOB, Gateway
@@ -59,6 +60,7 @@ async def _answer(request: web.Request, handler: Handler) -> web.StreamResponse:
     task = asyncio.current_task()
     assert task is not None
     gateway.enter(task)
+    request[CALLER] = Caller(address=request.remote or "")
     try:
         return await handler(request)
     except Exception as error:  # noqa: BLE001  # this is the boundary: nothing may pass it but an answer

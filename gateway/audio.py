@@ -9,17 +9,19 @@ from bus import wire
 from bus.attach import Attachment
 from bus.entry import Entry
 from bus.errors import EngineFailed, NotFound, Unreachable
-from bus.interest import Listener
 from bus.params import short
 from bus.states import Status
 from bus.subjects import LogSubjects
 from gateway import find
-from gateway.codecs import SAMPLE_BYTES, WAV, Codec, codec_named
+from gateway.codecs import WAV, Format, format_named
+from gateway.codecs.wave import SAMPLE_BYTES, wav_head
 from gateway.jobs import whole
 from gateway.problems import JOB_HEADER, BlockNotYet, NoSuchBlock
 from gateway.ranges import Part, is_unchanged, part
+from gateway.sound import join
 from gateway.state import GATEWAY, Gateway, begin
-from gateway.streams import MAX_BUFFER_BYTES, Tape, failure, play, sound_headers
+from gateway.streams import play, sound_headers
+from gateway.tape import Tape, failure
 
 _MAX_FRAME: Final = 1 << 48
 
@@ -28,40 +30,19 @@ async def audio(request: web.Request) -> web.StreamResponse:
     """`GET` and `HEAD /v1/jobs/{id}/audio?format=&from_frame=`."""
     gateway = request.app[GATEWAY]
     name = gateway.name(request)
-    codec = codec_named(request.query.get("format", WAV.name), "format")
+    codec = format_named(request.query.get("format", WAV.codec), "format")
     from_frame = whole(request, "from_frame", 0, _MAX_FRAME) or 0
     found = await gateway.deadlines.look(name)
     if found.is_ended:
         return await _file(request, gateway, name, found, codec, from_frame)
     if request.method == "HEAD":
         return web.Response(headers=sound_headers(name.job, codec))
-    job = found.birth.job
-    async with gateway.interest.listen(name, run_on=job.run_on is not False, linger_s=job.linger_s) as listener:
-        return await _join(request, gateway, name, found, codec, from_frame, listener)
-
-
-async def _join(
-    request: web.Request,
-    gateway: Gateway,
-    name: LogSubjects,
-    found: Status,
-    codec: Codec,
-    from_frame: int,
-    listener: Listener,
-) -> web.StreamResponse:
-    """Listen to a job that is not done, from a frame on that may be past or to come."""
-    bus, after_seq, media = gateway.bus, 0, None
-    if from_frame and found.tail is not None:
-        media = await find.media(bus, name, found.birth_seq)
-        entry = await find.frame(bus, name, found.birth_seq, found.tail.seq, from_frame)
-        after_seq = entry.seq - 1 if entry is not None else found.tail.seq
-    attachment = Attachment(bus.connection, bus.logs, name, after_seq=after_seq, max_buffer_bytes=MAX_BUFFER_BYTES)
-    async with attachment:
-        return await play(request, gateway, name, attachment, listener, codec, Tape(from_frame, media))
+    async with join(gateway, name, found, from_frame) as sound:
+        return await play(request, sound, codec)
 
 
 async def _file(
-    request: web.Request, gateway: Gateway, name: LogSubjects, found: Status, codec: Codec, from_frame: int
+    request: web.Request, gateway: Gateway, name: LogSubjects, found: Status, codec: Format, from_frame: int
 ) -> web.StreamResponse:
     """A finished job. Raises how it ended unless it is done."""
     assert found.tail is not None
@@ -73,7 +54,7 @@ async def _file(
         raise EngineFailed("the job is done and never told its media")
     rate_hz, channels = media
     frames = max(0, done.frames - from_frame)
-    etag = f'"{done.crc32}-{done.frames}-{from_frame}-{codec.name}"'
+    etag = f'"{done.crc32}-{done.frames}-{from_frame}-{codec.codec}"'
     headers = {
         JOB_HEADER: name.job,
         "Content-Type": codec.content_type,
@@ -85,7 +66,9 @@ async def _file(
     if is_unchanged(request.headers, etag):
         return web.Response(status=304, headers=headers)
     frame_bytes = channels * SAMPLE_BYTES
-    wanted, is_part = part(request.headers, codec.head_bytes + frames * frame_bytes, etag)
+    whole_head = wav_head(rate_hz, channels, frames) if codec == WAV else b""
+    head_bytes = len(whole_head)
+    wanted, is_part = part(request.headers, head_bytes + frames * frame_bytes, etag)
     if is_part:
         headers["Content-Range"] = wanted.content_range
     response = web.StreamResponse(status=206 if is_part else 200, headers=headers)
@@ -93,10 +76,10 @@ async def _file(
     if request.method == "HEAD":
         await begin(request, response)
         return response
-    head = codec.head(rate_hz, channels, frames)[wanted.start : wanted.stop]
+    head = whole_head[wanted.start : wanted.stop]
     samples = Part(
-        max(0, wanted.start - codec.head_bytes) + from_frame * frame_bytes,
-        max(0, wanted.stop - codec.head_bytes) + from_frame * frame_bytes,
+        max(0, wanted.start - head_bytes) + from_frame * frame_bytes,
+        max(0, wanted.stop - head_bytes) + from_frame * frame_bytes,
         done.frames * frame_bytes,
     )
     await _write_file(request, response, gateway, name, found, head, samples, media)
@@ -162,7 +145,7 @@ async def block(request: web.Request) -> web.Response:
         "Antiphon-Frame": str(entry.frame),
         "Cache-Control": "private, immutable, max-age=3600",
     }
-    body = WAV.head(rate_hz, channels, frames) + entry.payload
+    body = wav_head(rate_hz, channels, frames) + entry.payload
     return web.Response(body=body, content_type=WAV.content_type, headers=headers)
 
 

@@ -16,8 +16,9 @@ from bus.subjects import LogSubjects
 from bus.telemetry import logger
 from gateway.problems import JOB_HEADER
 from gateway.queue import Place, place
+from gateway.sound import MAX_BUFFER_BYTES
 from gateway.state import GATEWAY, Gateway, begin
-from gateway.streams import MAX_BUFFER_BYTES, cut_short
+from gateway.streams import cut_short
 from gateway.view import when
 
 log = logger(__name__)

@@ -1,24 +1,22 @@
 """The native API of jobs: accept, show, list, cancel."""
 
 import asyncio
-import uuid
-from datetime import datetime
 from typing import Any, Final
 
-import msgspec
 from aiohttp import web
 
 from bus import wire
-from bus.door import keyed_id
 from bus.errors import BusError, Invalid
 from bus.jetstream import Stored
 from bus.params import short
 from bus.states import Status, derive
 from gateway import find
+from gateway.asked import Asked, to_job
 from gateway.bodies import Body
+from gateway.caller import caller
 from gateway.problems import JOB_HEADER
 from gateway.queue import place
-from gateway.state import GATEWAY, JOB, TENANT, Gateway, json_answer
+from gateway.state import GATEWAY, JOB, Gateway, json_answer
 from gateway.view import accepted, view, when, with_place
 
 _DOOR: Final = "jobs"
@@ -26,24 +24,6 @@ _MAX_LIMIT: Final = 1000
 _DEFAULT_LIMIT: Final = 20
 #: Jobs of a list that are looked at together.
 _AT_ONCE: Final = 32
-_MAX_KEY_CHARS: Final = 255
-
-
-class Asked(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A `wire.Job` less what is not the caller's to say."""
-
-    input: str
-    id: str = ""
-    model: str = ""
-    version: str = ""
-    voice: str = ""
-    params: dict[str, Any] = {}
-    seed: int = 0
-    lane: str = ""
-    expires_at: datetime | None = None
-    first_audio_deadline_s: float | None = None
-    run_on: bool | None = None
-    linger_s: float = 0.0
 
 
 _body: Final = Body(Asked)
@@ -53,8 +33,7 @@ async def create(request: web.Request) -> web.Response:
     """`POST /v1/jobs`. An `Idempotency-Key` names the job instead of a random id."""
     data = await request.read()
     asked = _body.read(data)
-    job_id = asked.id or idempotent_id(request, _DOOR) or uuid.uuid4().hex
-    return await _accept(request, asked, job_id, len(data))
+    return await _accept(request, asked, asked.id, len(data))
 
 
 async def put(request: web.Request) -> web.Response:
@@ -67,37 +46,18 @@ async def put(request: web.Request) -> web.Response:
     return await _accept(request, asked, job_id, len(data))
 
 
-def idempotent_id(request: web.Request, door: str) -> str:
-    """The id that the header `Idempotency-Key` stands for at this door, or ""."""
-    key = request.headers.get("Idempotency-Key")
-    if key is None:
-        return ""
-    if not 0 < len(key) <= _MAX_KEY_CHARS:
-        raise Invalid(
-            f"Idempotency-Key: has {len(key)} characters, allowed are 1 to {_MAX_KEY_CHARS}", "Idempotency-Key"
-        )
-    return keyed_id(door, key)
-
-
 async def _accept(request: web.Request, asked: Asked, job_id: str, size_bytes: int) -> web.Response:
     gateway = request.app[GATEWAY]
-    fields = msgspec.structs.asdict(asked) | {"id": job_id}
-    job = wire.Job(**fields, tenant=TENANT, client=wire.Client(door=_DOOR, traceparent=traceparent(request)))
+    job = to_job(request, _DOOR, asked, input=asked.input, model=asked.model, voice=asked.voice, job_id=job_id)
     job = gateway.admission.complete(job, streams=False, size_hint_bytes=size_bytes)
     request[JOB] = job.id
-    name = gateway.bus.subjects.log(TENANT, job.id)
+    name = gateway.bus.subjects.log(job.tenant, job.id)
     done = await gateway.accept(name, job)
     headers = {"Location": f"/v1/jobs/{job.id}", JOB_HEADER: job.id}
     if done.is_new:
         return json_answer(accepted(done.birth, "queued"), 202, headers)
     found = await gateway.deadlines.look(name)
     return json_answer(accepted(done.birth, found.state), 200, headers)
-
-
-def traceparent(request: web.Request) -> str:
-    """W3C trace context, if it can be one."""
-    text = request.headers.get("traceparent", "")
-    return text if len(text) == 55 and text.isascii() else ""
 
 
 async def show(request: web.Request) -> web.Response:
@@ -126,7 +86,9 @@ async def index(request: web.Request) -> web.Response:
     """`GET /v1/jobs?limit=&before=`: newest first; `next` is the `before` of the next page."""
     gateway = request.app[GATEWAY]
     limit = whole(request, "limit", 1, _MAX_LIMIT) or _DEFAULT_LIMIT
-    births, older = await find.births(gateway.bus, TENANT, limit, whole(request, "before", 1, 2**63 - 1))
+    births, older = await find.births(
+        gateway.bus, caller(request).tenant, limit, whole(request, "before", 1, 2**63 - 1)
+    )
     shown: list[dict[str, Any]] = []
     for start in range(0, len(births), _AT_ONCE):
         some = births[start : start + _AT_ONCE]

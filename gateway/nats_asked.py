@@ -11,8 +11,8 @@ from bus import wire
 from bus.errors import Invalid
 from bus.params import short
 from bus.parser import Message
+from gateway.asked import Asked
 from gateway.bodies import Body
-from gateway.jobs import Asked
 
 DOOR: Final = "nats"
 

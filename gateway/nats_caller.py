@@ -18,9 +18,9 @@ from bus.entry import BLOCK, FRAME, KIND, Entry
 from bus.errors import JobError, Unreachable
 from bus.parser import Message
 from bus.subjects import is_of_another_account
-from gateway.codecs import SAMPLE_BYTES
+from gateway.codecs.wave import SAMPLE_BYTES
 from gateway.problems import STATUS, Problem
-from gateway.streams import Tape, failure
+from gateway.tape import Tape, failure
 
 #: Of a message of the door's own: `accepted`, `waiting`, `error`, and `end` on the empty one that ends an answer.
 EVENT: Final = "Antiphon-Event"

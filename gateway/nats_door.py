@@ -20,11 +20,12 @@ from bus.parser import Message
 from bus.subjects import LogSubjects, is_outside_inbox, is_token, last_token
 from bus.telemetry import logger
 from gateway import nats_asked
+from gateway.caller import PUBLIC
 from gateway.nats_caller import JOB, Caller, JsonVoice, RawVoice, is_expected, problem_of
 from gateway.problems import Problem
 from gateway.queue import Place, place
-from gateway.state import TENANT, Gateway
-from gateway.streams import MAX_BUFFER_BYTES
+from gateway.sound import MAX_BUFFER_BYTES
+from gateway.state import Gateway
 
 log = logger(__name__)
 
@@ -150,7 +151,7 @@ class _Answer:
     async def give(self, message: Message) -> None:
         """Accept, then say the log to its end. Raises _Left, _Broken, and what the request is refused for."""
         bus, subjects = self._gateway.bus, self._gateway.bus.subjects
-        tenant = TENANT if message.subject == subjects.submit else last_token(message.subject)
+        tenant = PUBLIC if message.subject == subjects.submit else last_token(message.subject)
         if not is_token(tenant):
             raise Invalid(f"tenant: {short(tenant)!r} must be 1 to 64 characters of A-Z a-z 0-9 _ -", "tenant")
         request = nats_asked.read(message, tenant)

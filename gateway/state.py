@@ -16,14 +16,13 @@ from bus.retention import Retention
 from bus.subjects import LogSubjects
 from bus.telemetry import logger
 from gateway.admission import Admission
+from gateway.caller import caller
 from gateway.deadlines import Deadlines
 from gateway.queue import Starts
 from gateway.settings import GatewaySettings
 
 log = logger(__name__)
 
-#: Everybody's, until keys tell tenants apart.
-TENANT: Final = "public"
 #: `request[JOB]`: the id that every answer to this request bears, an error too.
 JOB: Final = web.RequestKey("job", str)
 #: `request[BEGUN]`: the response whose head has been sent; only its connection can tell of an error now.
@@ -64,7 +63,7 @@ class Gateway:
         """The log that `{id}` of the path names. Raises NotFound for what can be no id."""
         job_id = request.match_info["id"]
         try:
-            name = self.bus.subjects.log(TENANT, job_id)
+            name = self.bus.subjects.log(caller(request).tenant, job_id)
         except ValueError as error:
             raise NotFound(f"id: {error}") from error
         request[JOB] = job_id

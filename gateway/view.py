@@ -10,7 +10,7 @@ from bus.errors import JobError
 from bus.states import State, Status
 from gateway import find
 from gateway.queue import Place
-from gateway.streams import failure
+from gateway.tape import failure
 
 
 def links(job_id: str) -> dict[str, str]:

@@ -1,7 +1,5 @@
 """OpenAI's `POST /v1/audio/speech`, for clients that exist: its names, its defaults, its envelope for errors."""
 
-import uuid
-from datetime import datetime
 from typing import Any, Final
 
 import msgspec
@@ -10,13 +8,12 @@ from aiohttp import web
 from bus import wire
 from bus.errors import Invalid
 from bus.params import short
-from gateway.admission import DEFAULT_MODEL
+from gateway.asked import Wishes, our_model, our_voice, to_job
 from gateway.bodies import Body
-from gateway.codecs import WAV, codec_named
+from gateway.codecs import WAV, format_named
 from gateway.dialects.dialect import Dialect
-from gateway.jobs import idempotent_id, traceparent
 from gateway.problems import Problem
-from gateway.state import GATEWAY, TENANT, Gateway
+from gateway.state import GATEWAY, Gateway
 from gateway.streams import ask
 
 _DOOR: Final = "openai"
@@ -31,7 +28,7 @@ class VoiceRef(msgspec.Struct, frozen=True):
     id: str
 
 
-class Speech(msgspec.Struct, frozen=True, kw_only=True):
+class Speech(Wishes, frozen=True, kw_only=True):
     """OpenAI's fields, then ours. Fields nobody knows are ignored: many clients send extras of other servers."""
 
     input: str
@@ -42,14 +39,6 @@ class Speech(msgspec.Struct, frozen=True, kw_only=True):
     speed: float | None = None
     instructions: str | None = None
     stream_format: str | None = None
-    version: str = ""
-    params: dict[str, Any] = {}
-    seed: int = 0
-    lane: str = ""
-    expires_at: datetime | None = None
-    first_audio_deadline_s: float | None = None
-    run_on: bool | None = None
-    linger_s: float = 0.0
 
 
 _body: Final = Body(Speech)
@@ -60,46 +49,26 @@ async def speech(request: web.Request) -> web.StreamResponse:
     gateway = request.app[GATEWAY]
     data = await request.read()
     asked = _body.read(data)
-    codec = codec_named(asked.response_format or WAV.name, "response_format")
+    form = format_named(asked.response_format or WAV.codec, "response_format")
     if asked.stream_format not in {None, "audio"}:
         raise Invalid(f"stream_format: {short(str(asked.stream_format))!r} is not one of audio", "stream_format")
-    job = gateway.admission.complete(
-        _job(gateway, asked, idempotent_id(request, _DOOR) or uuid.uuid4().hex, traceparent(request)),
-        streams=True,
-        size_hint_bytes=len(data),
-    )
-    return await ask(request, gateway, job, codec)
+    job = gateway.admission.complete(_job(request, gateway, asked), streams=True, size_hint_bytes=len(data))
+    return await ask(request, gateway, job, form)
 
 
-def _job(gateway: Gateway, asked: Speech, job_id: str, trace: str) -> wire.Job:
-    model = asked.model or DEFAULT_MODEL
-    if model in _MODELS and gateway.fleet.card(model) is None:
-        model = DEFAULT_MODEL
+def _job(request: web.Request, gateway: Gateway, asked: Speech) -> wire.Job:
+    model = our_model(gateway, asked.model, _MODELS)
     card = gateway.admission.card(model, asked.version)
-    return wire.Job(
-        id=job_id,
+    voice = asked.voice.id if isinstance(asked.voice, VoiceRef) else asked.voice or ""
+    return to_job(
+        request,
+        _DOOR,
+        asked,
         input=asked.input,
         model=model,
-        version=asked.version,
-        voice=_voice(asked.voice, card),
+        voice=our_voice(voice, _VOICES, card),
         params=_params(asked, card),
-        seed=asked.seed,
-        lane=asked.lane,
-        tenant=TENANT,
-        expires_at=asked.expires_at,
-        first_audio_deadline_s=asked.first_audio_deadline_s,
-        run_on=asked.run_on,
-        linger_s=asked.linger_s,
-        client=wire.Client(door=_DOOR, traceparent=trace),
     )
-
-
-def _voice(asked: str | VoiceRef | None, card: wire.ModelCard) -> str:
-    """The voice's name; "" (the model's default) for one of OpenAI's that the model does not have."""
-    name = asked.id if isinstance(asked, VoiceRef) else asked or ""
-    if name in _VOICES and all(voice.id != name for voice in card.voices):
-        return ""
-    return name
 
 
 def _params(asked: Speech, card: wire.ModelCard) -> dict[str, Any]:

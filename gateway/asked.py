@@ -1,0 +1,103 @@
+"""What every door of ours may be told beside its own fields, and the way from there to a job."""
+
+import uuid
+from collections.abc import Container
+from datetime import datetime
+from typing import Any, Final
+
+import msgspec
+from aiohttp import web
+
+from bus import wire
+from bus.door import keyed_id
+from bus.errors import Invalid
+from gateway.admission import DEFAULT_MODEL
+from gateway.caller import caller
+from gateway.state import Gateway
+
+_MAX_KEY_CHARS: Final = 255
+
+
+class Wishes(msgspec.Struct, frozen=True, kw_only=True):
+    """A door's body extends it; fields are those of `wire.Job`."""
+
+    version: str = ""
+    params: dict[str, Any] = {}
+    seed: int = 0
+    lane: str = ""
+    expires_at: datetime | None = None
+    first_audio_deadline_s: float | None = None
+    run_on: bool | None = None
+    linger_s: float = 0.0
+
+
+class Asked(Wishes, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The native API's body: a `wire.Job` less what is not the caller's to say."""
+
+    input: str
+    id: str = ""
+    model: str = ""
+    voice: str = ""
+
+
+def to_job(
+    request: web.Request,
+    door: str,
+    wishes: Wishes,
+    *,
+    input: str,  # noqa: A002 - the field's name on the wire
+    model: str = "",
+    voice: str = "",
+    params: dict[str, Any] | None = None,
+    job_id: str = "",
+) -> wire.Job:
+    """The caller's job, before admission. `params`: instead of the wishes'. Raises Invalid for its Idempotency-Key."""
+    asks = caller(request)
+    return wire.Job(
+        id=job_id or idempotent_id(request, door) or uuid.uuid4().hex,
+        input=input,
+        model=model,
+        version=wishes.version,
+        voice=voice,
+        params=wishes.params if params is None else params,
+        seed=wishes.seed,
+        lane=wishes.lane,
+        tenant=asks.tenant,
+        expires_at=wishes.expires_at,
+        first_audio_deadline_s=wishes.first_audio_deadline_s,
+        run_on=wishes.run_on,
+        linger_s=wishes.linger_s,
+        client=wire.Client(door=door, traceparent=traceparent(request), key=asks.key),
+    )
+
+
+def idempotent_id(request: web.Request, door: str) -> str:
+    """The id that the header `Idempotency-Key` stands for at this door, or ""."""
+    key = request.headers.get("Idempotency-Key")
+    if key is None:
+        return ""
+    if not 0 < len(key) <= _MAX_KEY_CHARS:
+        raise Invalid(
+            f"Idempotency-Key: has {len(key)} characters, allowed are 1 to {_MAX_KEY_CHARS}", "Idempotency-Key"
+        )
+    return keyed_id(door, key)
+
+
+def traceparent(request: web.Request) -> str:
+    """W3C trace context, if it can be one."""
+    text = request.headers.get("traceparent", "")
+    return text if len(text) == 55 and text.isascii() else ""
+
+
+def our_model(gateway: Gateway, name: str, foreign: Container[str], default: str = DEFAULT_MODEL) -> str:
+    """The model that a foreign API's `name` stands for: `default`, unless a worker offers one of that very name."""
+    if not name or (name in foreign and gateway.fleet.card(name) is None):
+        return default
+    return name
+
+
+def our_voice(name: str, foreign: Container[str], card: wire.ModelCard) -> str:
+    """`name`, or "" (the model's default) for a foreign voice that the model does not have."""
+    if name in foreign and all(voice.id != name for voice in card.voices):
+        return ""
+    return name
