@@ -7,7 +7,8 @@ operators; a frozen worker is left to ack_wait. No gateway leads: per job, the l
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
+from itertools import islice
 
 import msgspec
 
@@ -27,11 +28,20 @@ log = logger(__name__)
 _SILENT_S = 3.0
 #: … and for this long it is forgotten: whatever it held went by its lease.
 _FORGET_S = 60.0
+#: Leases read, at a worker's death, of jobs that it may hold without having said so.
+_MAX_UNSAID = 200
 
 
 class Fleet:
-    def __init__(self, bus: Bus, ping_s: float, tasks: asyncio.TaskGroup) -> None:
-        self._bus, self._ping_s, self._tasks = bus, ping_s, tasks
+    def __init__(
+        self,
+        bus: Bus,
+        ping_s: float,
+        tasks: asyncio.TaskGroup,
+        listened: Callable[[str], Iterable[LogSubjects]] = lambda worker: (),
+    ) -> None:
+        """`listened`: jobs that this process listens to and that a worker may hold, whatever its heartbeats say."""
+        self._bus, self._ping_s, self._tasks, self._listened = bus, ping_s, tasks, listened
         self._workers: dict[str, Seen] = {}
         self._pinging: set[str] = set()
         self._takeovers = Takeovers(bus.connection)
@@ -139,20 +149,22 @@ class Fleet:
     def _bury(self, dead: Seen, why: str) -> None:
         log.warning("worker.died", worker=dead.beat.id, boot=dead.beat.boot, held=len(dead.beat.held), why=why)
         death = Death(dead.beat.id, time.monotonic(), dead.ponged_at)
-        for held in dead.beat.held:
-            self._tasks.create_task(self._take_away(dead.beat, held, death), name=f"take away {held.job}")
+        held = {self._bus.subjects.log(each.tenant, each.job) for each in dead.beat.held}
+        # What it took since its last heartbeat is in none; but whoever suffers from that listens, here or elsewhere.
+        unsaid = islice((name for name in self._listened(dead.beat.id) if name not in held), _MAX_UNSAID)
+        for name in (*held, *unsaid):
+            self._tasks.create_task(self._take_away(dead.beat, name, death), name=f"take away {name.job}")
 
-    async def _take_away(self, dead: wire.Heartbeat, held: wire.Held, death: Death) -> None:
+    async def _take_away(self, dead: wire.Heartbeat, name: LogSubjects, death: Death) -> None:
         """Set the lease from the dead worker's to `interrupted`; the gateway that wins NAKs that lease's delivery."""
-        name = self._bus.subjects.log(held.tenant, held.job)
         watch = self._takeovers.begin(name, death)
-        taken = await self._took_away(dead, held, name)
+        taken = await self._took_away(dead, name)
         if watch is not None and taken:
             watch.taken()
         elif watch is not None:
             watch.close()
 
-    async def _took_away(self, dead: wire.Heartbeat, held: wire.Held, name: LogSubjects) -> bool:
+    async def _took_away(self, dead: wire.Heartbeat, name: LogSubjects) -> bool:
         try:
             found = await self._bus.logs.lease(name)
             if found is None or found[1].why != "running" or (found[1].worker, found[1].boot) != (dead.id, dead.boot):
@@ -162,8 +174,8 @@ class Fleet:
         except Fenced:
             return False  # another gateway, or a worker, was faster
         except BusError as error:
-            log.warning("takeover.failed", job=held.job, tenant=held.tenant, error=str(error))
+            log.warning("takeover.failed", job=name.job, tenant=name.tenant, error=str(error))
             return False
         give_back(self._bus.connection, found[1].ack)
-        log.info("takeover.started", job=held.job, tenant=held.tenant, worker=dead.id)
+        log.info("takeover.started", job=name.job, tenant=name.tenant, worker=dead.id)
         return True

@@ -44,6 +44,8 @@ class Interest:
         """`tasks` outlives every listener: leaving is settled there, after the listener's own task is gone."""
         self._connection, self._logs, self._tasks = connection, logs, tasks
         self._listeners: dict[LogSubjects, tuple[int, Subscription]] = {}
+        #: Who was last heard to speak, by job.
+        self._speakers: dict[LogSubjects, str] = {}
         self._closing = False
 
     def close(self) -> None:
@@ -67,6 +69,15 @@ class Interest:
             if self._was_last(name) and not (run_on or listener.heard_the_end or self._closing):
                 self._tasks.create_task(self.left(name, linger_s), name=f"left {name.job}")
 
+    def spoke(self, name: LogSubjects, worker: str) -> None:
+        """A listener of `name` heard `worker` begin."""
+        if name in self._listeners:
+            self._speakers[name] = worker
+
+    def maybe_held_by(self, worker: str) -> list[LogSubjects]:
+        """Jobs listened to here that `worker` may hold: it was the last one heard, or nobody was heard yet."""
+        return [name for name in self._listeners if self._speakers.get(name, worker) == worker]
+
     def _answer(self, message: Message) -> None:
         if message.reply:
             self._connection.publish(message.reply, b"1")
@@ -77,6 +88,7 @@ class Interest:
             self._listeners[name] = (count - 1, subscription)
             return False
         del self._listeners[name]
+        self._speakers.pop(name, None)
         subscription.close()
         return True
 

@@ -48,9 +48,13 @@ class Sound:
 
         Raises the JobError that the job ended with, unless it is done; Gone, NotFound, Unreachable.
         """
+        worker = ""
         async with aclosing(aiter(self._attachment)) as batches:
             async for batch in batches:
                 pcm = self._tape.feed(batch)
+                if self._tape.worker != worker:
+                    worker = self._tape.worker
+                    self._gateway.interest.spoke(self.name, worker)
                 if self._tape.end is None:
                     if pcm:
                         yield pcm

@@ -33,8 +33,8 @@ class Gateway:
     def __init__(self, bus: Bus, settings: GatewaySettings, tasks: asyncio.TaskGroup) -> None:
         """`tasks` outlives every request."""
         self.bus, self.settings, self._tasks = bus, settings, tasks
-        self.fleet = Fleet(bus, settings.ping_s, tasks)
         self.interest = Interest(bus.connection, bus.logs, tasks)
+        self.fleet = Fleet(bus, settings.ping_s, tasks, self.interest.maybe_held_by)
         self.deadlines = Deadlines(bus, tasks)
         self.starts = Starts(self.fleet)
         self.retention = Retention(bus)

@@ -27,6 +27,8 @@ class Tape:
         self.frame = from_frame
         self.media = media
         self.end: Entry | None = None
+        #: Who speaks, "" while nobody said.
+        self.worker = ""
         self._frame_bytes = media[1] * SAMPLE_BYTES if media else 0
 
     def feed(self, batch: list[Entry]) -> bytes:
@@ -36,6 +38,7 @@ class Tape:
             started = entry.started
             if started is not None:
                 self._begin(started.media)
+                self.worker = started.worker
             if entry.kind == "block":
                 self._block(entry, parts)
             elif entry.is_end:

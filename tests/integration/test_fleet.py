@@ -5,7 +5,7 @@ import contextlib
 import signal
 import sys
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import msgspec
@@ -60,9 +60,9 @@ def listens(bus: Bus) -> bool:
 
 
 @contextlib.asynccontextmanager
-async def gateway(bus: Bus) -> AsyncIterator[Fleet]:
+async def gateway(bus: Bus, listened: Callable[[str], list[LogSubjects]] = lambda worker: []) -> AsyncIterator[Fleet]:
     async with asyncio.TaskGroup() as tasks:
-        fleet = Fleet(bus, PING_S, tasks)
+        fleet = Fleet(bus, PING_S, tasks, listened)
         running = tasks.create_task(fleet.run())
         await eventually(lambda: listens(bus))
         try:
@@ -174,7 +174,7 @@ async def test_rule_19_a_gateway_that_loses_the_lease_gives_nothing_back(
     monkeypatch.setattr(bus.logs, "lease", lease)
     dead = beat("w1", "b1", [wire.Held(job.tenant, job.id)])
     async with gateway(bus) as one, gateway(bus) as two:
-        await asyncio.gather(*(fleet._took_away(dead, dead.held[0], name_of(bus, job)) for fleet in (one, two)))
+        await asyncio.gather(*(fleet._took_away(dead, name_of(bus, job)) for fleet in (one, two)))
     await bus.connection.flush()
     assert naks == [b"-NAK"]
 
@@ -194,6 +194,23 @@ async def test_rule_19_another_boot_in_the_pong_is_a_dead_worker_too(bus: Bus) -
             assert (await pull(bus)).seq == delivery.seq
             assert await why(bus, name_of(bus, job)) == "interrupted"
             await eventually(lambda: "w1" in fleet.workers and fleet.workers["w1"].beat.boot == "new")
+
+
+async def test_a_job_that_died_before_any_heartbeat_told_of_it_goes_on_at_once_if_somebody_listens(bus: Bus) -> None:
+    job, running = tone_job(), tone_job()
+    await bus.topology.declare_consumers("tone", "v1")
+    by = {"w1": claims(bus, "w1", boot="old"), "w2": claims(bus, "w2")}
+    for worker, each in (("w1", job), ("w2", running)):
+        await submit(bus, each)
+        delivery = await pull(bus)
+        assert await by[worker].claim(delivery, by[worker].open(delivery))
+    names = [name_of(bus, job), name_of(bus, running)]
+    async with open_bus(bus.settings, "test") as worker, gateway(bus, lambda _: names) as fleet:
+        async with present(worker, "w1", "old", []):
+            await eventually(lambda: answers(fleet, "w1"))
+        async with present(worker, "w1", "new"):
+            assert (await pull(bus)).num_delivered == 2
+            assert [await why(bus, name) for name in names] == ["interrupted", "running"]
 
 
 async def test_rule_19_only_the_dead_workers_own_lease_is_taken_away(bus: Bus) -> None:

@@ -190,3 +190,18 @@ async def test_two_hundred_listeners_leave_nothing_behind(bus: Bus) -> None:
             for one in ears:
                 await one.leave()
     assert footprint(bus.connection) == before
+
+
+async def test_a_worker_may_hold_what_is_listened_to_unless_another_one_was_heard_since(bus: Bus) -> None:
+    silent, spoken = await accept(bus), await accept(bus)
+    async with gateway(bus) as here:
+        first, second = await ear(here, silent, run_on=True), await ear(here, spoken, run_on=True)
+        here.spoke(spoken, "w1")
+        assert here.maybe_held_by("w1") == [silent, spoken]
+        assert here.maybe_held_by("w2") == [silent]
+        here.spoke(spoken, "w2")
+        assert here.maybe_held_by("w1") == [silent]
+        await first.leave()
+        await second.leave()
+        here.spoke(spoken, "w1")
+        assert here.maybe_held_by("w1") == [] and not here._speakers
