@@ -17,6 +17,7 @@ from ops.chaos.settings import ChaosSettings, SoakSettings
 from ops.chaos.soak import soak, write
 from ops.chaos.stack import Size
 from ops.errors import OpsError, UsageRefused
+from ops.node import SIZES
 
 _MAX_STORE_BYTES = 24 << 30
 _REPLIES_BYTES = 16 << 30
@@ -29,18 +30,32 @@ def course(settings: ChaosSettings) -> Course:
     """Raises UsageRefused."""
     if unknown := sorted(set(settings.kinds) - set(KINDS)):
         raise UsageRefused(f"--kinds: {', '.join(unknown)} is not one of {', '.join(KINDS)}")
+    if settings.nats_nodes not in SIZES:
+        raise UsageRefused(f"--nats-nodes: {settings.nats_nodes} is not one of {', '.join(map(str, SIZES))}")
+    clustered = settings.nats_nodes > 1
+    if "leader_kill" in settings.kinds and not clustered:
+        raise UsageRefused("--kinds leader_kill: one nats-server leads nothing; say --nats-nodes 3")
+    if "disk" in settings.kinds and clustered:
+        raise UsageRefused(f"--kinds disk: fills the store of one server, and --nats-nodes is {settings.nats_nodes}")
     return Course(
         seed=settings.seed,
         num_faults=settings.faults,
         duration_s=settings.minutes * 60,
-        kinds=settings.kinds or tuple(WEIGHTS),
+        kinds=settings.kinds or (*WEIGHTS, *(["leader_kill"] if clustered else [])),
         streams=settings.streams,
         settle_s=settings.settle_s,
-        size=_size(settings, settings.ack_wait_s, disk_bytes=_DISK_BYTES if "disk" in settings.kinds else 0),
+        size=_size(
+            settings,
+            settings.ack_wait_s,
+            disk_bytes=_DISK_BYTES if "disk" in settings.kinds else 0,
+            nats_nodes=settings.nats_nodes,
+        ),
     )
 
 
-def _size(settings: ChaosSettings | SoakSettings, ack_wait_s: float, *, disk_bytes: int = 0) -> Size:
+def _size(
+    settings: ChaosSettings | SoakSettings, ack_wait_s: float, *, disk_bytes: int = 0, nats_nodes: int = 1
+) -> Size:
     return Size(
         workers=settings.workers,
         gateways=settings.gateways,
@@ -50,6 +65,7 @@ def _size(settings: ChaosSettings | SoakSettings, ack_wait_s: float, *, disk_byt
         max_store_bytes=_MAX_STORE_BYTES,
         replies_max_bytes=_REPLIES_BYTES,
         disk_bytes=disk_bytes,
+        nats_nodes=nats_nodes,
     )
 
 

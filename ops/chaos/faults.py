@@ -12,10 +12,13 @@ from typing import Final
 
 from bus import wire
 from bus.client import Bus
+from bus.errors import BusError
 from bus.presence import beat_of
+from ops.chaos.nodes import Node
 from ops.chaos.plan import CLIENT_KINDS, Fault
 from ops.chaos.proc import children, command_line
-from ops.chaos.stack import Process, Stack
+from ops.chaos.process import Process
+from ops.chaos.stack import Stack
 
 #: A fault waits so long for something to befall.
 _TARGET_S: Final = 15.0
@@ -70,8 +73,8 @@ class Watch:
 class Injector:
     """Deals the schedule out. `as_client` performs the faults that are a client's behaviour."""
 
-    def __init__(self, stack: Stack, watch: Watch, as_client: Callable[[str], Awaitable[object]]) -> None:
-        self._stack, self._watch, self._as_client = stack, watch, as_client
+    def __init__(self, stack: Stack, bus: Bus, watch: Watch, as_client: Callable[[str], Awaitable[object]]) -> None:
+        self._stack, self._bus, self._watch, self._as_client = stack, bus, watch, as_client
         self.blows: list[Blow] = []
         self._does = {
             "worker_kill": self._worker_kill,
@@ -81,6 +84,7 @@ class Injector:
             "gateway_kill": self._gateway_kill,
             "nats_restart": self._nats_kill,
             "nats_outage": self._nats_kill,
+            "leader_kill": self._leader_kill,
             "disk": self._disk_full,
         }
 
@@ -138,7 +142,22 @@ class Injector:
         gateway.kill()
 
     async def _nats_kill(self, fault: Fault) -> None:
-        nats = self._stack.nats
+        nodes = self._stack.nodes
+        await self._strike(fault, nodes[int(fault.pick * len(nodes))])
+
+    async def _leader_kill(self, fault: Fault) -> None:
+        """The server that leads the logs or the queue at this moment; any, while there is an election."""
+        subjects = self._bus.subjects
+        stream = subjects.replies_stream if fault.pick < 0.5 else subjects.jobs_stream
+        try:
+            leader = (await self._bus.js.info(stream))["cluster"].get("leader", "")
+        except BusError:
+            leader = ""
+        nodes = self._stack.nodes
+        await self._strike(fault, next((node for node in nodes if node.member == leader), nodes[0]))
+
+    async def _strike(self, fault: Fault, node: Node) -> None:
+        nats = node.process
         self._dealt(fault, nats.name, fault.for_s)
         if fault.for_s:
             nats.permitted.clear()
@@ -148,7 +167,8 @@ class Injector:
 
     async def _disk_full(self, fault: Fault) -> None:
         """Leave the store no byte for a while; then give the space back and start nats-server anew, as `up` does."""
-        nats, ballast = self._stack.nats, self._stack.store / "ballast"
+        node = self._stack.nodes[0]
+        nats, ballast = node.process, node.store / "ballast"
         self._dealt(fault, nats.name, fault.for_s)
         try:
             await asyncio.to_thread(_fill, ballast)

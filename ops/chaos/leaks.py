@@ -43,10 +43,11 @@ class Rest:
 
 async def look(stack: Stack) -> Rest:
     """Raises OpsError or aiohttp.ClientError while the stack is not whole."""
-    base = stack.monitoring
+    bases = [node.monitoring for node in stack.nodes]
     async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=10)) as session:
-        connections = await _json(session, f"{base}/connz?subs=1&limit=4096")
-        jetstream = await _json(session, f"{base}/jsz?consumers=1&streams=1")
+        served = [await _json(session, f"{base}/connz?subs=1&limit=4096") for base in bases]
+        # Every member of a cluster has a copy of everything: one of them tells it all.
+        jetstream = await _json(session, f"{bases[0]}/jsz?consumers=1&streams=1")
     consumers, queued = [], 0
     for account in jetstream.get("account_details", []):
         for stream in account.get("stream_detail", []):
@@ -56,8 +57,8 @@ async def look(stack: Stack) -> Rest:
     held = {process.name: await asyncio.to_thread(held_by, process.pid) for process in stack.processes if process.pid}
     return Rest(
         processes=held,
-        subscriptions=sum(len(each.get("subscriptions_list", [])) for each in connections["connections"]),
-        connections=connections["num_connections"],
+        subscriptions=sum(len(each.get("subscriptions_list", [])) for told in served for each in told["connections"]),
+        connections=sum(told["num_connections"] for told in served),
         consumers=len(consumers),
         unacknowledged=sum(each.get("num_ack_pending", 0) for each in consumers),
         queued=queued,

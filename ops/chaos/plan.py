@@ -24,7 +24,7 @@ WEIGHTS: Final[Mapping[str, int]] = {
     "clock": 4,
 }
 #: Only if asked for by name.
-EXTRA: Final[Mapping[str, int]] = {"disk": 20}
+EXTRA: Final[Mapping[str, int]] = {"leader_kill": 20, "disk": 20}
 KINDS: Final = (*WEIGHTS, *EXTRA)
 #: Faults that are a client's behaviour; the others are done to processes.
 CLIENT_KINDS: Final = frozenset({"hang_up", "slow", "poison", "wrong", "clock"})
@@ -121,6 +121,7 @@ def _fault(rng: random.Random, at_s: float, kind: str, ack_wait_s: float) -> Fau
         "worker_freeze": (1.05 * ack_wait_s, 2 * ack_wait_s),
         "worker_hiccup": (0.05, 0.95 * ack_wait_s),
         "nats_outage": (0.5, 5.0),
+        "leader_kill": (0.5, 3.0),
         "disk": (2.0, 6.0),
     }
     least_s, most_s = spans.get(kind, (0.0, 0.0))

@@ -66,7 +66,7 @@ async def chaos(course: Course, folder: Path) -> Report:
         before = await at_rest(ground, 2.0)
         clients = Clients(ground.session, ground.stack.urls, f"chaos-{course.seed}", ground.truths, _PATIENCE_S)
         orders = Orders(course.seed, course.size.models)
-        injector = Injector(ground.stack, ground.watch, lambda manner: clients.perform(orders.next(manner)))
+        injector = Injector(ground.stack, ground.bus, ground.watch, lambda manner: clients.perform(orders.next(manner)))
         began, over = time.monotonic(), asyncio.Event()
         say(f"{len(faults)} faults in {course.duration_s:.0f} s, {course.streams} clients, seed {course.seed}")
         async with asyncio.TaskGroup() as group:

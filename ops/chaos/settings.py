@@ -28,7 +28,11 @@ class ChaosSettings(msgspec.Struct, frozen=True, kw_only=True):
     gateways: Annotated[int, Meta(ge=1, le=8)] = 2
     slots: Annotated[int, Meta(ge=1, le=1024), doc("Of each worker.")] = 8
     streams: Annotated[int, Meta(ge=1, le=1000), doc("Clients that are always there.")] = 10
-    kinds: Annotated[tuple[str, ...], doc(f"Of {', '.join(KINDS)}; all but disk, which needs root, if not given.")] = ()
+    kinds: Annotated[
+        tuple[str, ...],
+        doc(f"Of {', '.join(KINDS)}; if not given all but disk, which needs root, and leader_kill, which needs nodes."),
+    ] = ()
+    nats_nodes: Annotated[int, doc("nats-servers: 1, or 3 or 5 as a cluster.")] = 1
     ack_wait_s: Annotated[Seconds, doc("As the workers are told it.")] = 5.0
     settle_s: Annotated[float, Meta(ge=0, le=3600), doc("From the last job's end to the look for leaks.")] = 60.0
     state: Annotated[str, doc("Folder for logs and store; a temporary one, removed after success, if not given.")] = ""

@@ -10,10 +10,11 @@ from typing import Any, Final
 
 from ops.chaos import leaks
 from ops.chaos.clients import Clients
+from ops.chaos.nodes import NATS
 from ops.chaos.plan import Orders
 from ops.chaos.report import Report
 from ops.chaos.run import Ground, at_rest, crashes, drained, judge, load, ready, say
-from ops.chaos.stack import NATS, Size
+from ops.chaos.stack import Size
 from ops.chaos.svg import Curve, chart
 
 _SAMPLE_EVERY_S: Final = 5.0
