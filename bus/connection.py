@@ -155,7 +155,8 @@ class Connection:
         if self.closed.is_set():
             raise Unreachable("the connection to NATS is closed")
         try:
-            await asyncio.wait_for(self._up.wait(), timeout_s)
+            async with asyncio.timeout(timeout_s):
+                await self._up.wait()
         except TimeoutError:
             raise Unreachable(f"not connected to NATS for {timeout_s:g} s") from None
 

@@ -12,7 +12,7 @@ from bus.client import Bus
 from bus.door import submit
 from bus.errors import Invalid, Malformed, NotFound
 from bus.jetstream import Stored
-from bus.subjects import parse_dead
+from bus.subjects import parse_job_of
 
 
 class DeadLetter(msgspec.Struct, frozen=True):
@@ -110,6 +110,6 @@ class DeadLetters:
 
 
 def _letter(stored: Stored) -> DeadLetter:
-    tenant, job = parse_dead(stored.message.subject)
+    tenant, job = parse_job_of(stored.message.subject)
     dead = wire.decode(wire.DeadJob, stored.message.data)
     return DeadLetter(stored.seq, tenant, job, stored.stored_at, dead)

@@ -8,6 +8,7 @@ takeover: no replacement ever reads the audio before it.
     Antiphon-Frame    of a block: index of its first frame
     Antiphon-Next     "<next block> <next frame> <crc32 of all PCM so far, 8 hex digits> <checkpoint's sequence or 0>"
     Antiphon-Started  first entry of each attempt: JSON `wire.Started`
+    Antiphon-Marks    of a block in which words or sentences begin: JSON array of `wire.Mark`, by frame
 """
 
 import zlib
@@ -25,6 +26,10 @@ BLOCK: Final = "Antiphon-Block"
 FRAME: Final = "Antiphon-Frame"
 NEXT: Final = "Antiphon-Next"
 STARTED: Final = "Antiphon-Started"
+MARKS: Final = "Antiphon-Marks"
+#: Of one entry: its headers then stay below 8 KB, whatever the marks say.
+MAX_MARKS: Final = 96
+_MARKS_LINE: Final = f"\r\n{MARKS}:".encode()
 
 ACCEPTED: Final = "accepted"
 KINDS: Final = ("block", "progress", "checkpoint", *wire.ENDS)
@@ -98,6 +103,15 @@ class Entry:
     def position(self) -> Position:
         """Where the log stands after this entry. Raises Malformed."""
         return Position.parse(self.message.header(NEXT) or "")
+
+    @property
+    def marks(self) -> list[wire.Mark]:
+        """What begins to be heard in this block, by frame. Raises Malformed."""
+        # Every listener asks every block, and most have none.
+        head = self.message.head
+        if head is None or _MARKS_LINE not in head:
+            return []
+        return wire.decode(list[wire.Mark], (self.message.header(MARKS) or "").encode())
 
     @property
     def started(self) -> wire.Started | None:

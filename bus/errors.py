@@ -10,10 +10,13 @@
     ├── Fenced                 somebody else holds the lease; stop, ack nothing
     └── JobError               how a request for a job is refused, or how a job ends; travels by `code`
         ├── Invalid              the request as written cannot be served; `path` says where
+        ├── Unauthorized         whoever asks has not shown who it is
+        ├── Forbidden            whoever asks may not ask that, or not from there
         ├── UnknownModel         no worker has ever offered it
         ├── NotFound             no such job for this tenant
         ├── Conflict             the id exists with another body
         ├── Gone                 the log lost its beginning
+        ├── TooMany              a limit of the caller's is reached; try again when it says
         ├── NoWorker             nobody is there to ask; try again
         ├── StorageFull          no room for a new job; try again later
         ├── Expired              its deadline passed
@@ -92,6 +95,18 @@ class Invalid(JobError):
         self.path = path
 
 
+class Unauthorized(JobError):
+    """Who asks is not known: no key where one is needed, or one that does not count (any more)."""
+
+    code, retryable = "unauthorized", False
+
+
+class Forbidden(JobError):
+    """It is known who asks, or from where, and that may not be asked."""
+
+    code, retryable = "forbidden", False
+
+
 class UnknownModel(JobError):
     """No worker offers it."""
 
@@ -116,6 +131,24 @@ class Gone(JobError):
     """The log lost its first entry to retention; what is left of it is not a recording."""
 
     code, retryable = "gone", False
+
+
+class TooMany(JobError):
+    """A limit is reached. Not the system's load: that is NoWorker, StorageFull, Unreachable."""
+
+    code, retryable = "too_many", True
+
+    #: Which one: `requests_per_s`, `concurrent_jobs`, `audio_s_per_day`.
+    limit: str = ""
+    #: Whose: `key`, `tenant` (for callers without a key), `address`.
+    scope: str = "key"
+    #: What was set, what of it is left, and the seconds until asking again may succeed.
+    allowed: float = 0.0
+    left: float = 0.0
+    retry_after_s: float = 1.0
+    #: Of `requests_per_s`: how many may come at once, and the seconds until so many may again.
+    burst: int = 1
+    full_after_s: float = 0.0
 
 
 class NoWorker(JobError):

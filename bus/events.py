@@ -29,6 +29,9 @@ EVENTS: dict[str, Event] = {
     "nats.disconnected": Event("The connection to NATS broke; it is being made again."),
     "nats.error": Event("NATS or its library reported an error.", ("error",)),
     "nats.reconnected": Event("The connection to NATS is back.", ("generation",)),
+    "keys.read": Event("The API keys were read from their bucket, or what is new of them.", ("known", "seq")),
+    "keys.unread": Event("The API keys could not be read; those known go on counting.", ("error", "known")),
+    "keys.unreadable": Event("An entry of the keys' bucket is no key and counts as none.", ("key", "error")),
     "clock.unlearnt": Event("The bus's clock could not be asked; what was learnt before goes on.", ("error",)),
     # pulling, claiming, ending
     "pull.deaf": Event("A consumer's heartbeats stopped; its pulls are made anew.", ("consumers",)),
@@ -68,6 +71,10 @@ EVENTS: dict[str, Event] = {
     ),
     "engine.close_failed": Event("A model raised while its generator was closed.", ("model",)),
     "engine.broke": Event("A model raised; the job has failed.", ("error", "traceback")),
+    "marks.dropped": Event(
+        "So many marks of a block were left out: outside its sound or the input, or too many of one frame.",
+        ("marks", "frame"),
+    ),
     "host.started": Event("An engine host was started.", ("pid", "models")),
     "host.ended": Event("An engine host ended, with so many jobs in it.", ("pid", "code", "jobs")),
     "host.hangs": Event(
@@ -98,8 +105,23 @@ EVENTS: dict[str, Event] = {
     "gateway.draining": Event("No new connections; running requests get drain_s.", ("requests", "drain_s")),
     "gateway.impatient": Event("Requests still run after drain_s and are cut off.", ("requests", "drain_s")),
     "gateway.stopped": Event("The gateway has answered or cut off every request."),
-    "http.refused": Event("A request was answered with an error.", ("status", "code", "path")),
-    "http.failed": Event("A handler raised what nobody foresaw: a bug of ours.", ("method", "path", "exception")),
+    "usage.malformed": Event("A gateway's word about limits was none.", ("subject", "error")),
+    "usage.met": Event("Another gateway is heard; limits are shared with it.", ("gateway", "gateways")),
+    "usage.parted": Event("A gateway is heard no more; why: `stopped`, `silent`.", ("gateway", "gateways", "why")),
+    "limit.reached": Event(
+        "A request was refused for a limit of its key or address.", ("limit", "account", "allowed", "retry_after_s")
+    ),
+    "limit.charged": Event("An ended job's audio was charged; `total_ms`: of the day.", ("account", "ms", "total_ms")),
+    "limit.uncharged": Event("Ended jobs could not be charged yet; it is tried again.", ("jobs", "error")),
+    "limit.unasked": Event("Whether counted jobs have ended could not be asked; the next look asks.", ("error",)),
+    "limit.unread": Event("A message of the queue is no job and counts against no limit.", ("seq",)),
+    "limit.queue_too_long": Event(
+        "More jobs of a tenant are queued than a new gateway counts; limits see those of the first pages.", ("pages",)
+    ),
+    "http.refused": Event("A request was answered with an error.", ("status", "code", "path", "request")),
+    "http.failed": Event(
+        "A handler raised what nobody foresaw: a bug of ours.", ("method", "path", "request", "exception")
+    ),
     "stream.cut": Event("A body was cut short because its job failed or could not be read on.", ("error",)),
     "stream.left": Event("A client hung up, or was sent away, before its answer was whole.", ("error",)),
     "submit.ready": Event("The NATS door takes requests.", ("subject",)),

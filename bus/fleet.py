@@ -148,6 +148,8 @@ class Fleet:
 
     def _bury(self, dead: Seen, why: str) -> None:
         log.warning("worker.died", worker=dead.beat.id, boot=dead.beat.boot, held=len(dead.beat.held), why=why)
+        # Workers that stand back for this one should not wait for its silence.
+        self._bus.connection.publish(self._bus.subjects.gone(dead.beat.id), dead.beat.boot.encode())
         death = Death(dead.beat.id, time.monotonic(), dead.ponged_at)
         held = {self._bus.subjects.log(each.tenant, each.job) for each in dead.beat.held}
         # What it took since its last heartbeat is in none; but whoever suffers from that listens, here or elsewhere.

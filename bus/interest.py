@@ -8,6 +8,7 @@ ends the job. A process that dies just stops answering: the worker notices, and 
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
+from typing import Final
 
 from bus.connection import Connection, Subscription
 from bus.errors import BusError, NoResponders, NotFound, Unreachable
@@ -17,6 +18,9 @@ from bus.subjects import LogSubjects
 from bus.telemetry import logger
 
 log = logger(__name__)
+
+#: Why a job was cancelled whose last listener left.
+LEFT: Final = "left"
 
 
 async def anybody_listens(connection: Connection, name: LogSubjects) -> bool:
@@ -100,7 +104,7 @@ class Interest:
                 await asyncio.sleep(linger_s)
             if await anybody_listens(self._connection, name):
                 return
-            ended = await self._logs.end(name, "cancelled", "left")
+            ended = await self._logs.end(name, "cancelled", LEFT)
             log.info("job.left", job=name.job, tenant=name.tenant, ended=ended)
         except NotFound:
             return  # it was never accepted

@@ -171,6 +171,18 @@ class JetStream:
 
         return await self.patiently(f"read {stream} {query}", once)
 
+    async def holds(self, stream: str, seq: int) -> bool:
+        """Whether the message with this sequence is there. Where there are several copies, one may be behind."""
+
+        async def once() -> bool:
+            query = msgspec.json.encode({"seq": seq})
+            message = await self.connection.request(f"$JS.API.DIRECT.GET.{stream}", query)
+            if message.status not in {None, "404"}:
+                raise Unreachable(f"direct get of {stream}: {message.status_text}")
+            return message.status is None
+
+        return await self.patiently(f"look for {stream} {seq}", once)
+
     async def direct_next(self, stream: str, subject: str, seq: int) -> tuple[Stored, int] | None:
         """(first message of `subject` at or after `seq`, how many more follow it); None if there is none.
 
@@ -219,7 +231,9 @@ class JetStream:
         with self.connection.inbox(arrived) as inbox, self.connection.fails_with_connection(ended):
             self.connection.publish(f"$JS.API.DIRECT.GET.{stream}", query, reply=inbox)
             try:
-                pending = await asyncio.wait_for(ended, self._timeout_s)
+                # Not wait_for: in Python 3.11 it forgets a cancellation that comes together with the answer.
+                async with asyncio.timeout(self._timeout_s):
+                    pending = await ended
             except TimeoutError:
                 raise Unreachable(f"direct get of {stream}: no end within {self._timeout_s:g} s") from None
         return found, pending

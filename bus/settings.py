@@ -158,7 +158,8 @@ def _value(name: str, value: object, kind: Any) -> object:
         return msgspec.convert(value, kind, strict=False)
     except msgspec.ValidationError as error:
         reason = str(error)
-        raise SettingsError(f"{name}: {redacted(str(value))!r}: {reason[0].lower()}{reason[1:]}") from error
+        shown = ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
+        raise SettingsError(f"{name}: {redacted(shown)!r}: {reason[0].lower()}{reason[1:]}") from error
 
 
 def _build(kind: type[S], given: Mapping[str, object]) -> S:

@@ -8,7 +8,12 @@
     <root>.listen.<tenant>.<job>                   core: a subscription here is a listener
     <root>.submit, <root>.submit.<tenant>          core service of the gateways
     <root>.cancel.<tenant>.<job>                   core service of the gateways
-    <root>.worker.<id>.{hb,ping,stop,drain}        core
+    <root>.worker.<id>.{hb,ping,stop,drain,gone}   core
+    <root>.gateway.<id>.usage                      core: what limits were used there
+    <root>.usage.<day>.<account>                   USAGE: milliseconds of audio, a counter of the server's
+    <root>.hook.<tenant>.<job>                     HOOKS: what is still to be told of a job
+    $KV.<ROOT>_KEYS.<id>                           KV bucket: API keys, hashed
+    <root>.key.<id>                                republish of those, without the record: a bell
 
 `root` separates deployments that share a server and gives each test a namespace of its own. It matches
 `[a-z][a-z0-9-]{0,31}`, so that the stream names made of it (`<ROOT>_JOBS`) are one-to-one.
@@ -92,6 +97,9 @@ class Subjects(msgspec.Struct, frozen=True):
     def jobs_of(self, model: str, version: str, lane: str) -> str:
         return f"{self.root}.job.{token(model)}.{token(version)}.{token(lane)}.*"
 
+    def jobs_for(self, tenant: str) -> str:
+        return f"{self.root}.job.*.*.*.{token(tenant)}"
+
     def parse_job(self, subject: str) -> JobSubject:
         """Raises ValueError if `subject` is not a job subject of this root."""
         parts = subject.split(".")
@@ -134,6 +142,56 @@ class Subjects(msgspec.Struct, frozen=True):
         """The dead letters of a job, of any tenant if none is named."""
         return f"{self.root}.dead.{token(tenant) if tenant is not None else '*'}.{token(job)}"
 
+    @property
+    def usage_stream(self) -> str:
+        return f"{self.root.upper()}_USAGE"
+
+    @property
+    def all_usage(self) -> str:
+        return f"{self.root}.usage.*.*"
+
+    def usage(self, day: str, account: str) -> str:
+        return f"{self.root}.usage.{token(day)}.{token(account)}"
+
+    # Webhooks
+
+    @property
+    def hooks_stream(self) -> str:
+        return f"{self.root.upper()}_HOOKS"
+
+    @property
+    def all_hooks(self) -> str:
+        return f"{self.root}.hook.*.*"
+
+    def hook(self, tenant: str, job: str) -> str:
+        return f"{self.root}.hook.{token(tenant)}.{token(job)}"
+
+    # API keys
+
+    @property
+    def keys_bucket(self) -> str:
+        return f"{self.root.upper()}_KEYS"
+
+    @property
+    def keys_stream(self) -> str:
+        return f"KV_{self.keys_bucket}"
+
+    @property
+    def all_keys(self) -> str:
+        return f"$KV.{self.keys_bucket}.*"
+
+    def key(self, key_id: str) -> str:
+        return f"$KV.{self.keys_bucket}.{token(key_id)}"
+
+    @property
+    def keys_bell(self) -> str:
+        return f"{self.root}.key.*"
+
+    @property
+    def keys_republish(self) -> tuple[str, str]:
+        """(source, destination) of the bucket's republish."""
+        return self.all_keys, f"{self.root}.key.{{{{wildcard(1)}}}}"
+
     # Core subjects
 
     @property
@@ -155,11 +213,25 @@ class Subjects(msgspec.Struct, frozen=True):
         return f"{self.root}.cancel.*.*"
 
     @property
+    def all_gateway_usage(self) -> str:
+        return f"{self.root}.gateway.*.usage"
+
+    def gateway_usage(self, gateway: str) -> str:
+        return f"{self.root}.gateway.{token(gateway)}.usage"
+
+    @property
     def all_heartbeats(self) -> str:
         return f"{self.root}.worker.*.hb"
 
     def heartbeat(self, worker: str) -> str:
         return f"{self.root}.worker.{token(worker)}.hb"
+
+    @property
+    def all_gone(self) -> str:
+        return f"{self.root}.worker.*.gone"
+
+    def gone(self, worker: str) -> str:
+        return f"{self.root}.worker.{token(worker)}.gone"
 
     def ping(self, worker: str) -> str:
         return f"{self.root}.worker.{token(worker)}.ping"
@@ -210,8 +282,8 @@ def parse_birth(subject: str) -> tuple[str, str]:
     return parts[-3], parts[-2]
 
 
-def parse_dead(subject: str) -> tuple[str, str]:
-    """(tenant, job) of a dead letter's subject."""
+def parse_job_of(subject: str) -> tuple[str, str]:
+    """(tenant, job) of a cancel's, a dead letter's or a hook's subject."""
     parts = subject.split(".")
     return parts[-2], parts[-1]
 
@@ -235,12 +307,6 @@ def is_of_another_account(inbox: str) -> bool:
 
 def last_token(subject: str) -> str:
     return subject.rpartition(".")[2]
-
-
-def parse_cancel(subject: str) -> tuple[str, str]:
-    """(tenant, job) of a cancel subject."""
-    parts = subject.split(".")
-    return parts[-2], parts[-1]
 
 
 def worker_of(subject: str) -> str:

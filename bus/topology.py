@@ -19,6 +19,8 @@ _FIXED_STREAM = ("subjects", "retention", "storage")
 _FIXED_CONSUMER = ("filter_subject", "ack_policy")
 #: Every pull must name it, or the server refuses it.
 PRIORITY_GROUP: Final = "workers"
+#: Of all gateways together.
+HOOKS_CONSUMER: Final = "gateways"
 
 
 def jobs_stream(subjects: Subjects, settings: BusSettings) -> dict[str, Any]:
@@ -69,6 +71,75 @@ def dead_stream(subjects: Subjects, settings: BusSettings) -> dict[str, Any]:
     }
 
 
+def keys_stream(subjects: Subjects, replicas: int) -> dict[str, Any]:
+    """A KV bucket, as the `nats kv` command would make it, that rings a bell at every change."""
+    source, destination = subjects.keys_republish
+    return {
+        "name": subjects.keys_stream,
+        "subjects": [subjects.all_keys],
+        "retention": "limits",
+        "storage": "file",
+        "discard": "new",
+        "max_msgs_per_subject": 1,
+        "max_bytes": 64 << 20,
+        "num_replicas": replicas,
+        "duplicate_window": 120 * _NS,
+        "allow_rollup_hdrs": True,
+        "deny_delete": True,
+        "allow_direct": True,
+        "republish": {"src": source, "dest": destination, "headers_only": True},
+    }
+
+
+def usage_stream(subjects: Subjects, settings: BusSettings) -> dict[str, Any]:
+    """Counters of the server's: a publish adds, with its own compare-and-set, and one job adds only once."""
+    return {
+        "name": subjects.usage_stream,
+        "subjects": [subjects.all_usage],
+        "retention": "limits",
+        "storage": "file",
+        # To forget what was used longest ago is better than to refuse sound because the book is full.
+        "discard": "old",
+        "max_msgs_per_subject": 1,
+        "max_bytes": 16 << 20,
+        "max_age": 3 * 86_400 * _NS,
+        "num_replicas": settings.replicas,
+        "duplicate_window": 120 * _NS,
+        "allow_direct": True,
+        "allow_msg_counter": True,
+    }
+
+
+def hooks_stream(subjects: Subjects, settings: BusSettings) -> dict[str, Any]:
+    """One message per job: a step replaces the one before."""
+    return {
+        "name": subjects.hooks_stream,
+        "subjects": [subjects.all_hooks],
+        "retention": "workqueue",
+        "storage": "file",
+        "discard": "new",
+        "max_msgs_per_subject": 1,
+        "max_bytes": 64 << 20,
+        "num_replicas": settings.replicas,
+        "duplicate_window": 120 * _NS,
+        "allow_direct": True,
+    }
+
+
+def hooks_consumer(subjects: Subjects) -> dict[str, Any]:
+    return {
+        "name": HOOKS_CONSUMER,
+        "durable_name": HOOKS_CONSUMER,
+        "filter_subject": subjects.all_hooks,
+        "ack_policy": "explicit",
+        "deliver_policy": "all",
+        # Longer than one try to send.
+        "ack_wait": 30 * _NS,
+        "max_deliver": -1,
+        "max_ack_pending": 100_000,
+    }
+
+
 def consumer(subjects: Subjects, settings: BusSettings, model: str, version: str, lane: str) -> dict[str, Any]:
     name = subjects.consumer(model, version, lane)
     return {
@@ -97,12 +168,28 @@ class Topology:
         for make in (jobs_stream, replies_stream, dead_stream):
             await self._declare_stream(make(self._subjects, self._settings))
 
+    async def declare_keys(self) -> None:
+        """Create the bucket of API keys if it is missing, with as many copies as JOBS has. For operators: a gateway
+        that may make streams over the keys' subjects could write keys.
+        """
+        jobs = await self._js.info(self._subjects.jobs_stream)
+        await self._declare_stream(keys_stream(self._subjects, int(jobs["config"]["num_replicas"])))
+
+    async def declare_usage(self) -> None:
+        """Create the counters of audio used, if they are missing. Raises TopologyMismatch, Unreachable."""
+        await self._declare_stream(usage_stream(self._subjects, self._settings))
+
+    async def declare_hooks(self) -> None:
+        """Create the queue of webhooks, if it is missing. Raises TopologyMismatch, Unreachable."""
+        await self._declare_stream(hooks_stream(self._subjects, self._settings))
+        await self._declare_consumer(hooks_consumer(self._subjects), self._subjects.hooks_stream)
+
     async def declare_consumers(self, model: str, version: str) -> list[str]:
         """One consumer per lane, highest lane first; returns their names."""
         names = []
         for lane in LANES:
             config = consumer(self._subjects, self._settings, model, version, lane)
-            await self._declare_consumer(config)
+            await self._declare_consumer(config, self._subjects.jobs_stream)
             names.append(str(config["name"]))
         return names
 
@@ -127,8 +214,8 @@ class Topology:
         if any(found.get(key) != value for key, value in wanted.items() if key not in _FIXED_STREAM):
             await self._js.api(f"STREAM.UPDATE.{name}", {**found, **wanted})
 
-    async def _declare_consumer(self, wanted: dict[str, Any]) -> None:
-        stream, name = self._subjects.jobs_stream, wanted["name"]
+    async def _declare_consumer(self, wanted: dict[str, Any], stream: str) -> None:
+        name = wanted["name"]
 
         async def once() -> dict[str, Any]:
             try:

@@ -12,6 +12,7 @@ import msgspec
 from msgspec import Meta
 
 from bus.errors import Malformed
+from bus.webhook import Webhook
 
 T = TypeVar("T")
 
@@ -29,6 +30,8 @@ class Client(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     traceparent: str = ""
     #: Id of the API key that asked, "" if none did.
     key: str = ""
+    #: Whom to tell what becomes of it.
+    webhook: Webhook | None = None
 
 
 class Job(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -210,6 +213,8 @@ class Heartbeat(msgspec.Struct, frozen=True, kw_only=True):
     breaker: str = "closed"
     weight: int = 1
     backup: bool = False
+    #: Not every model is there yet: it takes what nobody else is free to take.
+    loading: bool = False
     #: Jobs that it could begin now.
     free: int = 0
 

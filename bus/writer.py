@@ -1,9 +1,11 @@
 """The holder's side of a log: fenced appends, one in flight, each carrying where the log stands after it."""
 
+from collections.abc import Sequence
+
 import msgspec
 
 from bus import wire
-from bus.entry import BLOCK, FRAME, KIND, NEXT, STARTED, Position
+from bus.entry import BLOCK, FRAME, KIND, MARKS, NEXT, STARTED, Position
 from bus.errors import ApiError, Fenced, Unreachable
 from bus.log import Logs
 from bus.subjects import LogSubjects
@@ -30,10 +32,15 @@ class Writer:
         #: Whether an append was left without an answer: then nobody knows where the log stands.
         self._is_open = False
 
-    async def block(self, pcm: bytes, frames: int) -> None:
-        """Append `frames` frames of s16le audio. Raises Fenced, Full, Unreachable; then nothing may be appended."""
+    async def block(self, pcm: bytes, frames: int, marks: Sequence[wire.Mark] = ()) -> None:
+        """Append `frames` frames of s16le audio and the marks in them, `MAX_MARKS` at most.
+
+        Raises Fenced, Full, Unreachable; then nothing may be appended.
+        """
         after = self.position.after_block(pcm, frames)
         headers = {KIND: "block", BLOCK: str(self.position.block), FRAME: str(self.position.frame)}
+        if marks:
+            headers[MARKS] = wire.encode(marks).decode()
         await self._append(headers, pcm, after)
 
     async def progress(self, progress: wire.Progress) -> None:

@@ -12,7 +12,7 @@ host does:
 from collections.abc import Generator, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -139,12 +139,27 @@ class MemoryPolicy:
 
 
 @dataclass(frozen=True, slots=True)
+class Mark:
+    """Here a piece of the input begins to be heard."""
+
+    #: Of the job, as `Block.first_frame` is.
+    frame: int
+    kind: Literal["word", "sentence"]
+    #: In the job's `input` as it came, in characters (Unicode code points), counted from 0; `length` ≥ 1.
+    start: int
+    length: int
+
+
+@dataclass(frozen=True, slots=True)
 class Block:
     """Audio from `first_frame` on. Blocks of a job are contiguous and in order."""
 
     first_frame: int
     #: float32, shape (frames, channels), in [-1, 1], frames ≥ 1; the host copies it before the next step.
     pcm: Pcm
+    #: What begins within this block, by frame; words also by `start`, none over another. Never an estimate: an engine
+    #: that does not know says nothing.
+    marks: tuple[Mark, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,10 +9,14 @@ from typing import Any, Final
 
 import msgspec
 
+from bus.telemetry import logger
 from gpuworker import pipe
-from gpuworker.engine import Block, Checkpoint, Done, Engine, EngineJob, Event, Pause, Progress
+from gpuworker.engine import Block, Checkpoint, Done, Engine, EngineJob, Event, Mark, Pause, Progress
+from gpuworker.marks import shares, within
 from gpuworker.pcm import NotFinite, to_s16le
 from gpuworker.schedule import Pace
+
+log = logger(__name__)
 
 #: Most PCM of one job that may be made and not yet be on the bus.
 WINDOW_BYTES: Final = 256 << 10
@@ -79,7 +83,7 @@ class Group:
             case Progress(phase=phase, done=done, total=total):
                 self._word(member, pipe.Advance(phase, done, total))
             case Checkpoint(frame=frame, data=data):
-                self._word(member, pipe.Mark(frame, data))
+                self._word(member, pipe.Checkpoint(frame, data))
             case Done(facts=facts):
                 member.done = True
                 self._word(member, pipe.Finished(dict(facts)))
@@ -102,10 +106,26 @@ class Group:
             self.fail(member, "engine_failed", f"block at frame {block.first_frame}: {error}")
             return
         is_first = member.next_frame == member.job.start_frame
-        self._send(pipe.audio(member.handle, member.next_frame, data), is_first)
+        if block.marks:
+            self._marked(member, block.marks, data, frames, is_first)
+        else:
+            self._send(pipe.audio(member.handle, member.next_frame, data), is_first)
         member.next_frame += frames
         member.outstanding_bytes += len(data)
         member.pace.made(frames / self._rate_hz, now)
+
+    def _marked(self, member: Member, marks: Sequence[Mark], data: bytes, frames: int, is_first: bool) -> None:
+        """Send `data`, the next `frames` of the job, and those of `marks` that are in it."""
+        frame_bytes = len(data) // frames
+        good, lost = within(marks, member.next_frame, frames, len(member.job.input))
+        begin, told = 0, 0
+        for first_frame, count, share in shares(good, member.next_frame, frames):
+            end = begin + count * frame_bytes
+            self._send(pipe.audio(member.handle, first_frame, data[begin:end], share), is_first)
+            begin, told = end, told + len(share)
+        lost += len(good) - told
+        if lost:
+            log.warning("marks.dropped", job=member.job.id, marks=lost, frame=member.next_frame)
 
     def fail(self, member: Member, code: str, message: str, path: str = "", traceback: str = "") -> None:
         member.done = True

@@ -65,6 +65,11 @@ class EngineHost:
         self.settled = asyncio.Event()
 
     @property
+    def is_loading(self) -> bool:
+        """Whether a model is still to come. Until then jobs may stand still for as long as an import takes."""
+        return len(self.loaded) + len(self.unavailable) < len(self._models)
+
+    @property
     def pid(self) -> int | None:
         return self._process.pid if self._process is not None else None
 
@@ -232,10 +237,10 @@ class EngineHost:
         if handle in self._streams:
             self._say(pipe.command(pipe.Credit(handle, num_bytes)))
 
-    def _on_audio(self, handle: int, first_frame: int, pcm: bytes) -> None:
+    def _on_audio(self, handle: int, first_frame: int, pcm: bytes, marks: pipe.Marks) -> None:
         stream = self._streams.get(handle)
         if stream is not None:
-            stream.on_audio(first_frame, pcm)
+            stream.on_audio(first_frame, pcm, marks)
 
     def _on_word(self, handle: int, word: pipe.Word) -> None:
         if handle:
@@ -251,7 +256,7 @@ class EngineHost:
             case pipe.Unavailable(model=model, reason=reason):
                 self.unavailable[model] = reason
                 log.error("model.unavailable", model=model, reason=reason)
-        if len(self.loaded) + len(self.unavailable) >= len(self._models):
+        if not self.is_loading:
             self.settled.set()
         self._changed()
 

@@ -3,7 +3,9 @@
     to the host    u32 length, then MessagePack of Start | Stop | Credit | Quit
     to the worker  u32 length, u8 form, u32 handle, then
                      form 0   u64 first frame, s16le PCM
-                     form 1   MessagePack of Loaded | Unavailable | Advance | Mark | Finished | Broken
+                     form 1   MessagePack of Loaded | Unavailable | Advance | Checkpoint | Finished | Broken
+                     form 2   u64 first frame, u32 length, MessagePack of that length: an array of the `wire.Mark`s
+                              that begin in the audio, s16le PCM
 
 `handle` numbers the jobs of one host from 1; 0 speaks of the host itself. Lengths count what follows them.
 """
@@ -14,14 +16,19 @@ from typing import Any, Final
 
 import msgspec
 
+from bus import wire
 from bus.settings import LogFormat, LogLevel
 
 AUDIO: Final = 0
 WORD: Final = 1
+MARKED: Final = 2
+
+Marks = tuple[wire.Mark, ...]
 
 _LENGTH: Final = struct.Struct("<I")
 _HEAD: Final = struct.Struct("<IBI")
 _AUDIO_HEAD: Final = struct.Struct("<IBIQ")
+_MARKED_HEAD: Final = struct.Struct("<IBIQI")
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True):
@@ -94,9 +101,7 @@ class Advance(msgspec.Struct, frozen=True, tag="advance", array_like=True):
     total: float | None
 
 
-class Mark(msgspec.Struct, frozen=True, tag="mark", array_like=True):
-    """A checkpoint."""
-
+class Checkpoint(msgspec.Struct, frozen=True, tag="checkpoint", array_like=True):
     frame: int
     data: bytes
 
@@ -115,11 +120,12 @@ class Broken(msgspec.Struct, frozen=True, tag="broken", array_like=True):
 
 
 Command = Start | Stop | Credit | Quit
-Word = Loaded | Unavailable | Advance | Mark | Finished | Broken
+Word = Loaded | Unavailable | Advance | Checkpoint | Finished | Broken
 
 _encoder = msgspec.msgpack.Encoder()
 _command: msgspec.msgpack.Decoder[Command] = msgspec.msgpack.Decoder(Command)
 _word: msgspec.msgpack.Decoder[Word] = msgspec.msgpack.Decoder(Word)
+_marks: msgspec.msgpack.Decoder[Marks] = msgspec.msgpack.Decoder(Marks)
 
 
 def command(message: Command) -> bytes:
@@ -132,7 +138,11 @@ def word(handle: int, message: Word) -> bytes:
     return _HEAD.pack(5 + len(body), WORD, handle) + body
 
 
-def audio(handle: int, first_frame: int, pcm: bytes) -> bytes:
+def audio(handle: int, first_frame: int, pcm: bytes, marks: Marks = ()) -> bytes:
+    if marks:
+        told = _encoder.encode(marks)
+        head = _MARKED_HEAD.pack(17 + len(told) + len(pcm), MARKED, handle, first_frame, len(told))
+        return head + told + pcm
     return _AUDIO_HEAD.pack(13 + len(pcm), AUDIO, handle, first_frame) + pcm
 
 
@@ -159,8 +169,10 @@ class CommandReader:
 class WordReader:
     """Takes bytes in any pieces, calls back for each whole frame."""
 
-    def __init__(self, on_audio: Callable[[int, int, bytes], None], on_word: Callable[[int, Word], None]) -> None:
-        """`on_audio(handle, first_frame, pcm)`, `on_word(handle, word)`."""
+    def __init__(
+        self, on_audio: Callable[[int, int, bytes, Marks], None], on_word: Callable[[int, Word], None]
+    ) -> None:
+        """`on_audio(handle, first_frame, pcm, marks)`, `on_word(handle, word)`."""
         self._on_audio, self._on_word = on_audio, on_word
         self._rest = b""
 
@@ -174,7 +186,11 @@ class WordReader:
                 break
             if form == AUDIO:
                 (first_frame,) = struct.unpack_from("<Q", data, pos + 9)
-                self._on_audio(handle, first_frame, data[pos + 17 : after])
+                self._on_audio(handle, first_frame, data[pos + 17 : after], ())
+            elif form == MARKED:
+                first_frame, size = struct.unpack_from("<QI", data, pos + 9)
+                marks = _marks.decode(data[pos + 21 : pos + 21 + size])
+                self._on_audio(handle, first_frame, data[pos + 21 + size : after], marks)
             else:
                 self._on_word(handle, _word.decode(data[pos + 9 : after]))
             pos = after

@@ -134,13 +134,13 @@ class Run:
         while True:
             piece = await self.stream.next()
             match piece:
-                case Audio(pcm=pcm):
-                    await self._writer.block(pcm, len(pcm) // (2 * self._card.channels))
+                case Audio(pcm=pcm, marks=marks):
+                    await self._writer.block(pcm, len(pcm) // (2 * self._card.channels), marks)
                     self._first_at = self._first_at or self._bus.clock.now()
                     self.stream.appended(piece)
                 case pipe.Advance(phase=phase, done=done, total=total):
                     await self._writer.progress(wire.Progress(phase=phase, done=done, total=total))
-                case pipe.Mark(frame=frame, data=data):
+                case pipe.Checkpoint(frame=frame, data=data):
                     await self._writer.checkpoint(wire.Checkpoint(frame=frame, data=data))
                 case pipe.Finished(facts=facts):
                     await self._writer.end("done", self._done(self._writer.position, facts))

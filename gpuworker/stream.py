@@ -7,15 +7,17 @@ from collections.abc import Callable
 
 import msgspec
 
+from bus.entry import MAX_MARKS
 from gpuworker import pipe
 from gpuworker.growth import MAX_ENTRY_BYTES, Growth
 
 
 class Audio(msgspec.Struct, frozen=True):
-    """What goes into one log entry: s16le from `first_frame` on."""
+    """What goes into one log entry: s16le from `first_frame` on, and the marks in it, `MAX_MARKS` at most."""
 
     first_frame: int
     pcm: bytes
+    marks: pipe.Marks = ()
 
 
 class Interruption(Exception):
@@ -46,7 +48,7 @@ class Left(Interruption):
     """Nobody listens any more."""
 
 
-Piece = Audio | pipe.Advance | pipe.Mark | pipe.Finished | pipe.Broken
+Piece = Audio | pipe.Advance | pipe.Checkpoint | pipe.Finished | pipe.Broken
 
 
 class Stream:
@@ -54,7 +56,7 @@ class Stream:
 
     def __init__(self, handle: int, growth: Growth, credit: Callable[[int, int], None]) -> None:
         self.handle, self._growth, self._credit = handle, growth, credit
-        self._audio: deque[tuple[int, bytes]] = deque()
+        self._audio: deque[tuple[int, bytes, pipe.Marks]] = deque()
         self._audio_bytes = 0
         self._words: deque[pipe.Word] = deque()
         self._waiter: asyncio.Future[None] | None = None
@@ -64,8 +66,8 @@ class Stream:
 
     # The host's side
 
-    def on_audio(self, first_frame: int, pcm: bytes) -> None:
-        self._audio.append((first_frame, pcm))
+    def on_audio(self, first_frame: int, pcm: bytes, marks: pipe.Marks = ()) -> None:
+        self._audio.append((first_frame, pcm, marks))
         self._audio_bytes += len(pcm)
         self._progress()
 
@@ -110,7 +112,7 @@ class Stream:
                 await self._sleep(hold_s)
             elif self._words:
                 word = self._words.popleft()
-                if isinstance(word, pipe.Advance | pipe.Mark | pipe.Finished | pipe.Broken):
+                if isinstance(word, pipe.Advance | pipe.Checkpoint | pipe.Finished | pipe.Broken):
                     return word
             else:
                 await self._sleep(None)
@@ -122,14 +124,19 @@ class Stream:
         self.progress_at = time.monotonic()
 
     def _merge(self) -> Audio:
-        first_frame, pcm = self._audio.popleft()
+        first_frame, pcm, marks = self._audio.popleft()
         parts = [pcm]
         size = len(pcm)
-        while self._audio and not self._growth.is_first and size + len(self._audio[0][1]) <= MAX_ENTRY_BYTES:
-            parts.append(self._audio.popleft()[1])
-            size += len(parts[-1])
+        while self._audio and not self._growth.is_first:
+            _, more, of_more = self._audio[0]
+            if size + len(more) > MAX_ENTRY_BYTES or len(marks) + len(of_more) > MAX_MARKS:
+                break
+            self._audio.popleft()
+            parts.append(more)
+            size += len(more)
+            marks += of_more
         self._audio_bytes -= size
-        return Audio(first_frame, parts[0] if len(parts) == 1 else b"".join(parts))
+        return Audio(first_frame, parts[0] if len(parts) == 1 else b"".join(parts), marks)
 
     async def _sleep(self, seconds: float | None) -> None:
         """Until something comes, `seconds` at most; without a limit the worker's watch bounds it by `stall_s`."""

@@ -102,7 +102,7 @@ class Worker:
                 await self._bus.topology.declare_consumers(*pair) for pair in zip(models, versions, strict=True)
             ]
             lanes = [Lane(lane, tuple(names[rank] for names in declared)) for rank, lane in enumerate(LANES)]
-            settings = _BACKUP_PULLS if self._settings.backup else PullSettings()
+            settings = _BACKUP_PULLS if self._peers.stands_back else PullSettings()
             self._puller = Puller(
                 self._bus.connection, self._bus.subjects.jobs_stream, lanes, self._free, self._deliver, settings
             )
@@ -121,7 +121,7 @@ class Worker:
             await asyncio.wait({pulling})
 
     def _host_changed(self) -> None:
-        self._peers.serves(self._offered)
+        self._peers.serves(self._offered, is_loading=self.host.is_loading)
         self._models_changed.set()
         self.presence.changed()
 
@@ -250,5 +250,6 @@ class Worker:
             breaker=self._intake.breaker.state,
             weight=self._settings.weight,
             backup=self._settings.backup,
+            loading=self.host.is_loading,
             free=self._intake.vacant(len(self._tasks)) if self.host.is_up else 0,
         )

@@ -7,7 +7,7 @@ through a socket (`speaker_process.py`).
 import ctypes
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,25 @@ _CHARS_UTF8, _SSML, _END_PAUSE = 1, 0x10, 0x1000
 _POSITION_CHARACTER = 1
 _RATE, _VOLUME, _PITCH, _RANGE = 1, 2, 3, 4
 
-_ON_AUDIO = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_int, ctypes.c_void_p)
+_LAST_EVENT, _WORD_EVENT = 0, 1
+
+
+class _Event(ctypes.Structure):
+    _fields_ = (
+        ("kind", ctypes.c_int),
+        ("utterance", ctypes.c_uint),
+        #: Characters of the text before it, and this one.
+        ("position", ctypes.c_int),
+        ("length", ctypes.c_int),
+        ("audio_ms", ctypes.c_int),
+        #: Frame of the utterance.
+        ("sample", ctypes.c_int),
+        ("user_data", ctypes.c_void_p),
+        ("id", ctypes.c_char * 8),
+    )
+
+
+_ON_AUDIO = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_int, ctypes.POINTER(_Event))
 _ON_URI = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_int, ctypes.c_char_p, ctypes.c_char_p)
 
 
@@ -65,10 +83,18 @@ class Espeak:
             self._lib.espeak_SetParameter(parameter, request[key], 0)
         self._lib.espeak_ng_SetRandSeed(request["seed"])
 
-        def on_audio(samples: int | None, frames: int, events: int | None) -> int:
-            if samples and frames > 0:
-                return 0 if sink(ctypes.string_at(samples, 2 * frames)) else 1
-            return 0
+        spoken = 0
+        words: list[tuple[int, int, int]] = []
+
+        def on_audio(samples: int | None, frames: int, events: Any) -> int:
+            nonlocal spoken, words
+            words += _words(events)
+            if not samples or frames <= 0:
+                return 0
+            # What the library places elsewhere would be lost on its way: a word travels with the sound it begins in.
+            within = [(min(max(frame, spoken), spoken + frames - 1), at, length) for frame, at, length in words]
+            spoken, words = spoken + frames, []
+            return 0 if sink(ctypes.string_at(samples, 2 * frames), within) else 1
 
         callback = _ON_AUDIO(on_audio)
         self._lib.espeak_SetSynthCallback(callback)
@@ -77,6 +103,16 @@ class Espeak:
         code = self._lib.espeak_Synth(text, len(text) + 1, 0, _POSITION_CHARACTER, 0, flags, None, None)
         if code != 0:
             raise RuntimeError(f"espeak-ng refused the text (code {code})")
+
+
+def _words(events: Any) -> Iterator[tuple[int, int, int]]:
+    """Frame, position from 0, and length of the words in the library's list."""
+    index = 0
+    while events and events[index].kind != _LAST_EVENT:
+        event = events[index]
+        if event.kind == _WORD_EVENT and event.position > 0:
+            yield event.sample, event.position - 1, max(event.length, 0)
+        index += 1
 
 
 if __name__ == "__main__":

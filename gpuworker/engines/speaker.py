@@ -10,9 +10,9 @@ import subprocess
 import sys
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from gpuworker.engines.speaker_process import END, ERROR, FRAME, LENGTH
+from gpuworker.engines.speaker_process import END, ERROR, FRAME, LENGTH, WORD, WORDS
 
 _PACKAGES = Path(__file__).resolve().parents[2]
 _START_S = 20.0
@@ -24,6 +24,23 @@ _ERROR_CHARS = 2000
 
 class SpeakerFailed(Exception):
     """The helper could not start, died, was silent too long or refused the text. The next text gets a fresh one."""
+
+
+class Word(NamedTuple):
+    """As the library tells it."""
+
+    #: Of the utterance.
+    frame: int
+    #: In the text as it was handed over, in characters.
+    start: int
+    length: int
+
+
+class Spoken(NamedTuple):
+    #: s16le, not empty.
+    pcm: bytes
+    #: Those that begin in it.
+    words: tuple[Word, ...] = ()
 
 
 class Speaker:
@@ -80,8 +97,8 @@ class Speaker:
             self._process.kill()
         self.stop()
 
-    def say(self, request: Mapping[str, Any]) -> Generator[bytes, None, None]:
-        """The text of `request` as s16le PCM, as it is made. Closing the generator stops the library at its next word.
+    def say(self, request: Mapping[str, Any]) -> Generator[Spoken, None, None]:
+        """The text of `request` as it is made. Closing the generator stops the library at its next word.
 
         Raises:
             SpeakerFailed: at any point.
@@ -117,7 +134,8 @@ class Speaker:
         assert self._control is not None
         socket.send_fds(self._control, [b"s"], [conversation.fileno()])
 
-    def _listen(self, read: Callable[[int], bytes], request: Mapping[str, Any]) -> Iterator[bytes]:
+    def _listen(self, read: Callable[[int], bytes], request: Mapping[str, Any]) -> Iterator[Spoken]:
+        words: tuple[Word, ...] = ()
         while True:
             head = read(FRAME.size)
             if len(head) < FRAME.size:
@@ -130,7 +148,11 @@ class Speaker:
                 return
             if kind == ERROR:
                 raise SpeakerFailed(f"{self._module}: {body.decode()}")
-            yield body
+            if kind == WORDS:
+                words = tuple(map(Word._make, WORD.iter_unpack(body)))
+                continue
+            yield Spoken(body, words)
+            words = ()
 
     def _died(self, request: Mapping[str, Any]) -> SpeakerFailed:
         return SpeakerFailed(

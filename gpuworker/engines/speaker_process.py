@@ -14,7 +14,7 @@ import signal
 import socket
 import struct
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -22,14 +22,22 @@ from typing import Any, Protocol
 LENGTH = struct.Struct("<I")
 #: Kind and length, before what it announces. A text that was spoken to its end is closed by END.
 FRAME = struct.Struct("<cI")
-PCM, END, ERROR = b"P", b"E", b"X"
+PCM, WORDS, END, ERROR = b"P", b"W", b"E", b"X"
+#: Frame of the utterance, position and length in its text in characters: one word, as `WORDS` has many of.
+WORD = struct.Struct("<QII")
 
 _PR_SET_PDEATHSIG = 1
 #: A text that keeps the library busy for so long is a defect of the library.
 _CPU_LIMIT_S = 120
 
-#: Takes s16le PCM; False when nobody listens any more and the library should stop.
-Sink = Callable[[bytes], bool]
+
+class Sink(Protocol):
+    """Takes s16le PCM, not empty, and the words that begin in it, as `WORD` has them.
+
+    False when nobody listens any more and the library should stop.
+    """
+
+    def __call__(self, pcm: bytes, words: Iterable[tuple[int, int, int]] = ()) -> bool: ...
 
 
 class Library(Protocol):
@@ -89,9 +97,11 @@ def _speak(library: Library, conversation: socket.socket) -> None:
         (length,) = LENGTH.unpack(stream.read(LENGTH.size))
         request = json.loads(stream.read(length))
 
-    def sink(pcm: bytes) -> bool:
+    def sink(pcm: bytes, words: Iterable[tuple[int, int, int]] = ()) -> bool:
+        told = b"".join(WORD.pack(*word) for word in words)
+        head = FRAME.pack(WORDS, len(told)) + told if told else b""
         try:
-            conversation.sendall(FRAME.pack(PCM, len(pcm)) + pcm)
+            conversation.sendall(head + FRAME.pack(PCM, len(pcm)) + pcm)
         except OSError:  # nobody listens any more
             return False
         return True

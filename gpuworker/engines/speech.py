@@ -9,7 +9,7 @@ import difflib
 import functools
 import json
 import re
-from collections.abc import Generator, Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Hashable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
 from typing import Any
@@ -25,6 +25,7 @@ from gpuworker.engine import (
     EngineJob,
     Estimate,
     Event,
+    Mark,
     MemoryPolicy,
     Pcm,
     Progress,
@@ -33,7 +34,9 @@ from gpuworker.engine import (
     Voice,
 )
 from gpuworker.engines import espeak, flite, ssml
+from gpuworker.engines.espeak_words import Words
 from gpuworker.engines.sentences import sentences
+from gpuworker.engines.ssml import Part
 
 RATE_HZ = espeak.RATE_HZ
 _MAX_INPUT_CHARS = 200_000
@@ -79,6 +82,9 @@ _CHECKPOINT_FRAMES = 30 * RATE_HZ
 _SILENCE_FRAMES = RATE_HZ // 10
 #: For estimates: speech has about 14 characters a second and takes about a hundredth of its length, start included.
 _CHARS_PER_S, _COST_PER_S = 14, 0.01
+
+#: (frames, 1), and the words that begin in it.
+_Sound = tuple[Pcm, tuple[Mark, ...]]
 
 
 class Speech:
@@ -204,20 +210,20 @@ class Speech:
     def _speak(self, job: EngineJob) -> Generator[Event, None, None]:
         first_part, frame = _resumed(job)
         noted_frame = replayed_frame = frame
-        for number, text in enumerate(self._parts(job)):
-            if number < first_part or not text.strip():
+        for number, part in enumerate(self._parts(job)):
+            if number < first_part or not part.text.strip():
                 continue
             if frame - noted_frame >= _CHECKPOINT_FRAMES and frame >= job.start_frame:
                 yield Checkpoint(frame, json.dumps({"part": number, "frame": frame}).encode())
                 noted_frame = frame
-            with closing(self._sound(job, text)) as blocks:
-                for pcm in blocks:
-                    if frame + len(pcm) > job.start_frame:
-                        yield Block(frame, pcm)
+            with closing(self._sound(job, part, frame)) as blocks:
+                for block in blocks:
+                    if frame + len(block.pcm) > job.start_frame:
+                        yield block
                     elif frame - replayed_frame >= _CHECKPOINT_FRAMES:
                         yield Progress("replay", frame / RATE_HZ, job.start_frame / RATE_HZ)
                         replayed_frame = frame
-                    frame += len(pcm)
+                    frame += len(block.pcm)
         if frame < _SILENCE_FRAMES:
             yield Block(frame, np.zeros((_SILENCE_FRAMES - frame, 1), np.float32))
         yield Done({"voice": job.voice, **self._pace(job)})
@@ -227,39 +233,59 @@ class Speech:
             return {}
         return {"words_per_minute": espeak.words_per_minute(job.params["speed"])}
 
-    def _parts(self, job: EngineJob) -> Iterable[str]:
+    def _parts(self, job: EngineJob) -> Iterator[Part]:
         """What is spoken in one go, in order."""
-        return ssml.parts(job.input, self._in_document) if ssml.is_ssml(job.input) else sentences(job.input)
-
-    def _sound(self, job: EngineJob, text: str) -> Generator[Pcm, None, None]:
-        """One part as blocks of about 60 ms, each (frames, 1)."""
-        if self._is_flite(job.voice):
-            yield from self._flite_sound(job, text)
+        if ssml.is_ssml(job.input):
+            yield from ssml.parts(job.input, self._in_document)
             return
+        at = 0
+        for text in sentences(job.input):
+            yield Part(text, range(len(text)), at)
+            at += len(text)
+
+    def _sound(self, job: EngineJob, part: Part, frame: int) -> Generator[Block, None, None]:
+        """One part, which begins at `frame`, as blocks of about 60 ms; the first one is marked as its beginning."""
+        make = self._flite_sound if self._is_flite(job.voice) else self._espeak_sound
+        marks: tuple[Mark, ...] = (part.mark(frame),)
+        with closing(make(job, part, frame)) as sound:
+            for pcm, words in sound:
+                yield Block(frame, pcm, marks + words)
+                marks, frame = (), frame + len(pcm)
+
+    def _espeak_sound(self, job: EngineJob, part: Part, frame: int) -> Generator[_Sound, None, None]:
         assert self._espeak is not None
         assert self._espeak_speaker is not None
         native = espeak.voices(self._espeak).native(job.voice)
-        request = {**espeak.request(native, job.params, job.seed), "text": text, "ssml": ssml.is_ssml(text)}
+        is_document = ssml.is_ssml(part.text)
+        request = {**espeak.request(native, job.params, job.seed), "text": part.text, "ssml": is_document}
+        words = Words(part.text, is_document=is_document)
         with closing(self._espeak_speaker.say(request)) as chunks:
-            for chunk in chunks:
-                yield (np.frombuffer(chunk, "<i2").astype(np.float32) / np.float32(32768)).reshape(-1, 1)
+            for chunk, events in chunks:
+                told = (
+                    Mark(frame + word.frame, "word", part.original(word.start), word.length)
+                    for word in words.told(events)
+                    if word.start in part.body
+                )
+                pcm = np.frombuffer(chunk, "<i2").astype(np.float32) / np.float32(32768)
+                yield pcm.reshape(-1, 1), tuple(told)
 
-    def _flite_sound(self, job: EngineJob, text: str) -> Generator[Pcm, None, None]:
+    def _flite_sound(self, job: EngineJob, part: Part, frame: int) -> Generator[_Sound, None, None]:
+        """Without words: the library makes a sentence whole and tells no positions."""
         assert self._flite_speaker is not None
-        readable = flite.readable(text)
+        readable = flite.readable(part.text)
         if not any(char.isalnum() for char in readable):
             return
         resampler = flite.Resampler()
         gain: float = job.params["volume"] / 100
         with closing(self._flite_speaker.say({**flite.request(job.voice, job.params), "text": readable})) as chunks:
-            for chunk in chunks:
+            for chunk, _ in chunks:
                 yield from _blocks(resampler.push(chunk) * gain)
         yield from _blocks(resampler.finish() * gain)
 
 
-def _blocks(pcm: flite.Samples) -> Iterator[Pcm]:
+def _blocks(pcm: flite.Samples) -> Iterator[_Sound]:
     if len(pcm):
-        yield pcm.clip(-1.0, 1.0).astype(np.float32).reshape(-1, 1)
+        yield pcm.clip(-1.0, 1.0).astype(np.float32).reshape(-1, 1), ()
 
 
 def _resumed(job: EngineJob) -> tuple[int, int]:

@@ -2,9 +2,10 @@
 
 import itertools
 from collections.abc import Callable, Collection, Mapping
+from typing import NamedTuple
 from xml.parsers import expat
 
-from gpuworker.engine import Rejected
+from gpuworker.engine import Mark, Rejected
 
 #: What espeak-ng understands, less what reaches outside the text (`audio`, `script`, …).
 _ELEMENTS = frozenset(
@@ -19,18 +20,38 @@ def is_ssml(text: str) -> bool:
     return text.lstrip().startswith("<speak")
 
 
-def parts(text: str, knows_voice: Callable[[str], bool]) -> list[str]:
+class Part(NamedTuple):
+    """What is spoken in one go. Of a document: its beginning, a stretch of what stands between, and its end."""
+
+    text: str
+    #: Of `text` that is the stretch, and where in the original it begins; in characters.
+    body: range
+    at: int
+
+    def original(self, place: int) -> int:
+        """Where the character at `place` of `text`, one of `body`, stands in the original."""
+        return place - self.body.start + self.at
+
+    def mark(self, frame: int) -> Mark:
+        """That it begins at `frame`; `body` must not be blank."""
+        body = self.text[self.body.start : self.body.stop]
+        return Mark(frame, "sentence", self.at + len(body) - len(body.lstrip()), len(body.strip()))
+
+
+def parts(text: str, knows_voice: Callable[[str], bool]) -> list[Part]:
     """`text`, which `is_ssml`, as documents that sound one after the other as it does: its `p` and `s`, or one in all.
 
     Raises:
         Rejected: it is not well-formed, or asks for something that is not spoken here; with line and column.
     """
-    return _Reader(text.strip(), knows_voice).read()
+    stripped = text.strip()
+    return _Reader(stripped, text.find(stripped), knows_voice).read()
 
 
 class _Reader:
-    def __init__(self, text: str, knows_voice: Callable[[str], bool]) -> None:
-        self._text, self._bytes, self._knows_voice = text, text.encode(), knows_voice
+    def __init__(self, text: str, at: int, knows_voice: Callable[[str], bool]) -> None:
+        """`at`: where the original has it."""
+        self._text, self._bytes, self._at, self._knows_voice = text, text.encode(), at, knows_voice
         self._depth = 0
         self._body_start: int | None = None
         self._body_end = 0
@@ -43,18 +64,22 @@ class _Reader:
         self._parser.CommentHandler = self._on_other
         self._parser.ProcessingInstructionHandler = self._on_instruction
 
-    def read(self) -> list[str]:
+    def read(self) -> list[Part]:
         try:
             self._parser.Parse(self._bytes, True)
         except expat.ExpatError as error:
             message = f"is no well-formed SSML: {expat.ErrorString(error.code)}"
             raise Rejected("input", f"{message} at line {error.lineno}, column {error.offset + 1}") from error
         if not self._safe or len(self._cuts) < 2 or self._body_start is None:
-            return [self._text]
-        head, tail = self._bytes[: self._body_start], self._bytes[self._body_end :]
+            return [Part(self._text, range(len(self._text)), self._at)]
+        head, tail = self._bytes[: self._body_start].decode(), self._bytes[self._body_end :].decode()
         edges = [self._body_start, *self._cuts[1:], self._body_end]
-        bodies = [self._bytes[start:end] for start, end in itertools.pairwise(edges)]
-        return [(head + body + tail).decode() for body in bodies]
+        found, at = [], len(head)
+        for start, end in itertools.pairwise(edges):
+            body = self._bytes[start:end].decode()
+            found.append(Part(head + body + tail, range(len(head), len(head) + len(body)), self._at + at))
+            at += len(body)
+        return found
 
     def _refuse(self, what: str) -> None:
         line, column = self._parser.CurrentLineNumber, self._parser.CurrentColumnNumber + 1

@@ -57,7 +57,9 @@ class Watch:
         """Whether this very process serves."""
         beat, at = self.beats.get(process.name, (None, 0.0))
         fresh = time.monotonic() - at < _FRESH_S
-        return beat is not None and fresh and not process.frozen and (beat.pid, beat.state) == (process.pid, "ready")
+        if beat is None or beat.loading or process.frozen or not fresh:
+            return False
+        return (beat.pid, beat.state) == (process.pid, "ready")
 
     def free_slots(self, workers: Sequence[Process]) -> int:
         beats = [self.beats[worker.name][0] for worker in workers if self.is_warm(worker)]

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 import jsonschema
 import numpy as np
 
-from gpuworker.engine import Block, Checkpoint, Done, Engine, EngineJob, Event, Pcm
+from gpuworker.engine import Block, Checkpoint, Done, Engine, EngineJob, Event, Mark, Pcm
 
 Events = Generator[tuple[int, Event], None, None]
 
@@ -25,6 +25,10 @@ class Heard:
         return np.concatenate([block.pcm for block in self.blocks])
 
     @property
+    def marks(self) -> list[Mark]:
+        return [mark for block in self.blocks for mark in block.marks]
+
+    @property
     def end_frame(self) -> int:
         return self.blocks[-1].first_frame + len(self.blocks[-1].pcm)
 
@@ -37,7 +41,7 @@ class Heard:
     def add(self, event: Event) -> None:
         assert self.done is None, f"{event} came after Done"
         match event:
-            case Block(first_frame, pcm):
+            case Block(first_frame, pcm, marks):
                 assert pcm.dtype == np.float32
                 assert pcm.ndim == 2
                 assert pcm.shape[0] >= 1
@@ -46,7 +50,7 @@ class Heard:
                 assert np.abs(pcm).max() <= 1
                 if self.blocks:
                     assert first_frame == self.end_frame
-                self.blocks.append(Block(first_frame, pcm.copy()))
+                self.blocks.append(Block(first_frame, pcm.copy(), marks))
             case Checkpoint(frame, data):
                 assert frame == (self.end_frame if self.blocks else frame)
                 assert len(data) <= 512 * 1024

@@ -84,6 +84,33 @@ def test_a_job_is_audio_from_frame_nought_and_one_done(engine: Engine, whole: He
     json.dumps(dict(whole.done.facts))
 
 
+def test_marks_are_in_order_within_their_block_and_within_the_input(engine: Engine, case: Case, whole: Heard) -> None:
+    for job, heard in ((case.first, whole), (case.second, run(engine, case.second))):
+        for block in heard.blocks:
+            assert all(block.first_frame <= mark.frame < block.first_frame + len(block.pcm) for mark in block.marks)
+        frames = [mark.frame for mark in heard.marks]
+        assert frames == sorted(frames)
+        assert all(mark.start >= 0 < mark.length for mark in heard.marks)
+        assert all(mark.start + mark.length <= len(job.input) for mark in heard.marks)
+        for kind in ("word", "sentence"):
+            of_kind = [mark for mark in heard.marks if mark.kind == kind]
+            ends = [mark.start + mark.length for mark in of_kind]
+            assert all(mark.start >= end for mark, end in zip(of_kind[1:], ends, strict=False)), (
+                f"no {kind} over another"
+            )
+        assert {mark.kind for mark in heard.marks} <= {"word", "sentence"}
+
+
+@pytest.mark.parametrize("share", [0.0, 0.25, 0.5, 0.75])
+def test_a_resumed_job_has_the_marks_of_the_whole_one(engine: Engine, case: Case, whole: Heard, share: float) -> None:
+    if not whole.marks:
+        return
+    nearby = whole.marks[int(share * len(whole.marks))].frame
+    for frame in (nearby, nearby + 1):
+        rest = resumed(engine, case.first, frame, whole)
+        assert [mark for mark in rest.marks if mark.frame >= frame] == [m for m in whole.marks if m.frame >= frame]
+
+
 def test_the_first_block_comes_before_the_rest_is_made(engine: Engine, whole: Heard) -> None:
     assert len(whole.blocks) >= 3
     assert len(whole.blocks[0].pcm) <= engine.capabilities().rate_hz

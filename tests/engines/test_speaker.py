@@ -181,6 +181,6 @@ def test_the_data_may_lie_deeper_than_the_library_can_remember(tmp_path: Path) -
     speaker = espeak.speaker(espeak.Files(files.library, deep / "espeak-ng-data"))
     try:
         request = espeak.request("gmw/en-US", {"speed": 1, "pitch": 50, "range": 50, "volume": 100}, 0)
-        assert b"".join(speaker.say({**request, "text": "Hello.", "ssml": False}))
+        assert b"".join(spoken.pcm for spoken in speaker.say({**request, "text": "Hello.", "ssml": False}))
     finally:
         speaker.stop()

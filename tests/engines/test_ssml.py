@@ -63,14 +63,14 @@ def test_a_document_is_refused_with_the_place(document: str, complaint: str) -> 
     ],
 )
 def test_a_document_that_cannot_be_cut_stays_whole(document: str) -> None:
-    assert parts(f"  {document}\n", known) == [document]
+    assert [part.text for part in parts(f"  {document}\n", known)] == [document]
 
 
 def test_sentences_and_paragraphs_are_spoken_one_by_one_each_in_the_same_document() -> None:
     document = (
         "<speak xml:lang='é>' ><s>One é.</s> <break time='1s'/><p a='>'>Two</p><!-- so --><s/><s>Three</s>\n</speak >"
     )
-    assert parts(document, known) == [
+    assert [part.text for part in parts(document, known)] == [
         "<speak xml:lang='é>' ><s>One é.</s> <break time='1s'/></speak >",
         "<speak xml:lang='é>' ><p a='>'>Two</p><!-- so --></speak >",
         "<speak xml:lang='é>' ><s/></speak >",

@@ -1,98 +1,28 @@
 """Workers come, die, freeze and are doubled; their jobs are taken from the dead, once, and from nobody else."""
 
 import asyncio
-import contextlib
 import signal
-import sys
 import time
-from collections.abc import AsyncIterator, Callable
-from pathlib import Path
 
-import msgspec
 import pytest
 
 from bus import wire
 from bus.client import Bus, open_bus
 from bus.door import submit
-from bus.fleet import Fleet
 from bus.presence import Presence, TwoWorkers
 from bus.states import status
 from bus.subjects import LogSubjects
 from tests.support.bus import answers_pings, claims, name_of, pull
+from tests.support.fleet import answers, gateway, listens, present, process, why
 from tests.support.jobs import tone_job
 from tests.support.stub_worker import CARD, beat
 from tests.support.waiting import eventually
-
-ROOT = Path(__file__).parents[2]
-PING_S = 0.05
 
 
 @pytest.fixture
 def ack_wait_s() -> float:
     """What comes again was given back."""
     return 30.0
-
-
-@contextlib.asynccontextmanager
-async def process(
-    bus: Bus, worker: str, boot: str = "b1", num_jobs: int = 0
-) -> AsyncIterator[asyncio.subprocess.Process]:
-    """A stub worker; yields once it is ready."""
-    settings = msgspec.json.encode(bus.settings).decode()
-    arguments = ["-m", "tests.support.stub_worker", settings, worker, boot, str(num_jobs)]
-    started = await asyncio.create_subprocess_exec(sys.executable, *arguments, cwd=ROOT, stdout=asyncio.subprocess.PIPE)
-    assert started.stdout is not None
-    try:
-        async with asyncio.timeout(20):
-            while (await started.stdout.readline()).strip() != b"ready":
-                assert started.returncode is None
-        yield started
-    finally:
-        if started.returncode is None:
-            started.send_signal(signal.SIGCONT)
-            started.kill()
-        await started.wait()
-        await started.stdout.read()
-
-
-def listens(bus: Bus) -> bool:
-    return bus.subjects.all_heartbeats in {sub._subject for sub in bus.connection._client._subs.values()}
-
-
-@contextlib.asynccontextmanager
-async def gateway(bus: Bus, listened: Callable[[str], list[LogSubjects]] = lambda worker: []) -> AsyncIterator[Fleet]:
-    async with asyncio.TaskGroup() as tasks:
-        fleet = Fleet(bus, PING_S, tasks, listened)
-        running = tasks.create_task(fleet.run())
-        await eventually(lambda: listens(bus))
-        try:
-            yield fleet
-        finally:
-            running.cancel()
-
-
-@contextlib.asynccontextmanager
-async def present(bus: Bus, worker: str, boot: str, held: list[wire.Held] | None = None) -> AsyncIterator[Presence]:
-    """A worker in this process."""
-    presence = Presence(bus, worker, boot, lambda: beat(worker, boot, held or []), lambda _: None)
-    presence.cards = [CARD]
-    running = asyncio.ensure_future(presence.run())
-    try:
-        yield presence
-    finally:
-        running.cancel()
-        await asyncio.wait({running})
-
-
-def answers(fleet: Fleet, worker: str) -> bool:
-    seen = fleet.workers.get(worker)
-    return seen is not None and seen.answered_in >= 0
-
-
-async def why(bus: Bus, name: LogSubjects) -> str:
-    found = await bus.logs.lease(name)
-    assert found is not None
-    return found[1].why
 
 
 async def test_rule_19_a_killed_worker_is_found_and_its_jobs_go_on_elsewhere_long_before_ack_wait(bus: Bus) -> None:

@@ -27,6 +27,11 @@ def tone(**fields: Any) -> dict[str, Any]:
     return {"model": "tone", "input": "tone", **fields}
 
 
+def wav(**fields: Any) -> dict[str, Any]:
+    """`tone`, as a body of the speech door that asks for a WAV unless told otherwise."""
+    return {"response_format": "wav", **tone(**fields)}
+
+
 def gated(path: Path, before_block: int, **params: Any) -> dict[str, Any]:
     """Params of a tone that waits for the file `path` before one of its blocks."""
     return {"device": "own", "gate": {"path": str(path), "before_block": before_block}, **params}

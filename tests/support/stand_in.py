@@ -1,13 +1,16 @@
 """Stands in for `antiphon gateway` and `antiphon worker` where a test is about who starts and stops whom.
 
-The gateway reads what it shall tell of readiness and of the fleet from a file, at every request.
+The gateway reads what the fleet shall be from a file, at every question whether it is ready.
 """
 
 import argparse
 import http.server
+import json
 import signal
 import sys
 from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 
 def main() -> None:
@@ -25,12 +28,17 @@ def main() -> None:
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            body = told.read_bytes() if self.path == "/v1/fleet" else b"{}"
-            self.send_response(200 if told.exists() else 503)
+            body = told.read_bytes() if told.exists() else b"{}"
+            self.send_response(200 if self.is_ready(json.loads(body)) else 503)
             self.send_header("Content-Type", "application/json")
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
             self.wfile.write(body)
+
+        def is_ready(self, fleet: dict[str, Any]) -> bool:
+            asked = parse_qs(urlsplit(self.path).query)
+            models = {each["id"]: set(each["models"]) for each in fleet.get("workers", [])}
+            return bool(models) and all(models.get(name, set()) >= set(asked["model"]) for name in asked["worker"])
 
         def log_message(self, *_: object) -> None:
             """Says nothing."""

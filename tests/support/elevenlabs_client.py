@@ -1,0 +1,17 @@
+"""What tests of the ElevenLabs doors ask with."""
+
+from typing import Any
+
+from bus.settings import BusSettings
+from tests.support.programs import Program
+
+#: One of their voices.
+GEORGE = "JBFqnCBsd6RMkjVDRZzb"
+NATIVE = "pcm_24000"
+#: Bus, worker, URL.
+Stack = tuple[BusSettings, Program, str]
+
+
+def ours(**params: Any) -> Any:
+    """Options of a call that send the engine's own `params` along."""
+    return {"additional_body_parameters": {"params": params}}

@@ -1,0 +1,235 @@
+"""Marks on their way into a log and out of it: none lost, none doubled, none that cannot be, no header too large."""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bus import wire
+from bus.entry import BLOCK, FRAME, KIND, MARKS, MAX_MARKS, STARTED, Entry
+from bus.errors import Malformed
+from bus.parser import Message
+from bus.subjects import Subjects
+from gateway.tape import Tape
+from gpuworker import pipe
+from gpuworker.engine import Block, Engine, EngineJob, Mark
+from gpuworker.group import Group, Member
+from gpuworker.growth import MAX_ENTRY_BYTES, Growth
+from gpuworker.marks import shares, within
+from gpuworker.stream import Audio, Stream
+from tests.engines.cases import make
+
+FRAMES = 1000
+#: Frames of marks: single ones, and crowds on one frame or spread over many.
+CROWDS = st.lists(
+    st.integers(0, FRAMES - 1).map(lambda frame: [frame])
+    | st.tuples(st.integers(0, FRAMES - 1), st.integers(1, 2 * MAX_MARKS)).map(lambda crowd: [crowd[0]] * crowd[1])
+    | st.tuples(st.integers(0, 400), st.integers(50, 500)).map(lambda spread: list(range(spread[0], sum(spread)))),
+    max_size=8,
+).map(lambda groups: sorted(frame for group in groups for frame in group))
+
+
+def words(frames: Sequence[int]) -> pipe.Marks:
+    return tuple(wire.Mark(frame, "word", 3 * index, 2) for index, frame in enumerate(frames))
+
+
+@given(CROWDS)
+def test_what_does_not_fit_one_entry_is_cut_into_several_and_only_a_crowd_on_one_frame_loses_any(
+    frames: list[int],
+) -> None:
+    marks = words(frames)
+    pieces = list(shares(marks, 0, FRAMES))
+    at = 0
+    for first, count, share in pieces:
+        assert first == at
+        assert count >= 1
+        assert len(share) <= MAX_MARKS
+        assert all(first <= mark.frame < first + count for mark in share)
+        at += count
+    assert at == FRAMES
+    told = [mark for _, _, share in pieces for mark in share]
+    assert told == sorted(told, key=lambda mark: (mark.frame, mark.start)), "in their order"
+    crowded = {frame for frame in frames if frames.count(frame) > MAX_MARKS}
+    assert [mark for mark in told if mark.frame not in crowded] == [m for m in marks if m.frame not in crowded]
+    assert all(sum(mark.frame == frame for mark in told) == MAX_MARKS for frame in crowded)
+
+
+def test_the_headers_of_an_entry_full_of_marks_stay_below_8_kib() -> None:
+    longest = "x" * 64
+    name = Subjects("x" * 32).log(longest, longest)
+    marks = [wire.Mark(2**53, "sentence", 10_000_000, 10_000_000)] * MAX_MARKS
+    started = wire.Started(
+        media=wire.media_type(192_000, 2),
+        worker=longest,
+        attempt=99,
+        model=longest,
+        version=longest,
+        seam_frame=2**53,
+        exact=False,
+    )
+    headers = {
+        KIND: "block",
+        BLOCK: str(2**31),
+        FRAME: str(2**53),
+        MARKS: wire.encode(marks).decode(),
+        STARTED: wire.encode(started).decode(),
+        "Antiphon-Next": f"{2**31} {2**53} ffffffff {2**53}",
+        "Nats-Expected-Last-Subject-Sequence": str(2**53),
+        "Nats-Expected-Last-Subject-Sequence-Subject": name.lease,
+        "Nats-Msg-Id": f"{longest}.{longest}.{2**53}.{2**31}",
+    }
+    assert sum(len(f"{header}: {value}\r\n") for header, value in headers.items()) < 8192
+
+
+@pytest.mark.parametrize(
+    ("mark", "is_good"),
+    [
+        (Mark(10, "word", 0, 5), True),
+        (Mark(19, "sentence", 0, 5), True),
+        (Mark(20, "word", 0, 5), False),
+        (Mark(10, "word", 1, 5), False),
+        (Mark(10, "word", -1, 5), False),
+        (Mark(10, "word", 0, 0), False),
+    ],
+)
+def test_a_mark_outside_the_sound_or_the_input_is_left_out_and_counted(mark: Mark, is_good: bool) -> None:
+    good, lost = within([mark], 10, 10, input_chars=5)
+    assert (len(good), lost) == ((1, 0) if is_good else (0, 1))
+
+
+def test_a_mark_before_the_frames_is_in_the_log_already_and_nothing_is_lost() -> None:
+    assert within([Mark(9, "word", 0, 5)], 10, 10, input_chars=5) == ((), 0)
+
+
+class Sent:
+    """Stands for the worker's end of the pipe."""
+
+    def __init__(self) -> None:
+        self.audio: list[tuple[int, int, bytes, pipe.Marks]] = []
+        self.words: list[pipe.Word] = []
+        self._reader = pipe.WordReader(lambda *audio: self.audio.append(audio), lambda _, word: self.words.append(word))
+
+    def __call__(self, data: bytes, urgent: bool) -> None:
+        self._reader.feed(data)
+
+
+def spoken(blocks: Sequence[Block], start_frame: int = 0) -> Sent:
+    """What a group sends of an engine that makes these blocks."""
+
+    class Scripted:
+        def generate(self, jobs: Sequence[EngineJob]) -> Any:
+            yield from ((0, block) for block in blocks)
+
+        def capabilities(self) -> Any:
+            return make("tone").capabilities()
+
+    sent = Sent()
+    engine: Engine = Scripted()  # type: ignore[assignment]  # what a group asks of one
+    member = Member(1, EngineJob(id="j", input="x" * 10_000, start_frame=start_frame), 0.0)
+    group = Group(engine, [member], sent)
+    for _ in blocks:
+        group.step(0.0)
+    return sent
+
+
+def block(first_frame: int, frames: int, *marks: Mark) -> Block:
+    return Block(first_frame, np.zeros((frames, 1), np.float32), marks)
+
+
+def test_a_replacement_tells_the_marks_from_its_first_frame_on_and_none_before() -> None:
+    blocks = [
+        block(0, 10, Mark(0, "sentence", 0, 9), Mark(0, "word", 0, 1), Mark(9, "word", 2, 1)),
+        block(10, 10, Mark(10, "word", 4, 1), Mark(14, "word", 6, 1), Mark(15, "word", 8, 1)),
+    ]
+    whole = [mark.start for _, _, _, marks in spoken(blocks).audio for mark in marks]
+    assert whole == [0, 0, 2, 4, 6, 8]
+    for frame in range(20):
+        before = [mark.start for each in blocks for mark in each.marks if mark.frame < frame]
+        after = [mark.start for _, _, _, marks in spoken(blocks, frame).audio for mark in marks]
+        assert before + after == whole, f"a seam at frame {frame}"
+
+
+def test_a_block_with_too_many_marks_becomes_several_pieces_of_the_same_sound() -> None:
+    marks = [Mark(index, "word", index, 1) for index in range(2 * MAX_MARKS + 1)]
+    audio = spoken([block(0, 1000, *marks)]).audio
+    assert [(first, len(marks)) for _, first, _, marks in audio] == [
+        (0, MAX_MARKS),
+        (MAX_MARKS, MAX_MARKS),
+        (2 * MAX_MARKS, 1),
+    ]
+    assert b"".join(pcm for _, _, pcm, _ in audio) == bytes(2000)
+
+
+def test_a_mark_that_cannot_be_is_dropped_with_a_word_in_the_log_and_the_sound_goes_on(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    audio = spoken([block(0, 10, Mark(3, "word", 9_999, 2), Mark(4, "word", 0, 1))]).audio
+    assert [(len(pcm), [mark.start for mark in marks]) for _, _, pcm, marks in audio] == [(20, [0])]
+    assert "marks.dropped" in "".join(capsys.readouterr())
+
+
+async def soon(stream: Stream) -> object:
+    async with asyncio.timeout(2):
+        return await stream.next()
+
+
+async def test_entries_that_merge_merge_their_marks_as_far_as_there_is_room() -> None:
+    stream = Stream(1, Growth(24_000, 2), lambda handle, size: None)
+    stream.on_audio(0, bytes(2), words([0]))
+    first = await soon(stream)
+    assert isinstance(first, Audio)
+    assert first.marks == words([0])
+    stream.appended(first)
+    many = words(range(MAX_MARKS))
+    stream.on_audio(1, bytes(2 * MAX_MARKS), many[:-1])
+    stream.on_audio(1 + MAX_MARKS, bytes(2), many[-1:])
+    stream.on_audio(2 + MAX_MARKS, bytes(2))
+    stream.on_audio(3 + MAX_MARKS, bytes(MAX_ENTRY_BYTES // 2), words([0]))
+    stream.on_word(pipe.Finished({}))
+    second, third = await soon(stream), await soon(stream)
+    assert isinstance(second, Audio)
+    assert isinstance(third, Audio)
+    assert (second.first_frame, len(second.pcm), second.marks) == (1, 2 * MAX_MARKS + 4, many)
+    assert (third.first_frame, third.marks) == (3 + MAX_MARKS, words([0]))
+
+
+def entry(frame: int, pcm: bytes, *marks: wire.Mark, started: bool = False) -> Entry:
+    told = {KIND: "block", FRAME: str(frame)}
+    if marks:
+        told[MARKS] = wire.encode(marks).decode()
+    if started:
+        told[STARTED] = wire.encode(
+            wire.Started(media=wire.media_type(24_000, 1), worker="w", attempt=1, model="m", version="v1")
+        ).decode()
+    head = "NATS/1.0\r\n" + "".join(f"{name}: {value}\r\n" for name, value in told.items()) + "\r\n"
+    return Entry(Message("live", "", head.encode(), pcm), 1)
+
+
+def test_an_entry_tells_its_marks_and_most_have_none() -> None:
+    mark = wire.Mark(3, "word", 7, 2)
+    assert entry(0, bytes(20), mark).marks == [mark]
+    assert entry(0, bytes(20)).marks == []
+    assert Entry(Message("live", "", None, b""), 1).marks == []
+
+
+@pytest.mark.parametrize("text", ["", "{}", "[[1]]", '[[1,"shout",0,1]]', '[["1","word",0,1]]'])
+def test_marks_that_are_none_are_malformed(text: str) -> None:
+    broken = Entry(Message("live", "", f"NATS/1.0\r\n{MARKS}: {text}\r\n\r\n".encode(), b""), 1)
+    with pytest.raises(Malformed):
+        assert broken.marks
+
+
+def test_a_tape_gives_the_marks_of_the_sound_it_gives_and_of_no_other() -> None:
+    early, late, next_one = (wire.Mark(frame, "word", frame, 1) for frame in (2, 6, 10))
+    entries = [entry(0, bytes(20), early, late, started=True), entry(10, bytes(20), next_one)]
+    whole = Tape()
+    assert [(whole.feed([each]), whole.marks)[1] for each in entries] == [[early, late], [next_one]]
+    whole.feed([])
+    assert whole.marks == [], "those of the last piece only: nobody has to take them"
+    middle = Tape(from_frame=5)
+    middle.feed(entries)
+    assert middle.marks == [late, next_one]
