@@ -3,6 +3,7 @@
 import difflib
 import re
 import time
+import uuid
 from collections.abc import Iterable
 from datetime import timedelta
 from typing import Final
@@ -15,6 +16,7 @@ from bus.errors import Invalid, NoWorker, UnknownModel
 from bus.fleet import Fleet
 from bus.params import short
 from bus.subjects import LANES, token
+from gateway.reuse import derived_id
 
 DEFAULT_MODEL: Final = "speech"
 _MAX_SEED: Final = 2**63 - 1
@@ -57,6 +59,8 @@ class Admission:
     def complete(self, asked: wire.Job, *, streams: bool, size_hint_bytes: int) -> wire.Job:
         """`asked` with every default in place. `streams`: the door answers with the sound itself.
 
+        Without an id it gets a random one; if the door streams, the one that equal requests share.
+
         `size_hint_bytes`: of the body it came in; the job's own size is only looked at where that is near the limit.
 
         Raises Invalid, UnknownModel or NoWorker; what they say names field, limit and value.
@@ -76,6 +80,8 @@ class Admission:
             lane=lane,
             run_on=(not streams) if asked.run_on is None else asked.run_on,
         )
+        if not job.id:
+            job = msgspec.structs.replace(job, id=(streams and derived_id(job, card)) or uuid.uuid4().hex)
         try:
             token(job.id)
         except ValueError as error:

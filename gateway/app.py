@@ -1,16 +1,19 @@
 """The HTTP application: its routes, and what becomes of whatever a handler raises."""
 
 import asyncio
+import uuid
 from typing import Final
 
+import msgspec
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from bus.errors import BusError
 from bus.telemetry import logger
-from gateway import audio, events, fleet_routes, jobs
-from gateway.caller import CALLER, Caller
+from gateway import audio, batch, events, fleet_routes, jobs, limits_answer, marks, openapi
+from gateway.caller import CALLER
 from gateway.dialects.dialect import Envelopes, dialects
+from gateway.limits_answer import GRANTED, makes_work
 from gateway.problems import JOB_HEADER, GatewayError, describe
 from gateway.state import BEGUN, GATEWAY, JOB, Gateway
 from gateway.streams import cut_short
@@ -27,14 +30,19 @@ def make_app(gateway: Gateway) -> web.Application:
     known = dialects()
     app[GATEWAY] = gateway
     app[_ENVELOPES] = Envelopes(known)
+    app.on_response_prepare.append(limits_answer.mark)
+    if gateway.origins:
+        app.on_response_prepare.append(gateway.origins.mark)
     app.add_routes(
         [
             web.post("/v1/jobs", jobs.create),
             web.get("/v1/jobs", jobs.index, allow_head=False),
+            web.post("/v1/jobs:batch", batch.create),
             web.put("/v1/jobs/{id}", jobs.put),
             web.get("/v1/jobs/{id}", jobs.show, allow_head=False),
             web.delete("/v1/jobs/{id}", jobs.cancel),
             web.get("/v1/jobs/{id}/events", events.events, allow_head=False),
+            web.get("/v1/jobs/{id}/marks", marks.marks, allow_head=False),
             web.get("/v1/jobs/{id}/audio", audio.audio),
             web.get("/v1/jobs/{id}/blocks/{n}", audio.block),
             web.get("/v1/models", fleet_routes.models),
@@ -43,10 +51,13 @@ def make_app(gateway: Gateway) -> web.Application:
             web.get("/livez", fleet_routes.livez),
             web.get("/readyz", fleet_routes.readyz),
             web.get("/health", fleet_routes.health),
+            web.get("/openapi.json", openapi.document),
+            web.get("/docs", openapi.page),
         ]
     )
     for dialect in known:
         app.add_routes(dialect.routes)
+    app[openapi.DOCUMENT] = msgspec.json.encode(openapi.describe(app.router, known))
     return app
 
 
@@ -60,8 +71,13 @@ async def _answer(request: web.Request, handler: Handler) -> web.StreamResponse:
     task = asyncio.current_task()
     assert task is not None
     gateway.enter(task)
-    request[CALLER] = Caller(address=request.remote or "")
     try:
+        preflight = gateway.origins.preflight(request)
+        if preflight is not None:
+            return preflight
+        request[CALLER] = asks = gateway.identity.of_request(request)
+        if makes_work(request) and (granted := gateway.limiter.request(asks)):
+            request[GRANTED] = granted
         return await handler(request)
     except Exception as error:  # noqa: BLE001  # this is the boundary: nothing may pass it but an answer
         return _of_error(request, error)
@@ -72,19 +88,25 @@ async def _answer(request: web.Request, handler: Handler) -> web.StreamResponse:
 def _of_error(request: web.Request, error: Exception) -> web.StreamResponse:
     begun: web.StreamResponse | None = request.get(BEGUN)
     context = {"job": request[JOB]} if JOB in request else {}
+    # What a client can quote, and the log has: its job's id, or one made for this error alone.
+    quoted = request.get(JOB) or uuid.uuid4().hex
     if isinstance(error, ConnectionError):
         log.debug("stream.left", error=str(error), **context)
         return begun if begun is not None else web.Response()
     if not isinstance(error, _FORESEEN):
-        log.error("http.failed", method=request.method, path=request.path[:200], exc_info=error, **context)
+        log.error(
+            "http.failed", method=request.method, path=request.path[:200], request=quoted, exc_info=error, **context
+        )
     if begun is not None:
         log.warning("stream.cut", error=f"{type(error).__name__}: {error}", **context)
         cut_short(request)
         return begun
     problem = describe(error, request)
-    log.info("http.refused", status=problem.status, code=problem.code, path=request.path[:200], **context)
+    log.info(
+        "http.refused", status=problem.status, code=problem.code, path=request.path[:200], request=quoted, **context
+    )
     response = request.app[_ENVELOPES].refuse(request.path, problem)
     if context:
         response.headers[JOB_HEADER] = request[JOB]
-        response.headers[_REQUEST_ID] = request[JOB]
+    response.headers[_REQUEST_ID] = quoted
     return response

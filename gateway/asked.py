@@ -3,19 +3,28 @@
 import uuid
 from collections.abc import Container
 from datetime import datetime
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
 import msgspec
 from aiohttp import web
+from msgspec import Meta
 
 from bus import wire
 from bus.door import keyed_id
 from bus.errors import Invalid
 from gateway.admission import DEFAULT_MODEL
 from gateway.caller import caller
+from gateway.described import Parameter
+from gateway.reuse import refuses_reuse
 from gateway.state import Gateway
 
 _MAX_KEY_CHARS: Final = 255
+KEY: Final = Parameter(
+    "Idempotency-Key",
+    Annotated[str, Meta(min_length=1, max_length=_MAX_KEY_CHARS)],
+    "Names the job: the same key and body again answer the same job.",
+    where="header",
+)
 
 
 class Wishes(msgspec.Struct, frozen=True, kw_only=True):
@@ -51,10 +60,14 @@ def to_job(
     params: dict[str, Any] | None = None,
     job_id: str = "",
 ) -> wire.Job:
-    """The caller's job, before admission. `params`: instead of the wishes'. Raises Invalid for its Idempotency-Key."""
+    """The caller's job, before admission. `params`: instead of the wishes'. Raises Invalid for its Idempotency-Key.
+
+    Without an id, unless the request wants no part in other requests' runs: admission gives it one.
+    """
     asks = caller(request)
+    job_id = job_id or idempotent_id(request, door) or (uuid.uuid4().hex if refuses_reuse(request) else "")
     return wire.Job(
-        id=job_id or idempotent_id(request, door) or uuid.uuid4().hex,
+        id=job_id,
         input=input,
         model=model,
         version=wishes.version,
@@ -73,6 +86,12 @@ def to_job(
 
 def idempotent_id(request: web.Request, door: str) -> str:
     """The id that the header `Idempotency-Key` stands for at this door, or ""."""
+    key = idempotency_key(request)
+    return keyed_id(door, key) if key else ""
+
+
+def idempotency_key(request: web.Request) -> str:
+    """The header `Idempotency-Key`, "" if there is none. Raises Invalid."""
     key = request.headers.get("Idempotency-Key")
     if key is None:
         return ""
@@ -80,7 +99,7 @@ def idempotent_id(request: web.Request, door: str) -> str:
         raise Invalid(
             f"Idempotency-Key: has {len(key)} characters, allowed are 1 to {_MAX_KEY_CHARS}", "Idempotency-Key"
         )
-    return keyed_id(door, key)
+    return key
 
 
 def traceparent(request: web.Request) -> str:

@@ -1,130 +1,93 @@
-"""A job's sound by its id: streamed while it runs, a file with ranges once it is done, one block alone."""
+"""A job's sound by its id, in any format, and one block alone."""
 
-from contextlib import aclosing
-from typing import Final
+import re
+from typing import Annotated, Final
 
 from aiohttp import web
+from msgspec import Meta
 
-from bus import wire
-from bus.attach import Attachment
 from bus.entry import Entry
-from bus.errors import EngineFailed, NotFound, Unreachable
+from bus.errors import Invalid, NotFound, Unreachable
 from bus.params import short
 from bus.states import Status
 from bus.subjects import LogSubjects
 from gateway import find
-from gateway.codecs import WAV, Format, format_named
+from gateway.codecs import WAV, CodecName, Format, checked, format_named
+from gateway.codecs.format import MAX_RATE_HZ, MAX_SPEED, MIN_RATE_HZ, MIN_SPEED
 from gateway.codecs.wave import SAMPLE_BYTES, wav_head
+from gateway.described import SOUND, Answer, Parameter, operation
+from gateway.finished import answer, finished
 from gateway.jobs import whole
 from gateway.problems import JOB_HEADER, BlockNotYet, NoSuchBlock
-from gateway.ranges import Part, is_unchanged, part
+from gateway.shown import ID
 from gateway.sound import join
-from gateway.state import GATEWAY, Gateway, begin
+from gateway.state import GATEWAY, Gateway
 from gateway.streams import play, sound_headers
-from gateway.tape import Tape, failure
 
 _MAX_FRAME: Final = 1 << 48
+_MAX_NUMBER: Final = 1 << 31
+_NUMBER: Final = re.compile(r"[0-9]{1,9}(\.[0-9]{0,18})?([eE][+-]?[0-9]{1,2})?")
 
 
+@operation(
+    "A job's sound.",
+    text="It streams while the job runs. Once it is done it is a file with a length, ranges and a tag; in formats that "
+    "are encoded a long one is only streamed, and one that nobody asked for before may come without its length.",
+    parameters=(
+        ID,
+        Parameter("format", CodecName, "Absent: wav."),
+        Parameter("rate", Annotated[int, Meta(ge=MIN_RATE_HZ, le=MAX_RATE_HZ)], "Samples per second, converted."),
+        Parameter("bitrate", Annotated[int, Meta(ge=6_000, le=320_000)], "Bits per second, of mp3, opus and aac."),
+        Parameter("speed", Annotated[float, Meta(ge=MIN_SPEED, le=MAX_SPEED)], "Of playing, with the pitch unchanged."),
+        Parameter(
+            "from_frame", Annotated[int, Meta(ge=0, le=_MAX_FRAME)], "The first of the job's frames to be heard."
+        ),
+        Parameter("Range", str, "One range of bytes of a finished job.", where="header"),
+        Parameter("If-Range", str, "The tag of the file that the range is of.", where="header"),
+        Parameter("If-None-Match", str, "Tags of what the caller has.", where="header"),
+    ),
+    answers={
+        200: Answer("The whole.", media=SOUND),
+        206: Answer("The range.", media=SOUND),
+        304: Answer("The caller has it."),
+    },
+)
 async def audio(request: web.Request) -> web.StreamResponse:
-    """`GET` and `HEAD /v1/jobs/{id}/audio?format=&from_frame=`."""
+    """`GET` and `HEAD /v1/jobs/{id}/audio?format=&rate=&bitrate=&speed=&from_frame=`."""
     gateway = request.app[GATEWAY]
     name = gateway.name(request)
-    codec = format_named(request.query.get("format", WAV.codec), "format")
-    from_frame = whole(request, "from_frame", 0, _MAX_FRAME) or 0
+    form = _asked_format(request)
+    return await sound_of(request, gateway, name, form, whole(request, "from_frame", 0, _MAX_FRAME) or 0)
+
+
+async def sound_of(
+    request: web.Request, gateway: Gateway, name: LogSubjects, form: Format, from_frame: int = 0
+) -> web.StreamResponse:
+    """Answer a GET or HEAD with a job's sound in a checked format: a file once it is done, as it comes before."""
     found = await gateway.deadlines.look(name)
     if found.is_ended:
-        return await _file(request, gateway, name, found, codec, from_frame)
+        return await answer(request, gateway, await finished(gateway, name, found, form, from_frame))
     if request.method == "HEAD":
-        return web.Response(headers=sound_headers(name.job, codec))
+        return web.Response(headers=sound_headers(name.job, form))
     async with join(gateway, name, found, from_frame) as sound:
-        return await play(request, sound, codec)
+        return await play(request, sound, form)
 
 
-async def _file(
-    request: web.Request, gateway: Gateway, name: LogSubjects, found: Status, codec: Format, from_frame: int
-) -> web.StreamResponse:
-    """A finished job. Raises how it ended unless it is done."""
-    assert found.tail is not None
-    if found.tail.kind != "done":
-        raise failure(found.tail)
-    done = wire.decode(wire.Done, found.tail.payload)
-    media = await find.media(gateway.bus, name, found.birth_seq)
-    if media is None:
-        raise EngineFailed("the job is done and never told its media")
-    rate_hz, channels = media
-    frames = max(0, done.frames - from_frame)
-    etag = f'"{done.crc32}-{done.frames}-{from_frame}-{codec.codec}"'
-    headers = {
-        JOB_HEADER: name.job,
-        "Content-Type": codec.content_type,
-        "Antiphon-Media": wire.media_type(rate_hz, channels),
-        "Accept-Ranges": "bytes",
-        "ETag": etag,
-        "Cache-Control": "private, no-cache",
-    }
-    if is_unchanged(request.headers, etag):
-        return web.Response(status=304, headers=headers)
-    frame_bytes = channels * SAMPLE_BYTES
-    whole_head = wav_head(rate_hz, channels, frames) if codec == WAV else b""
-    head_bytes = len(whole_head)
-    wanted, is_part = part(request.headers, head_bytes + frames * frame_bytes, etag)
-    if is_part:
-        headers["Content-Range"] = wanted.content_range
-    response = web.StreamResponse(status=206 if is_part else 200, headers=headers)
-    response.content_length = wanted.stop - wanted.start
-    if request.method == "HEAD":
-        await begin(request, response)
-        return response
-    head = whole_head[wanted.start : wanted.stop]
-    samples = Part(
-        max(0, wanted.start - head_bytes) + from_frame * frame_bytes,
-        max(0, wanted.stop - head_bytes) + from_frame * frame_bytes,
-        done.frames * frame_bytes,
-    )
-    await _write_file(request, response, gateway, name, found, head, samples, media)
-    return response
+def _asked_format(request: web.Request) -> Format:
+    """Raises Invalid."""
+    text = request.query.get("speed", "1")
+    if _NUMBER.fullmatch(text) is None:
+        raise Invalid(f"speed: must be a number from {MIN_SPEED} to {MAX_SPEED:g}, not {short(text)!r}", "speed")
+    codec = format_named(request.query.get("format", WAV.codec), "format").codec
+    rate_hz = whole(request, "rate", 1, _MAX_NUMBER) or 0
+    return checked(Format(codec, rate_hz, whole(request, "bitrate", 1, _MAX_NUMBER) or 0, float(text)))
 
 
-async def _write_file(
-    request: web.Request,
-    response: web.StreamResponse,
-    gateway: Gateway,
-    name: LogSubjects,
-    found: Status,
-    head: bytes,
-    samples: Part,
-    media: tuple[int, int],
-) -> None:
-    """Write `head` and then the bytes `samples` of all PCM. What goes wrong on the way leaves the body too short."""
-    await begin(request, response)
-    if head:
-        await response.write(head)
-    left = samples.stop - samples.start
-    if left <= 0:
-        await response.write_eof()
-        return
-    frame_bytes = media[1] * SAMPLE_BYTES
-    first, skip = divmod(samples.start, frame_bytes)
-    bus, after_seq = gateway.bus, 0
-    if first:
-        assert found.tail is not None
-        entry = await find.frame(bus, name, found.birth_seq, found.tail.seq, first)
-        after_seq = entry.seq - 1 if entry is not None else 0
-    tape = Tape(first, media)
-    async with (
-        Attachment(bus.connection, bus.logs, name, after_seq=after_seq, max_buffer_bytes=0) as attachment,
-        aclosing(aiter(attachment)) as batches,
-    ):
-        async for batch in batches:
-            pcm = tape.feed(batch)[skip:][:left]
-            skip, left = 0, left - len(pcm)
-            await response.write(pcm)
-            if left <= 0:
-                break
-    await response.write_eof()
-
-
+@operation(
+    "One block of a job's sound, as a WAV of its own.",
+    parameters=(ID, Parameter("n", Annotated[int, Meta(ge=0)], "Counted from 0.", where="path")),
+    answers={200: Answer("The block.", media=("audio/wav",))},
+)
 async def block(request: web.Request) -> web.Response:
     """`GET /v1/jobs/{id}/blocks/{n}`: one block entry as a WAV of its own."""
     gateway = request.app[GATEWAY]

@@ -7,8 +7,9 @@ import msgspec
 from bus.client import Bus
 from bus.errors import BusError, JobError, Unreachable
 from bus.parser import Message
-from bus.subjects import is_outside_inbox, parse_cancel
+from bus.subjects import is_outside_inbox, parse_job_of
 from bus.telemetry import logger
+from gateway.identity import Identity
 
 log = logger(__name__)
 
@@ -17,8 +18,8 @@ _CLIENT_ERROR, _SERVER_ERROR = "400", "500"
 
 
 class Cancels:
-    def __init__(self, bus: Bus, tasks: asyncio.TaskGroup) -> None:
-        self._bus, self._tasks = bus, tasks
+    def __init__(self, bus: Bus, identity: Identity, tasks: asyncio.TaskGroup) -> None:
+        self._bus, self._identity, self._tasks = bus, identity, tasks
 
     async def run(self) -> None:
         """Answer until cancelled."""
@@ -32,8 +33,10 @@ class Cancels:
         self._tasks.create_task(self._cancel(message), name="cancel")
 
     async def _cancel(self, message: Message) -> None:
-        tenant, job = parse_cancel(message.subject)
+        tenant, job = parse_job_of(message.subject)
         try:
+            # The subject says who asks, as the account allows it; a key that came along must say the same.
+            self._identity.of_message(message.header("Authorization") or "", tenant)
             name = self._bus.subjects.log(tenant, job)
             ended = await self._bus.logs.end(name, "cancelled", "cancelled over the bus")
         except (BusError, ValueError) as error:

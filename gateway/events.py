@@ -1,12 +1,14 @@
-"""A job's log as server-sent events: every entry but the audio, and its place in the queue while it waits."""
+"""A job's log as server-sent events: every entry, of the audio only its marks; and its place in the queue."""
 
 import asyncio
 from contextlib import aclosing
-from typing import Final
+from typing import Annotated, Final
 
 import msgspec
 from aiohttp import web
+from msgspec import Meta
 
+from bus import wire
 from bus.attach import Attachment
 from bus.entry import STARTED, Entry
 from bus.errors import BusError, Invalid
@@ -14,9 +16,13 @@ from bus.params import short
 from bus.states import Status
 from bus.subjects import LogSubjects
 from bus.telemetry import logger
+from gateway import find
+from gateway.attaching import MAX_BUFFER_BYTES
+from gateway.described import EVENTS, Answer, Parameter, operation
+from gateway.marks import rate_of, shown
 from gateway.problems import JOB_HEADER
 from gateway.queue import Place, place
-from gateway.sound import MAX_BUFFER_BYTES
+from gateway.shown import ID
 from gateway.state import GATEWAY, Gateway, begin
 from gateway.streams import cut_short
 from gateway.view import when
@@ -32,6 +38,11 @@ _HEADERS: Final = {
 }
 
 
+@operation(
+    "Follow a job's log, all but the audio, as server-sent events.",
+    parameters=(ID, Parameter("Last-Event-ID", Annotated[int, Meta(ge=0)], "Resume behind it.", where="header")),
+    answers={200: Answer("Events.", media=EVENTS, kind=str), 204: Answer("There is nothing behind that event.")},
+)
 async def events(request: web.Request) -> web.StreamResponse:
     """`GET /v1/jobs/{id}/events`. `Last-Event-ID` is the stream sequence of the last entry the client has."""
     gateway = request.app[GATEWAY]
@@ -79,6 +90,7 @@ class _Story:
 
     def __init__(self, gateway: Gateway, name: LogSubjects, found: Status, response: web.StreamResponse) -> None:
         self._gateway, self._name, self._birth, self._response = gateway, name, found.birth, response
+        self._birth_seq, self._rate_hz = found.birth_seq, 0
         self._waits = found.state == "queued"
         self._place: Place | None = None
 
@@ -91,9 +103,31 @@ class _Story:
         async with attachment, aclosing(aiter(attachment)) as batches:
             async for batch in batches:
                 self._waits = False
-                told = b"".join(_told(entry) for entry in batch)
+                told = b"".join([await self._told(entry) for entry in batch])
                 if told:
                     await self._response.write(told)
+
+    async def _told(self, entry: Entry) -> bytes:
+        """The events of one entry. Of a block: that an attempt begins with it, and the marks in it."""
+        told = b""
+        started = entry.message.header(STARTED)
+        if started is not None:
+            told = _event("started", started.encode(), entry.seq)
+            self._rate_hz = rate_of(entry) or self._rate_hz
+        if entry.kind == "block":
+            marks = entry.marks
+            return told + await self._marks(marks, entry.seq) if marks else told
+        return told + _event(entry.kind, b"{}" if entry.kind == "checkpoint" else entry.payload, entry.seq)
+
+    async def _marks(self, marks: list[wire.Mark], seq: int) -> bytes:
+        if not self._rate_hz:  # a client that came back; what tells the rate it has had before
+            media = await find.media(self._gateway.bus, self._name, self._birth_seq)
+            if media is None:
+                return b""
+            self._rate_hz = media[0]
+        text = self._birth.job.input
+        told = {"marks": [shown(mark, text, self._rate_hz) for mark in marks]}
+        return _event("marks", msgspec.json.encode(told), seq)
 
     async def tick(self) -> None:
         """Tell the place in the queue whenever it changes, and something at least every `_KEEP_ALIVE_S`."""
@@ -132,19 +166,6 @@ def _accepted(found: Status) -> bytes:
         "accepted_at": when(found.birth.accepted_at),
     }
     return _event("accepted", msgspec.json.encode(told), found.birth_seq)
-
-
-def _told(entry: Entry) -> bytes:
-    """The events of one entry; nothing of a block, unless an attempt begins with it."""
-    told = b""
-    started = entry.message.header(STARTED)
-    if started is not None:
-        told = _event("started", started.encode(), entry.seq)
-    if entry.kind == "checkpoint":
-        told += _event("checkpoint", b"{}", entry.seq)
-    elif entry.kind != "block":
-        told += _event(entry.kind, entry.payload, entry.seq)
-    return told
 
 
 def _event(kind: str, data: bytes, seq: int | None = None) -> bytes:

@@ -1,9 +1,10 @@
 """The native API of jobs: accept, show, list, cancel."""
 
 import asyncio
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
 from aiohttp import web
+from msgspec import Meta
 
 from bus import wire
 from bus.errors import BusError, Invalid
@@ -11,11 +12,13 @@ from bus.jetstream import Stored
 from bus.params import short
 from bus.states import Status, derive
 from gateway import find
-from gateway.asked import Asked, to_job
+from gateway.asked import KEY, Asked, to_job
 from gateway.bodies import Body
 from gateway.caller import caller
+from gateway.described import Answer, Parameter, operation
 from gateway.problems import JOB_HEADER
 from gateway.queue import place
+from gateway.shown import ID, AcceptedJob, EndedJob, JobList, ShownJob
 from gateway.state import GATEWAY, JOB, Gateway, json_answer
 from gateway.view import accepted, view, when, with_place
 
@@ -29,6 +32,13 @@ _AT_ONCE: Final = 32
 _body: Final = Body(Asked)
 
 
+@operation(
+    "Accept a job.",
+    text="An `Idempotency-Key` names the job: the same key and body again answer the same job.",
+    body=Asked,
+    parameters=(KEY,),
+    answers={202: Answer("It is accepted, and durable.", AcceptedJob), 200: Answer("It was there.", AcceptedJob)},
+)
 async def create(request: web.Request) -> web.Response:
     """`POST /v1/jobs`. An `Idempotency-Key` names the job instead of a random id."""
     data = await request.read()
@@ -36,6 +46,12 @@ async def create(request: web.Request) -> web.Response:
     return await _accept(request, asked, asked.id, len(data))
 
 
+@operation(
+    "Accept a job under an id of the caller's.",
+    body=Asked,
+    parameters=(ID,),
+    answers={202: Answer("It is accepted, and durable.", AcceptedJob), 200: Answer("It was there.", AcceptedJob)},
+)
 async def put(request: web.Request) -> web.Response:
     """`PUT /v1/jobs/{id}`."""
     job_id = request.match_info["id"]
@@ -60,6 +76,7 @@ async def _accept(request: web.Request, asked: Asked, job_id: str, size_bytes: i
     return json_answer(accepted(done.birth, found.state), 200, headers)
 
 
+@operation("Show a job.", parameters=(ID,), answers={200: Answer("All that is known of it.", ShownJob)})
 async def show(request: web.Request) -> web.Response:
     """`GET /v1/jobs/{id}`."""
     gateway = request.app[GATEWAY]
@@ -70,6 +87,9 @@ async def show(request: web.Request) -> web.Response:
     return json_answer(shown, headers={JOB_HEADER: found.birth.job.id})
 
 
+@operation(
+    "Cancel a job.", parameters=(ID,), answers={200: Answer("How it ended, which may have been otherwise.", EndedJob)}
+)
 async def cancel(request: web.Request) -> web.Response:
     """`DELETE /v1/jobs/{id}`: answers how the job ended, which may have been in another way before."""
     gateway = request.app[GATEWAY]
@@ -78,10 +98,18 @@ async def cancel(request: web.Request) -> web.Response:
     ended = found.state
     if not found.is_ended:
         ended = await gateway.bus.logs.end(name, "cancelled", "cancelled by its owner")
-        gateway.deadlines.forget(name)
+        gateway.ended(name)
     return json_answer({"id": name.job, "state": ended}, headers={JOB_HEADER: name.job})
 
 
+@operation(
+    "List the caller's jobs, newest first.",
+    parameters=(
+        Parameter("limit", Annotated[int, Meta(ge=1, le=_MAX_LIMIT)], "Of jobs."),
+        Parameter("before", Annotated[int, Meta(ge=1, le=2**63 - 1)], "`next` of the page before."),
+    ),
+    answers={200: Answer("A page.", JobList)},
+)
 async def index(request: web.Request) -> web.Response:
     """`GET /v1/jobs?limit=&before=`: newest first; `next` is the `before` of the next page."""
     gateway = request.app[GATEWAY]

@@ -13,6 +13,7 @@ from bus.params import short
 from bus.parser import Message
 from gateway.asked import Asked
 from gateway.bodies import Body
+from gateway.caller import Caller
 
 DOOR: Final = "nats"
 
@@ -54,21 +55,15 @@ _UNSAID: Final = msgspec.structs.asdict(Options())
 _body: Final = Body(AskedOverNats)
 
 
-def read(message: Message, tenant: str) -> Request:
-    """The request in `message`, which speaks for `tenant`.
+def read(message: Message, headers: dict[str, str], asks: Caller) -> Request:
+    """The request in `message`, whose `headers_of` are these, for whoever asks.
 
     Raises Malformed, or Invalid with the name of the field or header that is wrong.
     """
-    headers = _headers(message)
-    if "authorization" in headers:
-        raise Invalid(
-            "Authorization: this door knows no keys; the account that you connect with says who you are",
-            "Authorization",
-        )
     given = _options(headers)
     asked = _body.read(message.data)
-    if asked.tenant not in {"", tenant}:
-        raise Invalid(f"tenant: the body says {short(asked.tenant)!r}, the subject {tenant!r}", "tenant")
+    if asked.tenant not in {"", asks.tenant}:
+        raise Invalid(f"tenant: the body says {short(asked.tenant)!r}, but you speak for {asks.tenant!r}", "tenant")
     fields: dict[str, Any] = msgspec.structs.asdict(asked)
     for name, value in given.items():
         if name != "encoding":
@@ -76,13 +71,15 @@ def read(message: Message, tenant: str) -> Request:
     trace = headers.get("traceparent", "") or asked.client.traceparent
     fields |= {
         "id": fields["id"] or uuid.uuid4().hex,
-        "tenant": tenant,
-        "client": wire.Client(door=DOOR, traceparent=trace if len(trace) == 55 and trace.isascii() else ""),
+        "tenant": asks.tenant,
+        "client": wire.Client(
+            door=DOOR, traceparent=trace if len(trace) == 55 and trace.isascii() else "", key=asks.key
+        ),
     }
     return Request(wire.Job(**fields), given.get("encoding", "raw"))
 
 
-def _headers(message: Message) -> dict[str, str]:
+def headers_of(message: Message) -> dict[str, str]:
     """Names in small letters; of several with one name the last."""
     if message.head is None:
         return {}

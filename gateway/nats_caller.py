@@ -13,13 +13,14 @@ from typing import Any, Final, Self
 
 import msgspec
 
+from bus import wire
 from bus.connection import Connection
-from bus.entry import BLOCK, FRAME, KIND, Entry
+from bus.entry import BLOCK, FRAME, KIND, MARKS, Entry
 from bus.errors import JobError, Unreachable
 from bus.parser import Message
 from bus.subjects import is_of_another_account
 from gateway.codecs.wave import SAMPLE_BYTES
-from gateway.problems import STATUS, Problem
+from gateway.problems import STATUS, Problem, Reached
 from gateway.tape import Tape, failure
 
 #: Of a message of the door's own: `accepted`, `waiting`, `error`, and `end` on the empty one that ends an answer.
@@ -46,7 +47,8 @@ def problem_of(error: Exception) -> Problem:
         is_bus = isinstance(error, Unreachable)
         code, retryable = ("bus_unreachable" if is_bus else "malformed"), is_bus
     path = getattr(error, "path", "")
-    return Problem(status=status, code=code, detail=str(error), path=path, retryable=retryable)
+    reached = Reached.of(error)
+    return Problem(status=status, code=code, detail=str(error), path=path, retryable=retryable, reached=reached)
 
 
 def _status(error: Exception) -> HTTPStatus | None:
@@ -103,6 +105,8 @@ class Caller:
         }
         if problem.path:
             body["path"] = problem.path
+        if problem.reached is not None:
+            body |= msgspec.structs.asdict(problem.reached)
         self.tell("error", body, error_headers(problem))
         self.end()
 
@@ -132,21 +136,24 @@ class RawVoice:
 class JsonVoice:
     """Says each block as lines of JSON whose `audio` fields, put together, are one base64 text.
 
-    So a line holds whole frames whose bytes are a multiple of three; what is over waits for the next line.
+    So a line holds whole frames whose bytes are a multiple of three; what is over waits for the next line. The marks of
+    a line's frames are in it.
     """
 
     def __init__(self, caller: Caller) -> None:
         self._caller = caller
         self._tape = Tape()
         self._rest = b""
+        self._marks: list[wire.Mark] = []
         self._num_lines = 0
 
     def say(self, batch: list[Entry]) -> None:
         """Raises EngineFailed if a block does not fit those before it."""
         for entry in batch:
             self._rest += self._tape.feed([entry])
+            self._marks += self._tape.marks
             if entry.kind == "block":
-                self._lines(headers_of(entry))
+                self._lines({name: value for name, value in headers_of(entry).items() if name != MARKS})
             elif entry.is_end:
                 self._lines({KIND: "block"}, flush=True)
                 if entry.kind == "done":
@@ -164,11 +171,18 @@ class JsonVoice:
         size = max(unit, _LINE_BYTES // unit * unit)
         while len(self._rest) >= (1 if flush else unit):
             take = min(size, len(self._rest) if flush else len(self._rest) // unit * unit)
+            after = frame + take // frame_bytes
             audio = base64.b64encode(self._rest[:take]).decode()
-            told = {"seq": self._num_lines, "frame": frame, "audio": audio}
+            told = {"seq": self._num_lines, "frame": frame, "audio": audio, **self._marks_before(after)}
             self._caller.say({**headers, FRAME: str(frame)}, msgspec.json.encode(told))
-            self._rest, self._num_lines, frame = self._rest[take:], self._num_lines + 1, frame + take // frame_bytes
+            self._rest, self._num_lines, frame = self._rest[take:], self._num_lines + 1, after
             headers = {KIND: "block"} | ({BLOCK: headers[BLOCK]} if BLOCK in headers else {})
+
+    def _marks_before(self, frame: int) -> dict[str, list[wire.Mark]]:
+        """Take them; nothing if there are none."""
+        told = [mark for mark in self._marks if mark.frame < frame]
+        self._marks = self._marks[len(told) :]
+        return {"marks": told} if told else {}
 
 
 def headers_of(entry: Entry) -> dict[str, str]:

@@ -20,11 +20,10 @@ from bus.parser import Message
 from bus.subjects import LogSubjects, is_outside_inbox, is_token, last_token
 from bus.telemetry import logger
 from gateway import nats_asked
-from gateway.caller import PUBLIC
+from gateway.attaching import MAX_BUFFER_BYTES
 from gateway.nats_caller import JOB, Caller, JsonVoice, RawVoice, is_expected, problem_of
 from gateway.problems import Problem
 from gateway.queue import Place, place
-from gateway.sound import MAX_BUFFER_BYTES
 from gateway.state import Gateway
 
 log = logger(__name__)
@@ -151,12 +150,15 @@ class _Answer:
     async def give(self, message: Message) -> None:
         """Accept, then say the log to its end. Raises _Left, _Broken, and what the request is refused for."""
         bus, subjects = self._gateway.bus, self._gateway.bus.subjects
-        tenant = PUBLIC if message.subject == subjects.submit else last_token(message.subject)
-        if not is_token(tenant):
+        tenant = None if message.subject == subjects.submit else last_token(message.subject)
+        if tenant is not None and not is_token(tenant):
             raise Invalid(f"tenant: {short(tenant)!r} must be 1 to 64 characters of A-Z a-z 0-9 _ -", "tenant")
-        request = nats_asked.read(message, tenant)
+        headers = nats_asked.headers_of(message)
+        asks = self._gateway.identity.of_message(headers.get("authorization", ""), tenant)
+        self._gateway.limiter.request(asks)
+        request = nats_asked.read(message, headers, asks)
         job = self._gateway.admission.complete(request.job, streams=True, size_hint_bytes=len(message.data))
-        name = subjects.log(tenant, job.id)
+        name = subjects.log(job.tenant, job.id)
         voice = JsonVoice(self._caller) if request.encoding == "json" else RawVoice(self._caller)
         run_on = job.run_on is not False
         # As at the HTTP doors: a listener before there is work, ears before there is sound.
@@ -202,7 +204,7 @@ class _Answer:
                 self._heard = True
                 if batch[-1].is_end:
                     listener.heard_the_end = True
-                    self._gateway.deadlines.forget(name)
+                    self._gateway.ended(name)
                 voice.say(batch)
                 await self._caller.keep_up()
         self._caller.end()

@@ -1,13 +1,14 @@
 """Errors to RFC 9457 problem+json. The only module that pairs an error with an HTTP status."""
 
 from http import HTTPStatus
-from typing import Any, ClassVar, Final
+from typing import ClassVar, Final
 
 import msgspec
 from aiohttp import web
 
 from bus import errors
 from bus.params import short
+from gateway.limits_answer import headers_of as limit_headers
 
 JOB_HEADER: Final = "Antiphon-Job"
 
@@ -42,13 +43,22 @@ class RangeRefused(GatewayError):
         self.size = size
 
 
+class TextTooLong(GatewayError):
+    """ElevenLabs' own word for it; elsewhere it is Invalid."""
+
+    code, path = "max_character_limit_exceeded", "input"
+
+
 STATUS: Final[dict[type[Exception], HTTPStatus]] = {
     errors.Malformed: HTTPStatus.BAD_REQUEST,
     errors.Invalid: HTTPStatus.UNPROCESSABLE_ENTITY,
+    errors.Unauthorized: HTTPStatus.UNAUTHORIZED,
+    errors.Forbidden: HTTPStatus.FORBIDDEN,
     errors.UnknownModel: HTTPStatus.NOT_FOUND,
     errors.NotFound: HTTPStatus.NOT_FOUND,
     errors.Conflict: HTTPStatus.CONFLICT,
     errors.Gone: HTTPStatus.GONE,
+    errors.TooMany: HTTPStatus.TOO_MANY_REQUESTS,
     errors.NoWorker: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.StorageFull: HTTPStatus.INSUFFICIENT_STORAGE,
     errors.Expired: HTTPStatus.GATEWAY_TIMEOUT,
@@ -61,11 +71,38 @@ STATUS: Final[dict[type[Exception], HTTPStatus]] = {
     errors.NoResponders: HTTPStatus.SERVICE_UNAVAILABLE,
     BlockNotYet: HTTPStatus.NOT_FOUND,
     NoSuchBlock: HTTPStatus.NOT_FOUND,
+    TextTooLong: HTTPStatus.BAD_REQUEST,
     RangeRefused: HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE,
 }
 #: Seconds; a full store empties more slowly than a worker starts.
 _RETRY_AFTER_S: Final = {429: 1, 503: 2, 507: 30}
 _HTTP_CODES: Final = {404: "no_such_path", 405: "method_not_allowed", 413: "too_large"}
+
+
+class Reached(msgspec.Struct, frozen=True, kw_only=True):
+    """The limit that a refusal is about: of the caller's, not of the system."""
+
+    #: `requests_per_s`, `concurrent_jobs` or `audio_s_per_day`.
+    limit: str
+    #: Whose: `key`, `tenant` or `address`.
+    scope: str
+    #: What was set, and what of it is left.
+    allowed: float
+    left: float
+    #: When to try again.
+    retry_after_s: float
+
+    @classmethod
+    def of(cls, error: Exception) -> "Reached | None":
+        if not isinstance(error, errors.TooMany):
+            return None
+        return cls(
+            limit=error.limit,
+            scope=error.scope,
+            allowed=error.allowed,
+            left=error.left,
+            retry_after_s=round(error.retry_after_s, 3),
+        )
 
 
 class Problem(msgspec.Struct, frozen=True, kw_only=True):
@@ -76,10 +113,30 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True):
     path: str = ""
     retryable: bool = False
     headers: dict[str, str] = {}
+    reached: Reached | None = None
 
     @property
     def title(self) -> str:
         return HTTPStatus(self.status).phrase
+
+
+class ProblemBody(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """The native API's error, RFC 9457. `code` is stable; `path` names the field that is wrong, if one is."""
+
+    title: str
+    status: int
+    detail: str
+    code: str
+    retryable: bool
+    path: str = ""
+    #: With code `too_many`: which limit (`requests_per_s`, `concurrent_jobs`, `audio_s_per_day`), and whose (`key`,
+    #: `tenant`, `address`).
+    limit: str = ""
+    scope: str = ""
+    #: What was set, what of it is left, and when to try again.
+    allowed: float | None = None
+    left: float | None = None
+    retry_after_s: float | None = None
 
 
 def describe(error: Exception, request: web.Request) -> Problem:
@@ -90,8 +147,12 @@ def describe(error: Exception, request: web.Request) -> Problem:
     if status is None:
         return Problem(status=500, code="internal", detail="an error of ours; the log has it")
     headers = {"Content-Range": f"bytes */{error.size}"} if isinstance(error, RangeRefused) else {}
+    if status == HTTPStatus.UNAUTHORIZED:
+        headers["WWW-Authenticate"] = 'Bearer realm="antiphon"'
     if status in _RETRY_AFTER_S:
         headers["Retry-After"] = str(_RETRY_AFTER_S[status])
+    if isinstance(error, errors.TooMany):
+        headers |= limit_headers(error)
     code, retryable = _code(error)
     return Problem(
         status=status,
@@ -100,6 +161,7 @@ def describe(error: Exception, request: web.Request) -> Problem:
         path=getattr(error, "path", ""),
         retryable=retryable,
         headers=headers,
+        reached=Reached.of(error),
     )
 
 
@@ -124,20 +186,23 @@ def _of_aiohttp(error: web.HTTPException, request: web.Request) -> Problem:
     return Problem(status=error.status, code=code, detail=detail, headers=headers)
 
 
+def shown(problem: Problem) -> ProblemBody:
+    return ProblemBody(
+        title=problem.title,
+        status=problem.status,
+        detail=problem.detail,
+        code=problem.code,
+        retryable=problem.retryable,
+        path=problem.path,
+        **({} if problem.reached is None else msgspec.structs.asdict(problem.reached)),
+    )
+
+
 def respond(problem: Problem) -> web.Response:
     """RFC 9457."""
-    body: dict[str, Any] = {
-        "title": problem.title,
-        "status": problem.status,
-        "detail": problem.detail,
-        "code": problem.code,
-        "retryable": problem.retryable,
-    }
-    if problem.path:
-        body["path"] = problem.path
     return web.Response(
         status=problem.status,
-        body=msgspec.json.encode(body),
+        body=msgspec.json.encode(shown(problem)),
         content_type="application/problem+json",
         headers=problem.headers,
     )

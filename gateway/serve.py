@@ -8,8 +8,10 @@ from aiohttp import web
 from bus.client import open_bus
 from bus.errors import Unreachable
 from bus.telemetry import logger
+from gateway.addresses import Addresses
 from gateway.app import make_app
 from gateway.cancels import Cancels
+from gateway.identity import tokens_of
 from gateway.nats_door import NatsDoor
 from gateway.settings import GatewaySettings
 from gateway.state import Gateway
@@ -30,19 +32,23 @@ async def serve(settings: GatewaySettings, stop: asyncio.Event) -> None:
 
     Jobs whose stream is cut off by that are not left: their listeners may come back through another gateway.
 
-    Raises (in an ExceptionGroup, once running):
+    Raises SettingsError for proxies that are none and for a file of keys for tokens that cannot be used, and, in an
+    ExceptionGroup, once running:
         Unreachable: no NATS at the start, or it has closed the connection for good.
         OSError: the address cannot be bound.
     """
+    tokens, addresses = tokens_of(settings), Addresses(settings.trusted_proxies)
     async with open_bus(settings.bus, "gateway") as bus:
         try:
             async with asyncio.TaskGroup() as tasks:
-                gateway = Gateway(bus, settings, tasks)
+                gateway = Gateway(bus, settings, tasks, tokens, addresses)
                 for service in (
                     gateway.fleet.run(),
+                    gateway.keys.run(),
+                    gateway.limiter.run(),
                     gateway.starts.run(),
                     gateway.retention.run(),
-                    Cancels(bus, tasks).run(),
+                    Cancels(bus, gateway.identity, tasks).run(),
                     NatsDoor(gateway, tasks).run(),
                     bus.clock.keep(bus.js, bus.subjects.jobs_stream),
                     _refused(bus.connection.closed),
@@ -74,6 +80,7 @@ async def _serve_http(gateway: Gateway, stop: asyncio.Event) -> None:
         gateway.interest.close()
         await runner.cleanup()
         gateway.deadlines.close()
+        await gateway.limiter.close()
 
 
 async def _drain(gateway: Gateway, drain_s: float) -> None:

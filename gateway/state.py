@@ -1,7 +1,7 @@
 """What every handler shares: one gateway process's bus, fleet, admission, and how it accepts a job."""
 
 import asyncio
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final, Optional
 
 import msgspec
 from aiohttp import web
@@ -12,14 +12,27 @@ from bus.door import Accepted, submit
 from bus.errors import BusError, NotFound
 from bus.fleet import Fleet
 from bus.interest import Interest, Listener
+from bus.keyring import KeyRing
 from bus.retention import Retention
 from bus.subjects import LogSubjects
 from bus.telemetry import logger
+from gateway.addresses import Addresses
 from gateway.admission import Admission
 from gateway.caller import caller
 from gateway.deadlines import Deadlines
+from gateway.identity import Identity
+from gateway.limits import Limiter
+from gateway.limits_jobs import Counted
+from gateway.limits_rates import rate_of
+from gateway.origins import Origins
 from gateway.queue import Starts
+from gateway.recordings import Recordings
+from gateway.renderings import Renderings
+from gateway.reuse import Reuse
 from gateway.settings import GatewaySettings
+
+if TYPE_CHECKING:
+    from gateway.tokens import Tokens
 
 log = logger(__name__)
 
@@ -30,14 +43,29 @@ BEGUN: Final = web.RequestKey("begun", web.StreamResponse)
 
 
 class Gateway:
-    def __init__(self, bus: Bus, settings: GatewaySettings, tasks: asyncio.TaskGroup) -> None:
-        """`tasks` outlives every request."""
+    def __init__(
+        self,
+        bus: Bus,
+        settings: GatewaySettings,
+        tasks: asyncio.TaskGroup,
+        tokens: Optional["Tokens"] = None,
+        addresses: Addresses | None = None,
+    ) -> None:
+        """`tasks` outlives every request; `tokens` checks callers' JSON Web Tokens, if any are taken."""
         self.bus, self.settings, self._tasks = bus, settings, tasks
         self.interest = Interest(bus.connection, bus.logs, tasks)
+        self.keys = KeyRing(bus)
+        address_rate = rate_of(settings.address_requests_per_s, settings.address_burst)
+        self.limiter = Limiter(bus, self.keys, address_rate, tasks)
+        self.origins = Origins(settings.cors_origins)
+        self.identity = Identity(settings, self.keys, tokens, self.origins, addresses or Addresses(()))
         self.fleet = Fleet(bus, settings.ping_s, tasks, self.interest.maybe_held_by)
         self.deadlines = Deadlines(bus, tasks)
         self.starts = Starts(self.fleet)
         self.retention = Retention(bus)
+        self.reuse = Reuse(bus.logs)
+        self.renderings = Renderings(settings.encoded_cache_bytes)
+        self.recordings = Recordings(self.renderings, settings.encoded_cache_bytes, settings.encoded_max_s)
         self.admission = Admission(self.fleet, bus.clock, bus.settings.max_job_bytes)
         #: Tasks of the requests in progress.
         self.busy: set[asyncio.Task[Any]] = set()
@@ -73,23 +101,33 @@ class Gateway:
         """Put a complete job on the bus and watch its deadline; `listener` is who waits for its sound, if anybody.
 
         A client that leaves in the middle leaves a job of which nobody can tell yet whether it is queued: that is
-        settled behind its back. Raises as `bus.door.submit` does, and StorageFull before the streams are full.
+        settled behind its back. Raises as `bus.door.submit` does, StorageFull before the streams are full, and TooMany.
         """
         self.retention.check_room()
+        counted = await self.limiter.admit(name, job)
         try:
             accepted = await submit(self.bus, job)
         except asyncio.CancelledError:
             if listener is not None and not self.stopping.is_set():
                 listener.heard_the_end = True
-                self._tasks.create_task(self._settle(name, job), name=f"settle {job.id}")
+                self._tasks.create_task(self._settle(name, job, counted), name=f"settle {job.id}")
             raise
+        except BaseException:
+            self.limiter.refused(counted)
+            raise
+        self.limiter.queued(counted, accepted)
         self.deadlines.watch(name, accepted.birth)
         return accepted
 
-    async def _settle(self, name: LogSubjects, job: wire.Job) -> None:
+    def ended(self, name: LogSubjects) -> None:
+        """The end of a log was heard: nobody needs to look for it."""
+        self.deadlines.forget(name)
+        self.limiter.ended(name)
+
+    async def _settle(self, name: LogSubjects, job: wire.Job, counted: Counted | None) -> None:
         """Finish an acceptance that was cut off: submitting again attaches to what is there, or makes it whole."""
         try:
-            await submit(self.bus, job)
+            self.limiter.queued(counted, await submit(self.bus, job))
         except BusError as error:
             log.warning("job.left_unsettled", job=job.id, tenant=job.tenant, error=str(error))
             return

@@ -27,6 +27,8 @@ class Tape:
         self.frame = from_frame
         self.media = media
         self.end: Entry | None = None
+        #: What begins to be heard in the PCM given last.
+        self.marks: list[wire.Mark] = []
         #: Who speaks, "" while nobody said.
         self.worker = ""
         self._frame_bytes = media[1] * SAMPLE_BYTES if media else 0
@@ -34,6 +36,7 @@ class Tape:
     def feed(self, batch: list[Entry]) -> bytes:
         """The PCM of `batch` that is new. Raises EngineFailed if it does not fit what came before."""
         parts: list[bytes] = []
+        self.marks = []
         for entry in batch:
             started = entry.started
             if started is not None:
@@ -64,8 +67,14 @@ class Tape:
             return  # all of it is before what was asked for
         if first > self.frame:
             raise EngineFailed(f"frame {first} came where {self.frame} was due")
+        self.marks += [mark for mark in entry.marks if mark.frame >= self.frame]
         parts.append(pcm[(self.frame - first) * self._frame_bytes :] if first < self.frame else pcm)
         self.frame = after
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether the job is done and every frame of it was heard."""
+        return self.end is not None and self.end.kind == "done" and self.frame >= self.end.position.frame
 
     def check_complete(self) -> None:
         """Raises what the end says unless it is `done`, and EngineFailed unless every frame was heard."""

@@ -15,7 +15,13 @@ from gateway.tape import failure
 
 def links(job_id: str) -> dict[str, str]:
     base = f"/v1/jobs/{job_id}"
-    return {"self": base, "events": f"{base}/events", "audio": f"{base}/audio", "blocks": f"{base}/blocks/{{n}}"}
+    return {
+        "self": base,
+        "events": f"{base}/events",
+        "audio": f"{base}/audio",
+        "marks": f"{base}/marks",
+        "blocks": f"{base}/blocks/{{n}}",
+    }
 
 
 def when(seconds: float) -> str:

@@ -13,6 +13,7 @@ from gateway.settings import GatewaySettings
 from gpuworker.settings import WorkerSettings
 from ops.chaos.settings import ChaosSettings, SoakSettings
 from ops.cli_bus import dead_app, drain
+from ops.cli_keys import keys_app
 from ops.errors import OpsError, UsageRefused
 from ops.flags import with_flags
 from ops.settings import ClientSettings, UpSettings, read
@@ -27,6 +28,7 @@ app = typer.Typer(
 jobs_app = typer.Typer(help="List, show and cancel jobs.", no_args_is_help=True)
 app.add_typer(jobs_app, name="jobs")
 app.add_typer(dead_app, name="dead")
+app.add_typer(keys_app, name="keys")
 app.command()(drain)
 
 Config = Annotated[str | None, typer.Option("--config", help="A TOML file of settings.", metavar="FILE")]
@@ -86,7 +88,7 @@ def say(
 
     words = sys.stdin.read() if text == "-" else text
     order = Order(model="speech", input=words, voice=voice)
-    fetch(read(ClientSettings, flags, config).url, order, output, form)
+    fetch(read(ClientSettings, flags, config), order, output, form)
 
 
 @app.command()
@@ -106,7 +108,7 @@ def compose(
     from ops.say import Order, fetch
 
     order = Order(model="music", input=prompt, seconds=seconds)
-    fetch(read(ClientSettings, flags, config).url, order, output, form)
+    fetch(read(ClientSettings, flags, config), order, output, form)
 
 
 @app.command()
@@ -115,7 +117,7 @@ def fleet(*, json: Json = False, config: Config = None, **flags: Any) -> None:
     """Who works, on what."""
     from ops.look import show_fleet
 
-    show_fleet(read(ClientSettings, flags, config).url, as_json=json)
+    show_fleet(read(ClientSettings, flags, config), as_json=json)
 
 
 @jobs_app.command("list")
@@ -130,7 +132,7 @@ def list_jobs(
     """Your jobs, newest first."""
     from ops.look import show_jobs
 
-    show_jobs(read(ClientSettings, flags, config).url, limit, as_json=json)
+    show_jobs(read(ClientSettings, flags, config), limit, as_json=json)
 
 
 @jobs_app.command("show")
@@ -139,7 +141,7 @@ def show_job(job: JobId, *, json: Json = False, config: Config = None, **flags: 
     """State, progress and timings of one job."""
     from ops.look import show_job as show
 
-    show(read(ClientSettings, flags, config).url, job, as_json=json)
+    show(read(ClientSettings, flags, config), job, as_json=json)
 
 
 @jobs_app.command("cancel")
@@ -148,7 +150,7 @@ def cancel_job(job: JobId, *, json: Json = False, config: Config = None, **flags
     """Cancel one job; once more does no harm."""
     from ops.look import cancel
 
-    cancel(read(ClientSettings, flags, config).url, job, as_json=json)
+    cancel(read(ClientSettings, flags, config), job, as_json=json)
 
 
 @app.command()

@@ -48,7 +48,7 @@ def _option(field: msgspec.structs.FieldInfo) -> inspect.Parameter:
     flag = f"--{field.name.replace('_', '-')}"
     default = _default(field)
     text = f"{help_text} [{default}]" if default else help_text
-    if plain is bool:
+    if plain in {bool, bool | None}:
         annotation: Any = Annotated[bool | None, typer.Option(f"{flag}/--no-{flag[2:]}", help=text)]
     else:
         metavar = _METAVARS.get(get_origin(plain) or plain, "|".join(map(str, get_args(plain))))
@@ -66,6 +66,6 @@ def _described(kind: Any) -> tuple[Any, str]:
 
 def _default(field: msgspec.structs.FieldInfo) -> str:
     value = field.default
-    if value is msgspec.NODEFAULT or isinstance(value, bool):
+    if value is msgspec.NODEFAULT or value is None or isinstance(value, bool):
         return ""
     return ",".join(value) if isinstance(value, tuple) else redacted(str(value))

@@ -10,22 +10,24 @@ import aiohttp
 import msgspec
 
 from ops.errors import OpsError
+from ops.settings import ClientSettings
 
 T = TypeVar("T")
 
 
 @asynccontextmanager
 async def asked(
-    url: str, method: str, path: str, *, json: object = None, silence_s: float | None = 30.0
+    at: ClientSettings, method: str, path: str, *, json: object = None, silence_s: float | None = 30.0
 ) -> AsyncIterator[aiohttp.ClientResponse]:
     """Yield the answer's head; its body streams. Raises OpsError for anything but 2xx, and if the answer breaks off.
 
     `silence_s` bounds each wait for more bytes, the first included; None waits for ever (a job may queue for long).
     """
     timeout = aiohttp.ClientTimeout(total=None, sock_connect=10.0, sock_read=silence_s)
+    url = at.url
     try:
         async with (
-            aiohttp.ClientSession(url, timeout=timeout) as session,
+            aiohttp.ClientSession(url, timeout=timeout, headers=_key(at.api_key)) as session,
             session.request(method, path, json=json) as response,
         ):
             if response.status >= HTTPStatus.BAD_REQUEST:
@@ -54,14 +56,20 @@ def describe(status: int, body: bytes) -> str:
     return f"{status} {phrase}"
 
 
-async def answer(url: str, method: str, path: str) -> Any:
+def _key(text: str) -> dict[str, str]:
+    if not (text.isascii() and text.isprintable()):
+        raise OpsError("the API key holds characters that no key has")
+    return {"Authorization": f"Bearer {text.strip()}"} if text else {}
+
+
+async def answer(at: ClientSettings, method: str, path: str) -> Any:
     """The JSON that the gateway answers, None for an empty answer. Raises OpsError."""
-    async with asked(url, method, path) as response:
+    async with asked(at, method, path) as response:
         body = await response.read()
     try:
         return msgspec.json.decode(body) if body else None
     except msgspec.DecodeError as error:
-        raise OpsError(f"{url}{path} answered something that is not JSON") from error
+        raise OpsError(f"{at.url}{path} answered something that is not JSON") from error
 
 
 def wait_for(work: Coroutine[Any, Any, T]) -> T:

@@ -10,29 +10,30 @@ from rich.table import Table
 from rich.text import Text
 
 from ops.http import answer, wait_for
+from ops.settings import ClientSettings
 
 _JOB_COLUMNS = ("id", "state", "model", "seconds", "worker", "attempts")
 _WORKER_COLUMNS = ("id", "state", "host", "pid", "models", "slots", "in_flight")
 
 
-def show_fleet(url: str, *, as_json: bool) -> None:
+def show_fleet(at: ClientSettings, *, as_json: bool) -> None:
     """Raises OpsError, like all here."""
-    told = wait_for(answer(url, "GET", "/v1/fleet"))
+    told = wait_for(answer(at, "GET", "/v1/fleet"))
     print_told(told, lambda: table(_WORKER_COLUMNS, told["workers"], "no worker"), as_json=as_json)
 
 
-def show_jobs(url: str, limit: int, *, as_json: bool) -> None:
-    told = wait_for(answer(url, "GET", f"/v1/jobs?limit={limit}"))
+def show_jobs(at: ClientSettings, limit: int, *, as_json: bool) -> None:
+    told = wait_for(answer(at, "GET", f"/v1/jobs?limit={limit}"))
     print_told(told, lambda: table(_JOB_COLUMNS, told["jobs"], "no jobs"), as_json=as_json)
 
 
-def show_job(url: str, job: str, *, as_json: bool) -> None:
-    told = wait_for(answer(url, "GET", f"/v1/jobs/{quote(job, safe='')}"))
+def show_job(at: ClientSettings, job: str, *, as_json: bool) -> None:
+    told = wait_for(answer(at, "GET", f"/v1/jobs/{quote(job, safe='')}"))
     print_told(told, lambda: fields(told), as_json=as_json)
 
 
-def cancel(url: str, job: str, *, as_json: bool) -> None:
-    told = wait_for(answer(url, "DELETE", f"/v1/jobs/{quote(job, safe='')}")) or {}
+def cancel(at: ClientSettings, job: str, *, as_json: bool) -> None:
+    told = wait_for(answer(at, "DELETE", f"/v1/jobs/{quote(job, safe='')}")) or {}
     print_told(told, lambda: print(f"{job}: {told.get('state', 'cancelled')}"), as_json=as_json)
 
 

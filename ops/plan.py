@@ -42,7 +42,8 @@ class Plan(msgspec.Struct, frozen=True):
         return [f"w{number}" for number in range(1, self.settings.workers + 1)]
 
     def gateway_command(self) -> list[str]:
-        return [*self._command("gateway"), "--port", str(self.http_port)]
+        keys = ["--no-anonymous"] if self.settings.require_keys else []
+        return [*self._command("gateway"), "--port", str(self.http_port), *keys]
 
     def worker_command(self, worker: str) -> list[str]:
         faults = "--allow-faults" if self.settings.allow_faults else "--no-allow-faults"
@@ -62,10 +63,6 @@ class Plan(msgspec.Struct, frozen=True):
 
 def plan(settings: UpSettings, config: str | None) -> Plan:
     """Decide models and ports. Raises UsageRefused or OpsError with what to do about it."""
-    if settings.require_keys:
-        raise UsageRefused(
-            "--require-keys: API keys are not built yet; without them the stack listens on loopback only"
-        )
     if settings.http_port and not port_is_free(HOST, settings.http_port):
         raise OpsError(
             f"port {settings.http_port} of {HOST} is taken; choose another with --http-port, 0 means any free one"

@@ -53,18 +53,11 @@ async def stack_ready(plan: Plan, children: Sequence[Child]) -> None:
 
 async def _not_ready(session: aiohttp.ClientSession, plan: Plan) -> str:
     """What a request would still lack; empty if nothing."""
+    asked = [("worker", worker) for worker in plan.workers] + [("model", model) for model in plan.models]
     try:
-        async with session.get(f"{plan.http}/readyz") as ready:
+        async with session.get(f"{plan.http}/readyz", params=asked) as ready:
             if ready.status != HTTPStatus.OK:
-                return f"GET /readyz: {ready.status} {(await ready.text())[:200]}"
-        async with session.get(f"{plan.http}/v1/fleet") as answer:
-            answer.raise_for_status()
-            fleet = {worker["id"]: set(worker["models"]) for worker in (await answer.json())["workers"]}
+                return f"GET /readyz: {ready.status} {(await ready.text())[:500]}"
     except (aiohttp.ClientError, TimeoutError) as error:
         return f"gateway: {error or type(error).__name__}"
-    lacks = [
-        f"{worker}: {', '.join(sorted(absent))}"
-        for worker in plan.workers
-        if (absent := set(plan.models) - fleet.get(worker, set()))
-    ]
-    return "; ".join(lacks)
+    return ""

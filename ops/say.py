@@ -14,6 +14,7 @@ from ops import wav
 from ops.errors import OpsError, UsageRefused
 from ops.http import asked, wait_for
 from ops.player import Player
+from ops.settings import ClientSettings
 
 FORMATS = ("wav", "pcm", "mp3", "opus", "aac", "flac")
 _HEAD_BYTES = 4096
@@ -38,23 +39,23 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
         return body
 
 
-def fetch(url: str, order: Order, output: str | None, form: str | None) -> None:
+def fetch(at: ClientSettings, order: Order, output: str | None, form: str | None) -> None:
     """Do as asked. Raises OpsError; then no file is left behind, or the one that stood there before is untouched."""
     chosen = _format(output, form)
     if output is None:
         with Player() as player:
-            head = wait_for(_stream(url, order, chosen, player.write))
+            head = wait_for(_stream(at, order, chosen, player.write))
             if head is not None and (path := player.path()) is not None:
                 wav.mend(path, head)
             player.finish()
     elif output == "-":
         out = sys.stdout.buffer
-        wait_for(_stream(url, order, chosen, out.write))
+        wait_for(_stream(at, order, chosen, out.write))
         out.flush()
     else:
         with _replacing(Path(output)) as part:
             with part.open("wb") as file:
-                head = wait_for(_stream(url, order, chosen, file.write))
+                head = wait_for(_stream(at, order, chosen, file.write))
             if head is not None:
                 wav.mend(part, head)
 
@@ -82,7 +83,7 @@ def _replacing(path: Path) -> Iterator[Path]:
         part.unlink(missing_ok=True)
 
 
-async def _stream(url: str, order: Order, form: str, write: Write) -> wav.WavHead | None:
+async def _stream(at: ClientSettings, order: Order, form: str, write: Write) -> wav.WavHead | None:
     """Hand the sound to `write` as it comes. Returns the WAV's head, None for another format.
 
     Raises OpsError if the gateway refuses, or the answer breaks off.
@@ -90,7 +91,7 @@ async def _stream(url: str, order: Order, form: str, write: Write) -> wav.WavHea
     head, begun, size = None, b"", 0
     with _progress() as progress:
         task = progress.add_task("waiting", total=order.seconds)
-        async with asked(url, "POST", "/v1/audio/speech", json=order.body(form), silence_s=None) as response:
+        async with asked(at, "POST", "/v1/audio/speech", json=order.body(form), silence_s=None) as response:
             async for data in response.content.iter_any():
                 write(data)
                 size += len(data)

@@ -54,9 +54,11 @@ class ClusterSettings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ClientSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """Where a running gateway is, for the commands that ask it something."""
+    """Where a running gateway is, and who asks, for the commands that ask it something."""
 
     url: Annotated[str, Meta(pattern=r"^https?://[^\s/]+"), doc("The gateway's address.")] = "http://127.0.0.1:8080"
+    #: A secret: never printed.
+    api_key: Annotated[str, doc("Where one is needed. Better in ANTIPHON_API_KEY: others see a command's flags.")] = ""
 
 
 class VisitorSettings(msgspec.Struct, frozen=True, kw_only=True):

@@ -123,13 +123,19 @@ def announce_json(plan: Plan, stack: Stack) -> None:
 def announce_human(plan: Plan, stack: Stack) -> None:
     """What a person does next."""
     model = "speech" if "speech" in plan.models else plan.models[0]
+    first, key = "", ""
+    if plan.settings.require_keys:
+        first, key = (
+            f"  first: antiphon keys create --tenant me --nats {plan.nats}\n",
+            ' -H "Authorization: Bearer $KEY"',
+        )
     example = (
-        f"curl {plan.http}/v1/audio/speech -H 'Content-Type: application/json' \\\n"
+        f"curl {plan.http}/v1/audio/speech{key} -H 'Content-Type: application/json' \\\n"
         f'         -d \'{{"model":"{model}","input":"Hello from Antiphon.","response_format":"wav"}}\' -o hello.wav'
     )
     music = f'\n  or:    antiphon compose "a calm evening" --seconds 20 -o evening.wav --url {plan.http}'
     print(
         f"\nAntiphon listens at {plan.http}   (NATS: {plan.nats}, models: {', '.join(plan.models)})\n\n"
-        f"  try:   {example}{music if 'music' in plan.models else ''}\n  stop:  Ctrl-C\n",
+        f"{first}  try:   {example}{music if 'music' in plan.models else ''}\n  stop:  Ctrl-C\n",
         flush=True,
     )

@@ -4,11 +4,16 @@ from collections.abc import AsyncIterator, Iterator
 
 import pytest
 from aiohttp import ClientSession
+from hypothesis import settings
 
 from bus.client import Bus, open_bus
 from bus.settings import BusSettings
 from tests.support.nats import fresh_root, nats_server
 from tests.support.programs import Fleet, fleet_of
+
+# A timing decides no test: on a busy machine one example takes what ten take elsewhere.
+settings.register_profile("ours", deadline=None)
+settings.load_profile("ours")
 
 
 @pytest.fixture(scope="session")

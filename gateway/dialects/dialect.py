@@ -3,12 +3,13 @@
 import importlib
 import pkgutil
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import msgspec
 from aiohttp import web
 
 import gateway.dialects
-from gateway.problems import Problem, respond
+from gateway.problems import Problem, ProblemBody, respond
 
 
 class Dialect(msgspec.Struct, frozen=True, kw_only=True):
@@ -19,6 +20,10 @@ class Dialect(msgspec.Struct, frozen=True, kw_only=True):
     routes: Sequence[web.RouteDef]
     #: Its own envelope for an error.
     refuse: Callable[[Problem], web.Response]
+    #: As `/openapi.json` calls it.
+    name: str = "native"
+    #: The shape of what `refuse` answers.
+    envelope: Any = ProblemBody
 
 
 def dialects() -> list[Dialect]:
@@ -28,14 +33,18 @@ def dialects() -> list[Dialect]:
     return [module.DIALECT for module in modules if hasattr(module, "DIALECT")]
 
 
+def door_of(path: str, known: Sequence[Dialect]) -> Dialect | None:
+    """The dialect that `path` belongs to, by the longest prefix; None for a path of the native API."""
+    found = [(len(prefix), dialect) for dialect in known for prefix in dialect.prefixes if path.startswith(prefix)]
+    return max(found, key=lambda each: each[0])[1] if found else None
+
+
 class Envelopes:
     """Which error goes out in which envelope."""
 
     def __init__(self, known: Sequence[Dialect]) -> None:
-        self._by_prefix = [(prefix, dialect.refuse) for dialect in known for prefix in dialect.prefixes]
+        self._known = known
 
     def refuse(self, path: str, problem: Problem) -> web.Response:
-        for prefix, refuse in self._by_prefix:
-            if path.startswith(prefix):
-                return refuse(problem)
-        return respond(problem)
+        door = door_of(path, self._known)
+        return door.refuse(problem) if door is not None else respond(problem)

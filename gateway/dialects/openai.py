@@ -1,100 +1,105 @@
-"""OpenAI's `POST /v1/audio/speech`, for clients that exist: its names, its defaults, its envelope for errors."""
+"""OpenAI's speech API and what its imitators added, for clients that exist: its names, its defaults, its errors."""
 
-from typing import Any, Final
+import time
+from typing import Final
 
 import msgspec
 from aiohttp import web
 
 from bus import wire
-from bus.errors import Invalid
-from bus.params import short
-from gateway.asked import Wishes, our_model, our_voice, to_job
-from gateway.bodies import Body
-from gateway.codecs import WAV, format_named
+from gateway.admission import DEFAULT_MODEL
+from gateway.asked import our_model
+from gateway.described import EVENTS, SOUND, Answer, Parameter, operation
+from gateway.dialects import openai_batch
 from gateway.dialects.dialect import Dialect
-from gateway.problems import Problem
-from gateway.state import GATEWAY, Gateway
+from gateway.dialects.openai_errors import Refusal, refuse
+from gateway.dialects.openai_events import Event, tell
+from gateway.dialects.openai_speech import MODELS, Speech, body, order, wants_events
+from gateway.dialects.openai_whole import answer_whole
+from gateway.fleet_routes import shown_model
+from gateway.state import GATEWAY, json_answer
 from gateway.streams import ask
 
-_DOOR: Final = "openai"
-#: Until routes map names: what OpenAI's clients ask for, where no worker has a model of that name.
-_MODELS: Final = frozenset({"tts-1", "tts-1-hd", "gpt-4o-mini-tts", "gpt-4o-mini-tts-2025-12-15"})
-_VOICES: Final = frozenset(
-    ("alloy", "ash", "ballad", "cedar", "coral", "echo", "fable", "marin", "nova", "onyx", "sage", "shimmer", "verse")
-)
 
+class ModelShown(msgspec.Struct, frozen=True, kw_only=True):
+    """A model in OpenAI's words; beside them stands all of its card."""
 
-class VoiceRef(msgspec.Struct, frozen=True):
+    #: As it was asked for.
     id: str
+    #: The model of ours that it is.
+    root: str
+    object: str
+    created: int
+    owned_by: str
 
 
-class Speech(Wishes, frozen=True, kw_only=True):
-    """OpenAI's fields, then ours. Fields nobody knows are ignored: many clients send extras of other servers."""
+class VoiceList(msgspec.Struct, frozen=True, kw_only=True):
+    """Kokoro's list, and vLLM-Omni's of those that were uploaded."""
 
-    input: str
-    model: str = ""
-    voice: str | VoiceRef | None = None
-    #: OpenAI's default is mp3. Absent means wav here: the first format of ours that says what it is.
-    response_format: str | None = None
-    speed: float | None = None
-    instructions: str | None = None
-    stream_format: str | None = None
+    voices: list[wire.Voice]
+    uploaded_voices: list[dict[str, str]]
 
 
-_body: Final = Body(Speech)
-
-
+@operation(
+    "Speech, or any sound, as it comes.",
+    text="Encoded sound, or server-sent events with `stream_format: sse`. `stream: false` waits for the whole.",
+    body=Speech,
+    answers={
+        200: Answer("The sound; with `stream_format: sse` events of which this is the data.", Event, (*SOUND, *EVENTS))
+    },
+)
 async def speech(request: web.Request) -> web.StreamResponse:
-    """Answer with the sound, from its first block on."""
-    gateway = request.app[GATEWAY]
+    """`POST /v1/audio/speech`: the sound, from its first block on."""
+    gateway, began = request.app[GATEWAY], time.monotonic()
     data = await request.read()
-    asked = _body.read(data)
-    form = format_named(asked.response_format or WAV.codec, "response_format")
-    if asked.stream_format not in {None, "audio"}:
-        raise Invalid(f"stream_format: {short(str(asked.stream_format))!r} is not one of audio", "stream_format")
-    job = gateway.admission.complete(_job(request, gateway, asked), streams=True, size_hint_bytes=len(data))
-    return await ask(request, gateway, job, form)
+    asked = body.read(data)
+    in_events = wants_events(request, asked)
+    job, form = order(request, gateway, asked, len(data))
+
+    def headers(_: str) -> dict[str, str]:
+        return {"OpenAI-Processing-Ms": str(round(1000 * (time.monotonic() - began)))}
+
+    if in_events:
+        return await tell(request, gateway, job, form, headers)
+    if asked.stream is False:
+        return await answer_whole(request, gateway, job, form, headers)
+    return await ask(request, gateway, job, form, headers)
 
 
-def _job(request: web.Request, gateway: Gateway, asked: Speech) -> wire.Job:
-    model = our_model(gateway, asked.model, _MODELS)
-    card = gateway.admission.card(model, asked.version)
-    voice = asked.voice.id if isinstance(asked.voice, VoiceRef) else asked.voice or ""
-    return to_job(
-        request,
-        _DOOR,
-        asked,
-        input=asked.input,
-        model=model,
-        voice=our_voice(voice, _VOICES, card),
-        params=_params(asked, card),
-    )
+@operation(
+    "One model, by our name or by one of OpenAI's.",
+    parameters=(Parameter("id", str, "A model's name.", "path", required=True),),
+    answers={200: Answer("The model.", ModelShown)},
+)
+async def model(request: web.Request) -> web.Response:
+    """`GET /v1/models/{id}`: a model of ours, or what one of OpenAI's names stands for here."""
+    gateway = request.app[GATEWAY]
+    name = request.match_info["id"]
+    card = gateway.admission.card(our_model(gateway, name, MODELS))
+    return json_answer({**shown_model(card), "id": name, "root": card.name})
 
 
-def _params(asked: Speech, card: wire.ModelCard) -> dict[str, Any]:
-    """The engine's parameters, with `speed` and `instructions` among them where the engine knows them."""
-    known = card.param_schema.get("properties", {})
-    params = asked.params
-    if asked.speed is not None and "speed" in known:
-        params = {"speed": asked.speed, **params}
-    elif asked.speed not in {None, 1.0}:
-        raise Invalid(f"speed: {card.name} has one speed, 1.0, and {asked.speed:g} was asked for", "speed")
-    if asked.instructions and "instructions" in known:
-        params = {"instructions": asked.instructions, **params}
-    return params
+@operation(
+    "The voices of a model.",
+    parameters=(Parameter("model", str, "A model's name; default `speech`."),),
+    answers={200: Answer("Its voices; each `id` can be asked for as `voice`.", VoiceList)},
+)
+async def voices(request: web.Request) -> web.Response:
+    """`GET /v1/audio/voices?model=`: Kokoro's list, with vLLM-Omni's `uploaded_voices`, of which there are none."""
+    gateway = request.app[GATEWAY]
+    card = gateway.admission.card(our_model(gateway, request.query.get("model", DEFAULT_MODEL), MODELS))
+    return json_answer(VoiceList(voices=card.voices, uploaded_voices=[]))
 
 
-def refuse(problem: Problem) -> web.Response:
-    """`{"error": {message, type, param, code}}`; what is wrong with a request is 400 there, never 422."""
-    status = 400 if problem.status == 422 else problem.status
-    kind = "rate_limit_error" if status == 429 else "server_error" if status >= 500 else "invalid_request_error"
-    error = {"message": problem.detail, "type": kind, "param": problem.path or None, "code": problem.code}
-    return web.Response(
-        status=status,
-        body=msgspec.json.encode({"error": error}),
-        content_type="application/json",
-        headers=problem.headers,
-    )
-
-
-DIALECT: Final = Dialect(prefixes=("/v1/audio/",), routes=(web.post("/v1/audio/speech", speech),), refuse=refuse)
+DIALECT: Final = Dialect(
+    name="openai",
+    prefixes=("/v1/audio/", "/v1/models"),
+    routes=(
+        web.post("/v1/audio/speech", speech),
+        *openai_batch.ROUTES,
+        web.get("/v1/audio/voices", voices, allow_head=False),
+        web.get("/v1/models/{id}", model, allow_head=False),
+    ),
+    refuse=refuse,
+    envelope=Refusal,
+)

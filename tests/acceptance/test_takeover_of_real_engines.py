@@ -17,10 +17,19 @@ pytestmark = pytest.mark.slow
 
 #: About eight minutes of speech: it takes seconds to make, so there is a middle to be killed in.
 STORY = " ".join(f"This is sentence number {number}, and it is like no other." for number in range(1, 130))
+#: Else the second request would be answered from the first one's log.
+OWN_RUN = {"Cache-Control": "no-store"}
 CASES: list[tuple[str, dict[str, Any], int]] = [
     ("speech", speech("speech", STORY, voice="en-us"), 2_000_000),
     ("music", speech("music", "a calm evening by the sea, piano and strings", seconds=30), 1_000_000),
 ]
+
+
+async def marks_of(http: ClientSession, url: str, job: str) -> list[dict[str, Any]]:
+    async with http.get(f"{url}/v1/jobs/{job}/marks") as answer:
+        assert answer.status == 200, await answer.text()
+        marks: list[dict[str, Any]] = (await answer.json())["marks"]
+        return marks
 
 
 @pytest.mark.parametrize("ack_wait_s", [30.0])
@@ -29,17 +38,18 @@ CASES: list[tuple[str, dict[str, Any], int]] = [
 async def test_kill_minus_9_in_mid_stream_leaves_every_sample_as_it_was(
     fleet: Fleet, http: ClientSession, model: str, body: dict[str, Any], kill_after_bytes: int, victim: str
 ) -> None:
-    """A worker with a second, equal one up; or an engine host alone, under the only worker."""
+    """A worker with a second, equal one up; or an engine host alone, under the only worker. Nor a word's time changes."""
     names = ("w1", "w2") if victim == "worker" else ("w1",)
     workers = {name: fleet.worker(name, model) for name in names}
     _, url = fleet.gateway()
     await ready(http, url)
     async with asyncio.timeout(90):
-        async with http.post(f"{url}/v1/audio/speech", json=body) as response:
+        async with http.post(f"{url}/v1/audio/speech", json=body, headers=OWN_RUN) as response:
             assert response.status == 200, await response.text()
             undisturbed = await response.read()
+            marks = await marks_of(http, url, response.headers["Antiphon-Job"])
         assert len(undisturbed) > 2 * kill_after_bytes
-        async with http.post(f"{url}/v1/audio/speech", json=body) as response:
+        async with http.post(f"{url}/v1/audio/speech", json=body, headers=OWN_RUN) as response:
             heard = Body(response)
             await heard.at_least(kill_after_bytes)
             status = await state(http, url, heard.job)
@@ -53,5 +63,7 @@ async def test_kill_minus_9_in_mid_stream_leaves_every_sample_as_it_was(
             async with http.get(f"{url}/v1/jobs/{heard.job}/events") as answer:
                 started = [name async for _, name, _ in sse(answer) if name == "started"]
         assert len(started) == 2, "nobody had to take over"
+        assert await marks_of(http, url, heard.job) == marks
+        assert (len(marks) > 1000) == (model == "speech"), "of which so many are words, in every second of it"
     assert len(heard.data) == len(undisturbed)
     assert hashlib.sha256(heard.data).digest() == hashlib.sha256(undisturbed).digest()

@@ -9,7 +9,7 @@ import aiohttp
 import psutil
 import pytest
 
-from tests.support.doors import SPEECH, STEADY, gated, state_of, tone, until_state, wav_pcm, wav_sizes
+from tests.support.doors import SPEECH, STEADY, gated, state_of, tone, until_state, wav, wav_pcm, wav_sizes
 from tests.support.programs import Fleet, Program
 from tests.support.tone import tone_pcm
 
@@ -32,7 +32,7 @@ async def http(stack: tuple[Program, Program, str]) -> AsyncIterator[aiohttp.Cli
 
 async def test_sound_is_sample_exact_in_both_formats_and_the_head_names_the_job(http: aiohttp.ClientSession) -> None:
     params = {"seconds": 3.3, "block_ms": 70}
-    async with http.post(SPEECH, json=tone(voice="alloy", params=params)) as answer:
+    async with http.post(SPEECH, json=wav(voice="alloy", params=params)) as answer:
         assert (answer.status, answer.headers["Content-Type"]) == (200, "audio/wav")
         assert (answer.headers["Cache-Control"], answer.headers["X-Accel-Buffering"]) == ("no-store", "no")
         job = answer.headers["Antiphon-Job"]
@@ -59,7 +59,7 @@ async def test_the_first_block_is_at_the_client_before_the_second_is_made(
 
 async def test_what_fails_before_the_first_block_has_a_status_of_its_own(http: aiohttp.ClientSession) -> None:
     for kind, status, code in (("raise", 502, "engine_failed"), ("oom", 503, "out_of_memory")):
-        async with http.post(SPEECH, json=tone(params={"fault": {"kind": kind, "at_block": 0}})) as answer:
+        async with http.post(SPEECH, json=wav(params={"fault": {"kind": kind, "at_block": 0}})) as answer:
             error = (await answer.json())["error"]
             assert (answer.status, error["code"], error["type"]) == (status, code, "server_error")
             assert await state_of(http, answer.headers["Antiphon-Job"]) == "failed"
@@ -91,7 +91,7 @@ async def test_a_client_without_chunks_sees_a_reset_and_no_orderly_end(
 
 
 async def test_hanging_up_in_mid_stream_frees_the_slot(http: aiohttp.ClientSession) -> None:
-    async with http.post(SPEECH, json=tone(params={"seconds": 600, **STEADY})) as answer:
+    async with http.post(SPEECH, json=wav(params={"seconds": 600, **STEADY})) as answer:
         job = answer.headers["Antiphon-Job"]
         await answer.content.readexactly(100)
         answer.close()
@@ -119,7 +119,7 @@ async def test_hanging_up_before_the_first_block_cancels_a_job_that_never_runs(
 
 
 async def test_a_job_that_runs_on_outlives_its_listener(http: aiohttp.ClientSession) -> None:
-    async with http.post(SPEECH, json=tone(run_on=True, params={"seconds": 1, **STEADY})) as answer:
+    async with http.post(SPEECH, json=wav(run_on=True, params={"seconds": 1, **STEADY})) as answer:
         job = answer.headers["Antiphon-Job"]
         await answer.content.readexactly(100)
         answer.close()
@@ -127,13 +127,13 @@ async def test_a_job_that_runs_on_outlives_its_listener(http: aiohttp.ClientSess
 
 
 async def test_a_job_that_lingers_waits_for_its_listener_to_come_back(http: aiohttp.ClientSession) -> None:
-    async with http.post(SPEECH, json=tone(linger_s=2, params={"seconds": 4, **STEADY})) as answer:
+    async with http.post(SPEECH, json=wav(linger_s=2, params={"seconds": 4, **STEADY})) as answer:
         job = answer.headers["Antiphon-Job"]
         await answer.content.readexactly(9600)
         answer.close()
     async with http.get(f"/v1/jobs/{job}/audio?format=pcm&from_frame=4000") as again:
         assert await again.read() == tone_pcm(4, 4000)
-    async with http.post(SPEECH, json=tone(linger_s=0.3, params={"seconds": 600, **STEADY})) as answer:
+    async with http.post(SPEECH, json=wav(linger_s=0.3, params={"seconds": 600, **STEADY})) as answer:
         job = answer.headers["Antiphon-Job"]
         await answer.content.readexactly(100)
         answer.close()
@@ -185,6 +185,7 @@ async def test_openai_names_reach_a_model_and_a_voice_of_ours(fleet: Fleet, http
         "voice": {"id": "nova"},
         "speed": 1.5,
         "instructions": "softly",
+        "response_format": "wav",
     }
     async with http.post(SPEECH, json=body | {"stream": True}) as answer:
         assert answer.status == 200

@@ -44,7 +44,7 @@ BAD: list[tuple[bytes, dict[str, str], int, str, list[str]]] = [
     (b'{"model":"tone","input":"x"}', {"Antiphon-Encoding": "xml"}, 422, "Antiphon-Encoding", ["'xml'"]),
     (b'{"model":"tone","input":"x"}', {"Antiphon-Seed": "seven"}, 422, "Antiphon-Seed", ["'seven'"]),
     (b'{"model":"tone","input":"x"}', {"Antiphon-Model": "speech"}, 422, "model", ["tone", "speech"]),
-    (b'{"model":"tone","input":"x"}', {"Authorization": "Bearer x"}, 422, "Authorization", ["keys"]),
+    (b'{"model":"tone","input":"x"}', {"Authorization": f"Bearer ak-0123456789ab-{'x' * 43}"}, 401, "", ["key"]),
 ]
 
 

@@ -1,6 +1,7 @@
 """The accounts and users of `ops/deploy/nats`: the whole stack works with them, and nobody may do more than its part."""
 
 import asyncio
+import itertools
 import json
 import subprocess
 from collections.abc import AsyncIterator, Iterator
@@ -13,6 +14,8 @@ import pytest
 from nats.aio.client import Client
 from nats.errors import NoRespondersError
 
+from bus.client import open_bus
+from bus.keys import Keys, Limits
 from bus.settings import BusSettings
 from ops.nats_server import find_binary
 from tests.support.nats_asking import STEADY, WHOLE, job
@@ -92,6 +95,21 @@ async def test_a_whole_stream_over_http_works_with_gateway_and_worker_as_users(s
             assert job_id in {each["id"] for each in (await answer.json())["jobs"]}
         async with http.get(f"/v1/jobs/{job_id}/audio?format=pcm&from_frame=12000") as answer:
             assert await answer.read() == tone_pcm(1, 12_000)
+
+
+async def test_audio_is_charged_with_a_gateway_as_user(stack: Stack) -> None:
+    settings = BusSettings(nats=stack.server.as_user("operator"), root="antiphon")
+    async with open_bus(settings, "operator", declare=False) as bus:
+        _, key = await Keys(bus).create("acme", Limits(audio_s_per_day=0.1))
+    body = {"model": "tone", "input": "x", "response_format": "pcm", "params": {"seconds": 0.2}}
+    headers = {"Authorization": f"Bearer {key}"}
+    async with asyncio.timeout(20), aiohttp.ClientSession(stack.http, headers=headers) as http:
+        while (answer := await http.post("/v1/audio/speech", json=body)).status == 401:
+            await asyncio.sleep(0.02)
+        assert answer.status == 200
+        for seed in itertools.count(1):
+            if (await http.post("/v1/audio/speech", json={**body, "seed": seed})).status == 429:
+                break
 
 
 async def test_hanging_up_frees_the_slot_with_users_too(stack: Stack) -> None:

@@ -15,6 +15,7 @@ from ops import look, wav
 from ops.errors import OpsError, UsageRefused
 from ops.http import describe
 from ops.say import Order, fetch
+from ops.settings import ClientSettings
 from ops.system import free_port
 
 RATE_HZ = 24_000
@@ -93,7 +94,7 @@ def test_a_sentence_becomes_a_wav_whose_head_tells_its_true_length(
     url: str, gateway: FakeGateway, tmp_path: Path
 ) -> None:
     file = tmp_path / "a.wav"
-    fetch(url, ORDER, str(file), None)
+    fetch(ClientSettings(url=url), ORDER, str(file), None)
     written = file.read_bytes()
     assert written[44:] == PCM
     assert struct.unpack("<I", written[4:8])[0] == len(written) - 8
@@ -104,7 +105,7 @@ def test_a_sentence_becomes_a_wav_whose_head_tells_its_true_length(
 
 
 def test_music_is_asked_for_with_its_length(url: str, gateway: FakeGateway, tmp_path: Path) -> None:
-    fetch(url, Order(model="music", input="calm", seconds=3.0), str(tmp_path / "a.wav"), None)
+    fetch(ClientSettings(url=url), Order(model="music", input="calm", seconds=3.0), str(tmp_path / "a.wav"), None)
     assert gateway.asked[0][2] == {
         "model": "music",
         "input": "calm",
@@ -114,7 +115,7 @@ def test_music_is_asked_for_with_its_length(url: str, gateway: FakeGateway, tmp_
 
 
 def test_a_dash_streams_the_answer_unchanged_to_stdout(url: str, capfdbinary: pytest.CaptureFixture[bytes]) -> None:
-    fetch(url, ORDER, "-", None)
+    fetch(ClientSettings(url=url), ORDER, "-", None)
     assert capfdbinary.readouterr().out == STREAMING_HEAD + PCM
 
 
@@ -125,20 +126,20 @@ def test_a_dash_streams_the_answer_unchanged_to_stdout(url: str, capfdbinary: py
 def test_the_format_follows_the_flag_and_else_the_ending(
     url: str, gateway: FakeGateway, tmp_path: Path, output: str, form: str | None, asked: str
 ) -> None:
-    fetch(url, ORDER, str(tmp_path / output), form)
+    fetch(ClientSettings(url=url), ORDER, str(tmp_path / output), form)
     assert gateway.asked[0][2]["response_format"] == asked
 
 
 def test_a_format_that_nobody_makes_is_refused_before_asking(url: str, gateway: FakeGateway, tmp_path: Path) -> None:
     with pytest.raises(UsageRefused, match="--format ogg: choose one of wav"):
-        fetch(url, ORDER, str(tmp_path / "a"), "ogg")
+        fetch(ClientSettings(url=url), ORDER, str(tmp_path / "a"), "ogg")
     assert gateway.asked == []
 
 
 def test_without_a_player_the_error_says_what_else_to_do(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "/nowhere")
     with pytest.raises(OpsError, match=r"no player found .*; write a file instead with -o FILE"):
-        fetch(url, ORDER, None, None)
+        fetch(ClientSettings(url=url), ORDER, None, None)
 
 
 def test_the_first_player_hears_the_whole_stream(url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -146,7 +147,7 @@ def test_the_first_player_hears_the_whole_stream(url: str, tmp_path: Path, monke
     player.write_text(f'#!/bin/sh\n/bin/cat > {tmp_path}/heard; echo "$@" > {tmp_path}/flags\n')
     player.chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path))
-    fetch(url, ORDER, None, None)
+    fetch(ClientSettings(url=url), ORDER, None, None)
     assert (tmp_path / "heard").read_bytes() == STREAMING_HEAD + PCM
     assert (tmp_path / "flags").read_text() == "-q -\n"
 
@@ -158,7 +159,7 @@ def test_a_player_that_wants_a_file_gets_a_finished_one(
     player.write_text(f'#!/bin/sh\n/bin/cp "$1" {tmp_path}/heard\n')
     player.chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path))
-    fetch(url, ORDER, None, None)
+    fetch(ClientSettings(url=url), ORDER, None, None)
     heard = (tmp_path / "heard").read_bytes()
     assert (heard[44:], struct.unpack("<I", heard[40:44])[0]) == (PCM, len(PCM))
 
@@ -169,26 +170,26 @@ def test_an_answer_that_breaks_off_leaves_the_old_file_and_no_other(
     gateway.breaks_off = True
     (tmp_path / "a.wav").write_bytes(b"old")
     with pytest.raises(OpsError, match="broke off its answer"):
-        fetch(url, ORDER, str(tmp_path / "a.wav"), None)
+        fetch(ClientSettings(url=url), ORDER, str(tmp_path / "a.wav"), None)
     assert [(file.name, file.read_bytes()) for file in tmp_path.iterdir()] == [("a.wav", b"old")]
 
 
 def test_a_refusal_is_one_line_and_no_file(url: str, gateway: FakeGateway, tmp_path: Path) -> None:
     gateway.status, gateway.body = 400, {"error": {"message": "voice: no such voice 'xx'", "code": "invalid"}}
     with pytest.raises(OpsError, match=r"^voice: no such voice 'xx' \(400\)$"):
-        fetch(url, ORDER, str(tmp_path / "a.wav"), None)
+        fetch(ClientSettings(url=url), ORDER, str(tmp_path / "a.wav"), None)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_folder_that_is_not_there_is_named(url: str, tmp_path: Path) -> None:
     with pytest.raises(OpsError, match=r"cannot write .*nowhere/a\.wav: No such file"):
-        fetch(url, ORDER, str(tmp_path / "nowhere" / "a.wav"), None)
+        fetch(ClientSettings(url=url), ORDER, str(tmp_path / "nowhere" / "a.wav"), None)
 
 
 def test_when_nothing_listens_the_error_says_how_to_start_it(tmp_path: Path) -> None:
     url = f"http://127.0.0.1:{free_port('127.0.0.1')}"
     with pytest.raises(OpsError, match=rf"nothing listens at {url}; start one with `antiphon up`"):
-        fetch(url, ORDER, str(tmp_path / "a.wav"), None)
+        fetch(ClientSettings(url=url), ORDER, str(tmp_path / "a.wav"), None)
 
 
 @pytest.mark.parametrize(
@@ -226,15 +227,15 @@ def test_the_fleet_is_a_table_for_people_and_json_for_programs(
 ) -> None:
     worker = {"id": "w1", "pid": 7, "host": "h", "models": ["tone"], "slots": 8, "in_flight": 0, "state": "ready"}
     gateway.body = {"workers": [worker]}
-    look.show_fleet(url, as_json=True)
+    look.show_fleet(ClientSettings(url=url), as_json=True)
     assert json.loads(capsys.readouterr().out) == gateway.body
-    look.show_fleet(url, as_json=False)
+    look.show_fleet(ClientSettings(url=url), as_json=False)
     assert capsys.readouterr().out.splitlines()[1].split() == ["w1", "ready", "h", "7", "tone", "8", "0"]
 
 
 def test_cancelling_tells_the_state(url: str, gateway: FakeGateway, capsys: pytest.CaptureFixture[str]) -> None:
     gateway.body = {"id": "j/1", "state": "done"}
-    look.cancel(url, "j/1", as_json=False)
+    look.cancel(ClientSettings(url=url), "j/1", as_json=False)
     assert capsys.readouterr().out == "j/1: done\n"
     assert gateway.asked == [("DELETE", "/v1/jobs/j%2F1", None)]
 
@@ -242,4 +243,4 @@ def test_cancelling_tells_the_state(url: str, gateway: FakeGateway, capsys: pyte
 def test_a_job_that_is_not_there_is_one_line(url: str, gateway: FakeGateway) -> None:
     gateway.status, gateway.body = 404, {"title": "Not Found", "detail": "no job j9"}
     with pytest.raises(OpsError, match=r"^no job j9 \(404\)$"):
-        look.show_job(url, "j9", as_json=False)
+        look.show_job(ClientSettings(url=url), "j9", as_json=False)

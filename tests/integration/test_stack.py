@@ -188,9 +188,9 @@ def settings(tmp_path: Path, **more: object) -> UpSettings:
     return UpSettings(state=str(tmp_path), **{"http_port": 0, "nats_port": 0} | more)
 
 
-def test_keys_are_refused_until_they_are_built(tmp_path: Path) -> None:
-    with pytest.raises(UsageRefused, match="--require-keys: API keys are not built yet"):
-        planning.plan(settings(tmp_path, require_keys=True), None)
+def test_a_stack_that_requires_keys_has_a_gateway_that_serves_nobody_without(tmp_path: Path) -> None:
+    told = [planning.plan(settings(tmp_path, require_keys=keys), None).gateway_command() for keys in (True, False)]
+    assert ["--no-anonymous" in command for command in told] == [True, False]
 
 
 def test_a_taken_http_port_is_refused_by_number_and_flag(tmp_path: Path) -> None:

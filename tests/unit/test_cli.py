@@ -50,6 +50,7 @@ def test_every_command_of_the_contract_is_there() -> None:
     assert {"up", "gateway", "worker", "say", "compose", "jobs", "fleet", "drain", "dead", "doctor"} <= words()
     assert {"list", "show", "cancel"} <= words("jobs")
     assert {"list", "show", "retry", "drop"} <= words("dead")
+    assert {"create", "list", "limit", "revoke"} <= words("keys")
 
 
 def test_up_has_the_flags_of_the_contract() -> None:
@@ -60,6 +61,7 @@ def test_up_has_the_flags_of_the_contract() -> None:
     ("command", "flags"),
     [
         ("gateway", {"--nats", "--host", "--port", "--root", "--config"}),
+        ("gateway", {"--anonymous", "--no-anonymous", "--cors-origins", "--jwt-secret-file", "--jwks-file"}),
         ("worker", {"--nats", "--models", "--slots", "--id", "--device", "--drain-s", "--allow-faults"}),
         ("worker", {"--weight", "--backup", "--max-fails", "--fail-timeout-s", "--max-host-deaths"}),
         ("drain", {"--nats", "--root", "--json"}),
@@ -89,6 +91,18 @@ def test_every_setting_has_a_flag() -> None:
         (("up", "--config", "/nowhere.toml"), {}, 2, "antiphon: cannot read the configuration /nowhere.toml"),
         (("fleet", "--url", "http://127.0.0.1:1"), {}, 1, "antiphon: nothing listens at http://127.0.0.1:1; start one"),
         (("jobs", "show", "j1"), {"ANTIPHON_URL": "http://127.0.0.1:1"}, 1, "nothing listens at http://127.0.0.1:1"),
+        (
+            ("gateway", "--cors-origins", "app.example.org"),
+            {},
+            2,
+            "antiphon: --cors-origins: 'app.example.org': expected",
+        ),
+        (
+            ("gateway", "--log-level", "error"),
+            {"ANTIPHON_JWKS_FILE": "/nowhere"},
+            2,
+            "--jwks-file: cannot read /nowhere",
+        ),
         (("nonsense",), {}, 2, "No such command"),
     ],
 )

@@ -78,6 +78,29 @@ def test_lines_of_json_are_one_base64_text_of_whole_frames(sizes: list[int], cha
     assert ears.heard[-1][0]["Antiphon-Kind"] == "done"
 
 
+@given(st.lists(st.integers(1, 40_000), min_size=1, max_size=5), st.integers(1, 2))
+def test_a_line_has_the_marks_of_its_frames_and_every_mark_is_said_once(sizes: list[int], channels: int) -> None:
+    entries, _ = log(sizes, channels)
+    first, marks = 0, []
+    for each, frames in zip(entries, sizes, strict=False):
+        here = [
+            wire.Mark(frame, "word", frame, 1) for frame in sorted({first, first + frames // 2, first + frames - 1})
+        ]
+        each.message.head = (each.message.head or b"")[:-2] + b"Antiphon-Marks: " + wire.encode(here) + b"\r\n\r\n"
+        marks += here
+        first += frames
+    ears = Ears()
+    JsonVoice(cast("Caller", ears)).say(entries)
+    said = []
+    for line in ears.lines:
+        end = line["frame"] + len(base64.b64decode(line["audio"])) // (2 * channels)
+        assert all(line["frame"] <= mark[0] < end for mark in line.get("marks", []))
+        assert line.get("marks") != [], "a line without marks does not speak of them"
+        said += line.get("marks", [])
+    assert said == [[mark.frame, "word", mark.start, 1] for mark in marks]
+    assert not any("Antiphon-Marks" in headers for headers, _ in ears.heard)
+
+
 def test_a_log_that_lacks_frames_is_never_told_as_done() -> None:
     ears = Ears()
     voice = JsonVoice(cast("Caller", ears))

@@ -5,16 +5,27 @@ import mmap
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bus import wire
 from gpuworker import pipe
 
 WORDS = [
     pipe.Loaded("tone", 0.5),
     pipe.Unavailable("music", "no torch"),
     pipe.Advance("denoise", 1, 8),
-    pipe.Mark(7, b"\x00\xff"),
+    pipe.Checkpoint(7, b"\x00\xff"),
     pipe.Finished({"blocks": 3}),
     pipe.Broken("engine_failed", "m", "p", "t"),
 ]
+MARKS = st.lists(
+    st.builds(
+        wire.Mark,
+        st.integers(0, 2**53),
+        st.sampled_from(["word", "sentence"]),
+        st.integers(0, 2**31),
+        st.integers(1, 2**31),
+    ),
+    max_size=4,
+).map(tuple)
 COMMANDS = [
     pipe.Start(
         handle=1,
@@ -38,13 +49,19 @@ def pieces(data: bytes, cuts: list[int]) -> list[bytes]:
     return [data[begin:end] for begin, end in zip([0, *places], [*places, len(data)], strict=True)]
 
 
-@given(st.lists(st.integers(0, 10_000)), st.lists(st.integers(0, 5), max_size=20), st.binary(max_size=300))
-def test_frames_to_the_worker_arrive_whole_and_in_order(cuts: list[int], choice: list[int], pcm: bytes) -> None:
+@given(
+    st.lists(st.integers(0, 10_000)),
+    st.lists(st.tuples(st.integers(0, 5), MARKS), max_size=20),
+    st.binary(max_size=300),
+)
+def test_frames_to_the_worker_arrive_whole_and_in_order(
+    cuts: list[int], choice: list[tuple[int, pipe.Marks]], pcm: bytes
+) -> None:
     sent: list[tuple[object, ...]] = []
     data = b""
-    for handle, index in enumerate(choice, 1):
-        sent += [(handle, 5 * handle, pcm), (handle, WORDS[index])]
-        data += pipe.audio(handle, 5 * handle, pcm) + pipe.word(handle, WORDS[index])
+    for handle, (index, marks) in enumerate(choice, 1):
+        sent += [(handle, 5 * handle, pcm, marks), (handle, WORDS[index])]
+        data += pipe.audio(handle, 5 * handle, pcm, marks) + pipe.word(handle, WORDS[index])
     got: list[tuple[object, ...]] = []
     reader = pipe.WordReader(lambda *audio: got.append(audio), lambda *word: got.append(word))
     for piece in pieces(data, cuts):

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from bus.subjects import JobSubject, Subjects, parse_birth, parse_cancel, token, worker_of
+from bus.subjects import JobSubject, Subjects, parse_birth, parse_job_of, token, worker_of
 
 S = Subjects("t")
 TOKENS = st.from_regex(r"[A-Za-z0-9_-]{1,64}", fullmatch=True)
@@ -37,7 +37,7 @@ def test_rule_02_what_a_token_cannot_hold_is_refused_and_never_rewritten(text: s
 def test_a_job_subject_reads_back_as_what_it_was_made_of(model: str, version: str, lane: str, tenant: str) -> None:
     assert S.parse_job(S.job(model, version, lane, tenant)) == JobSubject(model, version, lane, tenant)
     assert parse_birth(S.log(tenant, model).birth) == (tenant, model)
-    assert parse_cancel(S.cancel(tenant, model)) == (tenant, model)
+    assert parse_job_of(S.cancel(tenant, model)) == (tenant, model)
     assert worker_of(S.heartbeat(model)) == model
 
 

@@ -13,6 +13,8 @@ from typing import Any
 import aiohttp
 import stub
 
+#: Each request is to be computed, whatever was asked before.
+_NO_STORE = {"Cache-Control": "no-store"}
 _PERIOD_BYTES = 2 * 65536
 #: One period of the tone, and as much again, so that any piece of up to a period is one slice.
 _TONE = array("h", [((index * 40503) & 0xFFFF) - 32768 for index in range(65536)]).tobytes() * 2
@@ -44,7 +46,7 @@ async def open_client(url: str) -> AsyncIterator[Callable[[dict[str, Any]], Asyn
             body = {"model": "tone", "input": job["text"], "voice": "", "response_format": "pcm", "params": params}
             want = b"".join(stub.block(job["text"], index, block_ms) for index in range(blocks))
             offset = 0
-            async with session.post(f"{url}/v1/audio/speech", json=body) as response:
+            async with session.post(f"{url}/v1/audio/speech", json=body, headers=_NO_STORE) as response:
                 if response.status != 200:
                     raise RuntimeError(f"HTTP {response.status}: {(await response.text())[:60]}")
                 async for data in response.content.iter_any():

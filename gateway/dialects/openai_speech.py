@@ -1,0 +1,126 @@
+"""What a speech request of OpenAI's kind asks for, as a job of ours and the format of its answer."""
+
+from typing import Any, Final
+
+import msgspec
+from aiohttp import web
+
+from bus import wire
+from bus.errors import Invalid
+from bus.params import short
+from gateway.asked import Wishes, our_model, our_voice, to_job
+from gateway.bodies import Body
+from gateway.codecs import PCM, Encoding, Format, checked, format_named
+from gateway.reuse import CACHE_HEADER
+from gateway.sound import Sound
+from gateway.state import Gateway
+from gateway.streams import Headers, sound_headers
+
+DOOR: Final = "openai"
+#: Until routes map names: what OpenAI's clients ask for, where no worker has a model of that name.
+MODELS: Final = frozenset({"tts-1", "tts-1-hd", "gpt-4o-mini-tts", "gpt-4o-mini-tts-2025-12-15"})
+VOICES: Final = frozenset(
+    ("alloy", "ash", "ballad", "cedar", "coral", "echo", "fable", "marin", "nova", "onyx", "sage", "shimmer", "verse")
+)
+DEFAULT_FORMAT: Final = "mp3"
+PCM_RATE_HZ: Final = 24_000
+STREAM_FORMATS: Final = ("audio", "sse")
+
+
+class VoiceRef(msgspec.Struct, frozen=True):
+    id: str
+
+
+class Speech(Wishes, frozen=True, kw_only=True):
+    """OpenAI's fields, then ours. Fields nobody knows are ignored: many clients send extras of other servers."""
+
+    input: str
+    model: str = ""
+    voice: str | VoiceRef | None = None
+    response_format: str | None = None
+    speed: float | None = None
+    instructions: str | None = None
+    #: One of STREAM_FORMATS.
+    stream_format: str | None = None
+    #: Not OpenAI's, but its imitators'. False: the whole at once, with its length. Else as it comes.
+    stream: bool | None = None
+
+
+body: Final = Body(Speech)
+
+
+def order(
+    request: web.Request, gateway: Gateway, asked: Speech, size_hint_bytes: int, job_id: str = ""
+) -> tuple[wire.Job, Format]:
+    """The complete job, and what its sound is to be played as. Raises as `Admission.complete` does."""
+    form = _format(asked)
+    model = our_model(gateway, asked.model, MODELS)
+    card = gateway.admission.card(model, asked.version)
+    params, is_applied = _params(asked, card)
+    voice = asked.voice.id if isinstance(asked.voice, VoiceRef) else asked.voice or ""
+    job = to_job(
+        request,
+        DOOR,
+        asked,
+        input=asked.input,
+        model=model,
+        voice=our_voice(voice, VOICES, card),
+        params=params,
+        job_id=job_id,
+    )
+    job = gateway.admission.complete(job, streams=True, size_hint_bytes=size_hint_bytes)
+    return job, msgspec.structs.replace(form, speed=1.0) if is_applied else form
+
+
+def _format(asked: Speech) -> Format:
+    """Raises Invalid."""
+    form = format_named(asked.response_format or DEFAULT_FORMAT, "response_format")
+    if form.codec == PCM.codec and asked.model in MODELS:
+        # It tells no rate, and who asks by OpenAI's names plays it at OpenAI's.
+        form = msgspec.structs.replace(form, rate_hz=PCM_RATE_HZ)
+    return form if asked.speed is None else checked(msgspec.structs.replace(form, speed=asked.speed))
+
+
+def _params(asked: Speech, card: wire.ModelCard) -> tuple[dict[str, Any], bool]:
+    """The engine's parameters, `speed` and `instructions` among them where it knows them, and whether it knows speed.
+
+    Of the same name in `params`, the latter counts.
+    """
+    known = card.param_schema.get("properties", {})
+    params = asked.params
+    if asked.speed is not None and "speed" in known:
+        params = {"speed": asked.speed, **params}
+    if asked.instructions and "instructions" in known:
+        params = {"instructions": asked.instructions, **params}
+    return params, "speed" in known
+
+
+def wants_events(request: web.Request, asked: Speech) -> bool:
+    """Whether the answer is server-sent events. Raises Invalid."""
+    if asked.stream_format not in {None, *STREAM_FORMATS}:
+        given = short(str(asked.stream_format))
+        raise Invalid(f"stream_format: {given!r} is not one of {', '.join(STREAM_FORMATS)}", "stream_format")
+    if asked.stream_format is None:
+        return request.headers.get("Accept", "").startswith("text/event-stream")
+    return asked.stream_format == "sse"
+
+
+def head_of(sound: Sound, form: Format, encoding: Encoding, headers: Headers) -> dict[str, str]:
+    """The headers of an answer whose first piece is there, as `gateway.streams.play` has them."""
+    reused = {CACHE_HEADER: sound.reused} if sound.reused is not None else {}
+    media = {"Antiphon-Media": wire.media_type(*encoding.media)}
+    return sound_headers(sound.name.job, form) | media | reused | headers(sound.name.job)
+
+
+class Usage(msgspec.Struct, frozen=True, kw_only=True):
+    """What OpenAI calls usage. No engine of ours counts tokens, so there are none; what is known stands beside them."""
+
+    input_tokens: int = 0
+    output_tokens: int = 0
+    total_tokens: int = 0
+    input_characters: int
+    output_seconds: float
+
+
+def usage(job: wire.Job, done: wire.Done) -> Usage:
+    return Usage(input_characters=len(job.input), output_seconds=done.seconds)

@@ -1,0 +1,57 @@
+"""A job's sound in one piece, for clients that want no stream: its length is told, and a failure is always a status."""
+
+from collections.abc import AsyncIterator
+from contextlib import aclosing, closing
+from typing import Final
+
+from aiohttp import web
+
+from bus import wire
+from gateway.codecs import Encoding, Format
+from gateway.codecs.wave import SAMPLE_BYTES
+from gateway.dialects.openai_speech import head_of
+from gateway.reuse import wants_fresh
+from gateway.sound import Sound, hear
+from gateway.state import JOB, Gateway, begin
+from gateway.streams import Headers
+
+#: Of PCM that is held back: six minutes of the usual 24 kHz. What is longer comes as a stream after all.
+MAX_HELD_BYTES: Final = 16 << 20
+
+
+async def answer_whole(
+    request: web.Request, gateway: Gateway, job: wire.Job, form: Format, headers: Headers
+) -> web.StreamResponse:
+    """Put a complete job on the bus and answer once all of it is there, or MAX_HELD_BYTES. Hanging up is leaving."""
+    request[JOB] = job.id
+    async with hear(gateway, job, fresh=wants_fresh(request)) as sound, aclosing(aiter(sound)) as pieces:
+        request[JOB] = sound.name.job
+        held = await held_back(pieces, MAX_HELD_BYTES)
+        with closing(encoding_of(sound, form, len(held))) as encoding:
+            head = head_of(sound, form, encoding, headers)
+            data = await encoding.feed(held)
+            if sound.is_whole:
+                return web.Response(headers=head, body=data + await encoding.finish())
+            response = web.StreamResponse(headers=head)
+            await begin(request, response)
+            await response.write(data)
+            async for pcm in pieces:
+                await response.write(await encoding.feed(pcm))
+            await response.write_eof(await encoding.finish())
+            return response
+
+
+async def held_back(pieces: AsyncIterator[bytes], max_bytes: int) -> bytes:
+    """PCM up to the end, or up to the first piece with which it is more than `max_bytes`. Raises as `pieces` does."""
+    held = bytearray()
+    async for pcm in pieces:
+        held += pcm
+        if len(held) > max_bytes:
+            break
+    return bytes(held)
+
+
+def encoding_of(sound: Sound, form: Format, num_bytes: int) -> Encoding:
+    """For a sound of which so many bytes were heard: if that is all, its head can tell. Raises EngineFailed."""
+    rate_hz, channels = sound.media
+    return Encoding(form, rate_hz, channels, num_bytes // (channels * SAMPLE_BYTES) if sound.is_whole else None)

@@ -1,0 +1,183 @@
+"""The plain doors: a prompt and a duration in, a file or its pieces out, for scripts of a few lines."""
+
+from contextlib import aclosing
+from typing import Any, Final
+
+import msgspec
+from aiohttp import web
+
+from bus import wire
+from bus.errors import Invalid
+from bus.states import State
+from gateway import audio
+from gateway.asked import Wishes, to_job
+from gateway.bodies import Body
+from gateway.described import SOUND, Answer, Parameter, operation
+from gateway.dialects.dialect import Dialect
+from gateway.problems import JOB_HEADER, BlockNotYet, NoSuchBlock, respond
+from gateway.reuse import wants_fresh
+from gateway.sound import hear
+from gateway.state import GATEWAY, JOB, Gateway, json_answer
+from gateway.tape import failure
+
+_DOOR: Final = "plain"
+_DEFAULT_MODEL: Final = "music"
+_MIN_MUSIC_PROMPT_CHARS: Final = 5
+
+
+class Prompt(Wishes, frozen=True, kw_only=True):
+    """Fields that nobody knows are ignored."""
+
+    prompt: str
+    #: Seconds; None: the model's default.
+    duration: float | None = None
+    model: str = _DEFAULT_MODEL
+    voice: str = ""
+
+
+class Output(msgspec.Struct, frozen=True, kw_only=True):
+    """A file that is there."""
+
+    id: str
+    status: str
+    url: str
+    #: Seconds.
+    duration: float
+    #: Hz.
+    sample_rate: int
+    channels: int
+
+
+class Task(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Where a task stands."""
+
+    task_id: str
+    status: State
+    #: So far.
+    chunks: int = 0
+
+
+_body: Final = Body(Prompt)
+
+
+@operation(
+    "Music, or any sound, as a file.",
+    text="Answers once the file is there; hanging up stops the work.",
+    body=Prompt,
+    answers={200: Answer("Where the file is.", Output)},
+)
+async def generate(request: web.Request) -> web.Response:
+    """`POST /generate`: answers once the file is there. Hanging up is leaving."""
+    gateway = request.app[GATEWAY]
+    job = await _ordered(request, gateway, streams=True)
+    request[JOB] = job.id
+    async with hear(gateway, job, fresh=wants_fresh(request), own=True) as sound:
+        async with aclosing(aiter(sound)) as pieces:
+            async for _ in pieces:
+                continue  # the file is read from the log when it is asked for
+        job_id, done, (rate_hz, channels) = sound.name.job, sound.done, sound.media
+    url = f"/output/{job_id}.wav"
+    told = Output(id=job_id, status="done", url=url, duration=done.seconds, sample_rate=rate_hz, channels=channels)
+    return json_answer(told, headers={JOB_HEADER: job_id, "Location": url})
+
+
+@operation(
+    "The same, without waiting.",
+    body=Prompt,
+    answers={200: Answer("The task, whose chunks can be asked for from now on, and whose file.", Task)},
+)
+async def start(request: web.Request) -> web.Response:
+    """`POST /api/generate`: answers as soon as the job is accepted; the work goes on when nobody listens."""
+    gateway = request.app[GATEWAY]
+    job = await _ordered(request, gateway, streams=False)
+    request[JOB] = job.id
+    name = gateway.bus.subjects.log(job.tenant, job.id)
+    accepted = await gateway.accept(name, job)
+    status: State = "queued" if accepted.is_new else (await gateway.deadlines.look(name)).state
+    return json_answer(Task(task_id=job.id, status=status), headers={JOB_HEADER: job.id})
+
+
+@operation(
+    "One piece of a task's sound.",
+    parameters=(Parameter("n", int, "Counted from 0.", "path", required=True),),
+    answers={
+        200: Answer("The piece, a WAV of its own.", media=SOUND),
+        202: Answer("It may still come: ask again.", Task),
+    },
+)
+async def chunk(request: web.Request) -> web.Response:
+    """`GET /api/chunk/{id}/{n}`: one block as a WAV; 202 while it may still come, 404 behind the last of a whole job.
+
+    Raises how the job ended for a block that it never made.
+    """
+    gateway = request.app[GATEWAY]
+    try:
+        return await audio.block(request)
+    except (BlockNotYet, NoSuchBlock):
+        found = await gateway.deadlines.look(gateway.name(request))
+    blocks = found.position.block
+    if int(request.match_info["n"]) < blocks:  # it came between the two looks
+        return await audio.block(request)
+    if found.state == "done":
+        raise NoSuchBlock(f"n: the task is done and has {blocks} chunks, the last is {blocks - 1}")
+    if found.is_ended:
+        assert found.tail is not None
+        raise failure(found.tail)
+    job_id = found.birth.job.id
+    told = Task(task_id=job_id, status=found.state, chunks=blocks)
+    return json_answer(told, 202, {JOB_HEADER: job_id, "Retry-After": "1"})
+
+
+async def _ordered(request: web.Request, gateway: Gateway, *, streams: bool) -> wire.Job:
+    """A complete job. Raises as `Admission.complete` does; paths are those of the door's own fields."""
+    data = await request.read()
+    asked = _body.read(data)
+    card = gateway.admission.card(asked.model, asked.version)
+    if card.kind == "music" and len(asked.prompt.strip()) < _MIN_MUSIC_PROMPT_CHARS:
+        raise Invalid(
+            f"prompt: must have at least {_MIN_MUSIC_PROMPT_CHARS} characters to make music of, not {asked.prompt!r}",
+            "prompt",
+        )
+    job = to_job(
+        request,
+        _DOOR,
+        asked,
+        input=asked.prompt,
+        model=asked.model,
+        voice=asked.voice,
+        params=_params(asked, card),
+    )
+    try:
+        return gateway.admission.complete(job, streams=streams, size_hint_bytes=len(data))
+    except Invalid as error:
+        raise _renamed(error, asked) from error
+
+
+def _params(asked: Prompt, card: wire.ModelCard) -> dict[str, Any]:
+    if asked.duration is None:
+        return asked.params
+    if "seconds" not in card.param_schema.get("properties", {}):
+        raise Invalid(f"duration: {card.name} decides itself how long it takes", "duration")
+    return {"seconds": asked.duration, **asked.params}
+
+
+def _renamed(error: Invalid, asked: Prompt) -> Invalid:
+    """`error` in the words of this door."""
+    names = {"input": "prompt"} | ({} if asked.duration is None else {"params.seconds": "duration"})
+    name = names.get(error.path)
+    if name is None:
+        return error
+    return Invalid(str(error).replace(error.path, name, 1), name)
+
+
+DIALECT: Final = Dialect(
+    name="plain",
+    prefixes=("/generate", "/output/", "/api/"),
+    routes=(
+        web.post("/generate", generate),
+        web.get("/output/{id}.wav", audio.audio),
+        web.post("/api/generate", start),
+        web.get("/api/chunk/{id}/{n}", chunk, allow_head=False),
+    ),
+    refuse=respond,
+)

@@ -1,0 +1,130 @@
+"""`POST /v1/jobs:batch`: a line answered for each line asked, in order, whatever becomes of the others."""
+
+import asyncio
+import io
+import json
+import time
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+import aiohttp
+import pytest
+
+from bus.client import open_bus
+from bus.keys import Keys, Limits
+from bus.settings import BusSettings
+from gateway.batch import MAX_LINES
+from tests.support.doors import tone, until_state
+from tests.support.nats import fresh_root
+from tests.support.programs import fleet_of
+from tests.support.web import ready
+
+BATCH = "/v1/jobs:batch"
+
+
+@pytest.fixture(scope="module")
+def settings(nats_url: str) -> BusSettings:
+    return BusSettings(nats=nats_url, root=fresh_root(), jobs_max_bytes=64 << 20, replies_max_bytes=256 << 20)
+
+
+@pytest.fixture(scope="module")
+def url(settings: BusSettings) -> Iterator[str]:
+    """Of a gateway with a worker behind it."""
+    with fleet_of(settings) as fleet:
+        fleet.worker("w1", "tone", 4)
+        yield fleet.gateway()[1]
+
+
+@pytest.fixture
+async def http(url: str) -> AsyncIterator[aiohttp.ClientSession]:
+    async with aiohttp.ClientSession(url) as http:
+        await ready(http, "")
+        yield http
+
+
+def line(**fields: Any) -> str:
+    return json.dumps(tone(**{"params": {"seconds": 0.1}, **fields}))
+
+
+async def told(http: aiohttp.ClientSession, lines: list[str], **headers: str) -> list[dict[str, Any]]:
+    async with asyncio.timeout(30), http.post(BATCH, data="\n".join(lines), headers=headers) as answer:
+        assert (answer.status, answer.content_type) == (200, "application/x-ndjson"), await answer.text()
+        return [json.loads(each) async for each in answer.content]
+
+
+async def test_a_bad_line_is_an_error_with_its_number_and_stops_no_other(http: aiohttp.ClientSession) -> None:
+    first = line(id="first")
+    answers = await told(
+        http,
+        [first, "{", "", line(voice="nobody"), first, line(id="first", seed=1), line(lane="standard"), '{"inptu":"x"}'],
+    )
+    assert [(each["line"], each["status"]) for each in answers] == [
+        (1, 202),
+        (2, 400),
+        (4, 422),
+        (5, 200),
+        (6, 409),
+        (7, 202),
+        (8, 422),
+    ]
+    errors = {each["line"]: each["error"] for each in answers if "error" in each}
+    assert {number: error["code"] for number, error in errors.items()} == {
+        2: "malformed",
+        4: "invalid",
+        6: "conflict",
+        8: "invalid",
+    }
+    assert errors[4]["path"] == "voice"
+    assert "did you mean 'input'?" in errors[8]["detail"]
+    for each in answers:
+        if "id" in each:
+            shown = await until_state(http, each["id"], "done")
+            assert shown["lane"] == ("standard" if each["line"] == 7 else "batch")
+            assert each["links"]["self"] == f"/v1/jobs/{each['id']}"
+
+
+async def test_a_thousand_lines_are_accepted_and_the_same_key_answers_the_same_jobs(
+    http: aiohttp.ClientSession,
+) -> None:
+    lines = [line(input=str(number)) for number in range(MAX_LINES)]
+    headers = {"Idempotency-Key": "one batch"}
+    first, again = await told(http, lines, **headers), await told(http, lines, **headers)
+    assert [each["line"] for each in first] == list(range(1, MAX_LINES + 1))
+    assert {each["status"] for each in first} == {202}
+    assert {each["status"] for each in again} == {200}
+    assert [each["id"] for each in again] == [each["id"] for each in first]
+    assert len({each["id"] for each in first}) == MAX_LINES
+
+
+async def test_too_many_lines_none_and_too_many_bytes_are_refused_as_a_whole(http: aiohttp.ClientSession) -> None:
+    async with http.get("/v1/jobs?limit=1") as answer:
+        newest = (await answer.json())["jobs"]
+    for body, status, code in (
+        ("\n".join([line()] * (MAX_LINES + 1)), 422, "invalid"),
+        ("\n \n", 422, "invalid"),
+        (io.BytesIO(b"x" * ((16 << 20) + 1)), 413, "too_large"),
+    ):
+        async with http.post(BATCH, data=body) as answer:
+            assert (answer.status, (await answer.json())["code"]) == (status, code)
+    async with http.get("/v1/jobs?limit=1") as answer:
+        assert [each["id"] for each in (await answer.json())["jobs"]] == [each["id"] for each in newest]
+
+
+async def test_lines_are_answered_while_others_wait_for_their_turn(
+    http: aiohttp.ClientSession, settings: BusSettings
+) -> None:
+    async with open_bus(settings, "test") as bus:
+        _, text = await Keys(bus).create("acme", Limits(requests_per_s=20, burst=5))
+    lines = "\n".join(line(input=str(number)) for number in range(20))
+    async with asyncio.timeout(20):
+        while (answer := await http.post(BATCH, data=lines, headers={"xi-api-key": text})).status == 401:
+            answer.close()  # the gateway has not heard of the key yet
+        began, came = time.monotonic(), []
+        assert answer.status == 200, await answer.text()
+        async for each in answer.content:
+            assert json.loads(each)["status"] == 202
+            came.append(time.monotonic() - began)
+    assert len(came) == 20
+    # Five at once, and fifteen at twenty per second.
+    assert came[4] < 0.5
+    assert 0.6 < came[-1] < 3.0

@@ -1,0 +1,193 @@
+"""Every route there is, walked by somebody who knows another tenant's ids, and by somebody without a key."""
+
+import asyncio
+import re
+import uuid
+from dataclasses import dataclass
+
+import aiohttp
+import pytest
+from aiohttp import web
+
+from bus.keys import Keys, Limits
+from bus.settings import BusSettings
+from gateway.app import make_app
+from gateway.state import Gateway
+from tests.support.doors import STEADY, accepted, gateway_here, state_of, tone, until_state
+from tests.support.programs import Fleet
+from tests.support.sockets import VLLM
+from tests.support.sockets import tone as tone_config
+from tests.support.tone import tone_pcm
+
+WORDS = "nobody else may read this"
+#: What differs between two answers that tell the same.
+VOLATILE = re.compile(rb'"(timestamp|heard_s|clock_skew_s|rss_bytes|requests)":\s*[-\d.]+')
+#: Where an owner is told of its job.
+TELLING = {
+    "/v1/jobs/{id}",
+    "/v1/jobs/{id}/events",
+    "/v1/jobs/{id}/marks",
+    "/v1/jobs/{id}/audio",
+    "/v1/jobs/{id}/blocks/{n}",
+    "/output/{id}.wav",
+    "/api/chunk/{id}/{n}",
+    "/v1/audio",
+    "/query_result",
+}
+#: What anybody may ask.
+OPEN = {"/livez", "/readyz", "/health", "/openapi.json", "/docs", "/"}
+
+
+@dataclass(frozen=True)
+class Told:
+    status: int
+    body: bytes
+
+
+def routes(gateway: Gateway) -> list[tuple[str, str]]:
+    """(method, path) of every route that the OpenAPI document is made from."""
+    found = {
+        (route.method, route.resource.canonical)
+        for route in make_app(gateway).router.routes()
+        if route.resource is not None and not isinstance(route.resource, web.StaticResource)
+    }
+    return sorted(found)
+
+
+def nobodys(job_id: str) -> str:
+    """An id of the same form that nobody has."""
+    return ("1" if job_id[0] == "0" else "0") + job_id[1:]
+
+
+async def ask(http: aiohttp.ClientSession, method: str, path: str, job_id: str, headers: dict[str, str]) -> Told:
+    """Ask `path` for `job_id` in every way in which one may be told."""
+    filled = re.sub(r"\{(\w+)\}", lambda match: "0" if match[1] == "n" else job_id, path)
+    query = {"path": f"/jobs/{job_id}.wav", "id": job_id, "task_id": job_id, "job": job_id}
+    body = {"task_id_list": [job_id], "task_id": job_id, "job": job_id}
+    async with asyncio.timeout(10), http.request(method, filled, params=query, json=body, headers=headers) as answer:
+        data = await answer.read()
+    return Told(answer.status, VOLATILE.sub(b"", data).replace(job_id.encode(), b"<id>"))
+
+
+async def test_to_a_stranger_a_job_is_as_one_that_never_was_at_every_route(
+    bus_settings: BusSettings, fleet: Fleet
+) -> None:
+    fleet.worker("w1", "tone", 8)
+    async with gateway_here(bus_settings, anonymous=False) as (gateway, http):
+        texts = [(await Keys(gateway.bus).create(tenant, Limits()))[1] for tenant in ("owner", "stranger")]
+        await gateway.keys.look()
+        stranger = {"xi-api-key": texts[1]}
+        async with aiohttp.ClientSession(http._base_url, headers={"xi-api-key": texts[0]}) as owner:
+            async with asyncio.timeout(10):
+                while (await owner.get("/readyz")).status != 200:
+                    await asyncio.sleep(0.01)
+            done = await accepted(owner, tone(input=WORDS, params={"seconds": 0.1}))
+            running = await accepted(owner, tone(input=WORDS, params={"seconds": 600, **STEADY}))
+            await until_state(owner, done, "done")
+            await until_state(owner, running, "running")
+            song = {"prompt": WORDS, "model": "tone", "audio_format": "wav", "audio_duration": 0.1}
+            async with owner.post("/release_task", json=song) as answer:
+                task = str((await answer.json())["data"]["task_id"])
+            await until_state(owner, f"{task}-0", "done")
+            walked = routes(gateway)
+            assert len(walked) > 30
+            for method, path in walked:
+                for job_id in (done, running, task, f"{task}-0"):
+                    told = await ask(http, method, path, job_id, stranger)
+                    assert told == await ask(http, method, path, nobodys(job_id), stranger), (method, path)
+                    assert WORDS.encode() not in told.body
+            # The walk finds what there is to find.
+            mine = {"xi-api-key": texts[0]}
+            for path, job_id in {**dict.fromkeys(TELLING, done), "/query_result": task}.items():
+                method = "POST" if path == "/query_result" else "GET"
+                assert await ask(http, method, path, job_id, mine) != await ask(http, method, path, job_id, stranger)
+            async with http.get("/v1/jobs?limit=1000", headers=stranger) as answer:
+                assert not {done, running} & {each["id"] for each in (await answer.json())["jobs"]}
+            assert await state_of(owner, running) == "running"
+            async with owner.get(f"/v1/jobs/{done}/audio?format=pcm") as answer:
+                assert await answer.read() == tone_pcm(0.1)
+
+
+async def test_without_a_key_every_route_but_the_open_ones_says_only_that_one_is_needed(
+    bus_settings: BusSettings,
+) -> None:
+    async with gateway_here(bus_settings, anonymous=False) as (gateway, http):
+        found = {
+            (method, path): (await ask(http, method, path, uuid.uuid4().hex, {})).status
+            for method, path in routes(gateway)
+        }
+    assert {path for (_, path), status in found.items() if status != 401} <= OPEN
+    assert {"/livez", "/readyz"} <= {path for _, path in found} & OPEN
+
+
+ELEVENLABS = "/v1/text-to-speech/any/stream-input?model_id=tone&output_format=pcm_24000"
+
+
+async def job_of_socket(http: aiohttp.ClientSession, path: str) -> str:
+    """The id of a job that a socket made, opened with the Idempotency-Key that every caller here uses."""
+    async with asyncio.timeout(10), http.ws_connect(path, headers={"Idempotency-Key": "once"}) as ws:
+        if path == VLLM:
+            await ws.send_json({"type": "session.config", **tone_config(seconds=0.1)})
+            await ws.send_json({"type": "input.text", "text": WORDS})
+            await ws.send_json({"type": "input.done"})
+        else:
+            await ws.send_json({"text": " ", "params": {"seconds": 0.1}})
+            await ws.send_json({"text": WORDS, "flush": True})
+        while True:
+            message = await ws.receive()
+            if message.type is aiohttp.WSMsgType.TEXT and "job" in (told := message.json()):
+                return str(told["job"])
+            assert message.type in {aiohttp.WSMsgType.TEXT, aiohttp.WSMsgType.BINARY}, message
+
+
+async def test_a_sockets_jobs_are_its_tenants_whatever_key_others_use(bus_settings: BusSettings, fleet: Fleet) -> None:
+    fleet.worker("w1", "tone", 8)
+    async with gateway_here(bus_settings, anonymous=False) as (gateway, http):
+        texts = [(await Keys(gateway.bus).create(tenant, Limits()))[1] for tenant in ("owner", "stranger")]
+        await gateway.keys.look()
+        for text in texts:
+            async with aiohttp.ClientSession(http._base_url, headers={"xi-api-key": text}) as asks:
+                async with asyncio.timeout(10):
+                    while (await asks.get("/readyz")).status != 200:
+                        await asyncio.sleep(0.01)
+                made = [await job_of_socket(asks, path) for path in (VLLM, ELEVENLABS)]
+                for job_id in made:
+                    assert (await until_state(asks, job_id, "done"))["seconds"] == 0.1
+                async with asks.get("/v1/jobs") as answer:
+                    assert [each["id"] for each in (await answer.json())["jobs"]] == made[::-1]
+
+
+@pytest.mark.parametrize("key", [{}, {"xi-api-key": "sk-foreign"}, {"xi-api-key": "ak-0123456789ab-wrong"}])
+@pytest.mark.parametrize("path", [VLLM, ELEVENLABS])
+async def test_a_socket_without_a_key_that_counts_makes_no_job(
+    bus_settings: BusSettings, path: str, key: dict[str, str]
+) -> None:
+    async with gateway_here(bus_settings, anonymous=False) as (gateway, http):
+        await gateway.keys.look()
+        # ElevenLabs' clients may bring their key with the first message.
+        if path == ELEVENLABS and not key.get("xi-api-key", "").startswith("ak-"):
+            async with asyncio.timeout(10), http.ws_connect(path, headers=key) as ws:
+                await ws.send_json({"text": " "})
+                await ws.send_json({"text": WORDS, "flush": True})
+                while (message := await ws.receive()).type is not aiohttp.WSMsgType.CLOSE:
+                    assert "audio" not in message.json()
+                assert message.data == 1008
+        else:
+            with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
+                await http.ws_connect(path, headers=key)
+            assert refused.value.status == 401
+        assert (await gateway.bus.js.info(gateway.bus.subjects.jobs_stream))["state"]["last_seq"] == 0
+
+
+async def test_there_is_no_socket_that_is_not_walked_here(bus_settings: BusSettings) -> None:
+    """What answers a handshake with anything but a refusal is a socket."""
+    async with gateway_here(bus_settings) as (gateway, http):
+        sockets = set()
+        for method, path in routes(gateway):
+            if method == "GET":
+                try:
+                    async with asyncio.timeout(5), http.ws_connect(re.sub(r"\{\w+\}", "x", path)):
+                        sockets.add(path)
+                except (aiohttp.WSServerHandshakeError, TimeoutError):
+                    continue
+    assert sockets == {VLLM, "/v1/text-to-speech/{voice_id}/stream-input"}

@@ -1,0 +1,217 @@
+"""Keys on the bus: an operator makes, limits and revokes them; every gateway's ring knows it at once."""
+
+import asyncio
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from bus.client import Bus, open_bus
+from bus.errors import Conflict, Invalid, NotFound, Unreachable
+from bus.keyring import KeyRing
+from bus.keys import Keys, Limits, is_right
+from bus.settings import BusSettings
+from tests.support.nats import fresh_root
+from tests.support.restarts import own_server
+
+NEVER_S = 3600.0
+
+
+@asynccontextmanager
+async def running(bus: Bus, look_s: float = NEVER_S) -> AsyncIterator[KeyRing]:
+    """A ring at work; by default it never looks unless it is rung for."""
+    ring = KeyRing(bus, look_s)
+    async with asyncio.TaskGroup() as tasks:
+        task = tasks.create_task(ring.run())
+        await until(lambda: ring.is_read)
+        yield ring
+        task.cancel()
+
+
+async def until(is_so: Callable[[], bool], within_s: float = 5.0) -> None:
+    async with asyncio.timeout(within_s):
+        while not is_so():
+            await asyncio.sleep(0.005)
+
+
+def revoked(ring: KeyRing, key_id: str) -> bool:
+    key = ring.get(key_id)
+    return key is not None and key.revoked_at is not None
+
+
+async def test_a_ring_hears_of_every_change_by_its_bell(bus: Bus) -> None:
+    keys = Keys(bus)
+    async with running(bus) as ring:
+        key, text = await keys.create("acme", Limits(burst=2))
+        await until(lambda: ring.get(key.id) == key)
+        assert is_right(ring.get(key.id), text)
+        await keys.limit(key.id, Limits(requests_per_s=0.5))
+        await until(lambda: ring.get(key.id) == msgspec.structs.replace(key, limits=Limits(requests_per_s=0.5)))
+        await keys.revoke(key.id)
+        await until(lambda: revoked(ring, key.id))
+        assert ring.get("0123456789ab") is None
+
+
+async def test_a_ring_that_hears_no_bell_looks(bus: Bus) -> None:
+    keys = Keys(bus)
+    key, _ = await keys.create("acme", Limits())
+    config = (await bus.js.info(bus.subjects.keys_stream))["config"]
+    del config["republish"]
+    await bus.js.api(f"STREAM.UPDATE.{bus.subjects.keys_stream}", config)
+    async with running(bus, 0.05) as ring:
+        assert ring.get(key.id) == key
+        await keys.revoke(key.id)
+        await until(lambda: revoked(ring, key.id))
+
+
+async def test_more_keys_than_a_page_holds_are_all_read(bus: Bus) -> None:
+    keys = Keys(bus)
+    made = [(await keys.create("acme", Limits()))[0] for _ in range(300)]
+    ring = KeyRing(bus)
+    await ring.look()
+    assert [ring.get(key.id) for key in made] == made
+    assert {key.id for key in await keys.all()} == {key.id for key in made}
+
+
+async def test_without_a_bucket_there_are_no_keys(bus: Bus) -> None:
+    keys, ring = Keys(bus), KeyRing(bus)
+    await ring.look()
+    assert ring.is_read
+    assert await keys.all() == []
+    for change in (keys.revoke, keys.find):
+        with pytest.raises(NotFound, match="no key '0123456789ab'"):
+            await change("0123456789ab")
+    with pytest.raises(NotFound):
+        await keys.limit("a.b", Limits())
+    with pytest.raises(Invalid, match="tenant"):
+        await keys.create("a.b", Limits())
+
+
+async def test_what_an_operator_removes_by_hand_is_gone(bus: Bus) -> None:
+    """`nats kv del`, `nats kv purge`, and the whole bucket made anew, with the same number of entries or fewer."""
+    keys, ring, stream = Keys(bus), KeyRing(bus), bus.subjects.keys_stream
+    made = [(await keys.create("acme", Limits()))[0] for _ in range(3)]
+    await ring.look()
+    await bus.js.publish(bus.subjects.key(made[0].id), b"", {"KV-Operation": "DEL"})
+    await ring.look()
+    assert [ring.get(key.id) for key in made] == [None, *made[1:]]
+    await bus.js.api(f"STREAM.PURGE.{stream}", {"filter": bus.subjects.key(made[1].id)})
+    await ring.look()
+    assert [ring.get(key.id) for key in made] == [None, None, made[2]]
+    await bus.js.api(f"STREAM.DELETE.{stream}")
+    new, _ = await keys.create("acme", Limits())
+    await ring.look()
+    assert (ring.get(made[2].id), ring.get(new.id)) == (None, new)
+    await bus.js.api(f"STREAM.DELETE.{stream}")
+    await ring.look()
+    assert ring.get(new.id) is None
+
+
+async def test_what_is_no_record_of_ours_harms_no_other_key(bus: Bus) -> None:
+    keys, ring = Keys(bus), KeyRing(bus)
+    key, _ = await keys.create("acme", Limits())
+    await bus.js.publish(bus.subjects.key("0123456789ab"), b"hello")
+    await ring.look()
+    assert (ring.get(key.id), ring.get("0123456789ab"), await keys.all()) == (key, None, [key])
+
+
+async def test_changes_at_the_same_time_do_not_undo_each_other(bus: Bus) -> None:
+    keys = Keys(bus)
+    key, _ = await keys.create("acme", Limits())
+    await asyncio.gather(*(keys.limit(key.id, Limits(burst=number)) for number in (1, 2, 3)), keys.revoke(key.id))
+    found = await keys.find(key.id)
+    assert found.revoked_at is not None
+    assert found.limits.burst in {1, 2, 3}
+    again = await keys.revoke(key.id)
+    assert again.revoked_at == found.revoked_at
+
+
+async def test_a_key_that_others_change_without_end_is_given_up_in_words(
+    bus: Bus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keys = Keys(bus)
+    key, _ = await keys.create("acme", Limits())
+
+    async def always_late(*_: object) -> bool:
+        return False
+
+    monkeypatch.setattr(keys, "_put", always_late)
+    with pytest.raises(Conflict, match=key.id):
+        await keys.revoke(key.id)
+
+
+async def test_a_ring_that_cannot_reach_the_bus_keeps_what_it_knows_and_catches_up() -> None:
+    with tempfile.TemporaryDirectory(prefix="antiphon-nats-") as folder, own_server(Path(folder)) as server:
+        settings = BusSettings(
+            nats=server.url,
+            root=fresh_root(),
+            jobs_max_bytes=64 << 20,
+            replies_max_bytes=256 << 20,
+            election_patience_s=0.3,
+        )
+        async with open_bus(settings, "gateway") as bus, running(bus) as ring:
+            key, _ = await Keys(bus).create("acme", Limits())
+            await until(lambda: ring.get(key.id) == key)
+            server.kill()
+            with pytest.raises(Unreachable):
+                await ring.look()
+            assert ring.get(key.id) == key
+            server.start()
+            await bus.connection.up(5.0)
+            await Keys(bus).revoke(key.id)
+            # Not by a look: the bell rings again on the new connection.
+            await until(lambda: revoked(ring, key.id))
+
+
+async def antiphon(bus: Bus, *args: str) -> "subprocess.CompletedProcess[str]":
+    argv = [sys.executable, "-m", "ops.cli", "keys", *args, "--nats", bus.settings.nats, "--root", bus.settings.root]
+    return await asyncio.to_thread(
+        subprocess.run, argv, cwd=Path(__file__).parents[2], capture_output=True, text=True, timeout=30, check=False
+    )
+
+
+async def told(bus: Bus, *args: str) -> Any:
+    done = await antiphon(bus, *args, "--json")
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+async def test_the_command_makes_lists_limits_and_revokes(bus: Bus) -> None:
+    made = await told(bus, "create", "--tenant", "acme", "--requests-per-s", "2.5", "--burst", "4")
+    assert sorted(made) == ["id", "key", "tenant"]
+    assert made["tenant"] == "acme"
+    key = await Keys(bus).find(made["id"])
+    assert is_right(key, made["key"])
+    assert key.limits == Limits(requests_per_s=2.5, burst=4)
+    changed = await told(bus, "limit", made["id"], "--burst", "none", "--audio-s-per-day", "3600")
+    assert (changed["requests_per_s"], changed["burst"], changed["audio_s_per_day"]) == (2.5, None, 3600)
+    assert (await told(bus, "revoke", made["id"]))["revoked_at"]
+    listed = await antiphon(bus, "list", "--json")
+    assert [(each["id"], each["tenant"]) for each in json.loads(listed.stdout)["keys"]] == [(made["id"], "acme")]
+    # The key is told once; what is kept of it, never.
+    assert made["key"] not in listed.stdout
+    assert key.hash not in listed.stdout
+
+
+@pytest.mark.parametrize(
+    ("args", "code", "says"),
+    [
+        (("create", "--tenant", "a.b"), 1, "tenant: 'a.b' must be 1 to 64 characters"),
+        (("create", "--tenant", "acme", "--burst", "many"), 2, "--burst: 'many': Expected `int"),
+        (("revoke", "nobody"), 1, "no key 'nobody'"),
+    ],
+)
+async def test_what_cannot_be_done_is_one_line_and_an_exit_code(
+    bus: Bus, args: tuple[str, ...], code: int, says: str
+) -> None:
+    run = await antiphon(bus, *args)
+    assert (run.returncode, run.stdout) == (code, "")
+    assert says in run.stderr
+    assert "Traceback" not in run.stderr

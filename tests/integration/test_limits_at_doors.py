@@ -1,0 +1,147 @@
+"""How each door meets a limit: sockets, polls, OpenAI's client, the bus; and limits of addresses behind a proxy."""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+import pytest
+from aiohttp import ClientSession
+from nats.aio.client import Client
+from openai import AsyncOpenAI
+
+from bus.client import open_bus
+from bus.keys import Keys, Limits
+from bus.settings import BusSettings
+from tests.support.nats import fresh_root
+from tests.support.nats_asking import job as nats_job
+from tests.support.nats_cli import nats_req
+from tests.support.openai_client import plays
+from tests.support.programs import fleet_of
+from tests.support.sockets import talking, tone
+from tests.support.tone import tone_pcm
+from tests.support.web import ready
+
+
+@pytest.fixture(scope="module")
+def stack(nats_url: str) -> Iterator[tuple[BusSettings, str, str]]:
+    """Settings; URL; URL of a gateway that limits addresses and believes proxies on loopback."""
+    settings = BusSettings(nats=nats_url, root=fresh_root(), jobs_max_bytes=64 << 20, replies_max_bytes=256 << 20)
+    with fleet_of(settings) as fleet:
+        worker = fleet.worker("w1", "tone", 4, wait=False)
+        plain, _ = fleet.gateway(wait=False)
+        strict, _ = fleet.gateway(
+            *("--address-requests-per-s", "0.01", "--address-burst", "2", "--trusted-proxies", "127.0.0.0/8"),
+            wait=False,
+        )
+        worker.wait_for("worker.ready")
+        urls = [str(program.wait_for("gateway.ready")["url"]) for program in (plain, strict)]
+        yield settings, urls[0], urls[1]
+
+
+@contextlib.asynccontextmanager
+async def caller(stack: tuple[BusSettings, str, str], **limits: Any) -> AsyncIterator[tuple[ClientSession, str]]:
+    """A client with a key of these limits, and the key, once the gateway knows it."""
+    settings, url, _ = stack
+    async with open_bus(settings, "test") as bus:
+        _, key = await Keys(bus).create("acme", Limits(**limits))
+    async with ClientSession(url, headers={"Authorization": f"Bearer {key}"}) as http, asyncio.timeout(20):
+        await ready(http, url)
+        while True:
+            async with http.get("/v1/jobs") as answer:
+                if answer.status == 200:
+                    break
+            await asyncio.sleep(0.02)
+        yield http, key
+
+
+async def test_an_utterance_on_a_socket_is_one_request_however_many_sentences_it_has(
+    stack: tuple[BusSettings, str, str],
+) -> None:
+    async with (
+        caller(stack, requests_per_s=0.01, burst=2) as (http, _),
+        talking(http, **tone(seconds=0.05)) as talk,
+    ):
+        for _ in range(2):
+            await talk.say("One. ", "Two. ", "Three.")
+            heard = await talk.until("session.done")
+            assert heard.of("error") == []
+            assert heard.pcm == [tone_pcm(0.05)] * 3
+        await talk.say("Four.", done=False)
+        refused = await talk.json()
+        assert (refused["type"], refused["code"]) == ("error", "too_many")
+
+
+async def test_on_a_socket_the_next_sentence_waits_for_its_turn_where_one_job_is_allowed_at_a_time(
+    stack: tuple[BusSettings, str, str],
+) -> None:
+    async with (
+        caller(stack, concurrent_jobs=1) as (http, _),
+        talking(http, **tone(seconds=0.5, block_ms=50, compute_ms=50, device="own")) as talk,
+    ):
+        await talk.say("One. ", "Two. ", "Three.")
+        heard = await talk.until("session.done")
+    assert heard.of("error") == []
+    assert heard.pcm == [tone_pcm(0.5)] * 3
+
+
+async def test_polling_a_task_counts_against_nothing(stack: tuple[BusSettings, str, str]) -> None:
+    async with caller(stack, requests_per_s=0.01, burst=1) as (http, _):
+        for _ in range(4):
+            async with http.post("/query_result", json={"task_id_list": ["nobodys"]}) as answer:
+                assert answer.status == 200, await answer.text()
+        async with http.post("/v1/jobs", json={"model": "tone", "input": "x"}) as answer:
+            assert answer.status == 202
+
+
+async def test_openais_client_waits_as_long_as_it_is_told_and_then_gets_its_sound(
+    stack: tuple[BusSettings, str, str],
+) -> None:
+    async with (
+        caller(stack, requests_per_s=2.0, burst=1) as (_, key),
+        AsyncOpenAI(base_url=f"{stack[1]}/v1", api_key=key, max_retries=2, timeout=20) as client,
+    ):
+        began_at = time.monotonic()
+        for seed in range(3):
+            arguments = plays(seconds=0.05)
+            arguments["extra_body"]["seed"] = seed
+            answer = await client.audio.speech.create(**arguments, response_format="pcm")
+            assert answer.content == tone_pcm(0.05)
+        took_s = time.monotonic() - began_at
+    assert took_s >= 0.99, "two waits of half a second"
+
+
+async def test_a_key_over_nats_meets_the_same_limit(stack: tuple[BusSettings, str, str]) -> None:
+    settings = stack[0]
+    async with caller(stack, requests_per_s=0.01, burst=1) as (http, key):
+        async with http.post("/v1/jobs", json={"model": "tone", "input": "x"}) as answer:
+            assert answer.status == 202
+        client = Client()
+        await client.connect(settings.nats)
+        while True:  # whichever gateway answers: the other one has heard of it 100 ms later
+            headers = {"Authorization": f"Bearer {key}"}
+            answered = await nats_req(client, f"{settings.root}.submit", nats_job(seconds=0.01), headers=headers)
+            if answered.json(0).get("code"):
+                break
+        await client.close()
+    told = answered.json(0)
+    assert (told["code"], told["status"], told["limit"], told["left"]) == ("too_many", 429, "requests_per_s", 0)
+    assert (answered.replies[0].headers or {})["Nats-Service-Error-Code"] == "429"
+
+
+async def test_addresses_behind_a_trusted_proxy_have_a_limit_each(stack: tuple[BusSettings, str, str]) -> None:
+    async with caller(stack) as (http, _):
+
+        async def asked(*forwarded: str) -> tuple[int, str]:
+            headers = {"X-Forwarded-For": ", ".join(forwarded)} if forwarded else {}
+            async with http.post(
+                f"{stack[2]}/v1/jobs", json={"model": "tone", "input": "x"}, headers=headers
+            ) as answer:
+                return answer.status, "" if answer.status == 202 else str((await answer.json())["scope"])
+
+        assert [await asked("203.0.113.7") for _ in range(3)] == [(202, ""), (202, ""), (429, "address")]
+        assert await asked("203.0.113.8") == (202, "")
+        assert await asked("198.51.100.1", "203.0.113.7") == (429, "address"), "what a client writes there is its own"
+        assert [await asked("2001:db8::1"), await asked("2001:db8::2"), await asked("2001:db8::3")][2][0] == 429
+        assert await asked() == (202, "")

@@ -1,0 +1,69 @@
+"""The composer behind the foreign doors for music, as their clients find it by default."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+import elevenlabs
+import httpx
+import pytest
+
+from bus.settings import BusSettings
+from gateway.codecs import Format
+from tests.support.codecs import decoded
+from tests.support.nats import fresh_root
+from tests.support.programs import fleet_of
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def url(nats_url: str) -> Iterator[str]:
+    settings = BusSettings(nats=nats_url, root=fresh_root(), jobs_max_bytes=64 << 20, replies_max_bytes=256 << 20)
+    with fleet_of(settings) as fleet:
+        _, url = fleet.gateway()
+        fleet.worker("w1", "music", 2)
+        yield url
+
+
+@pytest.fixture
+async def http(url: str) -> AsyncIterator[httpx.AsyncClient]:
+    async with httpx.AsyncClient(base_url=url, timeout=60) as http:
+        async with asyncio.timeout(20):
+            while (await http.get("/readyz")).status_code != 200:
+                await asyncio.sleep(0.02)
+        yield http
+
+
+async def test_elevenlabs_music_is_stereo_of_the_length_that_was_asked(url: str, http: httpx.AsyncClient) -> None:
+    client = elevenlabs.AsyncElevenLabs(base_url=url, httpx_client=http)
+    for model_id, rate_hz in (("music_v1", 44_100), ("music_v2", 48_000)):
+        said = client.music.compose(prompt="a calm piano waltz", music_length_ms=3000, model_id=model_id)
+        samples, heard_hz = decoded(b"".join([piece async for piece in said]), Format("mp3"), rate_hz, 2)
+        assert (heard_hz, samples.shape[1]) == (rate_hz, 2)
+        assert len(samples) / heard_hz == pytest.approx(3, abs=0.08)
+        assert abs(samples).max() > 1000
+
+
+async def test_a_prompt_that_the_composer_refuses_is_told_in_the_words_of_the_door(http: httpx.AsyncClient) -> None:
+    answer = await http.post("/v1/music", json={"prompt": "abc"})
+    assert (answer.status_code, answer.json()["detail"][0]["loc"]) == (422, ["body", "prompt"])
+
+
+async def test_an_acestep_task_is_composed_as_its_fields_say(http: httpx.AsyncClient) -> None:
+    body = {"caption": "a calm piano", "duration": 3, "bpm": 90, "key_scale": "D minor", "batch_size": 1}
+    task = (await http.post("/release_task", json=body)).json()["data"]["task_id"]
+    async with asyncio.timeout(60):
+        while (told := await _asked(http, task))["status"] == 0:
+            await asyncio.sleep(0.05)
+    (element,) = json.loads(told["result"])
+    assert (element["metas"]["bpm"], element["metas"]["keyscale"]) == (90, "D minor")
+    assert element["dit_model"] == "music"
+    samples, heard_hz = decoded((await http.get(element["file"])).content, Format("mp3"), 48_000, 2)
+    assert len(samples) / heard_hz == pytest.approx(3, abs=0.08)
+
+
+async def _asked(http: httpx.AsyncClient, task: str) -> dict[str, Any]:
+    told: dict[str, Any] = (await http.post("/query_result", json={"task_id_list": [task]})).json()["data"][0]
+    return told

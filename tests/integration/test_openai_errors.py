@@ -1,0 +1,160 @@
+"""What goes wrong, as OpenAI's own Python client tells it: its exceptions, its retries, its patience."""
+
+import asyncio
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import openai
+import pytest
+from openai import AsyncOpenAI, OpenAI
+
+from bus.client import open_bus
+from bus.keys import PREFIX, Keys, Limits
+from tests.support.doors import STEADY, gated
+from tests.support.openai_client import Stack, ended, opened, plays, stack_of
+from tests.support.programs import Fleet
+from tests.support.tone import tone_pcm
+
+
+@pytest.fixture(scope="module")
+def stack(nats_url: str) -> Iterator[Stack]:
+    """For every test here."""
+    with stack_of(nats_url) as stack:
+        yield stack
+
+
+@pytest.fixture
+def client(stack: Stack) -> Iterator[OpenAI]:
+    with opened(stack.url) as client:
+        yield client
+
+
+REFUSALS: list[tuple[dict[str, Any], type[openai.APIStatusError], str, str]] = [
+    ({"model": "nobody"}, openai.NotFoundError, "model", "'nobody'"),
+    ({"input": ""}, openai.BadRequestError, "input", "empty"),
+    ({"input": "a" * 100_001}, openai.BadRequestError, "input", "100000"),
+    ({"voice": "bob"}, openai.BadRequestError, "voice", "'bob'"),
+    ({"voice": {"id": "bob"}}, openai.BadRequestError, "voice", "'bob'"),
+    ({"response_format": "wma"}, openai.BadRequestError, "response_format", "wav"),
+    ({"stream_format": "ws"}, openai.BadRequestError, "stream_format", "audio, sse"),
+    ({"speed": 4.5}, openai.BadRequestError, "speed", "0.25 to 4"),
+]
+
+
+@pytest.mark.parametrize(("wrong", "kind", "param", "word"), REFUSALS, ids=range(len(REFUSALS)))
+def test_every_refusal_is_the_exception_that_the_client_has_for_it(
+    client: OpenAI, wrong: dict[str, Any], kind: type[openai.APIStatusError], param: str, word: str
+) -> None:
+    with pytest.raises(kind) as raised:
+        client.audio.speech.create(**{**plays(seconds=0.1), **wrong})
+    error = raised.value
+    assert (type(error), error.param, error.type) == (kind, param, "invalid_request_error")
+    assert isinstance(error.code, str)
+    assert word in str(error)
+    assert error.request_id
+
+
+def test_a_key_that_names_another_request_is_a_conflict_and_is_not_tried_again(stack: Stack) -> None:
+    key = {"Idempotency-Key": "one"}
+    with opened(stack.url, max_retries=2) as client:
+        client.audio.speech.create(**plays(seconds=0.1), extra_headers=key)
+        with pytest.raises(openai.ConflictError) as raised:
+            client.audio.speech.create(**plays(seconds=0.2), extra_headers=key)
+    assert raised.value.response.headers["x-should-retry"] == "false"
+    assert raised.value.response.request.headers["x-stainless-retry-count"] == "0"
+
+
+def test_a_key_that_does_not_count_is_an_authentication_error(stack: Stack) -> None:
+    with opened(stack.url, api_key=f"{PREFIX}0123456789ab_nothing") as client:
+        with pytest.raises(openai.AuthenticationError) as raised:
+            client.audio.speech.create(**plays(seconds=0.1))
+        assert (raised.value.type, raised.value.code) == ("authentication_error", "unauthorized")
+        with pytest.raises(openai.AuthenticationError):
+            client.models.list()
+
+
+async def test_over_the_limit_the_client_is_told_to_wait_and_asks_again_when_it_may(stack: Stack) -> None:
+    async with open_bus(stack.settings, "test") as bus:
+        _, key = await Keys(bus).create("acme", Limits(requests_per_s=1.0, burst=1))
+    asked = plays(seconds=0.1)
+    async with AsyncOpenAI(base_url=f"{stack.url}/v1", api_key=key, max_retries=0) as client:
+        await known(client)
+        await client.audio.speech.create(**asked)
+        with pytest.raises(openai.RateLimitError) as raised:
+            await client.audio.speech.create(**asked)
+        assert (raised.value.type, raised.value.code) == ("rate_limit_error", "too_many")
+        assert 1 <= int(raised.value.response.headers["retry-after"]) <= 2
+        patient = await client.with_options(max_retries=1).audio.speech.create(**asked, response_format="pcm")
+    assert patient.content == tone_pcm(0.1)
+    assert patient.response.request.headers["x-stainless-retry-count"] == "1"
+
+
+async def known(client: AsyncOpenAI) -> None:
+    """Until the gateway has heard of the client's key."""
+    async with asyncio.timeout(5):
+        while True:
+            try:
+                await client.models.list()
+            except openai.AuthenticationError:
+                await asyncio.sleep(0.02)
+            else:
+                return
+
+
+def test_a_job_that_its_owner_cancels_is_not_asked_for_again(stack: Stack, tmp_path: Path) -> None:
+    worker, url, _ = stack
+    started = len(worker.events("job.started"))
+
+    async def cancelled() -> openai.APIStatusError:
+        async with AsyncOpenAI(base_url=f"{url}/v1", api_key="x", max_retries=2) as client:
+            asked = plays(**gated(tmp_path / "never", 0))
+            asking = asyncio.create_task(client.audio.speech.create(**asked))
+            begun = await asyncio.to_thread(worker.wait_for, "job.started", started + 1)
+            await client.delete(f"/jobs/{begun['job']}", cast_to=dict[str, Any])
+            with pytest.raises(openai.ConflictError) as raised:
+                await asking
+            return raised.value
+
+    error = asyncio.run(cancelled())
+    assert (error.code, error.response.request.headers["x-stainless-retry-count"]) == ("cancelled", "0")
+
+
+def test_a_client_that_loses_patience_frees_the_slot(stack: Stack, tmp_path: Path) -> None:
+    worker, url, _ = stack
+    started = len(worker.events("job.started"))
+    with opened(url, timeout=0.3) as client:
+        with pytest.raises(openai.APITimeoutError):
+            client.audio.speech.create(**plays(**gated(tmp_path / "never", 0)))
+        job = worker.wait_for("job.started", started + 1)["job"]
+        assert ended(client.with_options(timeout=10), job) == "cancelled"
+
+
+def test_a_client_that_hangs_up_in_mid_stream_frees_the_slot(client: OpenAI) -> None:
+    asked = plays(seconds=600, **STEADY)
+    with client.audio.speech.with_streaming_response.create(**asked, response_format="pcm") as answer:
+        assert len(next(answer.iter_bytes(100))) == 100
+        job = answer.headers["antiphon-job"]
+    assert ended(client, job) == "cancelled"
+
+
+@pytest.mark.slow
+def test_without_a_worker_the_client_tries_again_when_it_was_told_to_until_one_is_there(fleet: Fleet) -> None:
+    gateway, url = fleet.gateway()
+
+    async def ask() -> bytes:
+        async with AsyncOpenAI(base_url=f"{url}/v1", api_key="x", max_retries=8) as client:
+            asking = asyncio.create_task(client.audio.speech.create(**plays(seconds=0.2), response_format="pcm"))
+            refused = await asyncio.to_thread(gateway.wait_for, "http.refused")
+            assert (refused["status"], refused["code"], len(refused["request"])) == (503, "no_worker", 32)
+            fleet.worker(wait=False)
+            refused_at = time.monotonic()
+            sound = (await asking).content
+            assert time.monotonic() - refused_at > 1.5  # left to itself it would have tried again within 0.5 s
+            return sound
+
+    with opened(url) as hasty, pytest.raises(openai.InternalServerError) as raised:
+        hasty.audio.speech.create(**plays(seconds=0.2))
+    assert (raised.value.code, raised.value.response.headers["retry-after"]) == ("no_worker", "2")
+    assert asyncio.run(ask()) == tone_pcm(0.2)

@@ -1,0 +1,226 @@
+"""The plain doors against the real programs, asked by `curl` and by a script's few lines."""
+
+import asyncio
+import io
+import json
+import subprocess
+import wave
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+
+from bus.settings import BusSettings
+from tests.support.doors import STEADY, gated, until_state, wav_pcm, wav_sizes
+from tests.support.nats import fresh_root
+from tests.support.programs import Fleet, Program, fleet_of
+from tests.support.tone import tone_pcm
+
+
+@pytest.fixture(scope="module")
+def stack(nats_url: str) -> Iterator[tuple[Program, str]]:
+    """Worker and URL, for every test here."""
+    sizes = {"jobs_max_bytes": 64 << 20, "replies_max_bytes": 256 << 20}
+    with fleet_of(BusSettings(nats=nats_url, root=fresh_root(), **sizes)) as fleet:
+        _, url = fleet.gateway()
+        yield fleet.worker("w1", "tone,music,speech", 2, "--max-fails", "0"), url
+
+
+@pytest.fixture
+async def http(stack: tuple[Program, str]) -> AsyncIterator[aiohttp.ClientSession]:
+    async with aiohttp.ClientSession(stack[1]) as http:
+        async with asyncio.timeout(20):
+            while (await http.get("/readyz")).status != 200 or (await http.get("/v1/models/nobody")).status != 404:
+                await asyncio.sleep(0.02)
+        yield http
+
+
+def tone(seconds: float, **params: Any) -> dict[str, Any]:
+    return {"model": "tone", "prompt": "a tone", "duration": seconds, "params": params}
+
+
+async def posted(http: aiohttp.ClientSession, path: str, body: dict[str, Any]) -> dict[str, Any]:
+    async with http.post(path, json=body) as answer:
+        assert answer.status == 200, await answer.text()
+        told: dict[str, Any] = await answer.json()
+        assert answer.headers["Antiphon-Job"] in told.values()
+    return told
+
+
+async def test_generate_answers_with_where_the_file_is_and_the_file_is_whole(http: aiohttp.ClientSession) -> None:
+    told = await posted(http, "/generate", tone(1.5))
+    assert told == {
+        "id": told["id"],
+        "status": "done",
+        "url": f"/output/{told['id']}.wav",
+        "duration": 1.5,
+        "sample_rate": 24_000,
+        "channels": 1,
+    }
+    async with http.get(told["url"]) as answer:
+        assert (answer.headers["Content-Type"], answer.headers["Content-Length"]) == ("audio/wav", str(44 + 72_000))
+        body = await answer.read()
+    assert wav_pcm(body) == tone_pcm(1.5)
+    with wave.open(io.BytesIO(body)) as file:
+        assert (file.getframerate(), file.getnframes()) == (24_000, 36_000)
+    async with http.get(told["url"], headers={"Range": "bytes=44-4843"}) as answer:
+        assert (answer.status, await answer.read()) == (206, tone_pcm(0.1))
+
+
+async def test_generate_makes_music_as_long_as_was_asked(http: aiohttp.ClientSession) -> None:
+    told = await posted(http, "/generate", {"prompt": "a calm evening", "duration": 5, "nobody_knows": 1})
+    assert abs(told["duration"] - 5) < 0.5
+    assert (await until_state(http, told["id"], "done"))["model"] == "music"
+
+
+async def test_hanging_up_on_generate_frees_the_slot(
+    stack: tuple[Program, str], http: aiohttp.ClientSession, tmp_path: Path
+) -> None:
+    started = len(stack[0].events("job.started"))
+    asking = asyncio.create_task(posted(http, "/generate", tone(1, **gated(tmp_path / "never", 1))))
+    begun = await asyncio.to_thread(stack[0].wait_for, "job.started", started + 1)
+    asking.cancel()
+    await until_state(http, begun["job"], "cancelled")
+
+
+async def test_a_task_is_queued_and_its_chunks_can_be_asked_for_one_by_one(
+    http: aiohttp.ClientSession, tmp_path: Path
+) -> None:
+    params = gated(tmp_path / "open", 2, block_ms=100)
+    task = await posted(http, "/api/generate", tone(0.5, **params))
+    assert task == {"task_id": task["task_id"], "status": "queued"}
+    heard, waited, index = b"", 0, 0
+    async with asyncio.timeout(15):
+        while True:
+            async with http.get(f"/api/chunk/{task['task_id']}/{index}") as answer:
+                if answer.status == 404:
+                    ended = await answer.json()
+                    break
+                if answer.status == 202:
+                    told = await answer.json()
+                    assert told["task_id"] == task["task_id"]
+                    assert told["status"] in {"queued", "running"}
+                    assert answer.headers["Retry-After"] == "1"
+                    if told.get("chunks", 0) == index > 0:
+                        waited += 1
+                        (tmp_path / "open").touch()
+                    continue
+                assert (answer.status, answer.headers["Content-Type"]) == (200, "audio/wav")
+                chunk = await answer.read()
+                assert wav_sizes(chunk) == (len(chunk) - 8, len(chunk) - 44)
+                heard += wav_pcm(chunk)
+                index += 1
+    assert waited > 0
+    assert heard == tone_pcm(0.5)
+    assert f"has {index} chunks" in ended["detail"]
+
+
+async def test_the_file_of_a_task_that_runs_is_a_stream(http: aiohttp.ClientSession, tmp_path: Path) -> None:
+    task = await posted(http, "/api/generate", tone(0.3, **gated(tmp_path / "open", 1, block_ms=100)))
+    async with asyncio.timeout(10), http.get(f"/output/{task['task_id']}.wav") as answer:
+        assert wav_pcm(await answer.content.readexactly(44 + 4800)) == tone_pcm(0.1)
+        (tmp_path / "open").touch()
+        assert await answer.content.read() == tone_pcm(0.3)[4800:]
+
+
+async def test_a_chunk_that_a_failed_task_never_made_is_how_it_failed(http: aiohttp.ClientSession) -> None:
+    params = {"fault": {"kind": "raise", "at_block": 4}, **STEADY}
+    task = await posted(http, "/api/generate", tone(1, **params))
+    shown = await until_state(http, task["task_id"], "failed")
+    assert shown["blocks"] > 0
+    async with http.get(f"/api/chunk/{task['task_id']}/0") as answer:
+        assert answer.status == 200
+    async with http.get(f"/api/chunk/{task['task_id']}/{shown['blocks']}") as answer:
+        assert (answer.status, (await answer.json())["code"]) == (502, "engine_failed")
+
+
+REFUSALS: list[tuple[str, dict[str, Any], int, str, str]] = [
+    ("/generate", {"prompt": "abcd"}, 422, "prompt", "at least 5"),
+    ("/generate", {"prompt": "  a b  "}, 422, "prompt", "at least 5"),
+    ("/api/generate", {"prompt": "abcd", "duration": 5}, 422, "prompt", "at least 5"),
+    ("/generate", {}, 422, "prompt", "required"),
+    ("/generate", {"prompt": "", "model": "tone"}, 422, "prompt", "prompt: is empty"),
+    ("/generate", {"prompt": "a calm evening", "duration": 0}, 422, "duration", "duration: 0"),
+    ("/generate", {"prompt": "a calm evening", "duration": 1e9}, 422, "duration", "duration: 1000000000"),
+    ("/generate", {"prompt": "a calm evening", "duration": "long"}, 422, "duration", "long"),
+    ("/generate", {"prompt": "a calm evening", "params": {"seconds": 0}}, 422, "params.seconds", "params.seconds"),
+    ("/generate", {"prompt": "Hello", "model": "speech", "duration": 3}, 422, "duration", "speech"),
+    ("/generate", {"prompt": "Hello", "model": "nobody"}, 404, "model", "'nobody'"),
+]
+
+
+@pytest.mark.parametrize(("path", "body", "status", "field", "words"), REFUSALS, ids=range(len(REFUSALS)))
+async def test_what_cannot_be_made_is_refused_in_the_words_of_the_door(
+    http: aiohttp.ClientSession, path: str, body: dict[str, Any], status: int, field: str, words: str
+) -> None:
+    async with http.post(path, json=body) as answer:
+        told = await answer.json(content_type="application/problem+json")
+    assert (answer.status, told.get("path")) == (status, field)
+    assert words in told["detail"]
+
+
+async def test_a_short_prompt_is_enough_for_what_is_no_music(http: aiohttp.ClientSession) -> None:
+    assert (await posted(http, "/generate", {"prompt": "Hi.", "model": "speech"}))["duration"] > 0.1
+
+
+@pytest.mark.parametrize("path", ["/output/nobody.wav", "/api/chunk/nobody/0", "/api/chunk/nobody/x", "/output/x.mp3"])
+async def test_what_is_not_there_is_not_found(http: aiohttp.ClientSession, path: str) -> None:
+    async with http.get(path) as answer:
+        assert (answer.status, answer.content_type) == (404, "application/problem+json")
+
+
+async def test_health_says_whether_a_model_is_loaded_and_guesses_no_memory(
+    stack: tuple[Program, str], fleet: Fleet, http: aiohttp.ClientSession
+) -> None:
+    async with http.get("/health") as answer:
+        told = await answer.json()
+    assert (answer.status, told["status"], told["model_loaded"]) == (200, "ok", True)
+    assert told["gpu_memory_used"] == 0  # its worker has a CPU
+    _, alone = fleet.gateway()
+    async with http.get(f"{alone}/health") as answer:
+        told = await answer.json()
+    assert (answer.status, told["status"], told["model_loaded"]) == (503, "not ready", False)
+    assert told["gpu_memory_used"] is None
+
+
+def curl(*arguments: str) -> bytes:
+    done = subprocess.run(["curl", "-sS", "--max-time", "20", *arguments], capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr.decode()
+    return done.stdout
+
+
+async def test_curl_gets_speech_music_and_chunks_without_saying_what_it_sends(
+    stack: tuple[Program, str], http: aiohttp.ClientSession, tmp_path: Path
+) -> None:
+    url = stack[1]
+    asked = ["-d", '{"model":"tone","input":"x","response_format":"wav","params":{"seconds":0.5}}']
+    out = tmp_path / "tone.wav"
+    await asyncio.to_thread(curl, f"{url}/v1/audio/speech", *asked, "-o", str(out))
+    assert wav_pcm(out.read_bytes()) == tone_pcm(0.5)
+    told = json.loads(await asyncio.to_thread(curl, f"{url}/generate", "-d", '{"prompt":"rainy street","duration":4}'))
+    await asyncio.to_thread(curl, url + told["url"], "-o", str(out))
+    with wave.open(str(out)) as file:
+        assert file.getnframes() / file.getframerate() == pytest.approx(told["duration"], abs=0.001)
+    told = json.loads(await asyncio.to_thread(curl, f"{url}/api/generate", "-d", json.dumps(tone(0.2))))
+    await until_state(http, told["task_id"], "done")
+    chunk = await asyncio.to_thread(curl, f"{url}/api/chunk/{told['task_id']}/0")
+    assert tone_pcm(0.2).startswith(wav_pcm(chunk))
+
+
+async def test_curl_sees_events_as_they_come(
+    stack: tuple[Program, str], http: aiohttp.ClientSession, tmp_path: Path
+) -> None:
+    gate = gated(tmp_path / "open", 1, seconds=0.3, block_ms=100)
+    body = {"model": "tone", "input": "x", "response_format": "pcm", "stream_format": "sse", "params": gate}
+    process = await asyncio.create_subprocess_exec(
+        *("curl", "-sSN", "--max-time", "20", f"{stack[1]}/v1/audio/speech", "-d", json.dumps(body)),
+        stdout=asyncio.subprocess.PIPE,
+    )
+    assert process.stdout is not None
+    assert await process.stdout.readline() == b"event: speech.audio.delta\n"
+    (tmp_path / "open").touch()
+    rest = await process.stdout.read()
+    assert await process.wait() == 0
+    assert rest.decode().splitlines()[-2].startswith("event: speech.audio.done") or b"speech.audio.done" in rest

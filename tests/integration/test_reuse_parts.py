@@ -1,0 +1,228 @@
+"""Equal requests inside one gateway: what its parts do where processes cannot be stopped at the right moment."""
+
+import asyncio
+import uuid
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from typing import Any, cast
+
+import msgspec
+import pytest
+from aiohttp.test_utils import make_mocked_request
+
+from bus import wire
+from bus.entry import Position
+from bus.errors import Cancelled, EngineFailed, Forbidden
+from bus.interest import LEFT
+from bus.keyring import KeyRing
+from bus.keys import Limits, make
+from bus.settings import BusSettings
+from bus.writer import Writer
+from gateway.addresses import Addresses
+from gateway.identity import Identity
+from gateway.origins import Origins
+from gateway.reuse import SHARED_TENANT, derived_id
+from gateway.settings import GatewaySettings
+from gateway.sound import Sound, hear
+from gateway.state import Gateway
+from tests.support.doors import gateway_here
+from tests.support.jobs import tone_job
+
+CARD = wire.ModelCard(
+    name="tone",
+    version="v1",
+    kind="test",
+    rate_hz=24_000,
+    channels=1,
+    resume="random_access",
+    determinism="bitwise",
+    param_schema={},
+    max_input_chars=100,
+)
+
+
+def equal_job(text: str, **fields: Any) -> wire.Job:
+    """Complete, and with the id that all jobs of this text share."""
+    job = tone_job(input=text, **fields)
+    return msgspec.structs.replace(job, id=derived_id(job, CARD))
+
+
+@pytest.fixture
+async def gateway(bus_settings: BusSettings) -> AsyncIterator[Gateway]:
+    async with gateway_here(bus_settings) as (gateway, _):
+        yield gateway
+
+
+async def working(gateway: Gateway, job: wire.Job) -> Writer:
+    """Be the worker of a job."""
+    name = gateway.bus.subjects.log(job.tenant, job.id)
+    lease = wire.Lease(why="running", worker="w0", boot="b", attempt=1)
+    started = wire.Started(media=wire.media_type(24_000, 1), worker="w0", attempt=1, model="tone", version="v1")
+    seq = await gateway.bus.logs.take(name, lease, 0)
+    return Writer(gateway.bus.logs, name, seq, lease, Position(), started, 5.0)
+
+
+async def block(writer: Writer, number: int) -> None:
+    await writer.block(bytes([number]) * 20, 10)
+
+
+async def done(writer: Writer) -> None:
+    frames = writer.position.frame
+    await writer.end("done", wire.Done(blocks=writer.position.block, frames=frames, seconds=frames / 24_000, crc32=""))
+
+
+async def whole(sound: Sound) -> bytes:
+    async with aclosing(aiter(sound)) as pieces:
+        return b"".join([piece async for piece in pieces])
+
+
+def queued(gateway: Gateway) -> Any:
+    return gateway.bus.js.info(gateway.bus.subjects.jobs_stream)
+
+
+async def test_who_joined_a_run_that_its_last_listener_left_goes_on_with_the_next_behind_what_he_heard(
+    gateway: Gateway,
+) -> None:
+    job = equal_job("left")
+    async with hear(gateway, job) as first, hear(gateway, job) as second:
+        assert (first.reused, second.reused) == ("miss", "shared")
+        writer = await working(gateway, job)
+        await block(writer, 1)
+        async with asyncio.timeout(10), aclosing(aiter(second)) as pieces:
+            heard = await anext(pieces)
+            await gateway.bus.logs.end(second.name, "cancelled", LEFT)
+            rest = asyncio.create_task(anext(pieces))
+            while not second.name.job.endswith("-1"):  # the next one is asked for by now
+                await asyncio.sleep(0.005)
+            again = await working(gateway, second.job)
+            for number in (1, 2, 3):
+                await block(again, number)
+            await done(again)
+            heard += await rest
+            async for piece in pieces:
+                heard += piece
+        assert heard == bytes([1]) * 20 + bytes([2]) * 20 + bytes([3]) * 20
+        assert second.is_new
+        with pytest.raises(Cancelled):
+            await whole(first)
+
+
+async def test_who_joined_a_run_that_was_cancelled_by_its_id_is_told_so(gateway: Gateway) -> None:
+    job = equal_job("cancelled")
+    async with hear(gateway, job), hear(gateway, job) as second:
+        await gateway.bus.logs.end(second.name, "cancelled", "cancelled by its owner")
+        with pytest.raises(Cancelled, match="by its owner"):
+            await whole(second)
+    assert await gateway.reuse.next_generation(job, 0) == 1
+
+
+async def test_who_asks_while_the_first_is_refused_is_not_left_waiting(
+    gateway: Gateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job, accept, asked = equal_job("refused"), gateway.accept, asyncio.Event()
+    hold = asyncio.Event()
+
+    async def refuse_the_first(*given: Any) -> Any:
+        if not asked.is_set():
+            asked.set()
+            await hold.wait()
+            raise EngineFailed("no")
+        return await accept(*given)
+
+    monkeypatch.setattr(gateway, "accept", refuse_the_first)
+
+    async def one() -> str | None:
+        async with hear(gateway, job) as sound:
+            return sound.reused
+
+    first = asyncio.create_task(one())
+    await asked.wait()
+    others = [asyncio.create_task(one()) for _ in range(3)]
+    await asyncio.sleep(0)
+    hold.set()
+    async with asyncio.timeout(10):
+        with pytest.raises(EngineFailed):
+            await first
+        assert "miss" in await asyncio.gather(*others)
+
+
+async def test_equal_requests_leave_one_message_in_the_queue(gateway: Gateway) -> None:
+    job = equal_job("queue")
+    async with hear(gateway, job) as first:
+        gateway.reuse.landed(first.name, first._run._flight)  # type: ignore[union-attr]  # as another gateway would ask
+        gateway.reuse._newest.clear()
+        async with hear(gateway, job) as second:
+            assert (second.reused, second.name) == ("shared", first.name)
+            assert (await queued(gateway))["state"]["messages"] == 1
+
+
+async def test_a_shared_cache_answers_all_tenants_and_belongs_to_none(bus_settings: BusSettings) -> None:
+    async with gateway_here(bus_settings, shared_cache=True) as (gateway, http):
+        ours, theirs = equal_job("shared", tenant="acme"), equal_job("shared", tenant="globex")
+        async with hear(gateway, ours) as first, hear(gateway, theirs) as second:
+            assert first.name == second.name
+            assert first.name.tenant == SHARED_TENANT
+            writer = await working(gateway, first.job)
+            await block(writer, 5)
+            await done(writer)
+            assert await whole(first) == await whole(second) == bytes([5]) * 20
+        async with hear(gateway, theirs, own=True) as own:
+            assert (own.name.tenant, own.reused) == ("globex", "miss")
+        for method in ("GET", "DELETE"):
+            async with http.request(method, f"/v1/jobs/{first.name.job}") as answer:
+                assert answer.status == 404
+
+
+def test_no_key_speaks_for_the_shared_cache() -> None:
+    key, text = make(SHARED_TENANT, Limits(), 1.8e9)
+    ring = KeyRing(cast("Any", None))
+    ring._keys, ring.is_read = {key.id: key}, True
+    settings = GatewaySettings(anonymous=True)
+    who = Identity(settings, ring, None, Origins(()), Addresses(()))
+    request = make_mocked_request("GET", "/v1/jobs", {"Host": "127.0.0.1", "xi-api-key": text})
+    with pytest.raises(Forbidden, match="belongs to none"):
+        who.of_request(request)
+    with pytest.raises(Forbidden, match="belongs to none"):
+        who.of_message("", SHARED_TENANT)
+
+
+async def test_tenants_share_nothing_unless_the_cache_is_shared(gateway: Gateway) -> None:
+    async with (
+        hear(gateway, equal_job("own", tenant="acme")) as first,
+        hear(gateway, equal_job("own", tenant="globex")) as second,
+    ):
+        assert first.name.job == second.name.job
+        assert (first.reused, second.reused) == ("miss", "miss")
+
+
+async def test_the_newest_of_many_generations_is_found(gateway: Gateway) -> None:
+    job = equal_job(uuid.uuid4().hex)
+    for generation in range(11):
+        assert await gateway.reuse.next_generation(job, -1) == generation
+        assert await gateway.reuse.next_generation(job, generation - 1) == generation
+        async with hear(gateway, job, fresh=True) as sound:
+            assert sound.name.job == (f"{job.id}-{generation}" if generation else job.id)
+            await gateway.bus.logs.end(sound.name, "cancelled", "by the test")
+        gateway.reuse._newest.clear()
+    async with hear(gateway, job) as sound:
+        assert sound.name.job == f"{job.id}-11"
+
+
+def test_an_id_is_shared_only_by_what_must_sound_equal() -> None:
+    job = tone_job(input="x", seed=3)
+    shared = derived_id(job, CARD)
+    assert shared.startswith("c")
+    assert derived_id(msgspec.structs.replace(job, tenant="other", client=wire.Client(door="x")), CARD) == shared
+    for field, value in {
+        "input": "y",
+        "seed": 4,
+        "voice": "v",
+        "version": "v2",
+        "params": {"a": 1},
+        "model": "m",
+    }.items():
+        assert derived_id(msgspec.structs.replace(job, **{field: value}), CARD) != shared, field
+    for determinism in ("tolerance", "none", "surprising"):
+        assert derived_id(job, msgspec.structs.replace(CARD, determinism=determinism)) == ""
+    assert derived_id(job, msgspec.structs.replace(CARD, determinism="same_build")) == shared
+    assert derived_id(msgspec.structs.replace(job, first_audio_deadline_s=1.0), CARD) == ""

@@ -1,0 +1,213 @@
+"""What gateways tell each other of the limits' use, over a real nats-server; and the ledger of audio."""
+
+import asyncio
+import tempfile
+import time
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from bus import usage as usage_module
+from bus.client import Bus, open_bus
+from bus.errors import TooMany
+from bus.keyring import KeyRing
+from bus.keys import Limits
+from bus.ledger import Ledger
+from bus.settings import BusSettings
+from bus.usage import EVERY_S, Began, Gossip, Spent, Usage
+from gateway.caller import Caller
+from gateway.limits import Limiter
+from gateway.limits_rates import Rate
+from tests.support.nats import fresh_root
+from tests.support.restarts import own_server
+from tests.support.waiting import eventually
+
+
+class Teller:
+    """A gateway's news, and what it hears."""
+
+    def __init__(self, gossip: Gossip) -> None:
+        self.gossip = gossip
+        self.grants, self.more = 0, 0
+        self.heard: list[tuple[str, Usage, bool]] = []
+        self.parted: list[str] = []
+        self.late_s = 0.0
+
+    def grant(self) -> None:
+        self.grants, self.more = self.grants + 1, self.more + 1
+        self.gossip.changed()
+
+    def news(self, *, everything: bool) -> Usage:
+        more, self.more = self.more, 0
+        return Usage(spent=[Spent("key-a", self.grants, more, 0.1, 0.0, 0.0)] if more or everything else [])
+
+    def hear(self, gateway: str, usage: Usage, *, late_s: float, everything: bool) -> None:
+        self.heard.append((gateway, usage, everything))
+        self.late_s = late_s
+
+    def gone(self, gateway: str) -> None:
+        self.parted.append(gateway)
+
+    @property
+    def grants_heard(self) -> int:
+        return max((spent.grants for _, usage, _ in self.heard for spent in usage.spent), default=0)
+
+
+@asynccontextmanager
+async def teller(settings: BusSettings) -> AsyncIterator[Teller]:
+    """On a connection of its own, as every gateway is."""
+    async with open_bus(settings, "gateway") as bus:
+        found = Teller(Gossip(bus.connection, bus.subjects, bus.clock))
+        running = asyncio.create_task(found.gossip.run(found))
+        try:
+            yield found
+        finally:
+            running.cancel()
+            await asyncio.wait((running,))
+            await bus.connection.flush()
+
+
+@pytest.fixture
+async def two(bus_settings: BusSettings) -> AsyncIterator[tuple[Teller, Teller]]:
+    async with teller(bus_settings) as one, teller(bus_settings) as other:
+        await eventually(lambda: one.gossip.num_gateways == other.gossip.num_gateways == 2)
+        yield one, other
+
+
+async def test_news_after_a_silence_is_told_at_once_and_then_at_most_every_100_ms(two: tuple[Teller, Teller]) -> None:
+    one, other = two
+    await asyncio.sleep(EVERY_S)  # what was said in greeting is no silence
+    loop = asyncio.get_running_loop()
+    said_at = loop.time()
+    one.grant()
+    await eventually(lambda: other.grants_heard == 1)
+    assert loop.time() - said_at < EVERY_S
+    before = len(other.heard)
+    while loop.time() - said_at < 5 * EVERY_S:
+        one.grant()
+        await asyncio.sleep(0.002)
+    await eventually(lambda: other.grants_heard == one.grants)
+    assert len(other.heard) - before <= 6
+    assert sum(spent.more for _, usage, _ in other.heard for spent in usage.spent) == one.grants
+
+
+async def test_a_newcomer_is_told_everything(two: tuple[Teller, Teller], bus_settings: BusSettings) -> None:
+    one, _ = two
+    one.grant()
+    async with teller(bus_settings) as newcomer:
+        await eventually(lambda: newcomer.grants_heard == 1)
+        assert any(everything for _, _, everything in newcomer.heard)
+        await eventually(lambda: newcomer.gossip.num_gateways == one.gossip.num_gateways == 3)
+    await eventually(lambda: one.gossip.num_gateways == 2)
+    assert one.parted == [newcomer.gossip.me], "whoever stops says so"
+
+
+async def test_whoever_is_silent_is_counted_no_more(
+    two: tuple[Teller, Teller], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, other = two
+    monkeypatch.setattr(usage_module, "GONE_S", 0.5)
+    other.gossip._connection.publish = lambda *_, **__: None  # type: ignore[method-assign]
+    await eventually(lambda: one.gossip.num_gateways == 1)
+    assert not one.gossip.is_alive(other.gossip.me)
+    assert one.parted == [other.gossip.me]
+
+
+async def test_a_lost_message_makes_the_hearer_ask_for_everything(two: tuple[Teller, Teller]) -> None:
+    one, other = two
+    one.gossip._seq += 1  # as if one message had not arrived
+    one.grant()
+    await eventually(lambda: any(everything for _, usage, everything in other.heard[1:] if usage.spent))
+
+
+async def test_what_is_heard_late_is_known_to_be_late(two: tuple[Teller, Teller]) -> None:
+    one, other = two
+    one.grant()
+    await eventually(lambda: other.grants_heard == 1)
+    assert other.late_s == 0
+    one.gossip._clock._offset_s -= 30  # said half a minute ago, and heard by whoever was frozen since
+    one.grant()
+    await eventually(lambda: other.grants_heard == 2)
+    assert other.late_s == pytest.approx(30, abs=1)
+
+
+async def test_long_news_comes_in_parts_that_a_message_can_hold(two: tuple[Teller, Teller]) -> None:
+    one, other = two
+    began = [Began("key-a", "t" * 60, f"{index:060}", 2**60, True) for index in range(3000)]
+    one.news = lambda *, everything: Usage(began=began)  # type: ignore[method-assign]
+    one.gossip.changed()
+    await eventually(lambda: sum(len(usage.began) for _, usage, _ in other.heard) >= 3000)
+    assert max(len(usage.began) for _, usage, _ in other.heard) <= 250
+
+
+async def test_what_is_no_word_of_a_gateway_is_passed_over(two: tuple[Teller, Teller], bus: Bus) -> None:
+    one, other = two
+    for nonsense in (b"", b"{}", b"\xff", b'{"gateway":"x","seq":1,"usage":{"spent":[["a"]]}}'):
+        bus.connection.publish(bus.subjects.gateway_usage("x"), nonsense)
+    await bus.connection.flush()
+    one.grant()
+    await eventually(lambda: other.grants_heard == 1)
+    assert other.gossip.num_gateways == 2
+
+
+@asynccontextmanager
+async def limiters(settings: BusSettings, count: int) -> AsyncIterator[list[tuple[Bus, Limiter]]]:
+    async with AsyncExitStack() as stack:
+        tasks = await stack.enter_async_context(asyncio.TaskGroup())
+        found = []
+        running = []
+        for _ in range(count):
+            bus = await stack.enter_async_context(open_bus(settings, "gateway"))
+            limiter = Limiter(bus, KeyRing(bus), None, tasks)
+            running.append(tasks.create_task(limiter.run()))
+            found.append((bus, limiter))
+        await eventually(lambda: all(limiter._gossip.num_gateways == count for _, limiter in found))
+        yield found
+        for task in running:
+            task.cancel()
+
+
+def num_granted(limiter: Limiter, caller: Caller, tries: int) -> int:
+    granted = 0
+    for _ in range(tries):
+        try:
+            limiter.request(caller)
+        except TooMany:
+            continue
+        granted += 1
+    return granted
+
+
+def left(limiter: Limiter) -> int:
+    return limiter._rates.standing("key-k", Rate(0.001, 12), time.monotonic()).left
+
+
+async def test_without_nats_each_gateway_grants_its_fair_share_and_with_it_the_debt_is_known_again() -> None:
+    caller = Caller(key="k", limits=Limits(requests_per_s=0.001, burst=12))
+    with tempfile.TemporaryDirectory(prefix="antiphon-nats-") as folder, own_server(Path(folder)) as server:
+        settings = BusSettings(nats=server.url, root=fresh_root(), jobs_max_bytes=1 << 20, replies_max_bytes=1 << 20)
+        async with limiters(settings, 3) as three:
+            server.kill()
+            await eventually(lambda: not any(bus.connection.is_up for bus, _ in three))
+            assert [num_granted(limiter, caller, 20) for _, limiter in three] == [4, 4, 4]
+            server.start()
+            await eventually(lambda: all(bus.connection.is_up for bus, _ in three), 20)
+            # Each has 8 left of its own count: only the others' word makes it none.
+            await eventually(lambda: [left(limiter) for _, limiter in three] == [0, 0, 0])
+
+
+async def test_the_ledger_adds_up_charges_a_job_once_and_outlives_whoever_wrote_it(bus_settings: BusSettings) -> None:
+    async with open_bus(bus_settings, "gateway") as bus:
+        ledger = Ledger(bus)
+        assert await ledger.used_ms("2030-01-01", "key-a") == 0
+        assert await ledger.charge("2030-01-01", "key-a", "acme", "j1", 1500) == 1500
+        totals = await asyncio.gather(
+            *(Ledger(bus).charge("2030-01-01", "key-a", "acme", job, 700) for job in ("j2", "j2", "j3", "j3", "j3"))
+        )
+        assert max(totals) == 2900
+        assert await ledger.charge("2030-01-02", "key-a", "acme", "j4", 5) == 5
+    async with open_bus(bus_settings, "gateway") as bus:
+        assert await Ledger(bus).used_ms("2030-01-01", "key-a") == 2900
+        assert await Ledger(bus).used_ms("2030-01-01", "key-b") == 0

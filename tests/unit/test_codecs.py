@@ -1,0 +1,269 @@
+"""What leaves a gateway is what other people's decoders hear: whole, cut, converted, and however it was fed."""
+
+import asyncio
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import get_args
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from bus.errors import Invalid
+from gateway.codecs import FORMATS, CodecName, Encoding, Format, checked
+from gateway.codecs.resampler import Resampler
+from gateway.codecs.telephone import to_g711
+from tests.support.codecs import decoded, encoded, likeness, pitch_hz, sine, voice_like
+
+LOSSLESS = ("pcm", "wav", "flac")
+#: Seconds of sound that may be inside an encoder when a block has been fed, and what a codec puts around the sound.
+LAG_S = {"pcm": 0, "wav": 0, "flac": 0.05, "mp3": 0.06, "opus": 0.05, "aac": 0.11, "ulaw": 0.005, "alaw": 0.005}
+AROUND_S = {"mp3": 0.085, "aac": 0.095}
+#: Of what is heard with what was said.
+LIKENESS = {"aac": 0.995, "opus": 0.995, "ulaw": 0.995, "alaw": 0.995, "mp3": 0.999}
+MEDIA = [(24_000, 1), (48_000, 2), (22_050, 1)]
+formats = pytest.mark.parametrize("codec", FORMATS)
+media = pytest.mark.parametrize(("rate_hz", "channels"), MEDIA)
+
+
+@formats
+@media
+async def test_a_format_decodes_to_what_was_said(codec: str, rate_hz: int, channels: int) -> None:
+    said, form = voice_like(1.517, rate_hz, channels), FORMATS[codec]
+    body = b"".join(await encoded(form, rate_hz, said, rate_hz // 10))
+    out_hz, out_channels = form.media(rate_hz, channels)
+    heard, heard_hz = decoded(body, form, out_hz, out_channels)
+    if codec in LOSSLESS:
+        assert heard_hz == rate_hz
+        assert np.array_equal(heard, said)
+        return
+    lasts_s, around_s = len(said) / rate_hz, AROUND_S.get(codec, 0.5 / heard_hz)
+    assert lasts_s - 0.5 / heard_hz <= len(heard) / heard_hz <= lasts_s + around_s
+    mono = said.mean(axis=1) if out_channels < channels else said[:, 0].astype(np.float64)
+    at = np.arange(round(len(mono) * heard_hz / rate_hz)) * rate_hz / heard_hz
+    like, lag = likeness(np.interp(at, np.arange(len(mono)), mono), heard[:, 0])
+    assert like > LIKENESS[codec]
+    assert 0 <= lag <= (1105 if codec in AROUND_S else 0)
+
+
+@formats
+@media
+async def test_a_stream_cut_behind_any_block_plays_up_to_there(codec: str, rate_hz: int, channels: int) -> None:
+    said, form, block_frames = voice_like(0.8, rate_hz, channels), FORMATS[codec], rate_hz // 20
+    parts = await encoded(form, rate_hz, said, block_frames)
+    out_hz, out_channels = form.media(rate_hz, channels)
+    for blocks in range(1, len(parts)):
+        heard, heard_hz = decoded(b"".join(parts[:blocks]), form, out_hz, out_channels)
+        fed_s = min(blocks * block_frames, len(said)) / rate_hz
+        assert len(heard) / heard_hz >= fed_s - LAG_S[codec], f"behind block {blocks}"
+        if codec in LOSSLESS:
+            assert np.array_equal(heard, said[: len(heard)])
+
+
+@pytest.mark.parametrize(
+    "form", [*FORMATS.values(), Format("mp3", 16_000, 64_000, 1.5), Format("wav", speed=0.4)], ids=str
+)
+@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(cuts=st.lists(st.integers(1, 6_000), min_size=1, max_size=12))
+def test_equal_sound_becomes_equal_bytes_however_it_is_cut(form: Format, cuts: list[int]) -> None:
+    said = voice_like(0.25, 24_000).tobytes()
+
+    async def fed(sizes: list[int]) -> bytes:
+        encoding, rest, body = Encoding(form, 24_000, 1), said, b""
+        for size in sizes:
+            body, rest = body + await encoding.feed(rest[: 2 * size]), rest[2 * size :]
+        body += await encoding.feed(rest) + await encoding.finish()
+        encoding.close()
+        return body
+
+    assert asyncio.run(fed(cuts)) == asyncio.run(fed([]))
+
+
+@pytest.mark.parametrize("speed", [0.25, 0.4, 0.5, 0.9, 1.3, 2.0, 3.1, 4.0])
+async def test_speed_changes_the_length_to_the_frame_and_not_the_pitch(speed: float) -> None:
+    said = sine(2.0, 24_000, 440.0)
+    for form in (Format("pcm", speed=speed), Format("flac", 16_000, speed=speed)):
+        body = b"".join(await encoded(form, 24_000, said, 1_111))
+        rate_hz, _ = form.media(24_000, 1)
+        heard, _ = decoded(body, form, rate_hz, 1)
+        assert len(heard) == round(2.0 * rate_hz / speed) == form.frames(48_000, 24_000, 1)
+        assert abs(pitch_hz(heard[:, 0], rate_hz) - 440.0) < 3.0
+        # Nothing of the end is left out: the last twentieth is as loud as the rest.
+        tail = heard[-len(heard) // 20 :, 0].astype(float)
+        assert np.sqrt((tail**2).mean()) > 0.8 * np.sqrt((heard[:, 0].astype(float) ** 2).mean())
+
+
+@pytest.mark.parametrize("rate_hz", [8_000, 11_025, 16_000, 22_050, 44_100, 48_000])
+@pytest.mark.parametrize("codec", ["pcm", "wav", "flac", "mp3", "aac", "ulaw"])
+async def test_a_rate_that_is_asked_for_is_the_rate_that_is_heard(codec: str, rate_hz: int) -> None:
+    form = checked(Format(codec, rate_hz))
+    body = b"".join(await encoded(form, 24_000, sine(0.6, 24_000, 700.0), 2_400))
+    heard, heard_hz = decoded(body, form, rate_hz, 1)
+    assert heard_hz == rate_hz
+    assert abs(pitch_hz(heard[:, 0], heard_hz) - 700.0) < 3.0
+    if codec in {*LOSSLESS, "ulaw"}:
+        assert len(heard) == round(0.6 * rate_hz)
+
+
+@pytest.mark.parametrize("frames", [1, 2, 3, 100, 1_001])
+@pytest.mark.parametrize(
+    ("rate_hz", "form"),
+    [
+        (24_000, Format("pcm", 8_000)),
+        (8_000, Format("pcm", 192_000)),
+        (44_100, Format("pcm", 48_000)),
+        (24_000, Format("pcm", speed=0.3)),
+        (22_050, Format("pcm", 16_000, speed=3.7)),
+    ],
+    ids=str,
+)
+async def test_the_shortest_sound_is_converted_to_the_frame(rate_hz: int, form: Format, frames: int) -> None:
+    body = b"".join(await encoded(form, rate_hz, b"\x40\x1f" * frames, 37))
+    assert len(body) == 2 * form.frames(frames, rate_hz, 1)
+
+
+@pytest.mark.parametrize(
+    ("codec", "bitrate_bps"), [("mp3", 32_000), ("mp3", 160_000), ("opus", 32_000), ("aac", 48_000)]
+)
+async def test_a_bitrate_that_is_asked_for_is_about_what_is_sent(codec: str, bitrate_bps: int) -> None:
+    noise = np.random.default_rng(0).normal(0, 3000, (72_000, 1)).astype("<i2")
+    body = b"".join(await encoded(checked(Format(codec, 0, bitrate_bps)), 24_000, noise, 2_400))
+    assert 0.7 * bitrate_bps < len(body) * 8 / 3.0 < 1.4 * bitrate_bps
+
+
+@pytest.mark.parametrize("codec", FORMATS)
+async def test_silence_of_no_length_is_a_body_all_the_same(codec: str) -> None:
+    form = FORMATS[codec]
+    body = b"".join(await encoded(form, 24_000, b"", 1))
+    heard, _ = decoded(body, form, *form.media(24_000, 1))
+    assert len(heard) == 0
+    assert body or codec not in {"wav", "flac", "opus"}
+
+
+async def test_a_flac_whose_length_is_known_tells_it() -> None:
+    said = voice_like(0.5, 24_000)
+    told, untold = [b"".join(await encoded(Format("flac"), 24_000, said, 2_400, frames)) for frames in (12_000, None)]
+    assert (int.from_bytes(told[21:26], "big") & (1 << 36) - 1, told[26:]) == (12_000, untold[26:])
+    assert int.from_bytes(untold[21:26], "big") & (1 << 36) - 1 == 0
+    assert len(decoded(told, Format("flac"), 24_000, 1)[0]) == 12_000
+
+
+@pytest.mark.parametrize("law", ["ulaw", "alaw"])
+def test_every_sample_goes_to_the_nearest_code_of_its_law(law: str) -> None:
+    samples = np.arange(-32_768, 32_768, dtype="<i2")
+    levels = np.unique(decoded(bytes(range(256)), Format(law), 8_000, 1)[0].astype(int))
+    heard = decoded(to_g711(samples.tobytes(), law), Format(law), 8_000, 1)[0][:, 0].astype(int)
+    above = np.searchsorted(levels, samples).clip(1, len(levels) - 1)
+    nearest = np.minimum(np.abs(samples - levels[above]), np.abs(samples - levels[above - 1]))
+    assert np.array_equal(np.abs(samples - heard), nearest)
+    assert to_g711(bytes(2), law) == (b"\xff" if law == "ulaw" else b"\xd5")
+
+
+@pytest.mark.parametrize(
+    ("rate_hz", "channels", "out_hz"), [(24_000, 1, 8_000), (22_050, 1, 8_000), (48_000, 2, 8_000), (8_000, 1, 24_000)]
+)
+@pytest.mark.parametrize("block_frames", [997, 50_000])
+def test_without_pyav_a_rate_is_converted_all_the_same(
+    rate_hz: int, channels: int, out_hz: int, block_frames: int
+) -> None:
+    form = Format("ulaw" if out_hz == 8_000 else "pcm", out_hz)
+    said = np.repeat(np.frombuffer(sine(1.0, rate_hz, 1_000.0), "<i2"), channels).tobytes()
+    resampler, step = Resampler(form, rate_hz, channels), 2 * channels * block_frames
+    pcm = b"".join(resampler.feed(said[at : at + step]) for at in range(0, len(said), step)) + resampler.finish()
+    heard = np.frombuffer(pcm, "<i2").astype(float)
+    assert len(heard) == out_hz
+    wanted = np.frombuffer(sine(1.0, out_hz, 1_000.0), "<i2")
+    assert np.abs(heard - wanted)[100:-100].max() < 20  # 52 dB below the tone
+    above = np.repeat(np.frombuffer(sine(1.0, rate_hz, 0.3 * rate_hz), "<i2"), channels).tobytes()
+    if out_hz < rate_hz:
+        resampler = Resampler(form, rate_hz, channels)
+        folded = np.frombuffer(resampler.feed(above) + resampler.finish(), "<i2").astype(float)
+        assert folded[100:-100].std() < 30  # what the lower rate cannot hold does not come back as another tone
+
+
+WITHOUT_PYAV = """
+import asyncio, sys
+sys.modules["av"] = None
+from bus.errors import Invalid
+from gateway.codecs import Encoding, Format, checked, format_named
+async def size(form):
+    encoding = Encoding(form, 24_000, 1)
+    return len(await encoding.feed(bytes(4_800)) + await encoding.finish())
+for name in ("wav", "pcm", "ulaw", "alaw"):
+    print(name, asyncio.run(size(format_named(name, "format"))))
+for ask in (lambda: format_named("mp3", "response_format"), lambda: checked(Format("pcm", speed=2.0))):
+    try:
+        ask()
+    except Invalid as refused:
+        print(refused.path, refused)
+"""
+
+
+def test_without_pyav_plain_formats_go_on_and_others_say_what_to_install() -> None:
+    run = subprocess.run([sys.executable, "-c", WITHOUT_PYAV], capture_output=True, text=True, timeout=60, check=False)
+    needs = "needs PyAV, which this gateway does not have (pip install 'av')"
+    assert run.stdout.splitlines() == [
+        "wav 4844",
+        "pcm 4800",
+        "ulaw 800",
+        "alaw 800",
+        f"response_format response_format: 'mp3' {needs}; it has wav, pcm, ulaw, alaw",
+        f"speed speed: {needs}",
+    ], run.stderr
+
+
+@pytest.mark.parametrize(
+    ("form", "path", "says"),
+    [
+        (Format("mp3", 96_000), "rate", "mp3 takes 8000, 11025, .*48000 Hz, and 96000 was asked for"),
+        (Format("opus", 44_100), "rate", "opus takes 8000, .*, and 44100 was asked for"),
+        (Format("pcm", 3_999), "rate", "from 4000 to 192000 Hz, not 3999"),
+        (Format("mp3", 0, 7_999), "bitrate", "from 8000 to 320000 bit/s, not 7999"),
+        (Format("flac", 0, 64_000), "bitrate", "flac has none, and 64000 was asked for"),
+        (Format("wav", speed=0.2), "speed", "from 0.25 to 4, not 0.2"),
+        (Format("wav", speed=4.01), "speed", "from 0.25 to 4, not 4.01"),
+        (Format("wav", speed=float("nan")), "speed", "not nan"),
+    ],
+)
+def test_what_cannot_be_made_is_refused_with_field_limit_and_value(form: Format, path: str, says: str) -> None:
+    with pytest.raises(Invalid, match=says) as refused:
+        checked(form)
+    assert refused.value.path == path
+    with pytest.raises(Invalid, match=r"^their\.field: ") as renamed:
+        checked(form, rate="their.field", bitrate="their.field", speed="their.field")
+    assert renamed.value.path == "their.field"
+
+
+@pytest.mark.parametrize(
+    ("form", "content_type"),
+    [
+        (Format("mp3"), "audio/mpeg"),
+        (Format("opus"), "audio/ogg"),
+        (Format("aac"), "audio/aac"),
+        (Format("flac"), "audio/flac"),
+        (Format("wav"), "audio/wav"),
+        (Format("pcm"), "audio/pcm"),
+        (Format("ulaw"), "audio/basic"),
+        (Format("ulaw", 16_000), "audio/PCMU;rate=16000"),
+        (Format("alaw"), "audio/PCMA;rate=8000"),
+    ],
+)
+def test_a_format_says_what_it_is(form: Format, content_type: str) -> None:
+    assert form.content_type == content_type
+    assert form.extension == form.codec
+    assert get_args(CodecName) == tuple(FORMATS)
+
+
+async def test_encoders_bring_no_threads_of_their_own() -> None:
+    encodings = [Encoding(form, 24_000, 1) for form in (*FORMATS.values(), Format("mp3", speed=2.0)) for _ in range(4)]
+    pcm = voice_like(0.2, 24_000).tobytes()
+    for encoding in encodings:
+        await encoding.feed(pcm)
+
+    tasks = sum(1 for _ in Path("/proc/self/task").iterdir())
+    assert tasks - threading.active_count() < len(encodings) / 2
+    for encoding in encodings:
+        encoding.close()

@@ -1,0 +1,161 @@
+"""Encoders work in threads of a pool, one thread in each at most, and are given up by nobody who still uses them."""
+
+import asyncio
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from gateway.codecs import FORMATS, Encoding, Format, encoding, libav
+from tests.support.codecs import voice_like
+
+MP3 = FORMATS["mp3"]
+
+
+class Gated:
+    """A stage that tells when a thread is in it, and lets it out when told to."""
+
+    def __init__(self) -> None:
+        self.entered, self.leave, self.closed = threading.Event(), threading.Event(), threading.Event()
+        self.inside = self.threads_at_close = 0
+
+    def feed(self, data: bytes) -> bytes:
+        self.inside += 1
+        self.entered.set()
+        assert self.leave.wait(10)
+        self.inside -= 1
+        return data
+
+    def finish(self) -> bytes:
+        return b"end"
+
+    def close(self) -> None:
+        self.threads_at_close = self.inside
+        self.closed.set()
+
+
+@pytest.fixture
+def gated(monkeypatch: pytest.MonkeyPatch) -> Iterator[Gated]:
+    stage = Gated()
+    monkeypatch.setattr(encoding, "_stages", lambda *_: [stage])
+    yield stage
+    stage.leave.set()
+
+
+async def entered(stage: Gated) -> None:
+    assert await asyncio.to_thread(stage.entered.wait, 10)
+
+
+async def test_the_loop_goes_on_while_an_encoder_works(gated: Gated) -> None:
+    encoder = Encoding(MP3, 24_000, 1)
+    feeding = asyncio.create_task(encoder.feed(b"ab"))
+    await entered(gated)
+    for _ in range(100):
+        await asyncio.sleep(0)
+    assert not feeding.done()
+    gated.leave.set()
+    assert await feeding == b"ab"
+    assert await encoder.finish() == b"end"
+
+
+async def test_a_listener_that_leaves_takes_nothing_from_under_the_thread(gated: Gated) -> None:
+    encoder = Encoding(MP3, 24_000, 1)
+    feeding = asyncio.create_task(encoder.feed(b"ab"))
+    await entered(gated)
+    feeding.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await feeding
+    encoder.close()
+    assert not gated.closed.is_set()
+    gated.leave.set()
+    assert await asyncio.to_thread(gated.closed.wait, 10)
+    assert gated.threads_at_close == 0
+    encoder.close()
+
+
+async def test_an_encoder_never_has_two_threads(gated: Gated) -> None:
+    encoder = Encoding(MP3, 24_000, 1)
+    feeding = asyncio.create_task(encoder.feed(b"ab"))
+    await entered(gated)
+    with pytest.raises(RuntimeError, match="one task at a time"):
+        await encoder.feed(b"cd")
+    feeding.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await feeding
+    with pytest.raises(RuntimeError, match="one task at a time"):
+        await encoder.finish()
+    gated.leave.set()
+    encoder.close()
+    assert await asyncio.to_thread(gated.closed.wait, 10)
+    with pytest.raises(RuntimeError, match="closed"):
+        await encoder.feed(b"ef")
+
+
+async def test_one_that_waits_for_a_thread_and_is_given_up_never_gets_one(
+    gated: Gated, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    busy = [Encoding(MP3, 24_000, 1) for _ in range(encoding._POOL._max_workers)]
+    feeding = [asyncio.create_task(each.feed(b"ab")) for each in busy]
+    await entered(gated)
+    async with asyncio.timeout(10):
+        while gated.inside < len(busy):
+            await asyncio.sleep(0)
+    second = Gated()
+    monkeypatch.setattr(encoding, "_stages", lambda *_: [second])
+    waiting = Encoding(MP3, 24_000, 1)
+    late = asyncio.create_task(waiting.feed(b"cd"))
+    await asyncio.sleep(0)
+    late.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await late
+    waiting.close()
+    gated.leave.set()
+    assert await asyncio.gather(*feeding) == [b"ab"] * len(busy)
+    assert not second.entered.is_set()
+
+
+@pytest.mark.parametrize(
+    "form", [*(FORMATS[name] for name in ("mp3", "opus", "aac", "flac", "ulaw")), Format("wav", speed=2.0)], ids=str
+)
+async def test_whatever_takes_work_is_done_in_the_pool(form: Format, monkeypatch: pytest.MonkeyPatch) -> None:
+    threads: set[str] = set()
+    for kind in (libav.Converter, libav.Encoder):
+        for name in ("__init__", "feed", "finish"):
+
+            def told(*arguments: object, _was: object = getattr(kind, name)) -> object:
+                threads.add(threading.current_thread().name.partition("_")[0])
+                assert callable(_was)
+                return _was(*arguments)
+
+            monkeypatch.setattr(kind, name, told)
+    encoder = Encoding(form, 24_000, 1)
+    # More than one slice: other streams have their turn in between.
+    await encoder.feed(voice_like(3.0, 24_000).tobytes())
+    await encoder.finish()
+    encoder.close()
+    assert threads == {"encoder"}
+
+
+async def test_a_long_piece_leaves_its_thread_to_others_again_and_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes: list[int] = []
+    feed = libav.Encoder.feed
+
+    def told(self: libav.Encoder, pcm: bytes) -> bytes:
+        sizes.append(len(pcm))
+        return feed(self, pcm)
+
+    monkeypatch.setattr(libav.Encoder, "feed", told)
+    encoder = Encoding(FORMATS["flac"], 24_000, 1)
+    await encoder.feed(bytes(500_001 * 2))
+    assert max(sizes) <= 64 << 10
+    assert sum(sizes) == 500_001 * 2
+    await encoder.finish()
+    encoder.close()
+
+
+@pytest.mark.parametrize("codec", ["pcm", "wav"])
+async def test_what_takes_no_work_costs_no_thread(codec: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(encoding, "_POOL", None)
+    plain = Encoding(FORMATS[codec], 24_000, 1)
+    assert (await plain.feed(b"ab") + await plain.finish())[-2:] == b"ab"
+    plain.close()

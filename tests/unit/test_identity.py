@@ -1,0 +1,205 @@
+"""Who asks: what is shown, what counts of it, and whom a gateway without keys serves."""
+
+from pathlib import Path
+from typing import Any, cast
+
+import jwt
+import msgspec
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import make_mocked_request
+
+from bus.errors import Forbidden, Unauthorized, Unreachable
+from bus.keyring import KeyRing
+from bus.keys import Key, Limits, make
+from bus.subjects import is_token
+from gateway.addresses import Addresses
+from gateway.caller import Caller
+from gateway.identity import NOBODY, Identity, tokens_of
+from gateway.origins import Origins
+from gateway.settings import GatewaySettings
+
+NOW_S = 1_800_000_000.0
+UPGRADE = {"Upgrade": "WebSocket", "Connection": "Upgrade"}
+
+
+def ring_of(*keys: Key) -> KeyRing:
+    ring = KeyRing(cast("Any", None))
+    ring._keys, ring.is_read = {key.id: key for key in keys}, True
+    return ring
+
+
+def identity(*keys: Key, ring: KeyRing | None = None, **settings: Any) -> Identity:
+    told = GatewaySettings(**settings)
+    addresses = Addresses(told.trusted_proxies)
+    return Identity(told, ring or ring_of(*keys), tokens_of(told), Origins(told.cors_origins), addresses)
+
+
+def asks(headers: dict[str, str] | None = None, method: str = "POST", path: str = "/v1/jobs") -> web.Request:
+    return make_mocked_request(method, path, {"Host": "127.0.0.1:8080"} | (headers or {}))
+
+
+@pytest.fixture
+def made() -> tuple[Key, str]:
+    return make("acme", Limits(burst=3), NOW_S)
+
+
+@pytest.mark.parametrize(
+    "header",
+    [("Authorization", "Bearer {}"), ("authorization", "bearer  {} "), ("Authorization", "{}"), ("xi-api-key", "{}")],
+)
+@pytest.mark.parametrize("anonymous", [True, False])
+def test_a_key_speaks_for_its_tenant(made: tuple[Key, str], header: tuple[str, str], anonymous: bool) -> None:
+    key, text = made
+    found = identity(key, anonymous=anonymous).of_request(asks({header[0]: header[1].format(text)}))
+    assert (found.tenant, found.key, found.limits) == ("acme", key.id, Limits(burst=3))
+
+
+def test_a_key_in_the_address_counts_for_a_websocket_alone(made: tuple[Key, str]) -> None:
+    key, text = made
+    who = identity(key, anonymous=False)
+    for name in ("api_key", "xi-api-key"):
+        assert who.of_request(asks(UPGRADE, "GET", f"/v1/x?{name}={text}")).tenant == "acme"
+        with pytest.raises(Unauthorized):
+            who.of_request(asks({}, "GET", f"/v1/x?{name}={text}"))
+
+
+@pytest.mark.parametrize("anonymous", [True, False])
+def test_what_looks_like_a_key_must_count_even_where_none_is_needed(made: tuple[Key, str], anonymous: bool) -> None:
+    key, text = made
+    who = identity(key, anonymous=anonymous)
+    swapped = text[:-1] + ("A" if text[-1] != "A" else "B")
+    for wrong in (swapped, make("acme", Limits(), NOW_S)[1], text[:20], "ak-", f"ak-{key.id}-"):
+        with pytest.raises(Unauthorized) as refused:
+            who.of_request(asks({"xi-api-key": wrong}))
+        assert wrong not in str(refused.value)
+
+
+def test_a_revoked_key_is_refused_by_its_id(made: tuple[Key, str]) -> None:
+    key, text = made
+    revoked = msgspec.structs.replace(key, revoked_at=key.created_at)
+    with pytest.raises(Unauthorized, match=f"{key.id} was revoked"):
+        identity(revoked, anonymous=True).of_request(asks({"xi-api-key": text}))
+    # Of a wrong secret not even that is told.
+    with pytest.raises(Unauthorized, match="does not count"):
+        identity(revoked, anonymous=True).of_request(asks({"xi-api-key": text[:-1]}))
+
+
+def test_before_the_keys_are_read_a_key_is_asked_to_come_again(made: tuple[Key, str]) -> None:
+    ring = KeyRing(cast("Any", None))
+    with pytest.raises(Unreachable):
+        identity(ring=ring, anonymous=False).of_request(asks({"xi-api-key": made[1]}))
+    with pytest.raises(Unauthorized):
+        identity(ring=ring, anonymous=False).of_request(asks())
+
+
+def test_two_keys_at_once_are_refused_and_one_twice_is_one(made: tuple[Key, str]) -> None:
+    other, other_text = make("globex", Limits(), NOW_S)
+    who = identity(made[0], other, anonymous=True)
+    with pytest.raises(Unauthorized, match="two different keys"):
+        who.of_request(asks({"Authorization": f"Bearer {made[1]}", "xi-api-key": other_text}))
+    twice = {"Authorization": f"Bearer {made[1]}", "xi-api-key": made[1]}
+    assert who.of_request(asks(twice)).tenant == "acme"
+
+
+@pytest.mark.parametrize("shown", ["sk-anything", "unused", "ey.no.token", "Basic dXNlcjpwYXNz"])
+def test_a_key_of_another_api_is_no_key(shown: str) -> None:
+    """Clients of other APIs cannot be run without one."""
+    for headers in ({"Authorization": f"Bearer {shown}"}, {"Authorization": shown}, {"xi-api-key": shown}):
+        assert identity(anonymous=True).of_request(asks(headers)).tenant == "public"
+        with pytest.raises(Unauthorized, match="an API key is needed"):
+            identity(anonymous=False).of_request(asks(headers))
+
+
+@pytest.mark.parametrize(
+    ("host", "told", "served"),
+    [
+        ("127.0.0.1", None, True),
+        ("127.8.8.8", None, True),
+        ("::1", None, True),
+        ("localhost", None, True),
+        ("0.0.0.0", None, False),
+        ("::", None, False),
+        ("10.0.0.1", None, False),
+        ("gateway.example", None, False),
+        ("127.0.0.1", False, False),
+        ("0.0.0.0", True, True),
+    ],
+)
+def test_callers_without_a_key_are_served_on_loopback_or_where_that_is_told(
+    host: str, told: bool | None, served: bool
+) -> None:
+    who = identity(host=host, anonymous=told)
+    if served:
+        assert who.of_request(asks()) == Caller(address=asks().remote or "")
+    else:
+        with pytest.raises(Unauthorized):
+            who.of_request(asks())
+
+
+@pytest.mark.parametrize("path", ["/livez", "/readyz", "/health", "/openapi.json", "/docs", "/"])
+def test_some_paths_are_open_whatever_is_shown(path: str) -> None:
+    who = identity(anonymous=False)
+    for headers in ({}, {"xi-api-key": "ak-wrong"}, {"Origin": "https://evil.example"}):
+        assert who.of_request(asks(headers, "GET", path)).key == ""
+
+
+@pytest.mark.parametrize("path", ["/livez/", "/v1/models", "/healthz", "//", "/docs/../v1/jobs", "/metrics"])
+def test_no_other_path_is(path: str) -> None:
+    with pytest.raises(Unauthorized):
+        identity(anonymous=False).of_request(asks({}, "GET", path))
+
+
+def test_a_token_counts_where_tokens_are_checked_and_is_foreign_elsewhere(tmp_path: Path) -> None:
+    secret = b"0123456789abcdef0123456789abcdef"
+    (tmp_path / "secret").write_bytes(secret)
+    headers = {"Authorization": f"Bearer {jwt.encode({'tenant': 'acme', 'preferred_worker': 'w2'}, secret, 'HS256')}"}
+    who = identity(anonymous=True, jwt_secret_file=str(tmp_path / "secret"))
+    found = who.of_request(asks(headers))
+    assert (found.tenant, found.preferred_worker) == ("acme", "w2")
+    with pytest.raises(Unauthorized):
+        who.of_request(asks({"Authorization": headers["Authorization"][:-2]}))
+    assert identity(anonymous=True).of_request(asks(headers)).tenant == "public"
+
+
+def test_over_nats_the_key_says_who_asks_and_the_subject_may_only_agree(made: tuple[Key, str]) -> None:
+    key, text = made
+    for anonymous in (True, False):
+        who = identity(key, anonymous=anonymous)
+        assert who.of_message(f"Bearer {text}", None).tenant == "acme"
+        assert who.of_message(text, "acme").key == key.id
+        with pytest.raises(Forbidden, match="'acme', the subject for 'globex'"):
+            who.of_message(f"Bearer {text}", "globex")
+        # Whom the account lets speak for a tenant needs no key.
+        assert who.of_message("", "globex") == Caller(tenant="globex")
+        with pytest.raises(Unauthorized):
+            who.of_message("Bearer ak-wrong", "globex")
+    assert identity(anonymous=True).of_message("", None).tenant == "public"
+    with pytest.raises(Unauthorized):
+        identity(anonymous=False).of_message("", None)
+
+
+def test_a_socket_that_takes_its_key_late_speaks_for_nobody_until_then(made: tuple[Key, str]) -> None:
+    key, text = made
+    who = identity(key, anonymous=False)
+    opened = asks(UPGRADE, "GET", "/v1/text-to-speech/en/stream-input")
+    assert who.of_request(opened).tenant == NOBODY
+    assert not is_token(NOBODY)
+    assert who.of_socket(opened, text).tenant == "acme"
+    for wrong in ("", "sk-foreign", text[:-1]):
+        with pytest.raises(Unauthorized):
+            who.of_socket(opened, wrong)
+    for other in (asks({}, "GET", "/v1/text-to-speech/en/stream-input"), asks(UPGRADE, "GET", "/v1/text-to-speech/en")):
+        with pytest.raises(Unauthorized):
+            who.of_request(other)
+
+
+def test_behind_a_trusted_proxy_the_address_is_the_clients(made: tuple[Key, str]) -> None:
+    class Peer:
+        def get_extra_info(self, name: str, default: object = None) -> object:
+            return ("10.0.0.9", 4711) if name == "peername" else default
+
+    headers = {"Host": "x", "X-Forwarded-For": "203.0.113.5", "xi-api-key": made[1]}
+    request = make_mocked_request("POST", "/v1/jobs", headers, transport=cast("Any", Peer()))
+    assert identity(made[0]).of_request(request).address == "10.0.0.9"
+    assert identity(made[0], trusted_proxies=("10.0.0.0/8",)).of_request(request).address == "203.0.113.5"

@@ -1,0 +1,129 @@
+"""Web pages: which may read our answers, and which may not even ask where no key is needed."""
+
+from typing import Any
+
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import make_mocked_request
+
+from bus.errors import Forbidden
+from gateway.origins import Origins
+
+LISTED = "https://app.example.org"
+CROSS = "https://evil.example"
+
+
+def asks(method: str = "POST", host: str = "127.0.0.1:8080", **headers: str) -> web.Request:
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    return make_mocked_request(method, "/v1/jobs", {"Host": host} | named)
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {},
+        {"Origin": LISTED},
+        {"Origin": "http://127.0.0.1:8080"},
+        {"Origin": "HTTP://127.0.0.1:8080"},
+        {"Origin": "https://antiphon.example", "host": "antiphon.example"},
+        {"Origin": "https://antiphon.example", "X_Forwarded_Host": "antiphon.example"},
+        {"Origin": "https://antiphon.example", "Sec_Fetch_Site": "same-origin"},
+    ],
+)
+def test_programs_listed_pages_and_our_own_may_act_without_a_key(headers: dict[str, str]) -> None:
+    for method in ("POST", "PUT", "DELETE", "GET"):
+        Origins([LISTED]).check_page(asks(method, **headers))
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Origin": CROSS},
+        {"Origin": CROSS, "Sec_Fetch_Site": "cross-site"},
+        {"Origin": "null"},
+        {"Origin": ""},
+        {"Origin": "http://127.0.0.1:9090"},
+        {"Origin": "http://localhost:8080"},
+        {"Origin": f"{LISTED}.evil.example"},
+        {"Origin": f"{LISTED}:8443"},
+        {"Origin": "http://app.example.org"},
+    ],
+)
+@pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE", "GET upgrade"])
+def test_a_page_of_another_origin_may_not_act_without_a_key(headers: dict[str, str], method: str) -> None:
+    upgrade = {"Upgrade": "websocket"} if method.endswith("upgrade") else {}
+    with pytest.raises(Forbidden, match="--cors-origins"):
+        Origins([LISTED]).check_page(asks(method.partition(" ")[0], **headers, **upgrade))
+
+
+def test_a_page_of_another_origin_may_look_in_vain() -> None:
+    """Its browser hides the answer from it."""
+    Origins([]).check_page(asks("GET", Origin=CROSS))
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "127.0.0.1:8080",
+        "127.0.0.1",
+        "localhost:8080",
+        "a.localhost",
+        "[::1]:8080",
+        "box:8080",
+        "10.1.2.3",
+        "127.0.0.1.",
+        "",
+    ],
+)
+def test_a_gateway_for_this_machine_alone_answers_to_its_own_names(host: str) -> None:
+    Origins([]).check_host(asks(host=host))
+
+
+@pytest.mark.parametrize("host", ["evil.example:8080", "evil.example", "127.0.0.1.evil.example", "a.b."])
+def test_a_gateway_for_this_machine_alone_answers_to_no_name_that_a_page_could_point_at_it(host: str) -> None:
+    with pytest.raises(Forbidden, match="--anonymous"):
+        Origins([]).check_host(asks(host=host))
+    Origins([f"http://{host.rstrip('.')}"]).check_host(asks(host=host))
+
+
+def preflight(allowed: list[str], **headers: str) -> web.Response | None:
+    return Origins(allowed).preflight(asks("OPTIONS", **headers))
+
+
+def test_a_browser_is_told_what_a_listed_page_may_send() -> None:
+    asked = {"Access_Control_Request_Method": "PUT", "Access_Control_Request_Headers": "authorization,content-type"}
+    answer = preflight([LISTED], Origin=LISTED, **asked)
+    assert answer is not None
+    assert answer.status == 204
+    assert "PUT" in answer.headers["Access-Control-Allow-Methods"]
+    assert answer.headers["Access-Control-Allow-Headers"] == "authorization,content-type"
+    with pytest.raises(Forbidden):
+        preflight([LISTED], Origin=CROSS, **asked)
+    with pytest.raises(Forbidden):
+        preflight([], Origin=LISTED, **asked)
+
+
+def test_any_other_options_is_no_preflight() -> None:
+    assert preflight([LISTED]) is None
+    assert preflight([LISTED], Origin=LISTED) is None
+    assert Origins([LISTED]).preflight(asks("POST", Origin=LISTED, Access_Control_Request_Method="PUT")) is None
+
+
+@pytest.mark.parametrize(
+    ("allowed", "origin", "told"),
+    [
+        ([LISTED], LISTED, LISTED),
+        ([LISTED.upper() + "/"], LISTED, LISTED),
+        ([LISTED], CROSS, None),
+        ([LISTED], None, None),
+        (["*"], CROSS, CROSS),
+    ],
+)
+async def test_an_answer_says_which_page_may_read_it(allowed: list[str], origin: str | None, told: str | None) -> None:
+    response = web.Response()
+    response.headers["Vary"] = "Accept"
+    headers: dict[str, Any] = {} if origin is None else {"Origin": origin}
+    await Origins(allowed).mark(asks(**headers), response)
+    assert response.headers.get("Access-Control-Allow-Origin") == told
+    assert response.headers.getall("Vary") == ["Accept", "Origin"]
+    assert "Access-Control-Allow-Credentials" not in response.headers
