@@ -14,6 +14,8 @@ from bus.errors import Invalid, Malformed, NotFound
 from bus.jetstream import Stored
 from bus.subjects import parse_job_of
 
+_HIDDEN = "***"
+
 
 class DeadLetter(msgspec.Struct, frozen=True):
     """One of them, and where it lies."""
@@ -41,7 +43,7 @@ class DeadLetter(msgspec.Struct, frozen=True):
             "subject": dead.subject,
         }
         try:
-            shown["job"] = msgspec.to_builtins(wire.decode(wire.Job, dead.payload))
+            shown["job"] = msgspec.to_builtins(_without_secret(wire.decode(wire.Job, dead.payload)))
         except Malformed:
             shown["payload"] = dead.payload.decode(errors="backslashreplace")
         return shown
@@ -107,6 +109,14 @@ class DeadLetters:
             if not page:
                 break
         return list(found)
+
+
+def _without_secret(job: wire.Job) -> wire.Job:
+    hook = job.client.webhook
+    if hook is None or not hook.secret:
+        return job
+    hook = msgspec.structs.replace(hook, secret=_HIDDEN)
+    return msgspec.structs.replace(job, client=msgspec.structs.replace(job.client, webhook=hook))
 
 
 def _letter(stored: Stored) -> DeadLetter:

@@ -27,8 +27,6 @@ FRAME: Final = "Antiphon-Frame"
 NEXT: Final = "Antiphon-Next"
 STARTED: Final = "Antiphon-Started"
 MARKS: Final = "Antiphon-Marks"
-#: Of one entry: its headers then stay below 8 KB, whatever the marks say.
-MAX_MARKS: Final = 96
 _MARKS_LINE: Final = f"\r\n{MARKS}:".encode()
 
 ACCEPTED: Final = "accepted"

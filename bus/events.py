@@ -134,6 +134,19 @@ EVENTS: dict[str, Event] = {
     "job.expired": Event("A job was found past its deadline and ended.", ("ended",)),
     "job.unexpired": Event("A job is past its deadline and could not be ended.", ("error",)),
     "queue.unknown": Event("A job's place in the queue could not be read.", ("error",)),
+    "webhook.broke": Event("Telling of a job met what nobody foresaw: a bug of ours. It is tried again."),
+    "webhook.buried": Event(
+        "An event was told in vain too often, or to nobody: it lies in the dead letters, under its id.",
+        ("told", "event_id", "error", "tries"),
+    ),
+    "webhook.failed": Event(
+        "An event could not be told and will be tried again.", ("told", "event_id", "error", "tries", "again_in_s")
+    ),
+    "webhook.gone": Event("A job of which something was still to be told has no log (any more).", ("error",)),
+    "webhook.sent": Event("An event was told.", ("told", "event_id")),
+    "webhook.unread": Event("The queue of webhooks could not be asked; the next look asks again.", ("error",)),
+    "webhook.unreadable": Event("A message in the queue of webhooks is none, and was dropped.", ("subject", "error")),
+    "webhook.waits": Event("The bus could not be asked what is to be told of a job; later.", ("error",)),
     # antiphon up
     "model.missing": Event("A default model that this machine cannot load is left out.", ("model", "reason", "mend")),
     "child.started": Event("`up` has started a process.", ("child", "pid")),

@@ -12,7 +12,7 @@ import msgspec
 from bus import wire
 from bus.client import Bus
 from bus.delivery import Delivery
-from bus.errors import ApiError, BusError, Unreachable
+from bus.errors import ApiError, BusError, Full, StorageFull, Unreachable
 from bus.jetstream import EXPECT_LAST, WRONG_LAST_SEQUENCE
 from bus.parser import Message
 from bus.subjects import LogSubjects, parse_job_of
@@ -26,6 +26,8 @@ _NS = 1_000_000_000
 _PULL_S = 5.0
 #: Longer than the server takes to say that a pull is over.
 _ANSWER_S = 2.0
+#: For what was on the wire when nobody waited any more.
+_GRACE_S = 10.0
 
 
 class Hook:
@@ -70,13 +72,15 @@ class Hooks:
     async def add(self, name: LogSubjects) -> int | None:
         """Lay down that something is to be told of a job; None: that is known. Returns what `remove` takes.
 
-        Raises Full, Unreachable.
+        Raises StorageFull, Unreachable.
         """
         await self.declare()
         due = Due(since=self._bus.clock.now())
         subject = self._bus.subjects.hook(name.tenant, name.job)
         try:
             return (await self._bus.js.publish(subject, wire.encode(due), {EXPECT_LAST: "0"})).seq
+        except Full as error:
+            raise StorageFull(f"the bus takes no more webhooks: {error}") from error
         except ApiError as error:
             if error.err_code != WRONG_LAST_SEQUENCE:
                 raise
@@ -97,38 +101,61 @@ class Hooks:
         )
 
     async def _pull(self, body: dict[str, object], most: int) -> list[Hook]:
-        found: list[Hook] = []
-        over = asyncio.Event()
-
-        def arrived(message: Message) -> None:
-            if message.status is None:
-                hook = self._hook(message)
-                if hook is not None:
-                    found.append(hook)
-            if message.status is not None or len(found) == most:
-                over.set()
-
+        pull = _Pull(self._bus, most)
         inbox = f"_INBOX_gateway.{secrets.token_hex(8)}"
         subject = f"$JS.API.CONSUMER.MSG.NEXT.{self._bus.subjects.hooks_stream}.{HOOKS_CONSUMER}"
-        subscription = self._bus.connection.subscribe(inbox, arrived)
+        subscription = self._bus.connection.subscribe(inbox, pull.arrived)
         try:
             self._bus.connection.publish(subject, msgspec.json.encode(body), reply=inbox)
             async with asyncio.timeout(_PULL_S + _ANSWER_S):
-                await over.wait()
+                await pull.over.wait()
         except TimeoutError:
-            self._is_declared = False  # somebody may have removed it
-            raise Unreachable(f"the queue of webhooks said nothing for {_PULL_S + _ANSWER_S:g} s") from None
+            pull.refusal = f"said nothing for {_PULL_S + _ANSWER_S:g} s"
+        except asyncio.CancelledError:
+            for hook in pull.found:
+                hook.later(0)
+            raise
         finally:
-            subscription.close()
-        return found
+            pull.is_closed = True
+            subscription.close(grace_s=_GRACE_S)
+        if pull.refusal and not pull.found:
+            self._is_declared = False  # somebody may have removed it
+            raise Unreachable(f"the queue of webhooks: {pull.refusal}")
+        return pull.found
 
-    def _hook(self, message: Message) -> Hook | None:
+
+class _Pull:
+    """One request for messages, and what came."""
+
+    def __init__(self, bus: Bus, most: int) -> None:
+        self._bus, self._left = bus, most
+        self.found: list[Hook] = []
+        self.refusal = ""
+        self.over = asyncio.Event()
+        #: Nobody waits any more: what was on the wire is for somebody else, at once and not after ack_wait.
+        self.is_closed = False
+
+    def arrived(self, message: Message) -> None:
+        status = message.status
+        if status is None:
+            self._left -= 1
+            self._take(message)
+        elif status not in {"404", "408"}:  # empty, or the time is up; else nobody leads, or it was removed
+            self.refusal = message.status_text
+        if status is not None or self._left <= 0:
+            self.over.set()
+
+    def _take(self, message: Message) -> None:
         delivery: Delivery | None = None
         try:
             delivery = Delivery(self._bus.connection, message)
-            return Hook(self._bus, delivery)
+            hook = Hook(self._bus, delivery)
         except (BusError, ValueError) as error:
             log.error("webhook.unreadable", subject=message.subject, error=str(error))
             if delivery is not None:
                 delivery.ack()
-            return None
+            return
+        if self.is_closed:
+            hook.later(0)
+        else:
+            self.found.append(hook)

@@ -37,6 +37,8 @@ async def status(logs: Logs, name: LogSubjects) -> Status:
     """
     found = await logs.birth(name)
     tail = await logs.tail(name)
+    if found is None and tail is not None:
+        found = await logs.birth(name)  # it was born, and began to speak, between the two looks
     if found is None:
         if tail is not None:
             raise Gone(f"job {name.job!r}: its beginning was removed by retention")

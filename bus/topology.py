@@ -134,7 +134,7 @@ def hooks_consumer(subjects: Subjects) -> dict[str, Any]:
         "ack_policy": "explicit",
         "deliver_policy": "all",
         # Longer than one try to send.
-        "ack_wait": 30 * _NS,
+        "ack_wait": 20 * _NS,
         "max_deliver": -1,
         "max_ack_pending": 100_000,
     }

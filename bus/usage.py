@@ -7,15 +7,17 @@ message is made up for by the next one of the same account. Whoever is new says 
 import asyncio
 import uuid
 from collections.abc import Callable
-from typing import Final, Protocol
+from typing import Annotated, Final, Protocol
 
 import msgspec
+from msgspec import Meta
 
 from bus import wire
 from bus.clock import BusClock
 from bus.connection import Connection
 from bus.errors import Malformed
 from bus.parser import Message
+from bus.settings import Token
 from bus.subjects import Subjects
 from bus.telemetry import logger
 
@@ -33,18 +35,22 @@ _LATE_S: Final = 0.25
 _PART: Final = 250
 
 
+_Count = Annotated[int, Meta(ge=0)]
+_Seconds = Annotated[float, Meta(ge=0, le=1e9)]
+
+
 class Spent(msgspec.Struct, frozen=True, array_like=True):
     """Requests that one gateway granted to one account."""
 
     account: str
     #: Since this gateway began to count; it begins anew after a pause.
-    grants: int
+    grants: _Count
     #: Of those, the ones that no message told before.
-    more: int
+    more: _Count
     #: Seconds that one request costs: 1 / the limit.
-    cost_s: float
+    cost_s: _Seconds
     #: Seconds ago that the first of `more` was granted.
-    first_s: float
+    first_s: _Seconds
     #: How far the account is ahead of its limit, in seconds, as the teller knows it.
     ahead_s: float
 
@@ -52,26 +58,26 @@ class Spent(msgspec.Struct, frozen=True, array_like=True):
 class Began(msgspec.Struct, frozen=True, array_like=True):
     """A job of an account whose jobs are counted."""
 
-    account: str
-    tenant: str
-    job: str
+    account: Token
+    tenant: Token
+    job: Token
     #: Of its message in JOBS; 0 while it is being queued.
-    queue_seq: int
+    queue_seq: _Count
     #: Whether its seconds are charged when it ends.
     is_charged: bool
 
 
 class Ended(msgspec.Struct, frozen=True, array_like=True):
-    tenant: str
-    job: str
+    tenant: Token
+    job: Token
 
 
 class Used(msgspec.Struct, frozen=True, array_like=True):
     """Audio of an account on a day so far."""
 
-    account: str
-    day: str
-    ms: int
+    account: Token
+    day: Token
+    ms: _Count
 
 
 class Usage(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -138,9 +144,6 @@ class Gossip:
         self._must_tell_all, self._must_ask = True, False
 
     # Who is there
-
-    def is_alive(self, gateway: str) -> bool:
-        return gateway == self.me or gateway in self._peers
 
     @property
     def num_gateways(self) -> int:

@@ -18,6 +18,8 @@ T = TypeVar("T")
 
 End = Literal["done", "failed", "cancelled", "expired"]
 ENDS: Final = ("done", "failed", "cancelled", "expired")
+#: Of one entry of a log: its headers then stay below 8 KB, whatever the marks say.
+MAX_MARKS: Final = 96
 #: `running` a worker's; `handed_back` on purpose; `interrupted` taken from a dead one; an End: it is being ended so.
 Why = Literal["running", "handed_back", "interrupted", "done", "failed", "cancelled", "expired"]
 

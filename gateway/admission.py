@@ -19,8 +19,8 @@ from bus.subjects import LANES, token
 from gateway.reuse import derived_id
 
 DEFAULT_MODEL: Final = "speech"
-_MAX_SEED: Final = 2**63 - 1
-_MAX_LINGER_S: Final = 3600.0
+MAX_SEED: Final = 2**63 - 1
+MAX_LINGER_S: Final = 3600.0
 #: The longest deadline: REPLIES keeps a log for at least twice as long.
 MAX_DEADLINE_S: Final = 12 * 3600.0
 #: A gateway that is younger than this may not have heard of every worker.
@@ -91,10 +91,10 @@ class Admission:
         return job
 
     def _check_numbers(self, asked: wire.Job) -> None:
-        if not 0 <= asked.seed <= _MAX_SEED:
-            raise Invalid(f"seed: must be from 0 to {_MAX_SEED}, not {short(str(asked.seed))}", "seed")
-        if not 0 <= asked.linger_s <= _MAX_LINGER_S:
-            raise Invalid(f"linger_s: must be from 0 to {_MAX_LINGER_S:g}, not {asked.linger_s:g}", "linger_s")
+        if not 0 <= asked.seed <= MAX_SEED:
+            raise Invalid(f"seed: must be from 0 to {MAX_SEED}, not {short(str(asked.seed))}", "seed")
+        if not 0 <= asked.linger_s <= MAX_LINGER_S:
+            raise Invalid(f"linger_s: must be from 0 to {MAX_LINGER_S:g}, not {asked.linger_s:g}", "linger_s")
         soon_s = asked.first_audio_deadline_s
         if soon_s is not None and not 0 < soon_s <= MAX_DEADLINE_S:
             raise Invalid(

@@ -12,8 +12,11 @@ from msgspec import Meta
 from bus import wire
 from bus.door import keyed_id
 from bus.errors import Invalid
-from gateway.admission import DEFAULT_MODEL
+from bus.subjects import LANES
+from bus.webhook import Webhook
+from gateway.admission import DEFAULT_MODEL, MAX_DEADLINE_S, MAX_LINGER_S, MAX_SEED
 from gateway.caller import caller
+from gateway.codecs.format import FORMATS, MAX_SPEED, MIN_SPEED
 from gateway.described import Parameter
 from gateway.reuse import refuses_reuse
 from gateway.state import Gateway
@@ -27,26 +30,56 @@ KEY: Final = Parameter(
 )
 
 
+def told(text: str, **limits: Any) -> Meta:
+    """For the document alone: `limits`, in words of JSON Schema, are admission's to check, with more to say of them."""
+    return Meta(description=text, extra_json_schema=limits)
+
+
+_CONTROL: Final = r"\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f"
+#: What sound can be made of.
+Text = Annotated[
+    str,
+    told(
+        "What is to be heard: not empty, no control characters but tab and line ends.",
+        minLength=1,
+        pattern=rf"^[^{_CONTROL}]*[^\s{_CONTROL}][^{_CONTROL}]*$",
+    ),
+]
+Model = Annotated[str, told("As `/v1/models` lists it; empty: the door's default.")]
+Voice = Annotated[str, told("One of the model's; empty: its default.")]
+Speed = Annotated[float, told("Of what is heard; the pitch stays.", minimum=MIN_SPEED, maximum=MAX_SPEED)]
+Coded = Annotated[str, told("How the sound is encoded.", enum=[*FORMATS])]
+
+
 class Wishes(msgspec.Struct, frozen=True, kw_only=True):
     """A door's body extends it; fields are those of `wire.Job`."""
 
-    version: str = ""
-    params: dict[str, Any] = {}
-    seed: int = 0
-    lane: str = ""
-    expires_at: datetime | None = None
-    first_audio_deadline_s: float | None = None
-    run_on: bool | None = None
-    linger_s: float = 0.0
+    version: Annotated[str, told("Of the model; empty: the one that is offered.")] = ""
+    params: Annotated[dict[str, Any], told("For the engine, in its own words: the model's card has their schema.")] = {}
+    seed: Annotated[int, told("Of the engine's chance.", minimum=0, maximum=MAX_SEED)] = 0
+    lane: Annotated[str, told("Empty: as the door has it.", enum=["", *LANES])] = ""
+    expires_at: Annotated[datetime, told("With an offset from UTC; within 12 h.", format="date-time")] | None = None
+    first_audio_deadline_s: (
+        Annotated[float, told("Seconds to its first sound, or it expires.", exclusiveMinimum=0, maximum=MAX_DEADLINE_S)]
+        | None
+    ) = None
+    run_on: Annotated[bool, told("Whether it goes on when nobody listens; null: as the door has it.")] | None = None
+    linger_s: Annotated[float, told("Seconds that it waits for a listener.", minimum=0, maximum=MAX_LINGER_S)] = 0.0
 
 
 class Asked(Wishes, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The native API's body: a `wire.Job` less what is not the caller's to say."""
 
-    input: str
-    id: str = ""
-    model: str = ""
-    voice: str = ""
+    input: Text
+    id: Annotated[str, told("The caller's name for the job; empty: one is made.", pattern="^[A-Za-z0-9_-]{0,64}$")] = ""
+    model: Model = ""
+    voice: Voice = ""
+
+
+class AskedJob(Asked, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """And whom to tell of it."""
+
+    webhook: Webhook | None = None
 
 
 def to_job(

@@ -12,7 +12,7 @@ from msgspec import UNSET, UnsetType
 from bus.door import keyed_id
 from bus.errors import BusError, Invalid, TooMany
 from bus.states import State
-from gateway.asked import KEY, Asked, idempotency_key, to_job
+from gateway.asked import KEY, AskedJob, idempotency_key, to_job
 from gateway.bodies import Body
 from gateway.caller import caller
 from gateway.described import LINES, Answer, operation
@@ -21,6 +21,7 @@ from gateway.problems import GatewayError, ProblemBody, describe, shown
 from gateway.shown import Links
 from gateway.state import GATEWAY, Gateway, begin
 from gateway.view import accepted
+from gateway.webhooks import accept, with_webhook
 
 MAX_LINES: Final = 1000
 #: Of what one request's body may have otherwise.
@@ -31,7 +32,7 @@ _LANE: Final = "batch"
 _AT_ONCE: Final = 16
 _FORESEEN: Final = (BusError, GatewayError)
 
-_body: Final = Body(Asked)
+_body: Final = Body(AskedJob)
 
 
 class BatchLine(msgspec.Struct, kw_only=True, omit_defaults=True):
@@ -52,7 +53,7 @@ class BatchLine(msgspec.Struct, kw_only=True, omit_defaults=True):
     text="A job per line; one line is answered for each, in their order, as it is accepted. A line that is refused "
     "stops no other. Their lane is `batch` unless they say otherwise. Beyond a limit of requests per second the lines "
     "wait for their turn. With an `Idempotency-Key` the same lines again answer the same jobs.",
-    body=Asked,
+    body=AskedJob,
     body_media=LINES,
     parameters=(KEY,),
     answers={200: Answer("What became of each line.", BatchLine, LINES)},
@@ -87,8 +88,10 @@ class _Batch:
     """One request's lines."""
 
     def __init__(self, request: web.Request) -> None:
+        """Raises Invalid for the request's Idempotency-Key."""
         self._request = request
         self._gateway: Gateway = request.app[GATEWAY]
+        self._key = idempotency_key(request)
 
     def wait_s(self) -> float:
         """Count one more line against what the caller may ask per second; above 0: not yet, in so many seconds."""
@@ -121,7 +124,7 @@ class _Batch:
         )
         job = gateway.admission.complete(job, streams=False, size_hint_bytes=len(data))
         name = gateway.bus.subjects.log(job.tenant, job.id)
-        done = await gateway.accept(name, job)
+        done = await accept(gateway, name, with_webhook(gateway, job, asked.webhook))
         state: State = "queued" if done.is_new else (await gateway.deadlines.look(name)).state
         status = HTTPStatus.ACCEPTED if done.is_new else HTTPStatus.OK
         told: dict[str, Any] = accepted(done.birth, state)
@@ -129,8 +132,7 @@ class _Batch:
 
     def _keyed_id(self, number: int) -> str:
         """Of a line without an id of its own, if the request has a key."""
-        key = idempotency_key(self._request)
-        return keyed_id(_DOOR, f"{number}\0{key}") if key else ""
+        return keyed_id(_DOOR, f"{number}\0{self._key}") if self._key else ""
 
 
 async def _read(request: web.Request) -> bytes:

@@ -6,8 +6,9 @@ import msgspec
 
 from bus.client import Bus
 from bus.errors import BusError, JobError, Unreachable
+from bus.inboxes import is_outside_inbox
 from bus.parser import Message
-from bus.subjects import is_outside_inbox, parse_job_of
+from bus.subjects import parse_job_of
 from bus.telemetry import logger
 from gateway.identity import Identity
 

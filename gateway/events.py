@@ -2,7 +2,7 @@
 
 import asyncio
 from contextlib import aclosing
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
 import msgspec
 from aiohttp import web
@@ -29,6 +29,7 @@ from gateway.view import when
 
 log = logger(__name__)
 
+_MAX_SEQ: Final = 2**63 - 1
 _KEEP_ALIVE_S: Final = 15.0
 _QUEUE_S: Final = 2.0
 _HEADERS: Final = {
@@ -40,8 +41,14 @@ _HEADERS: Final = {
 
 @operation(
     "Follow a job's log, all but the audio, as server-sent events.",
-    parameters=(ID, Parameter("Last-Event-ID", Annotated[int, Meta(ge=0)], "Resume behind it.", where="header")),
-    answers={200: Answer("Events.", media=EVENTS, kind=str), 204: Answer("There is nothing behind that event.")},
+    parameters=(
+        ID,
+        Parameter("Last-Event-ID", Annotated[int, Meta(ge=0, le=_MAX_SEQ)], "Resume behind it.", where="header"),
+    ),
+    answers={
+        200: Answer("An event for each entry.", media=EVENTS, kind=dict[str, Any]),
+        204: Answer("There is nothing behind that event."),
+    },
 )
 async def events(request: web.Request) -> web.StreamResponse:
     """`GET /v1/jobs/{id}/events`. `Last-Event-ID` is the stream sequence of the last entry the client has."""
@@ -176,9 +183,9 @@ def _event(kind: str, data: bytes, seq: int | None = None) -> bytes:
 
 
 def _last_event_id(request: web.Request) -> int:
-    text = request.headers.get("Last-Event-ID", "")
-    if not text:
+    text = request.headers.get("Last-Event-ID")
+    if text is None:
         return 0
-    if not (text.isascii() and text.isdigit() and len(text) < 20):
+    if not (text.isascii() and text.isdigit() and len(text) < 20 and int(text) <= _MAX_SEQ):
         raise Invalid(f"Last-Event-ID: must be the id of an event of ours, not {short(text)!r}", "Last-Event-ID")
     return int(text)

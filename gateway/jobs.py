@@ -12,7 +12,7 @@ from bus.jetstream import Stored
 from bus.params import short
 from bus.states import Status, derive
 from gateway import find
-from gateway.asked import KEY, Asked, to_job
+from gateway.asked import KEY, AskedJob, to_job
 from gateway.bodies import Body
 from gateway.caller import caller
 from gateway.described import Answer, Parameter, operation
@@ -21,6 +21,7 @@ from gateway.queue import place
 from gateway.shown import ID, AcceptedJob, EndedJob, JobList, ShownJob
 from gateway.state import GATEWAY, JOB, Gateway, json_answer
 from gateway.view import accepted, view, when, with_place
+from gateway.webhooks import accept, with_webhook
 
 _DOOR: Final = "jobs"
 _MAX_LIMIT: Final = 1000
@@ -29,13 +30,13 @@ _DEFAULT_LIMIT: Final = 20
 _AT_ONCE: Final = 32
 
 
-_body: Final = Body(Asked)
+_body: Final = Body(AskedJob)
 
 
 @operation(
     "Accept a job.",
     text="An `Idempotency-Key` names the job: the same key and body again answer the same job.",
-    body=Asked,
+    body=AskedJob,
     parameters=(KEY,),
     answers={202: Answer("It is accepted, and durable.", AcceptedJob), 200: Answer("It was there.", AcceptedJob)},
 )
@@ -48,7 +49,7 @@ async def create(request: web.Request) -> web.Response:
 
 @operation(
     "Accept a job under an id of the caller's.",
-    body=Asked,
+    body=AskedJob,
     parameters=(ID,),
     answers={202: Answer("It is accepted, and durable.", AcceptedJob), 200: Answer("It was there.", AcceptedJob)},
 )
@@ -62,13 +63,13 @@ async def put(request: web.Request) -> web.Response:
     return await _accept(request, asked, job_id, len(data))
 
 
-async def _accept(request: web.Request, asked: Asked, job_id: str, size_bytes: int) -> web.Response:
+async def _accept(request: web.Request, asked: AskedJob, job_id: str, size_bytes: int) -> web.Response:
     gateway = request.app[GATEWAY]
     job = to_job(request, _DOOR, asked, input=asked.input, model=asked.model, voice=asked.voice, job_id=job_id)
     job = gateway.admission.complete(job, streams=False, size_hint_bytes=size_bytes)
     request[JOB] = job.id
     name = gateway.bus.subjects.log(job.tenant, job.id)
-    done = await gateway.accept(name, job)
+    done = await accept(gateway, name, with_webhook(gateway, job, asked.webhook))
     headers = {"Location": f"/v1/jobs/{job.id}", JOB_HEADER: job.id}
     if done.is_new:
         return json_answer(accepted(done.birth, "queued"), 202, headers)

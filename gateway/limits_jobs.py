@@ -138,4 +138,4 @@ class CountedJobs:
             if job is not None and job.owner == gateway:
                 self.remove(job.name, tell=False)
             elif job is not None:
-                job.due_s, job.asked_s = now_s, 0.0  # its owner has to see that for itself, and charge it
+                job.due_s, job.asked_s = now_s, 0.0  # its owner is told of the end where it listens, and charges

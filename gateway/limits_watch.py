@@ -20,8 +20,8 @@ _LOOK_S: Final = 0.5
 #: Questions of one look, so that thousands of counted jobs cost no more than a few hundred.
 _MOST: Final = 64
 _AT_ONCE: Final = 16
-#: For each job that a look for room asked about in vain, others of the account are refused so long on what it found.
-_VAIN_S: Final = 0.005
+#: Between two vain looks for room, for each job that was asked about: a flood of requests must not become one of ours.
+_REST_S: Final = 0.005
 _AGAIN_S: Final = 0.025
 #: A copy of JOBS that answers may be so far behind.
 _BEHIND_S: Final = 2.0
@@ -50,7 +50,8 @@ class Watch:
         self._settle_s = _BEHIND_S if bus.settings.replicas > 1 else 0.0
         self._known: set[str] = set()
         self._reading = asyncio.Lock()
-        self._vain: dict[str, float] = {}
+        #: By account: when the last vain look for room began, and when the next may.
+        self._vain: dict[str, tuple[float, float]] = {}
         self._locks: dict[str, asyncio.Lock] = {}
         #: Ended and not charged: account by name.
         self._owing: dict[Name, str] = {}
@@ -61,7 +62,7 @@ class Watch:
         while True:
             await asyncio.sleep(_LOOK_S)
             now_s = time.monotonic()
-            self._vain = {account: until_s for account, until_s in self._vain.items() if until_s > now_s}
+            self._vain = {account: look for account, look in self._vain.items() if look[1] > now_s}
             self._locks = {account: lock for account, lock in self._locks.items() if lock.locked()}
             try:
                 await self._ask(self._jobs.due(now_s, _MOST))
@@ -128,18 +129,26 @@ class Watch:
     # Which have ended
 
     async def make_room(self, account: str, most: int) -> bool:
-        """Ask about the account's jobs until fewer than `most` are left, or all of them run. Raises Unreachable."""
+        """Ask about the account's jobs until fewer than `most` are left, or all of them run. Raises Unreachable.
+
+        Whoever comes while somebody looks waits, and shares the next look with all who wait: each is answered by one
+        that began after it came.
+        """
+        arrived_s = time.monotonic()
         lock = self._locks.setdefault(account, asyncio.Lock())
         async with lock:
-            if self._jobs.count(account) < most or self._vain.get(account, 0.0) > time.monotonic():
+            began_s, rested_s = self._vain.get(account, (0.0, 0.0))
+            if self._jobs.count(account) < most or began_s > arrived_s:
                 return self._jobs.count(account) < most
+            await asyncio.sleep(max(0.0, rested_s - time.monotonic()))
+            began_s = time.monotonic()
             asked = await self._look_for_room(account, most)
             if self._jobs.count(account) >= most:
                 # Whoever has just heard the end of a job may be here before its message has left the queue.
                 await asyncio.sleep(_AGAIN_S)
                 asked = await self._look_for_room(account, most)
             if self._jobs.count(account) >= most:
-                self._vain[account] = time.monotonic() + _VAIN_S * asked
+                self._vain[account] = (began_s, time.monotonic() + _REST_S * asked)
         return self._jobs.count(account) < most
 
     async def _look_for_room(self, account: str, most: int) -> int:
@@ -172,13 +181,15 @@ class Watch:
             self.ended(job.name)
 
     def ended(self, name: Name) -> None:
-        """A job has ended: it counts no more, and is charged if that is for this gateway to do."""
+        """A job has ended: it counts no more, and is charged.
+
+        By every gateway that finds that out, since the ledger charges it once: its owner may be dead, and nobody know.
+        """
         job = self._jobs.remove(name)
         if job is None:
             return
-        self._vain.pop(job.account, None)
         self._gossip.changed()
-        if job.is_charged and (job.owner == self._gossip.me or not self._gossip.is_alive(job.owner)):
+        if job.is_charged:
             self._owing[name] = job.account
             self._tasks.create_task(self.charge(), name=f"charge {name[1]}")
 

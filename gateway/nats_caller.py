@@ -17,8 +17,8 @@ from bus import wire
 from bus.connection import Connection
 from bus.entry import BLOCK, FRAME, KIND, MARKS, Entry
 from bus.errors import JobError, Unreachable
+from bus.inboxes import is_of_another_account
 from bus.parser import Message
-from bus.subjects import is_of_another_account
 from gateway.codecs.wave import SAMPLE_BYTES
 from gateway.problems import STATUS, Problem, Reached
 from gateway.tape import Tape, failure

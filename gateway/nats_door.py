@@ -14,10 +14,11 @@ import msgspec
 from bus import wire
 from bus.attach import Attachment
 from bus.errors import BusError, Invalid, Unreachable
+from bus.inboxes import is_outside_inbox
 from bus.interest import Listener
 from bus.params import short
 from bus.parser import Message
-from bus.subjects import LogSubjects, is_outside_inbox, is_token, last_token
+from bus.subjects import LogSubjects, is_token, last_token
 from bus.telemetry import logger
 from gateway import nats_asked
 from gateway.attaching import MAX_BUFFER_BYTES

@@ -9,10 +9,12 @@ from typing import Any, Final
 import msgspec
 from aiohttp import web
 
-from gateway.described import Answer, Operation, Parameter, operation, operation_of
+from gateway.described import EVENTS, Answer, Operation, Parameter, operation, operation_of
 from gateway.dialects.dialect import Dialect, door_of
 from gateway.problems import JOB_HEADER, ProblemBody
 
+_JSON: Final = "application/json"
+_PROBLEM: Final = "application/problem+json"
 _REF: Final = "#/components/schemas/{name}"
 #: What a path's variable may be, where its handler says nothing of it.
 _TOKEN: Final = {"type": "string", "pattern": "^[A-Za-z0-9_-]{1,64}$"}
@@ -39,7 +41,8 @@ def describe(router: web.UrlDispatcher, dialects: Sequence[Dialect]) -> dict[str
     paths: dict[str, Any] = {}
     for path, method, each in told:
         door = door_of(path, dialects)
-        error = ("application/json", door.envelope) if door else ("application/problem+json", ProblemBody)
+        envelope = door.envelope if door else ProblemBody
+        error = (_PROBLEM if envelope is ProblemBody else _JSON, envelope)
         paths.setdefault(path, {})[method] = _operation(path, each, schemas, door.name if door else "native", error)
     return {
         "openapi": "3.1.0",
@@ -133,11 +136,20 @@ def _answer(answer: Answer, schemas: Mapping[str, Any]) -> dict[str, Any]:
     headers = {JOB_HEADER: {"schema": {"type": "string"}, "description": "The job that this answer concerns."}}
     shown: dict[str, Any] = {"description": answer.text, "headers": headers}
     if answer.kind is not None:
-        schema = {"schema": schemas[str(answer.kind)]}
-        shown["content"] = {media: {} if media.startswith("audio/") else schema for media in answer.media}
+        shown["content"] = {media: _content(media, schemas[str(answer.kind)]) for media in answer.media}
     elif answer.media[0].startswith("audio/"):
         shown["content"] = {media: {} for media in answer.media}
     return shown
+
+
+def _content(media: str, schema: Any) -> dict[str, Any]:
+    if media.startswith("audio/"):
+        return {}
+    if media not in EVENTS:
+        return {"schema": schema}
+    data = {"type": "string", "contentMediaType": _JSON, "contentSchema": schema}
+    text = {"type": "string"}
+    return {"schema": {"type": "object", "properties": {"id": text, "event": text, "data": data}}}
 
 
 @operation("These pages.", answers={200: Answer("HTML.", str, ("text/html",))}, is_open=True)

@@ -15,6 +15,7 @@ from gateway.identity import tokens_of
 from gateway.nats_door import NatsDoor
 from gateway.settings import GatewaySettings
 from gateway.state import Gateway
+from gateway.webhooks import Webhooks
 
 log = logger(__name__)
 
@@ -50,6 +51,7 @@ async def serve(settings: GatewaySettings, stop: asyncio.Event) -> None:
                     gateway.retention.run(),
                     Cancels(bus, gateway.identity, tasks).run(),
                     NatsDoor(gateway, tasks).run(),
+                    Webhooks(gateway).run(),
                     bus.clock.keep(bus.js, bus.subjects.jobs_stream),
                     _refused(bus.connection.closed),
                 ):

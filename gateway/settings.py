@@ -38,6 +38,13 @@ class GatewaySettings(msgspec.Struct, frozen=True, kw_only=True):
     trusted_proxies: Annotated[
         tuple[str, ...], doc("Whose X-Forwarded-For counts: addresses or networks, as in 10.0.0.0/8. None by default.")
     ] = ()
+    webhook_private: Annotated[
+        bool, doc("Send webhooks to addresses of our own network too; whoever may send jobs can then reach into it.")
+    ] = False
+    webhook_max_tries: Annotated[
+        int, Meta(ge=1, le=100), doc("Of one event, before it goes to the dead letters; 16 take about five hours.")
+    ] = 16
+    webhook_retry_s: Annotated[Seconds, doc("Before the second try; doubles with each up to an hour.")] = 1.0
     max_body_bytes: Annotated[Bytes, doc("Of one HTTP request.")] = 1 << 20
     encoded_cache_bytes: Annotated[
         Bytes,

@@ -51,9 +51,13 @@ class Socket:
 
     async def open(self) -> None:
         """Raises HTTPBadRequest if the request asks for no WebSocket."""
+        if not self.response.can_prepare(self._request).ok:
+            raise web.HTTPBadRequest(reason="a WebSocket is here, and the request asks for none (Upgrade: websocket)")
         await self.response.prepare(self._request)
         self._request[BEGUN] = self.response
-        self.response.get_extra_info("socket").setsockopt(SOL_SOCKET, SO_SNDBUF, _SEND_BUFFER_BYTES)
+        peer = self.response.get_extra_info("socket")
+        if peer is not None:  # it may have hung up already
+            peer.setsockopt(SOL_SOCKET, SO_SNDBUF, _SEND_BUFFER_BYTES)
         self._moved_at = self._loop.time()
 
     async def text(self, idle_s: float, is_busy: Callable[[], bool]) -> str | None:

@@ -11,6 +11,7 @@ from bus.client import Bus
 from bus.door import Accepted, submit
 from bus.errors import BusError, NotFound
 from bus.fleet import Fleet
+from bus.hooks import Hooks
 from bus.interest import Interest, Listener
 from bus.keyring import KeyRing
 from bus.retention import Retention
@@ -64,6 +65,7 @@ class Gateway:
         self.starts = Starts(self.fleet)
         self.retention = Retention(bus)
         self.reuse = Reuse(bus.logs)
+        self.hooks = Hooks(bus)
         self.renderings = Renderings(settings.encoded_cache_bytes)
         self.recordings = Recordings(self.renderings, settings.encoded_cache_bytes, settings.encoded_max_s)
         self.admission = Admission(self.fleet, bus.clock, bus.settings.max_job_bytes)

@@ -6,7 +6,7 @@ Pure; no I/O.
 from collections.abc import Iterator, Sequence
 
 from bus import wire
-from bus.entry import MAX_MARKS
+from bus.wire import MAX_MARKS
 from gpuworker.engine import Mark
 from gpuworker.pipe import Marks
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import msgspec
 
-from bus.entry import MAX_MARKS
+from bus.wire import MAX_MARKS
 from gpuworker import pipe
 from gpuworker.growth import MAX_ENTRY_BYTES, Growth
 

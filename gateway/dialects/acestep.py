@@ -13,7 +13,7 @@ from msgspec import UNSET, Meta, UnsetType
 from bus import wire
 from bus.errors import BusError, Forbidden, Invalid, NotFound
 from bus.params import short
-from gateway.asked import Wishes, idempotent_id, to_job
+from gateway.asked import KEY, Wishes, idempotent_id, to_job
 from gateway.audio import sound_of
 from gateway.caller import caller
 from gateway.codecs import format_named
@@ -92,6 +92,7 @@ class Refusal(msgspec.Struct, frozen=True):
     text="Fields have several names, and may stand in `param_obj` or `metas`, as ACE-Step's clients write them.",
     body=TaskBody,
     body_media=("application/json", "multipart/form-data", "application/x-www-form-urlencoded"),
+    parameters=(KEY,),
     answers={200: Answer("It is accepted, and nothing short of its ending loses it.", Enveloped[Released])},
 )
 async def release_task(request: web.Request) -> web.Response:

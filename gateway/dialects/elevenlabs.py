@@ -8,7 +8,7 @@ from msgspec import Meta
 
 from bus import wire
 from bus.errors import Invalid
-from gateway.asked import Wishes, to_job
+from gateway.asked import KEY, Text, Wishes, to_job, told
 from gateway.bodies import Body
 from gateway.caller import caller
 from gateway.codecs import Format
@@ -41,7 +41,7 @@ class VoiceSettings(msgspec.Struct, frozen=True):
     similarity_boost: float | None = None
     style: float | None = None
     use_speaker_boost: bool | None = None
-    speed: float | None = None
+    speed: Annotated[float, told("Of speaking, or of playing.", minimum=_MIN_SPEED, maximum=_MAX_SPEED)] | None = None
 
 
 class Locator(msgspec.Struct, frozen=True):
@@ -55,8 +55,8 @@ _Requests = Annotated[list[str], Meta(max_length=3)]
 class Speech(Wishes, frozen=True, kw_only=True):
     """ElevenLabs' fields, then ours. What our engines cannot honour is checked for its type and ignored."""
 
-    text: str
-    model_id: str | None = None
+    text: Text
+    model_id: Annotated[str, told("Ours, or one of theirs.")] | None = None
     language_code: str | None = None
     voice_settings: VoiceSettings | None = None
     pronunciation_dictionary_locators: Annotated[list[Locator], Meta(max_length=3)] | None = None
@@ -76,6 +76,7 @@ _body: Final = Body(Speech)
 _PARAMETERS: Final = (
     Parameter("voice_id", str, "One of ours; for one of theirs the model's default speaks.", where="path"),
     names.output_format(names.SPEECH_FORMATS, names.DEFAULT_FORMAT),
+    KEY,
     Parameter("optimize_streaming_latency", Annotated[int, Meta(ge=0, le=4)], "Ignored: nothing is held back."),
 )
 

@@ -9,7 +9,7 @@ from msgspec import Meta
 
 from bus import wire
 from bus.errors import Invalid
-from gateway.asked import Wishes, to_job
+from gateway.asked import KEY, Text, Wishes, to_job
 from gateway.bodies import Body
 from gateway.codecs import Format
 from gateway.described import SOUND, Answer, operation
@@ -62,7 +62,7 @@ class Plan(msgspec.Struct, frozen=True):
 class Music(Wishes, frozen=True, kw_only=True):
     """ElevenLabs' fields, then ours. What our engines cannot honour is checked for its type and ignored."""
 
-    prompt: str | None = None
+    prompt: Text | None = None
     composition_plan: Plan | None = None
     music_length_ms: Annotated[int, Meta(ge=_MIN_MS, le=_MAX_MS)] | None = None
     model_id: str | None = None
@@ -81,7 +81,7 @@ _body: Final = Body(Music)
     "Music, as it comes.",
     text="Exactly one of `prompt` and `composition_plan`. A plan's styles become one prompt.",
     body=Music,
-    parameters=(names.output_format(names.MUSIC_FORMATS, "auto"),),
+    parameters=(KEY, names.output_format(names.MUSIC_FORMATS, "auto")),
     answers={200: Answer("The sound.", None, SOUND)},
 )
 async def music(request: web.Request) -> web.StreamResponse:

@@ -8,7 +8,7 @@ from aiohttp import web
 
 from bus import wire
 from gateway.admission import DEFAULT_MODEL
-from gateway.asked import our_model
+from gateway.asked import KEY, our_model
 from gateway.described import EVENTS, SOUND, Answer, Parameter, operation
 from gateway.dialects import openai_batch
 from gateway.dialects.dialect import Dialect
@@ -44,6 +44,7 @@ class VoiceList(msgspec.Struct, frozen=True, kw_only=True):
     "Speech, or any sound, as it comes.",
     text="Encoded sound, or server-sent events with `stream_format: sse`. `stream: false` waits for the whole.",
     body=Speech,
+    parameters=(KEY,),
     answers={
         200: Answer("The sound; with `stream_format: sse` events of which this is the data.", Event, (*SOUND, *EVENTS))
     },

@@ -14,7 +14,7 @@ from msgspec import Meta
 from bus import wire
 from bus.door import keyed_id
 from bus.errors import BusError, Invalid, JobError, NoWorker
-from gateway.asked import Wishes, idempotent_id
+from gateway.asked import KEY, Coded, Model, Speed, Voice, Wishes, idempotent_id
 from gateway.bodies import Body
 from gateway.codecs import Format
 from gateway.described import Answer, operation
@@ -35,10 +35,10 @@ class Item(msgspec.Struct, frozen=True, kw_only=True):
     """What is None is as the batch says."""
 
     input: str
-    model: str | None = None
-    voice: str | VoiceRef | None = None
-    response_format: str | None = None
-    speed: float | None = None
+    model: Model | None = None
+    voice: Voice | VoiceRef | None = None
+    response_format: Coded | None = None
+    speed: Speed | None = None
     instructions: str | None = None
     params: dict[str, Any] | None = None
     seed: int | None = None
@@ -48,10 +48,10 @@ class Batch(Wishes, frozen=True, kw_only=True):
     """Defaults of the items, and the items."""
 
     items: Annotated[list[Item], Meta(min_length=1, max_length=MAX_ITEMS)]
-    model: str = ""
-    voice: str | VoiceRef | None = None
-    response_format: str | None = None
-    speed: float | None = None
+    model: Model = ""
+    voice: Voice | VoiceRef | None = None
+    response_format: Coded | None = None
+    speed: Speed | None = None
     instructions: str | None = None
 
     def speech(self, item: Item) -> Speech:
@@ -91,6 +91,7 @@ _body: Final = Body(Batch)
 @operation(
     "Up to 32 texts at once, their sound in JSON.",
     body=Batch,
+    parameters=(KEY,),
     answers={200: Answer("What became of each item, in their order.", Results)},
 )
 async def batch(request: web.Request) -> web.Response:

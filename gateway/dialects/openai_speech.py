@@ -1,6 +1,6 @@
 """What a speech request of OpenAI's kind asks for, as a job of ours and the format of its answer."""
 
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
 import msgspec
 from aiohttp import web
@@ -8,7 +8,7 @@ from aiohttp import web
 from bus import wire
 from bus.errors import Invalid
 from bus.params import short
-from gateway.asked import Wishes, our_model, our_voice, to_job
+from gateway.asked import Coded, Model, Speed, Text, Voice, Wishes, our_model, our_voice, to_job, told
 from gateway.bodies import Body
 from gateway.codecs import PCM, Encoding, Format, checked, format_named
 from gateway.reuse import CACHE_HEADER
@@ -28,22 +28,21 @@ STREAM_FORMATS: Final = ("audio", "sse")
 
 
 class VoiceRef(msgspec.Struct, frozen=True):
-    id: str
+    id: Voice
 
 
 class Speech(Wishes, frozen=True, kw_only=True):
     """OpenAI's fields, then ours. Fields nobody knows are ignored: many clients send extras of other servers."""
 
-    input: str
-    model: str = ""
-    voice: str | VoiceRef | None = None
-    response_format: str | None = None
-    speed: float | None = None
-    instructions: str | None = None
-    #: One of STREAM_FORMATS.
-    stream_format: str | None = None
-    #: Not OpenAI's, but its imitators'. False: the whole at once, with its length. Else as it comes.
-    stream: bool | None = None
+    input: Text
+    model: Model = ""
+    voice: Voice | VoiceRef | None = None
+    response_format: Coded | None = None
+    speed: Speed | None = None
+    instructions: Annotated[str, told("How it is to be said, for an engine that can be told.")] | None = None
+    stream_format: Annotated[str, told("`sse`: server-sent events.", enum=[*STREAM_FORMATS])] | None = None
+    #: Not OpenAI's, but its imitators'.
+    stream: Annotated[bool, told("False: the whole at once, with its length; else as it comes.")] | None = None
 
 
 body: Final = Body(Speech)

@@ -1,7 +1,7 @@
 """The plain doors: a prompt and a duration in, a file or its pieces out, for scripts of a few lines."""
 
 from contextlib import aclosing
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
 import msgspec
 from aiohttp import web
@@ -10,7 +10,7 @@ from bus import wire
 from bus.errors import Invalid
 from bus.states import State
 from gateway import audio
-from gateway.asked import Wishes, to_job
+from gateway.asked import KEY, Model, Text, Voice, Wishes, to_job, told
 from gateway.bodies import Body
 from gateway.described import SOUND, Answer, Parameter, operation
 from gateway.dialects.dialect import Dialect
@@ -28,11 +28,10 @@ _MIN_MUSIC_PROMPT_CHARS: Final = 5
 class Prompt(Wishes, frozen=True, kw_only=True):
     """Fields that nobody knows are ignored."""
 
-    prompt: str
-    #: Seconds; None: the model's default.
-    duration: float | None = None
-    model: str = _DEFAULT_MODEL
-    voice: str = ""
+    prompt: Text
+    duration: Annotated[float, told("Seconds; null: the model's default.")] | None = None
+    model: Model = _DEFAULT_MODEL
+    voice: Voice = ""
 
 
 class Output(msgspec.Struct, frozen=True, kw_only=True):
@@ -64,6 +63,7 @@ _body: Final = Body(Prompt)
     "Music, or any sound, as a file.",
     text="Answers once the file is there; hanging up stops the work.",
     body=Prompt,
+    parameters=(KEY,),
     answers={200: Answer("Where the file is.", Output)},
 )
 async def generate(request: web.Request) -> web.Response:
@@ -84,6 +84,7 @@ async def generate(request: web.Request) -> web.Response:
 @operation(
     "The same, without waiting.",
     body=Prompt,
+    parameters=(KEY,),
     answers={200: Answer("The task, whose chunks can be asked for from now on, and whose file.", Task)},
 )
 async def start(request: web.Request) -> web.Response:

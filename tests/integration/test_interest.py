@@ -204,4 +204,5 @@ async def test_a_worker_may_hold_what_is_listened_to_unless_another_one_was_hear
         await first.leave()
         await second.leave()
         here.spoke(spoken, "w1")
-        assert here.maybe_held_by("w1") == [] and not here._speakers
+        assert here.maybe_held_by("w1") == []
+        assert not here._speakers

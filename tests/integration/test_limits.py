@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+import math
 import random
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -89,10 +90,8 @@ async def test_a_request_too_many_is_told_which_limit_it_met_what_is_left_and_wh
             assert answer.headers["RateLimit"] == '"requests";r=1;t=1'
         assert await asked(http.post("/v1/jobs", json=job())) == 202
         async with http.post("/v1/jobs", json=job()) as answer:
-            assert answer.status == 429
             told = await answer.json()
-        assert told["code"] == "too_many"
-        assert told["retryable"] is True
+        assert (told["code"], told["retryable"]) == ("too_many", True)
         assert (told["limit"], told["scope"], told["allowed"], told["left"]) == ("requests_per_s", "key", 2.0, 0)
         assert 0 < told["retry_after_s"] <= 0.5
         assert answer.headers["Retry-After"] == "1"
@@ -134,13 +133,14 @@ async def test_concurrent_jobs_count_at_every_gateway_until_they_end(stack: Stac
                 jobs.append((await answer.json())["id"])
             await asyncio.sleep(0.15)  # what is asked at the same moment may be granted twice
         async with http.post(f"{stack.urls[2]}/v1/jobs", json=job()) as answer:
-            assert answer.status == 429
             told = await answer.json()
         assert (told["limit"], told["allowed"], told["left"]) == ("concurrent_jobs", 2, 0)
         assert answer.headers["RateLimit-Policy"] == '"concurrent-requests";q=2;qu="concurrent-requests"'
         # Asked again under its own id a job that is there makes no other one.
         async with http.put(f"{stack.urls[2]}/v1/jobs/{jobs[0]}", json=job(params=LONG)) as answer:
             assert answer.status == 200
+        many = [http.post(f"{stack.urls[2]}/v1/jobs", json=job()) for _ in range(100)]
+        assert set(await asyncio.gather(*map(asked, many))) == {429}
         await http.delete(f"{stack.urls[1]}/v1/jobs/{jobs[0]}")
         async with http.post(f"{stack.urls[2]}/v1/jobs", json=job(params=LONG)) as answer:
             assert answer.status == 202, "it ended, so there is room at once, wherever it was accepted"
@@ -189,8 +189,7 @@ async def test_audio_of_a_day_is_charged_once_and_remembered_by_gateways_that_co
         await ready(http, url)
         async with http.post(f"{url}{SPEECH}", json=speech(seed=9)) as answer:
             assert answer.status == 429
-            retry_after_s = int(answer.headers["Retry-After"])
-        assert 0 < retry_after_s <= 86_400
+            assert 0 < int(answer.headers["Retry-After"]) <= 86_400
         # What is there already is played again, for nothing.
         async with http.post(f"{url}{SPEECH}", json=speech(seconds=1.5, seed=0)) as answer:
             assert answer.status == 200
@@ -255,36 +254,47 @@ async def test_nothing_is_forgotten_when_all_gateways_start_anew(bus_settings: B
             assert status == 429
 
 
-@pytest.mark.slow
-async def test_ten_keys_at_three_gateways_get_what_was_set_within_ten_percent(stack: Stack) -> None:
-    rates = [2.0 + index for index in range(10)]
-    keys = [await stack.key(requests_per_s=rate) for rate in rates]
-    warm_s, window_s = 3.0, 10.0
-    granted: list[list[float]] = [[] for _ in rates]
-    refused = 0
-    started = time.monotonic()
+async def drive(
+    stack: Stack, keys: list[dict[str, str]], rates: list[float], window_s: float
+) -> tuple[list[float], bool]:
+    """Ask every gateway as often as is allowed in all. What was granted per second, by key, and whether more was answered
+    in every half second than is allowed: else it was the machine that set the rate.
+    """
+    start_s = time.monotonic() + 3.0  # until then what may come at once is spent
+    slots = int(2 * window_s)
+    granted, answered = [[0] * slots for _ in keys], [0] * slots
 
-    async def drive(index: int, url: str, http: ClientSession) -> None:
-        nonlocal refused
+    def now() -> int:
+        return math.floor(2 * (time.monotonic() - start_s))
+
+    async def ask(index: int, url: str, http: ClientSession) -> None:
         rng = random.Random(index)
-        pause_s = 1 / (rates[index] * 0.7)  # of each gateway: 2.1 times the limit in all
-        while time.monotonic() - started < warm_s + window_s:
-            async with http.post(f"{url}/v1/jobs", json=job(), headers=keys[index]) as answer:
-                if answer.status == 202:
-                    granted[index].append(time.monotonic() - started)
-                else:
-                    assert answer.status == 429, await answer.text()
-                    refused += 1
-            await asyncio.sleep(pause_s * rng.uniform(0.5, 1.5))
+        while now() < slots:
+            status = await asked(http.post(f"{url}/v1/jobs", json=job(), headers=keys[index]))
+            assert status in {202, 429}
+            if 0 <= (slot := now()) < slots:
+                answered[slot] += 1
+                granted[index][slot] += status == 202
+            await asyncio.sleep(rng.uniform(0.5, 1.5) / rates[index])
 
     async with ClientSession() as http, asyncio.TaskGroup() as tasks:
-        for index in range(len(rates)):
+        for index in range(len(keys)):
             for url in stack.urls:
-                tasks.create_task(drive(index, url, http))
-    observed = [sum(warm_s < at_s <= warm_s + window_s for at_s in times) / window_s for times in granted]
-    shares = [seen / rate for seen, rate in zip(observed, rates, strict=True)]
-    print(
-        f"\n{refused} refused; observed/set:", " ".join(f"{r:g}/s {s:.3f}" for r, s in zip(rates, shares, strict=True))
-    )
-    assert refused > sum(map(len, granted)) / 2
+                tasks.create_task(ask(index, url, http))
+    return [sum(times) / window_s for times in granted], min(answered) > sum(rates) / 2
+
+
+@pytest.mark.slow
+async def test_ten_keys_at_three_gateways_get_what_was_set_within_ten_percent(stack: Stack) -> None:
+    # A burst of half a second: little in the window, and no short pause of a busy machine is lost.
+    rates = [6.0 + index for index in range(10)]
+    keys = [await stack.key(requests_per_s=rate, burst=int(rate / 2)) for rate in rates]
+    for _ in range(4):
+        observed, is_limited = await drive(stack, keys, rates, 10.0)
+        shares = [seen / rate for seen, rate in zip(observed, rates, strict=True)]
+        print("\nobserved/set:", " ".join(f"{r:g}/s {s:.3f}" for r, s in zip(rates, shares, strict=True)), is_limited)
+        assert max(shares) < 1.1
+        if is_limited:
+            break
+    assert is_limited, "this machine is too busy to ask more than is allowed"
     assert shares == pytest.approx([1.0] * 10, abs=0.1)

@@ -19,7 +19,10 @@ from bus.settings import BusSettings
 from bus.usage import EVERY_S, Began, Gossip, Spent, Usage
 from gateway.caller import Caller
 from gateway.limits import Limiter
+from gateway.limits_audio import Audio
+from gateway.limits_jobs import Counted, CountedJobs
 from gateway.limits_rates import Rate
+from gateway.limits_watch import Watch
 from tests.support.nats import fresh_root
 from tests.support.restarts import own_server
 from tests.support.waiting import eventually
@@ -111,7 +114,6 @@ async def test_whoever_is_silent_is_counted_no_more(
     monkeypatch.setattr(usage_module, "GONE_S", 0.5)
     other.gossip._connection.publish = lambda *_, **__: None  # type: ignore[method-assign]
     await eventually(lambda: one.gossip.num_gateways == 1)
-    assert not one.gossip.is_alive(other.gossip.me)
     assert one.parted == [other.gossip.me]
 
 
@@ -144,12 +146,17 @@ async def test_long_news_comes_in_parts_that_a_message_can_hold(two: tuple[Telle
 
 async def test_what_is_no_word_of_a_gateway_is_passed_over(two: tuple[Teller, Teller], bus: Bus) -> None:
     one, other = two
-    for nonsense in (b"", b"{}", b"\xff", b'{"gateway":"x","seq":1,"usage":{"spent":[["a"]]}}'):
+    head = b'{"gateway":"x","at":1.0,"seq":1,"usage":'
+    for nonsense in (
+        *(b"", b"{}", b"\xff", head + b'{"spent":[["a"]]}}', head + b'{"spent":[["a",1,1,-1,0,0]]}}'),
+        head + b'{"began":[["key-a","two.tokens","j",0,true]]}}',
+    ):
         bus.connection.publish(bus.subjects.gateway_usage("x"), nonsense)
     await bus.connection.flush()
     one.grant()
     await eventually(lambda: other.grants_heard == 1)
     assert other.gossip.num_gateways == 2
+    assert {gateway for gateway, _, _ in other.heard} == {one.gossip.me}
 
 
 @asynccontextmanager
@@ -211,3 +218,44 @@ async def test_the_ledger_adds_up_charges_a_job_once_and_outlives_whoever_wrote_
     async with open_bus(bus_settings, "gateway") as bus:
         assert await Ledger(bus).used_ms("2030-01-01", "key-a") == 2900
         assert await Ledger(bus).used_ms("2030-01-01", "key-b") == 0
+
+
+class Room:
+    """An account with one job, whose message is in the queue; and how often the queue was asked about it."""
+
+    def __init__(self, bus: Bus, queue_seq: int, tasks: asyncio.TaskGroup) -> None:
+        self.looks = 0
+        jobs, gossip = CountedJobs("me"), Gossip(bus.connection, bus.subjects, bus.clock)
+        self.watch = Watch(bus, jobs, Audio(bus), gossip, tasks, lambda *_: Limits())
+        jobs.add(Counted(("acme", "j"), "key-k", "other", time.monotonic(), 0.0, queue_seq))
+        self._bus, self.queue_seq = bus, queue_seq
+        self._holds, bus.js.holds = bus.js.holds, self._counted  # type: ignore[method-assign]
+
+    async def _counted(self, stream: str, seq: int) -> bool:
+        self.looks += 1
+        return await self._holds(stream, seq)
+
+    async def leave_the_queue(self) -> None:
+        await self._bus.js.delete(self._bus.subjects.jobs_stream, self.queue_seq)
+
+
+@pytest.fixture
+async def room(bus: Bus) -> AsyncIterator[Room]:
+    ack = await bus.js.publish(bus.subjects.job("m", "v1", "batch", "acme"), b'{"input":"x"}')
+    async with asyncio.TaskGroup() as tasks:
+        yield Room(bus, ack.seq, tasks)
+
+
+async def test_a_job_that_leaves_the_queue_while_somebody_wants_its_place_gives_it(room: Room) -> None:
+    wanted = asyncio.create_task(room.watch.make_room("key-k", 1))
+    await eventually(lambda: room.looks == 1)
+    await room.leave_the_queue()
+    assert await wanted
+
+
+async def test_those_who_want_room_at_once_share_the_looks_and_whoever_comes_later_gets_a_new_one(room: Room) -> None:
+    found = await asyncio.gather(*(room.watch.make_room("key-k", 1) for _ in range(200)))
+    assert not any(found)
+    assert room.looks <= 4
+    await room.leave_the_queue()
+    assert await room.watch.make_room("key-k", 1)

@@ -1,7 +1,6 @@
 """Ears for tests: what can be measured of a piece of audio. PCM is float, (frames, channels), in [-1, 1]."""
 
 import numpy as np
-import pyloudnorm
 from numpy.typing import NDArray
 
 Audio = NDArray[np.float32]
@@ -9,6 +8,8 @@ Audio = NDArray[np.float32]
 
 def integrated_lufs(pcm: Audio, rate_hz: int) -> float:
     """BS.1770 loudness, gated."""
+    import pyloudnorm  # it brings scipy, which every test process would load to collect the tests
+
     return float(pyloudnorm.Meter(rate_hz).integrated_loudness(pcm.astype(np.float64)))
 
 

@@ -48,6 +48,11 @@ FORBIDDEN: list[tuple[str, str, str]] = [
     *((user, act, "antiphon.gateway.0123456789ab.usage") for user in ("worker", *TENANTS) for act in ("pub", "sub")),
     *((user, "pub", "antiphon.usage.2030-01-01.key-0123456789ab") for user in ("worker", *TENANTS)),
     *(("gateway", "pub", f"$JS.API.STREAM.{act}.ANTIPHON_USAGE") for act in ("PURGE", "DELETE", "MSG.DELETE")),
+    # Webhooks: the gateways' alone, and with them the secrets that sign
+    *((user, "pub", "antiphon.hook.public.j") for user in ("worker", *TENANTS)),
+    *((user, "sub", "antiphon.hook.>") for user in ("worker", *TENANTS)),
+    *((user, "pub", "$JS.API.CONSUMER.MSG.NEXT.ANTIPHON_HOOKS.gateways") for user in ("worker", *TENANTS)),
+    *(("gateway", "pub", f"$JS.API.STREAM.{act}.ANTIPHON_HOOKS") for act in ("PURGE", "DELETE")),
     # Speaking as a gateway, a worker, the server
     *((tenant, "pub", f"antiphon.live.{tenant}.j") for tenant in TENANTS),
     *((tenant, "pub", f"antiphon.reply.{tenant}.j.{kind}") for tenant in TENANTS for kind in ("c", "job", "lease")),

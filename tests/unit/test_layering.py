@@ -40,6 +40,7 @@ OWNED = {
 NEVER_LOADS = [
     ("gateway.serve", ("torch", "numpy", "av", "jwt", "gpuworker.worker", "gpuworker.engine")),
     ("gpuworker.serve", ("torch", "gateway")),
+    ("gpuworker.child", ("torch", "gateway", "nats", "aiohttp")),
     ("ops.cli", ("torch", "numpy", "aiohttp", "nats", "uvloop", "structlog")),
 ]
 

@@ -10,10 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bus import wire
-from bus.entry import BLOCK, FRAME, KIND, MARKS, MAX_MARKS, STARTED, Entry
+from bus.entry import BLOCK, FRAME, KIND, MARKS, STARTED, Entry
 from bus.errors import Malformed
 from bus.parser import Message
 from bus.subjects import Subjects
+from bus.wire import MAX_MARKS
 from gateway.tape import Tape
 from gpuworker import pipe
 from gpuworker.engine import Block, Engine, EngineJob, Mark

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from bus import wire
 from bus.entry import Entry, Position
 from bus.errors import EngineFailed
+from bus.inboxes import is_outside_inbox
 from bus.parser import Message, encode
-from bus.subjects import is_outside_inbox
 from gateway.nats_caller import Caller, JsonVoice, RawVoice
 
 

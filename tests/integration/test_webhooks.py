@@ -1,0 +1,253 @@
+"""Webhooks: who asked to be told is told, in order, signed, again if need be, and by another gateway if one dies."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+
+from bus import wire
+from bus.client import open_bus
+from bus.dead import DeadLetters
+from bus.hooks import Hooks
+from bus.settings import BusSettings
+from bus.webhook import Webhook
+from gateway.webhook_sender import is_public
+from tests.support.doors import accepted, gated, tone, until_state
+from tests.support.jobs import tone_job
+from tests.support.nats import fresh_root
+from tests.support.programs import Fleet, Program, fleet_of
+from tests.support.receiver import Receiver, receiving
+from tests.support.web import ready
+
+FLAGS = ("--webhook-private", "--webhook-retry-s", "0.05", "--webhook-max-tries", "4")
+
+
+@pytest.fixture(scope="module")
+def settings(nats_url: str) -> BusSettings:
+    return BusSettings(nats=nats_url, root=fresh_root(), jobs_max_bytes=64 << 20, replies_max_bytes=256 << 20)
+
+
+@pytest.fixture(scope="module")
+def stack(settings: BusSettings) -> Iterator[tuple[Fleet, Program, str]]:
+    """Fleet, the gateway and its URL."""
+    with fleet_of(settings) as fleet:
+        fleet.worker("w1", "tone", 4)
+        gateway, url = fleet.gateway(*FLAGS)
+        yield fleet, gateway, url
+
+
+@pytest.fixture
+async def http(stack: tuple[Fleet, Program, str]) -> AsyncIterator[aiohttp.ClientSession]:
+    async with aiohttp.ClientSession(stack[2]) as http:
+        await ready(http, "")
+        yield http
+
+
+@pytest.fixture
+async def receiver() -> AsyncIterator[Receiver]:
+    async with receiving() as receiver:
+        yield receiver
+
+
+def hooked(receiver: Receiver, *events: str, secret: str = "", **fields: Any) -> dict[str, Any]:
+    hook: dict[str, Any] = {"url": f"{receiver.url}/hook"} | ({"secret": secret} if secret else {})
+    if events:
+        hook["events"] = events
+    return tone(**{"params": {"seconds": 0.2}, **fields}, webhook=hook)
+
+
+async def test_events_come_in_order_signed_and_with_the_job_as_it_then_was(
+    http: aiohttp.ClientSession, receiver: Receiver
+) -> None:
+    job = await accepted(http, hooked(receiver, secret="whsec_c2VjcmV0IGtleSBvZiBhIHRlc3Q="))
+    await receiver.types(job, ["job.done"])
+    heard = receiver.of(job)
+    assert [each.type for each in heard] == ["job.accepted", "job.started", "job.done"]
+    assert all(each.is_signed_with(b"secret key of a test") for each in heard)
+    assert not heard[0].is_signed_with(b"another key")
+    assert len({each.id for each in heard}) == 3
+    done = heard[-1].told["data"]
+    assert (done["state"], done["seconds"], done["links"]["audio"]) == ("done", 0.2, f"/v1/jobs/{job}/audio")
+
+
+async def test_only_the_events_that_were_asked_for_come(http: aiohttp.ClientSession, receiver: Receiver) -> None:
+    quiet = await accepted(http, hooked(receiver, "failed", "cancelled"))
+    failing = hooked(receiver, "failed", params={"fault": {"kind": "raise", "at_block": 0}})
+    failed = await accepted(http, failing)
+    assert await receiver.types(failed, ["job.failed"]) == ["job.failed"]
+    assert receiver.of(failed)[0].told["data"]["error"]["code"] == "engine_failed"
+    await until_state(http, quiet, "done")
+    assert "webhook-signature" not in receiver.of(failed)[0].headers
+    assert receiver.of(quiet) == []
+
+
+async def test_a_cancelled_job_is_told_and_a_batch_has_webhooks_too(
+    http: aiohttp.ClientSession, receiver: Receiver, tmp_path: Path
+) -> None:
+    body = hooked(receiver, "cancelled", params=gated(tmp_path / "open", 0, seconds=0.2))
+    async with http.post("/v1/jobs:batch", data=json.dumps(body)) as answer:
+        job = json.loads(await answer.text())["id"]
+    async with http.delete(f"/v1/jobs/{job}") as answer:
+        assert (await answer.json())["state"] == "cancelled"
+    assert await receiver.types(job, ["job.cancelled"]) == ["job.cancelled"]
+
+
+async def test_what_is_refused_is_sent_again_under_the_same_id_and_redirects_are_not_followed(
+    http: aiohttp.ClientSession, receiver: Receiver
+) -> None:
+    receiver.refusals += [500, 302, 404]
+    job = await accepted(http, hooked(receiver, "accepted", "done"))
+    assert await receiver.types(job, ["job.done"]) == ["job.accepted", "job.done"]
+    assert receiver.paths == ["/hook"] * 5
+
+
+async def test_an_event_that_nobody_takes_goes_to_the_dead_letters_and_the_next_is_told(
+    http: aiohttp.ClientSession, receiver: Receiver, settings: BusSettings, stack: tuple[Fleet, Program, str]
+) -> None:
+    receiver.refusals += [503] * 4
+    job = await accepted(http, hooked(receiver, "accepted", "done"))
+    assert await receiver.types(job, ["job.done"]) == ["job.done"]
+    buried = [event for event in stack[1].events("webhook.buried") if event["job"] == job]
+    assert [(event["told"], event["tries"]) for event in buried] == [("accepted", 4)]
+    async with open_bus(settings, "test") as bus:
+        letter = await DeadLetters(bus).find(buried[0]["event_id"])
+    assert job in letter.dead.reason
+    assert "the answer was 503" in letter.dead.reason
+    assert json.loads(letter.dead.payload)["type"] == "job.accepted"
+
+
+async def test_who_says_that_it_is_gone_is_not_asked_again(http: aiohttp.ClientSession, receiver: Receiver) -> None:
+    receiver.refusals += [410]
+    job = await accepted(http, hooked(receiver, "accepted", "done"))
+    assert await receiver.types(job, ["job.done"]) == ["job.done"]
+    assert len(receiver.paths) == 2
+
+
+async def test_asking_again_for_the_same_job_tells_nobody_twice(
+    http: aiohttp.ClientSession, receiver: Receiver, settings: BusSettings
+) -> None:
+    body = hooked(receiver, "done", id="twice")
+    assert [await _put(http, body) for _ in range(3)] == [202, 200, 200]
+    assert await receiver.types("twice", ["job.done"]) == ["job.done"]
+    assert await _put(http, body) == 200
+    assert await _put(http, {**body, "seed": 1}) == 409
+    async with open_bus(settings, "test") as bus:
+        subject = bus.subjects.hook("public", "twice")
+        async with asyncio.timeout(30):
+            while await bus.js.last(bus.subjects.hooks_stream, subject) is not None:
+                await asyncio.sleep(0.02)
+    # Whatever would be told twice comes before this.
+    after = await accepted(http, hooked(receiver, "done"))
+    await receiver.types(after, ["job.done"])
+    assert len(receiver.of("twice")) == 1
+
+
+async def _put(http: aiohttp.ClientSession, body: dict[str, Any]) -> int:
+    async with http.put(f"/v1/jobs/{body['id']}", json=body) as answer:
+        return answer.status
+
+
+@pytest.mark.slow
+async def test_the_death_of_the_gateway_that_accepted_it_loses_no_event(
+    http: aiohttp.ClientSession, receiver: Receiver, stack: tuple[Fleet, Program, str], tmp_path: Path
+) -> None:
+    doomed, url = stack[0].gateway(*FLAGS)
+    async with aiohttp.ClientSession(url) as asker:
+        await ready(asker, "")
+        jobs = [
+            await accepted(asker, hooked(receiver, "done", params=gated(tmp_path / "open", 0, seconds=0.2 + n / 100)))
+            for n in range(4)
+        ]
+        doomed.kill()
+    (tmp_path / "open").touch()
+    # What the dead one held is offered again after the queue's ack_wait.
+    for job in jobs:
+        await receiver.types(job, ["job.done"], within_s=40)
+    assert {len({each.id for each in receiver.of(job)}) for job in jobs} == {1}
+
+
+async def test_a_gateway_that_dies_between_queueing_a_job_and_its_birth_loses_no_event(
+    http: aiohttp.ClientSession, receiver: Receiver, settings: BusSettings
+) -> None:
+    hook = Webhook(url=f"{receiver.url}/hook", events=("accepted", "done"))
+    job = tone_job(seconds=0.1, lane="standard", run_on=True, client=wire.Client(door="jobs", webhook=hook))
+    async with open_bus(settings, "test") as bus:
+        name = bus.subjects.log(job.tenant, job.id)
+        await Hooks(bus).add(name)
+        await bus.js.publish(bus.subjects.job(job.model, job.version, job.lane, job.tenant), wire.encode(job))
+        assert await receiver.types(job.id, ["job.done"]) == ["job.accepted", "job.done"]
+
+
+@pytest.mark.parametrize(
+    ("address", "public"),
+    [
+        ("8.8.8.8", True),
+        ("2001:4860:4860::8888", True),
+        ("64:ff9b::808:808", True),
+        ("64:ff9b::7f00:1", False),
+        ("64:ff9b::a9fe:a9fe", False),
+        ("2002:7f00:1::", False),
+        ("::ffff:10.0.0.1", False),
+        ("100.64.0.1", False),
+        ("192.168.1.1", False),
+        ("172.16.0.1", False),
+        ("169.254.169.254", False),
+        ("224.0.0.1", False),
+        ("ff02::1", False),
+        ("fe80::1%eth0", False),
+        ("fd00::1", False),
+        ("::", False),
+        ("0.0.0.0", False),
+        ("255.255.255.255", False),
+    ],
+)
+def test_only_addresses_of_the_whole_internet_are_public(address: str, public: bool) -> None:
+    assert is_public(address) == public
+
+
+@pytest.mark.parametrize(
+    ("hook", "path"),
+    [
+        ({"url": "ftp://example.org/x"}, "webhook.url"),
+        ({"url": "https://user:secret@example.org"}, "webhook.url"),
+        ({"url": "http://[::1"}, "webhook.url"),
+        ({"url": "https://example.org", "events": []}, "webhook.events"),
+        ({"url": "https://example.org", "events": ["done", "done"]}, "webhook.events"),
+        ({"url": "https://example.org", "secret": "whsec_!"}, "webhook.secret"),
+        ({"url": "https://example.org", "token": "x"}, "webhook.token"),
+        ({"events": ["done"]}, "webhook.url"),
+    ],
+)
+async def test_what_can_never_be_told_is_refused_at_once(
+    http: aiohttp.ClientSession, hook: dict[str, Any], path: str
+) -> None:
+    async with http.post("/v1/jobs", json=tone(webhook=hook)) as answer:
+        told = await answer.json()
+    assert (answer.status, told["code"], told["path"]) == (422, "invalid", path)
+    assert "secret@" not in told["detail"]
+
+
+async def test_a_name_that_stands_for_an_address_of_ours_is_never_connected_to(
+    receiver: Receiver, settings: BusSettings
+) -> None:
+    alone = BusSettings(nats=settings.nats, root=fresh_root(), jobs_max_bytes=64 << 20, replies_max_bytes=256 << 20)
+    with fleet_of(alone) as fleet:
+        fleet.worker("w1", "tone", 1)
+        gateway, url = fleet.gateway("--webhook-max-tries", "1")
+        async with aiohttp.ClientSession(url) as http:
+            await ready(http, "")
+            port = receiver.url.rpartition(":")[2]
+            for host in ("127.0.0.1", "[::1]", "10.0.0.1", "169.254.169.254", "[::ffff:127.0.0.1]", "0.0.0.0"):
+                async with http.post("/v1/jobs", json=tone(webhook={"url": f"http://{host}:{port}/hook"})) as answer:
+                    assert answer.status == 422, host
+            for count, host in enumerate(("localhost", "127.1", "2130706433", "0x7f000001"), 1):
+                job = await accepted(http, tone(webhook={"url": f"http://{host}:{port}/hook", "events": ["accepted"]}))
+                buried = await asyncio.to_thread(gateway.wait_for, "webhook.buried", count)
+                assert buried["job"] == job
+        errors = " ".join(event["error"] for event in gateway.events("webhook.buried"))
+    assert "localhost stands for" in errors
+    assert receiver.paths == []

@@ -1,0 +1,116 @@
+"""What schemathesis is told of our API beside its document. Loaded by its command line."""
+
+import re
+from typing import Any
+
+import jsonschema
+import msgspec
+import schemathesis
+from schemathesis import Case, CheckContext, Response
+from schemathesis.specs.openapi.checks import negative_data_rejection, positive_data_acceptance
+
+LINES = "application/x-ndjson"
+#: Fields whose right values no document can list, and why.
+UNTELLABLE = {
+    "voice": "those of the model that is asked for",
+    "params": "those of the model's engine",
+    "expires_at": "it must lie ahead of now, and within 12 h",
+    "output_format": "those that the gateway's codecs make",
+    "rate": "those of the format that is asked for",
+    "bitrate": "those of the format that is asked for",
+    "duration": "a model may decide that itself",
+    "prompt": "music wants five characters; exactly one of it and a plan",
+    "composition_plan": "needs parts",
+    "music_length_ms": "goes with a prompt alone",
+    "task_id_list": "JSON within text",
+    "param_obj": "JSON within text",
+    "metas": "JSON within text",
+    "seed": "numbers within text",
+    "id": "that of the path, if that has one",
+    "task_type": "those of the model's engine",
+    "webhook": "no private addresses, whatever their names",
+}
+UNSAYABLE = {
+    "Expected `int`, got `float`": "to JSON Schema 1.0 is an integer, to our decoders it is none",
+    "Invalid HTTP header": "in multipart forms names are parts of headers, and cannot have every character",
+}
+#: Who waits for less is told 504, and rightly so.
+PATIENT_S = 60.0
+
+
+@schemathesis.serializer(LINES)
+def one_line(ctx: Any, value: Any) -> bytes:
+    return value if isinstance(value, bytes) else msgspec.json.encode(value) + b"\n"
+
+
+@schemathesis.deserializer(LINES)
+def first_line(ctx: Any, response: Response) -> Any:
+    """The others are looked at by `lines_are_as_told`."""
+    return msgspec.json.decode(response.content.split(b"\n")[0])
+
+
+@schemathesis.hook
+def map_body(ctx: Any, body: Any) -> Any:
+    """Half of the bodies ask for what can be had, where the document allows for more. What is wrong stays wrong."""
+    if not isinstance(body, dict):
+        return body
+    soon_s = body.get("first_audio_deadline_s")
+    if isinstance(soon_s, float | int) and 0 < soon_s < PATIENT_S:
+        body = {**body, "first_audio_deadline_s": PATIENT_S}
+    if len(str(body)) % 2:
+        return body
+    can_be_had = {"model": "tone", "model_id": "tone", "version": "", "voice": "", "params": {}}
+    return {
+        name: can_be_had[name] if name in can_be_had and isinstance(value, type(can_be_had[name])) else value
+        for name, value in body.items()
+    }
+
+
+@schemathesis.check
+def lines_are_as_told(ctx: CheckContext, response: Response, case: Case) -> None:
+    """Every line of an answer in lines has the schema of one."""
+    if not response.headers.get("content-type", [""])[0].startswith(LINES):
+        return
+    document = case.operation.schema.raw_schema
+    schema = document["paths"][case.path][case.method.lower()]["responses"]["200"]["content"][LINES]["schema"]
+    validator = jsonschema.Draft202012Validator({**schema, "components": document["components"]})
+    for line in response.content.splitlines():
+        validator.validate(msgspec.json.decode(line))
+
+
+@schemathesis.check
+def refused_for_what_the_document_tells(ctx: CheckContext, response: Response, case: Case) -> bool | None:
+    """What the document allows is accepted, or refused for one of the fields that it cannot tell all of."""
+    if 101 in map(int, filter(str.isdigit, case.operation.definition.raw["responses"])):
+        return None  # a WebSocket: no request that this client can make is a good one
+    if response.status_code in {400, 422} and (
+        field_of(response) in UNTELLABLE or any(words in response.text for words in UNSAYABLE)
+    ):
+        return None
+    return positive_data_acceptance(ctx, response, case)
+
+
+@schemathesis.check
+def what_the_document_forbids_is_refused(ctx: CheckContext, response: Response, case: Case) -> bool | None:
+    """By a status; what is wrong with one of many is that one's error, and the others stand."""
+    if response.status_code == 200 and case.path == "/v1/jobs:batch":
+        statuses = [msgspec.json.decode(line)["status"] for line in response.content.splitlines()]
+        if any(400 <= status < 500 for status in statuses):
+            return None
+    if response.status_code == 200 and case.path == "/v1/audio/speech/batch" and response.json()["failed"]:
+        return None
+    return negative_data_rejection(ctx, response, case)
+
+
+def field_of(response: Response) -> str:
+    """The first part of the field's name that a refusal is about, in the envelope of whichever door."""
+    told = response.json()
+    if "path" in told:
+        path = told["path"]
+    elif isinstance(told.get("error"), dict):
+        path = told["error"]["param"] or ""
+    elif isinstance(told.get("detail"), list):
+        path = ".".join(told["detail"][0]["loc"][1:])
+    else:
+        path = re.match(r"[\w.]*(?=: )|", str(told.get("detail")))[0]  # type: ignore[index]  # it always matches
+    return str(path).partition(".")[0]

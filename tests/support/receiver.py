@@ -1,0 +1,87 @@
+"""Whom webhooks are sent to."""
+
+import base64
+import hashlib
+import hmac
+import json
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from aiohttp import web
+
+from tests.support.waiting import eventually
+
+
+@dataclass
+class Heard:
+    """One event as it came."""
+
+    headers: dict[str, str]
+    body: bytes
+
+    @property
+    def id(self) -> str:
+        return self.headers["webhook-id"]
+
+    @property
+    def told(self) -> dict[str, Any]:
+        return dict(json.loads(self.body))
+
+    @property
+    def type(self) -> str:
+        return str(self.told["type"])
+
+    @property
+    def job(self) -> str:
+        return str(self.told["data"]["id"])
+
+    def is_signed_with(self, key: bytes) -> bool:
+        signed = f"{self.id}.{self.headers['webhook-timestamp']}.".encode() + self.body
+        wanted = base64.b64encode(hmac.new(key, signed, hashlib.sha256).digest()).decode()
+        return self.headers.get("webhook-signature") == f"v1,{wanted}"
+
+
+@dataclass
+class Receiver:
+    url: str = ""
+    heard: list[Heard] = field(default_factory=list)
+    #: Answers to give before it is content, in order.
+    refusals: list[int] = field(default_factory=list)
+    #: Everything that was asked, by path.
+    paths: list[str] = field(default_factory=list)
+
+    def of(self, job: str) -> list[Heard]:
+        return [each for each in self.heard if each.job == job]
+
+    async def types(self, job: str, wanted: Iterable[str], within_s: float = 30.0) -> list[str]:
+        """The types of what was told of a job, once all of `wanted` are among them."""
+        wanted = set(wanted)
+        await eventually(lambda: wanted <= {each.type for each in self.of(job)}, within_s)
+        return [each.type for each in self.of(job)]
+
+    async def _told(self, request: web.Request) -> web.Response:
+        self.paths.append(request.path)
+        body = await request.read()
+        if self.refusals:
+            status = self.refusals.pop(0)
+            return web.Response(status=status, headers={"Location": f"{self.url}/elsewhere"})
+        self.heard.append(Heard({name.lower(): value for name, value in request.headers.items()}, body))
+        return web.Response(status=204)
+
+
+@asynccontextmanager
+async def receiving() -> AsyncIterator[Receiver]:
+    receiver = Receiver()
+    app = web.Application()
+    app.router.add_post("/{path:.*}", receiver._told)
+    runner = web.AppRunner(app, access_log=None)
+    await runner.setup()
+    try:
+        site = web.TCPSite(runner, "127.0.0.1", 0)
+        await site.start()
+        receiver.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+        yield receiver
+    finally:
+        await runner.cleanup()

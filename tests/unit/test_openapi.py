@@ -1,0 +1,99 @@
+"""`/openapi.json`: whatever is routed is described, whatever is decoded is in it."""
+
+import json
+from typing import Any
+from unittest.mock import MagicMock
+
+import jsonschema
+import pytest
+from aiohttp import web
+
+from gateway.app import make_app
+from gateway.dialects.dialect import dialects
+from gateway.openapi import DOCUMENT, Undescribed, describe
+
+
+@pytest.fixture(scope="module")
+def app() -> web.Application:
+    return make_app(MagicMock())
+
+
+@pytest.fixture(scope="module")
+def document(app: web.Application) -> dict[str, Any]:
+    return dict(json.loads(app[DOCUMENT]))
+
+
+def test_every_route_of_every_door_is_in_it(app: web.Application, document: dict[str, Any]) -> None:
+    routed = {(route.resource.canonical, route.method.lower()) for route in app.router.routes() if route.resource}
+    told = {(path, method) for path, methods in document["paths"].items() for method in methods}
+    assert told == {(path, method) for path, method in routed if method != "head"}
+    tags = {tag for methods in document["paths"].values() for each in methods.values() for tag in each["tags"]}
+    assert tags == {"native", *(dialect.name for dialect in dialects())}
+    assert len(told) > 35
+
+
+async def test_a_route_whose_handler_says_nothing_of_itself_starts_no_gateway() -> None:
+    async def silent(request: web.Request) -> web.Response:
+        return web.Response()
+
+    app = web.Application()
+    app.add_routes([web.get("/v1/silent", silent)])
+    with pytest.raises(Undescribed, match="/v1/silent"):
+        describe(app.router, [])
+
+
+def test_its_references_lead_somewhere_and_its_schemas_are_schemas(document: dict[str, Any]) -> None:
+    schemas = document["components"]["schemas"]
+    for schema in schemas.values():
+        jsonschema.Draft202012Validator.check_schema(schema)
+    named = set()
+
+    def walk(node: Any) -> None:
+        if isinstance(node, dict):
+            named.update([node["$ref"]] if "$ref" in node else [])
+            for each in node.values():
+                walk(each)
+        elif isinstance(node, list):
+            for each in node:
+                walk(each)
+
+    walk(document)
+    assert {name.removeprefix("#/components/schemas/") for name in named} == set(schemas)
+
+
+def test_a_paths_variables_are_its_parameters(document: dict[str, Any]) -> None:
+    for path, methods in document["paths"].items():
+        in_path = {part.partition("}")[0] for part in path.split("{")[1:]}
+        for each in methods.values():
+            assert {said["name"] for said in each["parameters"] if said["in"] == "path"} == in_path, path
+
+
+@pytest.mark.parametrize(
+    ("path", "method", "field", "limits"),
+    [
+        ("/v1/jobs", "post", "linger_s", {"minimum": 0, "maximum": 3600}),
+        ("/v1/jobs", "post", "lane", {"enum": ["", "interactive", "standard", "batch"]}),
+        ("/v1/audio/speech", "post", "input", {"minLength": 1}),
+    ],
+)
+def test_what_admission_checks_is_told(
+    document: dict[str, Any], path: str, method: str, field: str, limits: dict[str, Any]
+) -> None:
+    schema = document["paths"][path][method]["requestBody"]["content"]["application/json"]["schema"]
+    told = document["components"]["schemas"][schema["$ref"].rpartition("/")[2]]["properties"][field]
+    assert {name: told[name] for name in limits} == limits
+
+
+def test_a_doors_errors_are_told_in_its_own_envelope(document: dict[str, Any]) -> None:
+    def envelope(path: str, method: str) -> list[str]:
+        return list(document["paths"][path][method]["responses"]["default"]["content"])
+
+    assert envelope("/v1/jobs", "post") == envelope("/generate", "post") == ["application/problem+json"]
+    assert envelope("/v1/audio/speech", "post") == envelope("/release_task", "post") == ["application/json"]
+
+
+def test_who_needs_no_key_is_told(document: dict[str, Any]) -> None:
+    open_to_all = {
+        path for path, methods in document["paths"].items() for each in methods.values() if "security" in each
+    }
+    assert open_to_all == {"/livez", "/readyz", "/health", "/openapi.json", "/docs"}
