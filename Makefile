@@ -5,10 +5,14 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PACKAGES := bus gateway gpuworker ops
-PYTEST := $(BIN)/python -m pytest
+# schemathesis is run as a command of its own; its plugin would only be imported, by every process of the run.
+PYTEST := $(BIN)/python -m pytest -p no:schemathesis
 ARGS ?=
 # Most tests wait for processes of their own rather than compute.
 PARALLEL ?= 4
+
+# Tests start hundreds of processes, and without compiled modules each start takes a quarter longer.
+unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .PHONY: help install up test test-all check docs bench chaos clean

@@ -83,7 +83,8 @@ def id_of(text: str) -> str | None:
 
 
 def hash_of(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()
+    """Of anything: what came in a header may be no UTF-8."""
+    return hashlib.sha256(text.encode(errors="backslashreplace")).hexdigest()
 
 
 def is_right(key: Key | None, text: str) -> bool:

@@ -13,11 +13,12 @@ event, `library.logged`, so that every line has one shape.
 
 import logging
 import os
+import re
 import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from types import TracebackType
-from typing import TextIO, cast
+from typing import Final, TextIO, cast
 
 import structlog
 from structlog.typing import EventDict, FilteringBoundLogger, WrappedLogger
@@ -25,6 +26,8 @@ from structlog.typing import EventDict, FilteringBoundLogger, WrappedLogger
 from bus.settings import LogFormat, LogLevel
 
 _Processor = Callable[[WrappedLogger, str, EventDict], EventDict]
+#: API keys, less their ids, and JSON Web Tokens: a library quotes a malformed request, whatever is in it.
+_SECRET: Final = re.compile(r"(?P<id>ak-[0-9a-f]{12}-)[\w-]{8,}|(?P<head>\bey)[\w-]+\.[\w-]+\.[\w-]+")
 
 
 def logger(name: str) -> FilteringBoundLogger:
@@ -71,13 +74,18 @@ def _bear(process: str) -> _Processor:
 
 def _json() -> list[_Processor]:
     renderer = structlog.processors.JSONRenderer(default=str, ensure_ascii=False)
-    return [structlog.processors.format_exc_info, cast("_Processor", renderer)]
+    return [structlog.processors.format_exc_info, cast("_Processor", renderer), cast("_Processor", _without_secrets)]
 
 
 def _console(out: TextIO) -> list[_Processor]:
     colours = "NO_COLOR" not in os.environ and (out.isatty() or "FORCE_COLOR" in os.environ)
     plain = structlog.dev.plain_traceback
-    return [cast("_Processor", structlog.dev.ConsoleRenderer(colors=colours, exception_formatter=plain))]
+    renderer = structlog.dev.ConsoleRenderer(colors=colours, exception_formatter=plain)
+    return [cast("_Processor", renderer), cast("_Processor", _without_secrets)]
+
+
+def _without_secrets(_: WrappedLogger, __: str, line: str) -> str:
+    return _SECRET.sub(lambda found: f"{found['id'] or found['head']}…", line)
 
 
 def _as_event(_: WrappedLogger, __: str, event: EventDict) -> EventDict:

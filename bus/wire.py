@@ -276,10 +276,20 @@ def decode(kind: type[T], data: bytes) -> T:
         raise Malformed(f"{kind.__name__}: {error}") from error
 
 
+#: What is not part of a job's identity.
+_NOT_IDENTITY: Final = frozenset({"id", "client", "expires_at", "first_audio_deadline_s"})
+_DEFAULTS: Final = {
+    field.name: field.default_factory() if field.default is msgspec.NODEFAULT else field.default
+    for field in msgspec.structs.fields(Job)
+    if field.name not in _NOT_IDENTITY and not field.required
+}
+
+
 def digest(job: Job) -> str:
     """SHA-256 of the normalised job, less what is not part of its identity: two bodies with one digest are one job."""
-    bare = msgspec.structs.replace(job, client=Client(), expires_at=None, first_audio_deadline_s=None, id="")
-    return hashlib.sha256(_canonical.encode(bare)).hexdigest()
+    # By value: `omit_defaults` leaves out the default itself, and writes another 0.0 than that.
+    told = {name: value for name, default in _DEFAULTS.items() if (value := getattr(job, name)) != default}
+    return hashlib.sha256(_canonical.encode({"input": job.input, **told})).hexdigest()
 
 
 def media_type(rate_hz: int, channels: int) -> str:

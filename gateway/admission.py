@@ -16,7 +16,7 @@ from bus.errors import Invalid, NoWorker, UnknownModel
 from bus.fleet import Fleet
 from bus.params import short
 from bus.subjects import LANES, token
-from gateway.reuse import derived_id
+from gateway.reuse import derived_id, is_reserved
 
 DEFAULT_MODEL: Final = "speech"
 MAX_SEED: Final = 2**63 - 1
@@ -80,6 +80,8 @@ class Admission:
             lane=lane,
             run_on=(not streams) if asked.run_on is None else asked.run_on,
         )
+        if is_reserved(job.id):
+            raise Invalid(f"id: {job.id!r} is of the form that equal requests share", "id")
         if not job.id:
             job = msgspec.structs.replace(job, id=(streams and derived_id(job, card)) or uuid.uuid4().hex)
         try:

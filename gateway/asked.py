@@ -48,7 +48,7 @@ Text = Annotated[
 Model = Annotated[str, told("As `/v1/models` lists it; empty: the door's default.")]
 Voice = Annotated[str, told("One of the model's; empty: its default.")]
 Speed = Annotated[float, told("Of what is heard; the pitch stays.", minimum=MIN_SPEED, maximum=MAX_SPEED)]
-Coded = Annotated[str, told("How the sound is encoded.", enum=[*FORMATS])]
+Coded = Annotated[str, told("How the sound is encoded; empty: as the door has it.", enum=["", *FORMATS])]
 
 
 class Wishes(msgspec.Struct, frozen=True, kw_only=True):

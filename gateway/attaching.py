@@ -7,7 +7,7 @@ from typing import Final
 
 from bus import wire
 from bus.attach import Attachment
-from bus.errors import Cancelled, Expired, JobError, NotFound, TooMany, Unreachable
+from bus.errors import Cancelled, Conflict, Expired, JobError, NotFound, TooMany, Unreachable
 from bus.interest import LEFT, Listener
 from bus.subjects import LogSubjects
 from gateway.reuse import Flight, How, Spoilt, of_generation
@@ -144,6 +144,8 @@ class EqualRun:
         if found is None:
             try:
                 accepted = await self._gateway.accept(name, self.job, self.listener)
+            except Conflict:
+                return "spoilt"  # by a job that is no equal one
             except TooMany:
                 found = await self._look(name)
                 if found is None or found == "spoilt":
@@ -157,10 +159,12 @@ class EqualRun:
     async def _look(self, name: LogSubjects) -> How | Spoilt | None:
         """How this generation would answer; None if there is none. One that is not the newest is as good as spoilt."""
         reuse = self._gateway.reuse
-        self.done, is_old = await asyncio.gather(
-            reuse.done(self._job, self._generation), reuse.exists(self._job, self._generation + 1)
+        self.done, is_old, is_equal = await asyncio.gather(
+            reuse.done(self._job, self._generation),
+            reuse.exists(self._job, self._generation + 1),
+            reuse.is_equal(self._job, self._generation),
         )
-        if is_old:
+        if is_old or not is_equal:
             return "spoilt"
         if self.done is not None:
             return "hit"

@@ -130,9 +130,11 @@ class Identity:
 def _shown(request: web.Request) -> set[str]:
     """Everything in the request that may be a key."""
     headers = request.headers
-    shown = {_bearer(headers.get(hdrs.AUTHORIZATION, "")), headers.get(_XI_API_KEY, "").strip()}
+    # All of each name: a proxy that reads the last one must not let through what we take the first of.
+    shown = {_bearer(text) for text in headers.getall(hdrs.AUTHORIZATION, ())}
+    shown |= {text.strip() for text in headers.getall(_XI_API_KEY, ())}
     if is_upgrade(request):
-        shown |= {request.query.get(name, "") for name in _QUERY}
+        shown |= {text for name in _QUERY for text in request.query.getall(name, ())}
     return shown
 
 

@@ -35,6 +35,7 @@ SHARED_TENANT: Final = "_shared"
 #: Of equal requests these promise equal sound (`Capabilities.determinism`).
 _EQUAL: Final = frozenset({"bitwise", "same_build"})
 _DERIVED: Final = re.compile(r"c[0-9a-f]{40}")
+_OF_ANY_GENERATION: Final = re.compile(r"c[0-9a-f]{40}(-[0-9]+)?")
 #: Derived ids whose newest generation is remembered here.
 _MAX_REMEMBERED: Final = 20_000
 
@@ -48,11 +49,20 @@ def derived_id(job: wire.Job, card: wire.ModelCard) -> str:
         return ""
     if job.expires_at is not None or job.first_audio_deadline_s is not None:
         return ""  # a run that somebody else began has other deadlines
+    return _named(job)
+
+
+def _named(job: wire.Job) -> str:
     return "c" + wire.digest(msgspec.structs.replace(job, tenant=""))[:40]
 
 
 def is_derived(job_id: str) -> bool:
     return _DERIVED.fullmatch(job_id) is not None
+
+
+def is_reserved(job_id: str) -> bool:
+    """Whether it is of the form that equal requests share: a caller's job of that name would be heard instead."""
+    return _OF_ANY_GENERATION.fullmatch(job_id) is not None
 
 
 def refuses_reuse(request: web.Request) -> bool:
@@ -168,6 +178,11 @@ class Reuse:
 
     async def exists(self, job: wire.Job, generation: int) -> bool:
         return await self._logs.birth(self._name(job, generation)) is not None
+
+    async def is_equal(self, job: wire.Job, generation: int) -> bool:
+        """False: that generation is somebody else's job. Whoever may publish jobs may name them as he likes."""
+        born = await self._logs.birth(self._name(job, generation))
+        return born is None or _named(born[1].job) == job.id
 
     async def done(self, job: wire.Job, generation: int) -> wire.Done | None:
         """What that generation's end says, if it can be played back as it is."""

@@ -78,16 +78,20 @@ class Splitter:
         self._from = 0
         #: For `none`: what came, uncopied.
         self._parts: list[str] = []
+        self._num_part_chars = 0
 
     @property
     def num_held_chars(self) -> int:
         """What came and has not been given."""
-        return len(self._text) + sum(map(len, self._parts))
+        return len(self._text) + self._num_part_chars
 
     def feed(self, text: str) -> list[str]:
         """The pieces that are sure by now."""
+        if not text:
+            return []
         if self._break is None:
             self._parts.append(text)
+            self._num_part_chars += len(text)
             return []
         self._text += text
         given: list[str] = []
@@ -102,7 +106,7 @@ class Splitter:
     def finish(self) -> list[str]:
         """All that is left; it may be white space. The splitter is as new."""
         left = "".join(self._parts) + self._text
-        self._parts, self._text, self._from = [], "", 0
+        self._parts, self._num_part_chars, self._text, self._from = [], 0, "", 0
         return [left] if left else []
 
     def _next_end(self, start: int, breaks: re.Pattern[str]) -> int | None:

@@ -78,6 +78,8 @@ class Socket:
                 continue
             if self._is_closing:
                 return None
+            # What is there already is given at once: thousands of small messages would keep everybody else waiting.
+            await asyncio.sleep(0)
             if message.type is WSMsgType.TEXT:
                 self._moved_at = self._loop.time()
                 return str(message.data)

@@ -23,6 +23,8 @@ _RS256: Final = "RS256"
 #: RFC 7518: at least as long as the hash.
 _MIN_SECRET_BYTES: Final = 32
 _MIN_RSA_BITS: Final = 2048
+#: PyJWT lets through what its decoders say of bytes that are no text, of deep nesting, of times that are no numbers.
+_BAD_TOKEN: Final = (jwt.PyJWTError, ValueError, TypeError, OverflowError, RecursionError)
 
 
 class _Jwks(msgspec.Struct, frozen=True):
@@ -70,7 +72,7 @@ class Tokens:
                 issuer=self._issuer,
                 options=self._options,
             )
-        except jwt.PyJWTError as error:
+        except _BAD_TOKEN as error:
             raise Unauthorized(f"the token does not count: {error}") from error
         return claims
 

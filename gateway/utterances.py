@@ -34,6 +34,11 @@ class Line:
 
     text: str
 
+    @property
+    def num_chars(self) -> int:
+        """What it takes of the room for what waits."""
+        return len(self.text)
+
 
 L = TypeVar("L", bound=Line)
 L_contra = TypeVar("L_contra", bound=Line, contravariant=True)
@@ -153,7 +158,7 @@ class Speaker(Generic[L]):
 
     def say(self, line: L) -> None:
         """After all that was said before."""
-        self._num_chars += len(line.text)
+        self._num_chars += line.num_chars
         self._put(line)
         self._prepare()
 
@@ -184,7 +189,7 @@ class Speaker(Generic[L]):
             while self._queue:
                 item = self._queue.popleft()
                 if isinstance(item, Line):
-                    self._num_chars -= len(item.text)
+                    self._num_chars -= item.num_chars
                     await self._say(item)
                 else:
                     await item()

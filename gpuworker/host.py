@@ -267,7 +267,8 @@ async def _end(process: asyncio.subprocess.Process, *, at_once: bool) -> None:
         if at_once:
             process.kill()
         try:
-            await asyncio.wait_for(process.wait(), _QUIT_S)
+            async with asyncio.timeout(_QUIT_S):
+                await process.wait()
         except TimeoutError:
             process.kill()
             await process.wait()

@@ -90,7 +90,8 @@ class Child:
                 deaths = 1 if now() - began >= STEADY_S else deaths + 1
                 log.warning("child.exited", child=self.spec.name, again_in_s=delay_s(deaths), **why)
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._stopping.wait(), delay_s(deaths))
+                    async with asyncio.timeout(delay_s(deaths)):
+                        await self._stopping.wait()
         finally:
             self._ended.set()
 
@@ -214,7 +215,8 @@ async def _output(launch: Launch, write: Write) -> AsyncIterator[tuple[int, Call
         finally:
             ours.close()
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(lines.ended.wait(), _LAST_LINE_S)
+                async with asyncio.timeout(_LAST_LINE_S):
+                    await lines.ended.wait()
             transport.close()
 
 

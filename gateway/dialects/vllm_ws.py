@@ -111,7 +111,7 @@ class Session:
                 self._finish(order)
             case "input.cancel":
                 await self._cancel()
-            case "session.close":
+            case "session.close" if not self._is_leaving:
                 self._is_leaving = True
                 self.speaker.then(self._socket.close)
 
@@ -122,7 +122,7 @@ class Session:
         self._splitter = Splitter(self._order.config.split_granularity)
 
     def _take(self, order: Order, text: str) -> None:
-        self.speaker.check_room(len(text) + self._splitter.num_held_chars)
+        self.speaker.check_room(len(text) + self._splitter.num_held_chars + order.num_unsaid_chars)
         if text and not self._has_text:
             self._gateway.limiter.request(caller(self._request))
         self._has_text = self._has_text or bool(text)
@@ -148,7 +148,7 @@ class Session:
     def _say(self, order: Order, piece: str) -> None:
         text = piece.strip()
         if text:
-            self.speaker.say(Sentence(text, order, self._utterance, self._num_sentences))
+            self.speaker.say(order.sentence(text, self._utterance, self._num_sentences))
             self._num_sentences += 1
 
     async def _cancel(self) -> None:

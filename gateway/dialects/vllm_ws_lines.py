@@ -23,6 +23,8 @@ from gateway.utterances import Line
 
 DOOR: Final = "vllm"
 _DEFAULT_FORMAT: Final = "wav"
+#: Of a config, once what nobody here understands is dropped: it is kept for as long as a sentence of it waits.
+_MAX_KEPT_BYTES: Final = 64 << 10
 
 
 class Config(Wishes, frozen=True, kw_only=True):
@@ -55,6 +57,12 @@ class Order:
     def __init__(self, request: web.Request, gateway: Gateway, message: bytes) -> None:
         """Raises BusError for what is wrong with the config, its field named."""
         self.config = config = _config.read(message)
+        self._num_bytes = len(msgspec.json.encode(config))
+        if self._num_bytes > _MAX_KEPT_BYTES:
+            size = f"{self._num_bytes} bytes, the limit is {_MAX_KEPT_BYTES}"
+            raise Invalid(f"session.config: what counts of it has {size}")
+        #: Of its own, in the queue of what waits, with its next sentence.
+        self.num_unsaid_chars = self._num_bytes
         self._request, self._gateway = request, gateway
         self._size_hint_bytes = len(message)
         _, self.form = self._order("-", "")
@@ -69,6 +77,10 @@ class Order:
         same = idempotent_id(self._request, DOOR)
         job, _ = self._order(text, keyed_id(DOOR, f"{same}/{place}") if same else "")
         return job
+
+    def sentence(self, text: str, utterance: int, index: int) -> "Sentence":
+        num_chars, self.num_unsaid_chars = self.num_unsaid_chars, 0
+        return Sentence(text, self, utterance, index, num_order_chars=num_chars)
 
     def _order(self, text: str, job_id: str) -> tuple[wire.Job, Format]:
         config = self.config
@@ -95,6 +107,12 @@ class Sentence(Line):
     is_started: bool = False
     #: Of encoded sound, sent.
     num_bytes: int = 0
+    #: Of its order, if it is the first one of it.
+    num_order_chars: int = 0
+
+    @property
+    def num_chars(self) -> int:
+        return len(self.text) + self.num_order_chars
 
     def told(self, kind: str, **more: Any) -> dict[str, Any]:
         """A message about it."""

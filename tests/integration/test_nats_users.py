@@ -41,7 +41,7 @@ def stack() -> Iterator[Stack]:
         with fleet_of(settings[0]) as gateways, fleet_of(settings[1]) as workers:
             # The worker first: it must be able to make the streams too.
             worker = workers.worker("w1", "tone", 2)
-            gateway, url = gateways.gateway()
+            gateway, url = gateways.gateway("--webhook-max-tries", "2", "--webhook-retry-s", "0.05")
             gateway.wait_for("submit.ready")
             yield Stack(server, gateway, worker, url)
             for program in (gateway, worker):
@@ -110,6 +110,15 @@ async def test_audio_is_charged_with_a_gateway_as_user(stack: Stack) -> None:
         for seed in itertools.count(1):
             if (await http.post("/v1/audio/speech", json={**body, "seed": seed})).status == 429:
                 break
+
+
+async def test_webhooks_are_worked_off_with_a_gateway_as_user(stack: Stack) -> None:
+    # Tried, tried again, and buried: to an address of our own nothing is sent.
+    body = {"model": "tone", "input": "x", "webhook": {"url": "http://localhost:9/hook", "events": ["accepted"]}}
+    async with aiohttp.ClientSession(stack.http) as http, http.post("/v1/jobs", json=body) as answer:
+        job_id = (await answer.json())["id"]
+    buried = await asyncio.to_thread(stack.gateway.wait_for, "webhook.buried")
+    assert (buried["job"], buried["tries"]) == (job_id, 2)
 
 
 async def test_hanging_up_frees_the_slot_with_users_too(stack: Stack) -> None:

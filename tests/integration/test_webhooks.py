@@ -231,6 +231,7 @@ async def test_what_can_never_be_told_is_refused_at_once(
     assert "secret@" not in told["detail"]
 
 
+@pytest.mark.slow
 async def test_a_name_that_stands_for_an_address_of_ours_is_never_connected_to(
     receiver: Receiver, settings: BusSettings
 ) -> None:

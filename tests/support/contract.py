@@ -38,6 +38,20 @@ UNSAYABLE = {
 PATIENT_S = 60.0
 
 
+#: Right at every door that knows the field, and quickly made.
+CAN_BE_HAD: dict[str, Any] = {
+    "model": "tone",
+    "model_id": "tone",
+    "version": "",
+    "voice": "",
+    "params": {},
+    "task_type": "text2music",
+    "duration": 0.1,
+    "audio_duration": 0.1,
+    "music_length_ms": 3000,
+}
+
+
 @schemathesis.serializer(LINES)
 def one_line(ctx: Any, value: Any) -> bytes:
     return value if isinstance(value, bytes) else msgspec.json.encode(value) + b"\n"
@@ -59,11 +73,9 @@ def map_body(ctx: Any, body: Any) -> Any:
         body = {**body, "first_audio_deadline_s": PATIENT_S}
     if len(str(body)) % 2:
         return body
-    can_be_had = {"model": "tone", "model_id": "tone", "version": "", "voice": "", "params": {}}
-    return {
-        name: can_be_had[name] if name in can_be_had and isinstance(value, type(can_be_had[name])) else value
-        for name, value in body.items()
-    }
+    had = {name: value for name, value in CAN_BE_HAD.items() if type(body.get(name)) is type(value)}
+    model = "model_id" if ctx.operation.path.startswith(("/v1/music", "/v1/text-to-speech")) else "model"
+    return {**body, **had, **({} if model in body else {model: "tone"})}
 
 
 @schemathesis.check

@@ -57,7 +57,11 @@ FORBIDDEN: list[tuple[str, str, str]] = [
     *((tenant, "pub", f"antiphon.live.{tenant}.j") for tenant in TENANTS),
     *((tenant, "pub", f"antiphon.reply.{tenant}.j.{kind}") for tenant in TENANTS for kind in ("c", "job", "lease")),
     *((tenant, "pub", f"antiphon.listen.{tenant}.j") for tenant in TENANTS),
-    *((tenant, "pub", f"antiphon.worker.w1.{word}") for tenant in TENANTS for word in ("hb", "ping", "stop", "drain", "gone")),
+    *(
+        (tenant, "pub", f"antiphon.worker.w1.{word}")
+        for tenant in TENANTS
+        for word in ("hb", "ping", "stop", "drain", "gone")
+    ),
     *((tenant, "pub", "antiphon.dead.public.j") for tenant in TENANTS),
     *((tenant, "pub", "_INBOX_gateway.x") for tenant in TENANTS),
     *((tenant, "pub", "_INBOX_worker.x") for tenant in TENANTS),

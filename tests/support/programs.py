@@ -4,7 +4,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -13,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from bus.settings import BusSettings
-from ops.system import dies_with_parent
+from tests.support.forked import Process
 from tests.support.waiting import gone
 
 READY_S = 30.0
@@ -25,15 +24,7 @@ class Program:
     def __init__(self, argv: list[str]) -> None:
         self._log = tempfile.NamedTemporaryFile(prefix="antiphon-log-", suffix=".jsonl")  # noqa: SIM115 - closed in end()
         environment = {name: value for name, value in os.environ.items() if not name.startswith("ANTIPHON_")}
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "ops.cli", *argv],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=self._log,
-            env=environment,
-            cwd=Path(__file__).parents[2],
-            preexec_fn=dies_with_parent(signal.SIGKILL),  # noqa: PLW1509 - no other thread touches what it needs
-        )
+        self.process = Process(argv, environment, self._log.name)
 
     @property
     def pid(self) -> int:
@@ -77,6 +68,7 @@ class Program:
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGCONT)
             self.kill()
+        self.process.close()
         self._log.close()
 
 

@@ -75,7 +75,7 @@ class Receiver:
 async def receiving() -> AsyncIterator[Receiver]:
     receiver = Receiver()
     app = web.Application()
-    app.router.add_post("/{path:.*}", receiver._told)
+    app.router.add_route("*", "/{path:.*}", receiver._told)
     runner = web.AppRunner(app, access_log=None)
     await runner.setup()
     try:

@@ -1,5 +1,6 @@
 """Every route of the OpenAPI document, every place in it that can hold an id, and what a request for it is answered."""
 
+import asyncio
 import json
 import re
 from collections.abc import Iterator, Mapping
@@ -25,6 +26,9 @@ _PIECE = re.compile(r'"audio_base64":"[^"]*"')
 _HEADERS = {"Date", "Server", "X-Request-Id", "OpenAI-Processing-Ms", "Content-Length", "Transfer-Encoding", "ETag"}
 #: Fields that are to be heard, or read; an id in them is a text.
 TEXTS = frozenset({"input", "prompt", "text", "lyrics", "caption", "instructions", "previous_text", "next_text"})
+
+
+WITHIN_S = 30.0
 
 
 @dataclass(frozen=True)
@@ -148,7 +152,10 @@ async def ask(http: aiohttp.ClientSession, route: Route, place: Place | None, jo
     data = None if body is None else json.dumps(body).encode() + b"\n"
     if data is not None:
         headers["Content-Type"] = route.media
-    async with http.request(route.method, path, params=query, data=data, headers=headers) as answer:
+    async with (
+        asyncio.timeout(WITHIN_S),  # whoever hears a job that runs would hear it for long
+        http.request(route.method, path, params=query, data=data, headers=headers) as answer,
+    ):
         told = (await answer.read()).decode("latin-1")
         shown = {name: value for name, value in answer.headers.items() if name not in _HEADERS}
     return Told(

@@ -1,0 +1,82 @@
+"""Keys in the hands of somebody hostile or careless: malformed, doubled, folded into the next line."""
+
+import asyncio
+import base64
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from bus.client import Bus
+from bus.keys import Keys, Limits
+from tests.support.programs import Fleet, Program
+
+WITHIN_S = 10.0
+#: JSON nested deeper than Python's decoder goes, within what a header may have.
+DEEP = base64.urlsafe_b64encode(b'{"a":' + b"[" * 2900).rstrip(b"=")
+
+
+@asynccontextmanager
+async def guarded(fleet: Fleet, *flags: str) -> AsyncIterator[tuple[Program, str]]:
+    """A gateway that serves nobody without a key, and its URL."""
+    program, url = fleet.gateway("--no-anonymous", *flags)
+    yield program, url
+    assert not program.events("http.failed")
+
+
+async def told(url: str, *headers: bytes, path: str = "/v1/jobs") -> int:
+    """The status that a GET with these very header lines is answered with."""
+    address = urlsplit(url)
+    reader, writer = await asyncio.open_connection(address.hostname, address.port)
+    try:
+        lines = [f"GET {path} HTTP/1.1".encode(), b"Host: " + address.netloc.encode(), b"Connection: close", *headers]
+        writer.write(b"\r\n".join(lines) + b"\r\n\r\n")
+        async with asyncio.timeout(WITHIN_S):
+            return int((await reader.read()).split(b" ", 2)[1])
+    finally:
+        writer.close()
+
+
+async def known(url: str, text: str) -> bytes:
+    """The header line that shows a key, once the gateway knows it."""
+    line = f"Authorization: Bearer {text}".encode()
+    async with asyncio.timeout(WITHIN_S):
+        while await told(url, line) != 200:
+            await asyncio.sleep(0.02)
+    return line
+
+
+async def test_a_key_or_token_that_is_no_text_is_refused_and_not_our_fault(fleet: Fleet, tmp_path: Path) -> None:
+    secret = tmp_path / "secret"
+    secret.write_bytes(b"s" * 32)
+    keys = (b"ak-\xff\xfe", b"ak-0123456789ab-\x80", b"\xc3\x28")
+    tokens = (b"ey\xff.a.b", DEEP + b".a.b", DEEP + b"." + DEEP + b".b")
+    async with guarded(fleet, "--jwt-secret-file", str(secret)) as (_, url):
+        for shown in keys + tokens:
+            assert await told(url, b"Authorization: Bearer " + shown) == 401, shown
+            assert await told(url, b"xi-api-key: " + shown) == 401, shown
+
+
+async def test_a_header_that_came_twice_with_two_keys_is_refused(bus: Bus, fleet: Fleet) -> None:
+    ours, theirs = [(await Keys(bus).create(tenant, Limits()))[1] for tenant in ("acme", "other")]
+    async with guarded(fleet) as (_, url):
+        bearer, other = await known(url, ours), await known(url, theirs)
+        assert await told(url, bearer, bearer) == 200
+        assert await told(url, bearer, other) == 401
+        assert await told(url, other, bearer) == 401
+        assert await told(url, f"xi-api-key: {ours}".encode(), f"xi-api-key: {theirs}".encode()) == 401
+        path = f"/v1/jobs?api_key={ours}&api_key={theirs}"
+        assert await told(url, b"Upgrade: websocket", path=path) == 401
+
+
+async def test_no_log_line_has_a_key_however_it_was_sent(bus: Bus, fleet: Fleet) -> None:
+    key, text = await Keys(bus).create("acme", Limits())
+    async with guarded(fleet) as (program, url):
+        await known(url, text)
+        assert await told(url, f"Authorization: Bearer\r\n {text}".encode()) == 400
+        assert await told(url, f"Authorization Bearer {text}".encode()) == 400
+        assert await told(url, b"Authorization: Bearer \x00" + text.encode()) == 400
+        await told(url, path=f"/v1/jobs/{text}")
+        await told(url, path=f"/v1/audio?path=/jobs/x.mp3&api_key={text}")
+        program.wait_for("library.logged", 3)
+        assert text.removeprefix(f"ak-{key.id}-") not in Path(program._log.name).read_text()

@@ -1,0 +1,106 @@
+"""Ids that equal requests share, in the hands of somebody who makes another job of that name."""
+
+import asyncio
+import uuid
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+import aiohttp
+import msgspec
+import pytest
+
+from bus import wire
+from bus.client import Bus, open_bus
+from bus.door import submit
+from bus.settings import BusSettings
+from gateway.reuse import of_generation
+from tests.support.doors import SPEECH, tone, until_state
+from tests.support.nats import fresh_root
+from tests.support.programs import fleet_of
+from tests.support.tone import tone_pcm
+from tests.support.web import ready
+
+PUBLIC = {"seconds": 0.2}
+
+
+@pytest.fixture(scope="module")
+def settings(nats_url: str) -> BusSettings:
+    return BusSettings(nats=nats_url, root=fresh_root(), jobs_max_bytes=64 << 20, replies_max_bytes=256 << 20)
+
+
+@pytest.fixture(scope="module")
+def url(settings: BusSettings) -> Iterator[str]:
+    with fleet_of(settings) as fleet:
+        fleet.worker("w1", "tone", 4)
+        yield fleet.gateway()[1]
+
+
+@pytest.fixture
+async def http(url: str) -> AsyncIterator[aiohttp.ClientSession]:
+    async with aiohttp.ClientSession(url) as http:
+        await ready(http, url)
+        yield http
+
+
+@pytest.fixture
+async def bus(settings: BusSettings) -> AsyncIterator[Bus]:
+    """In the hands of a tenant's own program."""
+    async with open_bus(settings, "test") as bus:
+        yield bus
+
+
+async def asked(http: aiohttp.ClientSession, text: str) -> tuple[int, str, bytes]:
+    body = tone(input=text, response_format="pcm", params=PUBLIC)
+    async with asyncio.timeout(10), http.post(SPEECH, json=body) as answer:
+        return answer.status, str(answer.headers.get("Antiphon-Cache")), await answer.read()
+
+
+def equal_job(text: str) -> wire.Job:
+    """As a request for `text` becomes one; its id is no secret."""
+    job = wire.Job(
+        input=text,
+        model="tone",
+        version="v1",
+        lane="interactive",
+        tenant="public",
+        params=PUBLIC,
+        run_on=False,
+    )
+    return msgspec.structs.replace(job, id="c" + wire.digest(msgspec.structs.replace(job, tenant=""))[:40])
+
+
+async def plant(bus: Bus, http: aiohttp.ClientSession, job: wire.Job) -> None:
+    """Make another sound under the id of `job`."""
+    poison: dict[str, Any] = {"input": "poison", "params": {"seconds": 0.1}, "run_on": True}
+    await submit(bus, msgspec.structs.replace(job, **poison))
+    await until_state(http, job.id, "done")
+
+
+def test_a_default_that_is_told_makes_no_other_job() -> None:
+    job = equal_job("said")
+    told = wire.decode(wire.Job, b'{"linger_s":0.0,"seed":0,"voice":"","retry_of":"",' + wire.encode(job)[1:])
+    assert told == job
+    assert wire.digest(told) == wire.digest(job)
+
+
+async def test_an_id_that_equal_requests_share_is_not_a_callers_to_give(http: aiohttp.ClientSession) -> None:
+    job = equal_job(uuid.uuid4().hex)
+    for job_id in (job.id, f"{job.id}-1"):
+        async with http.put(f"/v1/jobs/{job_id}", json={"model": "tone", "input": "poison"}) as answer:
+            assert (answer.status, (await answer.json()).get("path")) == (422, "id")
+        async with http.post("/v1/jobs", json={"model": "tone", "input": "poison", "id": job_id}) as answer:
+            assert answer.status == 422
+
+
+@pytest.mark.parametrize("generation", [0, 1])
+async def test_another_job_of_that_id_is_never_heard_instead(
+    bus: Bus, http: aiohttp.ClientSession, generation: int
+) -> None:
+    job = equal_job(uuid.uuid4().hex)
+    if generation:
+        assert await asked(http, job.input) == (200, "miss", tone_pcm(0.2))
+        assert await asked(http, job.input) == (200, "hit", tone_pcm(0.2))
+    await plant(bus, http, of_generation(job, generation))
+    status, how, pcm = await asked(http, job.input)
+    assert (status, how, pcm == tone_pcm(0.2), len(pcm)) == (200, "miss", True, 9600)
+    assert await asked(http, job.input) == (200, "hit", tone_pcm(0.2))

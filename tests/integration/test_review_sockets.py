@@ -1,0 +1,127 @@
+"""One hostile WebSocket: what it may take of a gateway that others use, in memory and in time."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Iterator
+
+import aiohttp
+import pytest
+
+from bus.settings import BusSettings
+from gateway.sentences import Splitter
+from gateway.sockets import Socket
+from tests.support.doors import gateway_here
+from tests.support.nats import fresh_root
+from tests.support.programs import fleet_of
+from tests.support.sockets import VLLM
+from tests.support.waiting import eventually
+
+#: Sound that nobody waits for the end of.
+LONG = {"seconds": 600, "compute_ms": 100, "device": "own"}
+
+
+@pytest.fixture(scope="module")
+def settings(nats_url: str) -> Iterator[BusSettings]:
+    """A bus with a worker."""
+    settings = BusSettings(nats=nats_url, root=fresh_root(), jobs_max_bytes=64 << 20, replies_max_bytes=256 << 20)
+    with fleet_of(settings) as fleet:
+        fleet.worker()
+        yield settings
+
+
+@pytest.fixture
+async def ws(settings: BusSettings) -> AsyncIterator[aiohttp.ClientWebSocketResponse]:
+    """A socket that speaks a long sentence."""
+    async with gateway_here(settings) as (gateway, http):
+        await eventually(lambda: gateway.fleet.card("tone"), 10)
+        async with http.ws_connect(VLLM, max_msg_size=0) as ws:
+            await ws.send_json(config())
+            await say(ws)
+            assert (await ws.receive_json(timeout=10))["type"] == "audio.start"
+            yield ws
+
+
+def config(**fields: object) -> dict[str, object]:
+    return {"type": "session.config", "model": "tone", "stream_audio": True, "params": LONG, **fields}
+
+
+async def say(ws: aiohttp.ClientWebSocketResponse) -> None:
+    await ws.send_json({"type": "input.text", "text": "a"})
+    await ws.send_json({"type": "input.done"})
+
+
+async def refusal(ws: aiohttp.ClientWebSocketResponse) -> str:
+    """What the next error says."""
+    async with asyncio.timeout(10):
+        while True:
+            message = await ws.receive()
+            assert message.type in {aiohttp.WSMsgType.TEXT, aiohttp.WSMsgType.BINARY}, message
+            if message.type is aiohttp.WSMsgType.TEXT and message.json()["type"] == "error":
+                return str(message.json()["message"])
+
+
+async def test_configs_that_wait_take_no_more_room_than_texts_that_wait(ws: aiohttp.ClientWebSocketResponse) -> None:
+    await ws.send_json(config(instructions="x" * (1 << 20)))
+    assert "limit is 65536" in await refusal(ws)
+    await ws.send_json(config(ref_audio="x" * (3 << 20)))  # theirs, and of no use here: it is not kept
+    for _ in range(10):
+        await ws.send_json(config(instructions="x" * 60_000))
+        await say(ws)
+    assert "characters would wait to be said" in await refusal(ws)
+
+
+async def test_a_flood_of_small_messages_lets_others_have_their_turn(
+    ws: aiohttp.ClientWebSocketResponse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between two turns of everybody else this socket is read at most a few times, however much has come."""
+    num_read, most = 0, 0
+    read = Socket.text
+
+    async def counted(*args: object) -> str | None:
+        nonlocal num_read
+        text = await read(*args)  # type: ignore[arg-type]  # as it was called
+        num_read += 1
+        return text
+
+    async def others() -> None:
+        nonlocal num_read, most
+        while True:
+            most, num_read = max(most, num_read), 0
+            await asyncio.sleep(0)
+
+    monkeypatch.setattr(Socket, "text", counted)
+    turns = asyncio.create_task(others())
+    for _ in range(2000):
+        await ws.send_str('{"type":"input.text","text":""}')
+    await ws.send_str('{"type":"nothing"}')
+    assert "is not one of" in await refusal(ws)
+    turns.cancel()
+    assert most <= 2
+
+
+def test_empty_texts_are_not_kept_and_many_small_ones_cost_the_same_each() -> None:
+    splitter = Splitter("none")
+    for _ in range(100_000):
+        splitter.feed("")
+    assert not splitter._parts
+
+    def cost_s(count: int) -> float:
+        begun = time.thread_time()
+        for _ in range(count):
+            splitter.feed("a")
+            assert splitter.num_held_chars
+        return time.thread_time() - begun
+
+    first_s = cost_s(2000)
+    cost_s(30_000)
+    assert cost_s(2000) < 10 * first_s
+    assert splitter.num_held_chars == 34_000
+    assert splitter.finish() == ["a" * 34_000]
+
+
+async def test_a_goodbye_that_is_said_often_is_one(ws: aiohttp.ClientWebSocketResponse) -> None:
+    for _ in range(5000):
+        await ws.send_str('{"type":"session.close"}')
+    await ws.send_json({"type": "input.text", "text": "there is room for this"})
+    await ws.send_json({"type": "nothing"})
+    assert "is not one of" in await refusal(ws)
