@@ -5,8 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PACKAGES := bus gateway gpuworker ops
-# schemathesis is run as a command of its own; its plugin would only be imported, by every process of the run.
-PYTEST := $(BIN)/python -m pytest -p no:schemathesis
+PYTEST := $(BIN)/python -m pytest
 ARGS ?=
 # Most tests wait for processes of their own rather than compute.
 PARALLEL ?= 4

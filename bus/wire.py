@@ -258,6 +258,8 @@ class DeadJob(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 _encoder = msgspec.json.Encoder()
 _canonical = msgspec.json.Encoder(order="deterministic")
 _decoders: dict[type, msgspec.json.Decoder[Any]] = {}
+_BARE: Final = Job(input="")
+_IDENTITY: Final = {*Job.__struct_fields__} - {"id", "client", "expires_at", "first_audio_deadline_s"}
 
 
 def encode(message: Any) -> bytes:
@@ -266,9 +268,7 @@ def encode(message: Any) -> bytes:
 
 def decode(kind: type[T], data: bytes) -> T:
     """Raises Malformed, with the path of what is wrong, if `data` is not a `kind`."""
-    decoder = _decoders.get(kind)
-    if decoder is None:
-        decoder = _decoders[kind] = msgspec.json.Decoder(kind)
+    decoder = _decoders.get(kind) or _decoders.setdefault(kind, msgspec.json.Decoder(kind))
     try:
         decoded: T = decoder.decode(data)
         return decoded
@@ -276,20 +276,11 @@ def decode(kind: type[T], data: bytes) -> T:
         raise Malformed(f"{kind.__name__}: {error}") from error
 
 
-#: What is not part of a job's identity.
-_NOT_IDENTITY: Final = frozenset({"id", "client", "expires_at", "first_audio_deadline_s"})
-_DEFAULTS: Final = {
-    field.name: field.default_factory() if field.default is msgspec.NODEFAULT else field.default
-    for field in msgspec.structs.fields(Job)
-    if field.name not in _NOT_IDENTITY and not field.required
-}
-
-
 def digest(job: Job) -> str:
     """SHA-256 of the normalised job, less what is not part of its identity: two bodies with one digest are one job."""
-    # By value: `omit_defaults` leaves out the default itself, and writes another 0.0 than that.
-    told = {name: value for name, default in _DEFAULTS.items() if (value := getattr(job, name)) != default}
-    return hashlib.sha256(_canonical.encode({"input": job.input, **told})).hexdigest()
+    # By value: `omit_defaults` knows a default of another module's, a 0.0 that was read, for something else.
+    told = {name: value for name in _IDENTITY if (value := getattr(job, name)) != getattr(_BARE, name)}
+    return hashlib.sha256(_canonical.encode(told)).hexdigest()
 
 
 def media_type(rate_hz: int, channels: int) -> str:

@@ -13,7 +13,7 @@ from msgspec import UNSET, Meta, UnsetType
 from bus import wire
 from bus.errors import BusError, Forbidden, Invalid, NotFound
 from bus.params import short
-from gateway.asked import KEY, Wishes, idempotent_id, to_job
+from gateway.asked import KEY, Wishes, idempotent_id, to_job, told
 from gateway.audio import sound_of
 from gateway.caller import caller
 from gateway.codecs import format_named
@@ -37,6 +37,7 @@ _MAX_ASKED: Final = 100
 #: Tasks that are looked at together.
 _AT_ONCE: Final = 8
 _FILE: Final = re.compile(r"/jobs/([A-Za-z0-9_-]{1,64})\.([a-z0-9]{1,8})")
+_ANY_CASE: Final = f"^({'|'.join(''.join(f'[{c}{c.upper()}]' for c in name) for name in FORMATS)}|)$"
 _TEXT_TO_MUSIC: Final = "text2music"
 #: Of files on the server of theirs; nobody reads ours.
 _PATHS: Final = ("reference_audio_path", "src_audio_path")
@@ -52,7 +53,7 @@ class TaskBody(msgspec.Struct, kw_only=True):
     bpm: float | None = None
     key_scale: str = ""
     batch_size: Annotated[int, Meta(ge=1, le=MAX_BATCH)] | None = None
-    audio_format: Annotated[str, Meta(examples=[*FORMATS])] = FORMATS[0]
+    audio_format: Annotated[str, told("In any case; empty: the first.", pattern=_ANY_CASE)] = FORMATS[0]
     use_random_seed: bool = True
     seed: int | str | list[int] = -1
     task_type: str = _TEXT_TO_MUSIC
