@@ -32,6 +32,7 @@ UNTELLABLE = {
     "webhook": "no private addresses, whatever their names",
 }
 UNSAYABLE = {
+    "must be a number, not 'null'": "a form has no null, and schemathesis writes the word",
     "Expected `int`, got `float`": "to JSON Schema 1.0 is an integer, to our decoders it is none",
     "Invalid HTTP header": "in multipart forms names are parts of headers, and cannot have every character",
 }
