@@ -47,7 +47,7 @@ class Library(Protocol):
 
 
 def serve(open_library: Callable[[], Library]) -> None:
-    """Say on standard input whether the library opened, then speak until the other side closes it.
+    """Say on standard input whether the library opened, then speak until the other side closes it, and leave the process.
 
     SIGINT and SIGTERM are left to the worker: it may still be finishing jobs when its whole group is told to stop.
     """
@@ -69,9 +69,10 @@ def serve(open_library: Callable[[], Library]) -> None:
         try:
             word, descriptors, _, _ = socket.recv_fds(control, 1, 1)
         except ConnectionResetError:
-            return
+            word = b""
         if not word:
-            return
+            # Without goodbyes: a library's own clean-up may wait for threads that wait for nobody knows what.
+            os._exit(0)
         with socket.socket(fileno=descriptors[0]) as conversation:
             if os.fork() == 0:
                 control.close()

@@ -88,6 +88,7 @@ async def test_a_trial_job_that_goes_on_for_long_need_not_come_to_its_end_first(
     worker = fleet.worker("w1", "tone", 8, "--max-fails", "1", "--fail-timeout-s", "1")
     async with asyncio.timeout(20):
         assert (await listen(bus, tone_job(fault=RAISES))).end.kind == "failed"
+        await asyncio.to_thread(worker.wait_for, "breaker.opened")
         async with Ears(bus, tone_job(seconds=600, block_ms=50, compute_ms=50, device="own")) as book:
             await book.until_bytes(1)
             assert (await listen(bus, tone_job(seconds=0.2))).pcm == tone_pcm(0.2)
