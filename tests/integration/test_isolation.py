@@ -21,7 +21,7 @@ from tests.support.tone import tone_pcm
 
 WORDS = "nobody else may read this"
 #: What differs between two answers that tell the same.
-VOLATILE = re.compile(rb'"(timestamp|heard_s|clock_skew_s|rss_bytes|requests)":\s*[-\d.]+')
+VOLATILE = re.compile(rb'"(timestamp|heard_s|clock_skew_s|rss_bytes|requests|in_flight|position|eta_s)":\s*[-\d.]+')
 #: Where an owner is told of its job.
 TELLING = {
     "/v1/jobs/{id}",
