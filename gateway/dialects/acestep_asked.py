@@ -76,7 +76,7 @@ class Fields:
     def number(self, name: str) -> float | int | None:
         """A number, or text that is one. Raises Invalid."""
         value = self.get(name)
-        if value is None:
+        if value is None or value == "null":  # a form has no other word for it
             return None
         number = _number(value)
         if number is None:

@@ -70,6 +70,11 @@ def test_a_number_that_is_none_is_refused_by_name(value: object) -> None:
         Fields({"bpm": value}).params(card(bpm="number"))
 
 
+@pytest.mark.parametrize("nothing", [None, "", "null"])
+def test_a_form_says_no_number_in_its_own_words(nothing: str | None) -> None:
+    assert Fields({"audio_duration": nothing}).number("audio_duration") is None
+
+
 def test_a_task_id_tells_its_jobs_and_their_format() -> None:
     for count in range(1, MAX_BATCH + 1):
         for codec in FORMATS:
