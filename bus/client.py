@@ -42,7 +42,8 @@ async def open_bus(
         js = JetStream(connection, settings)
         topology = Topology(js, subjects, settings)
         if declare:
-            await topology.declare_streams()
+            # A process that starts while a cluster has no leader has nobody to answer yet: it can wait.
+            await topology.declare_streams(patience_s)
         clock = BusClock()
         await clock.learn(js, subjects.jobs_stream)
         yield Bus(settings, connection, js, subjects, Logs(connection, js, subjects), topology, clock)

@@ -163,10 +163,13 @@ class Topology:
     def __init__(self, js: JetStream, subjects: Subjects, settings: BusSettings) -> None:
         self._js, self._subjects, self._settings = js, subjects, settings
 
-    async def declare_streams(self) -> None:
-        """Create what is missing, adjust limits. Raises TopologyMismatch, Unreachable."""
+    async def declare_streams(self, patience_s: float | None = None) -> None:
+        """Create what is missing, adjust limits. `patience_s`: for each; None: what an election takes.
+
+        Raises TopologyMismatch, Unreachable.
+        """
         for make in (jobs_stream, replies_stream, dead_stream):
-            await self._declare_stream(make(self._subjects, self._settings))
+            await self._declare_stream(make(self._subjects, self._settings), patience_s)
 
     async def declare_keys(self) -> None:
         """Create the bucket of API keys if it is missing, with as many copies as JOBS has. For operators: a gateway
@@ -193,7 +196,7 @@ class Topology:
             names.append(str(config["name"]))
         return names
 
-    async def _declare_stream(self, wanted: dict[str, Any]) -> None:
+    async def _declare_stream(self, wanted: dict[str, Any], patience_s: float | None = None) -> None:
         name = wanted["name"]
 
         async def once() -> dict[str, Any]:
@@ -209,7 +212,7 @@ class Topology:
                     raise
                 return await self._js.api(f"STREAM.INFO.{name}")  # another process was a moment sooner
 
-        found = (await self._js.patiently(f"declare stream {name}", once))["config"]
+        found = (await self._js.patiently(f"declare stream {name}", once, patience_s))["config"]
         _same(f"stream {name}", _FIXED_STREAM, wanted, found)
         if any(found.get(key) != value for key, value in wanted.items() if key not in _FIXED_STREAM):
             await self._js.api(f"STREAM.UPDATE.{name}", {**found, **wanted})

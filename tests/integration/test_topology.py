@@ -7,7 +7,8 @@ import msgspec
 import pytest
 
 from bus.client import Bus, open_bus
-from bus.errors import ApiError, TopologyMismatch
+from bus.errors import ApiError, NoResponders, TopologyMismatch
+from bus.jetstream import JetStream
 from bus.settings import BusSettings
 from bus.topology import consumer, dead_stream, jobs_stream, replies_stream
 
@@ -112,3 +113,21 @@ async def test_many_processes_may_declare_at_once(bus_settings: BusSettings) -> 
 
     names = await asyncio.gather(*(declare() for _ in range(8)))
     assert names == [["tone=v1=interactive", "tone=v1=standard", "tone=v1=batch"]] * 8
+
+
+async def test_a_process_that_starts_while_nobody_leads_waits_as_long_as_for_a_server(
+    bus_settings: BusSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original, tries = JetStream.api, list[str]()
+
+    async def api(js: JetStream, subject: str, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        if len(tries) < 5:
+            tries.append(subject)
+            raise NoResponders(f"nobody leads {subject}")
+        return await original(js, subject, *args, **kwargs)
+
+    monkeypatch.setattr(JetStream, "api", api)
+    hasty = msgspec.structs.replace(bus_settings, election_patience_s=0.01)
+    async with open_bus(hasty, "test") as opened:
+        assert len(tries) == 5
+        assert await opened.js.info(opened.subjects.jobs_stream)
