@@ -61,9 +61,18 @@ class Watch:
             due_s, why = run.deadline
             if now_s >= due_s:
                 run.interrupt(Due(why))
-            elif run.silent_s > self._stall_s:
+            elif run.silent_s > self._stall_s and not self._host_is_why:
                 log.error("job.stalled", job=run.claim.job.id, tenant=run.claim.job.tenant, stall_s=self._stall_s)
                 run.interrupt(Lost(f"no progress for {self._stall_s:g} s"))
+
+    @property
+    def _host_is_why(self) -> bool:
+        """Whether a silence is the host's affair: it is down, or in one step for long and about to be found hanging.
+
+        Told as the job's too, one hang would count twice, and the breaker open for it.
+        """
+        host = self._worker.host
+        return not host.is_up or host.step_s > self._stall_s / 2
 
     def _keep(self) -> None:
         """+WPI for every job whose engine lives; a stalled one loses its lease."""
