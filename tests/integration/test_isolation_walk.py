@@ -66,8 +66,8 @@ async def owned(owner: aiohttp.ClientSession) -> list[str]:
         made.append(answer.headers["Antiphon-Job"])
         assert answer.headers["Antiphon-Cache"] == "miss"
     for job_id in made[1:]:
-        await until_state(owner, job_id, "done")
-    await until_state(owner, made[0], "running")
+        await until_state(owner, job_id, "done", within_s=30)
+    await until_state(owner, made[0], "running", within_s=30)
     return [*made, made[-2].removesuffix("-0")]
 
 
