@@ -47,7 +47,7 @@ class Library(Protocol):
 
 
 def serve(open_library: Callable[[], Library]) -> None:
-    """Say on standard input whether the library opened, then speak until the other side closes it, and leave the process.
+    """Say on standard input whether the library opened, speak until the other side closes it, and leave the process.
 
     SIGINT and SIGTERM are left to the worker: it may still be finishing jobs when its whole group is told to stop.
     """
