@@ -1,4 +1,4 @@
-"""Two tenants behind two gateways that serve nobody without a key: each sees its own, and a revoked key is out at once."""
+"""Two tenants behind three gateways that serve nobody without a key: each sees its own, and a revoked key is out at once."""
 
 import asyncio
 import json
@@ -35,7 +35,7 @@ class Stack:
 def stack(nats_url: str) -> Iterator[Stack]:
     settings = BusSettings(nats=nats_url, root=fresh_root(), jobs_max_bytes=64 << 20, replies_max_bytes=256 << 20)
     with fleet_of(settings) as fleet:
-        started = [fleet.gateway("--no-anonymous", "--cors-origins", PAGE) for _ in range(2)]
+        started = [fleet.gateway("--no-anonymous", "--cors-origins", PAGE) for _ in range(3)]
         fleet.worker("w1", "tone", 8)
         for gateway, _ in started:
             gateway.wait_for("submit.ready")
