@@ -34,6 +34,11 @@ class SeamClient(Client):
         self.abort()
         await super()._attempt_reconnect()
 
+    async def _connect_to_server(self, server: Any) -> None:
+        # A server that took the last attempt and then said nothing still holds its socket, which nats-py forgets here.
+        self.abort()
+        await super()._connect_to_server(server)
+
 
 class Resubscribed:
     """What nats-py must know of a subscription to make it again after a reconnect and to forget it on close."""
@@ -93,6 +98,7 @@ async def connect(settings: BusSettings, name: str, inbox_prefix: str, patience_
                 error_cb=trouble,
             )
     except (TimeoutError, NatsError, OSError) as error:
+        client.abort()
         raise Unreachable(f"no NATS at {redacted(settings.nats)} within {patience_s:g} s: {error!r}") from error
     seam = Seam(client._ps)
     client._ps = seam

@@ -32,6 +32,32 @@ async def own(server: Server, bus_settings: BusSettings) -> AsyncIterator[Connec
         yield connection
 
 
+class Mute:
+    """A listener that takes every connection and never says a word, as a frozen server does."""
+
+    def __init__(self) -> None:
+        self.taken = 0
+        self.held = 0
+
+    async def hold(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.taken += 1
+        self.held += 1
+        try:
+            await reader.read()
+        except ConnectionResetError:
+            pass
+        finally:
+            self.held -= 1
+            writer.close()
+
+
+@pytest.fixture
+async def mute() -> AsyncIterator[tuple[Mute, str]]:
+    listener = Mute()
+    async with await asyncio.start_server(listener.hold, "127.0.0.1") as server:
+        yield listener, f"nats://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+
+
 @pytest.fixture
 async def shared(bus_settings: BusSettings) -> AsyncIterator[Connection]:
     async with await Connection.connect(bus_settings, "test") as connection:
@@ -217,6 +243,31 @@ async def test_no_server_is_told_after_the_patience(bus_settings: BusSettings) -
     with pytest.raises(Unreachable, match=r"me:\*\*\*@") as caught:
         await Connection.connect(settings, "test", patience_s=0.3)
     assert "secret" not in str(caught.value)
+
+
+async def test_a_server_that_says_nothing_is_left_with_no_socket_when_the_patience_ends(
+    mute: tuple[Mute, str], bus_settings: BusSettings
+) -> None:
+    listener, url = mute
+    with pytest.raises(Unreachable):
+        await Connection.connect(msgspec.structs.replace(bus_settings, nats=url), "test", patience_s=0.3)
+    assert listener.taken == 1
+    await eventually(lambda: not listener.held)
+
+
+async def test_a_reconnect_drops_the_socket_of_every_attempt_that_came_to_nothing(
+    mute: tuple[Mute, str], server: Server, bus_settings: BusSettings
+) -> None:
+    listener, url = mute
+    settings = msgspec.structs.replace(bus_settings, nats=f"{server.url},{url}")
+    async with await Connection.connect(settings, "test") as connection:
+        server.kill()
+        before = listener.taken
+        await eventually(lambda: listener.taken > before, within_s=20)
+        server.start()
+        await eventually(lambda: connection.generation == 1, within_s=20)
+        await connection.flush()
+        await eventually(lambda: not listener.held)
 
 
 async def test_any_server_of_a_list_will_do(bus_settings: BusSettings) -> None:
