@@ -10,13 +10,17 @@ from aiohttp.typedefs import Handler
 
 from bus.errors import BusError
 from bus.telemetry import logger
-from gateway import audio, batch, events, fleet_routes, jobs, limits_answer, marks, openapi
-from gateway.caller import CALLER
+from gateway import fleet_routes
+from gateway.access.caller import CALLER
 from gateway.dialects.dialect import Envelopes, dialects
-from gateway.limits_answer import GRANTED, makes_work
+from gateway.document import openapi
+from gateway.jobs import batch, events, jobs
+from gateway.limits import answer as limits_answer
+from gateway.limits.answer import GRANTED, makes_work
 from gateway.problems import JOB_HEADER, GatewayError, describe
+from gateway.sound import audio, marks
+from gateway.sound.streams import cut_short
 from gateway.state import BEGUN, GATEWAY, JOB, Gateway
-from gateway.streams import cut_short
 
 log = logger(__name__)
 

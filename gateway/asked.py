@@ -14,10 +14,10 @@ from bus.door import keyed_id
 from bus.errors import Invalid
 from bus.subjects import LANES
 from bus.webhook import Webhook
+from gateway.access.caller import caller
 from gateway.admission import DEFAULT_MODEL, MAX_DEADLINE_S, MAX_LINGER_S, MAX_SEED
-from gateway.caller import caller
 from gateway.codecs.format import FORMATS, MAX_SPEED, MIN_SPEED
-from gateway.described import Parameter
+from gateway.document.described import Parameter
 from gateway.reuse import refuses_reuse
 from gateway.state import Gateway
 

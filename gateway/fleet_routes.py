@@ -10,9 +10,9 @@ from aiohttp import web
 from bus import wire
 from bus.params import short
 from bus.presence import Seen
-from gateway.described import Answer, Parameter, operation
 from gateway.dialects import elevenlabs_voices
-from gateway.shown import Health, ModelList, ShownFleet, Status, VoiceList
+from gateway.document.described import Answer, Parameter, operation
+from gateway.document.shown import Health, ModelList, ShownFleet, Status, VoiceList
 from gateway.state import GATEWAY, Gateway, json_answer
 
 #: OpenAI's clients expect a date of every model. Ours have none: the one of the first version that had them.

@@ -8,7 +8,7 @@ from aiohttp import web
 
 from bus import errors
 from bus.params import short
-from gateway.limits_answer import headers_of as limit_headers
+from gateway.limits.answer import headers_of as limit_headers
 
 JOB_HEADER: Final = "Antiphon-Job"
 

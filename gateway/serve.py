@@ -8,14 +8,14 @@ from aiohttp import web
 from bus.client import open_bus
 from bus.errors import Unreachable
 from bus.telemetry import logger
-from gateway.addresses import Addresses
+from gateway.access.addresses import Addresses
+from gateway.access.identity import tokens_of
 from gateway.app import make_app
-from gateway.cancels import Cancels
-from gateway.identity import tokens_of
-from gateway.nats_door import NatsDoor
+from gateway.jobs.cancels import Cancels
+from gateway.nats.door import NatsDoor
 from gateway.settings import GatewaySettings
 from gateway.state import Gateway
-from gateway.webhooks import Webhooks
+from gateway.webhooks.webhooks import Webhooks
 
 log = logger(__name__)
 

@@ -17,23 +17,23 @@ from bus.keyring import KeyRing
 from bus.retention import Retention
 from bus.subjects import LogSubjects
 from bus.telemetry import logger
-from gateway.addresses import Addresses
+from gateway.access.addresses import Addresses
+from gateway.access.caller import caller
+from gateway.access.identity import Identity
+from gateway.access.origins import Origins
 from gateway.admission import Admission
-from gateway.caller import caller
-from gateway.deadlines import Deadlines
-from gateway.identity import Identity
-from gateway.limits import Limiter
-from gateway.limits_jobs import Counted
-from gateway.limits_rates import rate_of
-from gateway.origins import Origins
-from gateway.queue import Starts
-from gateway.recordings import Recordings
-from gateway.renderings import Renderings
+from gateway.jobs.deadlines import Deadlines
+from gateway.jobs.queue import Starts
+from gateway.limits.jobs import Counted
+from gateway.limits.limits import Limiter
+from gateway.limits.rates import rate_of
 from gateway.reuse import Reuse
 from gateway.settings import GatewaySettings
+from gateway.sound.recordings import Recordings
+from gateway.sound.renderings import Renderings
 
 if TYPE_CHECKING:
-    from gateway.tokens import Tokens
+    from gateway.access.tokens import Tokens
 
 log = logger(__name__)
 

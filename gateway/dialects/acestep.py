@@ -13,18 +13,18 @@ from msgspec import UNSET, Meta, UnsetType
 from bus import wire
 from bus.errors import BusError, Forbidden, Invalid, NotFound
 from bus.params import short
+from gateway.access.caller import caller
 from gateway.asked import KEY, Wishes, idempotent_id, to_job, told
-from gateway.audio import sound_of
-from gateway.caller import caller
 from gateway.codecs import format_named
-from gateway.described import SOUND, Answer, Parameter, operation
 from gateway.dialects import acestep_asked, acestep_told
 from gateway.dialects.acestep_asked import THEIRS, Fields
 from gateway.dialects.acestep_task import FORMATS, MAX_BATCH, Task, new_task
 from gateway.dialects.dialect import Dialect
-from gateway.limits_answer import makes_no_work
+from gateway.document.described import SOUND, Answer, Parameter, operation
+from gateway.jobs.queue import place
+from gateway.limits.answer import makes_no_work
 from gateway.problems import JOB_HEADER, Problem
-from gateway.queue import place
+from gateway.sound.audio import sound_of
 from gateway.state import GATEWAY, JOB, Gateway, json_answer
 
 T = TypeVar("T")

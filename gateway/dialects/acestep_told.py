@@ -11,11 +11,11 @@ from msgspec import UNSET, UnsetType
 from bus import wire
 from bus.errors import Gone, NotFound
 from bus.states import Status
-from gateway import find
 from gateway.dialects.acestep_task import Task, task_of
-from gateway.queue import place
+from gateway.jobs import find
+from gateway.jobs.queue import place
+from gateway.jobs.view import view
 from gateway.state import Gateway
-from gateway.view import view
 
 _RUNNING, _SUCCEEDED, _FAILED = 0, 1, 2
 #: The newest births of a tenant among which a door's jobs are looked for, and how many of those are looked at.

@@ -8,21 +8,21 @@ from msgspec import Meta
 
 from bus import wire
 from bus.errors import Invalid
+from gateway.access.caller import caller
 from gateway.asked import KEY, Text, Wishes, to_job, told
 from gateway.bodies import Body
-from gateway.caller import caller
 from gateway.codecs import Format
-from gateway.described import LINES, SOUND, Answer, Parameter, operation
 from gateway.dialects import elevenlabs_names as names
 from gateway.dialects.dialect import Dialect
 from gateway.dialects.elevenlabs_errors import Refusal, concurrency, refusal
 from gateway.dialects.elevenlabs_timing import Chunk, answer_lines, answer_whole
-from gateway.jobs import whole
+from gateway.document.described import LINES, SOUND, Answer, Parameter, operation
+from gateway.jobs.jobs import whole
 from gateway.problems import TextTooLong
 from gateway.reuse import wants_fresh
-from gateway.sound import hear
+from gateway.sound.sound import hear
+from gateway.sound.streams import Headers, ask
 from gateway.state import GATEWAY, JOB, Gateway
-from gateway.streams import Headers, ask
 
 _DOOR: Final = "elevenlabs"
 _MAX_SEED: Final = 4_294_967_295

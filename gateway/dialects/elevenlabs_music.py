@@ -12,13 +12,13 @@ from bus.errors import Invalid
 from gateway.asked import KEY, Text, Wishes, to_job
 from gateway.bodies import Body
 from gateway.codecs import Format
-from gateway.described import SOUND, Answer, operation
 from gateway.dialects import elevenlabs_names as names
 from gateway.dialects.dialect import Dialect
 from gateway.dialects.elevenlabs_errors import Refusal, refusal
+from gateway.document.described import SOUND, Answer, operation
 from gateway.problems import TextTooLong
+from gateway.sound.streams import ask
 from gateway.state import GATEWAY, Gateway
-from gateway.streams import ask
 
 _DOOR: Final = "elevenlabs-music"
 _MAX_SEED: Final = 2**31 - 1

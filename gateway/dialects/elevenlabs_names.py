@@ -11,7 +11,7 @@ from bus.errors import Invalid
 from bus.params import short
 from gateway.asked import our_model
 from gateway.codecs import Format, checked, format_named
-from gateway.described import Parameter
+from gateway.document.described import Parameter
 from gateway.state import Gateway
 
 #: Their voices' ids, cloned ones too, all look like this and ours do not.

@@ -10,11 +10,11 @@ from aiohttp import web
 
 from gateway.codecs import Encoding, Format
 from gateway.codecs.wave import SAMPLE_BYTES
-from gateway.described import LINES
+from gateway.document.described import LINES
 from gateway.reuse import CACHE_HEADER
-from gateway.sound import Sound
+from gateway.sound.sound import Sound
+from gateway.sound.streams import Headers, sound_headers
 from gateway.state import JOB, begin
-from gateway.streams import Headers, sound_headers
 
 #: Base64 of so many bytes can be joined without padding between.
 _BASE64_UNIT_BYTES: Final = 3

@@ -10,10 +10,10 @@ from msgspec import Meta
 from bus import wire
 from bus.errors import Invalid
 from bus.params import short
-from gateway.described import Answer, Parameter, operation
 from gateway.dialects.dialect import Dialect
 from gateway.dialects.elevenlabs_errors import Refusal, refusal
-from gateway.jobs import whole
+from gateway.document.described import Answer, Parameter, operation
+from gateway.jobs.jobs import whole
 from gateway.state import GATEWAY, json_answer
 
 _MAX_PAGE, _DEFAULT_PAGE = 100, 10

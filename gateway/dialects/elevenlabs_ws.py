@@ -15,18 +15,18 @@ from aiohttp import web
 
 from bus import wire
 from bus.errors import BusError, Forbidden, Invalid, JobError, Malformed, TooMany, Unauthorized, UnknownModel
-from gateway.caller import caller
+from gateway.access.caller import caller
 from gateway.codecs import Encoding
-from gateway.conversations import converse
-from gateway.described import Answer, operation
 from gateway.dialects.dialect import Dialect
 from gateway.dialects.elevenlabs_errors import LIMITS, Refusal, refusal
 from gateway.dialects.elevenlabs_ws_asked import MESSAGE, PARAMETERS, Asked, Message, Schedule
 from gateway.dialects.elevenlabs_ws_timing import Chunks
-from gateway.sockets import NotText, Silent, Socket
-from gateway.sound import Sound
+from gateway.document.described import Answer, operation
+from gateway.sockets.conversations import converse
+from gateway.sockets.sockets import NotText, Silent, Socket
+from gateway.sockets.utterances import Line, Speaker
+from gateway.sound.sound import Sound
 from gateway.state import GATEWAY
-from gateway.utterances import Line, Speaker
 
 _MAX_MESSAGE_BYTES: Final = 1 << 20
 #: RFC 6455: the client broke a rule, or we failed.

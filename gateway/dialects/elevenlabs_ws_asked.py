@@ -10,12 +10,12 @@ from bus import wire
 from bus.door import keyed_id
 from bus.errors import Invalid
 from bus.params import short
+from gateway.access.caller import CALLER
 from gateway.asked import Wishes, idempotent_id, to_job
 from gateway.bodies import Body
-from gateway.caller import CALLER
-from gateway.described import Parameter
 from gateway.dialects import elevenlabs_names as names
-from gateway.sentences import Splitter
+from gateway.document.described import Parameter
+from gateway.sockets.sentences import Splitter
 from gateway.state import GATEWAY
 
 DOOR: Final = "elevenlabs"

@@ -9,16 +9,16 @@ from aiohttp import web
 from bus import wire
 from gateway.admission import DEFAULT_MODEL
 from gateway.asked import KEY, our_model
-from gateway.described import EVENTS, SOUND, Answer, Parameter, operation
 from gateway.dialects import openai_batch
 from gateway.dialects.dialect import Dialect
 from gateway.dialects.openai_errors import Refusal, refuse
 from gateway.dialects.openai_events import Event, tell
 from gateway.dialects.openai_speech import MODELS, Speech, body, order, wants_events
 from gateway.dialects.openai_whole import answer_whole
+from gateway.document.described import EVENTS, SOUND, Answer, Parameter, operation
 from gateway.fleet_routes import shown_model
+from gateway.sound.streams import ask
 from gateway.state import GATEWAY, json_answer
-from gateway.streams import ask
 
 
 class ModelShown(msgspec.Struct, frozen=True, kw_only=True):

@@ -17,12 +17,12 @@ from bus.errors import BusError, Invalid, JobError, NoWorker
 from gateway.asked import KEY, Coded, Model, Speed, Voice, Wishes, idempotent_id
 from gateway.bodies import Body
 from gateway.codecs import Format
-from gateway.described import Answer, operation
 from gateway.dialects.openai_speech import DOOR, Speech, Usage, VoiceRef, order, usage
 from gateway.dialects.openai_whole import encoding_of, held_back
+from gateway.document.described import Answer, operation
 from gateway.problems import JOB_HEADER
 from gateway.reuse import wants_fresh
-from gateway.sound import hear
+from gateway.sound.sound import hear
 from gateway.state import GATEWAY, Gateway, json_answer
 
 MAX_ITEMS: Final = 32

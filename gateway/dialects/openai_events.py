@@ -12,12 +12,12 @@ from bus.telemetry import logger
 from gateway.codecs import Encoding, Format
 from gateway.dialects.openai_errors import Told, told
 from gateway.dialects.openai_speech import Usage, head_of, usage
-from gateway.marks import Shown, shown
 from gateway.problems import describe
 from gateway.reuse import wants_fresh
-from gateway.sound import Sound, hear
+from gateway.sound.marks import Shown, shown
+from gateway.sound.sound import Sound, hear
+from gateway.sound.streams import Headers
 from gateway.state import JOB, Gateway, begin
-from gateway.streams import Headers
 
 log = logger(__name__)
 

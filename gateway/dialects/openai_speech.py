@@ -12,9 +12,9 @@ from gateway.asked import Coded, Model, Speed, Text, Voice, Wishes, our_model, o
 from gateway.bodies import Body
 from gateway.codecs import PCM, Encoding, Format, checked, format_named
 from gateway.reuse import CACHE_HEADER
-from gateway.sound import Sound
+from gateway.sound.sound import Sound
+from gateway.sound.streams import Headers, sound_headers
 from gateway.state import Gateway
-from gateway.streams import Headers, sound_headers
 
 DOOR: Final = "openai"
 #: Until routes map names: what OpenAI's clients ask for, where no worker has a model of that name.
@@ -105,7 +105,7 @@ def wants_events(request: web.Request, asked: Speech) -> bool:
 
 
 def head_of(sound: Sound, form: Format, encoding: Encoding, headers: Headers) -> dict[str, str]:
-    """The headers of an answer whose first piece is there, as `gateway.streams.play` has them."""
+    """The headers of an answer whose first piece is there, as `gateway.sound.streams.play` has them."""
     reused = {CACHE_HEADER: sound.reused} if sound.reused is not None else {}
     media = {"Antiphon-Media": wire.media_type(*encoding.media)}
     return sound_headers(sound.name.job, form) | media | reused | headers(sound.name.job)

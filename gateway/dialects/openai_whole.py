@@ -11,9 +11,9 @@ from gateway.codecs import Encoding, Format
 from gateway.codecs.wave import SAMPLE_BYTES
 from gateway.dialects.openai_speech import head_of
 from gateway.reuse import wants_fresh
-from gateway.sound import Sound, hear
+from gateway.sound.sound import Sound, hear
+from gateway.sound.streams import Headers
 from gateway.state import JOB, Gateway, begin
-from gateway.streams import Headers
 
 #: Of PCM that is held back: six minutes of the usual 24 kHz. What is longer comes as a stream after all.
 MAX_HELD_BYTES: Final = 16 << 20

@@ -9,16 +9,16 @@ from aiohttp import web
 from bus import wire
 from bus.errors import Invalid
 from bus.states import State
-from gateway import audio
 from gateway.asked import KEY, Model, Text, Voice, Wishes, to_job, told
 from gateway.bodies import Body
-from gateway.described import SOUND, Answer, Parameter, operation
 from gateway.dialects.dialect import Dialect
+from gateway.document.described import SOUND, Answer, Parameter, operation
 from gateway.problems import JOB_HEADER, BlockNotYet, NoSuchBlock, respond
 from gateway.reuse import wants_fresh
-from gateway.sound import hear
+from gateway.sound import audio
+from gateway.sound.sound import hear
+from gateway.sound.tape import failure
 from gateway.state import GATEWAY, JOB, Gateway, json_answer
-from gateway.tape import failure
 
 _DOOR: Final = "plain"
 _DEFAULT_MODEL: Final = "music"

@@ -15,19 +15,19 @@ from aiohttp import web
 from bus import wire
 from bus.errors import BusError, Invalid, JobError, Unreachable
 from bus.params import short
+from gateway.access.caller import caller
 from gateway.bodies import Body
-from gateway.caller import caller
 from gateway.codecs import Encoding
-from gateway.conversations import converse
-from gateway.described import Answer, operation
 from gateway.dialects.dialect import Dialect
 from gateway.dialects.openai_errors import Refusal, refuse
 from gateway.dialects.vllm_ws_lines import Order, Sentence, Words
-from gateway.sentences import Splitter
-from gateway.sockets import NotText, Silent, Socket
-from gateway.sound import Sound
+from gateway.document.described import Answer, operation
+from gateway.sockets.conversations import converse
+from gateway.sockets.sentences import Splitter
+from gateway.sockets.sockets import NotText, Silent, Socket
+from gateway.sockets.utterances import Speaker
+from gateway.sound.sound import Sound
 from gateway.state import GATEWAY
-from gateway.utterances import Speaker
 
 CONFIG_S: Final = 10.0
 IDLE_S: Final = 30.0

@@ -11,15 +11,15 @@ from aiohttp import web
 from bus import wire
 from bus.door import keyed_id
 from bus.errors import Invalid
+from gateway.access.caller import CALLER
 from gateway.asked import Wishes, idempotent_id
 from gateway.bodies import Body
-from gateway.caller import CALLER
 from gateway.codecs import Format
 from gateway.codecs.wave import SAMPLE_BYTES
 from gateway.dialects.openai_speech import Speech, VoiceRef, order
-from gateway.sentences import Granularity
+from gateway.sockets.sentences import Granularity
+from gateway.sockets.utterances import Line
 from gateway.state import Gateway
-from gateway.utterances import Line
 
 DOOR: Final = "vllm"
 _DEFAULT_FORMAT: Final = "wav"

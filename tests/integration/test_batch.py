@@ -13,7 +13,7 @@ import pytest
 from bus.client import open_bus
 from bus.keys import Keys, Limits
 from bus.settings import BusSettings
-from gateway.batch import MAX_LINES
+from gateway.jobs.batch import MAX_LINES
 from tests.support.doors import tone, until_state
 from tests.support.nats import fresh_root
 from tests.support.programs import fleet_of

@@ -13,8 +13,8 @@ from bus.client import Bus
 from bus.entry import Position
 from bus.settings import BusSettings
 from bus.writer import Writer
-from gateway import finished
 from gateway.codecs import FORMATS, Encoding, Format
+from gateway.sound import finished
 from tests.support.codecs import decoded, encoded
 from tests.support.doors import STEADY, gateway_here
 from tests.support.jobs import tone_job

@@ -14,8 +14,8 @@ from bus.errors import NoResponders
 from bus.log import Logs
 from bus.settings import BusSettings
 from bus.writer import Writer
-from gateway import events
-from gateway.cancels import Cancels
+from gateway.jobs import events
+from gateway.jobs.cancels import Cancels
 from tests.support.doors import Events, gateway_here
 from tests.support.jobs import tone_job
 

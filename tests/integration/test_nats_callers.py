@@ -14,7 +14,7 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 
 from bus.settings import BusSettings
-from gateway.nats_door import NatsDoor
+from gateway.nats.door import NatsDoor
 from tests.support.doors import gateway_here
 from tests.support.nats import fresh_root
 from tests.support.nats_asking import STEADY, WHOLE, job, until_ended

@@ -18,12 +18,12 @@ from bus.keyring import KeyRing
 from bus.keys import Limits, make
 from bus.settings import BusSettings
 from bus.writer import Writer
-from gateway.addresses import Addresses
-from gateway.identity import Identity
-from gateway.origins import Origins
+from gateway.access.addresses import Addresses
+from gateway.access.identity import Identity
+from gateway.access.origins import Origins
 from gateway.reuse import SHARED_TENANT, derived_id
 from gateway.settings import GatewaySettings
-from gateway.sound import Sound, hear
+from gateway.sound.sound import Sound, hear
 from gateway.state import Gateway
 from tests.support.doors import gateway_here
 from tests.support.jobs import tone_job

@@ -8,8 +8,8 @@ import aiohttp
 import pytest
 
 from bus.settings import BusSettings
-from gateway.sentences import Splitter
-from gateway.sockets import Socket
+from gateway.sockets.sentences import Splitter
+from gateway.sockets.sockets import Socket
 from tests.support.doors import gateway_here
 from tests.support.nats import fresh_root
 from tests.support.programs import fleet_of

@@ -15,8 +15,8 @@ import pytest
 
 from bus.keys import Keys, Limits
 from bus.settings import BusSettings
-from gateway import sockets
 from gateway.dialects import vllm_ws
+from gateway.sockets import sockets
 from gateway.state import Gateway
 from tests.support.doors import STEADY, gated, gateway_here, until_state
 from tests.support.nats import fresh_root

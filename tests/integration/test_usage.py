@@ -17,12 +17,12 @@ from bus.keys import Limits
 from bus.ledger import Ledger
 from bus.settings import BusSettings
 from bus.usage import EVERY_S, Began, Gossip, Spent, Usage
-from gateway.caller import Caller
-from gateway.limits import Limiter
-from gateway.limits_audio import Audio
-from gateway.limits_jobs import Counted, CountedJobs
-from gateway.limits_rates import Rate
-from gateway.limits_watch import Watch
+from gateway.access.caller import Caller
+from gateway.limits.audio import Audio
+from gateway.limits.jobs import Counted, CountedJobs
+from gateway.limits.limits import Limiter
+from gateway.limits.rates import Rate
+from gateway.limits.watch import Watch
 from tests.support.nats import fresh_root
 from tests.support.restarts import own_server
 from tests.support.waiting import eventually

@@ -15,7 +15,7 @@ from bus.dead import DeadLetters
 from bus.hooks import Hooks
 from bus.settings import BusSettings
 from bus.webhook import Webhook
-from gateway.webhook_sender import is_public
+from gateway.webhooks.sender import is_public
 from tests.support.doors import accepted, gated, tone, until_state
 from tests.support.jobs import tone_job
 from tests.support.nats import fresh_root

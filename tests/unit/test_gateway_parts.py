@@ -19,10 +19,10 @@ from bus.parser import Message
 from gateway.codecs import format_named
 from gateway.codecs.wave import wav_head
 from gateway.dialects.dialect import Envelopes, dialects
+from gateway.jobs.queue import Starts
 from gateway.problems import STATUS, GatewayError, Problem, RangeRefused, describe
-from gateway.queue import Starts
-from gateway.ranges import is_unchanged, part
-from gateway.tape import Tape, failure
+from gateway.sound.ranges import is_unchanged, part
+from gateway.sound.tape import Tape, failure
 
 MEDIA = wire.media_type(24_000, 2)
 

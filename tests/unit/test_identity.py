@@ -13,10 +13,10 @@ from bus.errors import Forbidden, Unauthorized, Unreachable
 from bus.keyring import KeyRing
 from bus.keys import Key, Limits, make
 from bus.subjects import is_token
-from gateway.addresses import Addresses
-from gateway.caller import Caller
-from gateway.identity import NOBODY, Identity, tokens_of
-from gateway.origins import Origins
+from gateway.access.addresses import Addresses
+from gateway.access.caller import Caller
+from gateway.access.identity import NOBODY, Identity, tokens_of
+from gateway.access.origins import Origins
 from gateway.settings import GatewaySettings
 
 NOW_S = 1_800_000_000.0

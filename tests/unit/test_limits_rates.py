@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bus.usage import EVERY_S, Spent
-from gateway.limits_rates import Rate, Rates, rate_of
+from gateway.limits.rates import Rate, Rates, rate_of
 
 STEP_S = 0.01
 KEY = "key.k"

@@ -15,7 +15,7 @@ from bus.errors import Malformed
 from bus.parser import Message
 from bus.subjects import Subjects
 from bus.wire import MAX_MARKS
-from gateway.tape import Tape
+from gateway.sound.tape import Tape
 from gpuworker import pipe
 from gpuworker.engine import Block, Engine, EngineJob, Mark
 from gpuworker.group import Group, Member

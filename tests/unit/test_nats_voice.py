@@ -14,7 +14,7 @@ from bus.entry import Entry, Position
 from bus.errors import EngineFailed
 from bus.inboxes import is_outside_inbox
 from bus.parser import Message, encode
-from gateway.nats_caller import Caller, JsonVoice, RawVoice
+from gateway.nats.caller import Caller, JsonVoice, RawVoice
 
 
 class Ears:

@@ -10,7 +10,7 @@ from aiohttp import web
 
 from gateway.app import make_app
 from gateway.dialects.dialect import dialects
-from gateway.openapi import DOCUMENT, Undescribed, describe
+from gateway.document.openapi import DOCUMENT, Undescribed, describe
 
 
 @pytest.fixture(scope="module")

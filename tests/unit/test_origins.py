@@ -7,7 +7,7 @@ from aiohttp import web
 from aiohttp.test_utils import make_mocked_request
 
 from bus.errors import Forbidden
-from gateway.origins import Origins
+from gateway.access.origins import Origins
 
 LISTED = "https://app.example.org"
 CROSS = "https://evil.example"

@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator
 
 import pytest
 
-from gateway.renderings import Renderings
+from gateway.sound.renderings import Renderings
 
 
 class Maker:

@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 
 from bus.errors import Unauthorized
 from bus.settings import SettingsError
-from gateway.tokens import Tokens
+from gateway.access.tokens import Tokens
 
 SECRET = b"0123456789abcdef0123456789abcdef"
 RSA_KEY = rsa.generate_private_key(public_exponent=65537, key_size=2048)

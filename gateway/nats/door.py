@@ -1,0 +1,242 @@
+"""The door for `nats req`: `<root>.submit` and `<root>.submit.<tenant>`, answered by whichever gateway gets a request.
+
+An answer is a sequence of messages to the caller's inbox: `accepted` at once, then the log as it grows, `waiting` while
+nothing comes, and an empty message at the end. The caller is a listener of its job: when it leaves, the job ends,
+unless it runs on or others listen.
+"""
+
+import asyncio
+from contextlib import aclosing
+from typing import Any, Final
+
+import msgspec
+
+from bus import wire
+from bus.attach import Attachment
+from bus.errors import BusError, Invalid, Unreachable
+from bus.inboxes import is_outside_inbox
+from bus.interest import Listener
+from bus.params import short
+from bus.parser import Message
+from bus.subjects import LogSubjects, is_token, last_token
+from bus.telemetry import logger
+from gateway.attaching import MAX_BUFFER_BYTES
+from gateway.jobs.queue import Place, place
+from gateway.nats import asked as nats_asked
+from gateway.nats.caller import JOB, Caller, JsonVoice, RawVoice, is_expected, problem_of
+from gateway.problems import Problem
+from gateway.state import Gateway
+
+log = logger(__name__)
+
+_QUEUE: Final = "gateways"
+#: Callers that one gateway serves at a time.
+MAX_CALLERS: Final = 2000
+WAITING_S: Final = 10.0
+#: Requests are taken once a worker is known, or after so many looks: until then others would serve what we refuse.
+_LOOKS: Final = 60
+_LOOK_S: Final = 0.05
+#: What a caller's client gets to reconnect after the server was away, before it is told that it missed something.
+_COME_BACK_S: Final = 3.0
+#: How long a server may be away before its callers are given up.
+_AWAY_S: Final = 60.0
+
+
+_STOPPING: Final = (
+    "this gateway stops; ask again with the same body and id to hear the job from its beginning through another one"
+)
+_BROKEN: Final = (
+    "the connection to NATS broke while you were listening, and part of the answer is lost; ask again with the same "
+    "body and id to hear the job from its beginning"
+)
+
+
+class _Left(Exception):
+    """The caller has gone."""
+
+
+class _Broken(Unreachable):
+    """The connection was down while something was said."""
+
+
+class NatsDoor:
+    def __init__(
+        self,
+        gateway: Gateway,
+        tasks: asyncio.TaskGroup,
+        *,
+        waiting_s: float = WAITING_S,
+        max_callers: int = MAX_CALLERS,
+    ) -> None:
+        """`waiting_s`: silence after which a caller is told that its job waits. `tasks` outlives every request."""
+        self._gateway, self._tasks, self._waiting_s, self._max_callers = gateway, tasks, waiting_s, max_callers
+        self._num_callers = 0
+
+    async def run(self) -> None:
+        """Take requests until the gateway stops or this is cancelled; those that are being answered go on."""
+        await self._get_to_know()
+        connection, subjects = self._gateway.bus.connection, self._gateway.bus.subjects
+        taken = [
+            connection.subscribe(subject, self._asked, queue=_QUEUE)
+            for subject in (subjects.submit, subjects.all_submits_as)
+        ]
+        log.debug("submit.ready", subject=subjects.submit)
+        try:
+            await self._gateway.stopping.wait()
+        finally:
+            for subscription in taken:
+                subscription.close()
+
+    async def _get_to_know(self) -> None:
+        for _ in range(_LOOKS):
+            if self._gateway.fleet.known_models:
+                return
+            await asyncio.sleep(_LOOK_S)
+
+    def _asked(self, message: Message) -> None:
+        if not is_outside_inbox(message.reply):
+            log.warning("submit.unanswerable", subject=message.subject, reply=short(message.reply))
+        elif self._num_callers >= self._max_callers:
+            text = f"this gateway answers {self._num_callers} callers over NATS, the limit is {self._max_callers}"
+            with Caller.at(self._gateway.bus.connection, message.reply, lambda: None) as caller:
+                caller.fail(Problem(status=503, code="too_many_callers", detail=text, retryable=True))
+        else:
+            self._num_callers += 1
+            task = self._tasks.create_task(self._serve(message), name="submit")
+            self._gateway.enter(task)
+            task.add_done_callback(self._served)
+
+    def _served(self, task: "asyncio.Task[Any]") -> None:
+        self._num_callers -= 1
+        self._gateway.leave(task)
+
+    async def _serve(self, message: Message) -> None:
+        """Answer one request, whatever happens to it."""
+        left = asyncio.Event()
+        connection = self._gateway.bus.connection
+        with Caller.at(connection, message.reply, left.set) as caller:
+            try:
+                try:
+                    await _Answer(self._gateway, caller, left, self._waiting_s).give(message)
+                except _Broken:
+                    await connection.up(_AWAY_S)
+                    await asyncio.sleep(_COME_BACK_S)
+                    raise
+            except asyncio.CancelledError:
+                caller.fail(Problem(status=503, code="gateway_stopping", detail=_STOPPING, retryable=True))
+                raise
+            except _Left:
+                log.info("submit.left", subject=message.subject)
+            except Exception as error:  # noqa: BLE001 - the caller is told, and a bug in one request ends no gateway
+                self._refuse(caller, message, error)
+
+    def _refuse(self, caller: Caller, message: Message, error: Exception) -> None:
+        problem = problem_of(error)
+        if is_expected(error):
+            log.info("submit.refused", subject=message.subject, status=problem.status, code=problem.code)
+        else:
+            log.error("submit.failed", subject=message.subject, exc_info=error)
+        caller.fail(problem)
+
+
+class _Answer:
+    """One request's answer."""
+
+    def __init__(self, gateway: Gateway, caller: Caller, left: asyncio.Event, waiting_s: float) -> None:
+        self._gateway, self._caller, self._left, self._waiting_s = gateway, caller, left, waiting_s
+        self._generation = gateway.bus.connection.generation
+        #: Whether an entry of the log has come.
+        self._heard = False
+
+    async def give(self, message: Message) -> None:
+        """Accept, then say the log to its end. Raises _Left, _Broken, and what the request is refused for."""
+        bus, subjects = self._gateway.bus, self._gateway.bus.subjects
+        tenant = None if message.subject == subjects.submit else last_token(message.subject)
+        if tenant is not None and not is_token(tenant):
+            raise Invalid(f"tenant: {short(tenant)!r} must be 1 to 64 characters of A-Z a-z 0-9 _ -", "tenant")
+        headers = nats_asked.headers_of(message)
+        asks = self._gateway.identity.of_message(headers.get("authorization", ""), tenant)
+        self._gateway.limiter.request(asks)
+        request = nats_asked.read(message, headers, asks)
+        job = self._gateway.admission.complete(request.job, streams=True, size_hint_bytes=len(message.data))
+        name = subjects.log(job.tenant, job.id)
+        voice = JsonVoice(self._caller) if request.encoding == "json" else RawVoice(self._caller)
+        run_on = job.run_on is not False
+        # As at the HTTP doors: a listener before there is work, ears before there is sound.
+        async with self._gateway.interest.listen(name, run_on=run_on, linger_s=job.linger_s) as listener:
+            attachment = Attachment(bus.connection, bus.logs, name, is_new=True, max_buffer_bytes=MAX_BUFFER_BYTES)
+            async with attachment:
+                accepted = await self._gateway.accept(name, job, listener)
+                told = {"status": "accepted", "job": job.id, "live": name.live, "reply": name.entries}
+                self._caller.tell("accepted", told, {JOB: job.id})
+                if not accepted.is_new:
+                    await self._gateway.deadlines.look(name)
+                    attachment.read_back()
+                await self._relay(name, accepted.birth, attachment, voice, listener)
+
+    async def _relay(
+        self,
+        name: LogSubjects,
+        birth: wire.Birth,
+        attachment: Attachment,
+        voice: RawVoice | JsonVoice,
+        listener: Listener,
+    ) -> None:
+        """Say what `attachment` brings, until the job's end or the caller's leaving."""
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                beside = (tasks.create_task(self._watch()), tasks.create_task(self._wait(name, birth)))
+                await self._say(name, attachment, voice, listener)
+                for task in beside:
+                    task.cancel()
+        except ExceptionGroup as group:
+            broken = group.subgroup(_Broken)
+            if broken is not None:
+                # That is no leaving: the caller may ask again, through any gateway.
+                listener.heard_the_end = True
+            raise (broken or group).exceptions[0] from None
+
+    async def _say(
+        self, name: LogSubjects, attachment: Attachment, voice: RawVoice | JsonVoice, listener: Listener
+    ) -> None:
+        async with aclosing(aiter(attachment)) as batches:
+            async for batch in batches:
+                self._check_unbroken()
+                self._heard = True
+                if batch[-1].is_end:
+                    listener.heard_the_end = True
+                    self._gateway.ended(name)
+                voice.say(batch)
+                await self._caller.keep_up()
+        self._caller.end()
+        await self._gateway.bus.connection.flush()
+        self._check_unbroken()
+
+    def _check_unbroken(self) -> None:
+        """What was said while the connection was down is lost, and what the caller's own client missed as well."""
+        connection = self._gateway.bus.connection
+        if connection.generation != self._generation or not connection.is_up:
+            raise _Broken(_BROKEN)
+
+    async def _watch(self) -> None:
+        await self._left.wait()
+        self._check_unbroken()
+        raise _Left
+
+    async def _wait(self, name: LogSubjects, birth: wire.Birth) -> None:
+        """Tell that the job waits whenever nothing was said for a while; by that the caller's leaving is noticed."""
+        while True:
+            num_said = self._caller.num_said
+            await asyncio.sleep(self._waiting_s)
+            self._check_unbroken()
+            if self._caller.num_said == num_said:
+                where = None if self._heard else await self._place(name, birth)
+                told = {} if where is None else msgspec.to_builtins(where)
+                self._caller.tell("waiting", {"status": "waiting", "job": name.job, **told})
+
+    async def _place(self, name: LogSubjects, birth: wire.Birth) -> Place | None:
+        try:
+            return await place(self._gateway.bus, self._gateway.starts, birth)
+        except BusError as error:
+            log.debug("queue.unknown", job=name.job, tenant=name.tenant, error=str(error))
+            return None
