@@ -6,9 +6,9 @@ from contextlib import suppress
 from pathlib import Path
 
 
-def members(group_id: int) -> list[int]:
-    """Ids of the live processes of a process group."""
-    found = []
+def members(group_id: int) -> dict[int, str]:
+    """The live processes of a process group: ids, and the kernel's letter for the state of each (T is stopped)."""
+    found = {}
     for folder in Path("/proc").iterdir():
         if not folder.name.isdigit():
             continue
@@ -17,7 +17,7 @@ def members(group_id: int) -> list[int]:
         except OSError:
             continue
         if fields[0] not in {"Z", "X"} and int(fields[2]) == group_id:
-            found.append(int(folder.name))
+            found[int(folder.name)] = fields[0]
     return found
 
 

@@ -20,7 +20,14 @@ _STOP_S: Final = 20.0
 class Process:
     """One program of the stack; `keep` starts it again whenever it dies, except while `permitted` is clear."""
 
-    def __init__(self, name: str, argv: Callable[[], Sequence[str]], log: Path, pass_fds: tuple[int, ...] = ()) -> None:
+    def __init__(
+        self,
+        name: str,
+        argv: Callable[[], Sequence[str]],
+        log: Path,
+        pass_fds: tuple[int, ...] = (),
+        orphans_s: float = _ORPHANS_S,
+    ) -> None:
         self.name = name
         self.permitted = asyncio.Event()
         self.permitted.set()
@@ -28,9 +35,9 @@ class Process:
         self.starts = 0
         #: Exit codes of deaths that nobody here caused.
         self.crashes: list[int] = []
-        #: Command lines of processes that outlived the head of their group.
+        #: States and command lines of processes that outlived the head of their group.
         self.orphans: list[str] = []
-        self._argv, self._log, self._pass_fds = argv, log, pass_fds
+        self._argv, self._log, self._pass_fds, self._orphans_s = argv, log, pass_fds, orphans_s
         self._process: asyncio.subprocess.Process | None = None
         self._stopping = False
         self._doomed: set[int] = set()
@@ -70,10 +77,12 @@ class Process:
 
     async def _sweep(self, group_id: int) -> None:
         """See that whatever the dead process had started goes too."""
-        deadline = time.monotonic() + _ORPHANS_S
+        deadline = time.monotonic() + self._orphans_s
         while left := members(group_id):
+            if "T" in left.values():  # a freeze of the whole group met its head's death: nobody can go before the thaw
+                deadline = time.monotonic() + self._orphans_s
             if time.monotonic() > deadline:
-                self.orphans += [command_line(pid) for pid in left]
+                self.orphans += [f"[{state}] {command_line(pid)}" for pid, state in left.items()]
                 kill_group(group_id)
                 return
             await asyncio.sleep(0.25)

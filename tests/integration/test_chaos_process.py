@@ -1,0 +1,58 @@
+"""What a program of the chaos stack leaves behind when it is killed."""
+
+import asyncio
+import signal
+import sys
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from ops.chaos.proc import children, members
+from ops.chaos.process import Process
+from tests.support.waiting import eventually
+
+#: Its child leaves when the head does: its standard input ends.
+FAITHFUL = "import subprocess; subprocess.Popen(['cat'], stdin=subprocess.PIPE).wait()"
+#: Its child does not care.
+CARELESS = "import subprocess; subprocess.Popen(['sleep', '60']).wait()"
+
+
+@asynccontextmanager
+async def kept(code: str, folder: Path, orphans_s: float) -> AsyncIterator[tuple[Process, int]]:
+    """A program under way, and the id of its group; it has one child."""
+    process = Process("p", lambda: (sys.executable, "-c", code), folder / "p.log", orphans_s=orphans_s)
+    keeping = asyncio.create_task(process.keep())
+    try:
+        await eventually(lambda: process.pid and children(process.pid))
+        assert process.pid is not None
+        yield process, process.pid
+    finally:
+        await process.stop()
+        keeping.cancel()
+        await asyncio.gather(keeping, return_exceptions=True)
+
+
+def lonely(head: int) -> Callable[[], bool]:
+    """Whether the head of a group is gone and its child is not."""
+    return lambda: members(head).keys() - {head} == members(head).keys() != set()
+
+
+async def test_a_child_that_stays_is_told_with_its_state_and_killed(tmp_path: Path) -> None:
+    async with kept(CARELESS, tmp_path, orphans_s=0.3) as (process, head):
+        process.kill()
+        await eventually(lambda: process.orphans)
+        assert process.orphans == ["[S] sleep 60"]
+        await eventually(lambda: not members(head))
+
+
+async def test_a_child_that_is_stopped_when_its_head_dies_has_its_time_after_the_thaw(tmp_path: Path) -> None:
+    async with kept(FAITHFUL, tmp_path, orphans_s=0.3) as (process, head):
+        thaw = process.freeze(whole=True)
+        await eventually(lambda: set(members(head).values()) == {"T"})
+        process.doom(signal.SIGKILL)
+        await eventually(lonely(head))
+        await asyncio.sleep(1.0)  # three times what a child that is not stopped may take
+        assert lonely(head)()
+        thaw()
+        await eventually(lambda: not members(head))
+        assert process.orphans == []
