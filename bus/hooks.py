@@ -15,9 +15,9 @@ from bus.delivery import Delivery
 from bus.errors import ApiError, BusError, Full, StorageFull, Unreachable
 from bus.jetstream import EXPECT_LAST, WRONG_LAST_SEQUENCE
 from bus.parser import Message
+from bus.streams import HOOKS_CONSUMER
 from bus.subjects import LogSubjects, parse_job_of
 from bus.telemetry import logger
-from bus.topology import HOOKS_CONSUMER
 from bus.webhook import Due
 
 log = logger(__name__)

@@ -21,8 +21,8 @@ from bus.delivery import Delivery
 from bus.errors import Malformed
 from bus.jetstream import retry_delay_s
 from bus.parser import Message
+from bus.streams import PRIORITY_GROUP
 from bus.telemetry import logger
-from bus.topology import PRIORITY_GROUP
 
 log = logger(__name__)
 

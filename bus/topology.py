@@ -4,159 +4,28 @@ The helper never changes the subjects of a stream or the filter of a consumer: t
 disagree about those would take each other's messages. Limits may be raised and lowered by editing settings.
 """
 
-from typing import Any, Final
+from typing import Any
 
 from bus.errors import ApiError, TopologyMismatch
 from bus.jetstream import JetStream, is_missing_stream
 from bus.settings import BusSettings
+from bus.streams import (
+    consumer,
+    dead_stream,
+    hooks_consumer,
+    hooks_stream,
+    jobs_stream,
+    keys_stream,
+    replies_stream,
+    usage_stream,
+)
 from bus.subjects import LANES, Subjects
 
-_NS = 1_000_000_000
 _CONSUMER_NOT_FOUND = 10014
 _STREAM_NAME_IN_USE = 10058
 #: Fields a declaration may never change on what already exists.
 _FIXED_STREAM = ("subjects", "retention", "storage")
 _FIXED_CONSUMER = ("filter_subject", "ack_policy")
-#: Every pull must name it, or the server refuses it.
-PRIORITY_GROUP: Final = "workers"
-#: Of all gateways together.
-HOOKS_CONSUMER: Final = "gateways"
-
-
-def jobs_stream(subjects: Subjects, settings: BusSettings) -> dict[str, Any]:
-    return {
-        "name": subjects.jobs_stream,
-        "subjects": [subjects.all_jobs],
-        "retention": "workqueue",
-        "storage": "file",
-        "discard": "new",
-        "max_bytes": settings.jobs_max_bytes,
-        "max_msg_size": settings.max_job_bytes,
-        "num_replicas": settings.replicas,
-        "duplicate_window": 120 * _NS,
-        "allow_direct": True,
-    }
-
-
-def replies_stream(subjects: Subjects, settings: BusSettings) -> dict[str, Any]:
-    source, destination = subjects.republish
-    return {
-        "name": subjects.replies_stream,
-        "subjects": [subjects.all_births, subjects.all_entries, subjects.all_leases],
-        "retention": "limits",
-        "storage": "file",
-        # `old` would delete a running job's lease first and fence a healthy worker.
-        "discard": "new",
-        "max_bytes": settings.replies_max_bytes,
-        "max_age": int(settings.replies_max_age_s * _NS),
-        "num_replicas": settings.replicas,
-        # Longer than the patience of any append with its last attempt: a repeat not known would be stored twice.
-        "duplicate_window": 180 * _NS,
-        "allow_direct": True,
-        "republish": {"src": source, "dest": destination},
-    }
-
-
-def dead_stream(subjects: Subjects, settings: BusSettings) -> dict[str, Any]:
-    return {
-        "name": subjects.dead_stream,
-        "subjects": [subjects.dead],
-        "retention": "limits",
-        "storage": "file",
-        "discard": "old",
-        "max_bytes": 256 << 20,
-        "num_replicas": settings.replicas,
-        "duplicate_window": 120 * _NS,
-        "allow_direct": True,
-    }
-
-
-def keys_stream(subjects: Subjects, replicas: int) -> dict[str, Any]:
-    """A KV bucket, as the `nats kv` command would make it, that rings a bell at every change."""
-    source, destination = subjects.keys_republish
-    return {
-        "name": subjects.keys_stream,
-        "subjects": [subjects.all_keys],
-        "retention": "limits",
-        "storage": "file",
-        "discard": "new",
-        "max_msgs_per_subject": 1,
-        "max_bytes": 64 << 20,
-        "num_replicas": replicas,
-        "duplicate_window": 120 * _NS,
-        "allow_rollup_hdrs": True,
-        "deny_delete": True,
-        "allow_direct": True,
-        "republish": {"src": source, "dest": destination, "headers_only": True},
-    }
-
-
-def usage_stream(subjects: Subjects, settings: BusSettings) -> dict[str, Any]:
-    """Counters of the server's: a publish adds, with its own compare-and-set, and one job adds only once."""
-    return {
-        "name": subjects.usage_stream,
-        "subjects": [subjects.all_usage],
-        "retention": "limits",
-        "storage": "file",
-        # To forget what was used longest ago is better than to refuse sound because the book is full.
-        "discard": "old",
-        "max_msgs_per_subject": 1,
-        "max_bytes": 16 << 20,
-        "max_age": 3 * 86_400 * _NS,
-        "num_replicas": settings.replicas,
-        "duplicate_window": 120 * _NS,
-        "allow_direct": True,
-        "allow_msg_counter": True,
-    }
-
-
-def hooks_stream(subjects: Subjects, settings: BusSettings) -> dict[str, Any]:
-    """One message per job: a step replaces the one before."""
-    return {
-        "name": subjects.hooks_stream,
-        "subjects": [subjects.all_hooks],
-        "retention": "workqueue",
-        "storage": "file",
-        "discard": "new",
-        "max_msgs_per_subject": 1,
-        "max_bytes": 64 << 20,
-        "num_replicas": settings.replicas,
-        "duplicate_window": 120 * _NS,
-        "allow_direct": True,
-    }
-
-
-def hooks_consumer(subjects: Subjects) -> dict[str, Any]:
-    return {
-        "name": HOOKS_CONSUMER,
-        "durable_name": HOOKS_CONSUMER,
-        "filter_subject": subjects.all_hooks,
-        "ack_policy": "explicit",
-        "deliver_policy": "all",
-        # Longer than one try to send.
-        "ack_wait": 20 * _NS,
-        "max_deliver": -1,
-        "max_ack_pending": 100_000,
-    }
-
-
-def consumer(subjects: Subjects, settings: BusSettings, model: str, version: str, lane: str) -> dict[str, Any]:
-    name = subjects.consumer(model, version, lane)
-    return {
-        "name": name,
-        "durable_name": name,
-        "filter_subject": subjects.jobs_of(model, version, lane),
-        "ack_policy": "explicit",
-        "deliver_policy": "all",
-        "ack_wait": int(settings.ack_wait_s * _NS),
-        # Attempts are counted in the lease: the server must never give a job up on its own.
-        "max_deliver": -1,
-        "max_ack_pending": 100_000,
-        "max_waiting": 8192,
-        # Backups pull at a lower priority: they are served when no primary waits.
-        "priority_policy": "prioritized",
-        "priority_groups": [PRIORITY_GROUP],
-    }
 
 
 class Topology:

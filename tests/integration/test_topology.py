@@ -10,7 +10,7 @@ from bus.client import Bus, open_bus
 from bus.errors import ApiError, NoResponders, TopologyMismatch
 from bus.jetstream import JetStream
 from bus.settings import BusSettings
-from bus.topology import consumer, dead_stream, jobs_stream, replies_stream
+from bus.streams import consumer, dead_stream, jobs_stream, replies_stream
 
 
 def asked(bus: Bus, monkeypatch: pytest.MonkeyPatch) -> list[str]:

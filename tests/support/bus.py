@@ -16,7 +16,7 @@ from bus.entry import Entry
 from bus.errors import NoResponders
 from bus.parser import Message
 from bus.subjects import LogSubjects
-from bus.topology import PRIORITY_GROUP
+from bus.streams import PRIORITY_GROUP
 from bus.writer import Writer
 
 _PATIENCE_S = 10.0
