@@ -1,5 +1,7 @@
 """Room in the streams: ended logs go first, new jobs are refused next, and what runs is never hurt (rule 15)."""
 
+import asyncio
+
 import pytest
 
 from bus.client import Bus
@@ -77,5 +79,7 @@ async def test_rule_15_above_85_percent_new_jobs_are_refused_with_stream_level_a
     with pytest.raises(StorageFull, match=rf"{bus.subjects.replies_stream} is 8\d% full, new jobs are taken up to 85%"):
         retention.check_room()
     await bus.logs.end(running, "cancelled", "test")
-    await retention.look()
+    async with asyncio.timeout(5):  # the bus's clock is an estimate: what ended this very moment may seem to lie ahead
+        while await level(bus) > REFUSE_ABOVE:
+            await retention.look()
     retention.check_room()
