@@ -19,10 +19,8 @@ from gateway.dialects.elevenlabs_timing import Chunk, answer_lines, answer_whole
 from gateway.document.described import LINES, SOUND, Answer, Parameter, operation
 from gateway.jobs.jobs import whole
 from gateway.problems import TextTooLong
-from gateway.reuse import wants_fresh
-from gateway.sound.sound import hear
-from gateway.sound.streams import Headers, ask
-from gateway.state import GATEWAY, JOB, Gateway
+from gateway.sound.streams import Headers, ask, heard
+from gateway.state import GATEWAY
 
 _DOOR: Final = "elevenlabs"
 _MAX_SEED: Final = 4_294_967_295
@@ -89,9 +87,8 @@ _PARAMETERS: Final = (
 )
 async def speech(request: web.Request) -> web.StreamResponse:
     """`POST /v1/text-to-speech/{voice_id}` and `…/stream`: the sound from its first block on."""
-    gateway = request.app[GATEWAY]
-    job, form = await _asked(request, gateway)
-    return await ask(request, gateway, job, form, _headers(request, job.input))
+    job, form = await _asked(request)
+    return await ask(request, job, form, _headers(request, job.input))
 
 
 @operation(
@@ -102,10 +99,8 @@ async def speech(request: web.Request) -> web.StreamResponse:
 )
 async def with_timestamps(request: web.Request) -> web.StreamResponse:
     """`POST …/with-timestamps`: one JSON object, written as the sound is made."""
-    gateway = request.app[GATEWAY]
-    job, form = await _asked(request, gateway)
-    request[JOB] = job.id
-    async with hear(gateway, job, fresh=wants_fresh(request)) as sound:
+    job, form = await _asked(request)
+    async with heard(request, job) as sound:
         return await answer_whole(request, sound, form, job.input, _headers(request, job.input))
 
 
@@ -117,10 +112,8 @@ async def with_timestamps(request: web.Request) -> web.StreamResponse:
 )
 async def stream_with_timestamps(request: web.Request) -> web.StreamResponse:
     """`POST …/stream/with-timestamps`: a JSON object a line."""
-    gateway = request.app[GATEWAY]
-    job, form = await _asked(request, gateway)
-    request[JOB] = job.id
-    async with hear(gateway, job, fresh=wants_fresh(request)) as sound:
+    job, form = await _asked(request)
+    async with heard(request, job) as sound:
         return await answer_lines(request, sound, form, job.input, _headers(request, job.input))
 
 
@@ -135,8 +128,9 @@ def _headers(request: web.Request, text: str) -> Headers:
     return headers
 
 
-async def _asked(request: web.Request, gateway: Gateway) -> tuple[wire.Job, Format]:
+async def _asked(request: web.Request) -> tuple[wire.Job, Format]:
     """The job, complete, and how its sound is wanted. Raises what is wrong with the request."""
+    gateway = request.app[GATEWAY]
     data = await request.read()
     form = names.format_of(request.query.get("output_format", names.DEFAULT_FORMAT), names.SPEECH_FORMATS)
     whole(request, "optimize_streaming_latency", 0, 4)

@@ -92,7 +92,7 @@ async def music(request: web.Request) -> web.StreamResponse:
     form = _form(request.query.get("output_format", "auto"), asked.model_id or "music_v1")
     job = _job(request, gateway, asked)
     job = gateway.admission.complete(job, streams=True, size_hint_bytes=len(data))
-    return await ask(request, gateway, job, form, lambda job_id: {"request-id": job_id, "song-id": job_id})
+    return await ask(request, job, form, lambda job_id: {"request-id": job_id, "song-id": job_id})
 
 
 def _form(name: str, model_id: str) -> Format:

@@ -11,10 +11,9 @@ from aiohttp import web
 from gateway.codecs import Encoding, Format
 from gateway.codecs.wave import SAMPLE_BYTES
 from gateway.document.described import LINES
-from gateway.reuse import CACHE_HEADER
 from gateway.sound.sound import Sound
-from gateway.sound.streams import Headers, sound_headers
-from gateway.state import JOB, begin
+from gateway.sound.streams import Headers, head_of
+from gateway.state import begin
 
 #: Base64 of so many bytes can be joined without padding between.
 _BASE64_UNIT_BYTES: Final = 3
@@ -145,10 +144,7 @@ async def answer_whole(
 async def _begun(
     request: web.Request, sound: Sound, form: Format, headers: Headers, content_type: str
 ) -> web.StreamResponse:
-    told = sound_headers(sound.name.job, form) | headers(sound.name.job)
-    if sound.reused is not None:
-        told[CACHE_HEADER] = sound.reused
-    request[JOB] = sound.name.job
-    response = web.StreamResponse(headers=told | {"Content-Type": content_type})
+    head = head_of(sound, form, form.media(*sound.media), headers)
+    response = web.StreamResponse(headers=head | {"Content-Type": content_type})
     await begin(request, response)
     return response

@@ -61,10 +61,10 @@ async def speech(request: web.Request) -> web.StreamResponse:
         return {"OpenAI-Processing-Ms": str(round(1000 * (time.monotonic() - began)))}
 
     if in_events:
-        return await tell(request, gateway, job, form, headers)
+        return await tell(request, job, form, headers)
     if asked.stream is False:
-        return await answer_whole(request, gateway, job, form, headers)
-    return await ask(request, gateway, job, form, headers)
+        return await answer_whole(request, job, form, headers)
+    return await ask(request, job, form, headers)
 
 
 @operation(

@@ -11,13 +11,12 @@ from bus.errors import BusError
 from bus.telemetry import logger
 from gateway.codecs import Encoding, Format
 from gateway.dialects.openai_errors import Told, told
-from gateway.dialects.openai_speech import Usage, head_of, usage
+from gateway.dialects.openai_speech import Usage, usage
 from gateway.problems import describe
-from gateway.reuse import wants_fresh
 from gateway.sound.marks import Shown, shown
-from gateway.sound.sound import Sound, hear
-from gateway.sound.streams import Headers
-from gateway.state import JOB, Gateway, begin
+from gateway.sound.sound import Sound
+from gateway.sound.streams import Headers, head_of, heard
+from gateway.state import begin
 
 log = logger(__name__)
 
@@ -46,19 +45,15 @@ class Failed(msgspec.Struct, frozen=True, tag_field="type", tag="speech.audio.er
 Event = Delta | Done | Failed
 
 
-async def tell(
-    request: web.Request, gateway: Gateway, job: wire.Job, form: Format, headers: Headers
-) -> web.StreamResponse:
+async def tell(request: web.Request, job: wire.Job, form: Format, headers: Headers) -> web.StreamResponse:
     """Put a complete job on the bus and answer with its sound in events. Hanging up is leaving.
 
     What fails before the first piece is raised; what fails later is the last event, `speech.audio.error`.
     """
-    request[JOB] = job.id
-    async with hear(gateway, job, fresh=wants_fresh(request)) as sound, aclosing(aiter(sound)) as pieces:
-        request[JOB] = sound.name.job
+    async with heard(request, job) as sound, aclosing(aiter(sound)) as pieces:
         pcm = await anext(pieces)
         with closing(Encoding(form, *sound.media)) as encoding:
-            response = web.StreamResponse(headers=head_of(sound, form, encoding, headers))
+            response = web.StreamResponse(headers=head_of(sound, form, encoding.media, headers))
             response.headers["Content-Type"] = "text/event-stream; charset=utf-8"
             await begin(request, response)
             try:

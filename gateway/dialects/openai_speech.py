@@ -10,10 +10,7 @@ from bus.errors import Invalid
 from bus.params import short
 from gateway.asked import Coded, Model, Speed, Text, Voice, Wishes, our_model, our_voice, to_job, told
 from gateway.bodies import Body
-from gateway.codecs import PCM, Encoding, Format, checked, format_named
-from gateway.reuse import CACHE_HEADER
-from gateway.sound.sound import Sound
-from gateway.sound.streams import Headers, sound_headers
+from gateway.codecs import PCM, Format, checked, format_named
 from gateway.state import Gateway
 
 DOOR: Final = "openai"
@@ -102,13 +99,6 @@ def wants_events(request: web.Request, asked: Speech) -> bool:
     if asked.stream_format is None:
         return request.headers.get("Accept", "").startswith("text/event-stream")
     return asked.stream_format == "sse"
-
-
-def head_of(sound: Sound, form: Format, encoding: Encoding, headers: Headers) -> dict[str, str]:
-    """The headers of an answer whose first piece is there, as `gateway.sound.streams.play` has them."""
-    reused = {CACHE_HEADER: sound.reused} if sound.reused is not None else {}
-    media = {"Antiphon-Media": wire.media_type(*encoding.media)}
-    return sound_headers(sound.name.job, form) | media | reused | headers(sound.name.job)
 
 
 class Usage(msgspec.Struct, frozen=True, kw_only=True):

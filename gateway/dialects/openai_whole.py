@@ -9,26 +9,20 @@ from aiohttp import web
 from bus import wire
 from gateway.codecs import Encoding, Format
 from gateway.codecs.wave import SAMPLE_BYTES
-from gateway.dialects.openai_speech import head_of
-from gateway.reuse import wants_fresh
-from gateway.sound.sound import Sound, hear
-from gateway.sound.streams import Headers
-from gateway.state import JOB, Gateway, begin
+from gateway.sound.sound import Sound
+from gateway.sound.streams import Headers, head_of, heard
+from gateway.state import begin
 
 #: Of PCM that is held back: six minutes of the usual 24 kHz. What is longer comes as a stream after all.
 MAX_HELD_BYTES: Final = 16 << 20
 
 
-async def answer_whole(
-    request: web.Request, gateway: Gateway, job: wire.Job, form: Format, headers: Headers
-) -> web.StreamResponse:
+async def answer_whole(request: web.Request, job: wire.Job, form: Format, headers: Headers) -> web.StreamResponse:
     """Put a complete job on the bus and answer once all of it is there, or MAX_HELD_BYTES. Hanging up is leaving."""
-    request[JOB] = job.id
-    async with hear(gateway, job, fresh=wants_fresh(request)) as sound, aclosing(aiter(sound)) as pieces:
-        request[JOB] = sound.name.job
+    async with heard(request, job) as sound, aclosing(aiter(sound)) as pieces:
         held = await held_back(pieces, MAX_HELD_BYTES)
         with closing(encoding_of(sound, form, len(held))) as encoding:
-            head = head_of(sound, form, encoding, headers)
+            head = head_of(sound, form, encoding.media, headers)
             data = await encoding.feed(held)
             if sound.is_whole:
                 return web.Response(headers=head, body=data + await encoding.finish())

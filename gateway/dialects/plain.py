@@ -14,9 +14,8 @@ from gateway.bodies import Body
 from gateway.dialects.dialect import Dialect
 from gateway.document.described import SOUND, Answer, Parameter, operation
 from gateway.problems import JOB_HEADER, BlockNotYet, NoSuchBlock, respond
-from gateway.reuse import wants_fresh
 from gateway.sound import audio
-from gateway.sound.sound import hear
+from gateway.sound.streams import heard
 from gateway.sound.tape import failure
 from gateway.state import GATEWAY, JOB, Gateway, json_answer
 
@@ -70,8 +69,7 @@ async def generate(request: web.Request) -> web.Response:
     """`POST /generate`: answers once the file is there. Hanging up is leaving."""
     gateway = request.app[GATEWAY]
     job = await _ordered(request, gateway, streams=True)
-    request[JOB] = job.id
-    async with hear(gateway, job, fresh=wants_fresh(request), own=True) as sound:
+    async with heard(request, job, own=True) as sound:
         async with aclosing(aiter(sound)) as pieces:
             async for _ in pieces:
                 continue  # the file is read from the log when it is asked for

@@ -7,8 +7,8 @@ later cuts the body short: the connection closes without the end that HTTP asks 
 import asyncio
 import socket
 import struct
-from collections.abc import Callable
-from contextlib import aclosing, closing
+from collections.abc import AsyncIterator, Callable
+from contextlib import aclosing, asynccontextmanager, closing
 from typing import Final
 
 from aiohttp import web
@@ -39,14 +39,20 @@ def sound_headers(job_id: str, form: Format) -> dict[str, str]:
     }
 
 
-async def ask(
-    request: web.Request, gateway: Gateway, job: wire.Job, form: Format, headers: Headers | None = None
-) -> web.StreamResponse:
-    """Put a complete job on the bus and answer with its sound. Hanging up is leaving. `headers`: a door's own."""
+@asynccontextmanager
+async def heard(request: web.Request, job: wire.Job, *, own: bool = False) -> AsyncIterator[Sound]:
+    """`hear`, for a request: whatever answers it bears the id of the job that is heard."""
     request[JOB] = job.id
-    async with hear(gateway, job, fresh=wants_fresh(request)) as sound:
+    async with hear(request.app[GATEWAY], job, fresh=wants_fresh(request), own=own) as sound:
         request[JOB] = sound.name.job
-        return await _recorded(gateway, sound, form, headers) or await play(request, sound, form, headers)
+        yield sound
+
+
+async def ask(request: web.Request, job: wire.Job, form: Format, headers: Headers | None = None) -> web.StreamResponse:
+    """Put a complete job on the bus and answer with its sound. Hanging up is leaving. `headers`: a door's own."""
+    async with heard(request, job) as sound:
+        recorded = await _recorded(request.app[GATEWAY], sound, form, headers)
+        return recorded or await play(request, sound, form, headers)
 
 
 async def _recorded(gateway: Gateway, sound: Sound, form: Format, headers: Headers | None) -> web.Response | None:
@@ -56,10 +62,11 @@ async def _recorded(gateway: Gateway, sound: Sound, form: Format, headers: Heade
     media = None if data is None else await find.media(gateway.bus, sound.name, 0)
     if media is None:
         return None
-    return web.Response(body=data, headers=_head(sound, form, form.media(*media), headers))
+    return web.Response(body=data, headers=head_of(sound, form, form.media(*media), headers))
 
 
-def _head(sound: Sound, form: Format, media: tuple[int, int], headers: Headers | None) -> dict[str, str]:
+def head_of(sound: Sound, form: Format, media: tuple[int, int], headers: Headers | None) -> dict[str, str]:
+    """Of an answer whose first piece is there. `media`: Hz and channels of what the client will decode."""
     head = sound_headers(sound.name.job, form) | (headers(sound.name.job) if headers else {})
     head["Antiphon-Media"] = wire.media_type(*media)
     if sound.reused is not None:
@@ -75,7 +82,7 @@ async def play(request: web.Request, sound: Sound, form: Format, headers: Header
         with closing(Encoding(form, *sound.media)) as encoding, recordings.recording(form) as recording:
             if sound.reused is None:
                 recording.drop()
-            response = web.StreamResponse(headers=_head(sound, form, encoding.media, headers))
+            response = web.StreamResponse(headers=head_of(sound, form, encoding.media, headers))
             data = await encoding.feed(pcm)
             await begin(request, response)
             while not sound.is_whole:
