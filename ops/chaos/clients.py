@@ -193,4 +193,4 @@ async def record(session: aiohttp.ClientSession, url: str, order: Order) -> Trut
     async with session.post(f"{url}/v1/audio/speech", json=body, timeout=_timeout()) as response:
         response.raise_for_status()
         rate_hz, channels = wire.parse_media_type(response.headers["Antiphon-Media"])
-        return Truth(await response.read(), rate_hz, channels)
+        return Truth(await response.read(), rate_hz, channels, job=response.headers["Antiphon-Job"])

@@ -5,7 +5,7 @@ wrong     a sample that is not as it must be, in a client's ear or in the log; a
 doubled   a block or frame twice, an entry after the end, two ends
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
 from bus import wire
@@ -104,6 +104,11 @@ def judge_log(job: str, lines: Sequence[Line], order: Order | None, truth: Truth
     if end.kind == "done":
         found += _whole(job, lines, end, right_frames(order, truth) if order and truth else None)
     return found
+
+
+def surplus(jobs: Collection[str], asked: Collection[str]) -> list[Damage]:
+    """Of all jobs that were accepted, those that no request stands for: somebody's was made twice."""
+    return [Damage("doubled", job, "nobody asked for it") for job in jobs if job not in asked]
 
 
 def _order_of(job: str, lines: Sequence[Line]) -> list[Damage]:

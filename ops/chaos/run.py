@@ -17,7 +17,7 @@ from bus.client import Bus, open_bus
 from ops.chaos import leaks, readback, samples
 from ops.chaos.clients import Clients, record
 from ops.chaos.faults import Injector, Watch
-from ops.chaos.ledger import Damage, Heard, judge_client, judge_log
+from ops.chaos.ledger import Damage, Heard, judge_client, judge_log, surplus
 from ops.chaos.plan import PIECES, Order, Orders, schedule
 from ops.chaos.report import Report
 from ops.chaos.stack import Size, Stack, running
@@ -173,11 +173,14 @@ async def judge(ground: Ground, clients: Clients, injector: Injector | None, rep
     for job_id, log in logs.items():
         heard = by_job.get(job_id)
         damages += judge_log(job_id, log.lines, heard.order if heard else None, truth_of(log.job))
+    references = {truth.job for truth in ground.truths.values()}
+    damages += surplus(logs, references | by_job.keys())
     for heard in clients.heard:
         log_ = logs.get(heard.job)
         damages += judge_client(heard, log_.end if log_ else "", clients.truth(heard.order))
-    report.orders, report.jobs, report.damages = len(clients.heard), len(logs), damages
-    report.ends = dict(Counter(log.end or "no end" for log in logs.values()).most_common())
+    report.orders, report.jobs, report.damages = len(clients.heard), len(logs.keys() - references), damages
+    ends = Counter(log.end or "no end" for job, log in logs.items() if job not in references)
+    report.ends = dict(ends.most_common())
     report.audio_s = sum(_seconds(heard, clients) for heard in clients.heard)
     report.resumed = sum(heard.resumed for heard in clients.heard)
     report.longest_silence_s = clients.longest_silence_s

@@ -18,12 +18,15 @@ def tone_period() -> bytes:
 
 
 class Truth:
-    """The right bytes of one piece. `num_bytes` is None where the length is the request's to say."""
+    """The right bytes of one piece. `num_bytes` is None where the length is the request's to say.
 
-    def __init__(self, pcm: bytes, rate_hz: int, channels: int, *, is_periodic: bool = False) -> None:
+    `job` is the one that the piece was recorded from, "" if it was computed.
+    """
+
+    def __init__(self, pcm: bytes, rate_hz: int, channels: int, *, is_periodic: bool = False, job: str = "") -> None:
         self.rate_hz, self.frame_bytes = rate_hz, channels * SAMPLE_BYTES
         self.num_bytes = None if is_periodic else len(pcm)
-        self._pcm = pcm
+        self._pcm, self.job = pcm, job
 
     def wrong_at(self, offset: int, heard: bytes) -> int | None:
         """Offset of the first byte of `heard`, which begins at `offset`, that is not as it must be; None if all are."""

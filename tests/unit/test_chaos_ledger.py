@@ -8,7 +8,7 @@ import pytest
 
 from bus import wire
 from ops.chaos import samples
-from ops.chaos.ledger import Damage, Heard, Line, judge_client, judge_log
+from ops.chaos.ledger import Damage, Heard, Line, judge_client, judge_log, surplus
 from ops.chaos.plan import Order
 from tests.support.tone import tone_pcm
 
@@ -112,6 +112,11 @@ def test_a_client_that_heard_more_than_a_done_job_has_heard_it_doubled() -> None
 
 def test_a_body_that_never_ended_is_a_loss() -> None:
     assert kinds(judge_client(heard(whole=False), "done", TRUTH)) == {"lost"}
+
+
+def test_a_job_that_nobody_asked_for_is_a_request_doubled() -> None:
+    assert surplus(["a", "b"], {"a", "b", "refused"}) == []
+    assert [(damage.what, damage.job) for damage in surplus(["a", "b", "x"], {"a", "b"})] == [("doubled", "x")]
 
 
 def test_an_accepted_job_without_a_log_is_lost() -> None:
