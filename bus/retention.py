@@ -3,9 +3,13 @@
 Streams discard what is new, so nothing is ever removed silently. Above `PURGE_ABOVE` of its bytes, whole ended logs are
 purged, oldest first, until `PURGE_BELOW`; above `REFUSE_ABOVE` new jobs are refused: the rest belongs to what runs.
 JOBS is drained by workers, so there only the refusal applies. Every gateway looks; purging twice does no harm.
+
+The server itself removes what is too old message by message, a log's birth first. A log that has only its end left is
+worse than none, above all for who asks for its name again: so here whole logs go shortly before.
 """
 
 import asyncio
+import math
 from collections.abc import AsyncIterator
 from typing import Final
 
@@ -27,6 +31,8 @@ REFUSE_ABOVE: Final = 0.85
 _LOOK_S: Final = 5.0
 #: A log that ended just now may still have listeners who read it.
 _REST_S: Final = 30.0
+#: Of the age that the stream allows: older logs go as a whole.
+_KEEP_SHARE: Final = 0.95
 #: Logs purged between two looks at the level.
 _BATCH: Final = 32
 
@@ -37,11 +43,15 @@ class Retention:
         self._levels = {bus.subjects.jobs_stream: 0.0, bus.subjects.replies_stream: 0.0}
         self._warned = False
 
+    @property
+    def full(self) -> dict[str, float]:
+        """Streams without room for new jobs, and the share of their bytes that was used at the last look."""
+        return {stream: level for stream, level in self._levels.items() if level > REFUSE_ABOVE}
+
     def check_room(self) -> None:
         """Raises StorageFull, naming stream, level and limit, if new jobs must wait."""
-        for stream, level in self._levels.items():
-            if level > REFUSE_ABOVE:
-                raise StorageFull(f"{stream} is {level:.0%} full, new jobs are taken up to {REFUSE_ABOVE:.0%}")
+        for stream, level in self.full.items():
+            raise StorageFull(f"{stream} is {level:.0%} full, new jobs are taken up to {REFUSE_ABOVE:.0%}")
 
     async def run(self) -> None:
         """Look until cancelled."""
@@ -61,8 +71,22 @@ class Retention:
         if level > WARN_ABOVE and not self._warned:
             log.warning("retention.filling", stream=stream, level=round(level, 3))
         self._warned = level > WARN_ABOVE
+        await self._purge_old(stream)
         if level > PURGE_ABOVE:
             await self._purge(stream)
+
+    async def _purge_old(self, stream: str) -> None:
+        """Ended logs that the server would soon take apart."""
+        born_before_s = self._bus.clock.now() - _KEEP_SHARE * self._bus.settings.replies_max_age_s
+        oldest = await self._bus.js.direct_next(stream, self._bus.subjects.all_births, 1)
+        if oldest is None or parse_time(oldest[0].stored_at) >= born_before_s:
+            return
+        purged = 0
+        async for name in self._ended_logs(born_before_s):
+            await self._bus.js.api(f"STREAM.PURGE.{stream}", {"filter": name.everything})
+            purged += 1
+        if purged:
+            log.info("retention.purged", stream=stream, logs=purged, level=round(self._levels[stream], 3))
 
     async def _level(self, stream: str) -> float:
         info = await self._bus.js.info(stream)
@@ -82,12 +106,14 @@ class Retention:
         self._levels[stream] = await self._level(stream)
         log.info("retention.purged", stream=stream, logs=purged, level=round(self._levels[stream], 3))
 
-    async def _ended_logs(self) -> AsyncIterator[LogSubjects]:
-        """Logs that ended at least `rest_s` ago, oldest birth first."""
+    async def _ended_logs(self, born_before_s: float = math.inf) -> AsyncIterator[LogSubjects]:
+        """Logs that ended at least `rest_s` ago, oldest birth first. `born_before_s`: Unix seconds, the server's."""
         subjects, seq = self._bus.subjects, 1
         while True:
             births, pending = await self._bus.js.page(subjects.replies_stream, subjects.all_births, seq)
             for birth in births:
+                if parse_time(birth.stored_at) >= born_before_s:
+                    return
                 tenant, job = parse_birth(birth.message.subject)
                 name = subjects.log(tenant, job)
                 tail = await self._bus.js.last(subjects.replies_stream, name.entries)

@@ -293,3 +293,8 @@ def last_token(subject: str) -> str:
 def worker_of(subject: str) -> str:
     """The id in `<root>.worker.<id>.…`."""
     return subject.split(".")[-2]
+
+
+def queue_of(consumer: str) -> list[str]:
+    """[model, version, lane] of a consumer of JOBS."""
+    return consumer.split(_JOIN)

@@ -9,16 +9,18 @@ The only module that knows structlog. Everybody else:
 
 Names and fields are an API: `bus/events.py` is their table. What libraries say through stdlib logging becomes one
 event, `library.logged`, so that every line has one shape.
+
+Metrics are counted from the same calls (`heard`), whatever the log level: an act is told once.
 """
 
 import logging
 import os
 import re
 import sys
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from types import TracebackType
-from typing import Final, TextIO, cast
+from typing import Any, Final, TextIO, cast
 
 import structlog
 from structlog.typing import EventDict, FilteringBoundLogger, WrappedLogger
@@ -26,6 +28,10 @@ from structlog.typing import EventDict, FilteringBoundLogger, WrappedLogger
 from bus.settings import LogFormat, LogLevel
 
 _Processor = Callable[[WrappedLogger, str, EventDict], EventDict]
+#: Gets the fields of one event, without what is bound around it.
+Hearer = Callable[[Mapping[str, Any]], None]
+_LEVELS: Final = ("debug", "info", "warning", "error", "critical")
+_HEARERS: Final[dict[str, tuple[Hearer, ...]]] = {}
 #: API keys, less their ids, and JSON Web Tokens: a library quotes a malformed request, whatever is in it.
 _SECRET: Final = re.compile(r"(?P<id>ak-[0-9a-f]{12}-)[\w-]{8,}|(?P<head>\bey)[\w-]+\.[\w-]+\.[\w-]+")
 
@@ -38,6 +44,36 @@ def logger(name: str) -> FilteringBoundLogger:
 def bound(**context: object) -> AbstractContextManager[None]:
     """Put `context` into every line logged in the block, by tasks started in it too; restores what was bound before."""
     return structlog.contextvars.bound_contextvars(**context)
+
+
+@contextmanager
+def heard(event: str, hearer: Hearer) -> Iterator[None]:
+    """Call `hearer` at every `event` that is logged in the block, below the log level too, in the logging thread.
+
+    Only once `configure` has been called. What it raises reaches whoever logs.
+    """
+    _HEARERS[event] = (*_HEARERS.get(event, ()), hearer)
+    try:
+        yield
+    finally:
+        _HEARERS[event] = tuple(other for other in _HEARERS[event] if other is not hearer)
+
+
+def _hearing(base: type[FilteringBoundLogger]) -> type[FilteringBoundLogger]:
+    """`base`, which drops what is below its level, telling `_HEARERS` first."""
+
+    def method(level: str) -> Callable[..., Any]:
+        say = getattr(base, level)
+
+        def tell(self: FilteringBoundLogger, event: str, *args: object, **fields: object) -> Any:
+            for hearer in _HEARERS.get(event, ()):
+                hearer(fields)
+            return say(self, event, *args, **fields)
+
+        return tell
+
+    # `exception` is `error`.
+    return type("HearingLogger", (base,), {level: method(level) for level in _LEVELS})
 
 
 def configure(
@@ -56,7 +92,7 @@ def configure(
     number = logging.getLevelNamesMapping()[level.upper()]
     structlog.configure(
         processors=[*shared, *ending],
-        wrapper_class=structlog.make_filtering_bound_logger(number),
+        wrapper_class=_hearing(structlog.make_filtering_bound_logger(number)),
         logger_factory=structlog.WriteLoggerFactory(file=out),
         cache_logger_on_first_use=True,
     )

@@ -9,6 +9,8 @@ claim ─ open the stream ─ append until it ends ─┬─ done, failed    ter
 import asyncio
 import time
 
+import msgspec
+
 from bus import wire
 from bus.claim import Claim, Claims
 from bus.client import Bus
@@ -31,6 +33,18 @@ log = logger(__name__)
 _APPEND_PATIENCE_S = 120.0
 #: Outcomes that are the engine's fault, not the request's.
 _ENGINE_FAULTS = frozenset({EngineFailed.code, OutOfDeviceMemory.code})
+
+
+class Made(msgspec.Struct, frozen=True, kw_only=True):
+    """What one attempt has put into the log, and in what time. Seconds."""
+
+    blocks: int
+    frames: int
+    audio_s: float
+    #: Since the claim.
+    took_s: float
+    #: From the claim to the first block's being stored; None if there is none.
+    first_block_s: float | None
 
 
 class Run:
@@ -83,6 +97,33 @@ class Run:
         return self._first_at is not None
 
     @property
+    def waited_s(self) -> float | None:
+        """From the job's acceptance to our claim; None if somebody had begun it before."""
+        if self.claim.lease.attempt > 1 or self.claim.position.frame:
+            return None
+        return round(max(0.0, self._claimed_at - self.claim.birth.accepted_at), 4)
+
+    @property
+    def stopped(self) -> tuple[str, float] | None:
+        """Why the job was interrupted, in a word, and how many seconds ago; None if it was not."""
+        stream = self.stream
+        if stream is None or stream.interruption is None:
+            return None
+        return stream.interruption.why, round(time.monotonic() - stream.interrupted_at, 4)
+
+    @property
+    def made(self) -> Made:
+        before, after, first_at = self.claim.position, self._writer.position, self._first_at
+        frames = after.frame - before.frame
+        return Made(
+            blocks=after.block - before.block,
+            frames=frames,
+            audio_s=round(frames / self._card.rate_hz, 6),
+            took_s=round(max(0.0, self._bus.clock.now() - self._claimed_at), 4),
+            first_block_s=round(max(0.0, first_at - self._claimed_at), 4) if first_at is not None else None,
+        )
+
+    @property
     def deadline(self) -> tuple[float, str]:
         """When this job expires, Unix seconds of the bus's clock, and why."""
         return next_deadline(self.claim.birth, self._writer.position.frame > 0)
@@ -113,7 +154,10 @@ class Run:
             outcome = await self._let_go("handed_back", interruption)
         except Lost as interruption:
             outcome = await self._let_go("interrupted", interruption)
-        except (Taken, Fenced):
+        except Taken:
+            outcome = "fenced"
+        except Fenced:
+            log.info("job.fenced")
             outcome = "fenced"
         except (Unreachable, Full) as error:
             log.error("job.bus_lost", error=str(error))

@@ -31,6 +31,7 @@ async def serve(settings: WorkerSettings, stop: asyncio.Event) -> None:
         NothingToServe: no model asked for can be served.
         TwoWorkers: a live worker has this id.
         Unreachable: no NATS at the start, or it has closed the connection for good.
+        OSError: the address of the metrics cannot be bound; in no group.
     """
     me = Identity(settings.id, secrets.token_hex(8))
     cards = describe(settings)
@@ -39,13 +40,16 @@ async def serve(settings: WorkerSettings, stop: asyncio.Event) -> None:
         async with open_bus(settings.bus, "worker") as bus:
             worker = Worker(bus, settings, me, cards, stop)
             await worker.presence.refuse_a_twin()
-            async with beside(
-                worker.host.run(),
-                worker.presence.run(),
-                bus.clock.keep(bus.js, bus.subjects.jobs_stream),
-                Watch(bus, worker, settings.stall_s).run(),
-                _refused(bus.connection.closed),
-                _announce(worker, settings, began),
+            async with (
+                _metrics(worker, settings),
+                beside(
+                    worker.host.run(),
+                    worker.presence.run(),
+                    bus.clock.keep(bus.js, bus.subjects.jobs_stream),
+                    Watch(bus, worker, settings.stall_s).run(),
+                    _refused(bus.connection.closed),
+                    _announce(worker, settings, began),
+                ),
             ):
                 await worker.work()
             await bus.connection.flush()
@@ -64,6 +68,14 @@ def describe(settings: WorkerSettings) -> dict[str, wire.ModelCard]:
     if not cards:
         raise NothingToServe(f"none of {', '.join(settings.models)} can be served here; `antiphon doctor` says why")
     return cards
+
+
+def _metrics(worker: Worker, settings: WorkerSettings) -> contextlib.AbstractAsyncContextManager[None]:
+    if settings.metrics_port is None:
+        return contextlib.nullcontext()
+    from gpuworker.metrics import serving  # noqa: PLC0415 - what most workers do without
+
+    return serving(worker, settings.metrics_host, settings.metrics_port)
 
 
 async def _announce(worker: Worker, settings: WorkerSettings, began: float) -> None:

@@ -44,5 +44,10 @@ class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True):
     fail_timeout_s: Annotated[
         Seconds, doc("The window of max_fails, and how long the worker then takes nothing before it tries one job.")
     ] = 30.0
+    metrics_port: Annotated[
+        Annotated[int, Meta(ge=0, le=65_535)] | None,
+        doc("Serve Prometheus metrics at /metrics of this port; 0 means any free one. Not at all if not given."),
+    ] = None
+    metrics_host: Annotated[str, Meta(min_length=1), doc("Where: whoever reaches it may read them.")] = "127.0.0.1"
     log_level: LogLevel = "info"
     log_format: LogFormat = "auto"

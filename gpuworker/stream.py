@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import msgspec
 
+from bus import wire
 from bus.wire import MAX_MARKS
 from gpuworker import pipe
 from gpuworker.growth import MAX_ENTRY_BYTES, Growth
@@ -23,17 +24,29 @@ class Audio(msgspec.Struct, frozen=True):
 class Interruption(Exception):
     """The stream ends before its job does. Subclasses say what to do with the lease."""
 
+    #: In a word, for logs and metrics.
+    why = "interrupted"
+
 
 class Taken(Interruption):
     """The lease is somebody else's: stop, append nothing, ack nothing."""
+
+    def __init__(self, lease: wire.Lease | None = None) -> None:
+        """`lease`: as it stands now; one that ends the job says how."""
+        super().__init__("the lease was taken")
+        self.why = lease.why if lease is not None and lease.why in wire.ENDS else "taken"
 
 
 class HandBack(Interruption):
     """We stop on purpose, the job is fine: give it to somebody else, at no cost to it."""
 
+    why = "handed_back"
+
 
 class Lost(Interruption):
     """The engine died or stalled in this very job: give it to somebody else, and count it."""
+
+    why = "lost"
 
     def __init__(self, reason: str, *, host_died: bool = False, traceback: str = "") -> None:
         super().__init__(reason)
@@ -43,9 +56,13 @@ class Lost(Interruption):
 class Due(Interruption):
     """Its deadline passed."""
 
+    why = "expired"
+
 
 class Left(Interruption):
     """Nobody listens any more."""
+
+    why = "left"
 
 
 Piece = Audio | pipe.Advance | pipe.Checkpoint | pipe.Finished | pipe.Broken
@@ -61,6 +78,8 @@ class Stream:
         self._words: deque[pipe.Word] = deque()
         self._waiter: asyncio.Future[None] | None = None
         self.interruption: Interruption | None = None
+        #: Monotonic seconds of it.
+        self.interrupted_at = 0.0
         #: Monotonic seconds of the engine's last sign of life in this job.
         self.progress_at = time.monotonic()
 
@@ -82,7 +101,7 @@ class Stream:
     def interrupt(self, interruption: Interruption) -> None:
         """End the stream here; the first reason stands. What was made and not appended is dropped."""
         if self.interruption is None:
-            self.interruption = interruption
+            self.interruption, self.interrupted_at = interruption, time.monotonic()
             self._wake()
 
     def _wake(self) -> None:

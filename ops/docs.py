@@ -3,23 +3,45 @@
 from pathlib import Path
 
 from bus.events import EVENTS
-
-_BEGIN = "<!-- events: made by `make docs` from bus/events.py -->\n"
-_END = "<!-- end of events -->\n"
+from bus.measures import COUNTED, METRICS, Process
 
 
 def telemetry_page(page: str) -> str:
-    """`page` with its table of events as the code has it. Raises ValueError if its two marks are not there."""
-    before, begin, rest = page.partition(_BEGIN)
-    _, end, after = rest.partition(_END)
+    """`page` with its tables of events and metrics as the code has them. Raises ValueError if their marks are gone."""
+    page = _between(page, "events", "bus/events.py", _events())
+    page = _between(page, "metrics of a gateway", "bus/measures.py", _metrics("gateway"))
+    return _between(page, "metrics of a worker", "bus/measures.py", _metrics("worker"))
+
+
+def _between(page: str, what: str, source: str, table: str) -> str:
+    before, begin, rest = page.partition(f"<!-- {what}: made by `make docs` from {source} -->\n")
+    _, end, after = rest.partition(f"<!-- end of {what} -->\n")
     if not (begin and end):
-        raise ValueError("docs/telemetry.md has lost the marks around its table of events")
-    rows = [
-        f"| `{name}` | {event.meaning} | {', '.join(f'`{f}`' for f in event.fields)} |"
-        for name, event in EVENTS.items()
-    ]
-    table = "\n".join(["| event | what it means | fields |", "| --- | --- | --- |", *rows])
+        raise ValueError(f"docs/telemetry.md has lost the marks around its table of {what}")
     return f"{before}{begin}\n{table}\n\n{end}{after}"
+
+
+def _events() -> str:
+    rows = [f"| `{name}` | {event.meaning} | {_names(event.fields)} |" for name, event in EVENTS.items()]
+    return "\n".join(["| event | what it means | fields |", "| --- | --- | --- |", *rows])
+
+
+def _metrics(by: Process) -> str:
+    rows = [
+        f"| `{name}` | {metric.kind} | {metric.meaning} | {_names(metric.labels)} | {_names(_events_of(name))} |"
+        for name, metric in METRICS.items()
+        if metric.by == by
+    ]
+    head = ["| metric | kind | what it means | labels | counted from |", "| --- | --- | --- | --- | --- |"]
+    return "\n".join([*head, *rows])
+
+
+def _events_of(metric: str) -> tuple[str, ...]:
+    return tuple(rule.event for rule in COUNTED if rule.metric == metric)
+
+
+def _names(names: tuple[str, ...]) -> str:
+    return ", ".join(f"`{name}`" for name in names)
 
 
 if __name__ == "__main__":

@@ -25,6 +25,7 @@ MAY_IMPORT = {
 OWNED = {
     "nats": ("bus/",),
     "structlog": ("bus/telemetry.py",),
+    "prometheus_client": ("bus/metrics.py",),
     "jsonschema": ("bus/params.py",),
     "aiohttp": ("gateway/", "ops/"),
     "av": ("gateway/codecs/",),
@@ -39,9 +40,9 @@ OWNED = {
 #: What a process must not have loaded, whoever imports it: modules to import, libraries that must be absent after.
 NEVER_LOADS = [
     ("gateway.serve", ("torch", "numpy", "av", "jwt", "gpuworker.worker", "gpuworker.engine")),
-    ("gpuworker.serve", ("torch", "gateway")),
-    ("gpuworker.child", ("torch", "gateway", "nats", "aiohttp")),
-    ("ops.cli", ("torch", "numpy", "aiohttp", "nats", "uvloop", "structlog")),
+    ("gpuworker.serve", ("torch", "gateway", "prometheus_client")),
+    ("gpuworker.child", ("torch", "gateway", "nats", "aiohttp", "prometheus_client")),
+    ("ops.cli", ("torch", "numpy", "aiohttp", "nats", "uvloop", "structlog", "prometheus_client")),
 ]
 
 
@@ -95,6 +96,7 @@ def test_imports_follow_the_table(package: str) -> None:
         ("gpuworker/engine.py", "from gpuworker.engines import tone"),
         ("ops/doctor.py", "from gateway import app"),
         ("bus/wire.py", "import structlog"),
+        ("gateway/metrics.py", "import prometheus_client"),
         ("ops/up.py", "from tests.support import nats"),
     ],
 )

@@ -1,0 +1,240 @@
+"""What /metrics of a gateway and of a worker say is what was done: real processes, read as Prometheus reads them."""
+
+import asyncio
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiohttp import ClientSession
+
+from bus.client import Bus
+from bus.measures import METRICS
+from bus.settings import BusSettings
+from gateway.metrics import Stores
+from ops.nats_server import locked, prepare
+from tests.support.doors import gateway_here
+from tests.support.figures import metrics_url, scrape, until
+from tests.support.nats import running
+from tests.support.programs import Fleet, Program, fleet_of, host_pid
+from tests.support.web import ready, speech, state, until_state
+
+INFO = ("--log-level", "info")
+METRICS_ON = ("--metrics-port", "0")
+QUEUE_BYTES = 16 << 10
+
+
+@pytest.fixture
+def small(bus_settings: BusSettings) -> Iterator[Fleet]:
+    """A fleet whose queue a job of 20 kB does not fit into."""
+    settings = BusSettings(
+        nats=bus_settings.nats, root=bus_settings.root, jobs_max_bytes=QUEUE_BYTES, replies_max_bytes=64 << 20
+    )
+    with fleet_of(settings) as fleet:
+        yield fleet
+
+
+def of_table(by: str) -> set[str]:
+    return {name for name, metric in METRICS.items() if metric.by == by}
+
+
+def resident(worker: Program) -> int:
+    """Main memory of its engine host, as the kernel tells it."""
+    return int(Path(f"/proc/{host_pid(worker)}/statm").read_text().split()[1]) * 4096
+
+
+async def of_fleet(http: ClientSession, url: str) -> tuple[int, int | None]:
+    """What the only worker holds, as `/v1/fleet` tells it: main memory, memory of the device."""
+    async with http.get(f"{url}/v1/fleet") as answer:
+        (worker,) = (await answer.json())["workers"]
+    return worker["rss_bytes"], worker["device_bytes"]
+
+
+async def test_three_jobs_done_and_one_refused_are_counted_as_just_that(small: Fleet, http: ClientSession) -> None:
+    worker = small.worker("w1", "tone", 3, *METRICS_ON, *INFO)
+    gateway, url = small.gateway(*INFO)
+    await ready(http, url)
+    jobs = []
+    for text in ("one", "two", "three"):
+        async with http.post(f"{url}/v1/audio/speech", json=speech(text=text, seconds=0.5)) as answer:
+            assert answer.status == 200
+            assert len(await answer.read()) == 24_000
+            jobs.append(answer.headers["Antiphon-Job"])
+    async with http.post(f"{url}/v1/audio/speech", json=speech(text="x" * 20_000)) as answer:
+        assert answer.status == 507, await answer.text()
+
+    told = await until(
+        http,
+        metrics_url(worker),
+        lambda told: (
+            told.get("antiphon_job_wait_seconds_count", model="tone", lane="interactive") == 3
+            and not told.get("antiphon_slots_used")
+        ),
+    )
+    blocks = sum([(await state(http, url, job))["blocks"] for job in jobs])
+    assert told.of("antiphon_jobs_finished_total") == {("tone", "done"): 3}
+    assert told.of("antiphon_blocks_total") == {("tone",): blocks}
+    assert told.of("antiphon_audio_frames_total") == {("tone",): 36_000}
+    assert told.of("antiphon_audio_seconds_total") == {("tone",): 1.5}
+    for name in ("antiphon_first_block_seconds", "antiphon_real_time_factor"):
+        assert told.of(f"{name}_count") == {("tone",): 3}
+        assert 0 < told.get(f"{name}_sum", model="tone") < 10
+    for name in ("antiphon_stop_seconds_count", "antiphon_fenced_appends_total", "antiphon_stalls_total"):
+        assert told.of(name) == {}
+    assert (told.get("antiphon_slots"), told.get("antiphon_slots_used")) == (3, 0)
+    assert told.of("antiphon_breaker") == {("closed",): 1}
+    assert told.of("antiphon_worker_state") == {("ready",): 1}
+    assert told.of("antiphon_model_loaded") == {("tone",): 1}
+    assert told.get("antiphon_host_resident_bytes") == pytest.approx(resident(worker), rel=0.2)
+    assert await of_fleet(http, url) == (pytest.approx(resident(worker), rel=0.2), None)
+    assert {name for name in told.names if name.startswith("antiphon_")} == of_table("worker") - {
+        "antiphon_device_bytes"
+    }, "tone has none"
+
+    told = await until(http, f"{url}/metrics", lambda told: told.get("antiphon_stream_messages", stream="jobs") == 0)
+    assert told.of("antiphon_jobs_accepted_total") == {("interactive", "tone"): 3}
+    assert gateway.events("job.accepted") == [], "counted, although its level is not logged"
+    assert told.of("antiphon_refusals_total") == {("storage_full", "http", "507"): 1}
+    assert told.of("antiphon_first_audio_seconds_count") == {("interactive", "tone"): 3}
+    assert 0 < told.get("antiphon_first_audio_seconds_sum", lane="interactive", model="tone") < 10
+    assert told.of("antiphon_cache_answers_total") == {("miss",): 3}
+    assert told.of("antiphon_workers") == {("ready",): 1}
+    assert told.of("antiphon_fleet_breakers") == {("closed",): 1}
+    assert (told.get("antiphon_fleet_slots"), told.get("antiphon_ready"), told.get("antiphon_nats_up")) == (3, 1, 1)
+    assert (told.get("antiphon_listeners"), told.get("antiphon_requests")) == (0, 1)
+    assert told.of("antiphon_faults_total") == {}
+    assert told.get("antiphon_stream_limit_bytes", stream="jobs") == QUEUE_BYTES
+    assert told.get("antiphon_stream_bytes", stream="replies") > 3 * 24_000
+    assert told.of("antiphon_admission_refusing") == {}
+    assert told.get("antiphon_queue_jobs", model="tone", version="v1", lane="interactive") == 0
+    assert {name for name in told.names if name.startswith("antiphon_")} == of_table("gateway") - {
+        "antiphon_queue_eta_seconds"
+    }, "three starts in a minute tell no wait"
+
+
+async def test_a_cancel_is_told_with_the_time_until_its_slot_was_free(
+    fleet: Fleet, http: ClientSession, tmp_path: Path
+) -> None:
+    worker = fleet.worker("w1", "tone", 2, *METRICS_ON)
+    _, url = fleet.gateway()
+    await ready(http, url)
+    params = {"seconds": 5, "device": "own", "gate": {"path": str(tmp_path / "never"), "before_block": 1}}
+    async with http.post(f"{url}/v1/jobs", json={"model": "tone", "input": "t", "params": params}) as answer:
+        job = (await answer.json())["id"]
+    await until_state(http, url, job, "running")
+    told = await until(http, metrics_url(worker), lambda told: told.get("antiphon_slots_used") == 1)
+    assert told.of("antiphon_stop_seconds_count") == {}
+    async with http.delete(f"{url}/v1/jobs/{job}") as answer:
+        assert answer.status == 200
+    told = await until(http, metrics_url(worker), lambda told: told.of("antiphon_jobs_finished_total"))
+    assert told.of("antiphon_jobs_finished_total") == {("tone", "fenced"): 1}
+    assert told.of("antiphon_stop_seconds_count") == {("cancelled",): 1}
+    assert told.get("antiphon_stop_seconds_sum", why="cancelled") < 5
+    assert told.of("antiphon_real_time_factor_count") == {}, "only a job done has one"
+    assert told.get("antiphon_slots_used") == 0
+
+
+async def test_a_breaker_that_opened_is_told_by_its_worker_and_by_every_gateway(
+    fleet: Fleet, http: ClientSession
+) -> None:
+    worker = fleet.worker("w1", "tone", 2, *METRICS_ON, "--max-fails", "1", "--fail-timeout-s", "600")
+    _, url = fleet.gateway()
+    await ready(http, url)
+    body = speech(seconds=1, fault={"kind": "raise", "at_block": 0})
+    async with http.post(f"{url}/v1/audio/speech", json=body) as answer:
+        assert answer.status == 502
+    told = await until(http, metrics_url(worker), lambda told: told.of("antiphon_breaker") == {("open",): 1})
+    assert told.of("antiphon_breaker_openings_total") == {(): 1}
+    assert told.of("antiphon_jobs_finished_total") == {("tone", "failed"): 1}
+    told = await until(http, f"{url}/metrics", lambda told: told.of("antiphon_fleet_breakers") == {("open",): 1})
+    assert told.of("antiphon_refusals_total") == {("engine_failed", "http", "502"): 1}
+
+
+async def test_a_takeover_is_counted_once_and_timed(fleet: Fleet, http: ClientSession) -> None:
+    first = fleet.worker("w1", "tone", 1)
+    gateway, url = fleet.gateway()
+    await ready(http, url)
+    body = {"model": "tone", "input": "t", "params": {"seconds": 1.5, "block_ms": 50, "compute_ms": 50}}
+    async with http.post(f"{url}/v1/jobs", json=body) as answer:
+        job = (await answer.json())["id"]
+    first.wait_for("job.started")
+    second = fleet.worker("w2", "tone", 1, *METRICS_ON)
+    assert gateway.wait_for("worker.seen", 2)
+    first.kill()
+    await until_state(http, url, job, "done")
+    gateway.wait_for("takeover.done")
+    told = await scrape(http, f"{url}/metrics")
+    assert told.of("antiphon_takeovers_total") == {(): 1}
+    assert told.of("antiphon_takeover_seconds_count") == {(): 1}
+    assert told.of("antiphon_workers_died_total") == {("no responders",): 1}
+    told = await until(http, metrics_url(second), lambda told: told.of("antiphon_jobs_finished_total"))
+    assert told.of("antiphon_job_wait_seconds_count") == {}, "it had been begun before"
+
+
+async def test_a_full_queue_is_told_in_bytes_and_as_a_refusal_before_anybody_meets_it(
+    bus_settings: BusSettings, nats_url: str
+) -> None:
+    settings = BusSettings(
+        nats=nats_url, root=bus_settings.root, jobs_max_bytes=QUEUE_BYTES, replies_max_bytes=64 << 20
+    )
+    async with gateway_here(settings) as (gateway, http):
+        metrics = f"{http._base_url}metrics"
+        told = await scrape(http, metrics)
+        assert told.of("antiphon_admission_refusing") == {}
+        assert told.get("antiphon_stream_bytes", stream="jobs") == 0
+        js, subjects = gateway.bus.js, gateway.bus.subjects
+        await gateway.bus.topology.declare_consumers("nobody", "v1")
+        for _ in range(15):
+            await js.publish(subjects.job("nobody", "v1", "batch", "acme"), bytes(1000))
+        await gateway.retention.look()
+        told = await until(http, metrics, lambda told: told.get("antiphon_stream_messages", stream="jobs") == 15)
+        assert told.of("antiphon_admission_refusing") == {("jobs",): 1}
+        share = told.get("antiphon_stream_bytes", stream="jobs") / told.get(
+            "antiphon_stream_limit_bytes", stream="jobs"
+        )
+        assert 0.9 < share < 1
+        assert told.of("antiphon_queue_jobs") == {("batch", "nobody", "v1"): 15}
+        assert "acme" not in "".join(told.names)
+
+
+async def test_however_many_ask_the_bus_is_asked_once(bus: Bus, monkeypatch: pytest.MonkeyPatch) -> None:
+    stores, asked, info = Stores(bus), [], bus.js.info
+
+    async def counted(stream: str) -> dict[str, Any]:
+        asked.append(stream)
+        return await info(stream)
+
+    monkeypatch.setattr(bus.js, "info", counted)
+    await asyncio.gather(*(stores.look() for _ in range(50)))
+    assert len(asked) == len(set(asked)) == 6
+    assert stores.streams["replies"]["config"]["max_bytes"] == bus.settings.replies_max_bytes
+
+
+async def test_while_the_bus_is_away_what_it_holds_is_left_out_and_not_repeated(
+    http: ClientSession, root: str, tmp_path: Path
+) -> None:
+    with locked(tmp_path) as lock, running(prepare(tmp_path, lock, port=0, max_store_bytes=1 << 30)) as (server, at):
+        settings = BusSettings(nats=at.nats, root=root, jobs_max_bytes=1 << 20, replies_max_bytes=1 << 20)
+        with fleet_of(settings) as fleet:
+            gateway, url = fleet.gateway()
+            told = await scrape(http, f"{url}/metrics")
+            assert (told.get("antiphon_nats_up"), told.get("antiphon_ready")) == (1, 0), "there is no worker"
+            assert told.get("antiphon_stream_limit_bytes", stream="jobs") == 1 << 20
+            server.kill()
+            gateway.wait_for("nats.disconnected")
+            told = await until(http, f"{url}/metrics", lambda told: "antiphon_stream_bytes" not in told.names)
+            assert told.get("antiphon_nats_up") == 0
+            assert "antiphon_queue_jobs" not in told.names
+            assert told.of("antiphon_jobs_accepted_total") == {}
+            assert gateway.events("metrics.unread")
+
+
+async def test_a_port_that_is_taken_ends_the_worker_with_its_number(fleet: Fleet, http: ClientSession) -> None:
+    worker = fleet.worker("w1", "tone", 1, *METRICS_ON)
+    port = metrics_url(worker).rpartition(":")[2].partition("/")[0]
+    second = fleet.worker("w2", "tone", 1, "--metrics-port", port, wait=False)
+    assert second.process.wait(20) == 1
+    assert "address already in use" in second.log().lower()
+    worker.stop()
+    with pytest.raises(OSError, match="onnect"):
+        await http.get(metrics_url(worker))
