@@ -1,8 +1,8 @@
 """Attach to a log at an entry: what was said, then what is said, without a gap, a repeat or an unbounded buffer.
 
 Protocol rule 18. Live entries come by the republish subject (stored entries only); whatever is missing is read back by
-direct get. A listener slower than the audio costs nobody anything: beyond `max_buffer_bytes` live entries are dropped
-and read back when the listener is ready for them.
+direct get. A listener slower than the audio costs the worker nothing, and us `max_buffer_bytes` and a batch: once more
+waits, all of it is dropped, and read back when the listener is ready for it.
 """
 
 import asyncio
@@ -23,11 +23,15 @@ _SILENCE_S = 2.0
 #: The same before the first entry, in a cluster: the job may be quicker than the news of our subscription on its way to
 #: the server that tells of it. Doubles until the other.
 _FIRST_SILENCE_S = 0.2
-_PAGE_BYTES = 256 << 10
+#: Of one batch, its last entry besides: what a listener that stands still has in its hands.
+_BATCH_BYTES = 64 << 10
 
 
 class Attachment:
-    """`async with` it, then iterate: each step gives the entries that are there, oldest first; ends after the end."""
+    """`async with` it, then iterate: each step gives entries that are there, oldest first; ends after the end.
+
+    A batch is its listener's, who may clear it to let go of what was heard.
+    """
 
     def __init__(
         self,
@@ -70,12 +74,17 @@ class Attachment:
 
     def _arrived(self, message: Message) -> None:
         size = len(message.data) + 512
-        if self._live_bytes + size > self._max_buffer_bytes:
+        if not self._behind and self._live_bytes + size > self._max_buffer_bytes:
             self._behind = True
-        else:
+            self._forget_live()
+        if not self._behind:  # else the log is read back, with this one
             self._live.append(Entry.live(message))
             self._live_bytes += size
         self._wake.set()
+
+    def _forget_live(self) -> None:
+        self._live.clear()
+        self._live_bytes = 0
 
     def _reconnected(self) -> None:
         self._behind = True
@@ -100,15 +109,15 @@ class Attachment:
 
     def _take_live(self) -> list[Entry]:
         batch: list[Entry] = []
-        last_seq = self._last_seq
-        while self._live:
+        last_seq, num_bytes = self._last_seq, 0
+        while self._live and num_bytes < _BATCH_BYTES:
             entry = self._live[0]
             if entry.seq > last_seq:
                 if entry.last_seq > last_seq:
                     self._behind = True  # entries between were dropped on the way
                     break
                 batch.append(entry)
-                last_seq = entry.seq
+                last_seq, num_bytes = entry.seq, num_bytes + len(entry.payload)
             self._live.popleft()
             self._live_bytes -= len(entry.payload) + 512
             if batch and entry.is_end:
@@ -158,13 +167,12 @@ class Attachment:
 
     async def _read_back(self) -> list[Entry]:
         # Cleared first: what arrives while we read lands in `_live` and is dropped there if the page has it too.
-        self._live.clear()
-        self._live_bytes = 0
+        self._forget_live()
         self._behind = False
         self._wake.clear()
         try:
             page, pending = await self._logs.js.page(
-                self._logs.subjects.replies_stream, self._name.entries, self._last_seq + 1, max_bytes=_PAGE_BYTES
+                self._logs.subjects.replies_stream, self._name.entries, self._last_seq + 1, max_bytes=_BATCH_BYTES
             )
             if pending:
                 self._behind = True

@@ -5,14 +5,16 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
-from bus.settings import BusSettings, Bytes, LogFormat, LogLevel, Seconds, doc
+from bus.settings import BusSettings, Bytes, LogFormat, LogLevel, Seconds, doc, shaped
 
-Origin = Annotated[str, Meta(pattern=r"^(\*|https?://[^/\s,]+)\Z")]
+Origin = Annotated[str, shaped(r"^(\*|https?://[^/\s,]+)\Z", "* or an origin like https://app.example.org")]
 
 
 class GatewaySettings(msgspec.Struct, frozen=True, kw_only=True):
     bus: BusSettings = msgspec.field(default_factory=BusSettings)
-    host: Annotated[str, Meta(min_length=1)] = "127.0.0.1"
+    host: Annotated[str, Meta(min_length=1), doc("The address to listen at; beyond loopback keys are needed.")] = (
+        "127.0.0.1"
+    )
     port: Annotated[int, Meta(ge=0, le=65_535), doc("0 means any free one.")] = 8080
     anonymous: Annotated[
         bool | None, doc("Serve callers without an API key, as the tenant `public`; if not given, on loopback only.")
@@ -52,6 +54,9 @@ class GatewaySettings(msgspec.Struct, frozen=True, kw_only=True):
     ] = 64 << 20
     encoded_max_s: Annotated[
         Seconds, doc("A finished job longer than this is only streamed in such formats: no length, no seeking.")
+    ] = 300.0
+    stalled_reader_s: Annotated[
+        Seconds, doc("A connection is reset when its client took nothing of what waits for it for this long.")
     ] = 300.0
     ping_s: Annotated[Seconds, doc("Between two pings of the fleet: a dead worker is noticed within one.")] = 0.2
     drain_s: Annotated[float, Meta(ge=0, le=86_400), doc("On SIGTERM streams that run may go on for this long.")] = 10.0

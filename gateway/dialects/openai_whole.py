@@ -10,7 +10,7 @@ from bus import wire
 from gateway.codecs import Encoding, Format
 from gateway.codecs.wave import SAMPLE_BYTES
 from gateway.sound.sound import Sound
-from gateway.sound.streams import Headers, head_of, heard
+from gateway.sound.streams import Headers, head_of, heard, send, write_out
 from gateway.state import begin
 
 #: Of PCM that is held back: six minutes of the usual 24 kHz. What is longer comes as a stream after all.
@@ -24,11 +24,14 @@ async def answer_whole(request: web.Request, job: wire.Job, form: Format, header
         with closing(encoding_of(sound, form, len(held))) as encoding:
             head = head_of(sound, form, encoding.media, headers)
             data = await encoding.feed(held)
-            if sound.is_whole:
-                return web.Response(headers=head, body=data + await encoding.finish())
+            del held
             response = web.StreamResponse(headers=head)
+            if sound.is_whole:
+                data += await encoding.finish()
+                return await send(request, response, memoryview(data))
             await begin(request, response)
-            await response.write(data)
+            await write_out(response, memoryview(data))
+            del data
             async for pcm in pieces:
                 await response.write(await encoding.feed(pcm))
             await response.write_eof(await encoding.finish())

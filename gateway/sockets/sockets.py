@@ -10,10 +10,13 @@ from typing import Any, Final
 import msgspec
 from aiohttp import WSMsgType, web
 
+from gateway.reader import reset
 from gateway.state import BEGUN
 
 #: A client that says nothing for so long is asked whether it is there, and has half as long to answer.
 HEARTBEAT_S: Final = 40.0
+#: For what has come to be read, when the time for it seems to be over.
+_LAST_LOOK_S: Final = 0.05
 #: For the client to answer our goodbye.
 _CLOSE_S: Final = 5.0
 #: What the kernel may hold for a client: small, or much would still be heard after a barge-in.
@@ -67,14 +70,15 @@ class Socket:
         """
         while True:
             left_s = self._moved_at + idle_s - self._loop.time()
-            if left_s <= 0:
-                if not is_busy():
-                    raise Silent
+            if left_s <= 0 and is_busy():
                 self._moved_at = self._loop.time()
                 continue
             try:
-                message = await self.response.receive(timeout=left_s)
+                # Looked at once more when the time is up: after a pause of this process, what came may not be read yet.
+                message = await self.response.receive(timeout=max(left_s, _LAST_LOOK_S))
             except TimeoutError:
+                if left_s <= 0:
+                    raise Silent from None
                 continue
             if self._is_closing:
                 return None
@@ -121,6 +125,9 @@ class Socket:
 
     def abandon(self) -> None:
         """Make sure that the connection ends, though its client may never read what is left for it."""
+        self._loop.call_later(_CLOSE_S, self._end)
+
+    def _end(self) -> None:
         transport = self._request.transport
-        if transport is not None:
-            self._loop.call_later(_CLOSE_S, transport.abort)
+        if transport is not None:  # it is not closed yet
+            reset(transport)

@@ -20,6 +20,7 @@ from gateway.problems import JOB_HEADER
 from gateway.sound.ranges import Part, is_unchanged, part
 from gateway.sound.renderings import Key
 from gateway.sound.sound import join
+from gateway.sound.streams import send
 from gateway.sound.tape import Tape, failure
 from gateway.state import Gateway, begin
 
@@ -86,6 +87,8 @@ async def answer(request: web.Request, gateway: Gateway, file: Finished) -> web.
     key = Key(file.name, file.crc32, file.frames, file.from_frame, file.form)
     settings, kept = gateway.settings, gateway.renderings.kept(key)
     may_keep = file.seconds <= settings.encoded_max_s and file.expected_bytes <= settings.encoded_cache_bytes / 2
+    # Else slow readers of many files would together hold more than may be kept.
+    may_keep = may_keep and gateway.renderings.may_lend(file.expected_bytes)
     has_time = file.seconds <= _WAIT_S or request.method == "HEAD" or "Range" in request.headers
     if kept is None and not (may_keep and has_time):
         return await _stream(request, gateway, file, key if may_keep else None)
@@ -96,8 +99,9 @@ async def answer(request: web.Request, gateway: Gateway, file: Finished) -> web.
     wanted, is_part = part(request.headers, len(rendering.data), rendering.etag)
     if is_part:
         headers["Content-Range"] = wanted.content_range
-    body = rendering.data[wanted.start : wanted.stop]
-    return web.Response(status=206 if is_part else 200, headers=headers, body=body)
+    body = memoryview(rendering.data)[wanted.start : wanted.stop]
+    with gateway.renderings.lent(rendering):
+        return await send(request, web.StreamResponse(status=206 if is_part else 200, headers=headers), body)
 
 
 async def _encoded(gateway: Gateway, file: Finished) -> AsyncGenerator[bytes]:
@@ -115,18 +119,19 @@ async def _stream(request: web.Request, gateway: Gateway, file: Finished, key: K
     response = web.StreamResponse(headers={**file.headers, "Accept-Ranges": "none" if key is None else "bytes"})
     if request.method == "HEAD":
         return web.Response(headers=response.headers)
-    collect = gateway.renderings.collect(key) if key is not None else contextlib.nullcontext(None)
-    with collect as parts:
+    collecting = gateway.renderings.collecting(key) if key is not None else contextlib.nullcontext(False)
+    with collecting as is_collected, gateway.recordings.recording() as recording:
+        if not is_collected:
+            recording.drop()
         async with aclosing(_encoded(gateway, file)) as pieces:
             async for piece in pieces:
                 if not response.prepared:
                     await begin(request, response)
                 if piece:
+                    recording.add(piece)
                     await response.write(piece)
-                    if parts is not None:
-                        parts.append(piece)
-        if parts is not None:
-            gateway.renderings.keep(key, b"".join(parts))
+        if key is not None:
+            recording.keep_as(key)
     await response.write_eof()
     return response
 
@@ -189,6 +194,7 @@ async def _write_file(
         async for batch in batches:
             pcm = tape.feed(batch)[skip:][:left]
             skip, left = 0, left - len(pcm)
+            batch.clear()
             await response.write(pcm)
             if left <= 0:
                 break

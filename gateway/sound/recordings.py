@@ -1,13 +1,13 @@
 """What a stream was answered with, kept while it goes out: an equal request gets the same bytes without an encoder."""
 
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 from contextlib import contextmanager
 from typing import Final
 
 from bus import wire
 from bus.subjects import LogSubjects
 from gateway.codecs import Format
-from gateway.sound.renderings import Renderings
+from gateway.sound.renderings import Rendering, Renderings
 
 #: Of what finished answers may fill, what those that are still going out may take besides.
 _SHARE: Final = 2
@@ -37,25 +37,27 @@ class Recording:
 
     def keep(self, name: LogSubjects, done: wire.Done, form: Format) -> None:
         """It is whole: answer others with it."""
+        if done.seconds <= self._room.max_s:
+            self.keep_as(_key(name, done, form))
+
+    def keep_as(self, key: Hashable) -> None:
+        """It is whole, and is what `key` names among the renderings."""
         if self._parts is not None:
-            self._room.keep(name, done, form, b"".join(self._parts))
+            self._room.renderings.keep(key, b"".join(self._parts))
 
 
 class Recordings:
     def __init__(self, renderings: Renderings, max_bytes: int, max_s: float) -> None:
-        """`max_bytes`: of `renderings`. `max_s`: of sound; what is longer is not kept."""
-        self._renderings, self._left_bytes, self._max_s = renderings, max_bytes // _SHARE, max_s
+        """`max_bytes`: of `renderings`. `max_s`: of sound; a stream of a job that is longer is not kept."""
+        self.renderings, self.max_s = renderings, max_s
+        self._left_bytes = max_bytes // _SHARE
 
-    def kept(self, name: LogSubjects, done: wire.Done, form: Format) -> bytes | None:
-        found = self._renderings.kept(_key(name, done, form))
-        return None if found is None else found.data
+    def kept(self, name: LogSubjects, done: wire.Done, form: Format) -> Rendering | None:
+        return self.renderings.kept(_key(name, done, form))
 
     @contextmanager
-    def recording(self, form: Format) -> Iterator[Recording]:
-        """Of a format that takes no work nothing is kept."""
+    def recording(self) -> Iterator[Recording]:
         recording = Recording(self)
-        if not form.is_encoded:
-            recording.drop()
         try:
             yield recording
         finally:
@@ -69,10 +71,6 @@ class Recordings:
 
     def give_back(self, num_bytes: int) -> None:
         self._left_bytes += num_bytes
-
-    def keep(self, name: LogSubjects, done: wire.Done, form: Format, data: bytes) -> None:
-        if done.seconds <= self._max_s:
-            self._renderings.keep(_key(name, done, form), data)
 
 
 def _key(name: LogSubjects, done: wire.Done, form: Format) -> tuple[object, ...]:

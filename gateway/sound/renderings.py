@@ -29,6 +29,8 @@ class Key(NamedTuple):
 class Rendering:
     def __init__(self, data: bytes) -> None:
         self.data = data
+        #: Answers that are going out of it, each at its reader's pace.
+        self.num_readers = 0
         #: Of these very bytes: another build of the encoder may make others of the same sound.
         self.etag = f'"{hashlib.blake2b(data, digest_size=16).hexdigest()}"'
 
@@ -36,7 +38,7 @@ class Rendering:
 class Renderings:
     def __init__(self, max_bytes: int) -> None:
         self._max_bytes = max_bytes
-        self._size_bytes = 0
+        self._size_bytes = self._lent_bytes = 0
         #: Least recently used first.
         self._kept: OrderedDict[Hashable, Rendering] = OrderedDict()
         self._locks: WeakValueDictionary[Hashable, asyncio.Lock] = WeakValueDictionary()
@@ -54,10 +56,32 @@ class Renderings:
         old = self._kept.pop(key, None)
         self._size_bytes += len(data) - (len(old.data) if old is not None else 0)
         made = self._kept[key] = Rendering(data)
-        while self._size_bytes > self._max_bytes:
-            _, dropped = self._kept.popitem(last=False)
-            self._size_bytes -= len(dropped.data)
+        self._make_room()
         return made
+
+    def _make_room(self) -> None:
+        # What is being read is in memory whether it is kept or not.
+        idle = (key for key, each in list(self._kept.items()) if not each.num_readers)
+        while self._size_bytes > self._max_bytes and (key := next(idle, None)) is not None:
+            self._size_bytes -= len(self._kept.pop(key).data)
+
+    def may_lend(self, num_bytes: float) -> bool:
+        """Whether one more of that size may go out: all that are read must fit into the room together."""
+        return self._lent_bytes + num_bytes <= self._max_bytes
+
+    @contextlib.contextmanager
+    def lent(self, rendering: Rendering) -> Iterator[None]:
+        """Within the block an answer goes out of it."""
+        if not rendering.num_readers:
+            self._lent_bytes += len(rendering.data)
+        rendering.num_readers += 1
+        try:
+            yield
+        finally:
+            rendering.num_readers -= 1
+            if not rendering.num_readers:
+                self._lent_bytes -= len(rendering.data)
+                self._make_room()
 
     async def get(self, key: Hashable, make: Callable[[], AsyncGenerator[bytes]]) -> Rendering:
         """`key`'s bytes; who asks for them at the same time waits for one making. Raises what `make` raises.
@@ -73,13 +97,13 @@ class Renderings:
                 return self.keep(key, b"".join([piece async for piece in pieces]))
 
     @contextlib.contextmanager
-    def collect(self, key: Hashable) -> Iterator[list[bytes] | None]:
-        """Where to put `key`'s pieces, while they are streamed, to keep them afterwards; None if others do already."""
-        if key in self._collecting or len(self._collecting) >= _AT_ONCE:
-            yield None
+    def collecting(self, key: Hashable) -> Iterator[bool]:
+        """Whether to collect `key`'s pieces, while they are streamed, to keep them afterwards: one does it for all."""
+        if key in self._collecting:
+            yield False
             return
         self._collecting.add(key)
         try:
-            yield []
+            yield True
         finally:
             self._collecting.discard(key)

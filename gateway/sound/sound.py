@@ -1,6 +1,7 @@
 """A job's sound as it comes, for whoever answers with it: a body, a socket, a line of JSON."""
 
 import contextlib
+import time
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 
@@ -10,11 +11,14 @@ from bus.errors import EngineFailed, JobError
 from bus.interest import Listener
 from bus.states import Status
 from bus.subjects import LogSubjects
+from bus.telemetry import logger
 from gateway.attaching import MAX_BUFFER_BYTES, EqualRun, ears
 from gateway.jobs import find
 from gateway.reuse import How, is_derived, of_all_tenants
 from gateway.sound.tape import Tape
 from gateway.state import Gateway
+
+log = logger(__name__)
 
 
 class Sound:
@@ -30,10 +34,14 @@ class Sound:
         *,
         is_new: bool,
         run: EqualRun | None = None,
+        asked_at: float | None = None,
     ) -> None:
-        """`run`: where the attachment and the listener come from, if another one may follow it."""
+        """`run`: where the attachment and the listener come from, if another one may follow it.
+
+        `asked_at`: monotonic seconds of the request that made the job, to tell when its first sound is here.
+        """
         self._gateway, self._attachment, self._listener, self._tape = gateway, attachment, listener, tape
-        self._run = run
+        self._run, self._asked_at = run, asked_at if is_new else None
         self.job, self.name = job, gateway.bus.subjects.log(job.tenant, job.id)
         #: Whether this request made the job; False: it attached to one that was there.
         self.is_new = is_new
@@ -68,12 +76,12 @@ class Sound:
         Raises the JobError that the job ended with, unless it is done; Gone, NotFound, Unreachable.
         """
         while not self.is_whole:
-            async with aclosing(self._pieces()) as pieces:
-                async for pcm in pieces:
-                    yield pcm
-            if self.is_whole:
-                return
             try:
+                async with aclosing(self._pieces()) as pieces:
+                    async for pcm in pieces:
+                        yield pcm
+                if self.is_whole:
+                    return
                 self._tape.check_complete()
             except JobError as error:
                 if self._run is None or not await self._run.move_on(error):
@@ -86,7 +94,10 @@ class Sound:
         async with aclosing(aiter(self._attachment)) as batches:
             async for batch in batches:
                 pcm = self._tape.feed(batch)
+                batch.clear()  # a slow reader's sound is held once
                 self.marks = self._tape.marks
+                if pcm and self._asked_at is not None:
+                    self._began(time.monotonic() - self._asked_at)
                 if self._tape.worker != worker:
                     worker = self._tape.worker
                     self._gateway.interest.spoke(self.name, worker)
@@ -98,6 +109,12 @@ class Sound:
                     self.is_whole = self._tape.is_complete
                 if pcm or self.is_whole:
                     yield pcm
+
+    def _began(self, after_s: float) -> None:
+        self._asked_at, job = None, self.job
+        log.debug(
+            "sound.began", job=job.id, tenant=job.tenant, model=job.model, lane=job.lane, after_s=round(after_s, 4)
+        )
 
     def _go_on_with(self, run: EqualRun) -> None:
         """Equal jobs have equal sound: the next one goes on behind the last frame that was heard of this one."""
@@ -114,18 +131,22 @@ async def hear(gateway: Gateway, job: wire.Job, *, fresh: bool = False, own: boo
 
     Raises as `Gateway.accept` does. Cancelling is hanging up: the job ends, unless it runs on or others listen.
     """
+    asked_at = time.monotonic()
     if is_derived(job.id):
         is_shared = gateway.settings.shared_cache and not own
         async with EqualRun(gateway, of_all_tenants(job) if is_shared else job) as run:
             await run.find(fresh=fresh)
-            yield Sound(gateway, run.job, run.attachment, run.listener, Tape(), is_new=run.how == "miss", run=run)
+            is_new = run.how == "miss"
+            yield Sound(
+                gateway, run.job, run.attachment, run.listener, Tape(), is_new=is_new, run=run, asked_at=asked_at
+            )
         return
     name = gateway.bus.subjects.log(job.tenant, job.id)
     async with ears(gateway, name, job) as (listener, attachment):
         accepted = await gateway.accept(name, job, listener)
         if not accepted.is_new:
             attachment.read_back()
-        yield Sound(gateway, accepted.job, attachment, listener, Tape(), is_new=accepted.is_new)
+        yield Sound(gateway, accepted.job, attachment, listener, Tape(), is_new=accepted.is_new, asked_at=asked_at)
 
 
 @contextlib.asynccontextmanager

@@ -5,8 +5,6 @@ later cuts the body short: the connection closes without the end that HTTP asks 
 """
 
 import asyncio
-import socket
-import struct
 from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing, asynccontextmanager, closing
 from typing import Final
@@ -17,14 +15,15 @@ from bus import wire
 from gateway.codecs import Encoding, Format
 from gateway.jobs import find
 from gateway.problems import JOB_HEADER
+from gateway.reader import reset
 from gateway.reuse import CACHE_HEADER, wants_fresh
 from gateway.sound.sound import Sound, hear
-from gateway.state import GATEWAY, JOB, Gateway, begin
+from gateway.state import GATEWAY, JOB, begin
 
 #: A body that was cut short is still flushed to its client for so long.
 _FLUSH_S: Final = 5.0
-#: SO_LINGER on, of no seconds: closing the socket resets its connection.
-_RESET: Final = struct.pack("ii", 1, 0)
+#: Of a body that is in memory, what is handed to its connection at once: aiohttp copies that.
+_PIECE_BYTES: Final = 32 << 10
 #: By the id of the job that is heard.
 Headers = Callable[[str], dict[str, str]]
 
@@ -51,18 +50,38 @@ async def heard(request: web.Request, job: wire.Job, *, own: bool = False) -> As
 async def ask(request: web.Request, job: wire.Job, form: Format, headers: Headers | None = None) -> web.StreamResponse:
     """Put a complete job on the bus and answer with its sound. Hanging up is leaving. `headers`: a door's own."""
     async with heard(request, job) as sound:
-        recorded = await _recorded(request.app[GATEWAY], sound, form, headers)
-        return recorded or await play(request, sound, form, headers)
+        return await _played_back(request, sound, form, headers) or await play(request, sound, form, headers)
 
 
-async def _recorded(gateway: Gateway, sound: Sound, form: Format, headers: Headers | None) -> web.Response | None:
+async def _played_back(
+    request: web.Request, sound: Sound, form: Format, headers: Headers | None
+) -> web.StreamResponse | None:
     """The answer that an equal request got, if it is still there."""
-    done = sound.finished
-    data = None if done is None else gateway.recordings.kept(sound.name, done, form)
-    media = None if data is None else await find.media(gateway.bus, sound.name, 0)
-    if media is None:
+    gateway, done = request.app[GATEWAY], sound.finished
+    rendering = None if done is None else gateway.recordings.kept(sound.name, done, form)
+    media = None if rendering is None else await find.media(gateway.bus, sound.name, 0)
+    if rendering is None or media is None:
         return None
-    return web.Response(body=data, headers=head_of(sound, form, form.media(*media), headers))
+    with gateway.renderings.lent(rendering):
+        response = web.StreamResponse(headers=head_of(sound, form, form.media(*media), headers))
+        return await send(request, response, memoryview(rendering.data))
+
+
+async def send(request: web.Request, response: web.StreamResponse, body: memoryview) -> web.StreamResponse:
+    """Answer with a body that is in memory, of which little is copied for a client that reads slowly."""
+    response.content_length = len(body)
+    await begin(request, response)
+    if request.method == "HEAD":
+        return response
+    await write_out(response, body)
+    await response.write_eof()
+    return response
+
+
+async def write_out(response: web.StreamResponse, data: memoryview) -> None:
+    """Write what is in memory anyway, little by little."""
+    for at in range(0, len(data), _PIECE_BYTES):
+        await response.write(data[at : at + _PIECE_BYTES])
 
 
 def head_of(sound: Sound, form: Format, media: tuple[int, int], headers: Headers | None) -> dict[str, str]:
@@ -79,11 +98,12 @@ async def play(request: web.Request, sound: Sound, form: Format, headers: Header
     recordings = request.app[GATEWAY].recordings
     async with aclosing(aiter(sound)) as pieces:
         pcm = await anext(pieces)
-        with closing(Encoding(form, *sound.media)) as encoding, recordings.recording(form) as recording:
-            if sound.reused is None:
+        with closing(Encoding(form, *sound.media)) as encoding, recordings.recording() as recording:
+            if sound.reused is None or not form.is_encoded:
                 recording.drop()
             response = web.StreamResponse(headers=head_of(sound, form, encoding.media, headers))
             data = await encoding.feed(pcm)
+            del pcm  # it would stay until the end
             await begin(request, response)
             while not sound.is_whole:
                 if data:
@@ -104,8 +124,7 @@ def cut_short(request: web.Request) -> None:
         return
     if request.version < (1, 1):
         # Without chunks an orderly close would look like the end: the client must see a reset.
-        transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
-        transport.abort()
+        reset(transport)
         return
     transport.close()  # flushes what was good, but writes no last chunk
     asyncio.get_running_loop().call_later(_FLUSH_S, transport.abort)

@@ -1,0 +1,170 @@
+"""What a client costs that does not read, or hardly: a known number of bytes, and not for ever."""
+
+import asyncio
+import contextlib
+import gc
+import time
+import tracemalloc
+from collections.abc import AsyncIterator
+
+import pytest
+from aiohttp import web
+from structlog.testing import capture_logs
+
+from bus.settings import BusSettings
+from gateway.state import Gateway
+from tests.support.jobs import tone_job
+from tests.support.slow import Maker, SlowServer, slow_gateway, slow_server
+from tests.support.waiting import eventually
+
+#: As `docs/operations.md` says, of what waits for one reader: in this process without an encoder, and in the kernel.
+HELD_BYTES = 512 << 10
+KERNEL_BYTES = 256 << 10
+#: Of that, what was written and the kernel did not take.
+WAITING_BYTES = 192 << 10
+#: Looks, 2 ms apart, at which nothing may have moved.
+STILL_LOOKS = 100
+
+
+async def until_still(server: SlowServer) -> None:
+    """Until every connection waits for its client and nothing moves any more."""
+    before: list[int] = []
+    num_looks = 0
+
+    def is_still() -> bool:
+        nonlocal before, num_looks
+        now = [*server.waiting_bytes, *server.kernel_bytes]
+        num_looks = num_looks + 1 if now == before and all(server.waiting_bytes) else 0
+        before = now
+        return num_looks >= STILL_LOOKS
+
+    await eventually(is_still, 15)
+
+
+def traced_bytes() -> int:
+    gc.collect()
+    return tracemalloc.get_traced_memory()[0]
+
+
+@contextlib.asynccontextmanager
+async def made(gateway: Gateway, num_blocks: int) -> AsyncIterator[tuple[str, Maker]]:
+    """A job that runs, and has so many seconds of sound; its id, and who makes more."""
+    bus, job = gateway.bus, tone_job(run_on=True)
+    await gateway.accept(bus.subjects.log("public", job.id), job)
+    maker = await Maker.of(bus, job)
+    await maker.make(num_blocks)
+    yield job.id, maker
+
+
+@pytest.mark.parametrize("codec", ["pcm", "opus", "mp3"])
+@pytest.mark.parametrize("comes", ["while it is made", "when it is there"])
+async def test_what_waits_for_readers_that_stand_still_is_bounded(
+    bus_settings: BusSettings, codec: str, comes: str
+) -> None:
+    num_readers, num_blocks = 6, 50
+    async with slow_gateway(bus_settings) as (gateway, server), contextlib.AsyncExitStack() as stack:
+        job, maker = await stack.enter_async_context(made(gateway, num_blocks if comes == "when it is there" else 1))
+        tracemalloc.start()
+        try:
+            held_before = traced_bytes()
+            for _ in range(num_readers):
+                client = await stack.enter_async_context(server.asked(f"GET /v1/jobs/{job}/audio?format={codec}"))
+                await client.read(1)
+            if comes == "while it is made":
+                await maker.make(num_blocks)
+            await until_still(server)
+            held = (traced_bytes() - held_before) / num_readers
+        finally:
+            tracemalloc.stop()
+        assert held < HELD_BYTES, f"{held / 1024:.0f} KiB each"
+        assert max(server.waiting_bytes) < WAITING_BYTES
+        assert max(server.kernel_bytes) < KERNEL_BYTES
+
+
+async def test_a_finished_file_waits_for_a_slow_reader_where_it_is_kept(bus_settings: BusSettings) -> None:
+    async with slow_gateway(bus_settings) as (gateway, server), made(gateway, 100) as (job, maker):
+        await maker.end()
+        renderings = gateway.renderings
+        async with (
+            server.asked(f"GET /v1/jobs/{job}/audio?format=mp3\nRange: bytes=0-") as whole,
+            server.asked(f"GET /v1/jobs/{job}/audio?format=mp3\nRange: bytes=100-") as part,
+        ):
+            await asyncio.gather(whole.read(1), part.read(1))
+            await until_still(server)
+            assert max(server.waiting_bytes) < WAITING_BYTES
+            # 1.6 MB, lent to both: as long as they read it, it takes of the room for all.
+            [kept] = renderings._kept.values()
+            assert (kept.num_readers, renderings._lent_bytes) == (2, len(kept.data))
+        await eventually(lambda: not kept.num_readers)
+        assert renderings._lent_bytes == 0
+
+
+async def test_files_of_slow_readers_take_no_more_room_than_there_is(bus_settings: BusSettings) -> None:
+    """A second file that would not fit beside one that is being read is streamed instead, and not kept."""
+    async with (
+        slow_gateway(bus_settings, encoded_cache_bytes=3_000_000) as (gateway, server),
+        made(gateway, 85) as (first, maker),
+        made(gateway, 85) as (second, other),
+    ):
+        await maker.end()
+        await other.end()
+        async with server.asked(f"GET /v1/jobs/{first}/audio?format=mp3\nRange: bytes=0-") as slow:
+            await slow.read(1)
+            lent_bytes = gateway.renderings._lent_bytes
+            assert lent_bytes > 1_300_000
+            gateway.renderings._max_bytes = 2_000_000
+            async with server.asked(f"GET /v1/jobs/{second}/audio?format=mp3\nRange: bytes=0-") as told:
+                while b"\r\n\r\n" not in told.data:
+                    await told.read(4096)
+                assert told.data.startswith(b"HTTP/1.1 200 ")
+                assert b"Content-Length" not in told.data
+            assert gateway.renderings._lent_bytes == lent_bytes
+
+
+async def test_a_reader_that_stands_still_is_reset_and_its_job_follows(bus_settings: BusSettings) -> None:
+    patience_s = 0.4
+    async with slow_gateway(bus_settings, patience_s) as (gateway, server):
+        bus, job = gateway.bus, tone_job(run_on=False)
+        name = bus.subjects.log("public", job.id)
+        await gateway.accept(name, job)
+        maker = await Maker.of(bus, job)
+        await maker.make(20)
+        began = time.monotonic()
+        with capture_logs() as logs:
+            async with server.asked(f"GET /v1/jobs/{job.id}/audio?format=pcm") as client:
+                await client.read(1)
+                await eventually(lambda: not server.transports, 10)
+                took_s = time.monotonic() - began
+                with pytest.raises(ConnectionResetError):
+                    while await client.read(1 << 16):
+                        continue
+        assert took_s >= patience_s
+        [told] = [each for each in logs if each["event"] == "stream.stalled"]
+        assert (told["job"], told["tenant"]) == (job.id, "public")
+        assert told["waited_s"] >= patience_s * 0.97
+        assert 0 < told["waiting_bytes"] < WAITING_BYTES
+        # Nobody else listens, and the job does not run on for nobody.
+        async with asyncio.timeout(10):
+            while (tail := await bus.logs.tail(name)) is None or not tail.is_end:
+                await asyncio.sleep(0.01)
+        assert tail.kind == "cancelled"
+
+
+async def test_a_reader_that_takes_something_now_and_then_is_waited_for() -> None:
+    patience_s, num_reads, body = 0.5, 12, bytes(4 << 20)
+
+    async def answer(_: web.BaseRequest) -> web.Response:
+        return web.Response(body=body)  # in one piece: something of it waits all the time
+
+    async with slow_server(web.Server(answer), patience_s) as server, server.asked("GET /") as client:
+        for _ in range(num_reads):
+            # Slowness itself is the matter here: together three times as long as one that stands still may take.
+            await asyncio.sleep(3 * patience_s / num_reads)
+            wanted = len(client.data) + (128 << 10)
+            while len(client.data) < wanted:
+                assert await client.read(32 << 10)
+            assert server.waiting_bytes[0] > 0
+        await eventually(lambda: not server.transports)
+        with pytest.raises(ConnectionResetError):
+            while await client.read(1 << 16):
+                continue

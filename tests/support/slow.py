@@ -1,0 +1,129 @@
+"""Clients that hardly read, and a gateway in this process whose connections can be looked into."""
+
+import asyncio
+import contextlib
+import fcntl
+import random
+import socket
+import struct
+import termios
+from collections.abc import AsyncIterator
+from typing import Any
+
+from aiohttp import web
+
+from bus import wire
+from bus.client import Bus
+from bus.entry import Position
+from bus.settings import BusSettings
+from bus.writer import Writer
+from gateway.app import make_app
+from gateway.connection import connections
+from gateway.state import Gateway
+from tests.support.doors import gateway_here
+
+BLOCK_BYTES = 48_000
+#: Noise, that no codec makes small.
+_NOISE = random.Random(1).randbytes(BLOCK_BYTES)
+
+
+class SlowClient:
+    """One connection with a window of a few KB, read only when it is told to."""
+
+    def __init__(self, peer: socket.socket) -> None:
+        self.peer = peer
+        #: What was read.
+        self.data = b""
+
+    async def read(self, num_bytes: int) -> bytes:
+        """What comes next, b"" at an orderly end. Raises ConnectionError when it was reset."""
+        loop = asyncio.get_running_loop()
+        piece = await loop.sock_recv(self.peer, num_bytes)
+        self.data += piece
+        return piece
+
+
+class SlowServer:
+    """An HTTP server with connections as `gateway.serve` makes them, and what its clients cost."""
+
+    def __init__(self, server: web.Server, port: int) -> None:
+        self._server, self._port = server, port
+
+    @contextlib.asynccontextmanager
+    async def asked(self, request: str) -> AsyncIterator[SlowClient]:
+        """A client that sends `request` (a method, a path, and further headers in lines of their own)."""
+        loop, peer = asyncio.get_running_loop(), socket.socket()
+        with contextlib.closing(peer):
+            peer.setblocking(False)
+            peer.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            await loop.sock_connect(peer, ("127.0.0.1", self._port))
+            line, *headers = request.split("\n")
+            await loop.sock_sendall(peer, "\r\n".join([f"{line} HTTP/1.1", "Host: x", *headers, "", ""]).encode())
+            yield SlowClient(peer)
+
+    @property
+    def transports(self) -> list[asyncio.Transport]:
+        return [each.transport for each in self._server.connections if each.transport is not None]
+
+    @property
+    def waiting_bytes(self) -> list[int]:
+        """By connection: what was written and the kernel has not taken."""
+        return [each.get_write_buffer_size() for each in self.transports]
+
+    @property
+    def kernel_bytes(self) -> list[int]:
+        """By connection: what the kernel has and its client has not."""
+        return [_unacknowledged_bytes(each.get_extra_info("socket").fileno()) for each in self.transports]
+
+
+def _unacknowledged_bytes(fd: int) -> int:
+    """Linux' SIOCOUTQ, which has the terminal's number."""
+    return int(struct.unpack("i", fcntl.ioctl(fd, termios.TIOCOUTQ, b"\0\0\0\0"))[0])
+
+
+@contextlib.asynccontextmanager
+async def slow_server(server: web.Server, patience_s: float) -> AsyncIterator[SlowServer]:
+    listening = await asyncio.get_running_loop().create_server(connections(server, patience_s), "127.0.0.1", 0)
+    with contextlib.closing(listening):
+        yield SlowServer(server, listening.sockets[0].getsockname()[1])
+
+
+@contextlib.asynccontextmanager
+async def slow_gateway(
+    settings: BusSettings, patience_s: float = 300.0, **more: Any
+) -> AsyncIterator[tuple[Gateway, SlowServer]]:
+    """`more`: settings of the gateway."""
+    async with gateway_here(settings, **more) as (gateway, _):
+        runner = web.AppRunner(make_app(gateway), handler_cancellation=True, shutdown_timeout=0.1)
+        await runner.setup()
+        assert runner.server is not None
+        try:
+            async with slow_server(runner.server, patience_s) as server:
+                yield gateway, server
+        finally:
+            await runner.cleanup()
+
+
+class Maker:
+    """The worker of a job that was accepted: writes its log when it is told to."""
+
+    def __init__(self, writer: Writer) -> None:
+        self._writer = writer
+
+    @classmethod
+    async def of(cls, bus: Bus, job: wire.Job) -> "Maker":
+        lease = wire.Lease(why="running", worker="w0", boot="b", attempt=1)
+        started = wire.Started(media=wire.media_type(24_000, 1), worker="w0", attempt=1, model="tone", version="v1")
+        name = bus.subjects.log(job.tenant, job.id)
+        seq = await bus.logs.take(name, lease, 0)
+        return cls(Writer(bus.logs, name, seq, lease, Position(), started, 5.0))
+
+    async def make(self, num_blocks: int) -> None:
+        """Blocks of a second each."""
+        for _ in range(num_blocks):
+            await self._writer.block(_NOISE, BLOCK_BYTES // 2)
+
+    async def end(self) -> None:
+        at = self._writer.position
+        done = wire.Done(blocks=at.block, frames=at.frame, seconds=at.frame / 24_000, crc32=f"{at.crc32:08x}")
+        await self._writer.end("done", done)
