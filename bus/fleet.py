@@ -147,7 +147,10 @@ class Fleet:
     # Taking away
 
     def _bury(self, dead: Seen, why: str) -> None:
-        log.warning("worker.died", worker=dead.beat.id, boot=dead.beat.boot, held=len(dead.beat.held), why=why)
+        if dead.beat.state == "draining" and not dead.beat.held:
+            log.info("worker.left", worker=dead.beat.id, boot=dead.beat.boot)
+        else:
+            log.warning("worker.died", worker=dead.beat.id, boot=dead.beat.boot, held=len(dead.beat.held), why=why)
         # Workers that stand back for this one should not wait for its silence.
         self._bus.connection.publish(self._bus.subjects.gone(dead.beat.id), dead.beat.boot.encode())
         death = Death(dead.beat.id, time.monotonic(), dead.ponged_at)

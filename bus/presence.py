@@ -80,6 +80,8 @@ class Presence:
                 except TimeoutError:
                     continue
         finally:
+            # So that whoever finds us gone knows how we went.
+            connection.publish(subjects.heartbeat(self._worker), wire.encode(self._beat()))
             for subscription in (ping, stop, drain):
                 if subscription is not None:
                     subscription.close()

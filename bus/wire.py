@@ -15,7 +15,6 @@ from bus.errors import Malformed
 from bus.webhook import Webhook
 
 T = TypeVar("T")
-
 End = Literal["done", "failed", "cancelled", "expired"]
 ENDS: Final = ("done", "failed", "cancelled", "expired")
 #: Of one entry of a log: its headers then stay below 8 KB, whatever the marks say.
@@ -209,8 +208,10 @@ class Heartbeat(msgspec.Struct, frozen=True, kw_only=True):
     held: list[Held]
     #: Jobs ever started here, by `model=version=lane`.
     started: dict[str, int] = {}
-    rss_bytes: int = 0
     device: str = "cpu"
+    #: What the engine host holds: main memory (0: there is no host), and memory of the device, None if none can tell.
+    rss_bytes: int = 0
+    device_bytes: int | None = None
     #: `closed`; `open`: takes nothing; `trial`: takes one job to see whether it can.
     breaker: str = "closed"
     weight: int = 1
@@ -270,8 +271,7 @@ def decode(kind: type[T], data: bytes) -> T:
     """Raises Malformed, with the path of what is wrong, if `data` is not a `kind`."""
     decoder = _decoders.get(kind) or _decoders.setdefault(kind, msgspec.json.Decoder(kind))
     try:
-        decoded: T = decoder.decode(data)
-        return decoded
+        return decoder.decode(data)  # type: ignore[no-any-return]  # as its key says
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise Malformed(f"{kind.__name__}: {error}") from error
 

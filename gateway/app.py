@@ -10,14 +10,14 @@ from aiohttp.typedefs import Handler
 
 from bus.errors import BusError
 from bus.telemetry import logger
-from gateway import fleet_routes
+from gateway import fleet_routes, metrics
 from gateway.access.caller import CALLER
 from gateway.dialects.dialect import Envelopes, dialects
 from gateway.document import openapi
 from gateway.jobs import batch, events, jobs
 from gateway.limits import answer as limits_answer
 from gateway.limits.answer import GRANTED, makes_work
-from gateway.problems import JOB_HEADER, GatewayError, describe
+from gateway.problems import JOB_HEADER, REQUEST_ID, GatewayError, describe
 from gateway.sound import audio, marks
 from gateway.sound.streams import cut_short
 from gateway.state import BEGUN, GATEWAY, JOB, Gateway
@@ -25,14 +25,15 @@ from gateway.state import BEGUN, GATEWAY, JOB, Gateway
 log = logger(__name__)
 
 _ENVELOPES: Final = web.AppKey("envelopes", Envelopes)
-_REQUEST_ID: Final = "X-Request-Id"
-_FORESEEN: Final = (BusError, GatewayError, web.HTTPException)
+_FORESEEN: Final = (BusError, GatewayError, web.HTTPException, web.RequestPayloadError)
 
 
 def make_app(gateway: Gateway) -> web.Application:
     app = web.Application(middlewares=[_answer], client_max_size=gateway.settings.max_body_bytes)
     known = dialects()
     app[GATEWAY] = gateway
+    app[metrics.METRICS] = metrics.GatewayMetrics(gateway)
+    app.cleanup_ctx.append(metrics.counting)
     app[_ENVELOPES] = Envelopes(known)
     app.on_response_prepare.append(limits_answer.mark)
     if gateway.origins:
@@ -55,6 +56,7 @@ def make_app(gateway: Gateway) -> web.Application:
             web.get("/livez", fleet_routes.livez),
             web.get("/readyz", fleet_routes.readyz),
             web.get("/health", fleet_routes.health),
+            web.get("/metrics", metrics.metrics),
             web.get("/openapi.json", openapi.document),
             web.get("/docs", openapi.page),
         ]
@@ -112,5 +114,5 @@ def _of_error(request: web.Request, error: Exception) -> web.StreamResponse:
     response = request.app[_ENVELOPES].refuse(request.path, problem)
     if context:
         response.headers[JOB_HEADER] = request[JOB]
-    response.headers[_REQUEST_ID] = quoted
+    response.headers[REQUEST_ID] = quoted
     return response

@@ -64,6 +64,7 @@ def _worker(gateway: Gateway, seen: Seen) -> dict[str, Any]:
         "in_flight": len(beat.held),
         "state": "silent" if gateway.fleet.is_silent(seen) else beat.state,
         "device": beat.device,
+        "device_bytes": beat.device_bytes,
         "breaker": beat.breaker,
         "weight": beat.weight,
         "backup": beat.backup,
@@ -94,14 +95,14 @@ async def readyz(request: web.Request) -> web.Response:
     With `?worker=` and `?model=`, each any number of times: if besides every one of those workers serves every model.
     """
     gateway, query = request.app[GATEWAY], request.query
-    missing = _missing(gateway)
+    lacking = missing(gateway)
     models = set(query.getall("model", []))
     for worker in query.getall("worker", []):
         seen = gateway.fleet.workers.get(worker)
         if absent := models - set(seen.beat.models if seen else ()):
-            missing.append(f"{short(worker)}: {short(', '.join(sorted(absent)))}")
-    if missing:
-        return json_answer({"status": "not ready", "missing": missing}, 503, {"Retry-After": "1"})
+            lacking.append(f"{short(worker)}: {short(', '.join(sorted(absent)))}")
+    if lacking:
+        return json_answer({"status": "not ready", "missing": lacking}, 503, {"Retry-After": "1"})
     return json_answer({"status": "ok"})
 
 
@@ -113,40 +114,42 @@ async def readyz(request: web.Request) -> web.Response:
 async def health(request: web.Request) -> web.Response:
     """`GET /health`: readiness and some figures, for people."""
     gateway = request.app[GATEWAY]
-    missing = _missing(gateway)
+    lacking = missing(gateway)
     told = {
-        "status": "not ready" if missing else "ok",
-        "missing": missing,
+        "status": "not ready" if lacking else "ok",
+        "missing": lacking,
         "nats": gateway.bus.connection.is_up,
         "workers": len(gateway.fleet.workers),
         # Ready is said by a worker whose engines are loaded and warm.
         "model_loaded": any(seen.beat.models for seen in _takers(gateway)),
-        "gpu_memory_used": _gpu_bytes(seen.beat.device for seen in gateway.fleet.workers.values()),
+        "gpu_memory_used": _gpu_bytes(seen.beat for seen in gateway.fleet.workers.values()),
         "requests": len(gateway.busy),
         "clock_skew_s": round(gateway.bus.clock.skew_s, 3),
         "cache": gateway.reuse.told(),
     }
-    return json_answer(told, 503 if missing else 200)
+    return json_answer(told, 503 if lacking else 200)
 
 
-def _missing(gateway: Gateway) -> list[str]:
-    missing = []
+def missing(gateway: Gateway) -> list[str]:
+    """What is wanting for a job to be accepted and begun now, in words."""
+    lacking = []
     if not gateway.bus.connection.is_up:
-        missing.append("the connection to NATS")
+        lacking.append("the connection to NATS")
     if gateway.stopping.is_set():
-        missing.append("time: this gateway is stopping")
+        lacking.append("time: this gateway is stopping")
     known, takers = gateway.fleet.known_models, _takers(gateway)
     if not takers:
-        missing.append("a worker that is ready")
+        lacking.append("a worker that is ready")
     elif unknown := sorted({model for seen in takers for model in seen.beat.models if model not in known}):
-        missing.append(f"the description of {', '.join(unknown)}")
-    return missing
+        lacking.append(f"the description of {', '.join(unknown)}")
+    return lacking
 
 
-def _gpu_bytes(devices: Iterable[str]) -> int | None:
-    """0 where every worker has but a CPU. None, "nobody knows", where one has more, or there is none to ask."""
-    told = set(devices)
-    return 0 if told == {"cpu"} else None
+def _gpu_bytes(beats: Iterable[wire.Heartbeat]) -> int | None:
+    """Of all that tell. 0 where every worker has but a CPU; None where nobody tells, or there is nobody."""
+    beats = list(beats)
+    told = [beat.device_bytes for beat in beats if beat.device_bytes is not None]
+    return sum(told) if told or {beat.device for beat in beats} == {"cpu"} else None
 
 
 def _takers(gateway: Gateway) -> list[Seen]:

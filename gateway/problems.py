@@ -11,6 +11,7 @@ from bus.params import short
 from gateway.limits.answer import headers_of as limit_headers
 
 JOB_HEADER: Final = "Antiphon-Job"
+REQUEST_ID: Final = "X-Request-Id"
 
 
 class GatewayError(Exception):
@@ -143,6 +144,9 @@ def describe(error: Exception, request: web.Request) -> Problem:
     """What `error` means to a client. An error that nobody foresaw has no detail: that is for the log."""
     if isinstance(error, web.HTTPException):
         return _of_aiohttp(error, request)
+    if isinstance(error, web.RequestPayloadError):  # whose own words quote the body
+        detail = "the body cannot be read: its length, its chunks or its compression are not what HTTP/1.1 has"
+        return Problem(status=400, code="malformed", detail=detail)
     status = STATUS.get(type(error))
     if status is None:
         return Problem(status=500, code="internal", detail="an error of ours; the log has it")

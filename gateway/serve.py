@@ -1,6 +1,7 @@
 """The gateway process: one bus, one HTTP server, and what both need beside them."""
 
 import asyncio
+from contextlib import closing
 from typing import Final
 
 from aiohttp import web
@@ -11,6 +12,7 @@ from bus.telemetry import logger
 from gateway.access.addresses import Addresses
 from gateway.access.identity import tokens_of
 from gateway.app import make_app
+from gateway.connection import connections
 from gateway.jobs.cancels import Cancels
 from gateway.nats.door import NatsDoor
 from gateway.settings import GatewaySettings
@@ -54,6 +56,7 @@ async def serve(settings: GatewaySettings, stop: asyncio.Event) -> None:
                     Webhooks(gateway).run(),
                     bus.clock.keep(bus.js, bus.subjects.jobs_stream),
                     _refused(bus.connection.closed),
+                    *([tokens.run()] if tokens is not None else []),
                 ):
                     tasks.create_task(service)
                 await _serve_http(gateway, stop)
@@ -65,18 +68,19 @@ async def serve(settings: GatewaySettings, stop: asyncio.Event) -> None:
 async def _serve_http(gateway: Gateway, stop: asyncio.Event) -> None:
     settings = gateway.settings
     # Without `handler_cancellation` a hang-up is noticed at the next write, and a queued job never.
-    runner = web.AppRunner(
-        make_app(gateway), handler_cancellation=True, access_log=None, shutdown_timeout=_CLOSE_S, handle_signals=False
-    )
+    runner = web.AppRunner(make_app(gateway), handler_cancellation=True, shutdown_timeout=_CLOSE_S)
     await runner.setup()
+    assert runner.server is not None
     try:
-        site = web.TCPSite(runner, settings.host, settings.port, backlog=_BACKLOG)
-        await site.start()
-        port = runner.addresses[0][1]
-        host = f"[{settings.host}]" if ":" in settings.host else settings.host
-        log.info("gateway.ready", url=f"http://{host}:{port}", port=port)
-        await stop.wait()
-        await site.stop()
+        # Not by a site of aiohttp's, whose connections answer in plain text what they cannot read.
+        listening = await asyncio.get_running_loop().create_server(
+            connections(runner.server, settings.stalled_reader_s), settings.host, settings.port, backlog=_BACKLOG
+        )
+        with closing(listening):
+            port = listening.sockets[0].getsockname()[1]
+            host = f"[{settings.host}]" if ":" in settings.host else settings.host
+            log.info("gateway.ready", url=f"http://{host}:{port}", port=port)
+            await stop.wait()
         await _drain(gateway, settings.drain_s)
     finally:
         gateway.interest.close()

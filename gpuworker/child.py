@@ -27,6 +27,7 @@ from gpuworker import pipe, registry
 from gpuworker.crash import take_notes
 from gpuworker.engine import Engine, MemoryPolicy, OutOfMemory, Rejected
 from gpuworker.group import Group, Member, engine_job
+from gpuworker.scale import Scale
 from gpuworker.schedule import Schedule
 
 log = logger(__name__)
@@ -54,6 +55,7 @@ class Host:
         #: Full windows: groups that wait for credit.
         self._waiting: set[Group] = set()
         self._batches: dict[Hashable, tuple[float, Engine, list[Member]]] = {}
+        self._scale = Scale(lambda num_bytes: self._send(pipe.word(0, pipe.Weighs(num_bytes)), urgent=False))
         self._quit = False
 
     def run(self) -> None:
@@ -67,6 +69,8 @@ class Host:
             group = self._schedule.pop(now)
             if group is not None:
                 self._step(group, now)
+                self._scale.stepped(now)
+            self._scale.weigh(now)
             if self._out and (group is None or self._out_bytes > _GATHER_BYTES or now - self._out_since > _GATHER_S):
                 self._flush()
 
@@ -92,15 +96,16 @@ class Host:
             else:
                 self._engines[name] = engine
                 self._send(pipe.word(0, pipe.Loaded(name, took_s)), urgent=True)
+                self._scale.loaded(engine, time.monotonic())
 
     # Talking
 
     def _listen(self) -> None:
         """Read commands; wait for one only while nothing is runnable."""
         self._take_loaded()
-        wait_s = self._schedule.wait_s(time.monotonic())
-        if self._batches:
-            wait_s = min(_BATCH_S, wait_s if wait_s is not None else _BATCH_S)
+        now = time.monotonic()
+        waits = [self._schedule.wait_s(now), self._scale.wait_s(now), _BATCH_S if self._batches else None]
+        wait_s = min((each for each in waits if each is not None), default=None)
         if wait_s != 0.0:
             self._flush()
         if len(self._engines) < len(self._options.models):

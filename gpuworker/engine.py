@@ -244,3 +244,16 @@ class Engine(Protocol):
     def unload(self) -> None:
         """Free the device. Idempotent; `load` may follow."""
         ...
+
+
+@runtime_checkable
+class Weighing(Protocol):
+    """An engine that can tell what it takes of the device. Not every engine need be one."""
+
+    def device_bytes(self) -> int | None:
+        """Device memory that this process holds, in use or kept for later; None on the CPU and before `load`.
+
+        Engines of one library share its pool and tell the same: the host takes the largest. It is asked between two
+        steps, about once a second: it must not wait for the device.
+        """
+        ...

@@ -62,6 +62,8 @@ class EngineHost:
         self._excused_at = 0.0
         self.loaded: set[str] = set()
         self.unavailable: dict[str, str] = {}
+        #: Device memory that the host holds; None: none is told.
+        self.device_bytes: int | None = None
         self.settled = asyncio.Event()
 
     @property
@@ -133,7 +135,7 @@ class EngineHost:
             self._died()
             await self._bury(process, transport, notes, hung_at)
         except asyncio.CancelledError:
-            await self._bury(process, transport, notes)
+            await self._bury(process, transport, notes, is_told=True)
             raise
         finally:
             notes.close()
@@ -171,14 +173,20 @@ class EngineHost:
         transport: asyncio.Transport,
         notes: CrashNotes,
         hung_at: str | None = None,
+        *,
+        is_told: bool = False,
     ) -> None:
-        """Give its jobs back, the innocent ones at once, and wait for its end. `hung_at`: it hung, and where."""
+        """Give its jobs back, the innocent ones at once, and wait for its end.
+
+        `hung_at`: it hung, and where. `is_told`: it ends because we want it to.
+        """
         assert self._mark is not None
         culprit, _ = self._mark.read()
         streams = list(self._streams.values())
         self._transport = None
         self._streams.clear()
         self.loaded.clear()
+        self.device_bytes = None
         self._changed()
         if not transport.is_closing():
             transport.write(pipe.command(pipe.Quit()))
@@ -194,7 +202,10 @@ class EngineHost:
                 how = manner(process.returncode) if hung_at is None else f"hung for {self._stall_s:g} s"
                 trace = hung_at or notes.read()
                 guilty.interrupt(Lost(f"its engine host {how}", host_died=True, traceback=trace))
-        log.warning("host.ended", pid=process.pid, code=process.returncode, jobs=len(streams))
+        if is_told and not streams and process.returncode == 0:
+            log.info("host.left", pid=process.pid)
+        else:
+            log.warning("host.ended", pid=process.pid, code=process.returncode, jobs=len(streams))
 
     # Jobs
 
@@ -256,6 +267,9 @@ class EngineHost:
             case pipe.Unavailable(model=model, reason=reason):
                 self.unavailable[model] = reason
                 log.error("model.unavailable", model=model, reason=reason)
+            case pipe.Weighs(num_bytes=num_bytes):
+                self.device_bytes = num_bytes
+                return  # the next heartbeat is soon enough
         if not self.is_loading:
             self.settled.set()
         self._changed()

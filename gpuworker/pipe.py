@@ -3,7 +3,7 @@
     to the host    u32 length, then MessagePack of Start | Stop | Credit | Quit
     to the worker  u32 length, u8 form, u32 handle, then
                      form 0   u64 first frame, s16le PCM
-                     form 1   MessagePack of Loaded | Unavailable | Advance | Checkpoint | Finished | Broken
+                     form 1   MessagePack of Loaded | Unavailable | Weighs | Advance | Checkpoint | Finished | Broken
                      form 2   u64 first frame, u32 length, MessagePack of that length: an array of the `wire.Mark`s
                               that begin in the audio, s16le PCM
 
@@ -93,6 +93,12 @@ class Unavailable(msgspec.Struct, frozen=True, tag="unavailable", array_like=Tru
     reason: str
 
 
+class Weighs(msgspec.Struct, frozen=True, tag="weighs", array_like=True):
+    """So much device memory the host's process holds; None: nobody can tell any more."""
+
+    num_bytes: int | None
+
+
 class Advance(msgspec.Struct, frozen=True, tag="advance", array_like=True):
     """Progress without audio."""
 
@@ -120,7 +126,7 @@ class Broken(msgspec.Struct, frozen=True, tag="broken", array_like=True):
 
 
 Command = Start | Stop | Credit | Quit
-Word = Loaded | Unavailable | Advance | Checkpoint | Finished | Broken
+Word = Loaded | Unavailable | Weighs | Advance | Checkpoint | Finished | Broken
 
 _encoder = msgspec.msgpack.Encoder()
 _command: msgspec.msgpack.Decoder[Command] = msgspec.msgpack.Decoder(Command)

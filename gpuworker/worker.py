@@ -17,6 +17,7 @@ from bus.subjects import LANES, LogSubjects
 from bus.telemetry import bound, logger
 from gpuworker.host import EngineHost
 from gpuworker.intake import Intake
+from gpuworker.memory import resident_bytes
 from gpuworker.peers import Peers
 from gpuworker.run import Run
 from gpuworker.settings import WorkerSettings
@@ -40,7 +41,7 @@ class Worker:
     ) -> None:
         """`stop` ends the work; the worker sets it itself when it is asked over the bus to drain."""
         self._bus, self._settings, self._me, self._cards, self._stop = bus, settings, me, cards, stop
-        self.presence = Presence(bus, me.worker, me.boot, self._beat, self._stopped, self._drain_asked)
+        self.presence = Presence(bus, me.worker, me.boot, self.beat, self._stopped, self._drain_asked)
         self._peers = Peers(bus, settings, self._room)
         self._intake = Intake(settings, self._peers, self.presence.changed, self._room)
         self.host = EngineHost(list(cards), settings, self._host_changed, self._host_died)
@@ -58,6 +59,11 @@ class Worker:
     @property
     def runs(self) -> Mapping[LogSubjects, Run]:
         return self._runs
+
+    @property
+    def models(self) -> list[str]:
+        """What it was asked to serve and can describe."""
+        return list(self._cards)
 
     # Life
 
@@ -185,7 +191,7 @@ class Worker:
         self._intake.runs(number, lambda: run.has_sound)
         self.presence.changed()
         attempt, frame = claim.lease.attempt, claim.position.frame
-        log.info("job.started", model=job.model, lane=job.lane, attempt=attempt, frame=frame)
+        log.info("job.started", model=job.model, lane=job.lane, attempt=attempt, frame=frame, waited_s=run.waited_s)
         try:
             outcome = await run.go()
         finally:
@@ -193,7 +199,21 @@ class Worker:
                 del self._runs[claim.name]
             self.presence.changed()
         self._intake.ended(number, succeeded=outcome == "done", engine_failed=run.engine_failed)
-        log.info("job.finished", outcome=outcome, attempt=attempt)
+        if (stopped := run.stopped) is not None:
+            log.info("job.stopped", why=stopped[0], after_s=stopped[1])
+        made = run.made
+        log.info(
+            "job.finished",
+            outcome=outcome,
+            attempt=attempt,
+            model=job.model,
+            blocks=made.blocks,
+            frames=made.frames,
+            audio_s=made.audio_s,
+            took_s=made.took_s,
+            first_block_s=made.first_block_s,
+            real_time_factor=round(made.took_s / made.audio_s, 4) if outcome == "done" and made.audio_s else None,
+        )
 
     async def _adopted(self, delivery: Delivery, job: wire.Job) -> bool:
         """Rule 10: a delivery of a job that runs here is adopted, if the lease is still ours; else the old run ends."""
@@ -208,7 +228,7 @@ class Worker:
                 log.info("job.adopted", delivered=delivery.num_delivered)
                 return True
             return False
-        run.interrupt(Taken("the lease was taken"))
+        run.interrupt(Taken(lease[1] if lease is not None else None))
         await run.finished.wait()
         return False
 
@@ -225,7 +245,7 @@ class Worker:
             log.warning("job.lease_unread", job=run.claim.name.job, error=str(error))
             return
         if lease is None or lease[0] != run.lease_seq:
-            run.interrupt(Taken("the lease was taken"))
+            run.interrupt(Taken(lease[1] if lease is not None else None))
 
     # Presence
 
@@ -233,7 +253,8 @@ class Worker:
     def _offered(self) -> list[str]:
         return [model for model in self._cards if model not in self.host.unavailable]
 
-    def _beat(self) -> wire.Heartbeat:
+    def beat(self) -> wire.Heartbeat:
+        """The heartbeat of now."""
         state = "draining" if self._intake.closed else "ready" if self.host.loaded else "starting"
         return wire.Heartbeat(
             id=self._me.worker,
@@ -246,7 +267,9 @@ class Worker:
             slots=self._settings.slots,
             held=[wire.Held(name.tenant, name.job) for name in self._runs],
             started=dict(self._started),
+            rss_bytes=resident_bytes(self.host.pid) or 0 if self.host.is_up else 0,
             device=self._settings.device,
+            device_bytes=self.host.device_bytes,
             breaker=self._intake.breaker.state,
             weight=self._settings.weight,
             backup=self._settings.backup,

@@ -21,12 +21,14 @@ from gateway.settings import GatewaySettings
 if TYPE_CHECKING:
     from gateway.access.tokens import Tokens
 
-#: What anybody may ask: whether we live, and what there is to ask.
-OPEN_PATHS: Final = frozenset({"/livez", "/readyz", "/health", "/openapi.json", "/docs", "/"})
+#: What anybody may ask: whether we live, how we fare, and what there is to ask.
+OPEN_PATHS: Final = frozenset({"/livez", "/readyz", "/health", "/metrics", "/openapi.json", "/docs", "/"})
 _XI_API_KEY: Final = "xi-api-key"
 #: WebSockets whose key may come with their first message.
 _LATE: Final = re.compile(r"/v1/text-to-speech/[^/]+/stream-input")
-#: The tenant of who opened one without a key: no job can be of it.
+#: Requests of ACE-Step's clients whose key may come within the body. Whatever reads it must ask `of_body` who it is.
+_IN_BODY: Final = frozenset({"/release_task", "/query_result"})
+#: The tenant of who asked there without a key: no job can be of it.
 NOBODY: Final = ""
 #: Of a WebSocket's address: browsers can give it no headers.
 _QUERY: Final = ("api_key", _XI_API_KEY)
@@ -69,7 +71,7 @@ class Identity:
         if known is not None:
             return known
         if not self._anonymous:
-            if is_upgrade(request) and _LATE.fullmatch(request.path):
+            if _comes_late(request):
                 return Caller(tenant=NOBODY, address=address)
             raise Unauthorized("an API key is needed: send it as `Authorization: Bearer KEY` or `xi-api-key: KEY`")
         if not self._by_any_name:
@@ -100,6 +102,13 @@ class Identity:
             raise Unauthorized("an API key is needed: send it as `xi-api-key`, a header or in the first message")
         return known
 
+    def of_body(self, request: web.Request, text: str) -> Caller:
+        """The caller of a request whose body had `text` for a key, or "". Raises as `of_request` does."""
+        known = self._known(_shown(request) | {text}, self._addresses.of(request)) or self.of_request(request)
+        if known.tenant == NOBODY:
+            raise Unauthorized("an API key is needed: send it as `Authorization: Bearer KEY` or as `ai_token`")
+        return known
+
     def _known(self, shown: set[str], address: str) -> Caller | None:
         """The caller of what was shown; None if nothing of it is meant for us."""
         ours = {text for text in shown if text.startswith(PREFIX) or (self._tokens and _is_token_like(text))}
@@ -125,6 +134,13 @@ class Identity:
         if key.revoked_at is not None:
             raise Unauthorized(f"the API key {key.id} was revoked")
         return Caller(tenant=key.tenant, key=key.id, address=address, limits=key.limits)
+
+
+def _comes_late(request: web.Request) -> bool:
+    """Whether its key may come with what is read later."""
+    if is_upgrade(request):
+        return _LATE.fullmatch(request.path) is not None
+    return request.method == hdrs.METH_POST and request.path in _IN_BODY
 
 
 def _shown(request: web.Request) -> set[str]:

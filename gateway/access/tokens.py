@@ -4,7 +4,9 @@ Each algorithm has keys of its own, HS256 the secret and RS256 the RSA keys of t
 with the keys of the algorithm that it names. So a public key is never taken for a secret, and `none` names no keys.
 """
 
+import asyncio
 import hashlib
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,7 +18,10 @@ from bus.errors import Unauthorized
 from bus.params import short
 from bus.settings import SettingsError
 from bus.subjects import is_token
+from bus.telemetry import logger
 from gateway.access.caller import Caller
+
+log = logger(__name__)
 
 _HS256: Final = "HS256"
 _RS256: Final = "RS256"
@@ -25,6 +30,13 @@ _MIN_SECRET_BYTES: Final = 32
 _MIN_RSA_BITS: Final = 2048
 #: PyJWT lets through what its decoders say of bytes that are no text, of deep nesting, of times that are no numbers.
 _BAD_TOKEN: Final = (jwt.PyJWTError, ValueError, TypeError, OverflowError, RecursionError)
+#: And of a key whose parts are of other types than they should be.
+_BAD_KEY: Final = (jwt.PyJWTError, ValueError, TypeError, AttributeError, KeyError)
+#: How often the files are looked at: a token of a key that was taken out of one must be refused within 2 s.
+_LOOK_S: Final = 1.0
+
+#: By `kid`; a secret has none, "".
+Keys = Mapping[str, bytes | RSAPublicKey]
 
 
 class _Jwks(msgspec.Struct, frozen=True):
@@ -32,17 +44,31 @@ class _Jwks(msgspec.Struct, frozen=True):
 
 
 class Tokens:
-    """Checks tokens. Reads its files once; a new key takes a restart."""
+    """Checks tokens, by the keys that its files have now: `run` keeps up with them."""
 
     def __init__(self, *, secret_file: str = "", jwks_file: str = "", audience: str = "", issuer: str = "") -> None:
         """Raises SettingsError, naming the setting, if a file cannot be read or holds no key that could count."""
-        self._keys: dict[str, dict[str, bytes | RSAPublicKey]] = {}
+        #: By the algorithm that they are for.
+        self._files: dict[str, _KeyFile] = {}
         if secret_file:
-            self._keys[_HS256] = {"": _secret(Path(secret_file))}
+            self._files[_HS256] = _KeyFile("--jwt-secret-file", Path(secret_file), _secret)
         if jwks_file:
-            self._keys[_RS256] = dict(_rsa_keys(Path(jwks_file)))
+            self._files[_RS256] = _KeyFile("--jwks-file", Path(jwks_file), _rsa_keys)
+        for file in self._files.values():
+            file.look()
         self._audience, self._issuer = audience or None, issuer or None
         self._options: Any = {"verify_aud": bool(audience), "strict_aud": False}
+
+    async def run(self, look_s: float = _LOOK_S) -> None:
+        """Keep up until cancelled. A file that cannot be used (any more) leaves its keys as they are."""
+        while True:
+            await asyncio.sleep(look_s)
+            for file in self._files.values():
+                try:
+                    if await asyncio.to_thread(file.look):
+                        log.info("tokens.read", file=str(file.path), keys=len(file.keys))
+                except SettingsError as error:
+                    log.error("tokens.unusable", file=str(file.path), keys=len(file.keys), error=str(error))
 
     def caller(self, text: str, address: str) -> Caller:
         """Whom a token speaks for. Raises Unauthorized, saying why it does not count."""
@@ -60,13 +86,13 @@ class Tokens:
         try:
             head = jwt.get_unverified_header(text)
             algorithm = head.get("alg")
-            keys = self._keys.get(algorithm) if isinstance(algorithm, str) else None
-            if keys is None:
-                offered = " or ".join(sorted(self._keys))
+            file = self._files.get(algorithm) if isinstance(algorithm, str) else None
+            if file is None:
+                offered = " or ".join(sorted(self._files))
                 raise Unauthorized(f"the token is signed with {short(str(algorithm))!r}, here only {offered} counts")
             claims: dict[str, Any] = jwt.decode(
                 text,
-                _choose(keys, head.get("kid")),
+                _choose(file.keys, head.get("kid")),
                 algorithms=[str(algorithm)],
                 audience=self._audience,
                 issuer=self._issuer,
@@ -77,7 +103,36 @@ class Tokens:
         return claims
 
 
-def _choose(keys: dict[str, Any], kid: object) -> Any:
+class _KeyFile:
+    """One file of keys, as it was when it could last be used."""
+
+    def __init__(self, flag: str, path: Path, parse: Callable[[str, bytes], Keys]) -> None:
+        """`parse(where, data)` raises SettingsError. Nothing is read yet."""
+        self.path, self.keys = path, dict[str, bytes | RSAPublicKey]()
+        self._flag, self._parse = flag, parse
+        #: At the last look: what was in it, or why it could not be read.
+        self._seen: bytes | str = "never read"
+
+    def look(self) -> bool:
+        """Whether other keys count now. Its bytes are compared: two changes may share a time, a size and an inode.
+
+        Blocks. Raises SettingsError if it cannot be used, once for each change of it.
+        """
+        found: bytes | str
+        try:
+            found = self.path.read_bytes()
+        except OSError as error:
+            found = error.strerror or str(error)
+        if found == self._seen:
+            return False
+        self._seen = found
+        if isinstance(found, str):
+            raise SettingsError(f"{self._flag}: cannot read {self.path}: {found}")
+        self.keys = dict(self._parse(f"{self._flag}: {self.path}", found))
+        return True
+
+
+def _choose(keys: Mapping[str, Any], kid: object) -> Any:
     """The key that the token names; of a single one, whatever it names. Raises Unauthorized."""
     if len(keys) == 1:
         (name, key), *_ = keys.items()
@@ -88,46 +143,37 @@ def _choose(keys: dict[str, Any], kid: object) -> Any:
     raise Unauthorized(f"the token names the key {short(str(kid))!r}, which is not one of ours")
 
 
-def _secret(file: Path) -> bytes:
-    secret = _read("--jwt-secret-file", file).strip()
+def _secret(where: str, data: bytes) -> Keys:
+    secret = data.strip()
     if len(secret) < _MIN_SECRET_BYTES:
-        raise SettingsError(
-            f"--jwt-secret-file: {file} holds {len(secret)} bytes, a secret for HS256 has at least {_MIN_SECRET_BYTES}"
-        )
+        raise SettingsError(f"{where} holds {len(secret)} bytes, a secret for HS256 has at least {_MIN_SECRET_BYTES}")
     if secret.startswith((b"-----BEGIN ", b"ssh-")):
-        raise SettingsError(f"--jwt-secret-file: {file} is a key file; public keys go into --jwks-file")
-    return secret
+        raise SettingsError(f"{where} is a key file; public keys go into --jwks-file")
+    return {"": secret}
 
 
-def _rsa_keys(file: Path) -> list[tuple[str, RSAPublicKey]]:
+def _rsa_keys(where: str, data: bytes) -> Keys:
     try:
-        found = msgspec.json.decode(_read("--jwks-file", file), type=_Jwks).keys
-    except msgspec.DecodeError as error:
-        raise SettingsError(f"--jwks-file: {file} is no JSON Web Key Set: {error}") from error
+        found = msgspec.json.decode(data, type=_Jwks).keys
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise SettingsError(f"{where} is no JSON Web Key Set: {error}") from error
     ours = [each for each in found if each.get("kty") == "RSA" and each.get("use", "sig") == "sig"]
     ours = [each for each in ours if each.get("alg", _RS256) == _RS256]
-    keys = [(str(each.get("kid", "")), _rsa_key(file, each)) for each in ours]
+    keys = {str(each.get("kid", "")): _rsa_key(where, each) for each in ours}
     if not keys:
-        raise SettingsError(f"--jwks-file: {file} has no RSA key that signs with RS256")
-    if len({kid for kid, _ in keys}) < len(keys):
-        raise SettingsError(f"--jwks-file: {file} has two keys of one `kid`")
+        raise SettingsError(f"{where} has no RSA key that signs with RS256")
+    if len(keys) < len(ours):
+        raise SettingsError(f"{where} has two keys of one `kid`")
     return keys
 
 
-def _rsa_key(file: Path, told: dict[str, Any]) -> RSAPublicKey:
+def _rsa_key(where: str, told: dict[str, Any]) -> RSAPublicKey:
     if "d" in told:
-        raise SettingsError(f"--jwks-file: {file} holds a private key; publish only the public ones")
+        raise SettingsError(f"{where} holds a private key; publish only the public ones")
     try:
         key = jwt.algorithms.RSAAlgorithm.from_jwk(told)
-    except (jwt.PyJWTError, ValueError) as error:
-        raise SettingsError(f"--jwks-file: {file}: {error}") from error
+    except _BAD_KEY as error:
+        raise SettingsError(f"{where}: {type(error).__name__}: {error}") from error
     if not isinstance(key, RSAPublicKey) or key.key_size < _MIN_RSA_BITS:
-        raise SettingsError(f"--jwks-file: {file} has an RSA key of fewer than {_MIN_RSA_BITS} bits")
+        raise SettingsError(f"{where} has an RSA key of fewer than {_MIN_RSA_BITS} bits")
     return key
-
-
-def _read(flag: str, file: Path) -> bytes:
-    try:
-        return file.read_bytes()
-    except OSError as error:
-        raise SettingsError(f"{flag}: cannot read {file}: {error.strerror}") from error

@@ -28,6 +28,7 @@ from gateway.sound.audio import sound_of
 from gateway.state import GATEWAY, JOB, Gateway, json_answer
 
 T = TypeVar("T")
+Token = Annotated[str, told("The key, if no header has it.")]
 
 _DOOR: Final = "acestep"
 _MODEL: Final = "acestep"
@@ -59,12 +60,14 @@ class TaskBody(msgspec.Struct, kw_only=True):
     task_type: str = _TEXT_TO_MUSIC
     param_obj: dict[str, Any] | str = ""
     metas: dict[str, Any] | str = ""
+    ai_token: Token = ""
     #: Ours: in the engine's own words.
     params: dict[str, Any] = {}
 
 
 class QueryBody(msgspec.Struct):
     task_id_list: Annotated[list[str], Meta(max_length=_MAX_ASKED)] | str
+    ai_token: Token = ""
 
 
 class Enveloped(msgspec.Struct, Generic[T], frozen=True, kw_only=True):
@@ -179,8 +182,8 @@ async def _position(gateway: Gateway, birth: wire.Birth) -> int | None:
 @makes_no_work
 async def query_result(request: web.Request) -> web.Response:
     """`POST /query_result`."""
-    gateway, tenant = request.app[GATEWAY], caller(request).tenant
     raw, _ = await acestep_asked.read(request)
+    gateway, tenant = request.app[GATEWAY], caller(request).tenant
     listed = raw.get("task_id_list")
     if isinstance(listed, str):
         try:

@@ -11,6 +11,9 @@ from aiohttp.http_exceptions import BadHttpMessage
 from bus import wire
 from bus.errors import Invalid, Malformed
 from bus.params import short
+from gateway.access.caller import CALLER, caller
+from gateway.limits.answer import GRANTED, makes_work
+from gateway.state import GATEWAY
 
 #: Other names of a field. Looked for in the body, then in `param_obj`, then in the metas.
 _ALIASES: Final[Mapping[str, Sequence[str]]] = {
@@ -39,6 +42,8 @@ THEIRS: Final[Mapping[str, str]] = {"seconds": "audio_duration", "duration": "au
 #: Fields whose engines' words for "you decide" are 0 and -1.
 _POSITIVE: Final = frozenset({"audio_duration", "bpm"})
 _TRUE: Final = frozenset({"1", "true", "yes", "y", "on"})
+#: Their field for the key, beside the header.
+_KEY: Final = "ai_token"
 #: What aiohttp raises for a form that is none, beside its own HTTP errors.
 _NO_FORM: Final = (ValueError, LookupError, RuntimeError, AssertionError, BadHttpMessage)
 
@@ -151,10 +156,32 @@ def _shown(value: Any) -> str:
 
 
 async def read(request: web.Request) -> tuple[dict[str, Any], list[str]]:
-    """A body's fields, and the names of the files in it.
+    """A body's fields, and the names of the files in it. Its key is taken out, and says who asks from here on.
 
-    Raises Malformed; HTTPUnsupportedMediaType; HTTPRequestEntityTooLarge.
+    Raises Malformed; HTTPUnsupportedMediaType; HTTPRequestEntityTooLarge; Unauthorized, Forbidden, TooMany.
     """
+    try:
+        raw, files = await _fields(request)
+    except (Malformed, web.HTTPException):
+        _identify(request, "")
+        raise
+    key = raw.pop(_KEY, "")
+    _identify(request, key.strip() if isinstance(key, str) else "")
+    return raw, files
+
+
+def _identify(request: web.Request, key: str) -> None:
+    """Set the request's caller anew, and count it against the limits of a key that nobody knew of before."""
+    gateway, before = request.app[GATEWAY], caller(request)
+    request[CALLER] = asks = gateway.identity.of_body(request, key)
+    if asks.key == before.key or not makes_work(request):
+        return
+    granted = gateway.limiter.request(msgspec.structs.replace(asks, address=""))  # whose address has been counted
+    if granted is not None:
+        request[GRANTED] = granted
+
+
+async def _fields(request: web.Request) -> tuple[dict[str, Any], list[str]]:
     kind = request.content_type
     data = await request.read() if kind != "multipart/form-data" else b""
     # `curl -d '{…}'` says that its JSON is a form.

@@ -90,6 +90,8 @@ class ShownWorker(msgspec.Struct):
     in_flight: Count
     state: str
     device: str
+    #: None: it has but a CPU, or no engine can tell.
+    device_bytes: Count | None
     breaker: str
     weight: int
     backup: bool

@@ -170,6 +170,14 @@ class Music:
 
             torch.cuda.empty_cache()
 
+    def device_bytes(self) -> int | None:
+        """What torch has reserved of the GPU, for every engine of this process that uses torch."""
+        if self._studio is None or not self._studio.on_gpu:
+            return None
+        import torch  # noqa: PLC0415  # loaded already
+
+        return torch.cuda.memory_reserved(self._studio.silence.device)
+
     def _play(self, job: EngineJob, studio: "Studio") -> Generator[Event, None, None]:
         import torch  # noqa: PLC0415  # loaded already
 

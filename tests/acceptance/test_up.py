@@ -4,15 +4,12 @@ import asyncio
 import contextlib
 import os
 import signal
-import subprocess
-import sys
-import wave
 from pathlib import Path
 
 from aiohttp import ClientError, ClientSession
 
 from tests.support.tone import tone_pcm
-from tests.support.up import READY_S, ROOT, running
+from tests.support.up import READY_S, running
 from tests.support.waiting import eventually, gone
 
 
@@ -39,6 +36,8 @@ async def test_one_line_then_sound_then_nothing_left(tmp_path: Path) -> None:
         assert all(map(gone, pids))
         processes = {event["process"] for event in up.events()}
         assert processes == {"up", "gateway", "worker w1", "worker w2"}
+        assert [event for event in up.events() if event["level"] not in {"debug", "info"}] == []
+        assert sorted(event["worker"] for event in up.events() if event["event"] == "host.left") == ["w1", "w2"]
 
 
 async def test_sound_comes_again_after_each_process_was_killed(tmp_path: Path) -> None:
@@ -73,16 +72,3 @@ async def test_killed_itself_it_takes_everything_along_and_the_store_is_free(tmp
         await eventually(lambda: all(map(gone, pids)))
     with running(tmp_path / "state", "--models", "tone") as up:
         up.stop()
-
-
-def test_say_writes_a_file_of_the_kind_that_its_name_ends_in(tmp_path: Path) -> None:
-    wav, pcm = tmp_path / "hello.wav", tmp_path / "hello.pcm"
-    with running(tmp_path / "state", "--models", "speech") as up:
-        for file in (wav, pcm):
-            say = [sys.executable, "-m", "ops.cli", "say", "Hello from Antiphon.", "-o", str(file), "--url", up.http]
-            run = subprocess.run(say, cwd=ROOT, capture_output=True, text=True, timeout=30, check=False)
-            assert (run.returncode, run.stdout, run.stderr) == (0, "", "")
-        up.stop()
-    with wave.open(str(wav)) as spoken:
-        assert 0.8 < spoken.getnframes() / spoken.getframerate() < 4.0
-    assert pcm.stat().st_size > 16_000

@@ -1,0 +1,130 @@
+"""Files of keys for tokens may change while a gateway runs: it keeps up, and a bad file takes nothing away."""
+
+import asyncio
+import json
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import aiohttp
+import jwt
+import pytest
+from cryptography.hazmat.primitives.asymmetric import rsa
+
+from tests.support.programs import Fleet, Program
+
+OLD, NEW = (rsa.generate_private_key(public_exponent=65537, key_size=2048) for _ in range(2))
+#: A key that was taken out must count no more after this.
+BOUND_S = 2.0
+
+
+def key_set(*keys: rsa.RSAPrivateKey) -> str:
+    told = [jwt.algorithms.RSAAlgorithm.to_jwk(key.public_key(), as_dict=True) | {"kid": kid(key)} for key in keys]
+    return json.dumps({"keys": told})
+
+
+def kid(key: rsa.RSAPrivateKey) -> str:
+    return f"kid-{key.public_key().public_numbers().n % 1_000_003}"
+
+
+def signed(key: rsa.RSAPrivateKey | bytes) -> str:
+    if isinstance(key, bytes):
+        return jwt.encode({"tenant": "acme"}, key, "HS256")
+    return jwt.encode({"tenant": "acme"}, key, "RS256", {"kid": kid(key)})
+
+
+class Door:
+    def __init__(self, http: aiohttp.ClientSession, gateway: Program) -> None:
+        self._http, self.gateway = http, gateway
+
+    async def status(self, key: rsa.RSAPrivateKey | bytes) -> int:
+        async with self._http.get("/v1/fleet", headers={"Authorization": f"Bearer {signed(key)}"}) as answer:
+            return answer.status
+
+    async def becomes(self, key: rsa.RSAPrivateKey | bytes, status: int) -> None:
+        """A token of `key` is answered with `status`, soon enough and from then on."""
+        async with asyncio.timeout(BOUND_S + 1):
+            while await self.status(key) != status:
+                await asyncio.sleep(0.05)
+
+
+@pytest.fixture
+async def files(tmp_path: Path) -> tuple[Path, Path]:
+    """The key set and the secret."""
+    jwks, secret = tmp_path / "jwks.json", tmp_path / "secret"
+    jwks.write_text(key_set(OLD))
+    secret.write_bytes(b"o" * 32)
+    return jwks, secret
+
+
+@pytest.fixture
+async def door(fleet: Fleet, files: tuple[Path, Path]) -> AsyncIterator[Door]:
+    flags = ("--no-anonymous", "--jwks-file", str(files[0]), "--jwt-secret-file", str(files[1]))
+    async with _door(fleet, *flags) as door:
+        yield door
+
+
+@asynccontextmanager
+async def _door(fleet: Fleet, *flags: str) -> AsyncIterator[Door]:
+    gateway, url = await asyncio.to_thread(fleet.gateway, *flags)
+    async with aiohttp.ClientSession(url) as http:
+        yield Door(http, gateway)
+
+
+async def test_a_key_that_is_replaced_counts_no_more_and_the_new_one_does(door: Door, files: tuple[Path, Path]) -> None:
+    assert (await door.status(OLD), await door.status(NEW)) == (200, 401)
+    files[0].write_text(key_set(OLD, NEW))
+    await door.becomes(NEW, 200)
+    assert await door.status(OLD) == 200
+    # As a new file in the place of the old one, the way that Kubernetes and careful people do it.
+    beside = files[0].with_suffix(".new")
+    beside.write_text(key_set(NEW))
+    beside.replace(files[0])
+    await door.becomes(OLD, 401)
+    assert await door.status(NEW) == 200
+    assert [event["keys"] for event in door.gateway.events("tokens.read")] == [2, 1]
+
+
+async def test_a_secret_is_replaced_too_though_size_and_time_stay_the_same(
+    door: Door, files: tuple[Path, Path]
+) -> None:
+    was = files[1].stat()
+    files[1].write_bytes(b"n" * 32)
+    os.utime(files[1], ns=(was.st_atime_ns, was.st_mtime_ns))
+    await door.becomes(b"n" * 32, 200)
+    await door.becomes(b"o" * 32, 401)
+
+
+@pytest.mark.parametrize("broken", ["half", "no key", "gone", "short secret"])
+async def test_a_file_that_cannot_be_used_any_more_keeps_its_keys_and_is_told_of_once(
+    door: Door, files: tuple[Path, Path], broken: str
+) -> None:
+    jwks, secret = files
+    match broken:
+        case "half":
+            jwks.write_text(key_set(NEW)[:-40])
+        case "no key":
+            jwks.write_text('{"keys":[]}')
+        case "gone":
+            jwks.unlink()
+        case "short secret":
+            secret.write_bytes(b"n" * 31)
+    told = await asyncio.to_thread(door.gateway.wait_for, "tokens.unusable", 1, BOUND_S + 1)
+    assert (told["keys"], str(secret if "secret" in broken else jwks)) == (1, told["file"])
+    assert "nnnn" not in told["error"]
+    assert (await door.status(OLD), await door.status(b"o" * 32), await door.status(NEW)) == (200, 200, 401)
+    await _looked_at_twice(door, *((jwks, True) if "secret" in broken else (secret, False)))
+    (secret if "secret" in broken else jwks).write_text("n" * 32 if "secret" in broken else key_set(NEW))
+    await door.becomes(b"n" * 32 if "secret" in broken else NEW, 200)
+    assert len(door.gateway.events("tokens.unusable")) == 1
+
+
+async def _looked_at_twice(door: Door, other: Path, is_set: bool) -> None:
+    """The good file changes and changes back; both are looked at in one go."""
+    for counts in (True, False):
+        if is_set:
+            other.write_text(key_set(OLD, NEW) if counts else key_set(OLD))
+        else:
+            other.write_bytes((b"m" if counts else b"o") * 32)
+        await door.becomes(NEW if is_set else b"m" * 32, 200 if counts else 401)
