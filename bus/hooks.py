@@ -55,7 +55,9 @@ class Hook:
         except ApiError as error:
             if error.err_code != WRONG_LAST_SEQUENCE:
                 raise
-        self._delivery.ack()  # of a message that was replaced this only tells the consumer
+        # Awaited, as an acknowledgement would not be: offered again after the end was told, it would be told again.
+        await self._bus.js.delete(self._bus.subjects.hooks_stream, self._delivery.seq)
+        self._delivery.ack()
 
 
 class Hooks:

@@ -72,8 +72,12 @@ def usage_stream(subjects: Subjects, settings: BusSettings) -> dict[str, Any]:
 
 
 def hooks_stream(subjects: Subjects, settings: BusSettings) -> dict[str, Any]:
-    """One message per job: a step replaces the one before."""
-    rest = {"discard": "new", "max_msgs_per_subject": 1, "max_bytes": 64 << 20}
+    """One message per job, but for the moment in which a step takes the place of the one before.
+
+    No limit per subject: what was removed by one comes back when the server is killed after what replaced it was
+    acknowledged, and nobody is offered it again.
+    """
+    rest = {"discard": "new", "max_msgs_per_subject": -1, "max_bytes": 64 << 20}
     return _stream(subjects.hooks_stream, [subjects.all_hooks], settings.replicas, retention="workqueue", **rest)
 
 

@@ -8,12 +8,13 @@ import asyncio
 import hashlib
 import random
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 import msgspec
 
 from bus import wire
 from bus.door import Accepted
-from bus.errors import BusError, Gone, JobError, NotFound
+from bus.errors import BusError, Gone, JobError, Malformed, NotFound
 from bus.hooks import Hook
 from bus.jetstream import MESSAGE_ID
 from bus.states import Status
@@ -23,6 +24,7 @@ from bus.webhook import Due, Told, Webhook
 from gateway.admission import MAX_DEADLINE_S
 from gateway.jobs.view import view, when
 from gateway.state import Gateway
+from gateway.webhooks.receivers import Receivers
 from gateway.webhooks.sender import NotDelivered, Sender, check, signed
 
 log = logger(__name__)
@@ -36,6 +38,8 @@ _PAUSE_SHARE: Final = 0.1
 _MAX_RETRY_S: Final = 3600.0
 #: After the bus could not be asked.
 _AGAIN_S: Final = 2.0
+#: What the bus has that will not read better next time, unlike a bus that cannot be asked.
+_LASTING: Final = (Malformed, JobError)
 
 
 def with_webhook(gateway: Gateway, job: wire.Job, webhook: Webhook | None) -> wire.Job:
@@ -59,8 +63,9 @@ async def accept(gateway: Gateway, name: LogSubjects, job: wire.Job) -> Accepted
         if seq is not None:
             await gateway.hooks.remove(seq)
         raise
-    if seq is not None and not accepted.is_new:
-        await gateway.hooks.remove(seq)
+    if accepted.is_new and seq is None:
+        # Laid down by another request of the same id, which may take it back because it is refused.
+        await gateway.hooks.add(name)
     return accepted
 
 
@@ -69,6 +74,12 @@ def event_id(root: str, birth: wire.Birth, event: Told) -> str:
     job = birth.job
     named = f"{root}\0{job.tenant}\0{job.id}\0{birth.queue_seq}\0{event}"
     return f"evt_{hashlib.sha256(named.encode()).hexdigest()[:32]}"
+
+
+def hook_id(root: str, hook: Hook) -> str:
+    """What the whole telling of a job is called in the dead letters."""
+    named = f"{root}\0{hook.name.tenant}\0{hook.name.job}\0{hook.due.since}"
+    return f"hook_{hashlib.sha256(named.encode()).hexdigest()[:32]}"
 
 
 def come(found: Status) -> list[Told]:
@@ -85,6 +96,7 @@ class Webhooks:
     def __init__(self, gateway: Gateway) -> None:
         self._gateway, self._bus = gateway, gateway.bus
         self._sender = Sender(allow_private=gateway.settings.webhook_private)
+        self._receivers = Receivers()
         self._room = asyncio.Semaphore(_AT_ONCE)
 
     async def run(self) -> None:
@@ -93,8 +105,14 @@ class Webhooks:
             while True:
                 async with self._room:
                     hooks = await self._next()
-                for hook in hooks:
-                    await self._room.acquire()
+                while hooks:
+                    try:
+                        await self._room.acquire()
+                    except asyncio.CancelledError:
+                        for hook in hooks:
+                            hook.later(0)
+                        raise
+                    hook = hooks.pop(0)
                     tasks.create_task(self._handle(hook), name=f"webhook {hook.name.job}")
 
     async def _next(self) -> list[Hook]:
@@ -106,20 +124,49 @@ class Webhooks:
             return []
 
     async def _handle(self, hook: Hook) -> None:
+        """Every way out of here settles the message, or gives it back with a pause."""
+        context = {"job": hook.name.job, "tenant": hook.name.tenant}
         try:
-            await self._tell(hook)
+            try:
+                await self._tell(hook)
+            except Exception as error:  # noqa: BLE001  # whatever it is, it must not tell of one job for ever
+                await self._broke(hook, error)
+        except asyncio.CancelledError:
+            hook.later(0)  # another gateway need not wait for ack_wait
+            raise
         except BusError as error:
-            log.warning("webhook.waits", job=hook.name.job, tenant=hook.name.tenant, error=str(error))
+            log.warning("webhook.waits", error=str(error), **context)
             hook.later(_AGAIN_S)
         except Exception:
-            log.exception("webhook.broke", job=hook.name.job, tenant=hook.name.tenant)
+            log.exception("webhook.broke", tries=hook.due.tries, again_in_s=_MAX_PAUSE_S, **context)
+            hook.later(_MAX_PAUSE_S)
         finally:
             self._room.release()
+
+    async def _broke(self, hook: Hook, error: Exception) -> None:
+        """What nobody foresaw is a try like any other; after the last one the dead letters have the message.
+
+        Raises `error` itself if the bus could not be asked, which costs no try, and BusError for the same reason.
+        """
+        if isinstance(error, BusError) and not isinstance(error, _LASTING):
+            raise error
+        due, context = hook.due, {"job": hook.name.job, "tenant": hook.name.tenant}
+        tries, why = due.tries + 1, f"{type(error).__name__}: {error}"
+        if tries < self._gateway.settings.webhook_max_tries:
+            again_s = retry_s(tries, self._gateway.settings.webhook_retry_s)
+            log.error("webhook.broke", tries=tries, again_in_s=round(again_s, 2), exc_info=error, **context)
+            await hook.step(msgspec.structs.replace(due, tries=tries, due_at=self._bus.clock.now() + again_s))
+            return
+        told = hook_id(self._bus.subjects.root, hook)
+        reason = f"webhook: telling of job {hook.name.job!r} broke ({why}) in {tries} tries"
+        await self._bury(hook, told, reason, wire.encode(due))
+        log.error("webhook.buried", event_id=told, error=why, tries=tries, exc_info=error, **context)
+        hook.settle()
 
     async def _tell(self, hook: Hook) -> None:
         """Tell the next event that has come, if there is one. Raises BusError."""
         now_s, due = self._bus.clock.now(), hook.due
-        if due.due_at > now_s:
+        if 0 < due.due_at - now_s <= _MAX_RETRY_S:  # further away nobody ever puts one
             hook.later(due.due_at - now_s)
             return
         try:
@@ -146,13 +193,18 @@ class Webhooks:
         hook.settle()
 
     async def _send(self, hook: Hook, found: Status, webhook: Webhook, untold: list[Told]) -> None:
-        """Tell the first of `untold`."""
+        """Tell the first of `untold`; later, if too many wait for this receiver's answer already."""
+        receiver = urlsplit(webhook.url).netloc
+        if (wait_s := self._receivers.wait_s(receiver)) is not None:
+            hook.later(wait_s)
+            return
         due, event, now_s = hook.due, untold[0], self._bus.clock.now()
         told = event_id(self._bus.subjects.root, found.birth, event)
         body = msgspec.json.encode(await self._body(found, event))
         context = {"job": hook.name.job, "tenant": hook.name.tenant, "told": event, "event_id": told}
         try:
-            await self._sender.post(webhook, signed(webhook, told, int(now_s), body), body)
+            with self._receivers.telling(receiver):
+                await self._sender.post(webhook, signed(webhook, told, int(now_s), body), body)
         except NotDelivered as error:
             tries = due.tries + 1
             if not error.is_final and tries < self._gateway.settings.webhook_max_tries:

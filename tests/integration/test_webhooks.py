@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -16,35 +16,23 @@ from bus.hooks import Hooks
 from bus.settings import BusSettings
 from bus.webhook import Webhook
 from gateway.webhooks.sender import is_public
+from tests.support import fleets
 from tests.support.doors import accepted, gated, tone, until_state
+from tests.support.fleets import Stack, small_bus, stack_of
 from tests.support.jobs import tone_job
-from tests.support.nats import fresh_root
-from tests.support.programs import Fleet, Program, fleet_of
 from tests.support.receiver import Receiver, receiving
 from tests.support.web import ready
 
 FLAGS = ("--webhook-private", "--webhook-retry-s", "0.05", "--webhook-max-tries", "4")
 
 
-@pytest.fixture(scope="module")
-def settings(nats_url: str) -> BusSettings:
-    return BusSettings(nats=nats_url, root=fresh_root(), jobs_max_bytes=64 << 20, replies_max_bytes=256 << 20)
-
-
-@pytest.fixture(scope="module")
-def stack(settings: BusSettings) -> Iterator[tuple[Fleet, Program, str]]:
-    """Fleet, the gateway and its URL."""
-    with fleet_of(settings) as fleet:
-        fleet.worker("w1", "tone", 4)
-        gateway, url = fleet.gateway(*FLAGS)
-        yield fleet, gateway, url
+stack = fleets.stack(gateway_flags=FLAGS)
+http = fleets.http()
 
 
 @pytest.fixture
-async def http(stack: tuple[Fleet, Program, str]) -> AsyncIterator[aiohttp.ClientSession]:
-    async with aiohttp.ClientSession(stack[2]) as http:
-        await ready(http, "")
-        yield http
+def settings(stack: Stack) -> BusSettings:
+    return stack.settings
 
 
 @pytest.fixture
@@ -106,12 +94,12 @@ async def test_what_is_refused_is_sent_again_under_the_same_id_and_redirects_are
 
 
 async def test_an_event_that_nobody_takes_goes_to_the_dead_letters_and_the_next_is_told(
-    http: aiohttp.ClientSession, receiver: Receiver, settings: BusSettings, stack: tuple[Fleet, Program, str]
+    http: aiohttp.ClientSession, receiver: Receiver, settings: BusSettings, stack: Stack
 ) -> None:
     receiver.refusals += [503] * 4
     job = await accepted(http, hooked(receiver, "accepted", "done"))
     assert await receiver.types(job, ["job.done"]) == ["job.done"]
-    buried = [event for event in stack[1].events("webhook.buried") if event["job"] == job]
+    buried = [event for event in stack.gateway.events("webhook.buried") if event["job"] == job]
     assert [(event["told"], event["tries"]) for event in buried] == [("accepted", 4)]
     async with open_bus(settings, "test") as bus:
         letter = await DeadLetters(bus).find(buried[0]["event_id"])
@@ -153,9 +141,9 @@ async def _put(http: aiohttp.ClientSession, body: dict[str, Any]) -> int:
 
 @pytest.mark.slow
 async def test_the_death_of_the_gateway_that_accepted_it_loses_no_event(
-    http: aiohttp.ClientSession, receiver: Receiver, stack: tuple[Fleet, Program, str], tmp_path: Path
+    http: aiohttp.ClientSession, receiver: Receiver, stack: Stack, tmp_path: Path
 ) -> None:
-    doomed, url = stack[0].gateway(*FLAGS)
+    doomed, url = stack.fleet.gateway(*FLAGS)
     async with aiohttp.ClientSession(url) as asker:
         await ready(asker, "")
         jobs = [
@@ -235,20 +223,17 @@ async def test_what_can_never_be_told_is_refused_at_once(
 async def test_a_name_that_stands_for_an_address_of_ours_is_never_connected_to(
     receiver: Receiver, settings: BusSettings
 ) -> None:
-    alone = BusSettings(nats=settings.nats, root=fresh_root(), jobs_max_bytes=64 << 20, replies_max_bytes=256 << 20)
-    with fleet_of(alone) as fleet:
-        fleet.worker("w1", "tone", 1)
-        gateway, url = fleet.gateway("--webhook-max-tries", "1")
-        async with aiohttp.ClientSession(url) as http:
-            await ready(http, "")
+    alone = small_bus(settings.nats)
+    with stack_of(alone, "tone", 1, gateway_flags=("--webhook-max-tries", "1")) as own:
+        async with fleets.asking(own.url) as http:
             port = receiver.url.rpartition(":")[2]
             for host in ("127.0.0.1", "[::1]", "10.0.0.1", "169.254.169.254", "[::ffff:127.0.0.1]", "0.0.0.0"):
                 async with http.post("/v1/jobs", json=tone(webhook={"url": f"http://{host}:{port}/hook"})) as answer:
                     assert answer.status == 422, host
             for count, host in enumerate(("localhost", "127.1", "2130706433", "0x7f000001"), 1):
                 job = await accepted(http, tone(webhook={"url": f"http://{host}:{port}/hook", "events": ["accepted"]}))
-                buried = await asyncio.to_thread(gateway.wait_for, "webhook.buried", count)
+                buried = await asyncio.to_thread(own.gateway.wait_for, "webhook.buried", count)
                 assert buried["job"] == job
-        errors = " ".join(event["error"] for event in gateway.events("webhook.buried"))
+        errors = " ".join(event["error"] for event in own.gateway.events("webhook.buried"))
     assert "localhost stands for" in errors
     assert receiver.paths == []

@@ -1,5 +1,6 @@
 """Whom webhooks are sent to."""
 
+import asyncio
 import base64
 import hashlib
 import hmac
@@ -51,6 +52,8 @@ class Receiver:
     refusals: list[int] = field(default_factory=list)
     #: Everything that was asked, by path.
     paths: list[str] = field(default_factory=list)
+    #: While it is not set, whoever tells waits for an answer.
+    gate: asyncio.Event = field(default_factory=asyncio.Event)
 
     def of(self, job: str) -> list[Heard]:
         return [each for each in self.heard if each.job == job]
@@ -64,6 +67,7 @@ class Receiver:
     async def _told(self, request: web.Request) -> web.Response:
         self.paths.append(request.path)
         body = await request.read()
+        await self.gate.wait()
         if self.refusals:
             status = self.refusals.pop(0)
             return web.Response(status=status, headers={"Location": f"{self.url}/elsewhere"})
@@ -74,9 +78,11 @@ class Receiver:
 @asynccontextmanager
 async def receiving() -> AsyncIterator[Receiver]:
     receiver = Receiver()
+    receiver.gate.set()
     app = web.Application()
     app.router.add_route("*", "/{path:.*}", receiver._told)
-    runner = web.AppRunner(app, access_log=None)
+    # A hook that is never answered must not hold the end of its test.
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
     await runner.setup()
     try:
         site = web.TCPSite(runner, "127.0.0.1", 0)

@@ -1,0 +1,132 @@
+"""Webhooks that nobody can tell of, and gateways that stop with some in their hands: none is tried for ever, none lost."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+import aiohttp
+import msgspec
+import pytest
+
+from bus import wire
+from bus.client import Bus, open_bus
+from bus.dead import DeadLetters
+from bus.entry import ACCEPTED, KIND
+from bus.hooks import Hooks
+from bus.settings import BusSettings
+from bus.webhook import Due, Webhook
+from tests.support.doors import accepted, tone
+from tests.support.jobs import tone_job
+from tests.support.nats import fresh_root
+from tests.support.programs import Fleet, Program, fleet_of
+from tests.support.receiver import Receiver, receiving
+from tests.support.waiting import eventually
+from tests.support.web import ready
+
+FLAGS = ("--webhook-private", "--webhook-retry-s", "0.05", "--webhook-max-tries", "4")
+
+
+@pytest.fixture(scope="module")
+def settings(nats_url: str) -> BusSettings:
+    return BusSettings(nats=nats_url, root=fresh_root(), jobs_max_bytes=64 << 20, replies_max_bytes=256 << 20)
+
+
+@pytest.fixture(scope="module")
+def stack(settings: BusSettings) -> Iterator[tuple[Fleet, Program, str]]:
+    """Fleet, the gateway and its URL."""
+    with fleet_of(settings) as fleet:
+        fleet.worker("w1", "tone", 4)
+        gateway, url = fleet.gateway(*FLAGS)
+        yield fleet, gateway, url
+
+
+@pytest.fixture
+async def http(stack: tuple[Fleet, Program, str]) -> AsyncIterator[aiohttp.ClientSession]:
+    async with aiohttp.ClientSession(stack[2]) as http:
+        await ready(http, "")
+        yield http
+
+
+@pytest.fixture
+async def receiver() -> AsyncIterator[Receiver]:
+    async with receiving() as receiver:
+        yield receiver
+
+
+@pytest.mark.parametrize("broken", ["no birth", "year 10^292", "secret"])
+async def test_a_job_that_cannot_be_told_of_is_tried_so_often_and_then_lies_in_the_dead_letters(
+    http: aiohttp.ClientSession, settings: BusSettings, stack: tuple[Fleet, Program, str], broken: str
+) -> None:
+    """No door lets such a one through; whoever writes to the bus himself, or a bug of ours, may leave one there."""
+    secret = "whsec_!" if broken == "secret" else ""
+    hook = Webhook(url="http://127.0.0.1:9/", events=("accepted",), secret=secret)
+    job = tone_job(client=wire.Client(door="jobs", webhook=hook))
+    accepted_at = 1e300 if broken == "year 10^292" else 1.0
+    birth = wire.encode(wire.Birth(job=job, digest=wire.digest(job), queue_seq=1, accepted_at=accepted_at))
+    async with open_bus(settings, "test") as bus:
+        name, subject = bus.subjects.log(job.tenant, job.id), bus.subjects.hook(job.tenant, job.id)
+        await bus.js.publish(name.birth, b"[]" if broken == "no birth" else birth, {KIND: ACCEPTED})
+        await Hooks(bus).add(name)
+        buried = await asyncio.to_thread(_wait_for, stack[1], "webhook.buried", job.id)
+        assert buried["tries"] == 4
+        assert [event["tries"] for event in _of(stack[1], "webhook.broke", job.id)] == [1, 2, 3]
+        letter = await DeadLetters(bus).find(buried["event_id"])
+        assert job.id in letter.dead.reason
+        assert wire.decode(Due, letter.dead.payload).tries == 3
+        await _until_settled(bus, subject)
+
+
+async def test_what_is_due_later_than_anything_is_ever_put_off_is_told_now(
+    http: aiohttp.ClientSession, receiver: Receiver, settings: BusSettings
+) -> None:
+    hook = Webhook(url=f"{receiver.url}/hook", events=("done",))
+    job = tone_job(seconds=0.1, lane="standard", run_on=True, client=wire.Client(door="jobs", webhook=hook))
+    async with open_bus(settings, "test") as bus:
+        await Hooks(bus).declare()
+        due = Due(since=bus.clock.now(), due_at=1e300)
+        await bus.js.publish(bus.subjects.hook(job.tenant, job.id), wire.encode(due))
+        await bus.js.publish(bus.subjects.job(job.model, job.version, job.lane, job.tenant), wire.encode(job))
+        assert await receiver.types(job.id, ["job.done"]) == ["job.done"]
+
+
+async def test_a_gateway_that_is_stopped_gives_back_what_it_holds_at_once(
+    receiver: Receiver, settings: BusSettings
+) -> None:
+    """Otherwise it would be offered again after the queue's ack_wait of 20 s."""
+    alone = msgspec.structs.replace(settings, root=fresh_root())
+    receiver.gate.clear()
+    with fleet_of(alone) as fleet:
+        fleet.worker("w1", "tone", 4)
+        leaving, url = fleet.gateway(*FLAGS)
+        async with aiohttp.ClientSession(url) as http:
+            await ready(http, "")
+            jobs = {await accepted(http, _hooked(receiver)) for _ in range(4)}
+            await eventually(lambda: len(receiver.paths) == len(jobs), 20)
+        assert await asyncio.to_thread(leaving.stop) == 0
+        offered: set[str] = set()
+        async with open_bus(alone, "test") as bus, asyncio.timeout(10):
+            while offered != jobs:
+                offered |= {hook.name.job for hook in await Hooks(bus).pull(len(jobs))}
+
+
+def _hooked(receiver: Receiver) -> dict[str, Any]:
+    return tone(params={"seconds": 0.2}, webhook={"url": f"{receiver.url}/hook", "events": ["accepted"]})
+
+
+async def _until_settled(bus: Bus, subject: str) -> None:
+    async with asyncio.timeout(30):
+        while await bus.js.last(bus.subjects.hooks_stream, subject) is not None:
+            await asyncio.sleep(0.02)
+
+
+def _of(program: Program, name: str, job: str) -> list[dict[str, Any]]:
+    return [event for event in program.events(name) if event.get("job") == job]
+
+
+def _wait_for(program: Program, name: str, job: str, within_s: float = 30.0) -> dict[str, Any]:
+    deadline = time.monotonic() + within_s
+    while not (found := _of(program, name, job)):
+        assert time.monotonic() < deadline, f"no {name!r} of {job} within {within_s} s:\n{program.log()}"
+        time.sleep(0.02)
+    return found[0]

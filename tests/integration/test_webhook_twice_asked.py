@@ -1,0 +1,43 @@
+"""Two requests of one id at the same moment, at two gateways: whoever of them makes the job, it is told of."""
+
+from typing import Any
+
+import msgspec
+import pytest
+
+from bus.settings import BusSettings
+from bus.webhook import Webhook
+from bus.wire import Client
+from gateway.webhooks.webhooks import accept
+from tests.support.doors import gateway_here
+from tests.support.jobs import tone_job
+
+
+@pytest.mark.parametrize("is_refused", [False, True])
+async def test_the_request_that_comes_second_takes_no_webhook_back(
+    bus_settings: BusSettings, monkeypatch: pytest.MonkeyPatch, is_refused: bool
+) -> None:
+    job = msgspec.structs.replace(tone_job(), client=Client(door="jobs", webhook=Webhook(url="http://localhost/x")))
+    async with gateway_here(bus_settings) as (gateway, _):
+        name, original = gateway.bus.subjects.log(job.tenant, job.id), gateway.accept
+
+        async def late(*given: Any) -> Any:
+            monkeypatch.undo()
+            if is_refused:
+                monkeypatch.setattr(gateway, "accept", refused_then_accepted)
+            await accept(gateway, name, job)
+            return await original(*given)
+
+        async def refused_then_accepted(*given: Any) -> Any:
+            # The other one is refused, and takes back what it laid down, before this one is accepted.
+            stands = await gateway.bus.js.direct_next(
+                gateway.bus.subjects.hooks_stream, gateway.bus.subjects.all_hooks, 1
+            )
+            assert stands is not None
+            await gateway.hooks.remove(stands[0].seq)
+            return await original(*given)
+
+        monkeypatch.setattr(gateway, "accept", late)
+        await accept(gateway, name, job)
+        state = (await gateway.bus.js.info(gateway.bus.subjects.hooks_stream))["state"]
+        assert state["messages"] == 1
