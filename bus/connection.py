@@ -59,8 +59,8 @@ class Connection:
         self.is_clustered = bool(client._server_info.get("cluster"))
         #: Set when the connection is closed for good, by us or by a server that refuses us: the process must end.
         self.closed = asyncio.Event()
-        #: Counts reconnects; a reader that saw another value may have missed messages.
-        self.generation = 0
+        #: Counts reconnects; a reader that saw another value may have missed messages. And the last one's loop time.
+        self.generation, self.back_at = 0, float("-inf")
         self._on_reconnect: dict[int, Callable[[], None]] = {}
 
     @classmethod
@@ -125,7 +125,7 @@ class Connection:
         self._fail_waiting("connection lost")
 
     def _came_up(self) -> None:
-        self.generation += 1
+        self.generation, self.back_at = self.generation + 1, self._loop.time()
         self._up.set()
         for command in self._late:
             self._write(command)
@@ -283,9 +283,10 @@ class Connection:
             raise NoResponders(f"nobody answers on {subject}")
         return message
 
-    @staticmethod
-    def _expire(future: "asyncio.Future[Message]", subject: str, timeout_s: float) -> None:
-        if not future.done():
+    def _expire(self, future: "asyncio.Future[Message]", subject: str, timeout_s: float, is_read: bool = False) -> None:
+        if not is_read:  # of a process that stood still, the answer may lie in its socket: that is read before
+            self._loop.call_later(0.01, self._expire, future, subject, timeout_s, True)
+        elif not future.done():
             future.set_exception(Unreachable(f"no answer on {subject} within {timeout_s:g} s"))
 
     async def _drain(self, timeout_s: float) -> None:

@@ -40,7 +40,7 @@ async def submit(bus: Bus, job: wire.Job) -> Accepted:
         raise Invalid(f"id: {job.id!r} is of the form that the bus gives to jobs without an id", "id")
     name = bus.subjects.log(job.tenant, job.id)
     now_s = bus.clock.now()
-    job = with_deadline(job, now_s)
+    asked, job = job, with_deadline(job, now_s)
     subject = bus.subjects.job(job.model, job.version, job.lane, job.tenant)
     try:
         # No message id: de-duplication is per stream and would answer for somebody else's job. A message that is
@@ -59,7 +59,8 @@ async def submit(bus: Bus, job: wire.Job) -> Accepted:
         return Accepted(stands, seq, is_new=True)
     await bus.js.delete(bus.subjects.jobs_stream, queued.seq)
     if stands.digest == birth.digest:
-        return Accepted(stands, seq, is_new=False)
+        # Stored twice for want of an answer, and a worker was given the first? Then it has the deadline made here.
+        return Accepted(stands, seq, is_new=job is not asked and stands.job == job)
     raise Conflict(
         f"id: {job.id!r} exists with another body (digest {stands.digest[:12]}, this one {birth.digest[:12]})"
     )

@@ -3,6 +3,9 @@
 While at least one listener of a job is here, this process subscribes `<root>.listen.<tenant>.<job>` and answers on it.
 When the last one leaves, it stops, waits the job's `linger_s`, asks the subject itself, and if nobody answers anywhere,
 ends the job. A process that dies just stops answering: the worker notices, and waits longer.
+
+After an outage of the bus nobody is taken for gone at once: whoever still listens may come back to the server later
+than the one who asks. And who leaves during an outage is settled after it.
 """
 
 import asyncio
@@ -21,6 +24,12 @@ log = logger(__name__)
 
 #: Why a job was cancelled whose last listener left.
 LEFT: Final = "left"
+#: … and one whose worker asked for listeners, more than once, and was not answered.
+UNHEARD: Final = "nobody listens any more"
+#: After a reconnect, how long other processes get to come back before their silence counts.
+_RETURN_S: Final = 5.0
+#: How long an outage may last for a leaving to be settled behind it; then it is the worker's to find out.
+_OUTAGE_S: Final = 120.0
 
 
 async def anybody_listens(connection: Connection, name: LogSubjects) -> bool:
@@ -73,6 +82,11 @@ class Interest:
             if self._was_last(name) and not (run_on or listener.heard_the_end or self._closing):
                 self._tasks.create_task(self.left(name, linger_s), name=f"left {name.job}")
 
+    @property
+    def num_listeners(self) -> int:
+        """Of all jobs."""
+        return sum(count for count, _ in self._listeners.values())
+
     def spoke(self, name: LogSubjects, worker: str) -> None:
         """A listener of `name` heard `worker` begin."""
         if name in self._listeners:
@@ -99,13 +113,10 @@ class Interest:
     async def left(self, name: LogSubjects, linger_s: float) -> None:
         """Settle that the last listener left: end the job unless somebody listens after `linger_s`."""
         try:
-            await self._connection.flush()
             if linger_s > 0:
                 await asyncio.sleep(linger_s)
-            if await anybody_listens(self._connection, name):
-                return
-            ended = await self._logs.end(name, "cancelled", LEFT)
-            log.info("job.left", job=name.job, tenant=name.tenant, ended=ended)
+            while not await self._settled(name):
+                await self._connection.up(_OUTAGE_S)
         except NotFound:
             return  # it was never accepted
         except Unreachable as error:
@@ -113,3 +124,25 @@ class Interest:
             log.warning("job.left_unsettled", job=name.job, tenant=name.tenant, error=str(error))
         except BusError as error:
             log.error("job.left_unsettled", job=name.job, tenant=name.tenant, error=str(error))
+
+    async def _settled(self, name: LogSubjects) -> bool:
+        """End the job unless somebody listens; False: the bus was away meanwhile, look again once it is back.
+
+        Raises as `Logs.end`; Unreachable if whoever listens does not answer, so that nothing can be told.
+        """
+        connection = self._connection
+        generation = connection.generation
+        try:
+            await connection.flush()
+            await asyncio.sleep(max(0.0, connection.back_at + _RETURN_S - asyncio.get_running_loop().time()))
+            is_heard = await anybody_listens(connection, name)
+            if connection.generation != generation:
+                return False  # asked as soon as it was back, when others may not have been
+            if not is_heard:
+                ended = await self._logs.end(name, "cancelled", LEFT)
+                log.info("job.left", job=name.job, tenant=name.tenant, ended=ended)
+        except Unreachable:
+            if connection.is_up and connection.generation == generation:
+                raise
+            return False
+        return True

@@ -5,12 +5,13 @@ a bell that gets lost costs a second. While the bus does not answer, what is kno
 """
 
 import asyncio
+from collections.abc import Callable
 from typing import Final
 
 from bus.client import Bus
 from bus.errors import ApiError, BusError
 from bus.jetstream import is_missing_stream
-from bus.keys import Key, read
+from bus.keys import Key, Limits, read
 from bus.subjects import last_token
 from bus.telemetry import logger
 
@@ -34,6 +35,10 @@ class KeyRing:
     def get(self, key_id: str) -> Key | None:
         """The key of this id, revoked or not."""
         return self._keys.get(key_id)
+
+    def tenants(self, wanted: Callable[[Limits], bool]) -> set[str]:
+        """Of the known keys whose limits are `wanted`."""
+        return {key.tenant for key in self._keys.values() if wanted(key.limits)}
 
     async def run(self) -> None:
         """Keep up until cancelled."""

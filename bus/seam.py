@@ -99,7 +99,8 @@ async def connect(settings: BusSettings, name: str, inbox_prefix: str, patience_
             )
     except (TimeoutError, NatsError, OSError) as error:
         client.abort()
-        raise Unreachable(f"no NATS at {redacted(settings.nats)} within {patience_s:g} s: {error!r}") from error
+        reason = "" if isinstance(error, TimeoutError) else f": {error}"
+        raise Unreachable(f"no NATS at {redacted(settings.nats)} within {patience_s:g} s{reason}") from error
     seam = Seam(client._ps)
     client._ps = seam
     return client, seam

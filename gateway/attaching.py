@@ -7,8 +7,8 @@ from typing import Final
 
 from bus import wire
 from bus.attach import Attachment
-from bus.errors import Cancelled, Conflict, Expired, JobError, NotFound, TooMany, Unreachable
-from bus.interest import LEFT, Listener
+from bus.errors import Cancelled, Conflict, Expired, Gone, JobError, NotFound, TooMany, Unreachable
+from bus.interest import LEFT, UNHEARD, Listener
 from bus.subjects import LogSubjects
 from gateway.reuse import Flight, How, Spoilt, of_generation
 from gateway.state import Gateway
@@ -72,15 +72,18 @@ class EqualRun:
     async def move_on(self, error: JobError) -> bool:
         """Whether there is another run to hear, after the one that was joined ended with `error`.
 
-        One that began before this request may end for reasons of its own: its deadline, or its last listener's leaving
-        just when this one came.
+        One that began before this request may end at a deadline of its own. And any may be ended for want of listeners
+        though this one listens: it came just then, or could not be heard for an outage.
         """
-        is_its_own = isinstance(error, Expired) or (isinstance(error, Cancelled) and str(error) == LEFT)
-        if self.how != "shared" or not is_its_own:
+        is_passed = isinstance(error, Expired) and self.how == "shared"
+        is_unheard = isinstance(error, Cancelled) and str(error) in {LEFT, UNHEARD}
+        is_forgotten = isinstance(error, Gone)
+        if not is_passed and not is_unheard and not is_forgotten:
             return False
         await self._stack.aclose()
         self._stack = AsyncExitStack()
-        await self._attach(True)
+        # Of one that retention has begun to take, whatever is left is of no use.
+        await self._attach(not is_forgotten or await self._pass_over())
         return True
 
     def landed(self) -> None:
@@ -101,10 +104,15 @@ class EqualRun:
                     reuse.remember(self._job, self._generation)
                     self.how, self._stack = how, stack.pop_all()
                     return
-            newest = await reuse.next_generation(self._job, self._generation) - 1
-            is_there = newest > self._generation
-            self._generation = newest if is_there else self._generation + 1
+            is_there = await self._pass_over()
         raise Unreachable(f"job {self.job.id!r}: {_TRIES} equal runs ended while one was looked for")
+
+    async def _pass_over(self) -> bool:
+        """Go to the newest generation, or to the next one to be made; whether it is there."""
+        newest = await self._gateway.reuse.next_generation(self._job, self._generation) - 1
+        is_there = newest > self._generation
+        self._generation = newest if is_there else self._generation + 1
+        return is_there
 
     async def _try(self, stack: AsyncExitStack, is_there: bool) -> How | None:
         """Attach to this generation, or make it; None if another one has to be looked for."""
@@ -164,14 +172,16 @@ class EqualRun:
             reuse.exists(self._job, self._generation + 1),
             reuse.is_equal(self._job, self._generation),
         )
-        if is_old or not is_equal:
+        if is_old or is_equal is False:
             return "spoilt"
         if self.done is not None:
-            return "hit"
+            return "hit" if is_equal else "spoilt"  # without a birth: retention has begun to take it
         try:
             found = await self._gateway.deadlines.look(name)
         except NotFound:
             return None
+        except Gone:
+            return "spoilt"
         if not found.is_ended:
             return "shared"
         return "hit" if found.state == "done" else "spoilt"

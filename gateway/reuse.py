@@ -179,10 +179,13 @@ class Reuse:
     async def exists(self, job: wire.Job, generation: int) -> bool:
         return await self._logs.birth(self._name(job, generation)) is not None
 
-    async def is_equal(self, job: wire.Job, generation: int) -> bool:
-        """False: that generation is somebody else's job. Whoever may publish jobs may name them as he likes."""
+    async def is_equal(self, job: wire.Job, generation: int) -> bool | None:
+        """False: that generation is somebody else's job. Whoever may publish jobs may name them as he likes.
+
+        None: it was never born, or that is forgotten.
+        """
         born = await self._logs.birth(self._name(job, generation))
-        return born is None or _named(born[1].job) == job.id
+        return None if born is None else _named(born[1].job) == job.id
 
     async def done(self, job: wire.Job, generation: int) -> wire.Done | None:
         """What that generation's end says, if it can be played back as it is."""

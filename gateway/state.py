@@ -117,6 +117,8 @@ class Gateway:
         except BaseException:
             self.limiter.refused(counted)
             raise
+        if accepted.is_new:
+            log.debug("job.accepted", job=job.id, tenant=job.tenant, model=job.model, lane=job.lane)
         self.limiter.queued(counted, accepted)
         self.deadlines.watch(name, accepted.birth)
         return accepted

@@ -6,7 +6,7 @@ import time
 from bus.client import Bus
 from bus.delivery import keep_alive
 from bus.errors import Unreachable
-from bus.interest import anybody_listens
+from bus.interest import UNHEARD, anybody_listens
 from bus.telemetry import logger
 from gpuworker.host import STOOD_STILL_S
 from gpuworker.run import Run
@@ -96,7 +96,7 @@ class Watch:
             if await self._heard(run):
                 run.misses = 0
             else:
-                run.interrupt(Left("nobody listens any more"))
+                run.interrupt(Left(UNHEARD))
         finally:
             self._asking.discard(run)
 

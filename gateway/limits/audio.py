@@ -5,13 +5,17 @@ from typing import Final
 
 from bus import wire
 from bus.client import Bus
-from bus.errors import Unreachable
+from bus.errors import BusError
 from bus.ledger import Ledger
 from bus.subjects import LogSubjects
 from bus.usage import Used
 from gateway.jobs import find
 
 _MS: Final = 1000
+
+
+class NoEndYet(BusError):
+    """The job has left the queue, and its log says nothing of its end so far."""
 
 
 class Audio:
@@ -38,7 +42,7 @@ class Audio:
         """Charge an ended job for all the audio in its log; (its milliseconds, those of the day so far).
 
         However it ended: who cancels has heard what was made. Charging it again within two minutes changes nothing.
-        Raises Unreachable, ApiError, Gone.
+        Raises NoEndYet, Unreachable, ApiError; Gone, Malformed and EngineFailed for a log that tells no length.
         """
         ms = round(await self._made_s(name) * _MS)
         day = self._today()
@@ -56,7 +60,7 @@ class Audio:
         if tail.kind == "done":
             return wire.decode(wire.Done, tail.payload).seconds
         if not tail.is_end:
-            raise Unreachable(f"{name.entries} has no end yet")
+            raise NoEndYet(f"{name.entries} has no end yet")
         born = await self._bus.logs.birth(name)
         media = None if born is None else await find.media(self._bus, name, born[0])
         return 0.0 if media is None else tail.position.frame / media[0]

@@ -13,7 +13,7 @@ import msgspec
 
 from bus.client import Bus
 from bus.door import Accepted
-from bus.errors import TooMany
+from bus.errors import BusError, TooMany
 from bus.keyring import KeyRing
 from bus.keys import Limits
 from bus.subjects import LogSubjects
@@ -36,6 +36,7 @@ AUDIO: Final = "audio_s_per_day"
 #: Nobody can say when a job will end.
 _JOBS_RETRY_AFTER_S: Final = 1.0
 _UNASKED_S: Final = 1.0
+_MEET_S: Final = 0.1
 _NO_LIMITS: Final = Limits()
 
 
@@ -61,6 +62,22 @@ class Limiter:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._gossip.run(self, lambda: self._rates.forget_idle(time.monotonic())))
             tasks.create_task(self._watch.run())
+            tasks.create_task(self._meet())
+
+    async def _meet(self) -> None:
+        """Count, once, what was accepted before this gateway was there: it is charged though nobody asks again."""
+        tenants: set[str] | None = None
+        while tenants is None or tenants:
+            await asyncio.sleep(_MEET_S)
+            if tenants is None and self._ring.is_read:
+                tenants = self._ring.tenants(lambda limits: limits.audio_s_per_day is not None)
+                tenants |= {SHARED_TENANT} if tenants else set()
+            try:
+                for tenant in sorted(tenants or ()):
+                    await self._watch.know(tenant)
+                tenants = None if tenants is None else set()
+            except BusError as error:
+                log.warning("limit.unasked", error=str(error))  # the next turn asks again
 
     async def close(self) -> None:
         """Charge what has ended and is not charged yet; bounded."""

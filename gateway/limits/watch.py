@@ -7,11 +7,11 @@ from typing import Final
 
 from bus import wire
 from bus.client import Bus
-from bus.errors import BusError, Malformed
+from bus.errors import BusError, JobError, Malformed
 from bus.keys import Limits
 from bus.telemetry import logger
 from bus.usage import Gossip
-from gateway.limits.audio import Audio
+from gateway.limits.audio import Audio, NoEndYet
 from gateway.limits.jobs import Counted, CountedJobs, Name, account_of
 
 log = logger(__name__)
@@ -30,6 +30,8 @@ _LOST_S: Final = 10.0
 #: Of 256 jobs: what is read of a tenant's queue when this gateway first needs to know it.
 _MAX_PAGES: Final = 40
 _CLOSE_S: Final = 2.0
+#: What is wrong with a job's own log, and will be tomorrow.
+_LASTING: Final = (Malformed, JobError)
 
 
 class Watch:
@@ -196,14 +198,18 @@ class Watch:
     # What they cost
 
     async def charge(self) -> None:
-        """Charge what is owed. What cannot be charged now stays owed."""
+        """Charge what is owed. What cannot be charged now stays owed; what never can be is told, and forgotten."""
         async with self._charging:
             for name, account in list(self._owing.items()):
                 try:
                     ms, total_ms = await self._audio.charge(account, self._bus.subjects.log(*name))
                 except BusError as error:
                     log.warning("limit.uncharged", job=name[1], tenant=name[0], jobs=len(self._owing), error=str(error))
-                    return
+                    if isinstance(error, _LASTING):
+                        del self._owing[name]
+                    elif not isinstance(error, NoEndYet):
+                        return  # the bus cannot be asked about the others either
+                    continue
                 self._owing.pop(name, None)
                 self._gossip.changed()
                 log.debug("limit.charged", job=name[1], tenant=name[0], account=account, ms=ms, total_ms=total_ms)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
+import uvloop
 
 from bus.connection import Connection
 from bus.errors import NoResponders, Unreachable
@@ -274,3 +275,18 @@ async def test_any_server_of_a_list_will_do(bus_settings: BusSettings) -> None:
     settings = msgspec.structs.replace(bus_settings, nats=f"nats://127.0.0.1:1,{bus_settings.nats}")
     async with await Connection.connect(settings, "test", patience_s=5) as connection:
         await connection.flush()
+
+
+def test_an_answer_that_came_while_this_process_stood_still_is_an_answer(bus_settings: BusSettings) -> None:
+    async def ask() -> bytes:
+        async with await Connection.connect(bus_settings, "test") as connection:
+            await connection.flush()
+            asking = asyncio.create_task(connection.request("$JS.API.INFO", timeout_s=0.3))
+            for _ in range(5):  # until it is written
+                await asyncio.sleep(0)
+            time.sleep(0.6)  # noqa: ASYNC251 - the whole process, as when it is stopped and goes on
+            return (await asking).data
+
+    # As our programs run: this loop looks at its timers before it reads.
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        assert b"account_info_response" in runner.run(ask())

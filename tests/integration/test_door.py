@@ -1,6 +1,7 @@
 """How a job gets in: once, whoever asks how often, or not at all."""
 
 import asyncio
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import msgspec
@@ -12,7 +13,7 @@ from bus.door import keyed_id, submit
 from bus.errors import Conflict, Full, StorageFull
 from bus.settings import BusSettings
 from bus.states import status
-from tests.support.bus import done, name_of, num_jobs, start
+from tests.support.bus import done, name_of, num_jobs, start, take_delivery
 from tests.support.jobs import tone_job
 
 
@@ -89,6 +90,33 @@ async def test_a_job_whose_log_found_no_room_is_not_left_in_the_queue(
     with pytest.raises(StorageFull):
         await submit(bus, tone_job())
     assert await num_jobs(bus) == 0
+
+
+async def test_a_job_that_was_stored_twice_for_want_of_an_answer_is_new_whichever_a_worker_took_first(
+    bus: Bus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job, original = tone_job(), bus.js.publish
+    queue = bus.subjects.job(job.model, job.version, job.lane, job.tenant)
+
+    async def publish(subject: str, *args: Any, **kwargs: Any) -> Any:
+        if subject == queue:  # the first answer is lost
+            await original(subject, *args, **kwargs)
+            assert (await take_delivery(bus))[1] is not None
+        return await original(subject, *args, **kwargs)
+
+    await bus.topology.declare_consumers(job.model, job.version)
+    monkeypatch.setattr(bus.js, "publish", publish)
+    accepted = await submit(bus, job)
+    assert accepted.is_new
+    assert await num_jobs(bus) == 1
+    monkeypatch.undo()
+    assert (await submit(bus, job)).is_new is False
+
+
+async def test_the_same_request_again_is_not_new_though_it_has_a_deadline_of_its_own(bus: Bus) -> None:
+    job = tone_job(expires_at=datetime.now(UTC) + timedelta(hours=1))
+    assert (await submit(bus, job)).is_new
+    assert (await submit(bus, job)).is_new is False
 
 
 def test_rule_05_equal_keys_meet_at_one_door_and_are_apart_at_two() -> None:

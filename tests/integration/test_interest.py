@@ -2,20 +2,27 @@
 
 import asyncio
 import contextlib
+import tempfile
 import time
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from bus import interest as interest_module
 from bus.client import Bus, open_bus
 from bus.door import submit
 from bus.errors import Unreachable
 from bus.interest import Interest, anybody_listens
+from bus.settings import BusSettings
 from bus.states import status
 from bus.subjects import LogSubjects
 from tests.support.bus import footprint, name_of, until
 from tests.support.jobs import tone_job
+from tests.support.nats import fresh_root
+from tests.support.restarts import Server, own_server
+from tests.support.waiting import eventually
 
 
 class Ear:
@@ -147,6 +154,67 @@ async def _not(asking: Any) -> bool:
         return not await asking
     except Unreachable:  # the question met the closing of the connection
         return False
+
+
+@pytest.fixture
+async def outage() -> AsyncIterator[tuple[Server, Bus]]:
+    """A server of one's own, and a bus on it."""
+    with tempfile.TemporaryDirectory(prefix="antiphon-nats-") as folder, own_server(Path(folder)) as server:
+        settings = BusSettings(nats=server.url, root=fresh_root(), jobs_max_bytes=1 << 20, replies_max_bytes=1 << 20)
+        async with open_bus(settings, "gateway") as bus:
+            yield server, bus
+
+
+async def test_rule_16_after_an_outage_whoever_comes_back_later_is_not_taken_for_gone(
+    outage: tuple[Server, Bus], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server, bus = outage
+    monkeypatch.setattr(interest_module, "_RETURN_S", 3.0)
+    name = await accept(bus)
+    async with open_bus(bus.settings, "gateway") as other, gateway(bus) as here, gateway(other) as there:
+        first, second = await ear(here, name), await ear(there, name)
+        held = other.connection._client._attempt_reconnect
+        let_in = asyncio.Event()
+
+        async def late() -> None:
+            await let_in.wait()
+            await held()
+
+        monkeypatch.setattr(other.connection._client, "_attempt_reconnect", late)
+        await asyncio.to_thread(server.restart)
+        await eventually(lambda: bus.connection.generation == 1, 20)
+        await first.leave()
+        # Asked now, nobody would answer.
+        assert not await anybody_listens(bus.connection, name)
+        let_in.set()
+        await eventually(lambda: other.connection.generation == 1, 20)
+        second.heard_the_end = True  # it stays until `here` has asked, and its own leaving is no matter here
+        await until(lambda: _not_running(here))
+        assert await state(bus, name) == "queued"
+        await second.leave()
+
+
+async def _not_running(here: Interest) -> bool:
+    return not any(task.get_name().startswith("left") for task in here._tasks._tasks)  # type: ignore[attr-defined]
+
+
+async def test_rule_16_who_leaves_during_an_outage_is_settled_after_it(
+    outage: tuple[Server, Bus], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server, bus = outage
+    monkeypatch.setattr(interest_module, "_RETURN_S", 0.2)
+    monkeypatch.setattr(bus.connection, "_timeout_s", 0.1)
+    name = await accept(bus)
+    async with asyncio.timeout(30), gateway(bus) as here:
+        one = await ear(here, name)
+        await asyncio.to_thread(server.kill)
+        await eventually(lambda: not bus.connection.is_up)
+        await one.leave()
+        with pytest.raises(Unreachable):  # by now whoever asked once has given up
+            await bus.connection.flush()
+        await asyncio.sleep(0)
+        await asyncio.to_thread(server.start)
+    assert await state(bus, name) == "cancelled"
 
 
 async def test_rule_16_silence_is_no_answer(bus: Bus, monkeypatch: pytest.MonkeyPatch) -> None:

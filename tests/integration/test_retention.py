@@ -65,6 +65,19 @@ async def test_rule_15_below_70_percent_nothing_is_touched(bus: Bus) -> None:
     assert all([await exists(bus, name) for name in logs])
 
 
+async def test_logs_that_grow_too_old_go_as_a_whole_before_the_server_takes_them_apart(bus: Bus) -> None:
+    old, running = await write_log(bus, 64 << 10, ended=True), await write_log(bus, 64 << 10, ended=False)
+    retention = Retention(bus, rest_s=0.0)
+    bus.clock._offset_s += 0.94 * bus.settings.replies_max_age_s
+    await retention.look()
+    assert await exists(bus, old)
+    bus.clock._offset_s += 0.02 * bus.settings.replies_max_age_s
+    await retention.look()
+    assert await exists(bus, running)
+    assert not await exists(bus, old)
+    assert (await bus.logs.lease(old), await bus.logs.tail(old)) == (None, None)
+
+
 async def test_a_log_that_ended_just_now_is_left_to_its_readers(bus: Bus) -> None:
     logs = [await write_log(bus, 64 << 10, ended=True) for _ in range(50)]
     await Retention(bus, rest_s=3600.0).look()

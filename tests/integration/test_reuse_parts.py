@@ -13,7 +13,7 @@ from aiohttp.test_utils import make_mocked_request
 from bus import wire
 from bus.entry import Position
 from bus.errors import Cancelled, EngineFailed, Forbidden
-from bus.interest import LEFT
+from bus.interest import LEFT, UNHEARD
 from bus.keyring import KeyRing
 from bus.keys import Limits, make
 from bus.settings import BusSettings
@@ -27,18 +27,9 @@ from gateway.sound.sound import Sound, hear
 from gateway.state import Gateway
 from tests.support.doors import gateway_here
 from tests.support.jobs import tone_job
+from tests.support.stub_worker import CARD as STUB
 
-CARD = wire.ModelCard(
-    name="tone",
-    version="v1",
-    kind="test",
-    rate_hz=24_000,
-    channels=1,
-    resume="random_access",
-    determinism="bitwise",
-    param_schema={},
-    max_input_chars=100,
-)
+CARD = msgspec.structs.replace(STUB, kind="test", determinism="bitwise")
 
 
 def equal_job(text: str, **fields: Any) -> wire.Job:
@@ -80,8 +71,9 @@ def queued(gateway: Gateway) -> Any:
     return gateway.bus.js.info(gateway.bus.subjects.jobs_stream)
 
 
-async def test_who_joined_a_run_that_its_last_listener_left_goes_on_with_the_next_behind_what_he_heard(
-    gateway: Gateway,
+@pytest.mark.parametrize("why", [LEFT, UNHEARD])
+async def test_who_listens_to_a_run_that_ends_for_want_of_listeners_goes_on_with_the_next_behind_what_he_heard(
+    gateway: Gateway, why: str
 ) -> None:
     job = equal_job("left")
     async with hear(gateway, job) as first, hear(gateway, job) as second:
@@ -90,7 +82,7 @@ async def test_who_joined_a_run_that_its_last_listener_left_goes_on_with_the_nex
         await block(writer, 1)
         async with asyncio.timeout(10), aclosing(aiter(second)) as pieces:
             heard = await anext(pieces)
-            await gateway.bus.logs.end(second.name, "cancelled", LEFT)
+            await gateway.bus.logs.end(second.name, "cancelled", why)
             rest = asyncio.create_task(anext(pieces))
             while not second.name.job.endswith("-1"):  # the next one is asked for by now
                 await asyncio.sleep(0.005)
@@ -103,8 +95,10 @@ async def test_who_joined_a_run_that_its_last_listener_left_goes_on_with_the_nex
                 heard += piece
         assert heard == bytes([1]) * 20 + bytes([2]) * 20 + bytes([3]) * 20
         assert second.is_new
-        with pytest.raises(Cancelled):
-            await whole(first)
+        # So does who made the run: here it was, and could not be heard.
+        async with asyncio.timeout(10):
+            assert await whole(first) == heard
+        assert first.name == second.name
 
 
 async def test_who_joined_a_run_that_was_cancelled_by_its_id_is_told_so(gateway: Gateway) -> None:
@@ -114,6 +108,56 @@ async def test_who_joined_a_run_that_was_cancelled_by_its_id_is_told_so(gateway:
         with pytest.raises(Cancelled, match="by its owner"):
             await whole(second)
     assert await gateway.reuse.next_generation(job, 0) == 1
+
+
+@pytest.mark.parametrize("is_done", [True, False])
+async def test_a_run_whose_log_has_begun_to_be_forgotten_answers_nobody(gateway: Gateway, is_done: bool) -> None:
+    job, bus = equal_job("forgotten"), gateway.bus
+    async with hear(gateway, job) as first:
+        writer = await working(gateway, job)
+        await block(writer, 1)
+        if is_done:
+            await done(writer)
+        # As the server does it when a log grows too old: the birth first.
+        await bus.js.api(f"STREAM.PURGE.{bus.subjects.replies_stream}", {"filter": first.name.birth})
+        gateway.reuse.landed(first.name, first._run._flight)  # type: ignore[union-attr]  # another gateway has none
+        async with asyncio.timeout(10), hear(gateway, job) as second:
+            assert (second.reused, second.name.job) == ("miss", f"{job.id}-1")
+        first._listener.heard_the_end = True
+
+
+async def test_who_hears_a_log_that_is_forgotten_meanwhile_goes_on_with_a_new_run_behind_what_he_heard(
+    gateway: Gateway,
+) -> None:
+    job, bus = equal_job("taken"), gateway.bus
+    blocks = [bytes([number]) * 64_000 for number in range(8)]  # more than is read at once
+
+    async def work(job: wire.Job) -> None:
+        writer = await working(gateway, job)
+        for pcm in blocks:
+            await writer.block(pcm, len(pcm) // 2)
+        await done(writer)
+
+    async with hear(gateway, job) as first:
+        await work(first.job)
+        assert await whole(first) == b"".join(blocks)
+    async with asyncio.timeout(10), hear(gateway, job) as second, aclosing(aiter(second)) as pieces:
+        assert second.reused == "hit"
+        heard = await anext(pieces)
+        assert len(heard) < 8 * 64_000
+        await bus.js.api(f"STREAM.PURGE.{bus.subjects.replies_stream}", {"filter": second.name.everything})
+        rest = asyncio.create_task(anext(pieces))
+        following = msgspec.structs.replace(job, id=f"{job.id}-1")
+        while await bus.logs.birth(bus.subjects.log(job.tenant, following.id)) is None:
+            if rest.done():  # it was on its way when the log went
+                heard += rest.result()
+                rest = asyncio.create_task(anext(pieces))
+            await asyncio.sleep(0.005)
+        await work(following)
+        heard += await rest
+        async for piece in pieces:
+            heard += piece
+    assert heard == b"".join(blocks)
 
 
 async def test_who_asks_while_the_first_is_refused_is_not_left_waiting(

@@ -10,10 +10,12 @@ from pathlib import Path
 import pytest
 
 from bus import usage as usage_module
+from bus import wire
 from bus.client import Bus, open_bus
+from bus.door import submit
 from bus.errors import TooMany
 from bus.keyring import KeyRing
-from bus.keys import Limits
+from bus.keys import Keys, Limits
 from bus.ledger import Ledger
 from bus.settings import BusSettings
 from bus.usage import EVERY_S, Began, Gossip, Spent, Usage
@@ -23,6 +25,8 @@ from gateway.limits.jobs import Counted, CountedJobs
 from gateway.limits.limits import Limiter
 from gateway.limits.rates import Rate
 from gateway.limits.watch import Watch
+from tests.support.bus import start, write
+from tests.support.jobs import tone_job
 from tests.support.nats import fresh_root
 from tests.support.restarts import own_server
 from tests.support.waiting import eventually
@@ -218,6 +222,38 @@ async def test_the_ledger_adds_up_charges_a_job_once_and_outlives_whoever_wrote_
     async with open_bus(bus_settings, "gateway") as bus:
         assert await Ledger(bus).used_ms("2030-01-01", "key-a") == 2900
         assert await Ledger(bus).used_ms("2030-01-01", "key-b") == 0
+
+
+async def test_a_log_that_tells_no_length_keeps_no_other_job_from_being_charged(bus: Bus) -> None:
+    by = []
+    for number in range(2):
+        _, claim, writer = await start(bus, tone_job(id=f"j{number}"))
+        if not number:
+            writer._started = None  # as if what began the log had been removed
+        await write(writer, 3, frames=8000)
+        await bus.logs.end(claim.name, "cancelled", "by the test")
+        by.append(claim.name)
+    async with asyncio.TaskGroup() as tasks:
+        jobs, gossip, audio = CountedJobs("me"), Gossip(bus.connection, bus.subjects, bus.clock), Audio(bus)
+        watch = Watch(bus, jobs, audio, gossip, tasks, lambda *_: Limits())
+        for name in by:
+            key = (name.tenant, name.job)
+            jobs.add(Counted(key, "key-k", "me", time.monotonic(), 0.0, 1, is_charged=True))
+            watch.ended(key)
+    assert await audio.used_s("key-k") == 1.0
+    assert not watch._owing
+
+
+async def test_what_was_accepted_before_a_gateway_began_is_known_to_it_though_nobody_asks(bus: Bus) -> None:
+    key, _ = await Keys(bus).create("acme", Limits(audio_s_per_day=10))
+    await submit(bus, tone_job(id="before", tenant="acme", client=wire.Client(door="jobs", key=key.id)))
+    async with asyncio.TaskGroup() as tasks:
+        ring = KeyRing(bus)
+        limiter = Limiter(bus, ring, None, tasks)
+        running = [tasks.create_task(ring.run()), tasks.create_task(limiter.run())]
+        await eventually(lambda: limiter._jobs.get(("acme", "before")) is not None)
+        for task in running:
+            task.cancel()
 
 
 class Room:
