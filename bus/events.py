@@ -33,6 +33,10 @@ EVENTS: dict[str, Event] = {
     "keys.unread": Event("The API keys could not be read; those known go on counting.", ("error", "known")),
     "keys.unreadable": Event("An entry of the keys' bucket is no key and counts as none.", ("key", "error")),
     "clock.unlearnt": Event("The bus's clock could not be asked; what was learnt before goes on.", ("error",)),
+    "tokens.read": Event("A file of keys for tokens has changed: so many keys of it count now.", ("file", "keys")),
+    "tokens.unusable": Event(
+        "A file of keys for tokens has changed and cannot be used; those known go on.", ("file", "keys", "error")
+    ),
     # pulling, claiming, ending
     "pull.deaf": Event("A consumer's heartbeats stopped; its pulls are made anew.", ("consumers",)),
     "pull.ended": Event("A long pull ended early: its consumer moved or is gone.", ("consumer", "status")),
@@ -43,8 +47,14 @@ EVENTS: dict[str, Event] = {
     "job.bus_lost": Event("The bus took no entry for too long; the job is let go.", ("error",)),
     "job.contended": Event("Others took this job's lease again and again."),
     "job.end_failed": Event("Ending a job failed; whoever looks next finishes it.", ("error",)),
+    "job.fenced": Event("An append was refused: somebody else holds the lease."),
     "job.finished": Event(
-        "A job left this worker; outcome: its end, handed_back, interrupted, fenced, let go.", ("outcome", "attempt")
+        "A job left this worker; outcome: its end, handed_back, interrupted, fenced, let go. With what this attempt "
+        "made, and of one done `took_s` by `audio_s`.",
+        (
+            *("outcome", "attempt", "model", "blocks", "frames", "audio_s", "took_s", "first_block_s"),
+            "real_time_factor",
+        ),
     ),
     "job.lease_unread": Event("Word came that a lease was taken, and it could not be read.", ("error",)),
     "job.left": Event("The last listener left and the job was ended.", ("ended",)),
@@ -52,7 +62,15 @@ EVENTS: dict[str, Event] = {
     "job.listeners_unknown": Event("Nobody could be asked whether a job is listened to.", ("error",)),
     "job.stalled": Event("The engine made no progress in a job for stall_s.", ("stall_s",)),
     "job.stale": Event("A delivery came after a newer one of the same job; it is ignored.", ("delivered",)),
-    "job.started": Event("A job runs here from this frame on.", ("model", "lane", "attempt", "frame")),
+    "job.started": Event(
+        "A job runs here from this frame on; `waited_s` since its acceptance, if it is begun for the first time.",
+        ("model", "lane", "attempt", "frame", "waited_s"),
+    ),
+    "job.stopped": Event(
+        "A running job was stopped, so many seconds after this worker learnt that it must; why: cancelled, expired, "
+        "left, taken, handed_back, lost.",
+        ("why", "after_s"),
+    ),
     "job.surplus": Event("A second message of a job was removed.", ("queue_seq",)),
     "job.unclaimed": Event("A delivery could not be claimed; it comes again.", ("error",)),
     "job.unheard": Event("Nobody listens; the job waits for somebody to come back before it is ended."),
@@ -60,6 +78,7 @@ EVENTS: dict[str, Event] = {
     "retention.filling": Event("REPLIES fills up: above 70 % ended logs are purged.", ("stream", "level")),
     "retention.purged": Event("Whole ended logs were purged, oldest first.", ("stream", "logs", "level")),
     # the worker and its engine host
+    "metrics.ready": Event("A worker's metrics can be read there.", ("url",)),
     "breaker.opened": Event(
         "The engine failed max_fails times within fail_timeout_s: for as long, this worker takes no job.",
         ("max_fails", "fail_timeout_s"),
@@ -70,13 +89,17 @@ EVENTS: dict[str, Event] = {
         "A batch did not fit into the device's memory; its halves are tried.", ("model", "batch", "error")
     ),
     "engine.close_failed": Event("A model raised while its generator was closed.", ("model",)),
+    "engine.unweighed": Event(
+        "An engine raised when asked how much of the device it holds, and is asked no more.", ("engine",)
+    ),
     "engine.broke": Event("A model raised; the job has failed.", ("error", "traceback")),
     "marks.dropped": Event(
         "So many marks of a block were left out: outside its sound or the input, or too many of one frame.",
         ("marks", "frame"),
     ),
     "host.started": Event("An engine host was started.", ("pid", "models")),
-    "host.ended": Event("An engine host ended, with so many jobs in it.", ("pid", "code", "jobs")),
+    "host.ended": Event("An engine host ended unasked, with so many jobs in it.", ("pid", "code", "jobs")),
+    "host.left": Event("An engine host was told to end, and did.", ("pid",)),
     "host.hangs": Event(
         "An engine host has been in one step for stall_s and is killed.", ("pid", "stall_s", "traceback")
     ),
@@ -99,6 +122,7 @@ EVENTS: dict[str, Event] = {
     "takeover.unseen": Event("No entry followed a takeover for so long: nobody was free, or it waits.", ("waited_s",)),
     "takeover.failed": Event("A dead worker's job could not be taken away; ack_wait does it.", ("error",)),
     "worker.died": Event("A worker is dead; its jobs are taken away.", ("boot", "held", "why")),
+    "worker.left": Event("A worker that was draining has gone, with no job in its hands.", ("boot",)),
     "worker.seen": Event("A worker is there.", ("boot", "models")),
     # a gateway
     "gateway.ready": Event("The gateway accepts connections.", ("url", "port")),
@@ -112,7 +136,10 @@ EVENTS: dict[str, Event] = {
         "A request was refused for a limit of its key or address.", ("limit", "account", "allowed", "retry_after_s")
     ),
     "limit.charged": Event("An ended job's audio was charged; `total_ms`: of the day.", ("account", "ms", "total_ms")),
-    "limit.uncharged": Event("Ended jobs could not be charged yet; it is tried again.", ("jobs", "error")),
+    "limit.uncharged": Event(
+        "Ended jobs could not be charged yet, and it is tried again; or never can be, if the error says so.",
+        ("jobs", "error"),
+    ),
     "limit.unasked": Event("Whether counted jobs have ended could not be asked; the next look asks.", ("error",)),
     "limit.unread": Event("A message of the queue is no job and counts against no limit.", ("seq",)),
     "limit.queue_too_long": Event(
@@ -122,7 +149,17 @@ EVENTS: dict[str, Event] = {
     "http.failed": Event(
         "A handler raised what nobody foresaw: a bug of ours.", ("method", "path", "request", "exception")
     ),
+    "job.accepted": Event("A job was put on the bus here.", ("model", "lane")),
+    "sound.began": Event(
+        "The first sound of a job that a request made is here, so many seconds after that.",
+        ("model", "lane", "after_s"),
+    ),
+    "metrics.unread": Event("How things stand could not be asked; /metrics goes without that.", ("error",)),
     "stream.cut": Event("A body was cut short because its job failed or could not be read on.", ("error",)),
+    "stream.stalled": Event(
+        "A client took nothing of what waits for it for `stalled_reader_s`; its connection was reset.",
+        ("waited_s", "waiting_bytes"),
+    ),
     "stream.left": Event("A client hung up, or was sent away, before its answer was whole.", ("error",)),
     "submit.ready": Event("The NATS door takes requests.", ("subject",)),
     "submit.refused": Event("A request over NATS was answered with an error.", ("subject", "status", "code")),
@@ -134,9 +171,12 @@ EVENTS: dict[str, Event] = {
     "job.expired": Event("A job was found past its deadline and ended.", ("ended",)),
     "job.unexpired": Event("A job is past its deadline and could not be ended.", ("error",)),
     "queue.unknown": Event("A job's place in the queue could not be read.", ("error",)),
-    "webhook.broke": Event("Telling of a job met what nobody foresaw: a bug of ours. It is tried again."),
+    "webhook.broke": Event(
+        "Telling of a job met what nobody foresaw: a bug of ours. It is tried again.", ("tries", "again_in_s")
+    ),
     "webhook.buried": Event(
-        "An event was told in vain too often, or to nobody: it lies in the dead letters, under its id.",
+        "An event was told in vain too often, or to nobody, or (no `told`) telling of a job broke too often: it lies "
+        "in the dead letters, under its id.",
         ("told", "event_id", "error", "tries"),
     ),
     "webhook.failed": Event(

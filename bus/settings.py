@@ -18,25 +18,35 @@ PREFIX = "ANTIPHON_"
 
 S = TypeVar("S", bound=msgspec.Struct)
 
-_URL = r"(nats|tls|ws|wss)://[^\s,]+"
-Seconds = Annotated[float, Meta(gt=0, le=30 * 86_400)]
-Bytes = Annotated[int, Meta(ge=1, le=1 << 50)]
-Token = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]{1,64}\Z")]
-LogLevel = Literal["debug", "info", "warning", "error"]
-LogFormat = Literal["auto", "json", "console"]
-
 
 def doc(text: str) -> Meta:
     """What a setting means, for `--help`."""
     return Meta(description=text)
 
 
+def shaped(pattern: str, words: str) -> Meta:
+    """A string must match `pattern`; whoever gives another one is told `words`."""
+    return Meta(pattern=pattern, examples=[words])
+
+
+_URL = r"(nats|tls|ws|wss)://[^\s,]+"
+Seconds = Annotated[float, Meta(gt=0, le=30 * 86_400)]
+Bytes = Annotated[int, Meta(ge=1, le=1 << 50)]
+Token = Annotated[str, shaped(r"^[A-Za-z0-9_-]{1,64}\Z", "1 to 64 characters of A-Z a-z 0-9 _ -")]
+LogLevel = Literal["debug", "info", "warning", "error"]
+LogFormat = Literal["auto", "json", "console"]
+
+
 NatsUrl = Annotated[
     str,
-    Meta(pattern=rf"^{_URL}(,{_URL})*\Z"),
+    shaped(rf"^{_URL}(,{_URL})*\Z", "a URL like nats://127.0.0.1:4222, or several, separated by commas"),
     doc("One URL, or several of a cluster, separated by commas."),
 ]
-Root = Annotated[str, Meta(pattern=r"^[a-z][a-z0-9-]{0,31}\Z"), doc("The namespace of a deployment, or of one test.")]
+Root = Annotated[
+    str,
+    shaped(r"^[a-z][a-z0-9-]{0,31}\Z", "1 to 32 characters of a-z 0-9 -, the first a letter"),
+    doc("The namespace of a deployment, or of one test."),
+]
 
 
 class SettingsError(ValueError):
@@ -55,8 +65,11 @@ class BusSettings(msgspec.Struct, frozen=True, kw_only=True):
     ack_wait_s: Annotated[
         Seconds, doc("A job whose worker has said nothing for this long is offered to another one.")
     ] = 5.0
-    jobs_max_bytes: Bytes = 1 << 30
-    replies_max_bytes: Bytes = 4 << 30
+    jobs_max_bytes: Annotated[Bytes, doc("Room for waiting jobs; more are refused with 507.")] = 1 << 30
+    replies_max_bytes: Annotated[
+        Bytes,
+        doc("Room for the logs, with all sound; above 70 % old ones go, above 85 % new jobs are refused."),
+    ] = 4 << 30
     replies_max_age_s: Annotated[Seconds, doc("At least twice the longest deadline of a job.")] = 26 * 3600.0
     max_job_bytes: Annotated[Bytes, doc("Of one job's JSON.")] = 256 << 10
     request_timeout_s: Annotated[Seconds, doc("Patience for one answer of NATS.")] = 5.0
@@ -157,9 +170,18 @@ def _value(name: str, value: object, kind: Any) -> object:
     try:
         return msgspec.convert(value, kind, strict=False)
     except msgspec.ValidationError as error:
-        reason = str(error)
+        words = _words(kind) if "regex" in str(error) else None
+        reason = f"must be {words}" if words else str(error)
         shown = ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
         raise SettingsError(f"{name}: {redacted(shown)!r}: {reason[0].lower()}{reason[1:]}") from error
+
+
+def _words(kind: Any) -> str | None:
+    for part in get_args(kind):
+        found = part.examples[0] if isinstance(part, Meta) and part.examples else _words(part)
+        if found is not None:
+            return str(found)
+    return None
 
 
 def _build(kind: type[S], given: Mapping[str, object]) -> S:

@@ -3,6 +3,7 @@
 What a command needs is imported when it runs, so that `--help` is quick and a gateway never loads what a worker needs.
 """
 
+import io
 import sys
 from typing import Annotated, Any
 
@@ -19,7 +20,6 @@ from ops.flags import with_flags
 from ops.settings import ClientSettings, UpSettings, read
 
 app = typer.Typer(
-    help="Serve generative audio from a fleet of GPUs over a durable bus.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -29,17 +29,41 @@ jobs_app = typer.Typer(help="List, show and cancel jobs.", no_args_is_help=True)
 app.add_typer(jobs_app, name="jobs")
 app.add_typer(dead_app, name="dead")
 app.add_typer(keys_app, name="keys")
-app.command()(drain)
 
 Config = Annotated[str | None, typer.Option("--config", help="A TOML file of settings.", metavar="FILE")]
 Json = Annotated[bool, typer.Option("--json", help="Answer in JSON, for programs.")]
-Out = Annotated[str | None, typer.Option("-o", "--output", help="A file, or - for stdout. Played if not given.")]
+Ready = Annotated[bool, typer.Option("--json", help="Print one line of JSON once a request would succeed.")]
+Out = Annotated[
+    str | None, typer.Option("-o", "--output", help="A file, or - for stdout. Played if not given.", metavar="FILE")
+]
+Form = Annotated[
+    str | None,
+    typer.Option(
+        "--format", help="wav, pcm, mp3, opus, aac or flac; by the file's ending if not given.", metavar="TEXT"
+    ),
+]
+Version = Annotated[
+    bool, typer.Option("--version", help="Say which version this is.", callback=lambda asked: _say_version(asked=asked))
+]
 JobId = Annotated[str, typer.Argument(help="As the header Antiphon-Job told it.", metavar="JOB")]
 
 
-@app.command()
+@app.callback()
+def antiphon(*, version: Version = False) -> None:
+    """Serve generative audio from a fleet of GPUs over a durable bus."""
+
+
+def _say_version(*, asked: bool) -> None:
+    if asked:
+        from importlib.metadata import version
+
+        typer.echo(f"antiphon {version('antiphon')}")
+        raise typer.Exit
+
+
+@app.command(short_help="Run the whole stack on this machine, in the foreground.")
 @with_flags(UpSettings)
-def up(*, config: Config = None, json: Json = False, **flags: Any) -> None:
+def up(*, config: Config = None, json: Ready = False, **flags: Any) -> None:
     """Run the whole stack on this machine, in the foreground: nats-server, a gateway, workers."""
     settings = read(UpSettings, flags, config)
     from ops.process import run
@@ -64,43 +88,39 @@ def gateway(*, config: Config = None, **flags: Any) -> None:
 def worker(*, config: Config = None, **flags: Any) -> None:
     """Run one worker: one device, its engines, jobs from the bus."""
     settings = read(WorkerSettings, flags, config)
-    from gpuworker.serve import serve
+    from gpuworker.serve import NothingToServe, serve
     from ops.process import run
 
-    run(f"worker {settings.id}", settings, serve, level=settings.log_level, form=settings.log_format)
+    process, foreseen = f"worker {settings.id}", (NothingToServe,)
+    run(process, settings, serve, level=settings.log_level, form=settings.log_format, foreseen=foreseen)
 
 
-@app.command()
+@app.command(short_help="Speak a text through a running stack.")
 @with_flags(ClientSettings)
 def say(
-    text: Annotated[str, typer.Argument(help="What to say; - reads it from stdin.")],
+    text: Annotated[str, typer.Argument(help="What to say; - reads it from stdin.", metavar="TEXT")],
     *,
     output: Out = None,
-    voice: Annotated[str | None, typer.Option(help="One of GET /v1/voices.")] = None,
-    form: Annotated[
-        str | None, typer.Option("--format", help="wav, pcm, …; by the file's ending if not given.")
-    ] = None,
+    voice: Annotated[str | None, typer.Option(help="One of GET /v1/voices.", metavar="ID")] = None,
+    form: Form = None,
     config: Config = None,
     **flags: Any,
 ) -> None:
     """Speak TEXT through a running stack, into a file or through the loudspeaker."""
-    from ops.say import Order, fetch
+    from ops.say import Order, fetch, words
 
-    words = sys.stdin.read() if text == "-" else text
-    order = Order(model="speech", input=words, voice=voice)
+    order = Order(model="speech", input=words(text), voice=voice)
     fetch(read(ClientSettings, flags, config), order, output, form)
 
 
-@app.command()
+@app.command(short_help="Compose music through a running stack.")
 @with_flags(ClientSettings)
 def compose(
-    prompt: Annotated[str, typer.Argument(help="What the music should be like.")],
+    prompt: Annotated[str, typer.Argument(help="What the music should be like.", metavar="PROMPT")],
     *,
-    seconds: Annotated[float, typer.Option(help="How long it should be.", min=0.1)] = 20.0,
+    seconds: Annotated[float, typer.Option(help="How long it should be.", min=0.1, metavar="S")] = 20.0,
     output: Out = None,
-    form: Annotated[
-        str | None, typer.Option("--format", help="wav, pcm, …; by the file's ending if not given.")
-    ] = None,
+    form: Form = None,
     config: Config = None,
     **flags: Any,
 ) -> None:
@@ -118,6 +138,9 @@ def fleet(*, json: Json = False, config: Config = None, **flags: Any) -> None:
     from ops.look import show_fleet
 
     show_fleet(read(ClientSettings, flags, config), as_json=json)
+
+
+app.command(short_help="Ask one worker to hand on what it does, and to end.")(drain)
 
 
 @jobs_app.command("list")
@@ -153,7 +176,7 @@ def cancel_job(job: JobId, *, json: Json = False, config: Config = None, **flags
     cancel(read(ClientSettings, flags, config), job, as_json=json)
 
 
-@app.command()
+@app.command(short_help="Say what this machine lacks for `antiphon up`.")
 @with_flags(UpSettings)
 def doctor(
     *,
@@ -168,7 +191,7 @@ def doctor(
     examine(read(UpSettings, flags, config), nats, as_json=json)
 
 
-@app.command()
+@app.command(short_help="Measure a stack of its own against bare aiohttp.")
 def bench(
     *,
     rounds: Annotated[int, typer.Option(help="Rounds of every scenario.", min=1, max=100)] = 3,
@@ -180,7 +203,7 @@ def bench(
     typer.echo(report(run(rounds), as_json=json))
 
 
-@app.command()
+@app.command(short_help="Break a stack of its own under load; account for every sample.")
 @with_flags(ChaosSettings)
 def chaos(*, json: Json = False, config: Config = None, **flags: Any) -> None:
     """Kill, freeze and cut off the parts of a stack of its own under load, and account for every job and sample."""
@@ -189,7 +212,7 @@ def chaos(*, json: Json = False, config: Config = None, **flags: Any) -> None:
     run_chaos(read(ChaosSettings, flags, config), as_json=json)
 
 
-@app.command()
+@app.command(short_help="Load a stack of its own; see that its memory stays flat.")
 @with_flags(SoakSettings)
 def soak(*, json: Json = False, config: Config = None, **flags: Any) -> None:
     """Load a stack of its own steadily, with hang-ups, and see that its memory and descriptors stay flat."""
@@ -200,6 +223,9 @@ def soak(*, json: Json = False, config: Config = None, **flags: Any) -> None:
 
 def main() -> None:
     """Exit codes: 0 done, 1 not possible, 2 asked for in a way that cannot work."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # A terminal that knows no `ü` shows `\xfc`: a command that did its work does not end in a traceback.
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         app(prog_name="antiphon")
     except SettingsError as error:

@@ -30,7 +30,7 @@ def list_dead(
     show_all(read(VisitorSettings, flags, config).bus, limit, as_json=json)
 
 
-@dead_app.command("show")
+@dead_app.command("show", short_help="Why one was given up on.")
 @with_flags(VisitorSettings)
 def show_dead(job: DeadId, *, tenant: Tenant = None, json: Json = False, config: Config = None, **flags: Any) -> None:
     """Why one was given up on: reason, attempts, last worker, traceback where one is known."""
@@ -39,7 +39,7 @@ def show_dead(job: DeadId, *, tenant: Tenant = None, json: Json = False, config:
     show(read(VisitorSettings, flags, config).bus, job, tenant, as_json=json)
 
 
-@dead_app.command("retry")
+@dead_app.command("retry", short_help="Queue it anew, as a new job.")
 @with_flags(VisitorSettings)
 def retry_dead(job: DeadId, *, tenant: Tenant = None, json: Json = False, config: Config = None, **flags: Any) -> None:
     """Queue it anew, as a new job with an id of its own, and remove it from the dead."""

@@ -12,7 +12,7 @@ keys_app = typer.Typer(help="Make, list, limit and revoke API keys.", no_args_is
 Config = Annotated[str | None, typer.Option("--config", help="A TOML file of settings.", metavar="FILE")]
 Json = Annotated[bool, typer.Option("--json", help="Answer in JSON, for programs.")]
 KeyId = Annotated[str, typer.Argument(help="As `antiphon keys list` tells it.", metavar="ID")]
-Rate = Annotated[str | None, typer.Option(help="Requests per second over all gateways, or `none`.", metavar="S")]
+Rate = Annotated[str | None, typer.Option(help="Requests per second over all gateways, or `none`.", metavar="N")]
 Burst = Annotated[str | None, typer.Option(help="Requests that may come at once, or `none`.", metavar="N")]
 Jobs = Annotated[str | None, typer.Option(help="Jobs accepted and not ended, or `none`.", metavar="N")]
 Audio = Annotated[str | None, typer.Option(help="Seconds of audio made in a day, or `none`.", metavar="S")]
@@ -38,7 +38,7 @@ def create_key(
     create(read(VisitorSettings, flags, config).bus, tenant, given, as_json=json)
 
 
-@keys_app.command("list")
+@keys_app.command("list", short_help="Every key with its tenant and limits, oldest first.")
 @with_flags(VisitorSettings)
 def list_keys(*, json: Json = False, config: Config = None, **flags: Any) -> None:
     """Every key with its tenant and limits, oldest first; never the key itself."""

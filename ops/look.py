@@ -1,5 +1,6 @@
 """`antiphon jobs` and `fleet`: what a running gateway tells, as a table for people or as its own JSON."""
 
+import sys
 from collections.abc import Callable
 from typing import Any
 from urllib.parse import quote
@@ -13,6 +14,8 @@ from ops.http import answer, wait_for
 from ops.settings import ClientSettings
 
 _JOB_COLUMNS = ("id", "state", "model", "seconds", "worker", "attempts")
+#: Columns of a page that nobody looks at.
+_WIDE = 1000
 _WORKER_COLUMNS = ("id", "state", "host", "pid", "models", "slots", "in_flight")
 
 
@@ -45,20 +48,29 @@ def print_told(told: Any, for_people: Callable[[], None], *, as_json: bool) -> N
 
 
 def table(columns: tuple[str, ...], rows: list[dict[str, Any]], none: str) -> None:
+    """The first column names a row and is never cut: it is what the next command is given."""
     if not rows:
-        Console().print(none)
+        _console().print(none)
         return
-    table = Table(*columns, box=None, pad_edge=False)
+    table = Table(box=None, pad_edge=False)
+    for number, column in enumerate(columns):
+        longest = max(len(_cell(row.get(column))) for row in rows)
+        table.add_column(column, no_wrap=number == 0, min_width=longest if number == 0 else None)
     for row in rows:
         table.add_row(*(Text(_cell(row.get(column))) for column in columns))
-    Console().print(table)
+    _console().print(table)
 
 
 def fields(told: dict[str, Any]) -> None:
     table = Table(show_header=False, box=None, pad_edge=False)
     for name, value in told.items():
         table.add_row(name, Text(_cell(value)))
-    Console().print(table)
+    _console().print(table)
+
+
+def _console() -> Console:
+    """As wide as the terminal; what goes to a file or to another program is not broken into lines."""
+    return Console() if sys.stdout.isatty() else Console(width=_WIDE)
 
 
 def _cell(value: object) -> str:

@@ -97,6 +97,9 @@ def held(nodes: Sequence[Node], patience_s: float) -> Iterator[list[HeldNode]]:
                 out = cleanup.enter_context((node.folder / "server.out").open("ab")).fileno()
                 nats_server.prepare(node.folder, lock, port=node.port, membership=node.membership)
                 ours.append(HeldNode(node, lock, out))
-        except (NatsServerError, OSError) as error:
+        except NatsServerError as error:
             raise OpsError(str(error)) from error
+        except OSError as error:
+            where = error.filename or node.folder
+            raise OpsError(f"cannot write {where}: {error.strerror}; choose another folder with --state") from error
         yield ours

@@ -1,6 +1,7 @@
 """A long-running process of ours from its first line to its last: limits, logging, the event loop, signals."""
 
 import asyncio
+import errno
 import os
 import signal
 from collections.abc import Awaitable, Callable
@@ -10,10 +11,14 @@ import msgspec
 import uvloop
 
 from bus import telemetry
+from bus.errors import Unreachable
+from bus.presence import TwoWorkers
 from bus.settings import LogFormat, LogLevel
 from ops.system import raise_file_limit
 
 log = telemetry.logger(__name__)
+
+_CANNOT_LISTEN = {errno.EADDRINUSE, errno.EADDRNOTAVAIL, errno.EACCES}
 
 S = TypeVar("S", bound=msgspec.Struct)
 
@@ -25,16 +30,35 @@ def run(
     *,
     level: LogLevel,
     form: LogFormat,
+    foreseen: tuple[type[Exception], ...] = (),
 ) -> None:
     """Run `serve(settings, stop)` until it returns. SIGTERM and SIGINT set `stop`, a second one ends at once.
 
-    Whatever `serve` raises is logged as `process.crashed` and becomes exit code 1.
+    Whatever `serve` raises is logged as `process.crashed` and becomes exit code 1. What an operator can mend, and what
+    is `foreseen`, is told in one line, all else with its traceback.
     """
     telemetry.configure(process, level=level, form=form)
     raise_file_limit()
     log.info("process.started", pid=os.getpid(), settings=repr(settings))
-    uvloop.run(_until_stopped(settings, serve))
+    try:
+        uvloop.run(_until_stopped(settings, serve))
+    except Exception as error:
+        if not (told := _one_line(error, foreseen)):
+            raise
+        log.critical("process.crashed", exception=told)
+        raise SystemExit(1) from error
     log.info("process.stopped")
+
+
+def _one_line(error: Exception, foreseen: tuple[type[Exception], ...]) -> str:
+    """What to do about it; empty if only a traceback tells."""
+    while isinstance(error, ExceptionGroup) and len(error.exceptions) == 1:
+        error = error.exceptions[0]
+    if isinstance(error, Unreachable):
+        return f"{error}; start a nats-server there, or say with --nats where one is"
+    if isinstance(error, OSError) and error.errno in _CANNOT_LISTEN:
+        return f"{error.strerror}; choose another address with --host or --port"
+    return str(error) if isinstance(error, (TwoWorkers, *foreseen)) else ""
 
 
 async def _until_stopped(settings: S, serve: Callable[[S, asyncio.Event], Awaitable[None]]) -> None:

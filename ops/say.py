@@ -17,6 +17,8 @@ from ops.player import Player
 from ops.settings import ClientSettings
 
 FORMATS = ("wav", "pcm", "mp3", "opus", "aac", "flac")
+#: Endings of files that are called otherwise than their format.
+_ENDINGS = {"ogg": "opus", "oga": "opus", "wave": "wav"}
 _HEAD_BYTES = 4096
 
 Write = Callable[[bytes], object]
@@ -37,6 +39,16 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
         if self.seconds is not None:
             body["params"] = {"seconds": self.seconds}
         return body
+
+
+def words(text: str) -> str:
+    """`text`, or stdin for a dash. Raises UsageRefused for bytes that are no text where this command runs."""
+    try:
+        given = sys.stdin.read() if text == "-" else text
+        given.encode()
+    except UnicodeError as error:
+        raise UsageRefused(f"the text is not {sys.stdin.encoding}, which is what this locale has") from error
+    return given
 
 
 def fetch(at: ClientSettings, order: Order, output: str | None, form: str | None) -> None:
@@ -64,9 +76,10 @@ def _format(output: str | None, form: str | None) -> str:
     if output is None and form not in {None, "wav"}:
         raise UsageRefused(f"--format {form}: only wav can be played; add -o FILE")
     ending = Path(output).suffix[1:].lower() if output not in {None, "-"} else ""
-    chosen = form or (ending if ending in FORMATS else "wav")
+    chosen = form or _ENDINGS.get(ending, ending) or "wav"
     if chosen not in FORMATS:
-        raise UsageRefused(f"--format {chosen}: choose one of {', '.join(FORMATS)}")
+        told = f"--format {form}" if form else f"-o {output}: no format is called {ending!r}"
+        raise UsageRefused(f"{told}: choose one of {', '.join(FORMATS)}{'' if form else ' with --format'}")
     return chosen
 
 

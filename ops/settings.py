@@ -8,7 +8,7 @@ from typing import Annotated, TypeVar
 import msgspec
 from msgspec import Meta
 
-from bus.settings import BusSettings, LogFormat, LogLevel, NatsUrl, Root, Seconds, Token, doc, field_types, load
+from bus.settings import BusSettings, LogFormat, LogLevel, NatsUrl, Root, Seconds, Token, doc, field_types, load, shaped
 from gateway.settings import GatewaySettings
 from gpuworker.settings import WorkerSettings
 
@@ -56,7 +56,9 @@ class ClusterSettings(msgspec.Struct, frozen=True, kw_only=True):
 class ClientSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Where a running gateway is, and who asks, for the commands that ask it something."""
 
-    url: Annotated[str, Meta(pattern=r"^https?://[^\s/]+"), doc("The gateway's address.")] = "http://127.0.0.1:8080"
+    url: Annotated[
+        str, shaped(r"^https?://[^\s/]+", "a URL like http://127.0.0.1:8080"), doc("The gateway's address.")
+    ] = "http://127.0.0.1:8080"
     #: A secret: never printed.
     api_key: Annotated[str, doc("Where one is needed. Better in ANTIPHON_API_KEY: others see a command's flags.")] = ""
 

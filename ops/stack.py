@@ -14,6 +14,7 @@ from ops.plan import Plan, plan
 from ops.readiness import nats_ready, stack_ready
 from ops.settings import UpSettings
 from ops.supervisor import Child, Launch, Spec, stop_all, supervised
+from ops.system import called
 
 log = logger(__name__)
 
@@ -126,14 +127,14 @@ def announce_human(plan: Plan, stack: Stack) -> None:
     first, key = "", ""
     if plan.settings.require_keys:
         first, key = (
-            f"  first: antiphon keys create --tenant me --nats {plan.nats}\n",
-            ' -H "Authorization: Bearer $KEY"',
+            f"  first: {called()} keys create --tenant me --nats {plan.nats}, and export ANTIPHON_API_KEY=…\n",
+            ' -H "Authorization: Bearer $ANTIPHON_API_KEY"',
         )
     example = (
         f"curl {plan.http}/v1/audio/speech{key} -H 'Content-Type: application/json' \\\n"
         f'         -d \'{{"model":"{model}","input":"Hello from Antiphon.","response_format":"wav"}}\' -o hello.wav'
     )
-    music = f'\n  or:    antiphon compose "a calm evening" --seconds 20 -o evening.wav --url {plan.http}'
+    music = f'\n  or:    {called()} compose "a calm evening" --seconds 20 -o evening.wav --url {plan.http}'
     print(
         f"\nAntiphon listens at {plan.http}   (NATS: {plan.nats}, models: {', '.join(plan.models)})\n\n"
         f"{first}  try:   {example}{music if 'music' in plan.models else ''}\n  stop:  Ctrl-C\n",

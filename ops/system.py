@@ -4,6 +4,8 @@ import contextlib
 import ctypes
 import os
 import resource
+import shlex
+import shutil
 import signal
 import socket
 import sys
@@ -67,6 +69,16 @@ def ourselves() -> list[str]:
     """
     script = Path(sysconfig.get_path("scripts")) / "antiphon"
     return [sys.executable, str(script)] if script.exists() else [sys.executable, "-m", "ops.cli"]
+
+
+def called() -> str:
+    """What a person types, in the folder they are in, to call `antiphon` of this very environment."""
+    script = Path(sysconfig.get_path("scripts")) / "antiphon"
+    if not script.exists():
+        return shlex.join(ourselves())
+    if (found := shutil.which("antiphon")) and Path(found).samefile(script):
+        return "antiphon"
+    return shlex.quote(str(script.relative_to(Path.cwd()) if script.is_relative_to(Path.cwd()) else script))
 
 
 def raise_file_limit() -> int:

@@ -45,7 +45,7 @@ async def view(bus: Bus, found: Status) -> dict[str, Any]:
         "voice": job.voice,
         "lane": job.lane,
         "accepted_at": when(found.birth.accepted_at),
-        "expires_at": job.expires_at.isoformat() if job.expires_at else None,
+        "expires_at": when(job.expires_at.timestamp()) if job.expires_at else None,
         "blocks": found.position.block,
         "frames": found.position.frame,
         "seconds": await _seconds(bus, found),

@@ -100,7 +100,8 @@ def table(rows: list[Row]) -> str:
     when = datetime.now(UTC).date().isoformat()
     rounds = 1 + max(row.round for row in rows)
     text = (
-        f"{when}, {rounds} rounds, {os.cpu_count()} cores, Python {platform.python_version()}, {platform.machine()}\n"
+        f"{when}, {rounds} round{'s' if rounds > 1 else ''}, {os.cpu_count()} cores, "
+        f"Python {platform.python_version()}, {platform.machine()}\n"
     )
     columns = ("rate", "first_p50_ms", "first_p99_ms", "total_p50_ms")
     for scenario in SCENARIOS:

@@ -1,18 +1,26 @@
 """The command's names, flags and exit codes, as a user meets them."""
 
 import json
-import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import pytest
+from typer.main import get_command
 from typer.testing import CliRunner
 
-from ops import nats_server
+from bus.errors import Unreachable
+from ops import doctor, nats_server
 from ops.cli import app
+from ops.errors import OpsError
+from ops.process import _one_line
 from ops.settings import UpSettings
+from ops.system import called
+from tests.support.commands import antiphon
 
 ROOT = Path(__file__).parents[2]
 #: The contract of `antiphon up`.
@@ -27,19 +35,6 @@ UP_FLAGS = {
     "--require-keys",
     "--json",
 }
-
-
-def antiphon(*args: str, **environ: str) -> subprocess.CompletedProcess[str]:
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith("ANTIPHON_")}
-    return subprocess.run(
-        [sys.executable, "-m", "ops.cli", *args],
-        cwd=ROOT,
-        env=inherited | environ,
-        capture_output=True,
-        text=True,
-        timeout=30,
-        check=False,
-    )
 
 
 def words(*args: str) -> set[str]:
@@ -78,6 +73,26 @@ def test_every_setting_has_a_flag() -> None:
     assert {f"--{name.replace('_', '-')}" for name in UpSettings.__struct_fields__} <= words("up")
 
 
+def every_help(command: Any = None, *args: str) -> Iterator[tuple[tuple[str, ...], str]]:
+    """Every command's arguments and its help."""
+    command = command or get_command(app)
+    yield args, CliRunner().invoke(app, [*args, "--help"]).output
+    for name, each in getattr(command, "commands", {}).items():
+        yield from every_help(each, *args, name)
+
+
+def test_no_help_shows_python_or_half_a_sentence() -> None:
+    helps = dict(every_help())
+    assert len(helps) > 20
+    told = [line for text in helps.values() for line in text.splitlines() if not line.startswith("Usage:")]
+    assert [line for line in told if "..." in line or "typing." in line or "<class" in line] == []
+
+
+def test_the_version_is_told() -> None:
+    run = antiphon("--version")
+    assert (run.returncode, run.stdout) == (0, f"antiphon {version('antiphon')}\n")
+
+
 @pytest.mark.parametrize(
     ("args", "environ", "code", "said"),
     [
@@ -95,7 +110,7 @@ def test_every_setting_has_a_flag() -> None:
             ("gateway", "--cors-origins", "app.example.org"),
             {},
             2,
-            "antiphon: --cors-origins: 'app.example.org': expected",
+            "antiphon: --cors-origins: 'app.example.org': must be",
         ),
         (
             ("gateway", "--log-level", "error"),
@@ -103,6 +118,7 @@ def test_every_setting_has_a_flag() -> None:
             2,
             "--jwks-file: cannot read /nowhere",
         ),
+        (("keys", "create", "--tenant", "me", "--burst", "x"), {}, 2, "--burst: 'x': Expected `int`, or `none`\n"),
         (("nonsense",), {}, 2, "No such command"),
     ],
 )
@@ -113,6 +129,45 @@ def test_an_error_is_one_line_and_an_exit_code(
     assert (run.returncode, run.stdout) == (code, "")
     assert said in run.stderr
     assert "Traceback" not in run.stderr
+
+
+def test_what_an_operator_can_mend_is_one_line_of_the_log(nats_url: str, root: str) -> None:
+    taken = nats_url.rpartition(":")[2]
+    refused = {
+        ("gateway", "--nats", nats_url, "--root", root, "--port", taken): "address already in use; choose another",
+        ("worker", "--models", "metronome"): "none of metronome can be served here; `antiphon doctor` says why",
+    }
+    for args, said in refused.items():
+        run = antiphon(*args, "--jobs-max-bytes", "1048576", "--replies-max-bytes", "1048576")
+        last = json.loads(run.stderr.splitlines()[-1])
+        assert (run.returncode, last["event"]) == (1, "process.crashed"), run.stderr
+        assert said in last["exception"]
+        assert "Traceback" not in run.stderr
+
+
+def test_a_bus_that_is_not_there_is_said_with_what_to_do() -> None:
+    gone = ExceptionGroup("", [ExceptionGroup("", [Unreachable("no NATS at nats://b:1 within 30 s")])])
+    assert (
+        _one_line(gone, ())
+        == "no NATS at nats://b:1 within 30 s; start a nats-server there, or say with --nats where one is"
+    )
+    assert _one_line(ExceptionGroup("", [Unreachable("a"), ValueError("b")]), ()) == ""
+    assert _one_line(ValueError("a bug"), ()) == ""
+
+
+def test_the_command_is_named_as_it_is_typed_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    script = tmp_path / ".venv" / "bin" / "antiphon"
+    script.parent.mkdir(parents=True)
+    script.write_text("")
+    script.chmod(0o755)
+    monkeypatch.setattr("ops.system.sysconfig.get_path", lambda _: str(script.parent))
+    monkeypatch.setenv("PATH", "/nowhere")
+    monkeypatch.chdir(tmp_path)
+    assert called() == ".venv/bin/antiphon"
+    monkeypatch.chdir("/")
+    assert called() == str(script).lstrip("/")
+    monkeypatch.setenv("PATH", str(script.parent))
+    assert called() == "antiphon"
 
 
 def test_the_doctor_finds_everything_required_here(tmp_path: Path) -> None:
@@ -129,7 +184,7 @@ def test_the_doctor_says_how_to_mend_what_is_missing_and_exits_1(tmp_path: Path,
     run = antiphon("doctor", "--state", str(tmp_path), "--http-port", "0", "--nats-port", taken, "--models", "tune")
     assert run.returncode == 1
     assert f"MISSING  nats port      {taken} is taken\n" in run.stdout
-    assert "-> antiphon up --nats-port 0" in run.stdout
+    assert "antiphon up --nats-port 0\n" in run.stdout
     assert "did you mean tone?" in run.stdout
     assert "antiphon: missing: model tune, nats port" in run.stderr
 
@@ -140,6 +195,24 @@ def test_the_doctor_tries_a_nats_that_is_not_there_and_hides_its_password(tmp_pa
     assert run.returncode == 1
     assert "MISSING  nats           nats://me:***@127.0.0.1:1: " in run.stdout
     assert "hunter2" not in run.stdout + run.stderr
+
+
+def test_without_a_single_model_the_doctor_is_not_content_as_up_is_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("ops.models._importable", lambda name: name != "numpy")
+    asked = UpSettings(state=str(tmp_path), http_port=0, nats_port=0)
+    with pytest.raises(OpsError, match=r"^missing: a model$"):
+        doctor.examine(asked, None, as_json=False)
+    assert "MISSING  a model        none of them can be loaded" in capsys.readouterr().out
+
+
+def test_a_folder_that_cannot_be_made_is_named_with_the_one_that_is_in_the_way(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with pytest.raises(OpsError, match=r"^missing: state$"):
+        doctor.examine(UpSettings(state="/proc/1/none", http_port=0, nats_port=0), None, as_json=False)
+    assert "/proc/1/none cannot be made: /proc/1 cannot be written" in capsys.readouterr().out
 
 
 def test_without_the_server_the_doctor_and_the_finder_name_the_wheel(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -199,7 +272,6 @@ def test_one_signal_is_a_clean_end() -> None:
 
 def test_nginx_spelling_of_the_fail_timeout_is_taken() -> None:
     """The value is refused under the setting's own name: so the flag has reached the setting."""
-    command = [sys.executable, "-m", "ops.cli", "worker", "--fail-timeout", "nonsense"]
-    run = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+    run = antiphon("worker", "--fail-timeout", "nonsense")
     assert run.returncode == 2
     assert "--fail-timeout-s: 'nonsense'" in run.stderr
