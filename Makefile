@@ -33,7 +33,7 @@ up: $(STAMP) ## the whole stack on this machine: http://127.0.0.1:8080 (flags: m
 	@exec $(BIN)/antiphon up $(ARGS)
 
 test: $(STAMP) ## the test suite
-	$(PYTEST) -n $(PARALLEL) -m "not slow and not chaos and not gpu" $(ARGS)
+	$(PYTEST) -n $(PARALLEL) --dist worksteal -m "not slow and not chaos and not gpu" $(ARGS)
 
 test-all: $(STAMP) ## the tests that take minutes
 	$(PYTEST) -o faulthandler_timeout=1200 -m "slow and not chaos and not gpu" $(ARGS)

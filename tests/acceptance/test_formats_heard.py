@@ -1,17 +1,14 @@
 """A recogniser that has never seen our code hears the sentence in every format, streamed, as a file, and in pieces."""
 
-from collections.abc import Iterator
-
 import numpy as np
 import pytest
 from aiohttp import ClientSession
 
-from bus.settings import BusSettings
 from gateway.codecs import FORMATS, Format
+from tests.support import fleets
 from tests.support.asr import heard
 from tests.support.codecs import decoded
-from tests.support.nats import fresh_root
-from tests.support.programs import fleet_of
+from tests.support.fleets import Stack
 from tests.support.web import ready
 
 pytestmark = pytest.mark.slow
@@ -28,19 +25,13 @@ SENTENCES = (
 )
 SENTENCE = SENTENCES[1]
 
-
-@pytest.fixture(scope="module")
-def started_url(nats_url: str) -> Iterator[str]:
-    settings = BusSettings(nats=nats_url, root=fresh_root(), jobs_max_bytes=64 << 20, replies_max_bytes=256 << 20)
-    with fleet_of(settings) as fleet:
-        fleet.worker("w1", "speech")
-        yield fleet.gateway()[1]
+stack = fleets.stack("speech", 8)
 
 
 @pytest.fixture
-async def url(http: ClientSession, started_url: str) -> str:
-    await ready(http, started_url)
-    return started_url
+async def url(http: ClientSession, stack: Stack) -> str:
+    await ready(http, stack.url)
+    return stack.url
 
 
 def said(body: bytes, form: Format) -> str | None:

@@ -25,7 +25,16 @@ NATIVE = (
     *(("GET", f"/v1/jobs/{{id}}/{what}") for what in ("events", "audio", "blocks/{n}", "marks")),
     *(
         ("GET", path)
-        for path in ("/v1/models", "/v1/voices", "/v1/fleet", "/livez", "/readyz", "/health", "/openapi.json")
+        for path in (
+            "/v1/models",
+            "/v1/voices",
+            "/v1/fleet",
+            "/livez",
+            "/readyz",
+            "/health",
+            "/metrics",
+            "/openapi.json",
+        )
     ),
     ("POST", "/v1/jobs:batch"),
 )

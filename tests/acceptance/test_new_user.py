@@ -63,6 +63,16 @@ def test_say_saves_the_sentence_it_is_given(up: Up, tmp_path: Path) -> None:
     assert heard(frames.tobytes(), rate_hz, SENTENCES) == SENTENCES[5]
 
 
+def test_say_writes_a_file_of_the_kind_that_its_name_ends_in(up: Up, tmp_path: Path) -> None:
+    wav, pcm = tmp_path / "hello.wav", tmp_path / "hello.pcm"
+    for file in (wav, pcm):
+        run = antiphon(up, "say", "Hello from Antiphon.", "-o", str(file))
+        assert (run.returncode, run.stdout, run.stderr) == (0, "", "")
+    frames, rate_hz = read(wav)
+    assert 0.8 < len(frames) / rate_hz < 4.0
+    assert pcm.stat().st_size > 16_000
+
+
 def test_compose_saves_music_with_sane_loudness_peak_and_silence(up: Up, tmp_path: Path) -> None:
     target = tmp_path / "evening.wav"
     done = antiphon(up, "compose", "a calm evening, piano", "--seconds", "12", "-o", str(target))

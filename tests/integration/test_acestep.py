@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, quote, urlsplit
@@ -12,32 +11,14 @@ import pytest
 
 from bus.client import open_bus
 from bus.keys import Keys, Limits
-from bus.settings import BusSettings
+from tests.support import fleets
 from tests.support.acestep_client import queried, released, settled, song
 from tests.support.doors import STEADY, gated, wav_pcm
-from tests.support.nats import fresh_root
-from tests.support.programs import Program, fleet_of
+from tests.support.fleets import Stack
 from tests.support.tone import tone_pcm
 
-Stack = tuple[BusSettings, Program, str]
-
-
-@pytest.fixture(scope="module")
-def stack(nats_url: str) -> Iterator[Stack]:
-    """Bus, worker with two slots, URL, for every test here."""
-    settings = BusSettings(nats=nats_url, root=fresh_root(), jobs_max_bytes=64 << 20, replies_max_bytes=256 << 20)
-    with fleet_of(settings) as fleet:
-        _, url = fleet.gateway()
-        yield settings, fleet.worker("w1", "tone", 2, "--max-fails", "100"), url
-
-
-@pytest.fixture
-async def http(stack: Stack) -> AsyncIterator[aiohttp.ClientSession]:
-    async with aiohttp.ClientSession(stack[2]) as http:
-        async with asyncio.timeout(20):
-            while (await http.get("/readyz")).status != 200:
-                await asyncio.sleep(0.02)
-        yield http
+stack = fleets.stack("tone", 2, "--max-fails", "100")
+http = fleets.http()
 
 
 async def test_a_task_lives_from_release_to_its_files(http: aiohttp.ClientSession) -> None:
@@ -268,7 +249,7 @@ async def test_stats_count_the_tasks_of_this_door(http: aiohttp.ClientSession) -
 @pytest.fixture
 async def keyed(stack: Stack, http: aiohttp.ClientSession) -> dict[str, str]:
     """Headers of a key that may have one job at a time, once the gateway knows it."""
-    async with open_bus(stack[0], "test") as bus:
+    async with open_bus(stack.settings, "test") as bus:
         _, text = await Keys(bus).create("acme", Limits(concurrent_jobs=1))
     headers = {"Authorization": text}  # without a scheme, as some of its clients send it
     async with asyncio.timeout(10):

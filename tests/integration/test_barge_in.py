@@ -1,26 +1,17 @@
 """Barge-in: who interrupts hears no more of what was being said, and nothing of it keeps the device busy."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
 
 import aiohttp
 import pytest
 
+from tests.support import fleets
 from tests.support.doors import STEADY, until_state
-from tests.support.sockets import after, asking, one_slot, talking, tone
+from tests.support.sockets import after, talking, tone
 from tests.support.tone import tone_pcm
 
-
-@pytest.fixture(scope="module")
-def url(nats_url: str) -> Iterator[str]:
-    with one_slot(nats_url, "tone") as url:
-        yield url
-
-
-@pytest.fixture
-async def http(url: str) -> AsyncIterator[aiohttp.ClientSession]:
-    async with asking(url, "tone") as http:
-        yield http
+stack = fleets.stack("tone", 1)
+http = fleets.http()
 
 
 async def test_barge_in_ends_the_sound_within_a_block_and_frees_the_slot(

@@ -4,42 +4,21 @@ import asyncio
 import io
 import json
 import time
-from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import aiohttp
-import pytest
 
 from bus.client import open_bus
 from bus.keys import Keys, Limits
-from bus.settings import BusSettings
 from gateway.jobs.batch import MAX_LINES
+from tests.support import fleets
 from tests.support.doors import tone, until_state
-from tests.support.nats import fresh_root
-from tests.support.programs import fleet_of
-from tests.support.web import ready
+from tests.support.fleets import Stack
 
 BATCH = "/v1/jobs:batch"
 
-
-@pytest.fixture(scope="module")
-def settings(nats_url: str) -> BusSettings:
-    return BusSettings(nats=nats_url, root=fresh_root(), jobs_max_bytes=64 << 20, replies_max_bytes=256 << 20)
-
-
-@pytest.fixture(scope="module")
-def url(settings: BusSettings) -> Iterator[str]:
-    """Of a gateway with a worker behind it."""
-    with fleet_of(settings) as fleet:
-        fleet.worker("w1", "tone", 4)
-        yield fleet.gateway()[1]
-
-
-@pytest.fixture
-async def http(url: str) -> AsyncIterator[aiohttp.ClientSession]:
-    async with aiohttp.ClientSession(url) as http:
-        await ready(http, "")
-        yield http
+stack = fleets.stack()
+http = fleets.http()
 
 
 def line(**fields: Any) -> str:
@@ -110,10 +89,8 @@ async def test_too_many_lines_none_and_too_many_bytes_are_refused_as_a_whole(htt
         assert [each["id"] for each in (await answer.json())["jobs"]] == [each["id"] for each in newest]
 
 
-async def test_lines_are_answered_while_others_wait_for_their_turn(
-    http: aiohttp.ClientSession, settings: BusSettings
-) -> None:
-    async with open_bus(settings, "test") as bus:
+async def test_lines_are_answered_while_others_wait_for_their_turn(http: aiohttp.ClientSession, stack: Stack) -> None:
+    async with open_bus(stack.settings, "test") as bus:
         _, text = await Keys(bus).create("acme", Limits(requests_per_s=20, burst=5))
     lines = "\n".join(line(input=str(number)) for number in range(20))
     async with asyncio.timeout(20):

@@ -1,11 +1,6 @@
 """`antiphon dead`: what was given up on can be found, understood, tried again and dropped."""
 
 import asyncio
-import json
-import subprocess
-import sys
-from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -13,24 +8,12 @@ from bus import wire
 from bus.client import Bus
 from bus.dead import DeadLetters
 from bus.errors import Invalid, NotFound
+from tests.support.commands import antiphon, on_bus, told
 from tests.support.jobs import listen, tone_job
 from tests.support.programs import Fleet
 from tests.support.tone import tone_pcm
 
 POISON = {"kind": "exit", "at_block": 1, "times": 2}
-
-
-async def antiphon(bus: Bus, *args: str) -> subprocess.CompletedProcess[str]:
-    argv = [sys.executable, "-m", "ops.cli", *args, "--nats", bus.settings.nats, "--root", bus.settings.root]
-    return await asyncio.to_thread(
-        subprocess.run, argv, cwd=Path(__file__).parents[2], capture_output=True, text=True, timeout=30, check=False
-    )
-
-
-async def told(bus: Bus, *args: str) -> Any:
-    done = await antiphon(bus, *args, "--json")
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
 
 
 async def bury(bus: Bus, job: wire.Job) -> None:
@@ -87,7 +70,7 @@ async def test_what_never_was_a_job_is_shown_as_it_came_and_cannot_be_tried_agai
     shown = await told(bus, "dead", "show", f"q{ack.seq}")
     assert shown["payload"] == "garbage\\xff"
     assert shown["reason"]
-    refused = await antiphon(bus, "dead", "retry", f"q{ack.seq}")
+    refused = await on_bus(bus, "dead", "retry", f"q{ack.seq}")
     assert refused.returncode == 1
     assert "no job" in refused.stderr
     await told(bus, "dead", "drop", f"q{ack.seq}")
@@ -122,9 +105,9 @@ async def test_the_newest_come_first_and_no_more_than_asked_for(bus: Bus) -> Non
 
 async def test_a_person_gets_a_table_with_every_character_of_the_reason(bus: Bus) -> None:
     await bury(bus, tone_job(id="j1"))
-    listed = await antiphon(bus, "dead", "list")
+    listed = await on_bus(bus, "dead", "list")
     assert "[too]" in listed.stdout
-    shown = await antiphon(bus, "dead", "show", "j1")
+    shown = await on_bus(bus, "dead", "show", "j1")
     assert "where [it] was" in shown.stdout
 
 
@@ -139,15 +122,13 @@ async def test_looking_leaves_the_limits_of_a_running_deployment_alone(bus: Bus)
     [(("dead", "show", "none"), "no dead letter 'none'"), (("dead", "drop", "a.b"), "'a.b' must be 1 to 64")],
 )
 async def test_what_is_not_there_is_said_in_one_line(bus: Bus, args: tuple[str, ...], said: str) -> None:
-    done = await antiphon(bus, *args)
+    done = await on_bus(bus, *args)
     assert (done.returncode, done.stderr.count("\n")) == (1, 1)
     assert said in done.stderr
 
 
 async def test_a_root_that_is_not_there_is_said(bus: Bus) -> None:
-    argv = [sys.executable, "-m", "ops.cli", "dead", "list", "--nats", bus.settings.nats, "--root", "elsewhere"]
-    done = await asyncio.to_thread(
-        subprocess.run, argv, cwd=Path(__file__).parents[2], capture_output=True, text=True, timeout=30, check=False
-    )
+    flags = ("--nats", bus.settings.nats, "--root", "elsewhere")
+    done = await asyncio.to_thread(antiphon, "dead", "list", *flags)
     assert (done.returncode, done.stderr.count("\n")) == (1, 1)
     assert "elsewhere" in done.stderr

@@ -3,7 +3,7 @@
 import asyncio
 import base64
 import json
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -12,32 +12,16 @@ import pytest
 from elevenlabs import ElevenLabs
 from elevenlabs.core.api_error import ApiError
 
-from bus.settings import BusSettings
-from tests.support.nats import fresh_root
-from tests.support.programs import fleet_of
+from tests.support import fleets
+from tests.support.fleets import Stack
 from tests.support.tls import tls_front
 from tests.support.tone import tone_pcm
 
 PATH = "/v1/text-to-speech/JBFqnCBsd6RMkjVDRZzb/stream-input"
 LONG = "This text is long enough to be asked for at once, because it really has a good deal more than a hundred and twenty characters. "
 
-
-@pytest.fixture(scope="module")
-def url(nats_url: str) -> Iterator[str]:
-    settings = BusSettings(nats=nats_url, root=fresh_root(), jobs_max_bytes=64 << 20, replies_max_bytes=256 << 20)
-    with fleet_of(settings) as fleet:
-        url = fleet.gateway()[1]
-        fleet.worker("w1", "tone,speech", 2)
-        yield url
-
-
-@pytest.fixture
-async def http(url: str) -> AsyncIterator[aiohttp.ClientSession]:
-    async with aiohttp.ClientSession(url) as http:
-        async with asyncio.timeout(20):
-            while "speech" not in {model["id"] for model in (await (await http.get("/v1/models")).json())["data"]}:
-                await asyncio.sleep(0.02)
-        yield http
+stack = fleets.stack("tone,speech", 2)
+http = fleets.http()
 
 
 class Talk:
@@ -219,7 +203,7 @@ async def test_silence_closes_the_socket_in_their_words(http: aiohttp.ClientSess
 
 @pytest.mark.filterwarnings("ignore:ConnectionClosed.code is deprecated:DeprecationWarning")
 async def test_their_own_package_speaks_as_it_writes(
-    http: aiohttp.ClientSession, url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    http: aiohttp.ClientSession, stack: Stack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def spoken(front: str) -> bytes:
         client = ElevenLabs(api_key="anything", base_url=front)
@@ -235,7 +219,7 @@ async def test_their_own_package_speaks_as_it_writes(
         client = ElevenLabs(api_key="anything", base_url=front)
         list(client.text_to_speech.convert_realtime("no such voice", text=iter(["Hello."])))
 
-    async with tls_front(url, tmp_path) as (front, trusted):
+    async with tls_front(stack.url, tmp_path) as (front, trusted):
         monkeypatch.setenv("SSL_CERT_FILE", str(trusted))
         pcm = await asyncio.to_thread(spoken, front)
         assert 2.5 < len(pcm) / 2 / 22_050 < 8

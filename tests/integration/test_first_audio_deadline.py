@@ -5,16 +5,22 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from aiohttp import ClientSession
 
 from bus import wire
 from bus.client import Bus
 from bus.settings import BusSettings
+from tests.support import fleets
 from tests.support.bus import num_jobs, until
-from tests.support.doors import gateway_here
+from tests.support.doors import gateway_here, until_state
 from tests.support.jobs import Ears, listen, tone_job
 from tests.support.programs import Fleet
 from tests.support.tone import tone_pcm
 from tests.support.web import speech
+
+#: One slot, of those tests that end no program and ask a gateway.
+stack = fleets.stack("tone", 1)
+http = fleets.http()
 
 
 async def emptied(bus: Bus) -> bool:
@@ -83,13 +89,8 @@ async def test_after_its_sound_began_in_time_a_job_still_has_its_last_deadline(
     assert heard.pcm
 
 
-async def test_both_http_doors_take_it_and_answer_504_when_it_is_missed(
-    bus_settings: BusSettings, fleet: Fleet
-) -> None:
-    fleet.worker("w1", "tone", 1)
-    async with gateway_here(bus_settings) as (gateway, http), asyncio.timeout(15):
-        while gateway.fleet.card("tone") is None:
-            await asyncio.sleep(0.01)
+async def test_both_http_doors_take_it_and_answer_504_when_it_is_missed(http: ClientSession) -> None:
+    async with asyncio.timeout(15):
         blocker = {"model": "tone", "input": "x", "params": {"seconds": 600, "compute_ms": 100, "device": "own"}}
         async with http.post("/v1/jobs", json=blocker) as answer:
             assert answer.status == 202
@@ -100,24 +101,16 @@ async def test_both_http_doors_take_it_and_answer_504_when_it_is_missed(
         body = {"model": "tone", "input": "x", "first_audio_deadline_s": 0.3}
         async with http.post("/v1/jobs", json=body) as answer:
             shown = await answer.json()
-        while shown["state"] != "expired":
-            async with http.get(f"/v1/jobs/{shown['id']}") as answer:
-                shown = await answer.json()
+        shown = await until_state(http, shown["id"], "expired")
         assert "no audio within 0.3 s" in shown["error"]["message"]
         await http.delete(f"/v1/jobs/{blocking}")
 
 
 @pytest.mark.parametrize("seconds", [0, -1, 43_201, 1e300])
-async def test_a_deadline_that_is_none_is_refused_with_its_limit(
-    bus_settings: BusSettings, fleet: Fleet, seconds: float
-) -> None:
-    fleet.worker()
-    async with gateway_here(bus_settings) as (gateway, http), asyncio.timeout(10):
-        while gateway.fleet.card("tone") is None:
-            await asyncio.sleep(0.01)
-        body = {"model": "tone", "input": "x", "first_audio_deadline_s": seconds}
-        async with http.post("/v1/jobs", json=body) as answer:
-            told = await answer.json()
+async def test_a_deadline_that_is_none_is_refused_with_its_limit(http: ClientSession, seconds: float) -> None:
+    body = {"model": "tone", "input": "x", "first_audio_deadline_s": seconds}
+    async with asyncio.timeout(10), http.post("/v1/jobs", json=body) as answer:
+        told = await answer.json()
     assert (answer.status, told["path"]) == (422, "first_audio_deadline_s")
     assert "43200" in told["detail"]
 

@@ -1,7 +1,6 @@
 """Every format through the doors: as it comes, as a file with a length, and by Range."""
 
 import asyncio
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -15,11 +14,11 @@ from bus.settings import BusSettings
 from bus.writer import Writer
 from gateway.codecs import FORMATS, Encoding, Format
 from gateway.sound import finished
+from tests.support import fleets
 from tests.support.codecs import decoded, encoded
 from tests.support.doors import STEADY, gateway_here
+from tests.support.fleets import Stack
 from tests.support.jobs import tone_job
-from tests.support.nats import fresh_root
-from tests.support.programs import fleet_of
 from tests.support.tone import tone_pcm
 from tests.support.web import ready, speech, until_state
 
@@ -27,19 +26,13 @@ SECONDS = 1.3
 #: What a lossy codec may put around the sound.
 AROUND_S = {"mp3": 0.085, "aac": 0.095}
 
-
-@pytest.fixture(scope="module")
-def started_url(nats_url: str) -> Iterator[str]:
-    settings = BusSettings(nats=nats_url, root=fresh_root(), jobs_max_bytes=64 << 20, replies_max_bytes=256 << 20)
-    with fleet_of(settings) as fleet:
-        fleet.worker()
-        yield fleet.gateway()[1]
+stack = fleets.stack("tone", 8)
 
 
 @pytest.fixture
-async def url(http: ClientSession, started_url: str) -> str:
-    await ready(http, started_url)
-    return started_url
+async def url(http: ClientSession, stack: Stack) -> str:
+    await ready(http, stack.url)
+    return stack.url
 
 
 async def write_tone(bus: Bus, job: wire.Job, seconds: float) -> bytes:

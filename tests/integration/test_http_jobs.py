@@ -1,7 +1,7 @@
 """The native API against the real programs: accept, show, list, listen, cancel; two gateways; a gateway that goes."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,29 +10,29 @@ import pytest
 
 from bus.client import open_bus
 from bus.settings import BusSettings
+from tests.support import fleets
 from tests.support.doors import SPEECH, STEADY, Events, accepted, gated, state_of, tone, until_state, wav_pcm
-from tests.support.programs import Fleet, Program
+from tests.support.fleets import Stack
+from tests.support.programs import Fleet
 from tests.support.tone import tone_pcm
+from tests.support.web import ready
+
+#: One slot.
+stack = fleets.stack("tone", 1)
+http = fleets.http()
 
 
 @pytest.fixture
-def stack(fleet: Fleet) -> tuple[Program, Program, str]:
-    """Gateway, worker with one slot, URL."""
-    gateway, url = fleet.gateway()
-    return gateway, fleet.worker("w1", "tone", 1), url
+def own(bus_settings: BusSettings) -> Iterator[Stack]:
+    """The same for one test: it counts what there is, or ends a program."""
+    with fleets.stack_of(bus_settings, "tone", 1) as stack:
+        yield stack
 
 
 @pytest.fixture
-async def http(stack: tuple[Program, Program, str]) -> AsyncIterator[aiohttp.ClientSession]:
-    async with aiohttp.ClientSession(stack[2]) as http:
-        await ready(http)
+async def own_http(own: Stack) -> AsyncIterator[aiohttp.ClientSession]:
+    async with fleets.asking(own.url) as http:
         yield http
-
-
-async def ready(http: aiohttp.ClientSession) -> None:
-    async with asyncio.timeout(10):
-        while (await http.get("/readyz")).status != 200:
-            await asyncio.sleep(0.02)
 
 
 async def test_a_job_is_accepted_runs_without_listeners_and_tells_all(http: aiohttp.ClientSession) -> None:
@@ -69,17 +69,17 @@ async def test_equal_requests_meet_in_one_job_and_other_bodies_are_refused(http:
 
 
 async def test_a_waiting_job_tells_its_place_and_no_eta_that_is_a_guess(
-    http: aiohttp.ClientSession, tmp_path: Path
+    own_http: aiohttp.ClientSession, tmp_path: Path
 ) -> None:
-    running = await accepted(http, tone(params=gated(tmp_path / "open", 0, seconds=0.1)))
-    await until_state(http, running, "running")
-    jobs = [await accepted(http, tone(params={"seconds": 0.1})) for _ in range(4)]
+    running = await accepted(own_http, tone(params=gated(tmp_path / "open", 0, seconds=0.1)))
+    await until_state(own_http, running, "running")
+    jobs = [await accepted(own_http, tone(params={"seconds": 0.1})) for _ in range(4)]
     for place, job in enumerate(jobs):
-        async with http.get(f"/v1/jobs/{job}") as answer:
+        async with own_http.get(f"/v1/jobs/{job}") as answer:
             shown = await answer.json()
         assert (shown["state"], shown["position"]) == ("queued", place)
         assert "eta_s" not in shown
-    async with asyncio.timeout(10), http.get(f"/v1/jobs/{jobs[-1]}/events") as answer:
+    async with asyncio.timeout(10), own_http.get(f"/v1/jobs/{jobs[-1]}/events") as answer:
         events = Events(answer)
         assert (await events.until("queue"))[-1]["data"] == {"position": 3}
         (tmp_path / "open").touch()
@@ -87,38 +87,38 @@ async def test_a_waiting_job_tells_its_place_and_no_eta_that_is_a_guess(
     assert [event["event"] for event in told if event.get("event") != "queue"] == ["started", "done"]
 
 
-async def test_an_eta_comes_from_the_starts_of_the_last_minute(http: aiohttp.ClientSession, tmp_path: Path) -> None:
+async def test_an_eta_comes_from_the_starts_of_the_last_minute(own_http: aiohttp.ClientSession, tmp_path: Path) -> None:
     started, eta_s = 0, None
     async with asyncio.timeout(20):
         while eta_s is None:  # starts from before the gateway met the worker do not count, so it may take some more
             for _ in range(6):
-                await until_state(http, await accepted(http, tone(params={"seconds": 0.1})), "done")
+                await until_state(own_http, await accepted(own_http, tone(params={"seconds": 0.1})), "done")
             gate = tmp_path / f"open{started}"
-            running = await accepted(http, tone(params=gated(gate, 0, seconds=0.1)))
-            await until_state(http, running, "running")
-            jobs = [await accepted(http, tone(params={"seconds": 0.1})) for _ in range(3)]
+            running = await accepted(own_http, tone(params=gated(gate, 0, seconds=0.1)))
+            await until_state(own_http, running, "running")
+            jobs = [await accepted(own_http, tone(params={"seconds": 0.1})) for _ in range(3)]
             started += 7
-            async with http.get(f"/v1/jobs/{jobs[2]}") as answer:
+            async with own_http.get(f"/v1/jobs/{jobs[2]}") as answer:
                 shown = await answer.json()
             assert shown["position"] == 2
             eta_s = shown.get("eta_s")
             gate.touch()
             for job in jobs:
-                await until_state(http, job, "done")
+                await until_state(own_http, job, "done")
             started += 3
     assert (
         5 <= 2 * 60 / eta_s <= started + 0.1
     )  # two ahead, at the pace of at least five and at most all starts a minute
 
 
-async def test_jobs_are_listed_newest_first_page_by_page(http: aiohttp.ClientSession) -> None:
-    jobs = [await accepted(http, tone(params={"seconds": 0.1})) for _ in range(23)]
+async def test_jobs_are_listed_newest_first_page_by_page(own_http: aiohttp.ClientSession) -> None:
+    jobs = [await accepted(own_http, tone(params={"seconds": 0.1})) for _ in range(23)]
     for job in jobs:
-        await until_state(http, job, "done")
+        await until_state(own_http, job, "done")
     seen: list[str] = []
     before = ""
     while True:
-        async with http.get(f"/v1/jobs?limit=5{before}") as answer:
+        async with own_http.get(f"/v1/jobs?limit=5{before}") as answer:
             page = await answer.json()
         assert all(job["state"] == "done" and job["seconds"] == 0.1 for job in page["jobs"])
         seen += [job["id"] for job in page["jobs"]]
@@ -181,17 +181,17 @@ async def test_cancel_frees_the_slot_and_says_how_the_job_ended(http: aiohttp.Cl
 
 @pytest.mark.parametrize("ack_wait_s", [30.0])
 async def test_a_killed_gateway_takes_no_job_along_and_another_one_goes_on_with_it(
-    fleet: Fleet, stack: tuple[Program, Program, str], http: aiohttp.ClientSession
+    own: Stack, own_http: aiohttp.ClientSession
 ) -> None:
-    _, other_url = fleet.gateway()
+    _, other_url = own.fleet.gateway()
     async with asyncio.timeout(20), aiohttp.ClientSession(other_url) as other:
         heard, job = b"", ""
-        async with http.post(SPEECH, json=tone(response_format="pcm", params={"seconds": 4, **STEADY})) as answer:
+        async with own_http.post(SPEECH, json=tone(response_format="pcm", params={"seconds": 4, **STEADY})) as answer:
             job = answer.headers["Antiphon-Job"]
             async with other.get(f"/v1/jobs/{job}/events") as story:
                 last_id = (await Events(story).until("started"))[-1]["id"]
             heard = await answer.content.readexactly(20_000)
-            stack[0].kill()
+            own.gateway.kill()
             with pytest.raises(aiohttp.ClientError):
                 while data := await answer.content.readany():
                     heard += data
@@ -204,16 +204,16 @@ async def test_a_killed_gateway_takes_no_job_along_and_another_one_goes_on_with_
 
 
 async def test_a_gateway_that_is_stopped_lets_streams_end_and_then_cuts_them_without_leaving(
-    fleet: Fleet, stack: tuple[Program, Program, str], http: aiohttp.ClientSession
+    own: Stack, own_http: aiohttp.ClientSession
 ) -> None:
-    short, short_url = fleet.gateway("--drain-s", "0.3")
-    fleet.worker("w2", "tone", 2)
+    short, short_url = own.fleet.gateway("--drain-s", "0.3")
+    own.fleet.worker("w2", "tone", 2)
     async with asyncio.timeout(30), aiohttp.ClientSession(short_url) as leaving:
-        await ready(leaving)
+        await ready(leaving, "")
         # One that has the time …
-        async with http.post(SPEECH, json=tone(response_format="pcm", params={"seconds": 1.5, **STEADY})) as answer:
+        async with own_http.post(SPEECH, json=tone(response_format="pcm", params={"seconds": 1.5, **STEADY})) as answer:
             await answer.content.readexactly(4)
-            stopping = asyncio.create_task(asyncio.to_thread(stack[0].stop))
+            stopping = asyncio.create_task(asyncio.to_thread(own.gateway.stop))
             assert await answer.content.read() == tone_pcm(1.5)[4:]
         assert await stopping == 0
         # … and one that has not: its body breaks off, its job goes on.
@@ -224,21 +224,19 @@ async def test_a_gateway_that_is_stopped_lets_streams_end_and_then_cuts_them_wit
             with pytest.raises(aiohttp.ClientError):
                 await answer.content.read()
         assert await stopping == 0
-        _, third_url = fleet.gateway()
+        _, third_url = own.fleet.gateway()
         async with aiohttp.ClientSession(third_url) as third:
             assert await state_of(third, job) == "running"
             async with third.get(f"/v1/jobs/{job}/audio") as again:
                 assert wav_pcm(await again.read()) == tone_pcm(3)
 
 
-async def test_event_streams_do_not_hold_a_gateway_that_stops(
-    stack: tuple[Program, Program, str], http: aiohttp.ClientSession
-) -> None:
-    job = await accepted(http, tone(params={"seconds": 600, **STEADY}))
-    async with asyncio.timeout(5), http.get(f"/v1/jobs/{job}/events") as answer:
+async def test_event_streams_do_not_hold_a_gateway_that_stops(own: Stack, own_http: aiohttp.ClientSession) -> None:
+    job = await accepted(own_http, tone(params={"seconds": 600, **STEADY}))
+    async with asyncio.timeout(5), own_http.get(f"/v1/jobs/{job}/events") as answer:
         events = Events(answer)
         await events.until("started")
-        assert await asyncio.to_thread(stack[0].stop) == 0
+        assert await asyncio.to_thread(own.gateway.stop) == 0
         assert await events.rest() == []
 
 
@@ -253,7 +251,7 @@ async def test_readiness_needs_a_worker_and_a_request_without_one_says_so(fleet:
             assert (answer.status, told["code"], told["retryable"]) == (503, "no_worker", True)
             assert int(answer.headers["Retry-After"]) >= 1
         worker = fleet.worker("w1", "tone", 3)
-        await ready(http)
+        await ready(http, "")
         async with http.get("/v1/fleet") as answer:
             shown = (await answer.json())["workers"]
         assert [(each["id"], each["pid"], each["slots"], each["state"]) for each in shown] == [
@@ -270,8 +268,8 @@ async def test_readiness_needs_a_worker_and_a_request_without_one_says_so(fleet:
         await until_state(http, job, "done")
 
 
-async def test_jobs_from_the_bus_are_jobs_like_others(bus_settings: BusSettings, http: aiohttp.ClientSession) -> None:
-    async with open_bus(bus_settings, "test") as bus:
+async def test_jobs_from_the_bus_are_jobs_like_others(stack: Stack, http: aiohttp.ClientSession) -> None:
+    async with open_bus(stack.settings, "test") as bus:
         ack = await bus.js.publish(bus.subjects.job("tone", "v1", "batch", "public"), b'{"input":"x"}')
     shown: dict[str, Any] = await until_state(http, f"q{ack.seq}", "done")
     assert (shown["lane"], shown["frames"]) == ("batch", 48_000)

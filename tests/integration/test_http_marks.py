@@ -1,8 +1,6 @@
 """When each word is heard, at every door of ours: the same from the events, from the list, and over NATS."""
 
-import asyncio
 import json
-from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,36 +8,19 @@ import aiohttp
 import nats
 import pytest
 
-from bus.settings import BusSettings
+from tests.support import fleets
 from tests.support.doors import Events, accepted, gated, tone, until_state
-from tests.support.nats import fresh_root
+from tests.support.fleets import Stack
 from tests.support.nats_asking import WHOLE
 from tests.support.nats_cli import nats_req
-from tests.support.programs import fleet_of
 
 TEXT = "Schöne Grüße 😀 aus Köln. Und noch ein zweiter, längerer Satz, damit mehr als ein Eintrag entsteht."
 SPOKEN = ["Schöne", "Grüße", "😀", "aus", "Köln", "Und", "noch", "ein", "zweiter", "längerer", "Satz"]
 JOB = {"model": "speech", "voice": "de", "input": TEXT}
 
-
-@pytest.fixture(scope="module")
-def stack(nats_url: str) -> Iterator[tuple[str, BusSettings]]:
-    """The URL of a gateway beside a worker that does one job at a time, and their bus."""
-    settings = BusSettings(nats=nats_url, root=fresh_root(), jobs_max_bytes=64 << 20, replies_max_bytes=256 << 20)
-    with fleet_of(settings) as fleet:
-        gateway, url = fleet.gateway()
-        fleet.worker("w1", "speech,tone", 1)
-        gateway.wait_for("submit.ready")
-        yield url, settings
-
-
-@pytest.fixture
-async def http(stack: tuple[str, BusSettings]) -> AsyncIterator[aiohttp.ClientSession]:
-    async with aiohttp.ClientSession(stack[0]) as http:
-        async with asyncio.timeout(10):
-            while (await http.get("/readyz")).status != 200:
-                await asyncio.sleep(0.02)
-        yield http
+#: Does one job at a time.
+stack = fleets.stack("speech,tone", 1)
+http = fleets.http()
 
 
 async def marks_of(http: aiohttp.ClientSession, job: str) -> dict[str, Any]:
@@ -74,10 +55,10 @@ async def test_words_and_sentences_are_told_with_their_seconds_live_and_afterwar
 
 
 async def test_a_caller_over_nats_gets_the_same_marks_as_headers_or_in_its_lines(
-    http: aiohttp.ClientSession, stack: tuple[str, BusSettings]
+    http: aiohttp.ClientSession, stack: Stack
 ) -> None:
-    client = await nats.connect(stack[1].nats)
-    body, submit = json.dumps({**JOB, "id": "words"}), f"{stack[1].root}.submit"
+    client = await nats.connect(stack.settings.nats)
+    body, submit = json.dumps({**JOB, "id": "words"}), f"{stack.settings.root}.submit"
     lined = await nats_req(client, submit, body, {"Antiphon-Encoding": "json"}, **WHOLE)
     raw = await nats_req(client, submit, body, **WHOLE)
     await client.close()

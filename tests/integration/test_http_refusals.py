@@ -1,43 +1,36 @@
 """Requests that cannot be served: each a clear error that names field, limit and value, and nothing is lost by it."""
 
-import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from typing import Any
 
 import aiohttp
 import pytest
 
-from bus.settings import BusSettings
+from tests.support import fleets
 from tests.support.doors import SPEECH, tone, wav, wav_pcm
-from tests.support.nats import fresh_root
-from tests.support.programs import Program, fleet_of
+from tests.support.fleets import Stack
 from tests.support.tone import tone_pcm
 
 MAX_BODY_BYTES = 200_000
+JOB_FLAGS = ("--max-job-bytes", "120000")
 
-
-@pytest.fixture(scope="module")
-def stack(nats_url: str) -> Iterator[tuple[Program, Program, str]]:
-    """Gateway, worker, URL, for every test here: none of them may harm the next."""
-    sizes = {"jobs_max_bytes": 64 << 20, "replies_max_bytes": 256 << 20}
-    settings = BusSettings(nats=nats_url, root=fresh_root(), max_job_bytes=120_000, **sizes)
-    with fleet_of(settings) as fleet:
-        gateway, url = fleet.gateway("--max-body-bytes", str(MAX_BODY_BYTES), "--max-job-bytes", "120000")
-        yield gateway, fleet.worker("w1", "tone,speech", 4, "--max-job-bytes", "120000"), url
+#: None of the tests here may harm the next.
+stack = fleets.stack(
+    *("tone,speech", 4, *JOB_FLAGS),
+    gateway_flags=("--max-body-bytes", str(MAX_BODY_BYTES), *JOB_FLAGS),
+    knows_all=True,
+    max_job_bytes=120_000,
+)
 
 
 @pytest.fixture
-async def http(stack: tuple[Program, Program, str]) -> AsyncIterator[aiohttp.ClientSession]:
-    async with aiohttp.ClientSession(stack[2]) as http:
-        async with asyncio.timeout(20):
-            # A gateway that is a moment old does not say of a model that nobody has it.
-            while (await http.get("/readyz")).status != 200 or (await http.get("/v1/voices?model=zzz")).status != 404:
-                await asyncio.sleep(0.02)
+async def http(stack: Stack) -> AsyncIterator[aiohttp.ClientSession]:
+    async with fleets.asking(stack.url) as http:
         yield http
         # Whatever was refused: the next one is served.
         async with http.post(SPEECH, json=wav(params={"seconds": 0.1})) as answer:
             assert wav_pcm(await answer.read()) == tone_pcm(0.1)
-    for program in stack[:2]:
+    for program in (stack.gateway, stack.worker):
         assert program.process.poll() is None
         assert not [line for line in program.log().splitlines() if "Traceback" in line or "http.failed" in line]
 

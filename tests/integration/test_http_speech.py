@@ -1,7 +1,6 @@
 """`POST /v1/audio/speech` against the real programs: sound from the first block on, whole or visibly cut short."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -9,25 +8,15 @@ import aiohttp
 import psutil
 import pytest
 
+from tests.support import fleets
 from tests.support.doors import SPEECH, STEADY, gated, state_of, tone, until_state, wav, wav_pcm, wav_sizes
-from tests.support.programs import Fleet, Program
+from tests.support.fleets import Stack
+from tests.support.sockets import after
 from tests.support.tone import tone_pcm
 
-
-@pytest.fixture
-def stack(fleet: Fleet) -> tuple[Program, Program, str]:
-    """Gateway, worker with one slot, URL."""
-    gateway, url = fleet.gateway()
-    return gateway, fleet.worker("w1", "tone", 1), url
-
-
-@pytest.fixture
-async def http(stack: tuple[Program, Program, str]) -> AsyncIterator[aiohttp.ClientSession]:
-    async with aiohttp.ClientSession(stack[2]) as http:
-        async with asyncio.timeout(10):
-            while (await http.get("/readyz")).status != 200:
-                await asyncio.sleep(0.02)
-        yield http
+#: One slot. A fault of the engine closes it to nobody.
+stack = fleets.stack("tone,speech", 1, "--max-fails", "0")
+http = fleets.http()
 
 
 async def test_sound_is_sample_exact_in_both_formats_and_the_head_names_the_job(http: aiohttp.ClientSession) -> None:
@@ -77,9 +66,9 @@ async def test_what_fails_later_cuts_the_body_short_after_all_that_was_good(http
 
 
 async def test_a_client_without_chunks_sees_a_reset_and_no_orderly_end(
-    stack: tuple[Program, Program, str], http: aiohttp.ClientSession
+    stack: Stack, http: aiohttp.ClientSession
 ) -> None:
-    host, _, port = stack[2].removeprefix("http://").partition(":")
+    host, _, port = stack.url.removeprefix("http://").partition(":")
     reader, writer = await asyncio.open_connection(host, int(port))
     body = b'{"model":"tone","input":"x","params":{"seconds":2,"block_ms":50,"compute_ms":50,"fault":{"kind":"raise","at_block":10}}}'
     writer.write(b"POST %b HTTP/1.0\r\nContent-Length: %d\r\n\r\n%b" % (SPEECH.encode(), len(body), body))
@@ -104,18 +93,19 @@ async def test_hanging_up_in_mid_stream_frees_the_slot(http: aiohttp.ClientSessi
 
 
 async def test_hanging_up_before_the_first_block_cancels_a_job_that_never_runs(
-    stack: tuple[Program, Program, str], http: aiohttp.ClientSession, tmp_path: Path
+    stack: Stack, http: aiohttp.ClientSession, tmp_path: Path
 ) -> None:
+    begun = len(stack.worker.events("job.started"))
     running = asyncio.create_task(_pcm(http, tone(params=gated(tmp_path / "open", 1, seconds=0.5))))
-    await asyncio.to_thread(stack[1].wait_for, "job.started")
+    before = (await asyncio.to_thread(stack.worker.wait_for, "job.started", begun + 1))["job"]
     waiting = asyncio.create_task(_pcm(http, tone(params={"seconds": 0.3})))
-    job = await _newest(http, 2)
+    job = await after(http, before)
     waiting.cancel()
     await until_state(http, job, "cancelled")
     (tmp_path / "open").touch()
     assert await running == tone_pcm(0.5)
     assert await _pcm(http, tone(params={"seconds": 0.2})) == tone_pcm(0.2)
-    assert job not in {event["job"] for event in stack[1].events("job.started")}
+    assert job not in {event["job"] for event in stack.worker.events("job.started")}
 
 
 async def test_a_job_that_runs_on_outlives_its_listener(http: aiohttp.ClientSession) -> None:
@@ -161,24 +151,18 @@ async def test_an_idempotency_key_attaches_to_the_same_sound(http: aiohttp.Clien
 
 
 async def test_a_slow_reader_costs_the_worker_nothing_and_the_gateway_bounded_memory(
-    stack: tuple[Program, Program, str], http: aiohttp.ClientSession
+    stack: Stack, http: aiohttp.ClientSession
 ) -> None:
     await _pcm(http, tone(params={"seconds": 1}))
-    before = psutil.Process(stack[0].pid).memory_info().rss
-    async with http.post(
-        SPEECH, json=tone(response_format="pcm", params={"seconds": 1200, "block_ms": 1000})
-    ) as answer:
+    before = psutil.Process(stack.gateway.pid).memory_info().rss
+    async with http.post(SPEECH, json=tone(response_format="pcm", params={"seconds": 600, "block_ms": 1000})) as answer:
         job = answer.headers["Antiphon-Job"]
-        await until_state(http, job, "done", within_s=20)  # 57.6 MB, and nobody has read them
-        assert psutil.Process(stack[0].pid).memory_info().rss - before < 12 << 20
-        assert await answer.read() == tone_pcm(1200)
+        await until_state(http, job, "done", within_s=20)  # 28.8 MB, and nobody has read them
+        assert psutil.Process(stack.gateway.pid).memory_info().rss - before < 12 << 20
+        assert await answer.read() == tone_pcm(600)
 
 
-async def test_openai_names_reach_a_model_and_a_voice_of_ours(fleet: Fleet, http: aiohttp.ClientSession) -> None:
-    fleet.worker("w2", "speech", 1)
-    async with asyncio.timeout(10):
-        while "speech" not in await (await http.get("/v1/models")).text():
-            await asyncio.sleep(0.02)
+async def test_openai_names_reach_a_model_and_a_voice_of_ours(http: aiohttp.ClientSession) -> None:
     body: dict[str, Any] = {
         "model": "tts-1",
         "input": "Hello.",
@@ -198,14 +182,3 @@ async def _pcm(http: aiohttp.ClientSession, body: dict[str, Any]) -> bytes:
     async with http.post(SPEECH, json={**body, "response_format": "pcm"}) as answer:
         assert answer.status == 200, await answer.text()
         return await answer.read()
-
-
-async def _newest(http: aiohttp.ClientSession, count: int) -> str:
-    """The newest job's id, once there are `count`."""
-    async with asyncio.timeout(5):
-        while True:
-            async with http.get("/v1/jobs") as answer:
-                jobs = (await answer.json())["jobs"]
-            if len(jobs) >= count:
-                return str(jobs[0]["id"])
-            await asyncio.sleep(0.01)

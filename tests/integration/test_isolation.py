@@ -21,7 +21,10 @@ from tests.support.tone import tone_pcm
 
 WORDS = "nobody else may read this"
 #: What differs between two answers that tell the same.
-VOLATILE = re.compile(rb'"(timestamp|heard_s|clock_skew_s|rss_bytes|requests|in_flight|position|eta_s)":\s*[-\d.]+')
+VOLATILE = re.compile(
+    rb'"(timestamp|heard_s|clock_skew_s|rss_bytes|requests|in_flight|position|eta_s)":\s*[-\d.]+'
+    rb"|(?<=[a-z}]) [-+\d.e]+(?=\n)"  # the figure of a metric
+)
 #: Where an owner is told of its job.
 TELLING = {
     "/v1/jobs/{id}",
@@ -35,7 +38,7 @@ TELLING = {
     "/query_result",
 }
 #: What anybody may ask.
-OPEN = {"/livez", "/readyz", "/health", "/openapi.json", "/docs", "/"}
+OPEN = {"/livez", "/readyz", "/health", "/metrics", "/openapi.json", "/docs", "/"}
 
 
 @dataclass(frozen=True)
@@ -96,6 +99,10 @@ async def test_to_a_stranger_a_job_is_as_one_that_never_was_at_every_route(
                     told = await ask(http, method, path, job_id, stranger)
                     assert told == await ask(http, method, path, nobodys(job_id), stranger), (method, path)
                     assert WORDS.encode() not in told.body
+            async with http.get("/metrics") as answer:
+                figures = await answer.text()
+            assert 'antiphon_queue_offered_jobs{lane="standard",model="tone",version="v1"} 1.0' in figures
+            assert [name for name in ("owner", "stranger", done, running, task) if name in figures] == []
             # The walk finds what there is to find.
             mine = {"xi-api-key": texts[0]}
             for path, job_id in {**dict.fromkeys(TELLING, done), "/query_result": task}.items():

@@ -6,16 +6,13 @@ import re
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
-import msgspec
 import pytest
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 
-from bus.settings import BusSettings
 from tests.support.nats_asking import STEADY, WHOLE, job
 from tests.support.nats_cli import nats_req
-from tests.support.nats_users import USERS, Guarded, Visitor, guarded_server, visitor
-from tests.support.programs import fleet_of
+from tests.support.nats_users import USERS, Guarded, Visitor, guarded_fleets, visitor
 from tests.support.tone import tone_pcm
 
 WORDS = "nobody else may read this"
@@ -25,13 +22,10 @@ READ = "$JS.API.DIRECT.GET.ANTIPHON_REPLIES."
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[Guarded]:
-    with guarded_server() as server:
-        base = BusSettings(root="antiphon", ack_wait_s=30.0, jobs_max_bytes=64 << 20, replies_max_bytes=256 << 20)
-        settings = [msgspec.structs.replace(base, nats=server.as_user(user)) for user in ("gateway", "worker")]
-        with fleet_of(settings[0]) as gateways, fleet_of(settings[1]) as workers:
-            workers.worker("w1", "tone", 4)
-            gateways.gateway()[0].wait_for("submit.ready")
-            yield server
+    with guarded_fleets() as (server, gateways, workers):
+        workers.worker("w1", "tone", 4)
+        gateways.gateway()[0].wait_for("submit.ready")
+        yield server
 
 
 @pytest.fixture(params=[("acme", "globex"), ("globex", "acme")], ids="-and-".join)

@@ -2,13 +2,10 @@
 
 import asyncio
 import json
-import subprocess
-import sys
 import tempfile
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import pytest
@@ -17,8 +14,8 @@ from bus.client import Bus, open_bus
 from bus.errors import Conflict, Invalid, NotFound, Unreachable
 from bus.keyring import KeyRing
 from bus.keys import Keys, Limits, is_right
-from bus.settings import BusSettings
-from tests.support.nats import fresh_root
+from tests.support.commands import on_bus, told
+from tests.support.fleets import small_bus
 from tests.support.restarts import own_server
 
 NEVER_S = 3600.0
@@ -149,13 +146,7 @@ async def test_a_key_that_others_change_without_end_is_given_up_in_words(
 
 async def test_a_ring_that_cannot_reach_the_bus_keeps_what_it_knows_and_catches_up() -> None:
     with tempfile.TemporaryDirectory(prefix="antiphon-nats-") as folder, own_server(Path(folder)) as server:
-        settings = BusSettings(
-            nats=server.url,
-            root=fresh_root(),
-            jobs_max_bytes=64 << 20,
-            replies_max_bytes=256 << 20,
-            election_patience_s=0.3,
-        )
+        settings = small_bus(server.url, election_patience_s=0.3)
         async with open_bus(settings, "gateway") as bus, running(bus) as ring:
             key, _ = await Keys(bus).create("acme", Limits())
             await until(lambda: ring.get(key.id) == key)
@@ -170,30 +161,17 @@ async def test_a_ring_that_cannot_reach_the_bus_keeps_what_it_knows_and_catches_
             await until(lambda: revoked(ring, key.id))
 
 
-async def antiphon(bus: Bus, *args: str) -> "subprocess.CompletedProcess[str]":
-    argv = [sys.executable, "-m", "ops.cli", "keys", *args, "--nats", bus.settings.nats, "--root", bus.settings.root]
-    return await asyncio.to_thread(
-        subprocess.run, argv, cwd=Path(__file__).parents[2], capture_output=True, text=True, timeout=30, check=False
-    )
-
-
-async def told(bus: Bus, *args: str) -> Any:
-    done = await antiphon(bus, *args, "--json")
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
-
-
 async def test_the_command_makes_lists_limits_and_revokes(bus: Bus) -> None:
-    made = await told(bus, "create", "--tenant", "acme", "--requests-per-s", "2.5", "--burst", "4")
+    made = await told(bus, "keys", "create", "--tenant", "acme", "--requests-per-s", "2.5", "--burst", "4")
     assert sorted(made) == ["id", "key", "tenant"]
     assert made["tenant"] == "acme"
     key = await Keys(bus).find(made["id"])
     assert is_right(key, made["key"])
     assert key.limits == Limits(requests_per_s=2.5, burst=4)
-    changed = await told(bus, "limit", made["id"], "--burst", "none", "--audio-s-per-day", "3600")
+    changed = await told(bus, "keys", "limit", made["id"], "--burst", "none", "--audio-s-per-day", "3600")
     assert (changed["requests_per_s"], changed["burst"], changed["audio_s_per_day"]) == (2.5, None, 3600)
-    assert (await told(bus, "revoke", made["id"]))["revoked_at"]
-    listed = await antiphon(bus, "list", "--json")
+    assert (await told(bus, "keys", "revoke", made["id"]))["revoked_at"]
+    listed = await on_bus(bus, "keys", "list", "--json")
     assert [(each["id"], each["tenant"]) for each in json.loads(listed.stdout)["keys"]] == [(made["id"], "acme")]
     # The key is told once; what is kept of it, never.
     assert made["key"] not in listed.stdout
@@ -211,7 +189,7 @@ async def test_the_command_makes_lists_limits_and_revokes(bus: Bus) -> None:
 async def test_what_cannot_be_done_is_one_line_and_an_exit_code(
     bus: Bus, args: tuple[str, ...], code: int, says: str
 ) -> None:
-    run = await antiphon(bus, *args)
+    run = await on_bus(bus, "keys", *args)
     assert (run.returncode, run.stdout) == (code, "")
     assert says in run.stderr
     assert "Traceback" not in run.stderr

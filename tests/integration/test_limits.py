@@ -16,7 +16,7 @@ from aiohttp import ClientResponse, ClientSession
 from bus.client import open_bus
 from bus.keys import Keys, Limits
 from bus.settings import BusSettings
-from tests.support.nats import fresh_root
+from tests.support.fleets import small_bus
 from tests.support.programs import Fleet, Program, fleet_of
 from tests.support.web import ready, speech, until_state
 
@@ -44,8 +44,7 @@ class Stack:
 
 @pytest.fixture(scope="module")
 def running(nats_url: str) -> Iterator[tuple[Fleet, BusSettings, list[tuple[Program, str]]]]:
-    sizes = {"jobs_max_bytes": 64 << 20, "replies_max_bytes": 256 << 20}
-    settings = BusSettings(nats=nats_url, root=fresh_root(), **sizes)
+    settings = small_bus(nats_url)
     with fleet_of(settings) as fleet:
         worker = fleet.worker("w1", "tone", 8, wait=False)
         gateways = [fleet.gateway(wait=False)[0] for _ in range(3)]

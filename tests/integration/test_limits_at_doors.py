@@ -14,7 +14,7 @@ from openai import AsyncOpenAI
 from bus.client import open_bus
 from bus.keys import Keys, Limits
 from bus.settings import BusSettings
-from tests.support.nats import fresh_root
+from tests.support.fleets import small_bus
 from tests.support.nats_asking import job as nats_job
 from tests.support.nats_cli import nats_req
 from tests.support.openai_client import plays
@@ -27,7 +27,7 @@ from tests.support.web import ready
 @pytest.fixture(scope="module")
 def stack(nats_url: str) -> Iterator[tuple[BusSettings, str, str]]:
     """Settings; URL; URL of a gateway that limits addresses and believes proxies on loopback."""
-    settings = BusSettings(nats=nats_url, root=fresh_root(), jobs_max_bytes=64 << 20, replies_max_bytes=256 << 20)
+    settings = small_bus(nats_url)
     with fleet_of(settings) as fleet:
         worker = fleet.worker("w1", "tone", 4, wait=False)
         plain, _ = fleet.gateway(wait=False)

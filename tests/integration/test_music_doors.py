@@ -2,42 +2,34 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from typing import Any
 
 import elevenlabs
 import httpx
 import pytest
 
-from bus.settings import BusSettings
 from gateway.codecs import Format
+from tests.support import fleets
 from tests.support.codecs import decoded
-from tests.support.nats import fresh_root
-from tests.support.programs import fleet_of
+from tests.support.fleets import Stack
 
 pytestmark = pytest.mark.slow
 
-
-@pytest.fixture(scope="module")
-def url(nats_url: str) -> Iterator[str]:
-    settings = BusSettings(nats=nats_url, root=fresh_root(), jobs_max_bytes=64 << 20, replies_max_bytes=256 << 20)
-    with fleet_of(settings) as fleet:
-        _, url = fleet.gateway()
-        fleet.worker("w1", "music", 2)
-        yield url
+stack = fleets.stack("music", 2)
 
 
 @pytest.fixture
-async def http(url: str) -> AsyncIterator[httpx.AsyncClient]:
-    async with httpx.AsyncClient(base_url=url, timeout=60) as http:
+async def http(stack: Stack) -> AsyncIterator[httpx.AsyncClient]:
+    async with httpx.AsyncClient(base_url=stack.url, timeout=60) as http:
         async with asyncio.timeout(20):
             while (await http.get("/readyz")).status_code != 200:
                 await asyncio.sleep(0.02)
         yield http
 
 
-async def test_elevenlabs_music_is_stereo_of_the_length_that_was_asked(url: str, http: httpx.AsyncClient) -> None:
-    client = elevenlabs.AsyncElevenLabs(base_url=url, httpx_client=http)
+async def test_elevenlabs_music_is_stereo_of_the_length_that_was_asked(stack: Stack, http: httpx.AsyncClient) -> None:
+    client = elevenlabs.AsyncElevenLabs(base_url=stack.url, httpx_client=http)
     for model_id, rate_hz in (("music_v1", 44_100), ("music_v2", 48_000)):
         said = client.music.compose(prompt="a calm piano waltz", music_length_ms=3000, model_id=model_id)
         samples, heard_hz = decoded(b"".join([piece async for piece in said]), Format("mp3"), rate_hz, 2)

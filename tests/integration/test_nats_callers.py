@@ -16,10 +16,10 @@ from nats.aio.msg import Msg
 from bus.settings import BusSettings
 from gateway.nats.door import NatsDoor
 from tests.support.doors import gateway_here
-from tests.support.nats import fresh_root
+from tests.support.fleets import small_bus, stack_of
 from tests.support.nats_asking import STEADY, WHOLE, job, until_ended
 from tests.support.nats_cli import Answer, NoResponders, nats_req
-from tests.support.programs import Fleet, fleet_of
+from tests.support.programs import Fleet
 from tests.support.restarts import own_server
 from tests.support.tone import tone_pcm
 from tests.support.waiting import eventually
@@ -161,16 +161,12 @@ async def test_a_gateway_with_time_to_drain_lets_its_callers_hear_the_end(
 
 async def test_after_a_restart_of_the_server_the_caller_is_told_and_asking_again_gives_every_sample() -> None:
     with tempfile.TemporaryDirectory(prefix="antiphon-nats-") as folder, own_server(Path(folder)) as server:
-        sizes = {"jobs_max_bytes": 64 << 20, "replies_max_bytes": 256 << 20}
-        settings = BusSettings(nats=server.url, root=fresh_root(), ack_wait_s=2.0, **sizes)
-        with fleet_of(settings) as fleet:
-            gateway, _ = fleet.gateway()
-            fleet.worker()
-            gateway.wait_for("submit.ready")
+        settings = small_bus(server.url, ack_wait_s=2.0)
+        with stack_of(settings) as stack:
             client = await nats.connect(
                 server.url, reconnect_time_wait=0.1, max_reconnect_attempts=-1, error_cb=ignored
             )
-            body, submit = job({"id": "long"}, seconds=8, **STEADY), f"{settings.root}.submit"
+            body, submit = job({"id": "long"}, seconds=5, **STEADY), f"{settings.root}.submit"
             begun = asyncio.Event()
             async with asyncio.timeout(60):
                 asking = asyncio.create_task(
@@ -182,8 +178,8 @@ async def test_after_a_restart_of_the_server_the_caller_is_told_and_asking_again
                 assert (cut.header(-2, "Nats-Service-Error-Code"), cut.json(-2)["code"]) == ("503", "bus_unreachable")
                 assert "ask again" in cut.json(-2)["detail"]
                 whole = await nats_req(client, submit, body, **WHOLE)
-                assert whole.pcm == tone_pcm(8)
-                assert not gateway.events("job.left")
+                assert whole.pcm == tone_pcm(5)
+                assert not stack.gateway.events("job.left")
             await client.close()
 
 

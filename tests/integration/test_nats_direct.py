@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 
 import nats
 import pytest
@@ -10,24 +10,21 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
-from bus.settings import BusSettings
-from tests.support.nats import fresh_root
+from tests.support import fleets
+from tests.support.fleets import Stack
 from tests.support.nats_asking import STEADY, job
 from tests.support.nats_cli import nats_pub_jetstream, nats_req
-from tests.support.programs import fleet_of
 from tests.support.tone import tone_pcm
 
 ENDS = {"done", "failed", "cancelled", "expired"}
 
+#: The gateway has no part in most of this: it answers `cancel`.
+stack = fleets.stack(ack_wait_s=30.0)
 
-@pytest.fixture(scope="module")
-def root(nats_url: str) -> Iterator[str]:
-    """Of a stack whose gateway has no part in most of this: it answers `cancel`."""
-    sizes = {"jobs_max_bytes": 64 << 20, "replies_max_bytes": 256 << 20}
-    with fleet_of(BusSettings(nats=nats_url, root=fresh_root(), ack_wait_s=30.0, **sizes)) as fleet:
-        fleet.worker("w1", "tone", 4)
-        fleet.gateway()[0].wait_for("submit.ready")
-        yield fleet.settings.root
+
+@pytest.fixture
+def root(stack: Stack) -> str:
+    return stack.settings.root
 
 
 @pytest.fixture

@@ -4,30 +4,21 @@ import asyncio
 import base64
 import json
 import shutil
-from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from nats.aio.client import Client
 
+from tests.support import nats_asking
 from tests.support.nats import fresh_root
-from tests.support.nats_asking import STEADY, WHOLE, Stack, job, two_gateways, until_ended
+from tests.support.nats_asking import STEADY, WHOLE, Stack, job, until_ended
 from tests.support.nats_cli import Answer, nats_req
 from tests.support.tone import tone_pcm
 from tests.support.waiting import eventually
 
-
-@pytest.fixture(scope="module")
-def stack(nats_url: str) -> Iterator[Stack]:
-    with two_gateways(nats_url) as stack:
-        yield stack
-
-
-@pytest.fixture
-async def cli(stack: Stack) -> AsyncIterator[Client]:
-    async with stack.client() as client:
-        yield client
+stack = nats_asking.stack()
+cli = nats_asking.cli()
 
 
 async def test_an_answer_is_accepted_then_the_blocks_then_done_then_an_empty_message(stack: Stack, cli: Client) -> None:

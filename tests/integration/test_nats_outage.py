@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from bus.client import open_bus
-from bus.settings import BusSettings
 from ops.nats_server import locked, prepare
+from tests.support.fleets import small_bus
 from tests.support.jobs import Ears, tone_job
-from tests.support.nats import fresh_root, running
+from tests.support.nats import running
 from tests.support.programs import fleet_of
 from tests.support.tone import tone_pcm
 
@@ -50,9 +50,7 @@ def server() -> Iterator[Server]:
 async def test_streams_survive_a_killed_nats_server_sample_exact_and_without_an_attempt(
     server: Server, away_s: float
 ) -> None:
-    settings = BusSettings(
-        nats=server.start(), root=fresh_root(), ack_wait_s=2.0, jobs_max_bytes=64 << 20, replies_max_bytes=256 << 20
-    )
+    settings = small_bus(server.start(), ack_wait_s=2.0)
     with fleet_of(settings) as fleet:
         fleet.worker("w1", "tone", 20)
         async with asyncio.timeout(60), open_bus(settings, "gateway") as bus, asyncio.TaskGroup() as group:

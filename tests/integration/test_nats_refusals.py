@@ -1,26 +1,15 @@
 """Requests at the NATS door that cannot be served: each is told by header and body, and nothing is lost by it."""
 
-from collections.abc import AsyncIterator, Iterator
-
 import pytest
 from nats.aio.client import Client
 
-from tests.support.nats_asking import WHOLE, Stack, two_gateways
+from tests.support import nats_asking
+from tests.support.nats_asking import WHOLE, Stack
 from tests.support.nats_cli import nats_req
 from tests.support.waiting import eventually
 
-
-@pytest.fixture(scope="module")
-def stack(nats_url: str) -> Iterator[Stack]:
-    with two_gateways(nats_url) as stack:
-        yield stack
-
-
-@pytest.fixture
-async def cli(stack: Stack) -> AsyncIterator[Client]:
-    async with stack.client() as client:
-        yield client
-
+stack = nats_asking.stack()
+cli = nats_asking.cli()
 
 BAD: list[tuple[bytes, dict[str, str], int, str, list[str]]] = [
     (b"\xff\xfe\x00garbage", {}, 400, "", ["not JSON"]),

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import aiohttp
-import msgspec
 import pytest
 from nats.aio.client import Client
 from nats.errors import NoRespondersError
@@ -18,10 +17,20 @@ from bus.client import open_bus
 from bus.keys import Keys, Limits
 from bus.settings import BusSettings
 from ops.nats_server import find_binary
+from tests.support.figures import scrape
 from tests.support.nats_asking import STEADY, WHOLE, job
 from tests.support.nats_cli import nats_req
-from tests.support.nats_users import CONFIGS, FORBIDDEN, TENANTS, USERS, Guarded, environment, guarded_server, visitor
-from tests.support.programs import Program, fleet_of
+from tests.support.nats_users import (
+    CONFIGS,
+    FORBIDDEN,
+    TENANTS,
+    USERS,
+    Guarded,
+    environment,
+    guarded_fleets,
+    visitor,
+)
+from tests.support.programs import Program
 from tests.support.tone import tone_pcm
 
 
@@ -35,17 +44,14 @@ class Stack:
 
 @pytest.fixture(scope="module")
 def stack() -> Iterator[Stack]:
-    with guarded_server() as server:
-        base = BusSettings(root="antiphon", ack_wait_s=30.0, jobs_max_bytes=64 << 20, replies_max_bytes=256 << 20)
-        settings = [msgspec.structs.replace(base, nats=server.as_user(user)) for user in ("gateway", "worker")]
-        with fleet_of(settings[0]) as gateways, fleet_of(settings[1]) as workers:
-            # The worker first: it must be able to make the streams too.
-            worker = workers.worker("w1", "tone", 2)
-            gateway, url = gateways.gateway("--webhook-max-tries", "2", "--webhook-retry-s", "0.05")
-            gateway.wait_for("submit.ready")
-            yield Stack(server, gateway, worker, url)
-            for program in (gateway, worker):
-                assert "ermissions" not in Path(program._log.name).read_text()
+    with guarded_fleets() as (server, gateways, workers):
+        # The worker first: it must be able to make the streams too.
+        worker = workers.worker("w1", "tone", 2)
+        gateway, url = gateways.gateway("--webhook-max-tries", "2", "--webhook-retry-s", "0.05")
+        gateway.wait_for("submit.ready")
+        yield Stack(server, gateway, worker, url)
+        for program in (gateway, worker):
+            assert "ermissions" not in Path(program._log.name).read_text()
 
 
 @pytest.fixture
@@ -54,6 +60,15 @@ async def client(stack: Stack, user: str) -> AsyncIterator[Client]:
     yield visit.client
     await visit.client.close()
     assert visit.refused == []
+
+
+async def test_a_gateways_metrics_may_ask_about_every_stream_and_queue(stack: Stack) -> None:
+    async with aiohttp.ClientSession() as http:
+        told = await scrape(http, f"{stack.http}/metrics")
+    held = {name for (name,) in told.of("antiphon_stream_limit_bytes")}
+    assert held >= {"jobs", "replies", "dead", "hooks"}, "keys and usage are made when first used"
+    assert stack.gateway.events("metrics.unread") == []
+    assert told.get("antiphon_queue_jobs", model="tone", version="v1", lane="interactive") == 0
 
 
 @pytest.mark.parametrize("config", ["single.conf", "cluster.conf"])

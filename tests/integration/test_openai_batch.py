@@ -2,38 +2,21 @@
 
 import asyncio
 from base64 import b64decode
-from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 import pytest
 
-from bus.settings import BusSettings
+from tests.support import fleets
 from tests.support.doors import gated, until_state, wav_pcm, wav_sizes
-from tests.support.nats import fresh_root
-from tests.support.programs import Program, fleet_of
+from tests.support.fleets import Stack
 from tests.support.tone import tone_pcm
 
 BATCH = "/v1/audio/speech/batch"
 
-
-@pytest.fixture(scope="module")
-def stack(nats_url: str) -> Iterator[tuple[Program, str]]:
-    """Worker and URL, for every test here."""
-    sizes = {"jobs_max_bytes": 64 << 20, "replies_max_bytes": 256 << 20}
-    with fleet_of(BusSettings(nats=nats_url, root=fresh_root(), **sizes)) as fleet:
-        _, url = fleet.gateway()
-        yield fleet.worker("w1", "tone", 4, "--max-fails", "0"), url
-
-
-@pytest.fixture
-async def http(stack: tuple[Program, str]) -> AsyncIterator[aiohttp.ClientSession]:
-    async with aiohttp.ClientSession(stack[1]) as http:
-        async with asyncio.timeout(20):
-            while (await http.get("/v1/models/nobody")).status != 404:
-                await asyncio.sleep(0.02)
-        yield http
+stack = fleets.stack("tone", 4, "--max-fails", "0", knows_all=True)
+http = fleets.http()
 
 
 async def posted(http: aiohttp.ClientSession, body: dict[str, Any], **headers: str) -> dict[str, Any]:
@@ -76,15 +59,13 @@ async def test_an_idempotency_key_makes_equal_batches_the_same_jobs(http: aiohtt
     assert first == second
 
 
-async def test_hanging_up_leaves_every_item(
-    stack: tuple[Program, str], http: aiohttp.ClientSession, tmp_path: Path
-) -> None:
-    started = len(stack[0].events("job.started"))
+async def test_hanging_up_leaves_every_item(stack: Stack, http: aiohttp.ClientSession, tmp_path: Path) -> None:
+    started = len(stack.worker.events("job.started"))
     body = {"model": "tone", "params": gated(tmp_path / "never", 1), "items": [{"input": "a"}, {"input": "b"}]}
     asking = asyncio.create_task(posted(http, body))
-    await asyncio.to_thread(stack[0].wait_for, "job.started", started + 2)
+    await asyncio.to_thread(stack.worker.wait_for, "job.started", started + 2)
     asking.cancel()
-    for begun in stack[0].events("job.started")[started:]:
+    for begun in stack.worker.events("job.started")[started:]:
         await until_state(http, begun["job"], "cancelled")
 
 

@@ -12,18 +12,15 @@ import openai
 import pytest
 from openai import AsyncOpenAI, OpenAI, Stream
 
+from tests.support import fleets
 from tests.support.doors import STEADY, gated, wav_pcm, wav_sizes
-from tests.support.openai_client import Stack, ended, opened, plays, stack_of
+from tests.support.fleets import Stack
+from tests.support.openai_client import ended, opened, plays
 from tests.support.tone import tone_pcm
 
 FIRST_BLOCK_BYTES = 4800
 
-
-@pytest.fixture(scope="module")
-def stack(nats_url: str) -> Iterator[Stack]:
-    """For every test here."""
-    with stack_of(nats_url) as stack:
-        yield stack
+stack = fleets.stack("tone,speech", 2, "--max-fails", "0", knows_all=True)
 
 
 @pytest.fixture

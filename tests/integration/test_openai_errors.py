@@ -12,17 +12,14 @@ from openai import AsyncOpenAI, OpenAI
 
 from bus.client import open_bus
 from bus.keys import PREFIX, Keys, Limits
+from tests.support import fleets
 from tests.support.doors import STEADY, gated
-from tests.support.openai_client import Stack, ended, opened, plays, stack_of
+from tests.support.fleets import Stack
+from tests.support.openai_client import ended, opened, plays
 from tests.support.programs import Fleet
 from tests.support.tone import tone_pcm
 
-
-@pytest.fixture(scope="module")
-def stack(nats_url: str) -> Iterator[Stack]:
-    """For every test here."""
-    with stack_of(nats_url) as stack:
-        yield stack
+stack = fleets.stack("tone,speech", 2, "--max-fails", "0", knows_all=True)
 
 
 @pytest.fixture
@@ -104,7 +101,7 @@ async def known(client: AsyncOpenAI) -> None:
 
 
 def test_a_job_that_its_owner_cancels_is_not_asked_for_again(stack: Stack, tmp_path: Path) -> None:
-    worker, url, _ = stack
+    worker, url = stack.worker, stack.url
     started = len(worker.events("job.started"))
 
     async def cancelled() -> openai.APIStatusError:
@@ -122,7 +119,7 @@ def test_a_job_that_its_owner_cancels_is_not_asked_for_again(stack: Stack, tmp_p
 
 
 def test_a_client_that_loses_patience_frees_the_slot(stack: Stack, tmp_path: Path) -> None:
-    worker, url, _ = stack
+    worker, url = stack.worker, stack.url
     started = len(worker.events("job.started"))
     with opened(url, timeout=0.3) as client:
         with pytest.raises(openai.APITimeoutError):

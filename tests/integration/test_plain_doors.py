@@ -5,36 +5,20 @@ import io
 import json
 import subprocess
 import wave
-from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 import pytest
 
-from bus.settings import BusSettings
+from tests.support import fleets
 from tests.support.doors import STEADY, gated, until_state, wav_pcm, wav_sizes
-from tests.support.nats import fresh_root
-from tests.support.programs import Fleet, Program, fleet_of
+from tests.support.fleets import Stack
+from tests.support.programs import Fleet
 from tests.support.tone import tone_pcm
 
-
-@pytest.fixture(scope="module")
-def stack(nats_url: str) -> Iterator[tuple[Program, str]]:
-    """Worker and URL, for every test here."""
-    sizes = {"jobs_max_bytes": 64 << 20, "replies_max_bytes": 256 << 20}
-    with fleet_of(BusSettings(nats=nats_url, root=fresh_root(), **sizes)) as fleet:
-        _, url = fleet.gateway()
-        yield fleet.worker("w1", "tone,music,speech", 2, "--max-fails", "0"), url
-
-
-@pytest.fixture
-async def http(stack: tuple[Program, str]) -> AsyncIterator[aiohttp.ClientSession]:
-    async with aiohttp.ClientSession(stack[1]) as http:
-        async with asyncio.timeout(20):
-            while (await http.get("/readyz")).status != 200 or (await http.get("/v1/models/nobody")).status != 404:
-                await asyncio.sleep(0.02)
-        yield http
+stack = fleets.stack("tone,music,speech", 2, "--max-fails", "0", knows_all=True)
+http = fleets.http()
 
 
 def tone(seconds: float, **params: Any) -> dict[str, Any]:
@@ -75,12 +59,10 @@ async def test_generate_makes_music_as_long_as_was_asked(http: aiohttp.ClientSes
     assert (await until_state(http, told["id"], "done"))["model"] == "music"
 
 
-async def test_hanging_up_on_generate_frees_the_slot(
-    stack: tuple[Program, str], http: aiohttp.ClientSession, tmp_path: Path
-) -> None:
-    started = len(stack[0].events("job.started"))
+async def test_hanging_up_on_generate_frees_the_slot(stack: Stack, http: aiohttp.ClientSession, tmp_path: Path) -> None:
+    started = len(stack.worker.events("job.started"))
     asking = asyncio.create_task(posted(http, "/generate", tone(1, **gated(tmp_path / "never", 1))))
-    begun = await asyncio.to_thread(stack[0].wait_for, "job.started", started + 1)
+    begun = await asyncio.to_thread(stack.worker.wait_for, "job.started", started + 1)
     asking.cancel()
     await until_state(http, begun["job"], "cancelled")
 
@@ -172,7 +154,7 @@ async def test_what_is_not_there_is_not_found(http: aiohttp.ClientSession, path:
 
 
 async def test_health_says_whether_a_model_is_loaded_and_guesses_no_memory(
-    stack: tuple[Program, str], fleet: Fleet, http: aiohttp.ClientSession
+    stack: Stack, fleet: Fleet, http: aiohttp.ClientSession
 ) -> None:
     async with http.get("/health") as answer:
         told = await answer.json()
@@ -192,9 +174,9 @@ def curl(*arguments: str) -> bytes:
 
 
 async def test_curl_gets_speech_music_and_chunks_without_saying_what_it_sends(
-    stack: tuple[Program, str], http: aiohttp.ClientSession, tmp_path: Path
+    stack: Stack, http: aiohttp.ClientSession, tmp_path: Path
 ) -> None:
-    url = stack[1]
+    url = stack.url
     asked = ["-d", '{"model":"tone","input":"x","response_format":"wav","params":{"seconds":0.5}}']
     out = tmp_path / "tone.wav"
     await asyncio.to_thread(curl, f"{url}/v1/audio/speech", *asked, "-o", str(out))
@@ -209,13 +191,11 @@ async def test_curl_gets_speech_music_and_chunks_without_saying_what_it_sends(
     assert tone_pcm(0.2).startswith(wav_pcm(chunk))
 
 
-async def test_curl_sees_events_as_they_come(
-    stack: tuple[Program, str], http: aiohttp.ClientSession, tmp_path: Path
-) -> None:
+async def test_curl_sees_events_as_they_come(stack: Stack, http: aiohttp.ClientSession, tmp_path: Path) -> None:
     gate = gated(tmp_path / "open", 1, seconds=0.3, block_ms=100)
     body = {"model": "tone", "input": "x", "response_format": "pcm", "stream_format": "sse", "params": gate}
     process = await asyncio.create_subprocess_exec(
-        *("curl", "-sSN", "--max-time", "20", f"{stack[1]}/v1/audio/speech", "-d", json.dumps(body)),
+        *("curl", "-sSN", "--max-time", "20", f"{stack.url}/v1/audio/speech", "-d", json.dumps(body)),
         stdout=asyncio.subprocess.PIPE,
     )
     assert process.stdout is not None

@@ -11,7 +11,7 @@ import pytest
 
 from bus.settings import BusSettings
 from tests.support.doors import SPEECH, gated, tone, until_state, wav_pcm
-from tests.support.nats import fresh_root
+from tests.support.fleets import small_bus
 from tests.support.programs import Fleet, Program, fleet_of
 from tests.support.tone import tone_pcm
 from tests.support.web import ready
@@ -19,7 +19,7 @@ from tests.support.web import ready
 
 @pytest.fixture(scope="module")
 def settings(nats_url: str) -> BusSettings:
-    return BusSettings(nats=nats_url, root=fresh_root(), jobs_max_bytes=64 << 20, replies_max_bytes=256 << 20)
+    return small_bus(nats_url)
 
 
 @pytest.fixture(scope="module")

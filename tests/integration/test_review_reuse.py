@@ -2,7 +2,7 @@
 
 import asyncio
 import uuid
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from typing import Any
 
 import aiohttp
@@ -12,40 +12,22 @@ import pytest
 from bus import wire
 from bus.client import Bus, open_bus
 from bus.door import submit
-from bus.settings import BusSettings
 from gateway.reuse import of_generation
+from tests.support import fleets
 from tests.support.doors import SPEECH, tone, until_state
-from tests.support.nats import fresh_root
-from tests.support.programs import fleet_of
+from tests.support.fleets import Stack
 from tests.support.tone import tone_pcm
-from tests.support.web import ready
 
 PUBLIC = {"seconds": 0.2}
 
-
-@pytest.fixture(scope="module")
-def settings(nats_url: str) -> BusSettings:
-    return BusSettings(nats=nats_url, root=fresh_root(), jobs_max_bytes=64 << 20, replies_max_bytes=256 << 20)
-
-
-@pytest.fixture(scope="module")
-def url(settings: BusSettings) -> Iterator[str]:
-    with fleet_of(settings) as fleet:
-        fleet.worker("w1", "tone", 4)
-        yield fleet.gateway()[1]
+stack = fleets.stack()
+http = fleets.http()
 
 
 @pytest.fixture
-async def http(url: str) -> AsyncIterator[aiohttp.ClientSession]:
-    async with aiohttp.ClientSession(url) as http:
-        await ready(http, url)
-        yield http
-
-
-@pytest.fixture
-async def bus(settings: BusSettings) -> AsyncIterator[Bus]:
+async def bus(stack: Stack) -> AsyncIterator[Bus]:
     """In the hands of a tenant's own program."""
-    async with open_bus(settings, "test") as bus:
+    async with open_bus(stack.settings, "test") as bus:
         yield bus
 
 

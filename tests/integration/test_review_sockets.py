@@ -11,7 +11,7 @@ from bus.settings import BusSettings
 from gateway.sockets.sentences import Splitter
 from gateway.sockets.sockets import Socket
 from tests.support.doors import gateway_here
-from tests.support.nats import fresh_root
+from tests.support.fleets import small_bus
 from tests.support.programs import fleet_of
 from tests.support.sockets import VLLM
 from tests.support.waiting import eventually
@@ -23,10 +23,9 @@ LONG = {"seconds": 600, "compute_ms": 100, "device": "own"}
 @pytest.fixture(scope="module")
 def settings(nats_url: str) -> Iterator[BusSettings]:
     """A bus with a worker."""
-    settings = BusSettings(nats=nats_url, root=fresh_root(), jobs_max_bytes=64 << 20, replies_max_bytes=256 << 20)
-    with fleet_of(settings) as fleet:
+    with fleet_of(small_bus(nats_url)) as fleet:
         fleet.worker()
-        yield settings
+        yield fleet.settings
 
 
 @pytest.fixture

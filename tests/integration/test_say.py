@@ -1,8 +1,12 @@
 """`say`, `compose`, `jobs` and `fleet` against a small HTTP server that speaks as the gateway does."""
 
 import asyncio
+import io
 import json
+import os
 import struct
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,13 +15,14 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from ops import look, wav
+from ops import look
 from ops.errors import OpsError, UsageRefused
 from ops.http import describe
-from ops.say import Order, fetch
+from ops.say import Order, fetch, words
 from ops.settings import ClientSettings
 from ops.system import free_port
 
+ROOT = Path(__file__).parents[2]
 RATE_HZ = 24_000
 PCM = bytes(range(256)) * 94
 #: As a server writes it that does not know the length yet.
@@ -121,7 +126,14 @@ def test_a_dash_streams_the_answer_unchanged_to_stdout(url: str, capfdbinary: py
 
 @pytest.mark.parametrize(
     ("output", "form", "asked"),
-    [("a.mp3", None, "mp3"), ("a.FLAC", None, "flac"), ("a.xyz", None, "wav"), ("a.wav", "pcm", "pcm")],
+    [
+        ("a.mp3", None, "mp3"),
+        ("a.FLAC", None, "flac"),
+        ("a.ogg", None, "opus"),
+        ("a", None, "wav"),
+        ("a.wav", "pcm", "pcm"),
+        ("a.xyz", "wav", "wav"),
+    ],
 )
 def test_the_format_follows_the_flag_and_else_the_ending(
     url: str, gateway: FakeGateway, tmp_path: Path, output: str, form: str | None, asked: str
@@ -133,7 +145,24 @@ def test_the_format_follows_the_flag_and_else_the_ending(
 def test_a_format_that_nobody_makes_is_refused_before_asking(url: str, gateway: FakeGateway, tmp_path: Path) -> None:
     with pytest.raises(UsageRefused, match="--format ogg: choose one of wav"):
         fetch(ClientSettings(url=url), ORDER, str(tmp_path / "a"), "ogg")
+    with pytest.raises(UsageRefused, match=r"a\.xyz: no format is called 'xyz': choose one of wav.* with --format"):
+        fetch(ClientSettings(url=url), ORDER, str(tmp_path / "a.xyz"), None)
     assert gateway.asked == []
+
+
+def test_a_text_that_is_none_is_refused_here_and_not_by_the_gateway(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"caf\xe9"), "utf-8"))
+    with pytest.raises(UsageRefused, match="the text is not utf-8"):
+        words("-")
+    with pytest.raises(UsageRefused, match="the text is not"):
+        words("caf\udce9")
+    assert words("café") == "café"
+
+
+def test_a_server_that_speaks_something_else_is_told_in_a_line(nats_url: str, tmp_path: Path) -> None:
+    url = nats_url.replace("nats:", "http:")
+    with pytest.raises(OpsError, match=rf"^{url} does not speak HTTP; is it the address of a gateway\?$"):
+        fetch(ClientSettings(url=url), ORDER, str(tmp_path / "a.wav"), None)
 
 
 def test_without_a_player_the_error_says_what_else_to_do(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -181,6 +210,14 @@ def test_a_refusal_is_one_line_and_no_file(url: str, gateway: FakeGateway, tmp_p
     assert list(tmp_path.iterdir()) == []
 
 
+def test_whoever_has_no_key_is_told_where_it_goes(url: str, gateway: FakeGateway) -> None:
+    gateway.status, gateway.body = 401, {"detail": "an API key is needed"}
+    with pytest.raises(
+        OpsError, match=r"^an API key is needed \(401\); .* ANTIPHON_API_KEY, and `antiphon keys create`"
+    ):
+        look.show_fleet(ClientSettings(url=url), as_json=False)
+
+
 def test_a_folder_that_is_not_there_is_named(url: str, tmp_path: Path) -> None:
     with pytest.raises(OpsError, match=r"cannot write .*nowhere/a\.wav: No such file"):
         fetch(ClientSettings(url=url), ORDER, str(tmp_path / "nowhere" / "a.wav"), None)
@@ -208,20 +245,6 @@ def test_every_way_to_refuse_is_one_line(body: bytes, line: str) -> None:
     assert describe(409, body) == line
 
 
-@pytest.mark.parametrize("cut", range(0, 44, 5))
-def test_a_head_that_has_not_arrived_yet_is_waited_for(cut: int) -> None:
-    assert wav.parse(STREAMING_HEAD[:cut]) is None
-    assert wav.parse(STREAMING_HEAD) == wav.WavHead(RATE_HZ, 1, 16, 44)
-
-
-def test_chunks_before_the_data_are_skipped() -> None:
-    head = STREAMING_HEAD[:36] + b"LIST" + struct.pack("<I", 3) + b"abc\0" + STREAMING_HEAD[36:]
-    parsed = wav.parse(head)
-    assert parsed is not None
-    assert parsed.data_at == len(head)
-    assert parsed.seconds(len(head) + 2 * RATE_HZ) == 1.0
-
-
 def test_the_fleet_is_a_table_for_people_and_json_for_programs(
     url: str, gateway: FakeGateway, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -231,6 +254,31 @@ def test_the_fleet_is_a_table_for_people_and_json_for_programs(
     assert json.loads(capsys.readouterr().out) == gateway.body
     look.show_fleet(ClientSettings(url=url), as_json=False)
     assert capsys.readouterr().out.splitlines()[1].split() == ["w1", "ready", "h", "7", "tone", "8", "0"]
+
+
+def test_an_id_is_never_cut_however_narrow_the_terminal(
+    url: str, gateway: FakeGateway, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job, model = "c" + 40 * "7" + "-1", "a model with a long name"
+    gateway.body = {"jobs": [{"id": job, "state": "done", "model": model, "seconds": 1.0, "worker": "w1"}]}
+    monkeypatch.setenv("COLUMNS", "60")
+    monkeypatch.setattr("ops.look.sys.stdout.isatty", lambda: True, raising=False)
+    look.show_jobs(ClientSettings(url=url), 20, as_json=False)
+    on_a_terminal = capsys.readouterr().out
+    monkeypatch.setattr("ops.look.sys.stdout.isatty", lambda: False, raising=False)
+    look.show_jobs(ClientSettings(url=url), 20, as_json=False)
+    in_a_pipe = capsys.readouterr().out.splitlines()
+    assert job in on_a_terminal
+    assert in_a_pipe[1].split() == [job, "done", *model.split(), "1.00", "w1", "-"]
+
+
+def test_a_terminal_without_our_letters_gets_them_another_way(url: str, gateway: FakeGateway) -> None:
+    gateway.body = {"id": "j1", "voice": "Müller"}
+    environ = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    argv = [sys.executable, "-m", "ops.cli", "jobs", "show", "j1", "--url", url]
+    done = subprocess.run(argv, env=environ, cwd=ROOT, capture_output=True, text=True, timeout=30, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert r"M\xfcller" in done.stdout
 
 
 def test_cancelling_tells_the_state(url: str, gateway: FakeGateway, capsys: pytest.CaptureFixture[str]) -> None:

@@ -19,7 +19,7 @@ from gateway.dialects import vllm_ws
 from gateway.sockets import sockets
 from gateway.state import Gateway
 from tests.support.doors import STEADY, gated, gateway_here, until_state
-from tests.support.nats import fresh_root
+from tests.support.fleets import small_bus
 from tests.support.programs import fleet_of
 from tests.support.sockets import VLLM, Talk, talking, tone
 from tests.support.tone import tone_pcm
@@ -33,10 +33,9 @@ ELEVEN = "/v1/text-to-speech/JBFqnCBsd6RMkjVDRZzb/stream-input?model_id=tone&out
 @pytest.fixture(scope="module")
 def settings(nats_url: str) -> Iterator[BusSettings]:
     """A bus with one worker, which has one slot."""
-    settings = BusSettings(nats=nats_url, root=fresh_root(), jobs_max_bytes=64 << 20, replies_max_bytes=256 << 20)
-    with fleet_of(settings) as fleet:
+    with fleet_of(small_bus(nats_url)) as fleet:
         fleet.worker("w1", "tone", 1)
-        yield settings
+        yield fleet.settings
 
 
 @pytest.fixture

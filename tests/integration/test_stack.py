@@ -14,10 +14,10 @@ from structlog.testing import capture_logs
 from ops import plan as planning
 from ops.errors import OpsError, UsageRefused
 from ops.nats_server import Endpoints
-from ops.node import Node
+from ops.node import Node, held, plan_nodes
 from ops.plan import Plan
 from ops.settings import UpSettings
-from ops.stack import Stack, announce_json, up
+from ops.stack import Stack, announce_human, announce_json, up
 from ops.system import free_port
 from tests.support import stand_in
 from tests.support.nats import nats_server
@@ -129,6 +129,19 @@ async def test_the_announcement_is_one_line_with_every_pid(
     assert sorted(workers) == ["w1", "w2"]
 
 
+def test_what_it_says_to_a_person_can_be_typed_as_it_stands(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("ops.stack.called", lambda: ".venv/bin/antiphon")
+    asked = settings(tmp_path, models=("tone", "music"), require_keys=True)
+    made = planning.plan(asked, None)
+    announce_human(made, Stack([], [], {}))
+    told = capsys.readouterr().out
+    assert f"first: .venv/bin/antiphon keys create --tenant me --nats {made.nats}, and export ANTIPHON_API_KEY=" in told
+    assert f'curl {made.http}/v1/audio/speech -H "Authorization: Bearer $ANTIPHON_API_KEY" -H ' in told
+    assert f'.venv/bin/antiphon compose "a calm evening" --seconds 20 -o evening.wav --url {made.http}\n' in told
+
+
 async def test_stopping_ends_workers_before_the_gateway_and_nats_last(plan: StandIns, running: Running) -> None:
     plan.tell(plan.workers)
     stack = await running.stack()
@@ -182,6 +195,15 @@ async def test_a_second_stack_on_the_same_state_is_refused(
     monkeypatch.setattr("ops.stack.LOCK_PATIENCE_S", 0.0)
     with pytest.raises(OpsError, match=rf"in use by process {os.getpid()}; .*--state"):
         await up(plan, asyncio.Event(), lambda *_: None)
+
+
+def test_a_folder_that_cannot_be_written_is_named_with_the_flag_for_another() -> None:
+    nodes = plan_nodes(Path("/proc/nowhere/nats"), 1, 0)
+    with (
+        pytest.raises(OpsError, match=r"^cannot write /proc/nowhere.*; choose another folder with --state$"),
+        held(nodes, 0.0),
+    ):
+        pass
 
 
 def settings(tmp_path: Path, **more: object) -> UpSettings:

@@ -14,7 +14,7 @@ from bus.client import Bus, open_bus
 from bus.keys import Key, Keys, Limits
 from bus.settings import BusSettings
 from tests.support.doors import SPEECH, accepted, gateway_here, state_of, tone, until_state
-from tests.support.nats import fresh_root
+from tests.support.fleets import small_bus
 from tests.support.nats_asking import STEADY, WHOLE, job
 from tests.support.nats_cli import nats_req
 from tests.support.programs import Program, fleet_of
@@ -33,7 +33,7 @@ class Stack:
 
 @pytest.fixture(scope="module")
 def stack(nats_url: str) -> Iterator[Stack]:
-    settings = BusSettings(nats=nats_url, root=fresh_root(), jobs_max_bytes=64 << 20, replies_max_bytes=256 << 20)
+    settings = small_bus(nats_url)
     with fleet_of(settings) as fleet:
         started = [fleet.gateway("--no-anonymous", "--cors-origins", PAGE) for _ in range(3)]
         fleet.worker("w1", "tone", 8)

@@ -1,25 +1,16 @@
 """What vLLM-Omni's WebSocket refuses, and in which words."""
 
 import contextlib
-from collections.abc import AsyncIterator, Iterator
 
 import aiohttp
 import pytest
 
-from tests.support.sockets import VLLM, Talk, asking, one_slot, talking, tone
+from tests.support import fleets
+from tests.support.sockets import VLLM, Talk, talking, tone
 from tests.support.tone import tone_pcm
 
-
-@pytest.fixture(scope="module")
-def url(nats_url: str) -> Iterator[str]:
-    with one_slot(nats_url, "tone") as url:
-        yield url
-
-
-@pytest.fixture
-async def http(url: str) -> AsyncIterator[aiohttp.ClientSession]:
-    async with asking(url, "tone") as http:
-        yield http
+stack = fleets.stack("tone", 1)
+http = fleets.http()
 
 
 @pytest.mark.parametrize(

@@ -2,27 +2,18 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Iterator
 
 import aiohttp
-import pytest
 import websockets
 
+from tests.support import fleets
 from tests.support.doors import wav_pcm, wav_sizes
-from tests.support.sockets import VLLM, Talk, asking, one_slot, talking, tone
+from tests.support.fleets import Stack
+from tests.support.sockets import VLLM, Talk, talking, tone
 from tests.support.tone import tone_pcm
 
-
-@pytest.fixture(scope="module")
-def url(nats_url: str) -> Iterator[str]:
-    with one_slot(nats_url) as url:
-        yield url
-
-
-@pytest.fixture
-async def http(url: str) -> AsyncIterator[aiohttp.ClientSession]:
-    async with asking(url) as http:
-        yield http
+stack = fleets.stack("tone,speech", 1)
+http = fleets.http()
 
 
 async def test_text_that_comes_in_pieces_is_heard_sentence_by_sentence(http: aiohttp.ClientSession) -> None:
@@ -144,8 +135,8 @@ async def test_an_idempotency_key_names_every_sentence(http: aiohttp.ClientSessi
     assert await jobs() == first
 
 
-async def test_a_plain_client_of_another_library_is_served(url: str) -> None:
-    async with websockets.connect(f"{url.replace('http', 'ws', 1)}{VLLM}") as ws:
+async def test_a_plain_client_of_another_library_is_served(stack: Stack) -> None:
+    async with websockets.connect(f"{stack.url.replace('http', 'ws', 1)}{VLLM}") as ws:
         await ws.send(json.dumps({"type": "session.config", **tone(seconds=0.3)}))
         await ws.send(json.dumps({"type": "input.text", "text": "Hello there. "}))
         await ws.send(json.dumps({"type": "input.done"}))

@@ -3,12 +3,11 @@
 import asyncio
 import json
 import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 
 from bus.client import Bus
+from tests.support.commands import on_bus
 from tests.support.jobs import Ears, listen, tone_job
 from tests.support.programs import Fleet
 from tests.support.tone import tone_pcm
@@ -22,12 +21,8 @@ def ack_wait_s() -> float:
     return 30.0
 
 
-async def drain(bus: Bus, worker: str) -> subprocess.CompletedProcess[str]:
-    argv = [sys.executable, "-m", "ops.cli", "drain", worker, "--json"]
-    argv += ["--nats", bus.settings.nats, "--root", bus.settings.root]
-    return await asyncio.to_thread(
-        subprocess.run, argv, cwd=Path(__file__).parents[2], capture_output=True, text=True, timeout=30, check=False
-    )
+async def drain(bus: Bus, worker: str) -> "subprocess.CompletedProcess[str]":
+    return await on_bus(bus, "drain", worker, "--json")
 
 
 async def test_a_drained_workers_jobs_go_on_elsewhere_in_mid_stream_and_it_ends_well(fleet: Fleet, bus: Bus) -> None:

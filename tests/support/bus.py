@@ -15,8 +15,8 @@ from bus.door import submit
 from bus.entry import Entry
 from bus.errors import NoResponders
 from bus.parser import Message
-from bus.subjects import LogSubjects
 from bus.streams import PRIORITY_GROUP
+from bus.subjects import LogSubjects
 from bus.writer import Writer
 
 _PATIENCE_S = 10.0

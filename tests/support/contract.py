@@ -68,7 +68,7 @@ def first_line(ctx: Any, response: Response) -> Any:
 
 @schemathesis.hook
 def filter_query(ctx: Any, query: Any) -> bool:
-    """A request line of more than 8190 bytes comes to no door: the HTTP server refuses it, with 400 in plain text."""
+    """A path and query of more than 8190 bytes come to no door: they are refused before one is known, with 414."""
     return len(urlencode(query or {}, doseq=True)) < MAX_QUERY_BYTES
 
 

@@ -2,14 +2,9 @@
 
 from typing import Any
 
-from bus.settings import BusSettings
-from tests.support.programs import Program
-
 #: One of their voices.
 GEORGE = "JBFqnCBsd6RMkjVDRZzb"
 NATIVE = "pcm_24000"
-#: Bus, worker, URL.
-Stack = tuple[BusSettings, Program, str]
 
 
 def ours(**params: Any) -> Any:

@@ -10,6 +10,7 @@ the child's id and, later, its exit code, 4 bytes each. The server ends with its
 import atexit
 import contextlib
 import functools
+import gc
 import importlib
 import json
 import os
@@ -24,20 +25,28 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from typer.main import get_command
+
 from ops.system import dies_with_parent
 
 ROOT = Path(__file__).parents[2]
 #: What the commands would import when they run.
-LOADED = ("pydantic", "ops.cli", "ops.process", "gateway.serve", "gateway.dialects.dialect", "gpuworker.serve")
+LOADED = (
+    *("typer._adapters", "encodings.idna", "ops.cli", "ops.process", "ops.dead", "ops.drain", "ops.keys", "ops.look"),
+    *("gateway.serve", "gateway.dialects.dialect", "gpuworker.serve", "gpuworker.engines.tone"),
+)
 _NUMBER = struct.Struct("<i")
 _MAX_ORDER_BYTES = 1 << 17
 
 
 class Process:
-    """One program, with what tests use of `subprocess.Popen`. `errors`: the file that its stderr is appended to."""
+    """One program, with what tests use of `subprocess.Popen`. `errors`, `output`: files that what it says is appended to."""
 
-    def __init__(self, argv: Sequence[str], environment: Mapping[str, str], errors: str) -> None:
-        order = json.dumps({"argv": [*argv], "environment": dict(environment), "errors": errors}).encode()
+    def __init__(
+        self, argv: Sequence[str], environment: Mapping[str, str], errors: str, output: str = os.devnull
+    ) -> None:
+        told = {"argv": [*argv], "environment": dict(environment), "errors": errors, "output": output}
+        order = json.dumps(told).encode()
         self._told, tell = os.pipe()
         socket.send_fds(_server(), [order], [tell])
         os.close(tell)
@@ -143,14 +152,13 @@ class _Forked:
         self._orders.close()
 
 
-def _become(argv: list[str], environment: dict[str, str], errors: str) -> None:
+def _become(argv: list[str], environment: dict[str, str], errors: str, output: str) -> None:
     os.environ.clear()
     os.environ.update(environment)
-    nothing, log = os.open(os.devnull, os.O_RDWR), os.open(errors, os.O_WRONLY | os.O_APPEND)
-    for source, standard in ((nothing, 0), (nothing, 1), (log, 2)):
-        os.dup2(source, standard)
-    os.close(nothing)
-    os.close(log)
+    for standard, path in enumerate((os.devnull, output, errors)):
+        opened = os.open(path, os.O_RDWR | os.O_APPEND)
+        os.dup2(opened, standard)
+        os.close(opened)
     sys.argv = ["antiphon", *argv]
     importlib.import_module("ops.cli").main()
 
@@ -159,5 +167,11 @@ if __name__ == "__main__":
     for name in LOADED:
         importlib.import_module(name)
     importlib.import_module("gateway.dialects.dialect").dialects()
+    # Every call of the app builds every command anew, of which a process needs one.
+    cli = importlib.import_module("ops.cli")
+    cli.app = get_command(cli.app)
+    # Else a child's collector writes to every object that it has from here, and the system copies every page.
+    gc.collect()
+    gc.freeze()
     if (ordered := _Forked(socket.socket(fileno=os.dup(0))).serve()) is not None:
         _become(**ordered)

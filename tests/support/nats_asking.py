@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import nats
+import pytest
 from nats.aio.client import Client
 
-from bus.settings import BusSettings
-from tests.support.nats import fresh_root
+from tests.support.fleets import small_bus
 from tests.support.nats_cli import nats_req
 from tests.support.programs import Program, fleet_of
 from tests.support.tone import tone_pcm
@@ -79,11 +79,31 @@ class Stack:
 
 @contextmanager
 def two_gateways(nats_url: str) -> Iterator[Stack]:
-    sizes = {"jobs_max_bytes": 64 << 20, "replies_max_bytes": 256 << 20}
-    settings = BusSettings(nats=nats_url, root=fresh_root(), ack_wait_s=30.0, **sizes)
-    with fleet_of(settings) as fleet:
+    with fleet_of(small_bus(nats_url, ack_wait_s=30.0)) as fleet:
         gateways = [fleet.gateway()[0] for _ in range(2)]
         worker = fleet.worker("w1", "tone", 1)
         for gateway in gateways:
             gateway.wait_for("submit.ready")
-        yield Stack(gateways, worker, settings.root, nats_url)
+        yield Stack(gateways, worker, fleet.settings.root, nats_url)
+
+
+def stack() -> Any:
+    """A fixture: `two_gateways` for all tests of a module."""
+
+    @pytest.fixture(scope="module")
+    def stack(nats_url: str) -> Iterator[Stack]:
+        with two_gateways(nats_url) as started:
+            yield started
+
+    return stack
+
+
+def cli() -> Any:
+    """A fixture: a client of the fixture `stack`."""
+
+    @pytest.fixture
+    async def cli(stack: Stack) -> AsyncIterator[Client]:
+        async with stack.client() as client:
+            yield client
+
+    return cli

@@ -15,6 +15,8 @@ from nats.aio.client import Client
 
 from ops.nats_server import find_binary, ready
 from ops.system import dies_with_parent
+from tests.support.fleets import small_bus
+from tests.support.programs import Fleet, fleet_of
 
 CONFIGS = Path(__file__).parents[2] / "ops" / "deploy" / "nats"
 #: And the prefix of the inboxes that each may listen on.
@@ -173,6 +175,15 @@ def guarded_server(config: Path = CONFIGS / "single.conf") -> Iterator[Guarded]:
         finally:
             process.terminate()
             process.wait(timeout=10)
+
+
+@contextmanager
+def guarded_fleets() -> Iterator[tuple[Guarded, Fleet, Fleet]]:
+    """A guarded server; a fleet for gateways and one for workers, each with the rights of its user."""
+    with guarded_server() as server:
+        users = [small_bus(server.as_user(user), "antiphon", ack_wait_s=30.0) for user in ("gateway", "worker")]
+        with fleet_of(users[0]) as gateways, fleet_of(users[1]) as workers:
+            yield server, gateways, workers
 
 
 async def visitor(server: Guarded, user: str) -> Visitor:

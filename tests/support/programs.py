@@ -24,6 +24,8 @@ class Program:
     def __init__(self, argv: list[str]) -> None:
         self._log = tempfile.NamedTemporaryFile(prefix="antiphon-log-", suffix=".jsonl")  # noqa: SIM115 - closed in end()
         environment = {name: value for name, value in os.environ.items() if not name.startswith("ANTIPHON_")}
+        # Hundreds of engine hosts start in a run: none of them needs a pool of threads for numpy.
+        environment["OPENBLAS_NUM_THREADS"] = "1"
         self.process = Process(argv, environment, self._log.name)
 
     @property

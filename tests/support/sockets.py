@@ -2,38 +2,14 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from typing import Any
 
 import aiohttp
 import msgspec
 
-from bus.settings import BusSettings
-from tests.support.nats import fresh_root
-from tests.support.programs import fleet_of
-
 WITHIN_S = 10.0
 VLLM = "/v1/audio/speech/stream"
-
-
-@contextlib.contextmanager
-def one_slot(nats_url: str, models: str = "tone,speech") -> Iterator[str]:
-    """The URL of a gateway before a worker with one slot."""
-    settings = BusSettings(nats=nats_url, root=fresh_root(), jobs_max_bytes=64 << 20, replies_max_bytes=256 << 20)
-    with fleet_of(settings) as fleet:
-        url = fleet.gateway()[1]
-        fleet.worker("w1", models, 1)
-        yield url
-
-
-@contextlib.asynccontextmanager
-async def asking(url: str, model: str = "speech") -> AsyncIterator[aiohttp.ClientSession]:
-    """A session for a gateway that knows of a model."""
-    async with aiohttp.ClientSession(url) as http:
-        async with asyncio.timeout(20):
-            while model not in {each["id"] for each in (await (await http.get("/v1/models")).json())["data"]}:
-                await asyncio.sleep(0.02)
-        yield http
 
 
 async def after(http: aiohttp.ClientSession, job: str, within_s: float = 5.0) -> str:

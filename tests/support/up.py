@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +15,8 @@ import psutil
 
 ROOT = Path(__file__).parents[2]
 READY_S = 30.0
+#: For the line that says so, on a machine that does much else.
+_PATIENCE_S = 90.0
 
 
 class Up:
@@ -22,8 +25,11 @@ class Up:
     def __init__(self, process: "subprocess.Popen[str]", errors: Path) -> None:
         self.process, self._errors = process, errors
         assert process.stdout is not None
+        too_late = threading.Timer(_PATIENCE_S, process.kill)
+        too_late.start()
         line = process.stdout.readline()
-        assert line, f"it ended before it was ready: {errors.read_text()}"
+        too_late.cancel()
+        assert line, f"it ended, or was not ready within {_PATIENCE_S:g} s: {errors.read_text()}"
         self.told: dict[str, Any] = json.loads(line)
         self.http: str = self.told["http"]
 

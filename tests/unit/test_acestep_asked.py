@@ -2,27 +2,20 @@
 
 from typing import Any
 
+import msgspec
 import pytest
 
 from bus import wire
 from bus.errors import Invalid, NotFound
 from gateway.dialects.acestep_asked import Fields
 from gateway.dialects.acestep_task import FORMATS, MAX_BATCH, new_task, task_of
+from tests.support.stub_worker import CARD
 
 
 def card(**kinds: str) -> wire.ModelCard:
     """A model whose engine has these parameters."""
-    return wire.ModelCard(
-        name="acestep",
-        version="v1",
-        kind="music",
-        rate_hz=48_000,
-        channels=2,
-        resume="restart",
-        determinism="none",
-        param_schema={"properties": {name: {"type": kind} for name, kind in kinds.items()}},
-        max_input_chars=2_000,
-    )
+    schema = {"properties": {name: {"type": kind} for name, kind in kinds.items()}}
+    return msgspec.structs.replace(CARD, name="acestep", kind="music", param_schema=schema)
 
 
 def test_whatever_the_engine_has_is_handed_to_it_under_its_own_name() -> None:

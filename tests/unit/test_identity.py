@@ -137,14 +137,14 @@ def test_callers_without_a_key_are_served_on_loopback_or_where_that_is_told(
             who.of_request(asks())
 
 
-@pytest.mark.parametrize("path", ["/livez", "/readyz", "/health", "/openapi.json", "/docs", "/"])
+@pytest.mark.parametrize("path", ["/livez", "/readyz", "/health", "/metrics", "/openapi.json", "/docs", "/"])
 def test_some_paths_are_open_whatever_is_shown(path: str) -> None:
     who = identity(anonymous=False)
     for headers in ({}, {"xi-api-key": "ak-wrong"}, {"Origin": "https://evil.example"}):
         assert who.of_request(asks(headers, "GET", path)).key == ""
 
 
-@pytest.mark.parametrize("path", ["/livez/", "/v1/models", "/healthz", "//", "/docs/../v1/jobs", "/metrics"])
+@pytest.mark.parametrize("path", ["/livez/", "/v1/models", "/healthz", "//", "/docs/../v1/jobs", "/metrics/"])
 def test_no_other_path_is(path: str) -> None:
     with pytest.raises(Unauthorized):
         identity(anonymous=False).of_request(asks({}, "GET", path))
@@ -192,6 +192,35 @@ def test_a_socket_that_takes_its_key_late_speaks_for_nobody_until_then(made: tup
     for other in (asks({}, "GET", "/v1/text-to-speech/en/stream-input"), asks(UPGRADE, "GET", "/v1/text-to-speech/en")):
         with pytest.raises(Unauthorized):
             who.of_request(other)
+
+
+@pytest.mark.parametrize("path", ["/release_task", "/query_result"])
+def test_a_key_in_a_body_of_ace_steps_counts_as_one_in_a_header_does(made: tuple[Key, str], path: str) -> None:
+    key, text = made
+    other, other_text = make("globex", Limits(), NOW_S)
+    who, shown = identity(key, other, anonymous=False), {"Authorization": f"Bearer {text}"}
+    assert who.of_request(asks(path=path)).tenant == NOBODY
+    assert who.of_body(asks(path=path), text).key == key.id
+    for twice in (text, "", "sk-foreign"):
+        assert who.of_body(asks(shown, path=path), twice).tenant == "acme"
+    with pytest.raises(Unauthorized, match="two different keys"):
+        who.of_body(asks(shown, path=path), other_text)
+    for wrong in ("", "sk-foreign", text[:-1], "ak-"):
+        with pytest.raises(Unauthorized):
+            who.of_body(asks(path=path), wrong)
+    open_to_all = identity(key, anonymous=True)
+    assert open_to_all.of_body(asks(path=path), "sk-foreign").tenant == "public"
+    with pytest.raises(Unauthorized):
+        open_to_all.of_body(asks(path=path), text[:-1])
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [("GET", "/release_task"), ("POST", "/release_task/"), ("POST", "/v1/audio"), ("GET", "/v1/stats")],
+)
+def test_nowhere_else_may_a_key_come_within_a_body(method: str, path: str) -> None:
+    with pytest.raises(Unauthorized):
+        identity(anonymous=False).of_request(asks({}, method, path))
 
 
 def test_behind_a_trusted_proxy_the_address_is_the_clients(made: tuple[Key, str]) -> None:

@@ -96,4 +96,4 @@ def test_who_needs_no_key_is_told(document: dict[str, Any]) -> None:
     open_to_all = {
         path for path, methods in document["paths"].items() for each in methods.values() if "security" in each
     }
-    assert open_to_all == {"/livez", "/readyz", "/health", "/openapi.json", "/docs"}
+    assert open_to_all == {"/livez", "/readyz", "/health", "/metrics", "/openapi.json", "/docs"}

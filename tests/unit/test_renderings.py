@@ -98,10 +98,27 @@ async def test_only_a_few_are_made_at_a_time() -> None:
     assert [found.data[0] for found in await asyncio.gather(*asking)] == list(range(7))
 
 
-def test_what_is_streamed_is_collected_by_one_and_never_by_many_at_a_time() -> None:
+def test_what_is_streamed_is_collected_by_one() -> None:
     renderings = Renderings(100)
     with contextlib.ExitStack() as streams:
-        collected = [streams.enter_context(renderings.collect(key)) for key in ("a", "a", "b", "c", "d", "e")]
-        assert [parts is not None for parts in collected] == [True, False, True, True, True, False]
-    with renderings.collect("e") as parts:
-        assert parts == []
+        collected = [streams.enter_context(renderings.collecting(key)) for key in ("a", "a", "b")]
+        assert collected == [True, False, True]
+    with renderings.collecting("a") as is_collected:
+        assert is_collected
+
+
+def test_what_is_being_read_keeps_its_room_until_its_last_reader_goes() -> None:
+    renderings = Renderings(10)
+    read = renderings.keep("read", bytes(6))
+    with contextlib.ExitStack() as readers:
+        readers.enter_context(renderings.lent(read))
+        readers.enter_context(renderings.lent(read))
+        assert (renderings.may_lend(4), renderings.may_lend(5)) == (True, False)
+        renderings.keep("idle", bytes(4))
+        renderings.keep("newer", bytes(3))
+        assert [key for key in ("read", "idle", "newer") if renderings.kept(key)] == ["read", "newer"]
+        renderings.keep("large", bytes(5))
+        assert [key for key in ("read", "newer", "large") if renderings.kept(key)] == ["read"]
+    assert renderings.may_lend(10)
+    renderings.keep("large", bytes(10))
+    assert [key for key in ("read", "large") if renderings.kept(key)] == ["large"]

@@ -2,7 +2,9 @@
 
 import ast
 import re
+from functools import cache
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
@@ -15,13 +17,31 @@ MAX_FUNCTION_LINES = 60
 DRAWERS = {"utils.py", "util.py", "helpers.py", "common.py", "misc.py"}
 
 
+class Found(NamedTuple):
+    """What is in a file, each with its line."""
+
+    functions: list[tuple[int, str, int]]
+    relative: list[int]
+    dropped: list[int]
+    is_silent: bool
+
+
+@cache
+def found(file: Path) -> Found:
+    """Parsed once for all tests here."""
+    tree, told = ast.parse(file.read_text()), Found([], [], [], is_silent=False)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            told.functions.append((node.lineno, node.name, (node.end_lineno or node.lineno) - node.lineno + 1))
+        elif isinstance(node, ast.ImportFrom) and node.level:
+            told.relative.append(node.lineno)
+        elif isinstance(node, ast.ExceptHandler) and len(node.body) == 1 and isinstance(node.body[0], ast.Pass):
+            told.dropped.append(node.lineno)
+    return told._replace(is_silent=bool(tree.body) and not ast.get_docstring(tree))
+
+
 def name(file: Path) -> str:
     return file.relative_to(ROOT).as_posix()
-
-
-def num_lines(node: ast.AST) -> int:
-    assert isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
-    return (node.end_lineno or node.lineno) - node.lineno + 1
 
 
 def test_no_file_is_longer_than_its_budget() -> None:
@@ -31,10 +51,10 @@ def test_no_file_is_longer_than_its_budget() -> None:
 
 def test_no_function_is_longer_than_its_budget() -> None:
     too_long = [
-        f"{name(file)}:{node.lineno} {node.name}: {num_lines(node)}"
+        f"{name(file)}:{line} {function}: {lines}"
         for file in FILES
-        for node in ast.walk(ast.parse(file.read_text()))
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and num_lines(node) > MAX_FUNCTION_LINES
+        for line, function, lines in found(file).functions
+        if lines > MAX_FUNCTION_LINES
     ]
     assert too_long == []
 
@@ -44,23 +64,11 @@ def test_no_file_is_a_drawer() -> None:
 
 
 def test_every_import_is_absolute() -> None:
-    relative = [
-        f"{name(file)}:{node.lineno}"
-        for file in FILES
-        for node in ast.walk(ast.parse(file.read_text()))
-        if isinstance(node, ast.ImportFrom) and node.level
-    ]
-    assert relative == []
+    assert [f"{name(file)}:{line}" for file in FILES for line in found(file).relative] == []
 
 
 def test_no_exception_is_dropped_without_a_word() -> None:
-    dropped = [
-        f"{name(file)}:{node.lineno}"
-        for file in OURS
-        for node in ast.walk(ast.parse(file.read_text()))
-        if isinstance(node, ast.ExceptHandler) and len(node.body) == 1 and isinstance(node.body[0], ast.Pass)
-    ]
-    assert dropped == []
+    assert [f"{name(file)}:{line}" for file in OURS for line in found(file).dropped] == []
 
 
 @pytest.mark.parametrize("word", ["TO" + "DO", "FIX" + "ME", "XX" + "X", "raise NotImplemented" + "Error"])
@@ -75,7 +83,4 @@ def test_nothing_is_left_for_later(word: str) -> None:
 
 
 def test_every_module_of_ours_says_what_it_is_for() -> None:
-    silent = [
-        name(file) for file in OURS if file.read_text().strip() and not ast.get_docstring(ast.parse(file.read_text()))
-    ]
-    assert silent == []
+    assert [name(file) for file in OURS if found(file).is_silent] == []

@@ -73,7 +73,7 @@ def test_under_saturation_starts_are_shared_by_weight(slots: int, job_s: float) 
     weights = {"a": 1, "b": 2, "c": 4}
     simulated = Simulated(weights, slots, same(job_s, weights))
     simulated.idle(0.3)
-    unit = 200 if job_s < 0.5 else 40
+    unit = 200 if job_s < 0.1 else 60 if job_s < 0.5 else 40
     starts = simulated.run(7 * unit)
     for name, weight in weights.items():
         assert starts[name] == pytest.approx(unit * weight, rel=0.1)

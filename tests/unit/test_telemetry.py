@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +22,13 @@ NOUN_VERB = re.compile(r"[a-z]+(_[a-z]+)*\.[a-z]+(_[a-z]+)*")
 MADE_THERE = {"library.logged"}
 
 
-def logged() -> Iterator[tuple[str, str | None, set[str]]]:
+@cache
+def logged() -> list[tuple[str, str | None, set[str]]]:
     """Place, event name (None if it is no literal) and fields of every `log.<level>(…)` of ours."""
+    return [*_logged()]
+
+
+def _logged() -> Iterator[tuple[str, str | None, set[str]]]:
     for package in ("bus", "gateway", "gpuworker", "ops"):
         for file in sorted((ROOT / package).rglob("*.py")):
             for node in ast.walk(ast.parse(file.read_text())):

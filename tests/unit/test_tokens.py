@@ -171,7 +171,10 @@ def test_what_is_refused_is_told_without_the_token(tokens: Tokens) -> None:
         ("jwks_file", json.dumps({"keys": [jwk(RSA_KEY), jwk(OTHER_KEY)]}), "--jwks-file: .* one `kid`"),
         ("jwks_file", json.dumps({"keys": [jwk(RSA_KEY, d="AQAB")]}), "--jwks-file: .* private"),
         ("jwks_file", json.dumps({"keys": [jwk(RSA_KEY, n="xjhYzrM")]}), "--jwks-file: .* fewer than 2048 bits"),
+        ("jwks_file", json.dumps({"keys": [jwk(RSA_KEY) | {"n": 7}]}), "--jwks-file"),
+        ("jwks_file", "", "--jwks-file: .* is no JSON Web Key Set"),
         ("jwks_file", None, "--jwks-file: cannot read"),
+        ("secret_file", "", "--jwt-secret-file: .* at least 32"),
     ],
 )
 def test_a_file_that_cannot_be_used_is_refused_at_the_start(

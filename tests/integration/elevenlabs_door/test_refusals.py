@@ -16,7 +16,8 @@ from elevenlabs.core.api_error import ApiError
 from bus.client import open_bus
 from bus.keys import Keys, Limits, make
 from tests.support.doors import STEADY, tone
-from tests.support.elevenlabs_client import GEORGE, NATIVE, Stack, ours
+from tests.support.elevenlabs_client import GEORGE, NATIVE, ours
+from tests.support.fleets import Stack
 
 WRONG: list[tuple[dict[str, Any], list[str]]] = [
     ({"text": 7}, ["body", "text"]),
@@ -99,7 +100,7 @@ async def test_music_refuses_what_cannot_be(
 
 
 async def test_our_load_is_system_busy_and_says_when_to_come_back(stack: Stack) -> None:
-    async with aiohttp.ClientSession(stack[2]) as http:
+    async with aiohttp.ClientSession(stack.url) as http:
         body = tone(params={"fault": {"kind": "oom"}})
         async with http.post(
             f"/v1/text-to-speech/{GEORGE}?output_format={NATIVE}",
@@ -112,14 +113,14 @@ async def test_our_load_is_system_busy_and_says_when_to_come_back(stack: Stack) 
 async def test_a_wrong_key_is_an_invalid_api_key(stack: Stack, http: aiohttp.ClientSession) -> None:
     wrong = make("acme", Limits(), time.time())[1]
     async with httpx.AsyncClient(timeout=20) as transport:
-        client = elevenlabs.AsyncElevenLabs(base_url=stack[2], api_key=wrong, httpx_client=transport)
+        client = elevenlabs.AsyncElevenLabs(base_url=stack.url, api_key=wrong, httpx_client=transport)
         with pytest.raises(ApiError) as caught:
             await anext(client.text_to_speech.convert(GEORGE, text="Hello."))
     assert (caught.value.status_code, caught.value.body["detail"]["status"]) == (401, "invalid_api_key")
 
 
 async def test_each_limit_of_a_key_has_a_name_of_its_own(stack: Stack, http: aiohttp.ClientSession) -> None:
-    async with open_bus(stack[0], "test") as bus:
+    async with open_bus(stack.settings, "test") as bus:
         keys = Keys(bus)
         _, narrow = await keys.create("acme", Limits(concurrent_jobs=1))
         _, slow = await keys.create("acme", Limits(requests_per_s=0.01, burst=1))

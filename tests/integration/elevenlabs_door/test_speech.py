@@ -14,7 +14,8 @@ import pytest
 from gateway.codecs import Format
 from tests.support.codecs import decoded
 from tests.support.doors import STEADY, gated, until_state
-from tests.support.elevenlabs_client import GEORGE, NATIVE, Stack, ours
+from tests.support.elevenlabs_client import GEORGE, NATIVE, ours
+from tests.support.fleets import Stack
 from tests.support.tone import tone_pcm
 
 
