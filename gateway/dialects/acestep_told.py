@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine, Iterable
 from typing import Any, Final, Literal
 
 import msgspec
@@ -64,7 +64,7 @@ async def task(gateway: Gateway, tenant: str, task_id: str, path: Callable[[Task
     """An entry of `query_result`. Nobody polls for ever for a task that is not there: it has failed."""
     try:
         named = task_of(task_id)
-        told = await asyncio.gather(*(_job(gateway, tenant, named, job_id, path) for job_id in named.jobs))
+        told = await _in_order(_job(gateway, tenant, named, job_id, path) for job_id in named.jobs)
     except (NotFound, Gone) as error:
         element = {"file": "", "wave": "", "status": _FAILED, "error": str(error)}
         return Entry(task_id=task_id, status=2, result=_json([element]), progress_text="", error=str(error))
@@ -80,6 +80,16 @@ async def task(gateway: Gateway, tenant: str, task_id: str, path: Callable[[Task
         queue_position=min((each.position for each in told if each.position is not None), default=UNSET),
         error=next((element["error"] for element in elements if element["status"] == _FAILED), UNSET),
     )
+
+
+async def _in_order(looks: Iterable[Coroutine[Any, Any, _Told]]) -> list[_Told]:
+    """All of them at once; of several that fail the first one's error, however soon the others'."""
+    told: list[_Told] = []
+    for each in await asyncio.gather(*looks, return_exceptions=True):
+        if isinstance(each, BaseException):
+            raise each
+        told.append(each)
+    return told
 
 
 def _json(elements: list[dict[str, Any]]) -> str:

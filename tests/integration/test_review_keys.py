@@ -20,6 +20,9 @@ DEEP = base64.urlsafe_b64encode(b'{"a":' + b"[" * 2900).rstrip(b"=")
 async def guarded(fleet: Fleet, *flags: str) -> AsyncIterator[tuple[Program, str]]:
     """A gateway that serves nobody without a key, and its URL."""
     program, url = fleet.gateway("--no-anonymous", *flags)
+    async with asyncio.timeout(WITHIN_S):
+        while await told(url, b"xi-api-key: ak-0123456789ab-unknown") == 503:  # it has not read the keys yet
+            await asyncio.sleep(0.02)
     yield program, url
     assert not program.events("http.failed")
 
