@@ -58,12 +58,18 @@ def serve(open_library: Callable[[], Library]) -> None:
     # A child that kept standard input would keep the socket open after the helper's death, and requests would vanish.
     with Path(os.devnull).open("rb") as nothing:
         os.dup2(nothing.fileno(), sys.stdin.fileno())
+    library: Library | None = None
     try:
         library = open_library()
+        word = b"ready\n"
     except (OSError, RuntimeError) as error:
-        control.sendall(f"{error}\n".encode())
+        word = f"{error}\n".encode()
+    try:
+        control.sendall(word)
+    except OSError:
+        os._exit(0)  # whoever started us has gone meanwhile
+    if library is None:
         return
-    control.sendall(b"ready\n")
     helper_pid = os.getpid()
     while True:
         try:

@@ -1,6 +1,7 @@
 """The helper process: it keeps the library out of ours, dies alone, and outlives nobody."""
 
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -165,6 +166,25 @@ def test_a_library_that_does_not_open_is_named(tmp_path: Path) -> None:
     with pytest.raises(SpeakerFailed, match=r"espeak_process did not start: .*none\.so"):
         speaker.start()
     assert speaker.pid is None
+
+
+@pytest.mark.parametrize("opens", [True, False])
+def test_a_helper_whose_starter_has_gone_before_it_was_ready_leaves_without_a_word(opens: bool) -> None:
+    found = espeak.find_espeak()
+    assert found is not None
+    arguments = [str(found.library), str(found.data)] if opens else ["none.so", "none"]
+    ours, theirs = socket.socketpair()
+    ours.close()
+    with theirs:
+        ended = subprocess.run(
+            [sys.executable, "-m", "gpuworker.engines.espeak_process", *arguments],
+            stdin=theirs.fileno(),
+            capture_output=True,
+            cwd=ROOT,
+            timeout=30,
+            check=False,
+        )
+    assert (ended.returncode, ended.stderr) == (0, b"")
 
 
 def test_a_helper_that_cannot_even_run_is_named(tmp_path: Path) -> None:

@@ -7,10 +7,11 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from ops.chaos.proc import children, members
+from ops.chaos.proc import children, command_line, members
 from ops.chaos.process import Process
 from tests.support.waiting import eventually
 
+WITHIN_S = 30.0
 #: Its child leaves when the head does: its standard input ends.
 FAITHFUL = "import subprocess; subprocess.Popen(['cat'], stdin=subprocess.PIPE).wait()"
 #: Its child does not care.
@@ -23,13 +24,18 @@ async def kept(code: str, folder: Path, orphans_s: float) -> AsyncIterator[tuple
     process = Process("p", lambda: (sys.executable, "-c", code), folder / "p.log", orphans_s=orphans_s)
     keeping = asyncio.create_task(process.keep())
     try:
-        await eventually(lambda: process.pid and children(process.pid))
+        # Not just forked: its parent waits in the kernel until it has become another program.
+        await eventually(lambda: process.pid and any(map(has_begun, children(process.pid))), WITHIN_S)
         assert process.pid is not None
         yield process, process.pid
     finally:
         await process.stop()
         keeping.cancel()
         await asyncio.gather(keeping, return_exceptions=True)
+
+
+def has_begun(child: int) -> bool:
+    return command_line(child).startswith(("cat", "sleep"))
 
 
 def lonely(head: int) -> Callable[[], bool]:
@@ -40,19 +46,19 @@ def lonely(head: int) -> Callable[[], bool]:
 async def test_a_child_that_stays_is_told_with_its_state_and_killed(tmp_path: Path) -> None:
     async with kept(CARELESS, tmp_path, orphans_s=0.3) as (process, head):
         process.kill()
-        await eventually(lambda: process.orphans)
+        await eventually(lambda: process.orphans, WITHIN_S)
         assert process.orphans == ["[S] sleep 60"]
-        await eventually(lambda: not members(head))
+        await eventually(lambda: not members(head), WITHIN_S)
 
 
 async def test_a_child_that_is_stopped_when_its_head_dies_has_its_time_after_the_thaw(tmp_path: Path) -> None:
     async with kept(FAITHFUL, tmp_path, orphans_s=0.3) as (process, head):
         thaw = process.freeze(whole=True)
-        await eventually(lambda: set(members(head).values()) == {"T"})
+        await eventually(lambda: set(members(head).values()) == {"T"}, WITHIN_S)
         process.doom(signal.SIGKILL)
-        await eventually(lonely(head))
+        await eventually(lonely(head), WITHIN_S)
         await asyncio.sleep(1.0)  # three times what a child that is not stopped may take
         assert lonely(head)()
         thaw()
-        await eventually(lambda: not members(head))
+        await eventually(lambda: not members(head), WITHIN_S)
         assert process.orphans == []

@@ -152,14 +152,14 @@ async def test_a_breaker_that_opened_is_told_by_its_worker_and_by_every_gateway(
 
 async def test_a_takeover_is_counted_once_and_timed(fleet: Fleet, http: ClientSession) -> None:
     first = fleet.worker("w1", "tone", 1)
+    second = fleet.worker("w2", "tone", 1, "--backup", *METRICS_ON)
     gateway, url = fleet.gateway()
+    assert gateway.wait_for("worker.seen", 2)
     await ready(http, url)
     body = {"model": "tone", "input": "t", "params": {"seconds": 1.5, "block_ms": 50, "compute_ms": 50}}
     async with http.post(f"{url}/v1/jobs", json=body) as answer:
         job = (await answer.json())["id"]
     first.wait_for("job.started")
-    second = fleet.worker("w2", "tone", 1, *METRICS_ON)
-    assert gateway.wait_for("worker.seen", 2)
     first.kill()
     await until_state(http, url, job, "done")
     gateway.wait_for("takeover.done")

@@ -151,7 +151,7 @@ async def test_a_reader_that_stands_still_is_reset_and_its_job_follows(bus_setti
 
 
 async def test_a_reader_that_takes_something_now_and_then_is_waited_for() -> None:
-    patience_s, num_reads, body = 0.5, 12, bytes(4 << 20)
+    patience_s, num_reads, body = 2.0, 12, bytes(4 << 20)
 
     async def answer(_: web.BaseRequest) -> web.Response:
         return web.Response(body=body)  # in one piece: something of it waits all the time

@@ -177,9 +177,9 @@ async def test_a_frozen_worker_that_comes_back_adds_nothing_to_the_log(fleet: Fl
 @pytest.mark.parametrize("ack_wait_s", [30.0])
 async def test_sigterm_hands_running_jobs_back_in_mid_stream_at_no_cost(fleet: Fleet, bus: Bus) -> None:
     first = fleet.worker("w1", "tone", 8, "--drain-s", "0.2")
-    async with asyncio.timeout(15), Ears(bus, tone_job(seconds=3, **STEADY)) as ears:
+    fleet.worker("w2", "tone", 8, "--backup")
+    async with asyncio.timeout(30), Ears(bus, tone_job(seconds=3, **STEADY)) as ears:
         await ears.until_bytes(10_000)
-        fleet.worker("w2")
         assert await asyncio.to_thread(first.stop) == 0
         heard = await ears.to_the_end()
     assert heard.pcm == tone_pcm(3)
