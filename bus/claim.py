@@ -49,6 +49,8 @@ class Claim(msgspec.Struct, frozen=True):
     position: Position
     #: Data of the latest checkpoint, if the log has one.
     checkpoint: bytes | None = None
+    #: Whether nobody had taken it before, not even to hand it back.
+    is_first: bool = False
 
     @property
     def job(self) -> wire.Job:
@@ -124,7 +126,7 @@ class Claims:
             taken, birth = await asyncio.gather(self._take(name, lease, 0), self._birth(name, job, delivery.seq))
             if taken is not None:
                 # Nobody ever had a lease, so nobody ever appended: the tail is empty without being read.
-                claim = Claim(name, birth, taken, lease, Position())
+                claim = Claim(name, birth, taken, lease, Position(), is_first=True)
                 if birth.queue_seq == delivery.seq:
                     return claim
                 await self._take(name, msgspec.structs.replace(lease, why="handed_back"), taken)
@@ -160,22 +162,22 @@ class Claims:
             lease = self._lease(delivery, attempt, old[1] if old else None)
             taken = await self._take(name, lease, old[0] if old else 0)
             if taken is not None:
-                return await self._from_tail(delivery, name, birth, taken, lease)
+                return await self._from_tail(
+                    delivery, Claim(name, birth, taken, lease, Position(), is_first=old is None)
+                )
         log.info("job.contended", job=job.id, tenant=job.tenant)
         return None
 
-    async def _from_tail(
-        self, delivery: Delivery, name: LogSubjects, birth: wire.Birth, lease_seq: int, lease: wire.Lease
-    ) -> Claim | None:
+    async def _from_tail(self, delivery: Delivery, claim: Claim) -> Claim | None:
         """Read where the log stands. The lease is held, so nobody can append any more."""
-        tail = await self._logs.tail(name)
+        tail = await self._logs.tail(claim.name)
         if tail is None:
-            return Claim(name, birth, lease_seq, lease, Position())
+            return claim
         if tail.is_end:
             delivery.ack()
             return None
-        position = tail.position
-        return Claim(name, birth, lease_seq, lease, position, await self._checkpoint(position))
+        checkpoint = await self._checkpoint(tail.position)
+        return msgspec.structs.replace(claim, position=tail.position, checkpoint=checkpoint)
 
     async def _checkpoint(self, position: Position) -> bytes | None:
         if not position.checkpoint_seq:

@@ -43,6 +43,10 @@ class Unreachable(BusError):
     """NATS did not answer in time. The message says what was asked and how long it waited."""
 
 
+class NoServer(Unreachable):
+    """Where it should be, no NATS has ever answered."""
+
+
 class NoResponders(Unreachable):
     """Nobody listens on the subject, or the stream has no leader."""
 

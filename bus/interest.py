@@ -134,6 +134,9 @@ class Interest:
         generation = connection.generation
         try:
             await connection.flush()
+        except Unreachable:
+            return False  # the server says nothing: if it is gone or hangs, we are told only seconds later
+        try:
             await asyncio.sleep(max(0.0, connection.back_at + _RETURN_S - asyncio.get_running_loop().time()))
             is_heard = await anybody_listens(connection, name)
             if connection.generation != generation:

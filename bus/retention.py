@@ -2,7 +2,8 @@
 
 Streams discard what is new, so nothing is ever removed silently. Above `PURGE_ABOVE` of its bytes, whole ended logs are
 purged, oldest first, until `PURGE_BELOW`; above `REFUSE_ABOVE` new jobs are refused: the rest belongs to what runs.
-JOBS is drained by workers, so there only the refusal applies. Every gateway looks; purging twice does no harm.
+JOBS is drained by workers, so there only the refusal applies. Every gateway looks; purging twice does no harm: a purge
+goes no further than what its gateway saw, and what was born since under the same name stays.
 
 The server itself removes what is too old message by message, a log's birth first. A log that has only its end left is
 worse than none, above all for who asks for its name again: so here whole logs go shortly before.
@@ -11,7 +12,7 @@ worse than none, above all for who asks for its name again: so here whole logs g
 import asyncio
 import math
 from collections.abc import AsyncIterator
-from typing import Final
+from typing import Final, NamedTuple
 
 from bus import wire
 from bus.client import Bus
@@ -35,6 +36,12 @@ _REST_S: Final = 30.0
 _KEEP_SHARE: Final = 0.95
 #: Logs purged between two looks at the level.
 _BATCH: Final = 32
+
+
+class _EndedLog(NamedTuple):
+    name: LogSubjects
+    #: Stream sequence of the newest of its messages.
+    last_seq: int
 
 
 class Retention:
@@ -82,11 +89,17 @@ class Retention:
         if oldest is None or parse_time(oldest[0].stored_at) >= born_before_s:
             return
         purged = 0
-        async for name in self._ended_logs(born_before_s):
-            await self._bus.js.api(f"STREAM.PURGE.{stream}", {"filter": name.everything})
+        async for ended in self._ended_logs(born_before_s):
+            await self._purge_log(stream, ended)
             purged += 1
         if purged:
             log.info("retention.purged", stream=stream, logs=purged, level=round(self._levels[stream], 3))
+
+    async def _purge_log(self, stream: str, ended: _EndedLog) -> None:
+        # One purge for birth, lease and entries: half a log is no recording, and its lease is a fence. Bounded: another
+        # gateway may have purged it a moment ago, and its name was asked for again.
+        body = {"filter": ended.name.everything, "seq": ended.last_seq + 1}
+        await self._bus.js.api(f"STREAM.PURGE.{stream}", body)
 
     async def _level(self, stream: str) -> float:
         info = await self._bus.js.info(stream)
@@ -95,9 +108,8 @@ class Retention:
 
     async def _purge(self, stream: str) -> None:
         purged = 0
-        async for name in self._ended_logs():
-            # One purge for birth, lease and entries: half a log is no recording, and its lease is a fence.
-            await self._bus.js.api(f"STREAM.PURGE.{stream}", {"filter": name.everything})
+        async for ended in self._ended_logs():
+            await self._purge_log(stream, ended)
             purged += 1
             if purged % _BATCH == 0:
                 self._levels[stream] = await self._level(stream)
@@ -106,7 +118,7 @@ class Retention:
         self._levels[stream] = await self._level(stream)
         log.info("retention.purged", stream=stream, logs=purged, level=round(self._levels[stream], 3))
 
-    async def _ended_logs(self, born_before_s: float = math.inf) -> AsyncIterator[LogSubjects]:
+    async def _ended_logs(self, born_before_s: float = math.inf) -> AsyncIterator[_EndedLog]:
         """Logs that ended at least `rest_s` ago, oldest birth first. `born_before_s`: Unix seconds, the server's."""
         subjects, seq = self._bus.subjects, 1
         while True:
@@ -115,12 +127,23 @@ class Retention:
                 if parse_time(birth.stored_at) >= born_before_s:
                     return
                 tenant, job = parse_birth(birth.message.subject)
-                name = subjects.log(tenant, job)
-                tail = await self._bus.js.last(subjects.replies_stream, name.entries)
-                if tail is None or Entry.stored(tail).kind not in wire.ENDS:
-                    continue
-                if self._bus.clock.now() - parse_time(tail.stored_at) >= self._rest_s:
-                    yield name
+                ended = await self._ended_log(subjects.log(tenant, job))
+                if ended is not None:
+                    yield ended
             if not births or not pending:
                 return
             seq = births[-1].seq + 1
+
+    async def _ended_log(self, name: LogSubjects) -> _EndedLog | None:
+        """None: it has not ended, or just now."""
+        stream = self._bus.subjects.replies_stream
+        # Before the end is looked at: what comes later may be of another log of this name.
+        newest = await self._bus.js.last(stream, name.everything)
+        if newest is None:
+            return None
+        # A lease may be written behind the end, by who did not know of it.
+        tail = newest if newest.message.subject == name.entries else await self._bus.js.last(stream, name.entries)
+        if tail is None or Entry.stored(tail).kind not in wire.ENDS:
+            return None
+        is_rested = self._bus.clock.now() - parse_time(tail.stored_at) >= self._rest_s
+        return _EndedLog(name, newest.seq) if is_rested else None

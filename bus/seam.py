@@ -13,7 +13,7 @@ from nats.aio.client import __version__ as nats_version
 from nats.errors import Error as NatsError
 from nats.errors import ProtocolError
 
-from bus.errors import Unreachable
+from bus.errors import NoServer, Unreachable
 from bus.parser import Parser, ProtocolBroken
 from bus.settings import BusSettings, redacted
 from bus.telemetry import logger
@@ -75,13 +75,17 @@ class Seam:
 
 
 async def connect(settings: BusSettings, name: str, inbox_prefix: str, patience_s: float) -> tuple[Any, Seam]:
-    """A connected client and the seam in it. Raises Unreachable after `patience_s`.
+    """A connected client and the seam in it. After `patience_s` raises NoServer, or Unreachable if one refused us.
 
     The client is Any: what we use of it is private, which its annotations do not allow us.
     """
     client: Any = SeamClient()
+    refusal = ""
 
     async def trouble(error: Exception) -> None:
+        nonlocal refusal
+        if isinstance(error, NatsError):  # a server's own words, of a password for one; it is asked again all the same
+            refusal = str(error)
         log.debug("nats.error", error=f"{type(error).__name__}: {error}")
 
     try:
@@ -99,8 +103,11 @@ async def connect(settings: BusSettings, name: str, inbox_prefix: str, patience_
             )
     except (TimeoutError, NatsError, OSError) as error:
         client.abort()
+        at = redacted(settings.nats)
+        if refusal:
+            raise Unreachable(f"NATS at {at} takes no connection of ours: {refusal}") from error
         reason = "" if isinstance(error, TimeoutError) else f": {error}"
-        raise Unreachable(f"no NATS at {redacted(settings.nats)} within {patience_s:g} s{reason}") from error
+        raise NoServer(f"no NATS at {at} within {patience_s:g} s{reason}") from error
     seam = Seam(client._ps)
     client._ps = seam
     return client, seam

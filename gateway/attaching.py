@@ -17,6 +17,8 @@ from gateway.state import Gateway
 MAX_BUFFER_BYTES: Final = 256 << 10
 #: Each is a run that others spoilt, or began anew, while this request looked for one.
 _TRIES: Final = 20
+#: Runs that one request hears besides its first: who listens and is heard nowhere would have them made for ever.
+_MOST_MOVES: Final = 8
 
 
 @asynccontextmanager
@@ -39,7 +41,7 @@ class EqualRun:
         """`job`: as its first generation is called."""
         self._gateway, self._job = gateway, job
         self._stack = AsyncExitStack()
-        self._generation = 0
+        self._generation = self._num_moves = 0
         self._flight: Flight
         #: The generation that was found, and how.
         self.job: wire.Job = job
@@ -73,13 +75,16 @@ class EqualRun:
         """Whether there is another run to hear, after the one that was joined ended with `error`.
 
         One that began before this request may end at a deadline of its own. And any may be ended for want of listeners
-        though this one listens: it came just then, or could not be heard for an outage.
+        though this one listens: it came just then, or could not be heard for an outage. But not run after run.
         """
         is_passed = isinstance(error, Expired) and self.how == "shared"
         is_unheard = isinstance(error, Cancelled) and str(error) in {LEFT, UNHEARD}
         is_forgotten = isinstance(error, Gone)
         if not is_passed and not is_unheard and not is_forgotten:
             return False
+        if self._num_moves == _MOST_MOVES:
+            return False
+        self._num_moves += 1
         await self._stack.aclose()
         self._stack = AsyncExitStack()
         # Of one that retention has begun to take, whatever is left is of no use.

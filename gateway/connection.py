@@ -8,9 +8,10 @@ import asyncio
 import uuid
 from collections.abc import Callable
 from http import HTTPStatus
-from typing import Final
+from typing import Any, Final
 
 from aiohttp import http_exceptions, web
+from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 
 from bus.telemetry import logger
 from gateway.problems import REQUEST_ID, Problem, respond
@@ -29,30 +30,40 @@ _TOO_MANY: Final = "Too many headers received"
 class Connection(Reader):
     """Aiohttp's, with our word for what its parser refuses."""
 
-    __slots__ = ()
+    __slots__ = ("_body",)
+
+    def __init__(self, server: web.Server, **more: Any) -> None:
+        super().__init__(server, **more)
+        #: Of the newest request, until it is answered. Aiohttp has taken it out of its queue a turn of the loop before
+        #: it says whose it is, and what is wrong with it may come in between.
+        self._body: StreamReader = EMPTY_PAYLOAD
 
     def data_received(self, data: bytes) -> None:
         """Aiohttp's; whoever reads a body that turns out to be no HTTP is told, and not left waiting for the rest.
 
         Aiohttp keeps the error for when the request has been answered, and has no public way to hear of it before.
         """
+        count = self._request_count
         super().data_received(data)
-        queued, asked = self._messages, self._current_request
-        if len(queued) > 1:
-            body, is_followed = queued[-2][1], True
-        elif asked is not None:
-            body, is_followed = asked.content, bool(queued)
-        elif queued:
-            body, is_followed = queued[0][1], False
-        else:
-            return
-        if body.is_eof():
-            return
-        if is_followed:  # by nothing but an error, as it has not ended
-            body.set_exception(web.RequestPayloadError("no HTTP"))
-        if body.exception() is not None:
-            body.feed_eof()
-            self.close()
+        new = self._request_count - count
+        bodies = [self._body, *(body for _, body in list(self._messages)[len(self._messages) - new :])]
+        self._body = bodies[-1]
+        for body in bodies:
+            if body.is_eof():
+                continue
+            if body is not self._body:  # followed, and by nothing but an error, as it has not ended
+                body.set_exception(web.RequestPayloadError("no HTTP"))
+            if body.exception() is not None:
+                body.feed_eof()
+                self.close()
+
+    async def finish_response(
+        self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
+    ) -> tuple[web.StreamResponse, bool]:
+        """Aiohttp's; what is left of the body nobody reads any more."""
+        if self._body is request.content:
+            self._body = EMPTY_PAYLOAD
+        return await super().finish_response(request, resp, start_time)
 
     def handle_error(
         self,

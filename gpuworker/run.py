@@ -98,8 +98,8 @@ class Run:
 
     @property
     def waited_s(self) -> float | None:
-        """From the job's acceptance to our claim; None if somebody had begun it before."""
-        if self.claim.lease.attempt > 1 or self.claim.position.frame:
+        """From the job's acceptance to our claim; None if somebody had taken it before."""
+        if not self.claim.is_first:
             return None
         return round(max(0.0, self._claimed_at - self.claim.birth.accepted_at), 4)
 
@@ -158,6 +158,7 @@ class Run:
             outcome = "fenced"
         except Fenced:
             log.info("job.fenced")
+            self.interrupt(Taken())  # learnt by the refusal, before any word of it came: a stop like the others
             outcome = "fenced"
         except (Unreachable, Full) as error:
             log.error("job.bus_lost", error=str(error))

@@ -11,7 +11,7 @@ import msgspec
 import uvloop
 
 from bus import telemetry
-from bus.errors import Unreachable
+from bus.errors import NoServer, Unreachable
 from bus.presence import TwoWorkers
 from bus.settings import LogFormat, LogLevel
 from ops.system import raise_file_limit
@@ -19,6 +19,7 @@ from ops.system import raise_file_limit
 log = telemetry.logger(__name__)
 
 _CANNOT_LISTEN = {errno.EADDRINUSE, errno.EADDRNOTAVAIL, errno.EACCES}
+_ADDRESS = "--host or --port of a gateway, --metrics-host or --metrics-port of a worker"
 
 S = TypeVar("S", bound=msgspec.Struct)
 
@@ -54,11 +55,11 @@ def _one_line(error: Exception, foreseen: tuple[type[Exception], ...]) -> str:
     """What to do about it; empty if only a traceback tells."""
     while isinstance(error, ExceptionGroup) and len(error.exceptions) == 1:
         error = error.exceptions[0]
-    if isinstance(error, Unreachable):
+    if isinstance(error, NoServer):
         return f"{error}; start a nats-server there, or say with --nats where one is"
-    if isinstance(error, OSError) and error.errno in _CANNOT_LISTEN:
-        return f"{error.strerror}; choose another address with --host or --port"
-    return str(error) if isinstance(error, (TwoWorkers, *foreseen)) else ""
+    if isinstance(error, OSError) and error.errno in _CANNOT_LISTEN and error.filename is None:  # a file has one
+        return f"{error.strerror}; choose another address: {_ADDRESS}"
+    return str(error) if isinstance(error, (Unreachable, TwoWorkers, *foreseen)) else ""
 
 
 async def _until_stopped(settings: S, serve: Callable[[S, asyncio.Event], Awaitable[None]]) -> None:

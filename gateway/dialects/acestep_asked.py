@@ -1,5 +1,6 @@
 """What an ACE-Step client asks for: three kinds of body, several names for a field, and fields within fields."""
 
+import asyncio
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
@@ -12,6 +13,7 @@ from bus import wire
 from bus.errors import Invalid, Malformed
 from bus.params import short
 from gateway.access.caller import CALLER, caller
+from gateway.access.identity import NOBODY
 from gateway.limits.answer import GRANTED, makes_work
 from gateway.state import GATEWAY
 
@@ -44,6 +46,8 @@ _POSITIVE: Final = frozenset({"audio_duration", "bpm"})
 _TRUE: Final = frozenset({"1", "true", "yes", "y", "on"})
 #: Their field for the key, beside the header.
 _KEY: Final = "ai_token"
+#: How long a body may take of which nobody knows yet whether it has a key: else strangers could fill our memory.
+_STRANGER_S: Final = 10.0
 #: What aiohttp raises for a form that is none, beside its own HTTP errors.
 _NO_FORM: Final = (ValueError, LookupError, RuntimeError, AssertionError, BadHttpMessage)
 
@@ -161,8 +165,9 @@ async def read(request: web.Request) -> tuple[dict[str, Any], list[str]]:
     Raises Malformed; HTTPUnsupportedMediaType; HTTPRequestEntityTooLarge; Unauthorized, Forbidden, TooMany.
     """
     try:
-        raw, files = await _fields(request)
-    except (Malformed, web.HTTPException):
+        async with asyncio.timeout(_STRANGER_S if caller(request).tenant == NOBODY else None):
+            raw, files = await _fields(request)
+    except (Malformed, web.HTTPException, TimeoutError):
         _identify(request, "")
         raise
     key = raw.pop(_KEY, "")

@@ -62,6 +62,9 @@ async def accept(gateway: Gateway, name: LogSubjects, job: wire.Job) -> Accepted
     except JobError:
         if seq is not None:
             await gateway.hooks.remove(seq)
+            if await gateway.bus.logs.birth(name) is not None:
+                # Another request has made it meanwhile, and relied on what stood there.
+                await gateway.hooks.add(name)
         raise
     if accepted.is_new and seq is None:
         # Laid down by another request of the same id, which may take it back because it is refused.
@@ -200,10 +203,11 @@ class Webhooks:
             return
         due, event, now_s = hook.due, untold[0], self._bus.clock.now()
         told = event_id(self._bus.subjects.root, found.birth, event)
-        body = msgspec.json.encode(await self._body(found, event))
         context = {"job": hook.name.job, "tenant": hook.name.tenant, "told": event, "event_id": told}
         try:
+            # From before anything is waited for, or many would pass where there is room for one.
             with self._receivers.telling(receiver):
+                body = msgspec.json.encode(await self._body(found, event))
                 await self._sender.post(webhook, signed(webhook, told, int(now_s), body), body)
         except NotDelivered as error:
             tries = due.tries + 1

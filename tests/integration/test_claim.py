@@ -205,15 +205,17 @@ async def test_a_job_that_chose_the_name_of_another_message_is_refused_instead_o
 
 async def test_rule_11_a_hand_back_costs_no_attempt_and_an_interruption_does(bus: Bus) -> None:
     delivery, claim, by = await start(bus, tone_job())
-    attempts = [claim.lease.attempt]
+    attempts, firsts = [claim.lease.attempt], [claim.is_first]
     for why in ("handed_back", "handed_back", "interrupted", "handed_back"):
         await by.give_up(why, "test")
         delivery.give_back()
         delivery, later = await take_delivery(bus, max_attempts=9)
         assert later is not None
         attempts.append(later.lease.attempt)
+        firsts.append(later.is_first)
         by = writer(bus, later)
     assert attempts == [1, 1, 1, 2, 2]
+    assert firsts == [True, False, False, False, False], "how long it waited is told once"
 
 
 async def test_rule_11_after_max_attempts_the_job_fails_and_goes_to_dead(bus: Bus) -> None:

@@ -11,7 +11,7 @@ import pytest
 import uvloop
 
 from bus.connection import Connection
-from bus.errors import NoResponders, Unreachable
+from bus.errors import NoResponders, NoServer, Unreachable
 from bus.parser import Message
 from bus.settings import BusSettings
 from tests.support.bus import footprint
@@ -241,7 +241,7 @@ async def test_a_closed_subscription_hears_what_was_on_the_wire_for_its_grace_on
 
 async def test_no_server_is_told_after_the_patience(bus_settings: BusSettings) -> None:
     settings = msgspec.structs.replace(bus_settings, nats="nats://me:secret@127.0.0.1:1")
-    with pytest.raises(Unreachable, match=r"me:\*\*\*@") as caught:
+    with pytest.raises(NoServer, match=r"me:\*\*\*@") as caught:
         await Connection.connect(settings, "test", patience_s=0.3)
     assert "secret" not in str(caught.value)
 

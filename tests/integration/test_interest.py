@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import signal
 import tempfile
 import time
 from collections.abc import AsyncIterator
@@ -214,6 +215,26 @@ async def test_rule_16_who_leaves_during_an_outage_is_settled_after_it(
             await bus.connection.flush()
         await asyncio.sleep(0)
         await asyncio.to_thread(server.start)
+    assert await state(bus, name) == "cancelled"
+
+
+async def test_rule_16_who_leaves_while_the_server_stands_still_is_settled_once_it_goes_on(
+    outage: tuple[Server, Bus], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server, bus = outage
+    name = await accept(bus)
+    async with asyncio.timeout(30), gateway(bus) as here:
+        one = await ear(here, name)
+        server._process.send_signal(signal.SIGSTOP)
+        try:
+            with monkeypatch.context() as impatient:
+                impatient.setattr(bus.connection, "_timeout_s", 0.1)
+                await one.leave()
+                with pytest.raises(Unreachable):  # by now whoever asked once has given up
+                    await bus.connection.flush()
+                assert bus.connection.is_up, "nobody has noticed yet"
+        finally:
+            server._process.send_signal(signal.SIGCONT)
     assert await state(bus, name) == "cancelled"
 
 

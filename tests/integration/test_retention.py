@@ -1,6 +1,7 @@
 """Room in the streams: ended logs go first, new jobs are refused next, and what runs is never hurt (rule 15)."""
 
 import asyncio
+from typing import Any
 
 import pytest
 
@@ -76,6 +77,39 @@ async def test_logs_that_grow_too_old_go_as_a_whole_before_the_server_takes_them
     assert await exists(bus, running)
     assert not await exists(bus, old)
     assert (await bus.logs.lease(old), await bus.logs.tail(old)) == (None, None)
+
+
+async def test_a_log_born_anew_while_a_second_gateway_purges_the_old_one_stays(
+    bus: Bus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = tone_job()
+    await submit(bus, job)
+    name = bus.subjects.log(job.tenant, job.id)
+    assert await bus.logs.end(name, "cancelled", "test") == "cancelled"
+    bus.clock._offset_s += 0.96 * bus.settings.replies_max_age_s
+    slow, quick, api = Retention(bus, rest_s=0.0), Retention(bus, rest_s=0.0), bus.js.api
+
+    async def overtaken(subject: str, body: object = None, timeout_s: float | None = None) -> dict[str, Any]:
+        if "PURGE" in subject:
+            monkeypatch.setattr(bus.js, "api", api)
+            await quick.look()
+            assert not await exists(bus, name)
+            assert (await submit(bus, job)).is_new
+        return await api(subject, body, timeout_s)
+
+    monkeypatch.setattr(bus.js, "api", overtaken)
+    await slow.look()
+    assert await exists(bus, name), "it was accepted"
+
+
+async def test_a_lease_behind_the_end_goes_with_its_log(bus: Bus) -> None:
+    name = await write_log(bus, 0, ended=True)
+    seq, lease = await bus.logs.lease(name) or (0, None)
+    assert lease is not None
+    await bus.logs.take(name, lease, seq)
+    bus.clock._offset_s += 0.96 * bus.settings.replies_max_age_s
+    await Retention(bus, rest_s=0.0).look()
+    assert (await exists(bus, name), await bus.logs.lease(name), await bus.logs.tail(name)) == (False, None, None)
 
 
 async def test_a_log_that_ended_just_now_is_left_to_its_readers(bus: Bus) -> None:

@@ -121,6 +121,27 @@ async def test_files_of_slow_readers_take_no_more_room_than_there_is(bus_setting
             assert gateway.renderings._lent_bytes == lent_bytes
 
 
+async def test_files_that_slow_readers_ask_for_together_take_no_more_room_than_there_is(
+    bus_settings: BusSettings,
+) -> None:
+    """Each of them would fit when they ask; two of three do once they are made."""
+    async with (
+        slow_gateway(bus_settings, encoded_cache_bytes=3_000_000) as (gateway, server),
+        contextlib.AsyncExitStack() as stack,
+    ):
+        clients = []
+        for _ in range(3):
+            job, maker = await stack.enter_async_context(made(gateway, 85))
+            await maker.end()
+            request = f"GET /v1/jobs/{job}/audio?format=mp3\nRange: bytes=0-"
+            clients.append(await stack.enter_async_context(server.asked(request)))
+        for client in clients:
+            while b"\r\n\r\n" not in client.data:
+                await client.read(4096)
+        assert sorted(client.data[:13] for client in clients) == [b"HTTP/1.1 200 ", b"HTTP/1.1 206 ", b"HTTP/1.1 206 "]
+        assert gateway.renderings._lent_bytes <= 3_000_000
+
+
 async def test_a_reader_that_stands_still_is_reset_and_its_job_follows(bus_settings: BusSettings) -> None:
     patience_s = 0.4
     async with slow_gateway(bus_settings, patience_s) as (gateway, server):

@@ -5,12 +5,35 @@ from typing import Any
 import msgspec
 import pytest
 
+from bus.errors import Conflict
 from bus.settings import BusSettings
 from bus.webhook import Webhook
 from bus.wire import Client
 from gateway.webhooks.webhooks import accept
 from tests.support.doors import gateway_here
 from tests.support.jobs import tone_job
+
+
+async def test_one_that_is_refused_takes_back_no_webhook_that_the_other_relied_on(
+    bus_settings: BusSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two bodies under one id: the second one is accepted between the first one's webhook and its refusal."""
+    webhook = Client(door="jobs", webhook=Webhook(url="http://localhost/x"))
+    job = msgspec.structs.replace(tone_job(), client=webhook)
+    other = msgspec.structs.replace(job, input="something else")
+    async with gateway_here(bus_settings) as (gateway, _):
+        name, original = gateway.bus.subjects.log(job.tenant, job.id), gateway.accept
+
+        async def late(*given: Any) -> Any:
+            monkeypatch.undo()
+            await accept(gateway, name, other)
+            return await original(*given)
+
+        monkeypatch.setattr(gateway, "accept", late)
+        with pytest.raises(Conflict):
+            await accept(gateway, name, job)
+        state = (await gateway.bus.js.info(gateway.bus.subjects.hooks_stream))["state"]
+        assert state["messages"] == 1
 
 
 @pytest.mark.parametrize("is_refused", [False, True])

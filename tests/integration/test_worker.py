@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from bus import wire
@@ -199,6 +200,18 @@ async def test_a_draining_worker_finishes_what_it_can_and_takes_nothing_new(flee
             assert heard.starts[0].worker == "w1"
             assert heard.pcm == tone_pcm(1.5)
             assert await bus.logs.lease(bus.subjects.log("public", late.id)) is None
+
+
+@pytest.mark.parametrize("ack_wait_s", [30.0])
+async def test_a_stop_learnt_by_a_refused_append_is_told_as_one_that_came_by_word(fleet: Fleet, bus: Bus) -> None:
+    worker = fleet.worker("w1", "tone", 1)
+    async with asyncio.timeout(20), Ears(bus, tone_job(seconds=600, **STEADY)) as ears:
+        await ears.until_bytes(10_000)
+        seq, lease = await bus.logs.lease(ears.name) or (0, wire.Lease(why="running"))
+        await bus.logs.take(ears.name, msgspec.structs.replace(lease, why="handed_back"), seq)
+        assert worker.wait_for("job.stopped")["why"] == "taken"
+        assert len(worker.events("job.fenced")) == 1
+        await bus.logs.end(ears.name, "cancelled", "by a test")
 
 
 @pytest.mark.parametrize("ack_wait_s", [30.0])

@@ -1,5 +1,6 @@
 """The command's names, flags and exit codes, as a user meets them."""
 
+import errno
 import json
 import signal
 import subprocess
@@ -13,7 +14,7 @@ import pytest
 from typer.main import get_command
 from typer.testing import CliRunner
 
-from bus.errors import Unreachable
+from bus.errors import NoServer, Unreachable
 from ops import doctor, nats_server
 from ops.cli import app
 from ops.errors import OpsError
@@ -146,13 +147,26 @@ def test_what_an_operator_can_mend_is_one_line_of_the_log(nats_url: str, root: s
 
 
 def test_a_bus_that_is_not_there_is_said_with_what_to_do() -> None:
-    gone = ExceptionGroup("", [ExceptionGroup("", [Unreachable("no NATS at nats://b:1 within 30 s")])])
+    gone = ExceptionGroup("", [ExceptionGroup("", [NoServer("no NATS at nats://b:1 within 30 s")])])
     assert (
         _one_line(gone, ())
         == "no NATS at nats://b:1 within 30 s; start a nats-server there, or say with --nats where one is"
     )
+    assert _one_line(Unreachable("NATS has closed the connection for good"), ()) == (
+        "NATS has closed the connection for good"
+    ), "there is one"
     assert _one_line(ExceptionGroup("", [Unreachable("a"), ValueError("b")]), ()) == ""
     assert _one_line(ValueError("a bug"), ()) == ""
+
+
+def test_a_worker_whose_port_is_taken_is_told_of_flags_that_it_has() -> None:
+    told = _one_line(OSError(errno.EADDRINUSE, "Address already in use"), ())
+    assert told.startswith("Address already in use; choose another")
+    assert "--metrics-port" in told
+
+
+def test_a_file_that_may_not_be_read_is_no_address() -> None:
+    assert _one_line(PermissionError(errno.EACCES, "Permission denied", "/etc/key"), ()) == ""
 
 
 def test_the_command_is_named_as_it_is_typed_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

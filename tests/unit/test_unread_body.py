@@ -1,0 +1,75 @@
+"""A body that turns out to be no HTTP, at whatever moment of its request."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+
+import pytest
+from aiohttp import web
+
+from gateway.connection import Connection, connections
+
+POST = b"POST / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n"
+NO_CHUNK = b"no chunk\r\n"
+
+
+@contextlib.asynccontextmanager
+async def connected(server: web.Server) -> AsyncIterator[tuple[Connection, asyncio.StreamReader]]:
+    """The gateway's side of a connection, and what its client reads."""
+    connect, loop = connections(server, 60.0), asyncio.get_running_loop()
+    made: asyncio.Future[Connection] = loop.create_future()
+
+    def connection() -> Connection:
+        made.set_result(connect())
+        return made.result()
+
+    listening = await loop.create_server(connection, "127.0.0.1", 0)
+    with contextlib.closing(listening):
+        reader, writer = await asyncio.open_connection(*listening.sockets[0].getsockname())
+        with contextlib.closing(writer):
+            yield await made, reader
+
+
+@pytest.mark.parametrize("num_turns", range(6))
+async def test_whoever_reads_it_is_told_however_far_the_request_has_come(num_turns: int) -> None:
+    """Aiohttp needs some turns of the loop from a request's head to its handler; a packet comes between any two."""
+    told: list[type[Exception]] = []
+
+    async def answer(request: web.BaseRequest) -> web.Response:
+        try:
+            await request.read()
+        except web.RequestPayloadError as error:
+            told.append(type(error))
+            return web.Response(status=400)
+        return web.Response()
+
+    loop = asyncio.get_running_loop()
+    async with connected(web.Server(answer)) as (connection, reader):
+
+        def send(turns: int) -> None:
+            if turns:
+                loop.call_soon(send, turns - 1)
+            else:
+                connection.data_received(NO_CHUNK)
+
+        connection.data_received(POST)
+        send(num_turns)
+        async with asyncio.timeout(5):
+            assert (await reader.read()).startswith(b"HTTP/1.1 400 ")
+        assert told == [web.RequestPayloadError]
+
+
+async def test_what_is_wrong_with_a_body_that_nobody_wanted_is_no_fault_of_ours(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def answer(_: web.BaseRequest) -> web.Response:
+        return web.Response(status=401)
+
+    async with connected(web.Server(answer)) as (connection, reader):
+        connection.data_received(POST)
+        async with asyncio.timeout(5):
+            assert (await reader.readline()).startswith(b"HTTP/1.1 401 ")
+            connection.data_received(NO_CHUNK)
+            for _ in range(20):
+                await asyncio.sleep(0)
+    assert caplog.records == []
