@@ -13,7 +13,7 @@ from bus.errors import Gone, NotFound
 from bus.states import Status
 from gateway.dialects.acestep_task import Task, task_of
 from gateway.jobs import find
-from gateway.jobs.queue import place
+from gateway.jobs.queue import known_place
 from gateway.jobs.view import view
 from gateway.state import Gateway
 
@@ -104,7 +104,7 @@ async def _job(gateway: Gateway, tenant: str, named: Task, job_id: str, path: Ca
     state, error = shown["state"], shown.get("error")
     position, line = None, state
     if state == "queued":
-        waits = await place(gateway.bus, gateway.starts, found.birth)
+        waits = await known_place(gateway.bus, gateway.starts, found.birth)
         if waits is not None:
             position, line = waits.position + 1, f"queued, {waits.position} ahead"
     elif state == "running":

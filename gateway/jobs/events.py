@@ -20,7 +20,7 @@ from gateway.attaching import MAX_BUFFER_BYTES
 from gateway.document.described import EVENTS, Answer, Parameter, operation
 from gateway.document.shown import ID
 from gateway.jobs import find
-from gateway.jobs.queue import Place, place
+from gateway.jobs.queue import Place, known_place
 from gateway.jobs.view import when
 from gateway.problems import JOB_HEADER
 from gateway.sound.marks import rate_of, shown
@@ -152,11 +152,7 @@ class _Story:
     async def _queue(self) -> bytes:
         if not self._waits:
             return b""
-        try:
-            now = await place(self._gateway.bus, self._gateway.starts, self._birth)
-        except BusError as error:
-            log.debug("queue.unknown", job=self._name.job, tenant=self._name.tenant, error=str(error))
-            return b""
+        now = await known_place(self._gateway.bus, self._gateway.starts, self._birth)
         if now is None or now == self._place or not self._waits:
             return b""
         self._place = now

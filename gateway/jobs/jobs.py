@@ -17,7 +17,7 @@ from gateway.bodies import Body
 from gateway.document.described import Answer, Parameter, operation
 from gateway.document.shown import ID, AcceptedJob, EndedJob, JobList, ShownJob
 from gateway.jobs import find
-from gateway.jobs.queue import place
+from gateway.jobs.queue import known_place
 from gateway.jobs.view import accepted, view, when, with_place
 from gateway.problems import JOB_HEADER
 from gateway.state import GATEWAY, JOB, Gateway, json_answer
@@ -84,7 +84,7 @@ async def show(request: web.Request) -> web.Response:
     found = await gateway.deadlines.look(gateway.name(request))
     shown = await view(gateway.bus, found)
     if found.state == "queued":
-        with_place(shown, await place(gateway.bus, gateway.starts, found.birth))
+        with_place(shown, await known_place(gateway.bus, gateway.starts, found.birth))
     return json_answer(shown, headers={JOB_HEADER: found.birth.job.id})
 
 

@@ -9,8 +9,11 @@ import msgspec
 
 from bus import wire
 from bus.client import Bus
-from bus.errors import ApiError
+from bus.errors import ApiError, BusError
 from bus.fleet import Fleet
+from bus.telemetry import logger
+
+log = logger(__name__)
 
 _WINDOW_S: Final = 60.0
 _SAMPLE_S: Final = 1.0
@@ -77,6 +80,15 @@ async def place(bus: Bus, starts: Starts, birth: wire.Birth) -> Place | None:
     position = max(0, await _waiting(bus, stream, subject, consumer) - found[1] - 1)
     rate = starts.per_second(consumer, time.monotonic())
     return Place(position, None if rate is None else round(position / rate, 1))
+
+
+async def known_place(bus: Bus, starts: Starts, birth: wire.Birth) -> Place | None:
+    """`place`; None too while the bus cannot tell, as during an election: what else is known of the job is told."""
+    try:
+        return await place(bus, starts, birth)
+    except BusError as error:
+        log.debug("queue.unknown", job=birth.job.id, tenant=birth.job.tenant, error=str(error))
+        return None
 
 
 async def _waiting(bus: Bus, stream: str, subject: str, consumer: str) -> int:

@@ -13,7 +13,7 @@ import msgspec
 
 from bus import wire
 from bus.attach import Attachment
-from bus.errors import BusError, Invalid, Unreachable
+from bus.errors import Invalid, Unreachable
 from bus.inboxes import is_outside_inbox
 from bus.interest import Listener
 from bus.params import short
@@ -21,7 +21,7 @@ from bus.parser import Message
 from bus.subjects import LogSubjects, is_token, last_token
 from bus.telemetry import logger
 from gateway.attaching import MAX_BUFFER_BYTES
-from gateway.jobs.queue import Place, place
+from gateway.jobs.queue import known_place
 from gateway.nats import asked as nats_asked
 from gateway.nats.caller import JOB, Caller, JsonVoice, RawVoice, is_expected, problem_of
 from gateway.problems import Problem
@@ -230,13 +230,6 @@ class _Answer:
             await asyncio.sleep(self._waiting_s)
             self._check_unbroken()
             if self._caller.num_said == num_said:
-                where = None if self._heard else await self._place(name, birth)
+                where = None if self._heard else await known_place(self._gateway.bus, self._gateway.starts, birth)
                 told = {} if where is None else msgspec.to_builtins(where)
                 self._caller.tell("waiting", {"status": "waiting", "job": name.job, **told})
-
-    async def _place(self, name: LogSubjects, birth: wire.Birth) -> Place | None:
-        try:
-            return await place(self._gateway.bus, self._gateway.starts, birth)
-        except BusError as error:
-            log.debug("queue.unknown", job=name.job, tenant=name.tenant, error=str(error))
-            return None

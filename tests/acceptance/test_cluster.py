@@ -65,6 +65,7 @@ async def test_a_leader_killed_five_times_under_load_costs_pauses_and_no_job(tmp
         print(f"pauses {sorted(pauses)} s; real-time {load.real_time}; short {load.short}")
         assert load.real_time.broken == load.short.broken == []
         assert load.real_time.whole >= 8
+        await cluster.healthy()  # until then a question may be answered 503, as a submit may
         for job in accepted:
             await until_state(http, up.http, job, "done")
         # An election takes 4 to 9 s; what was lost with its leader is asked again after 5 s.
