@@ -98,7 +98,7 @@ EVENTS: dict[str, Event] = {
         ("marks", "frame"),
     ),
     "host.started": Event("An engine host was started.", ("pid", "models")),
-    "host.ended": Event("An engine host ended unasked, with so many jobs in it.", ("pid", "code", "jobs")),
+    "host.ended": Event("An engine host died or had to be killed, with so many jobs in it.", ("pid", "code", "jobs")),
     "host.left": Event("An engine host was told to end, and did.", ("pid",)),
     "host.hangs": Event(
         "An engine host has been in one step for stall_s and is killed.", ("pid", "stall_s", "traceback")

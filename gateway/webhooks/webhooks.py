@@ -197,7 +197,7 @@ class Webhooks:
 
     async def _send(self, hook: Hook, found: Status, webhook: Webhook, untold: list[Told]) -> None:
         """Tell the first of `untold`; later, if too many wait for this receiver's answer already."""
-        receiver = urlsplit(webhook.url).netloc
+        receiver = urlsplit(webhook.url).netloc.lower()
         if (wait_s := self._receivers.wait_s(receiver)) is not None:
             hook.later(wait_s)
             return
