@@ -103,11 +103,14 @@ def table(report: Report) -> str:
 
 
 def details(report: Report) -> str:
-    """The first damages, one per line; empty if there is none."""
+    """Why a run is not good, one reason per line, of damages the first; empty if it is good."""
     lines = [f"{damage.what}: {damage.job}: {damage.detail}" for damage in report.damages[:_SHOWN]]
     if len(report.damages) > _SHOWN:
         lines.append(f"… and {len(report.damages) - _SHOWN} more")
-    return "\n".join(lines)
+    if report.slots_leaked:
+        lines.append(f"leaked: {report.slots_leaked} slots")
+    lines += [f"leaked: {leak}" for leak in report.leaks]
+    return "\n".join([*lines, *(f"crashed: {crash}" for crash in report.crashes)])
 
 
 def _spread(silence: dict[str, float]) -> str:

@@ -72,8 +72,10 @@ async def owned(owner: aiohttp.ClientSession) -> list[str]:
 
 
 def nobodys(job_id: str) -> str:
-    """An id of the same form that nobody has."""
-    return job_id[:2] + ("1" if job_id[2] == "0" else "0") + job_id[3:]
+    """An id of the same form that nobody has. Only its last figure differs: a door that reads numbers, and says where
+    one breaks off, meets the same one in both."""
+    job_id, dash, nth = job_id.partition("-")
+    return job_id[:-1] + ("1" if job_id[-1] == "0" else "0") + dash + nth
 
 
 def asked(route: Route, ids: list[str]) -> list[tuple[Place, str]]:

@@ -156,10 +156,11 @@ async def test_a_takeover_is_counted_once_and_timed(fleet: Fleet, http: ClientSe
     gateway, url = fleet.gateway()
     assert gateway.wait_for("worker.seen", 2)
     await ready(http, url)
-    body = {"model": "tone", "input": "t", "params": {"seconds": 1.5, "block_ms": 50, "compute_ms": 50}}
+    body = {"model": "tone", "input": "t", "params": {"seconds": 3, "block_ms": 50, "compute_ms": 50}}
     async with http.post(f"{url}/v1/jobs", json=body) as answer:
         job = (await answer.json())["id"]
-    first.wait_for("job.started")
+    # Nobody listens, so that heartbeats alone tell who holds it.
+    await until(http, f"{url}/metrics", lambda told: told.get("antiphon_fleet_slots_used") == 1)
     first.kill()
     await until_state(http, url, job, "done")
     gateway.wait_for("takeover.done")

@@ -3,8 +3,10 @@
 import asyncio
 
 import pytest
+from aiohttp import ClientSession
 
 from bus.client import Bus
+from tests.support.figures import until
 from tests.support.jobs import Ears, tone_job
 from tests.support.programs import Fleet
 from tests.support.tone import tone_pcm
@@ -19,13 +21,19 @@ def ack_wait_s() -> float:
     return 30.0
 
 
-async def test_a_takeover_is_told_with_its_silence(fleet: Fleet, bus: Bus) -> None:
-    gateway, _ = await asyncio.to_thread(fleet.gateway)
+async def known_to_hold(http: ClientSession, url: str) -> None:
+    """Whoever listens past the gateway is known to it by heartbeats alone, and they gather for a while."""
+    await until(http, f"{url}/metrics", lambda told: told.get("antiphon_fleet_slots_used") == 1)
+
+
+async def test_a_takeover_is_told_with_its_silence(fleet: Fleet, bus: Bus, http: ClientSession) -> None:
+    gateway, url = await asyncio.to_thread(fleet.gateway)
     first = fleet.worker("w1")
     async with asyncio.timeout(20), Ears(bus, tone_job(seconds=3, **STEADY)) as ears:
         await ears.until_bytes(10_000)
         fleet.worker("w2")
         await asyncio.to_thread(gateway.wait_for, "worker.seen", 2)
+        await known_to_hold(http, url)
         first.kill()
         heard = await ears.to_the_end()
         await eventually(lambda: gateway.events("takeover.done"))
@@ -38,12 +46,14 @@ async def test_a_takeover_is_told_with_its_silence(fleet: Fleet, bus: Bus) -> No
     assert done["seconds"] <= done["since_pong_s"] <= done["seconds"] + 1
 
 
-async def test_the_end_of_a_job_that_nobody_goes_on_with_is_told_too(fleet: Fleet, bus: Bus) -> None:
-    gateway, _ = await asyncio.to_thread(fleet.gateway)
+async def test_the_end_of_a_job_that_nobody_goes_on_with_is_told_too(
+    fleet: Fleet, bus: Bus, http: ClientSession
+) -> None:
+    gateway, url = await asyncio.to_thread(fleet.gateway)
     only = fleet.worker("w1")
     async with asyncio.timeout(20), Ears(bus, tone_job(seconds=3, **STEADY)) as ears:
         await ears.until_bytes(10_000)
-        await asyncio.to_thread(gateway.wait_for, "worker.seen")
+        await known_to_hold(http, url)
         only.kill()
         await asyncio.to_thread(gateway.wait_for, "takeover.started")
         assert gateway.events("takeover.done") == []

@@ -87,6 +87,7 @@ GOOD = Report(7, 2.0, orders=10, jobs=10, ends={"done": 10})
 
 def test_a_report_without_damage_is_good() -> None:
     assert GOOD.is_good
+    assert details(GOOD) == ""
     assert "| 0 / 0 / 0 |" in table(GOOD)
 
 
@@ -102,7 +103,9 @@ def test_a_report_without_damage_is_good() -> None:
     ],
 )
 def test_a_report_of_any_harm_is_not_good(harm: dict[str, object]) -> None:
-    assert not replace(GOOD, **harm).is_good  # type: ignore[arg-type]
+    report = replace(GOOD, **harm)  # type: ignore[arg-type]
+    assert not report.is_good
+    assert len(details(report).splitlines()) == 1, "a run that is not good says why"
 
 
 def test_jobs_are_counted_once_however_much_is_wrong_with_them() -> None:
