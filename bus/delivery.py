@@ -36,7 +36,7 @@ class Delivery:
 
     def ack(self) -> None:
         """The message is dealt with. Not awaited: if the ack is lost, a redelivery finds the log's end."""
-        self._connection.publish(self.ack_subject, b"+ACK")
+        ended(self._connection, self.ack_subject)
 
     def give_back(self) -> None:
         """Deliver again, to anyone, now."""
@@ -60,6 +60,11 @@ def stream_seq(ack_subject: str) -> int | None:
         return int(parts[5 if len(parts) == 9 else 7])
     except (IndexError, ValueError):
         return None
+
+
+def ended(connection: Connection, ack_subject: str) -> None:
+    """Acknowledge the delivery of a job whose log has its end: anybody may who has read that."""
+    connection.publish(ack_subject, b"+ACK")
 
 
 def give_back(connection: Connection, ack_subject: str) -> None:

@@ -14,7 +14,7 @@ import msgspec
 
 from bus import wire
 from bus.client import Bus
-from bus.delivery import give_back
+from bus.delivery import ended, give_back
 from bus.errors import BusError, Fenced, NoResponders, Unreachable
 from bus.parser import Message
 from bus.presence import DESCRIBE, Seen, beat_of
@@ -173,6 +173,10 @@ class Fleet:
         try:
             found = await self._bus.logs.lease(name)
             if found is None or found[1].why != "running" or (found[1].worker, found[1].boot) != (dead.id, dead.boot):
+                return False
+            tail = await self._bus.logs.tail(name)
+            if tail is not None and tail.is_end:  # its last word; nobody will begin again
+                ended(self._bus.connection, found[1].ack)
                 return False
             interrupted = msgspec.structs.replace(found[1], why="interrupted", detail="its worker died")
             await self._bus.logs.take(name, interrupted, found[0])

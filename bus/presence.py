@@ -19,6 +19,8 @@ DESCRIBE = b"describe"
 _HEARTBEAT_S = 1.0
 #: Changes of what is held go out at once, but not more often than this: a burst of short jobs is one message.
 _GATHER_S = 0.1
+#: For an answer to whether somebody else has our id: nats-server may just be gone, and the other one frozen.
+_TWIN_S = 30.0
 
 
 class TwoWorkers(BusError):
@@ -55,10 +57,16 @@ class Presence:
         self._changed.set()
 
     async def refuse_a_twin(self) -> None:
-        """Raises TwoWorkers if a live worker answers to our id."""
-        try:
-            answer = await self._bus.connection.request(self._bus.subjects.ping(self._worker), timeout_s=2.0)
-        except NoResponders:
+        """Raises TwoWorkers if a live worker answers to our id, Unreachable if for `_TWIN_S` nobody tells."""
+
+        async def answer_of_a_twin() -> Message | None:
+            try:
+                return await self._bus.connection.request(self._bus.subjects.ping(self._worker), timeout_s=2.0)
+            except NoResponders:
+                return None
+
+        answer = await self._bus.js.patiently(f"ask for another {self._worker}", answer_of_a_twin, _TWIN_S)
+        if answer is None:
             return
         boot = wire.decode(wire.Pong, answer.data).boot
         raise TwoWorkers(f"worker id {self._worker!r} is taken by a live worker (boot {boot}); choose another --id")

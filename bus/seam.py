@@ -39,6 +39,14 @@ class SeamClient(Client):
         self.abort()
         await super()._connect_to_server(server)
 
+    async def _process_connect_init(self) -> None:
+        try:
+            await super()._process_connect_init()
+        except RuntimeError as error:
+            # What uvloop says to who writes into a socket that has just died. nats-py expects asyncio's OSError: at
+            # this it would give up, in a reconnect for good.
+            raise ConnectionResetError(f"the server hung up: {error}") from error
+
 
 class Resubscribed:
     """What nats-py must know of a subscription to make it again after a reconnect and to forget it on close."""

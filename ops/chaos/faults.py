@@ -19,9 +19,12 @@ from ops.chaos.plan import CLIENT_KINDS, Fault
 from ops.chaos.proc import children, command_line
 from ops.chaos.process import Process
 from ops.chaos.stack import Stack
+from ops.errors import OpsError
 
 #: A fault waits so long for something to befall.
 _TARGET_S: Final = 15.0
+#: … and the kill of an engine host for one that lives: whoever is killed again and again has none for a while.
+_HOST_S: Final = 120.0
 #: A worker whose heartbeat is older than this is not counted as able to take over.
 _FRESH_S: Final = 1.5
 _BALLAST_BYTES: Final = 64 << 10
@@ -119,7 +122,7 @@ class Injector:
         worker.kill()
 
     async def _host_kill(self, fault: Fault) -> None:
-        deadline = time.monotonic() + _TARGET_S
+        deadline = time.monotonic() + _HOST_S
         while time.monotonic() < deadline:
             worker = await self._target(fault, self._stack.workers)
             for pid in children(worker.pid or 0):
@@ -128,6 +131,7 @@ class Injector:
                     _kill(pid)
                     return
             await asyncio.sleep(0.05)
+        raise OpsError(f"no worker had an engine host to kill for {_HOST_S:g} s")
 
     async def _worker_freeze(self, fault: Fault) -> None:
         worker = await self._target(fault, self._stack.workers)

@@ -26,6 +26,10 @@ class Held:
     processes: int
 
 
+#: Fields of Rest that belong to no process of their own.
+_COUNTS = ("subscriptions", "connections", "consumers", "unacknowledged", "queued")
+
+
 @dataclass(frozen=True, slots=True)
 class Rest:
     processes: Mapping[str, Held]
@@ -36,6 +40,10 @@ class Rest:
     #: Deliveries that nobody has acknowledged, and messages in JOBS.
     unacknowledged: int
     queued: int
+
+    @property
+    def counts(self) -> dict[str, int]:
+        return {what: getattr(self, what) for what in _COUNTS}
 
     def as_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -91,8 +99,5 @@ def leaked(before: Rest, after: Rest) -> list[str]:
         for name, now in after.processes.items()
         if (then := before.processes.get(name)) and now.descriptors > then.descriptors + _SLACK_DESCRIPTORS
     ]
-    for what in ("subscriptions", "connections", "consumers", "unacknowledged", "queued"):
-        then_, now_ = getattr(before, what), getattr(after, what)
-        if now_ > then_:
-            found.append(f"{now_} {what}, {then_} before")
-    return found
+    was = before.counts
+    return [*found, *(f"{now} {what}, {was[what]} before" for what, now in after.counts.items() if now > was[what])]

@@ -12,8 +12,12 @@ from typing import Final
 from ops.chaos.proc import command_line, kill_group, members
 from ops.system import dies_with_parent
 
-#: What a dead process leaves behind must be gone after this long.
+#: What a dead process leaves behind must be gone after it had nothing to do for this long, and after six times that in
+#: any case: on a busy machine its imports alone, after which it finds that it is alone, may take longer.
 _ORPHANS_S: Final = 5.0
+_MOST_ORPHANS: Final = 6
+#: Stopped; running or waiting for a processor; waiting for a disk.
+_STOPPED, _BUSY = "T", frozenset("RD")
 _STOP_S: Final = 20.0
 
 
@@ -77,15 +81,19 @@ class Process:
 
     async def _sweep(self, group_id: int) -> None:
         """See that whatever the dead process had started goes too."""
-        deadline = time.monotonic() + self._orphans_s
+        now = time.monotonic()
+        idle_by, gone_by = now + self._orphans_s, now + _MOST_ORPHANS * self._orphans_s
         while left := members(group_id):
-            if "T" in left.values():  # a freeze of the whole group met its head's death: nobody can go before the thaw
-                deadline = time.monotonic() + self._orphans_s
-            if time.monotonic() > deadline:
+            now, states = time.monotonic(), set(left.values())
+            if _STOPPED in states:  # a freeze of the whole group met its head's death: nobody can go before the thaw
+                gone_by = now + _MOST_ORPHANS * self._orphans_s
+            if _STOPPED in states or states & _BUSY:
+                idle_by = now + self._orphans_s
+            if now > min(idle_by, gone_by):
                 self.orphans += [f"[{state}] {command_line(pid)}" for pid, state in left.items()]
                 kill_group(group_id)
                 return
-            await asyncio.sleep(0.25)
+            await asyncio.sleep(min(0.25, self._orphans_s / 4))
 
     def kill(self) -> int | None:
         """`kill -9`, of this process alone. Returns its id, None if there is none."""

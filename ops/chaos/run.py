@@ -4,7 +4,7 @@ import asyncio
 import sys
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +30,11 @@ _PATIENCE_S: Final = 180.0
 #: For all jobs to end after the last client has gone.
 _DRAIN_S: Final = 90.0
 _LOOK_EVERY_S: Final = 0.2
+#: So many looks in a row, so far apart, must tell of equal counts: who starts anew or asks again lacks something.
+_STEADY_LOOKS, _STEADY_EVERY_S, _STEADY_S = 3, 1.0, 30.0
+#: What is held for longer than this after the drain, and after `settle_s`, is leaked: a gateway listens for 30 s to a
+#: job that it took away.
+_LEAVE_S: Final = 60.0
 _SAY_EVERY: Final = 25
 
 
@@ -78,9 +83,9 @@ async def chaos(course: Course, folder: Path) -> Report:
         minutes = (time.monotonic() - began) / 60
         say("the last client has gone")
         await drained(ground)
-        after = await at_rest(ground, course.settle_s)
+        leaked = await leaks_since(ground, before, course.settle_s)
         report = await judge(ground, clients, injector, Report(course.seed, minutes))
-        report.leaks = leaks.leaked(before, after)
+        report.leaks = leaked
         report.slots_leaked = ground.watch.held()
     report.crashes = crashes(ground.stack)
     return report
@@ -150,14 +155,45 @@ async def drained(ground: Ground) -> None:
 
 
 async def at_rest(ground: Ground, settle_s: float) -> leaks.Rest:
-    """Look once everybody is back and `settle_s` have passed."""
+    """What is held once everybody is back, `settle_s` have passed, and the counts stay as they are."""
     deadline = time.monotonic() + _READY_S
     while not all(ground.watch.is_warm(worker) for worker in ground.stack.workers):
         if time.monotonic() > deadline:
             break
         await asyncio.sleep(_LOOK_EVERY_S)
     await asyncio.sleep(settle_s)
-    return await leaks.look(ground.stack)
+    return await steady(lambda: leaks.look(ground.stack))
+
+
+async def steady(look: Callable[[], Awaitable[leaks.Rest]]) -> leaks.Rest:
+    """The last of some looks in a row with equal counts; after half a minute any.
+
+    A look that fails is made again, for as long: on a busy machine a nats-server may be late once. Then it raises.
+    """
+    deadline, alike, last = time.monotonic() + _STEADY_S, 0, None
+    while True:
+        try:
+            rest = await look()
+        except (OpsError, aiohttp.ClientError, TimeoutError):
+            if time.monotonic() > deadline:
+                raise
+        else:
+            alike = alike + 1 if last is not None and rest.counts == last.counts else 1
+            last = rest
+            if alike == _STEADY_LOOKS or time.monotonic() > deadline:
+                return rest
+        await asyncio.sleep(_STEADY_EVERY_S)
+
+
+async def leaks_since(ground: Ground, before: leaks.Rest, settle_s: float) -> list[str]:
+    """What is held at rest that was not before, and is not let go of within `_LEAVE_S` either."""
+    deadline = time.monotonic() + max(_LEAVE_S, settle_s)
+    leaked = leaks.leaked(before, await at_rest(ground, settle_s))
+    if leaked:
+        say(f"held for longer than {settle_s:g} s: {'; '.join(leaked)}")
+    while leaked and time.monotonic() < deadline:
+        leaked = leaks.leaked(before, await at_rest(ground, _STEADY_EVERY_S))
+    return leaked
 
 
 async def judge(ground: Ground, clients: Clients, injector: Injector | None, report: Report) -> Report:

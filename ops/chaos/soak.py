@@ -13,7 +13,7 @@ from ops.chaos.clients import Clients
 from ops.chaos.nodes import NATS
 from ops.chaos.plan import Orders
 from ops.chaos.report import Report
-from ops.chaos.run import Ground, at_rest, crashes, drained, judge, load, ready, say
+from ops.chaos.run import Ground, at_rest, crashes, drained, judge, leaks_since, load, ready, say
 from ops.chaos.stack import Size
 from ops.chaos.svg import Curve, chart
 
@@ -73,9 +73,9 @@ async def soak(seed: int, duration_s: float, streams: int, settle_s: float, size
             await _sample(ground, duration_s, samples)
             over.set()
         await drained(ground)
-        after = await at_rest(ground, settle_s)
+        leaked = await leaks_since(ground, before, settle_s)
         report = await judge(ground, clients, None, Report(seed, duration_s / 60))
-        report.leaks, report.slots_leaked = leaks.leaked(before, after), ground.watch.held()
+        report.leaks, report.slots_leaked = leaked, ground.watch.held()
     report.crashes = crashes(ground.stack)
     return Soaked(report, samples, growth(samples, duration_s))
 

@@ -16,6 +16,8 @@ WITHIN_S = 30.0
 FAITHFUL = "import subprocess; subprocess.Popen(['cat'], stdin=subprocess.PIPE).wait()"
 #: Its child does not care.
 CARELESS = "import subprocess; subprocess.Popen(['sleep', '60']).wait()"
+#: Its child hears that the head has gone, and is at work for a while before it leaves.
+BUSY = "import sys, time; sys.stdin.read(); end = time.monotonic() + {}\nwhile time.monotonic() < end: pass"
 
 
 @asynccontextmanager
@@ -24,8 +26,9 @@ async def kept(code: str, folder: Path, orphans_s: float) -> AsyncIterator[tuple
     process = Process("p", lambda: (sys.executable, "-c", code), folder / "p.log", orphans_s=orphans_s)
     keeping = asyncio.create_task(process.keep())
     try:
-        # Not just forked: its parent waits in the kernel until it has become another program.
+        # Not just forked: its parent waits in the kernel until it has become another program. And asleep by now.
         await eventually(lambda: process.pid and any(map(has_begun, children(process.pid))), WITHIN_S)
+        await eventually(lambda: process.pid and set(members(process.pid).values()) == {"S"}, WITHIN_S)
         assert process.pid is not None
         yield process, process.pid
     finally:
@@ -35,7 +38,12 @@ async def kept(code: str, folder: Path, orphans_s: float) -> AsyncIterator[tuple
 
 
 def has_begun(child: int) -> bool:
-    return command_line(child).startswith(("cat", "sleep"))
+    return command_line(child).startswith(("cat", "sleep", f"{sys.executable} -c import sys"))
+
+
+def busy(for_s: float) -> str:
+    child = (sys.executable, "-c", BUSY.format(for_s))
+    return f"import subprocess; subprocess.Popen({child!r}, stdin=subprocess.PIPE).wait()"
 
 
 def lonely(head: int) -> Callable[[], bool]:
@@ -52,13 +60,27 @@ async def test_a_child_that_stays_is_told_with_its_state_and_killed(tmp_path: Pa
 
 
 async def test_a_child_that_is_stopped_when_its_head_dies_has_its_time_after_the_thaw(tmp_path: Path) -> None:
-    async with kept(FAITHFUL, tmp_path, orphans_s=0.3) as (process, head):
+    async with kept(FAITHFUL, tmp_path, orphans_s=2.0) as (process, head):
         thaw = process.freeze(whole=True)
         await eventually(lambda: set(members(head).values()) == {"T"}, WITHIN_S)
         process.doom(signal.SIGKILL)
         await eventually(lonely(head), WITHIN_S)
-        await asyncio.sleep(1.0)  # three times what a child that is not stopped may take
+        await asyncio.sleep(3.0)  # more than a child that is not stopped may take, and two looks at it
         assert lonely(head)()
         thaw()
         await eventually(lambda: not members(head), WITHIN_S)
         assert process.orphans == []
+
+
+async def test_a_child_that_is_at_work_has_its_time_once_it_rests(tmp_path: Path) -> None:
+    async with kept(busy(3.0), tmp_path, orphans_s=1.0) as (process, head):
+        process.kill()
+        await eventually(lambda: not members(head), WITHIN_S)
+        assert process.orphans == []
+
+
+async def test_a_child_that_is_at_work_for_ever_is_told_too(tmp_path: Path) -> None:
+    async with kept(busy(60.0), tmp_path, orphans_s=0.3) as (process, _):
+        process.kill()
+        await eventually(lambda: process.orphans, WITHIN_S)
+        assert [sys.executable in orphan for orphan in process.orphans] == [True]

@@ -1,26 +1,90 @@
-"""A server that takes no connection of ours is told from one that is not there."""
+"""A server that takes no connection of ours is told from one that is not there; one that hangs up is asked again."""
 
 import asyncio
+from pathlib import Path
 
 import msgspec
 import pytest
+from nats.aio.transport import TcpTransport
 
 from bus.connection import Connection
 from bus.errors import NoServer, Unreachable
 from bus.settings import BusSettings
+from tests.support.restarts import own_server
+from tests.support.waiting import eventually
 
 
-async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    writer.write(b'INFO {"max_payload":1024}\r\n')
-    await reader.readline()
-    writer.write(b"-ERR 'Authorization Violation'\r\n")
-    writer.close()
+class Refusing:
+    """A server that wants a password."""
+
+    def __init__(self) -> None:
+        self.told = self.held = 0
+
+    async def refuse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.held += 1
+        try:
+            writer.write(b'INFO {"max_payload":1024}\r\n')
+            await reader.readline()
+            writer.write(b"-ERR 'Authorization Violation'\r\n")
+            self.told += 1
+        except ConnectionError:
+            pass
+        finally:
+            self.held -= 1
+            writer.close()
 
 
 async def test_a_server_that_refuses_us_is_told_in_its_own_words(bus_settings: BusSettings) -> None:
-    async with await asyncio.start_server(refuse, "127.0.0.1") as server:
+    refusing = Refusing()
+    async with await asyncio.start_server(refusing.refuse, "127.0.0.1") as server:
         at = f"nats://127.0.0.1:{server.sockets[0].getsockname()[1]}"
         settings = msgspec.structs.replace(bus_settings, nats=at)
-        with pytest.raises(Unreachable, match=r"takes no connection of ours: .*Authorization Violation") as caught:
-            await Connection.connect(settings, "test", patience_s=0.5)
+        async with asyncio.timeout(30):
+            while True:
+                with pytest.raises(Unreachable) as caught:
+                    await Connection.connect(settings, "test", patience_s=0.5)
+                if refusing.told > 1:  # else this process stood still for most of its patience: again
+                    break
+                refusing.told = 0
+        await eventually(lambda: not refusing.held)
     assert not isinstance(caught.value, NoServer)
+    assert "takes no connection of ours: " in str(caught.value)
+    assert "Authorization Violation" in str(caught.value)
+
+
+def dying(monkeypatch: pytest.MonkeyPatch, times: int) -> list[int]:
+    """The next `times` writes find a socket that has just died, as uvloop tells it; asyncio says nothing at all."""
+    met, original = [], TcpTransport.write
+
+    def write(transport: TcpTransport, payload: bytes) -> None:
+        if len(met) < times:
+            met.append(len(payload))
+            raise RuntimeError("unable to perform operation on <TCPTransport closed=True>; the handler is closed")
+        original(transport, payload)
+
+    monkeypatch.setattr(TcpTransport, "write", write)
+    return met
+
+
+async def test_a_server_that_dies_over_the_handshake_is_asked_again(
+    bus_settings: BusSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    met = dying(monkeypatch, times=2)
+    async with await Connection.connect(bus_settings, "test", patience_s=20) as connection:
+        assert len(met) == 2
+        await connection.flush()
+
+
+async def test_a_server_that_dies_over_the_handshake_of_a_reconnect_is_asked_again(
+    bus_settings: BusSettings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    with own_server(tmp_path) as server:
+        settings = msgspec.structs.replace(bus_settings, nats=server.url)
+        async with await Connection.connect(settings, "test") as connection:
+            server.kill()
+            await eventually(lambda: not connection.is_up)
+            met = dying(monkeypatch, times=2)
+            server.start()
+            await eventually(lambda: connection.generation == 1)
+            assert len(met) == 2
+            await connection.flush()

@@ -3,16 +3,18 @@
 import asyncio
 import signal
 import time
+from typing import Any
 
 import pytest
 
 from bus import wire
 from bus.client import Bus, open_bus
 from bus.door import submit
+from bus.errors import Unreachable
 from bus.presence import Presence, TwoWorkers
 from bus.states import status
 from bus.subjects import LogSubjects
-from tests.support.bus import answers_pings, claims, name_of, pull
+from tests.support.bus import answers_pings, claims, done, name_of, num_jobs, pull, start
 from tests.support.fleet import answers, gateway, listens, present, process, why
 from tests.support.jobs import tone_job
 from tests.support.stub_worker import CARD, beat
@@ -162,6 +164,24 @@ async def test_rule_19_only_the_dead_workers_own_lease_is_taken_away(bus: Bus) -
     assert (await status(bus.logs, name_of(bus, ended))).state == "cancelled"
 
 
+async def test_a_job_that_its_worker_ended_just_before_it_died_is_settled_and_not_waited_for(bus: Bus) -> None:
+    job = tone_job()
+    _, _, by = await start(bus, job)
+    await by.end("done", done(by))
+    naks: list[bytes] = []
+    bus.connection.subscribe("$JS.ACK.>", lambda message: naks.append(message.data))
+    async with open_bus(bus.settings, "test") as worker, gateway(bus) as fleet:
+        async with present(worker, "w1", "b1", [wire.Held(job.tenant, job.id)]):
+            await eventually(lambda: answers(fleet, "w1"))
+        await eventually(lambda: "w1" not in fleet.workers)
+        await eventually(lambda: not fleet._takeovers._watches)
+        await bus.connection.flush()
+        assert naks == [b"+ACK"]
+    async with asyncio.timeout(20):
+        while await num_jobs(bus):
+            await asyncio.sleep(0.01)
+
+
 async def test_rule_19_a_worker_that_never_answered_here_is_not_found_dead(bus: Bus) -> None:
     job = tone_job()
     await bus.topology.declare_consumers("tone", "v1")
@@ -187,7 +207,7 @@ async def test_rule_19_a_worker_that_never_answered_here_is_not_found_dead(bus: 
 
 async def test_rule_19_a_second_live_worker_of_one_id_refuses_to_start(bus: Bus) -> None:
     async with open_bus(bus.settings, "test") as first, present(first, "w1", "b1"):
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             while not await answers_pings(bus, "w1"):  # its task may not have subscribed yet
                 await asyncio.sleep(0)
         twin = Presence(bus, "w1", "b2", lambda: beat("w1", "b2", []), lambda _: None)
@@ -196,17 +216,53 @@ async def test_rule_19_a_second_live_worker_of_one_id_refuses_to_start(bus: Bus)
         await Presence(bus, "w2", "b2", lambda: beat("w2", "b2", []), lambda _: None).refuse_a_twin()
 
 
-async def test_rule_19_a_heartbeat_goes_out_at_every_change_and_a_burst_of_changes_is_one(bus: Bus) -> None:
-    beats: list[float] = []
-    bus.connection.subscribe(bus.subjects.heartbeat("w1"), lambda _: beats.append(time.monotonic()))
+async def test_a_worker_asks_again_for_a_twin_when_the_server_dies_over_the_question(
+    bus: Bus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked, original = [], bus.connection.request
+
+    async def request(subject: str, *args: Any, **more: Any) -> object:
+        asked.append(subject)
+        if len(asked) == 1:
+            raise Unreachable("connection lost")
+        return await original(subject, *args, **more)
+
+    monkeypatch.setattr(bus.connection, "request", request)
+    await Presence(bus, "w1", "b1", lambda: beat("w1", "b1", []), lambda _: None).refuse_a_twin()
+    assert asked == [bus.subjects.ping("w1")] * 2
+
+
+async def test_rule_19_a_heartbeat_goes_out_at_every_change_and_a_burst_of_changes_is_one(
+    bus: Bus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bus.presence._GATHER_S", 1.0)  # far longer than the burst, and far shorter than what follows
+    monkeypatch.setattr("bus.presence._HEARTBEAT_S", 600.0)
+    beats: list[bytes] = []
+    bus.connection.subscribe(bus.subjects.heartbeat("w1"), lambda message: beats.append(message.data))
     async with present(bus, "w1", "b1") as presence:
         await eventually(lambda: len(beats) == 1)
         for _ in range(50):
             presence.changed()
             await asyncio.sleep(0)
-        await eventually(lambda: len(beats) == 2, within_s=0.5)
-        await eventually(lambda: len(beats) == 3, within_s=2)
-    assert beats[2] - beats[1] > 0.8
+        await eventually(lambda: len(beats) == 2)
+        presence.changed()
+        await eventually(lambda: len(beats) == 3)
+    await bus.connection.flush()
+    assert len(beats) == 4  # the last is its farewell
+
+
+async def test_rule_19_a_heartbeat_goes_out_each_second_when_nothing_changes(bus: Bus) -> None:
+    made: list[float] = []
+
+    def told() -> wire.Heartbeat:
+        made.append(time.monotonic())
+        return beat("w1", "b1", [])
+
+    running = asyncio.ensure_future(Presence(bus, "w1", "b1", told, lambda _: None).run())
+    await eventually(lambda: len(made) == 3)
+    running.cancel()
+    await asyncio.wait({running})
+    assert made[2] - made[0] > 1.9
 
 
 @pytest.mark.parametrize(
