@@ -22,7 +22,6 @@ _MOST: Final = 64
 _AT_ONCE: Final = 16
 #: Between two vain looks for room, for each job that was asked about: a flood of requests must not become one of ours.
 _REST_S: Final = 0.005
-_AGAIN_S: Final = 0.025
 #: A copy of JOBS that answers may be so far behind.
 _BEHIND_S: Final = 2.0
 #: A job that is on its way into the queue for so long never gets there.
@@ -147,26 +146,25 @@ class Watch:
             asked = await self._look_for_room(account, most)
             if self._jobs.count(account) >= most:
                 # Whoever has just heard the end of a job may be here before its message has left the queue.
-                await asyncio.sleep(_AGAIN_S)
-                asked = await self._look_for_room(account, most)
+                asked = await self._look_for_room(account, most, in_logs=True)
             if self._jobs.count(account) >= most:
                 self._vain[account] = (began_s, time.monotonic() + _REST_S * asked)
         return self._jobs.count(account) < most
 
-    async def _look_for_room(self, account: str, most: int) -> int:
-        """Returns how many were asked about."""
+    async def _look_for_room(self, account: str, most: int, *, in_logs: bool = False) -> int:
+        """Returns how many were asked about. `in_logs`: what is queued may have ended, as its log tells."""
         candidates = self._jobs.longest_unasked(account, _MOST)
         for start in range(0, len(candidates), _AT_ONCE):
             if self._jobs.count(account) < most:
                 return start
-            await self._ask(candidates[start : start + _AT_ONCE])
+            await self._ask(candidates[start : start + _AT_ONCE], in_logs=in_logs)
         return len(candidates)
 
-    async def _ask(self, jobs: list[Counted]) -> None:
+    async def _ask(self, jobs: list[Counted], *, in_logs: bool = False) -> None:
         for start in range(0, len(jobs), _AT_ONCE):
-            await asyncio.gather(*(self._ask_one(job) for job in jobs[start : start + _AT_ONCE]))
+            await asyncio.gather(*(self._ask_one(job, in_logs) for job in jobs[start : start + _AT_ONCE]))
 
-    async def _ask_one(self, job: Counted) -> None:
+    async def _ask_one(self, job: Counted, in_logs: bool) -> None:
         now_s = time.monotonic()
         age_s = now_s - job.since_s
         if not job.queue_seq:
@@ -177,6 +175,9 @@ class Watch:
             is_there = await self._bus.js.holds(self._bus.subjects.jobs_stream, job.queue_seq)
         else:
             is_there = bool(job.queue_seq) or age_s < _LOST_S
+        if is_there and in_logs:
+            tail = await self._bus.logs.tail(self._bus.subjects.log(*job.name))
+            is_there = tail is None or not tail.is_end
         if is_there:
             self._jobs.runs_on(job, now_s)
         else:

@@ -21,8 +21,9 @@ _PASSING: Final = frozenset({"bus_unreachable", "no_worker", "storage_full"})
 _ENDED: Final = frozenset({"engine_failed", "interrupted", "cancelled", "expired", "out_of_memory", "gone"})
 _AGAIN_S: Final = 0.1
 _POLL_S: Final = 0.25
-#: A stream that says nothing for this long is left, and its job asked for elsewhere.
-_SILENCE_S: Final = 45.0
+#: A stream that says nothing for this long is left, which cancels its job. Far beyond what a job waits for a model that
+#: is loaded anew after each kill of its workers.
+_SILENCE_S: Final = 120.0
 _CONNECT_S: Final = 5.0
 #: A slow reader is slow for this long.
 _SLOW_S: Final = 8.0
