@@ -11,7 +11,7 @@ from aiohttp import ClientSession, TCPConnector
 
 from tests.support.programs import Fleet, Program
 from tests.support.tone import tone_pcm
-from tests.support.web import ready, speech, state
+from tests.support.web import OWN_RUN, ready, speech, state
 
 pytestmark = pytest.mark.slow
 
@@ -69,7 +69,7 @@ async def test_two_hundred_streams_at_once_are_exact_in_bounded_memory(fleet: Fl
         await ready(http, url)
 
         async def listen() -> None:
-            async with http.post(f"{url}/v1/audio/speech", json=body) as response:
+            async with http.post(f"{url}/v1/audio/speech", json=body, headers=OWN_RUN) as response:
                 assert await response.read() == want
 
         async with asyncio.TaskGroup() as group:

@@ -81,4 +81,5 @@ async def test_readers_that_stand_still_are_reset_and_told_of(fleet: Fleet, http
                     continue
     told = gateway.events("stream.stalled")
     assert len({each["job"] for each in told}) == num_readers
-    assert all(0.95 <= each["waited_s"] < 3 and each["waiting_bytes"] > 0 for each in told)
+    # Not the 300 s of a gateway that was told nothing.
+    assert all(0.95 <= each["waited_s"] < 30 and each["waiting_bytes"] > 0 for each in told)

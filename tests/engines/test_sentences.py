@@ -72,13 +72,13 @@ def test_a_sentence_that_is_too_long_is_cut_behind_a_comma_else_a_space_else_any
 @pytest.mark.parametrize("unit", [".", " ", "a", "\n", "\n a", ".)", "1. ", "。", "!) ", "A.", ". x", "a,"])
 def test_no_text_takes_long_to_cut(unit: str) -> None:
     text = unit * (200_000 // len(unit)) + "x"
-    started = time.perf_counter()
+    started = time.thread_time()
     assert "".join(sentences(text)) == text
-    assert time.perf_counter() - started < 3
+    assert time.thread_time() - started < 3
 
 
 def test_the_first_sentence_of_a_book_costs_no_more_than_that_of_a_line() -> None:
     line = "It was the best of times. "
-    started = time.perf_counter()
+    started = time.thread_time()
     assert next(iter(sentences(line * 800_000))) == line
-    assert time.perf_counter() - started < 0.5
+    assert time.thread_time() - started < 0.5

@@ -236,8 +236,8 @@ def test_a_gated_block_waits_for_its_file(tone: Tone, tmp_path: Path) -> None:
 
 def test_a_block_costs_next_to_nothing(tone: Tone) -> None:
     events = tone.generate([checked(tone, job(seconds=600, block_ms=20))])
-    started = time.perf_counter()
+    started = time.thread_time()
     blocks = sum(isinstance(event, Block) for _, event in events)
-    per_block_s = (time.perf_counter() - started) / blocks
+    per_block_s = (time.thread_time() - started) / blocks
     assert blocks == 30_000
     assert per_block_s < 50e-6

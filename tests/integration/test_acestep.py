@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import secrets
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, quote, urlsplit
@@ -78,7 +79,7 @@ async def test_each_job_tells_its_own_progress(http: aiohttp.ClientSession, tmp_
     params = gated(tmp_path / "open", 2, block_ms=100)
     running = await released(http, json=song(audio_duration=1, batch_size=2, params=params))
     waiting = await released(http, json=song(batch_size=1))
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while True:
             first, second = await queried(http, running["task_id"], waiting["task_id"])
             elements = json.loads(first["result"])
@@ -225,7 +226,7 @@ async def test_a_format_is_in_the_path_of_the_file(http: aiohttp.ClientSession) 
 
 async def _stats(http: aiohttp.ClientSession) -> dict[str, Any]:
     """Once every task has ended."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while True:
             async with http.get("/v1/stats") as answer:
                 told: dict[str, Any] = (await answer.json())["data"]
@@ -248,11 +249,11 @@ async def test_stats_count_the_tasks_of_this_door(http: aiohttp.ClientSession) -
 
 @pytest.fixture
 async def keyed(stack: Stack, http: aiohttp.ClientSession) -> dict[str, str]:
-    """Headers of a key that may have one job at a time, once the gateway knows it."""
+    """Headers of a key that may have one job at a time, of a tenant without any, once the gateway knows it."""
     async with open_bus(stack.settings, "test") as bus:
-        _, text = await Keys(bus).create("acme", Limits(concurrent_jobs=1))
+        _, text = await Keys(bus).create(f"acme-{secrets.token_hex(4)}", Limits(concurrent_jobs=1))
     headers = {"Authorization": text}  # without a scheme, as some of its clients send it
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while (await http.get("/v1/jobs", headers=headers)).status != 200:
             await asyncio.sleep(0.02)
     return headers

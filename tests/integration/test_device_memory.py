@@ -106,7 +106,7 @@ async def test_what_engine_hosts_hold_of_their_devices_is_summed_and_follows_wha
             await until_told(http, 2 * LOADED)
             job = await accepted(http, {"model": "weighed", "input": "x", "params": {"seconds": 0.1}})
             await until_state(http, job, "done")
-            await until_told(http, 2 * LOADED + PER_JOB, 3.0)
+            await until_told(http, 2 * LOADED + PER_JOB)
         await until_told_one_of(http, {LOADED, LOADED + PER_JOB})
     assert "engine.unweighed" not in log.read_text()
     await until_told(http, 0)
@@ -120,7 +120,7 @@ async def test_an_engine_that_cannot_tell_any_more_is_asked_no_more_and_goes_on(
         for told in (LOADED + PER_JOB, None, None):
             job = await accepted(http, {"model": "weighed", "input": "x", "params": {"seconds": 0.1}})
             await until_state(http, job, "done")
-            await until_told(http, told, 3.0)
+            await until_told(http, told)
     assert log.read_text().count('"engine.unweighed"') == 1
 
 
@@ -128,9 +128,16 @@ async def test_an_engine_on_a_cpu_tells_of_no_device(
     stack: Stack, http: aiohttp.ClientSession, installed: Path
 ) -> None:
     with worker(stack.settings, installed, "c1", "cpu"):
+        await until_offered(http, "weighed")
         job = await accepted(http, {"model": "weighed", "input": "x", "params": {"seconds": 0.1}})
         await until_state(http, job, "done", within_s=20)
         await until_told(http, 0)
+
+
+async def until_offered(http: aiohttp.ClientSession, model: str) -> None:
+    async with asyncio.timeout(20):
+        while model not in {each["id"] for each in (await (await http.get("/v1/models")).json())["data"]}:
+            await asyncio.sleep(0.05)
 
 
 async def until_told_one_of(http: aiohttp.ClientSession, wanted: set[int]) -> None:

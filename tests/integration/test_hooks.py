@@ -37,7 +37,7 @@ async def num_left(bus: Bus) -> int:
 async def pulled(hooks: Hooks, count: int) -> dict[str, Hook]:
     """So many hooks, by job."""
     found: dict[str, Hook] = {}
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while len(found) < count:
             found |= {hook.name.job: hook for hook in await hooks.pull(count)}
     return found

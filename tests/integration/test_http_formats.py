@@ -119,7 +119,7 @@ async def test_hanging_up_in_the_middle_of_an_encoded_stream_frees_the_worker(
         assert len(await answer.content.readexactly(500)) == 500
         job = answer.headers["Antiphon-Job"]
         answer.close()
-    await until_state(http, url, job, "cancelled")
+    await until_state(http, url, job, "cancelled", within_s=30)
 
 
 @pytest.mark.parametrize(

@@ -79,7 +79,7 @@ async def test_a_waiting_job_tells_its_place_and_no_eta_that_is_a_guess(
             shown = await answer.json()
         assert (shown["state"], shown["position"]) == ("queued", place)
         assert "eta_s" not in shown
-    async with asyncio.timeout(10), own_http.get(f"/v1/jobs/{jobs[-1]}/events") as answer:
+    async with asyncio.timeout(30), own_http.get(f"/v1/jobs/{jobs[-1]}/events") as answer:
         events = Events(answer)
         assert (await events.until("queue"))[-1]["data"] == {"position": 3}
         (tmp_path / "open").touch()
@@ -89,7 +89,7 @@ async def test_a_waiting_job_tells_its_place_and_no_eta_that_is_a_guess(
 
 async def test_an_eta_comes_from_the_starts_of_the_last_minute(own_http: aiohttp.ClientSession, tmp_path: Path) -> None:
     started, eta_s = 0, None
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while eta_s is None:  # starts from before the gateway met the worker do not count, so it may take some more
             for _ in range(6):
                 await until_state(own_http, await accepted(own_http, tone(params={"seconds": 0.1})), "done")
@@ -132,7 +132,7 @@ async def test_jobs_are_listed_newest_first_page_by_page(own_http: aiohttp.Clien
 async def test_listening_may_begin_late_and_anywhere(http: aiohttp.ClientSession) -> None:
     job = await accepted(http, tone(params={"seconds": 2, **STEADY}))
     await until_state(http, job, "running")
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         async with http.get(f"/v1/jobs/{job}/audio") as answer:
             await answer.content.readexactly(44 + 24_000)
             async with http.get(f"/v1/jobs/{job}/audio?format=pcm&from_frame=777") as past:
@@ -148,7 +148,8 @@ async def test_a_listener_who_joins_and_leaves_ends_a_job_that_does_not_run_on(h
     async with http.get(f"/v1/jobs/{job}/audio") as answer:
         await answer.content.readexactly(100)
         answer.close()
-    await until_state(http, job, "cancelled", within_s=3)
+    shown = await until_state(http, job, "cancelled", within_s=20)
+    assert shown["error"]["message"] == "left", "the gateway settled it, not the worker that asks now and then"
 
 
 async def test_reading_events_is_not_listening(http: aiohttp.ClientSession) -> None:
@@ -169,7 +170,7 @@ async def test_cancel_frees_the_slot_and_says_how_the_job_ended(http: aiohttp.Cl
         async with http.delete(f"/v1/jobs/{job}") as answer:
             assert (answer.status, await answer.json()) == (200, {"id": job, "state": "cancelled"})
     done = await accepted(http, tone(params={"seconds": 0.1}))
-    shown = await until_state(http, done, "done", within_s=3)
+    shown = await until_state(http, done, "done", within_s=20)
     async with http.delete(f"/v1/jobs/{done}") as answer:
         assert (await answer.json())["state"] == "done"
     assert await until_state(http, done, "done") == shown
@@ -181,12 +182,14 @@ async def test_cancel_frees_the_slot_and_says_how_the_job_ended(http: aiohttp.Cl
 
 @pytest.mark.parametrize("ack_wait_s", [30.0])
 async def test_a_killed_gateway_takes_no_job_along_and_another_one_goes_on_with_it(
-    own: Stack, own_http: aiohttp.ClientSession
+    own: Stack, own_http: aiohttp.ClientSession, tmp_path: Path
 ) -> None:
     _, other_url = own.fleet.gateway()
-    async with asyncio.timeout(20), aiohttp.ClientSession(other_url) as other:
+    async with asyncio.timeout(40), aiohttp.ClientSession(other_url) as other:
         heard, job = b"", ""
-        async with own_http.post(SPEECH, json=tone(response_format="pcm", params={"seconds": 4, **STEADY})) as answer:
+        # Not at its end before the gateway is gone, however late that is.
+        params = gated(tmp_path / "open", 20, seconds=4, **STEADY)
+        async with own_http.post(SPEECH, json=tone(response_format="pcm", params=params)) as answer:
             job = answer.headers["Antiphon-Job"]
             async with other.get(f"/v1/jobs/{job}/events") as story:
                 last_id = (await Events(story).until("started"))[-1]["id"]
@@ -195,6 +198,7 @@ async def test_a_killed_gateway_takes_no_job_along_and_another_one_goes_on_with_
             with pytest.raises(aiohttp.ClientError):
                 while data := await answer.content.readany():
                     heard += data
+        (tmp_path / "open").touch()
         heard = heard[: len(heard) // 2 * 2]
         async with other.get(f"/v1/jobs/{job}/audio?format=pcm&from_frame={len(heard) // 2}") as rest:
             heard += await rest.read()
@@ -204,11 +208,11 @@ async def test_a_killed_gateway_takes_no_job_along_and_another_one_goes_on_with_
 
 
 async def test_a_gateway_that_is_stopped_lets_streams_end_and_then_cuts_them_without_leaving(
-    own: Stack, own_http: aiohttp.ClientSession
+    own: Stack, own_http: aiohttp.ClientSession, tmp_path: Path
 ) -> None:
     short, short_url = own.fleet.gateway("--drain-s", "0.3")
     own.fleet.worker("w2", "tone", 2)
-    async with asyncio.timeout(30), aiohttp.ClientSession(short_url) as leaving:
+    async with asyncio.timeout(60), aiohttp.ClientSession(short_url) as leaving:
         await ready(leaving, "")
         # One that has the time …
         async with own_http.post(SPEECH, json=tone(response_format="pcm", params={"seconds": 1.5, **STEADY})) as answer:
@@ -217,7 +221,8 @@ async def test_a_gateway_that_is_stopped_lets_streams_end_and_then_cuts_them_wit
             assert await answer.content.read() == tone_pcm(1.5)[4:]
         assert await stopping == 0
         # … and one that has not: its body breaks off, its job goes on.
-        async with leaving.post(SPEECH, json=tone(params={"seconds": 3, **STEADY})) as answer:
+        params = gated(tmp_path / "open", 20, seconds=3, **STEADY)
+        async with leaving.post(SPEECH, json=tone(params=params)) as answer:
             job = answer.headers["Antiphon-Job"]
             await answer.content.readexactly(100)
             stopping = asyncio.create_task(asyncio.to_thread(short.stop))
@@ -227,17 +232,20 @@ async def test_a_gateway_that_is_stopped_lets_streams_end_and_then_cuts_them_wit
         _, third_url = own.fleet.gateway()
         async with aiohttp.ClientSession(third_url) as third:
             assert await state_of(third, job) == "running"
+            (tmp_path / "open").touch()
             async with third.get(f"/v1/jobs/{job}/audio") as again:
                 assert wav_pcm(await again.read()) == tone_pcm(3)
 
 
 async def test_event_streams_do_not_hold_a_gateway_that_stops(own: Stack, own_http: aiohttp.ClientSession) -> None:
     job = await accepted(own_http, tone(params={"seconds": 600, **STEADY}))
-    async with asyncio.timeout(5), own_http.get(f"/v1/jobs/{job}/events") as answer:
+    async with asyncio.timeout(40), own_http.get(f"/v1/jobs/{job}/events") as answer:
         events = Events(answer)
         await events.until("started")
         assert await asyncio.to_thread(own.gateway.stop) == 0
         assert await events.rest() == []
+    assert own.gateway.events("gateway.draining")
+    assert own.gateway.events("gateway.impatient") == [], "it waited for all its patience"
 
 
 async def test_readiness_needs_a_worker_and_a_request_without_one_says_so(fleet: Fleet) -> None:
@@ -258,7 +266,7 @@ async def test_readiness_needs_a_worker_and_a_request_without_one_says_so(fleet:
             ("w1", worker.pid, 3, "ready")
         ]
         worker.kill()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             while (await http.get("/readyz")).status == 200:
                 await asyncio.sleep(0.02)
         # Its model is known, so a job may wait for the next one.

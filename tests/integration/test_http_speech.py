@@ -1,6 +1,7 @@
 """`POST /v1/audio/speech` against the real programs: sound from the first block on, whole or visibly cut short."""
 
 import asyncio
+import time
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +41,7 @@ async def test_the_first_block_is_at_the_client_before_the_second_is_made(
     http: aiohttp.ClientSession, tmp_path: Path
 ) -> None:
     params = gated(tmp_path / "open", 1, seconds=1, block_ms=100)
-    async with asyncio.timeout(10), http.post(SPEECH, json=tone(response_format="pcm", params=params)) as answer:
+    async with asyncio.timeout(30), http.post(SPEECH, json=tone(response_format="pcm", params=params)) as answer:
         assert await answer.content.readexactly(4800) == tone_pcm(0.1)
         (tmp_path / "open").touch()
         assert await answer.content.read() == tone_pcm(1)[4800:]
@@ -57,7 +58,7 @@ async def test_what_fails_before_the_first_block_has_a_status_of_its_own(http: a
 async def test_what_fails_later_cuts_the_body_short_after_all_that_was_good(http: aiohttp.ClientSession) -> None:
     params = {"seconds": 2, "fault": {"kind": "raise", "at_block": 10}, **STEADY}
     body = b""
-    async with asyncio.timeout(10), http.post(SPEECH, json=tone(response_format="pcm", params=params)) as answer:
+    async with asyncio.timeout(30), http.post(SPEECH, json=tone(response_format="pcm", params=params)) as answer:
         assert answer.status == 200
         with pytest.raises(aiohttp.ClientPayloadError):
             async for data in answer.content.iter_any():
@@ -72,7 +73,7 @@ async def test_a_client_without_chunks_sees_a_reset_and_no_orderly_end(
     reader, writer = await asyncio.open_connection(host, int(port))
     body = b'{"model":"tone","input":"x","params":{"seconds":2,"block_ms":50,"compute_ms":50,"fault":{"kind":"raise","at_block":10}}}'
     writer.write(b"POST %b HTTP/1.0\r\nContent-Length: %d\r\n\r\n%b" % (SPEECH.encode(), len(body), body))
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         assert (await reader.readline()).split()[1] == b"200"
         with pytest.raises(ConnectionResetError):
             await reader.read()
@@ -85,11 +86,12 @@ async def test_hanging_up_in_mid_stream_frees_the_slot(http: aiohttp.ClientSessi
         await answer.content.readexactly(100)
         answer.close()
     async with (
-        asyncio.timeout(3),
+        asyncio.timeout(20),
         http.post(SPEECH, json=tone(response_format="pcm", params={"seconds": 0.2})) as next_,
     ):
         assert await next_.read() == tone_pcm(0.2)
-    assert await state_of(http, job) == "cancelled"
+    shown = await until_state(http, job, "cancelled")
+    assert shown["error"]["message"] == "left", "the gateway settled it, not the worker that asks now and then"
 
 
 async def test_hanging_up_before_the_first_block_cancels_a_job_that_never_runs(
@@ -104,7 +106,8 @@ async def test_hanging_up_before_the_first_block_cancels_a_job_that_never_runs(
     await until_state(http, job, "cancelled")
     (tmp_path / "open").touch()
     assert await running == tone_pcm(0.5)
-    assert await _pcm(http, tone(params={"seconds": 0.2})) == tone_pcm(0.2)
+    # No other test asks for this one, so it has to run: behind the one that was left.
+    assert await _pcm(http, tone(params={"seconds": 0.21})) == tone_pcm(0.21)
     assert job not in {event["job"] for event in stack.worker.events("job.started")}
 
 
@@ -117,17 +120,18 @@ async def test_a_job_that_runs_on_outlives_its_listener(http: aiohttp.ClientSess
 
 
 async def test_a_job_that_lingers_waits_for_its_listener_to_come_back(http: aiohttp.ClientSession) -> None:
-    async with http.post(SPEECH, json=wav(linger_s=2, params={"seconds": 4, **STEADY})) as answer:
+    async with http.post(SPEECH, json=wav(linger_s=4, params={"seconds": 4.5, **STEADY})) as answer:
         job = answer.headers["Antiphon-Job"]
         await answer.content.readexactly(9600)
         answer.close()
     async with http.get(f"/v1/jobs/{job}/audio?format=pcm&from_frame=4000") as again:
-        assert await again.read() == tone_pcm(4, 4000)
+        assert await again.read() == tone_pcm(4.5, 4000)
     async with http.post(SPEECH, json=wav(linger_s=0.3, params={"seconds": 600, **STEADY})) as answer:
         job = answer.headers["Antiphon-Job"]
         await answer.content.readexactly(100)
         answer.close()
-    await until_state(http, job, "cancelled", within_s=3)
+    shown = await until_state(http, job, "cancelled", within_s=20)
+    assert shown["error"]["message"] == "left"
 
 
 async def test_one_of_two_listeners_may_leave(http: aiohttp.ClientSession) -> None:
@@ -142,12 +146,16 @@ async def test_one_of_two_listeners_may_leave(http: aiohttp.ClientSession) -> No
 
 async def test_an_idempotency_key_attaches_to_the_same_sound(http: aiohttp.ClientSession) -> None:
     headers, body = {"Idempotency-Key": "k 1"}, tone(response_format="pcm", params={"seconds": 0.5})
-    jobs = set()
-    for _ in range(2):
-        async with asyncio.timeout(1.5), http.post(SPEECH, json=body, headers=headers) as answer:
+    jobs, took_s = set(), []
+    for _ in range(6):
+        began_at = time.monotonic()
+        async with asyncio.timeout(20), http.post(SPEECH, json=body, headers=headers) as answer:
             jobs.add(answer.headers["Antiphon-Job"])
             assert await answer.read() == tone_pcm(0.5)
+        took_s.append(time.monotonic() - began_at)
     assert len(jobs) == 1
+    # Listening to a log that says no more takes 2 s, each time; a busy machine is busy now and then.
+    assert min(took_s[1:]) < 1.5, took_s
 
 
 async def test_a_slow_reader_costs_the_worker_nothing_and_the_gateway_bounded_memory(
@@ -157,7 +165,7 @@ async def test_a_slow_reader_costs_the_worker_nothing_and_the_gateway_bounded_me
     before = psutil.Process(stack.gateway.pid).memory_info().rss
     async with http.post(SPEECH, json=tone(response_format="pcm", params={"seconds": 600, "block_ms": 1000})) as answer:
         job = answer.headers["Antiphon-Job"]
-        await until_state(http, job, "done", within_s=20)  # 28.8 MB, and nobody has read them
+        await until_state(http, job, "done", within_s=60)  # 28.8 MB, and nobody has read them
         assert psutil.Process(stack.gateway.pid).memory_info().rss - before < 12 << 20
         assert await answer.read() == tone_pcm(600)
 

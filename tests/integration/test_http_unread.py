@@ -37,7 +37,7 @@ async def asked(
 ) -> tuple[int, dict[str, str], bytes, bytes]:
     """Status, headers and body of the first answer, and what was read in all; the connection must end after it."""
     host, port = gateway[1].removeprefix("http://").split(":")
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         reader, writer = await asyncio.open_connection(host, int(port))
         with closing(writer):
             for part in parts:
@@ -116,7 +116,7 @@ async def test_a_body_that_turns_out_to_be_no_http_is_refused_and_not_waited_for
 
 def _refused(program: Program, quoted: str) -> dict[str, Any]:
     for count in range(1, 100):
-        event = program.wait_for("http.refused", count, within_s=10)
+        event = program.wait_for("http.refused", count, within_s=30)
         if event["request"] == quoted:
             return event
     raise AssertionError(f"nothing was logged of {quoted}")

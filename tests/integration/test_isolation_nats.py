@@ -59,7 +59,7 @@ def test_every_subject_of_the_page_is_walked_here() -> None:
 async def until_refused(visit: Visitor, count: int) -> None:
     """The server's word comes before the answer to a flush, but is told by a task of its own."""
     await visit.client.flush()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         while len(visit.refused) < count:
             await asyncio.sleep(0)
 

@@ -40,7 +40,7 @@ async def two_tenants(
             aiohttp.ClientSession(http._base_url, headers=keys[0]) as owner,
             aiohttp.ClientSession(http._base_url, headers=keys[1]) as stranger,
         ):
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(30):
                 while (await owner.get("/v1/voices?model=nobody")).status != 404:  # it knows all workers
                     await asyncio.sleep(0.01)
             yield gateway, owner, stranger

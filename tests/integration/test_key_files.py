@@ -34,6 +34,13 @@ def signed(key: rsa.RSAPrivateKey | bytes) -> str:
     return jwt.encode({"tenant": "acme"}, key, "RS256", {"kid": kid(key)})
 
 
+def put(path: Path, data: bytes) -> None:
+    """At once: half a file, as a write in place shows it for a moment, would be told of too."""
+    beside = path.with_suffix(".new")
+    beside.write_bytes(data)
+    beside.replace(path)
+
+
 class Door:
     def __init__(self, http: aiohttp.ClientSession, gateway: Program) -> None:
         self._http, self.gateway = http, gateway
@@ -78,9 +85,7 @@ async def test_a_key_that_is_replaced_counts_no_more_and_the_new_one_does(door: 
     await door.becomes(NEW, 200)
     assert await door.status(OLD) == 200
     # As a new file in the place of the old one, the way that Kubernetes and careful people do it.
-    beside = files[0].with_suffix(".new")
-    beside.write_text(key_set(NEW))
-    beside.replace(files[0])
+    put(files[0], key_set(NEW).encode())
     await door.becomes(OLD, 401)
     assert await door.status(NEW) == 200
     assert [event["keys"] for event in door.gateway.events("tokens.read")] == [2, 1]
@@ -103,19 +108,19 @@ async def test_a_file_that_cannot_be_used_any_more_keeps_its_keys_and_is_told_of
     jwks, secret = files
     match broken:
         case "half":
-            jwks.write_text(key_set(NEW)[:-40])
+            put(jwks, key_set(NEW)[:-40].encode())
         case "no key":
-            jwks.write_text('{"keys":[]}')
+            put(jwks, b'{"keys":[]}')
         case "gone":
             jwks.unlink()
         case "short secret":
-            secret.write_bytes(b"n" * 31)
+            put(secret, b"n" * 31)
     told = await asyncio.to_thread(door.gateway.wait_for, "tokens.unusable", 1, 10 * BOUND_S)
     assert (told["keys"], str(secret if "secret" in broken else jwks)) == (1, told["file"])
     assert "nnnn" not in told["error"]
     assert (await door.status(OLD), await door.status(b"o" * 32), await door.status(NEW)) == (200, 200, 401)
     await _looked_at_twice(door, *((jwks, True) if "secret" in broken else (secret, False)))
-    (secret if "secret" in broken else jwks).write_text("n" * 32 if "secret" in broken else key_set(NEW))
+    put(*((secret, b"n" * 32) if "secret" in broken else (jwks, key_set(NEW).encode())))
     await door.becomes(b"n" * 32 if "secret" in broken else NEW, 200)
     assert len(door.gateway.events("tokens.unusable")) == 1
 
@@ -124,7 +129,7 @@ async def _looked_at_twice(door: Door, other: Path, is_set: bool) -> None:
     """The good file changes and changes back; both are looked at in one go."""
     for counts in (True, False):
         if is_set:
-            other.write_text(key_set(OLD, NEW) if counts else key_set(OLD))
+            put(other, (key_set(OLD, NEW) if counts else key_set(OLD)).encode())
         else:
-            other.write_bytes((b"m" if counts else b"o") * 32)
+            put(other, (b"m" if counts else b"o") * 32)
         await door.becomes(NEW if is_set else b"m" * 32, 200 if counts else 401)

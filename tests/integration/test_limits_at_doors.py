@@ -36,23 +36,26 @@ def stack(nats_url: str) -> Iterator[tuple[BusSettings, str, str]]:
             wait=False,
         )
         worker.wait_for("worker.ready")
+        for program in (plain, strict):
+            program.wait_for("submit.ready")
         urls = [str(program.wait_for("gateway.ready")["url"]) for program in (plain, strict)]
         yield settings, urls[0], urls[1]
 
 
 @contextlib.asynccontextmanager
 async def caller(stack: tuple[BusSettings, str, str], **limits: Any) -> AsyncIterator[tuple[ClientSession, str]]:
-    """A client with a key of these limits, and the key, once the gateway knows it."""
-    settings, url, _ = stack
+    """A client with a key of these limits, and the key, once both gateways know it, and a worker."""
+    settings, *urls = stack
     async with open_bus(settings, "test") as bus:
         _, key = await Keys(bus).create("acme", Limits(**limits))
-    async with ClientSession(url, headers={"Authorization": f"Bearer {key}"}) as http, asyncio.timeout(20):
-        await ready(http, url)
-        while True:
-            async with http.get("/v1/jobs") as answer:
-                if answer.status == 200:
-                    break
-            await asyncio.sleep(0.02)
+    async with ClientSession(urls[0], headers={"Authorization": f"Bearer {key}"}) as http, asyncio.timeout(60):
+        for url in urls:
+            await ready(http, url)
+            while True:
+                async with http.get(f"{url}/v1/jobs") as answer:
+                    if answer.status == 200:
+                        break
+                await asyncio.sleep(0.02)
         yield http, key
 
 
@@ -65,7 +68,7 @@ async def test_an_utterance_on_a_socket_is_one_request_however_many_sentences_it
     ):
         for _ in range(2):
             await talk.say("One. ", "Two. ", "Three.")
-            heard = await talk.until("session.done")
+            heard = await talk.until("session.done", 30)
             assert heard.of("error") == []
             assert heard.pcm == [tone_pcm(0.05)] * 3
         await talk.say("Four.", done=False)
@@ -81,7 +84,7 @@ async def test_on_a_socket_the_next_sentence_waits_for_its_turn_where_one_job_is
         talking(http, **tone(seconds=0.5, block_ms=50, compute_ms=50, device="own")) as talk,
     ):
         await talk.say("One. ", "Two. ", "Three.")
-        heard = await talk.until("session.done")
+        heard = await talk.until("session.done", 30)
     assert heard.of("error") == []
     assert heard.pcm == [tone_pcm(0.5)] * 3
 

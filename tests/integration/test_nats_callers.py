@@ -15,7 +15,7 @@ from nats.aio.msg import Msg
 
 from bus.settings import BusSettings
 from gateway.nats.door import NatsDoor
-from tests.support.doors import gateway_here
+from tests.support.doors import gated, gateway_here
 from tests.support.fleets import small_bus, stack_of
 from tests.support.nats_asking import STEADY, WHOLE, job, until_ended
 from tests.support.nats_cli import Answer, NoResponders, nats_req
@@ -57,14 +57,14 @@ async def test_a_caller_whose_job_waits_is_told_its_place_and_its_leaving_is_not
 ) -> None:
     fleet.worker("w1", "tone", 1)
     gate = {"path": str(tmp_path / "never"), "before_block": 0}
-    async with asyncio.timeout(30), door_here(bus_settings, waiting_s=0.3) as submit:
+    async with asyncio.timeout(60), door_here(bus_settings, waiting_s=0.3) as submit:
         first = asyncio.create_task(nats_req(cli, submit, job(seconds=1, device="own", gate=gate), **WHOLE))
-        await eventually(lambda: fleet_started(fleet))
+        await eventually(lambda: fleet_started(fleet), within_s=20)
         for asked in range(2):
-            left = await nats_req(cli, submit, job(seconds=1), replies=2 + asked, timeout_s=2, reply_timeout_s=2)
+            left = await nats_req(cli, submit, job(seconds=1), replies=2 + asked, timeout_s=20, reply_timeout_s=20)
             waiting = left.json(1)
             assert (waiting["status"], waiting["job"], waiting["position"]) == ("waiting", left.json(0)["job"], 0)
-            assert await until_ended(cli, bus_settings.root, left.json(0)["job"], within_s=3) == "cancelled"
+            assert await until_ended(cli, bus_settings.root, left.json(0)["job"], within_s=20) == "cancelled"
         first.cancel()
         await asyncio.gather(first, return_exceptions=True)
 
@@ -99,16 +99,18 @@ async def test_a_second_listener_keeps_the_job_alive(fleet: Fleet, bus_settings:
 
 
 async def test_beyond_its_limit_a_gateway_refuses_callers_at_once_and_serves_again_afterwards(
-    fleet: Fleet, bus_settings: BusSettings, cli: Client
+    fleet: Fleet, bus_settings: BusSettings, cli: Client, tmp_path: Path
 ) -> None:
     fleet.worker()
-    async with asyncio.timeout(30), door_here(bus_settings, max_callers=2) as submit:
-        busy = [asyncio.create_task(nats_req(cli, submit, job(seconds=1, **STEADY), **WHOLE)) for _ in range(2)]
-        await eventually(lambda: fleet_started(fleet))
+    body = job(**gated(tmp_path / "open", 5, seconds=1, **STEADY))
+    async with asyncio.timeout(60), door_here(bus_settings, max_callers=2) as submit:
+        busy = [asyncio.create_task(nats_req(cli, submit, body, **WHOLE)) for _ in range(2)]
+        await eventually(lambda: fleet_started(fleet), within_s=20)
         refused = await nats_req(cli, submit, job(seconds=0.1), **WHOLE)
         assert (refused.header(0, "Nats-Service-Error-Code"), refused.json(0)["code"]) == ("503", "too_many_callers")
         assert "the limit is 2" in refused.json(0)["detail"]
         assert refused.replies[1].data == b""
+        (tmp_path / "open").touch()
         assert [answer.pcm for answer in await asyncio.gather(*busy)] == [tone_pcm(1)] * 2
         assert (await nats_req(cli, submit, job(seconds=0.1), **WHOLE)).pcm == tone_pcm(0.1)
 
@@ -133,7 +135,7 @@ async def test_a_gateway_that_stops_says_so_and_another_one_gives_the_whole_soun
         assert (cut.header(-2, "Nats-Service-Error-Code"), cut.json(-2)["code"]) == ("503", "gateway_stopping")
         assert cut.replies[-1].data == b""
         assert stopped.is_set()
-        await asyncio.to_thread(first.process.wait, 10)
+        await asyncio.to_thread(first.process.wait, 20)
         with pytest.raises(NoResponders):
             await nats_req(cli, submit, body)
         second, _ = fleet.gateway()
@@ -156,7 +158,7 @@ async def test_a_gateway_with_time_to_drain_lets_its_callers_hear_the_end(
         body = job(seconds=1.5, **STEADY)
         answer = await nats_req(cli, f"{bus_settings.root}.submit", body, each=stop_after_the_second, **WHOLE)
         assert answer.pcm == tone_pcm(1.5)
-        assert await asyncio.to_thread(gateway.process.wait, 10) == 0
+        assert await asyncio.to_thread(gateway.process.wait, 20) == 0
 
 
 async def test_after_a_restart_of_the_server_the_caller_is_told_and_asking_again_gives_every_sample() -> None:

@@ -38,7 +38,7 @@ async def to_the_end(subscription: Subscription) -> list[Msg]:
     """Entries up to the terminal one."""
     heard: list[Msg] = []
     while not heard or kind(heard[-1]) not in ENDS:
-        heard.append(await subscription.next_msg(timeout=10))
+        heard.append(await subscription.next_msg(timeout=30))
     return heard
 
 
@@ -85,7 +85,7 @@ async def test_two_messages_with_one_id_are_one_job(cli: Client, root: str) -> N
         await nats_pub_jetstream(cli, queue(root), job({"id": "twice"}, seconds=seconds))
     assert pcm(await stored(cli, root, "twice")) in (tone_pcm(0.5), tone_pcm(0.7))
     jobs = f"{root.upper()}_JOBS"
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while (await cli.jetstream().stream_info(jobs)).state.messages:
             await asyncio.sleep(0.02)
     ends = [entry for entry in await stored(cli, root, "twice") if kind(entry) in ENDS]
@@ -114,7 +114,7 @@ async def test_what_can_never_run_ends_its_log_with_the_reason(cli: Client, root
 async def test_cancel_ends_a_direct_job(cli: Client, root: str) -> None:
     live = await cli.subscribe(f"{root}.live.public.away")
     await nats_pub_jetstream(cli, queue(root), job({"id": "away"}, seconds=600, **STEADY))
-    assert kind(await live.next_msg(timeout=10)) == "block"
-    answer = await nats_req(cli, f"{root}.cancel.public.away", "")
+    assert kind(await live.next_msg(timeout=30)) == "block"
+    answer = await nats_req(cli, f"{root}.cancel.public.away", "", timeout_s=20)
     assert answer.json(0) == {"id": "away", "state": "cancelled"}
     assert kind((await to_the_end(live))[-1]) == "cancelled"

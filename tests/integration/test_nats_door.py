@@ -114,8 +114,8 @@ async def test_the_commands_own_reply_timeout_gives_up_on_a_silent_job_which_is_
     body = job(seconds=600, device="own", gate={"path": str(tmp_path / "never"), "before_block": 0})
     answer = await nats_req(cli, stack.submit, body, wait_for_empty=True)
     assert len(answer) == 1
-    # Nothing is said to it for 10 s, and that is when it is noticed.
-    assert await until_ended(cli, stack.root, answer.json(0)["job"], within_s=13) == "cancelled"
+    # Nothing is said to it for 10 s, and that is when it is noticed: not only when nothing was said twice.
+    assert await until_ended(cli, stack.root, answer.json(0)["job"], within_s=19) == "cancelled"
 
 
 async def test_a_job_that_runs_on_outlives_its_caller(stack: Stack, cli: Client) -> None:
@@ -155,7 +155,7 @@ async def test_two_gateways_share_the_requests_and_answer_each_once(stack: Stack
     before = [len(gateway.events("submit.refused")) for gateway in stack.gateways]
     answers = await asyncio.gather(*(nats_req(cli, stack.submit, b"{}", **WHOLE) for _ in range(40)))
     assert [len(answer) for answer in answers] == [2] * 40
-    await eventually(lambda: len(stack.events("submit.refused")) >= sum(before) + 40)
+    await eventually(lambda: len(stack.events("submit.refused")) >= sum(before) + 40, within_s=20)
     shares = [len(g.events("submit.refused")) - b for g, b in zip(stack.gateways, before, strict=True)]
     assert sum(shares) == 40
     assert min(shares) > 0
@@ -167,8 +167,8 @@ async def test_cancel_is_a_request_that_one_message_answers(stack: Stack, cli: C
     if state != "unknown":
         seconds = 600 if state == "running" else 0.1
         body = job({"id": job_id, "run_on": True}, seconds=seconds, **STEADY)
-        await nats_req(cli, stack.submit, body, replies=2 if state == "running" else 9)
-    answer = await nats_req(cli, f"{stack.root}.cancel.public.{job_id}", "")
+        await nats_req(cli, stack.submit, body, **({"replies": 2} if state == "running" else WHOLE))
+    answer = await nats_req(cli, f"{stack.root}.cancel.public.{job_id}", "", timeout_s=20)
     if state == "unknown":
         assert (answer.header(0, "Nats-Service-Error-Code"), answer.json(0)["code"]) == ("400", "not_found")
     else:

@@ -77,8 +77,8 @@ async def test_no_answer_goes_to_a_subject_that_the_caller_could_not_write_to_it
     refused = len(stack.events("submit.unanswerable"))
     await cli.publish(subject, b'{"input":"x"}', reply=inbox)
     if service == "submit":
-        await eventually(lambda: len(stack.events("submit.unanswerable")) == refused + 1)
-    answer = await nats_req(cli, f"{stack.root}.cancel.public.nobody", "")  # and they are still there
+        await eventually(lambda: len(stack.events("submit.unanswerable")) == refused + 1, within_s=20)
+    answer = await nats_req(cli, f"{stack.root}.cancel.public.nobody", "", timeout_s=20)  # and they are still there
     assert answer.json(0)["code"] == "not_found"
     assert heard is None or heard.pending_msgs == 0
     assert (await stream.stream_info(f"{stack.root.upper()}_REPLIES")).state.messages == messages

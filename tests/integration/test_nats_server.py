@@ -13,7 +13,7 @@ import pytest
 from ops.nats_server import NatsServerError, locked, prepare
 from ops.system import free_port
 from tests.support.nats import running
-from tests.support.waiting import gone
+from tests.support.programs import wait_gone
 
 
 async def test_it_comes_back_on_the_same_port_with_what_it_had_stored(tmp_path: Path) -> None:
@@ -23,7 +23,7 @@ async def test_it_comes_back_on_the_same_port_with_what_it_had_stored(tmp_path: 
                 await client.jetstream().add_stream(name="KEPT", subjects=["kept"])
                 await client.jetstream().publish("kept", b"before")
             process.kill()
-            process.wait(timeout=5)
+            process.wait(timeout=20)
         with running(prepare(tmp_path, lock, port=first.port)) as (_, second):
             assert second.nats == first.nats
             async with await nats.connect(first.nats) as client:
@@ -66,7 +66,6 @@ import sys
 from pathlib import Path
 from ops.nats_server import locked, prepare
 from tests.support.nats import running
-from tests.support.waiting import gone
 with locked(Path(sys.argv[1])) as lock, running(prepare(Path(sys.argv[1]), lock, port=0)) as (process, _):
     print(process.pid, flush=True)
     sys.stdin.read()
@@ -81,7 +80,7 @@ def test_it_dies_with_a_parent_that_is_killed(tmp_path: Path) -> None:
         assert starter.stdout is not None
         pid = int(starter.stdout.readline())
         starter.send_signal(signal.SIGKILL)
-        starter.wait(timeout=5)
-        # The lock is free exactly when the server is gone.
-        with locked(tmp_path, patience_s=5):
-            assert gone(pid)
+        starter.wait(timeout=20)
+        # The lock is free when the server has let its files go, a moment before it is gone.
+        with locked(tmp_path, patience_s=20):
+            wait_gone(pid)

@@ -38,7 +38,7 @@ def test_a_whole_answer_is_every_sample(client: OpenAI) -> None:
 
 async def test_the_async_client_hears_the_first_block_before_the_second_is_made(stack: Stack, tmp_path: Path) -> None:
     asked = plays(**gated(tmp_path / "open", 1, seconds=1, block_ms=100))
-    async with AsyncOpenAI(base_url=f"{stack.url}/v1", api_key="x", max_retries=0) as client, asyncio.timeout(10):
+    async with AsyncOpenAI(base_url=f"{stack.url}/v1", api_key="x", max_retries=0) as client, asyncio.timeout(30):
         assert (await client.audio.speech.create(**plays(seconds=0.4), response_format="pcm")).content == tone_pcm(0.4)
         streaming = client.audio.speech.with_streaming_response
         async with streaming.create(**asked, response_format="pcm") as answer:

@@ -78,19 +78,31 @@ async def test_over_the_limit_the_client_is_told_to_wait_and_asks_again_when_it_
     asked = plays(seconds=0.1)
     async with AsyncOpenAI(base_url=f"{stack.url}/v1", api_key=key, max_retries=0) as client:
         await known(client)
-        await client.audio.speech.create(**asked)
-        with pytest.raises(openai.RateLimitError) as raised:
-            await client.audio.speech.create(**asked)
-        assert (raised.value.type, raised.value.code) == ("rate_limit_error", "too_many")
-        assert 1 <= int(raised.value.response.headers["retry-after"]) <= 2
-        patient = await client.with_options(max_retries=1).audio.speech.create(**asked, response_format="pcm")
-    assert patient.content == tone_pcm(0.1)
-    assert patient.response.request.headers["x-stainless-retry-count"] == "1"
+        error = await refused(client, asked)
+        assert (error.type, error.code) == ("rate_limit_error", "too_many")
+        assert 1 <= int(error.response.headers["retry-after"]) <= 2
+        tries, patient = "", client.with_options(max_retries=1)
+        async with asyncio.timeout(30):
+            while tries != "1":  # on a slow machine it may ask so late that it is served at once
+                sound = await patient.audio.speech.create(**asked, response_format="pcm")
+                assert sound.content == tone_pcm(0.1)
+                tries = sound.response.request.headers["x-stainless-retry-count"]
+
+
+async def refused(client: AsyncOpenAI, asked: dict[str, Any]) -> openai.RateLimitError:
+    """Of two requests that are made at once, again if the second came too late to be too soon."""
+    async with asyncio.timeout(30):
+        while True:
+            both = (client.audio.speech.create(**asked) for _ in range(2))
+            for told in await asyncio.gather(*both, return_exceptions=True):
+                if isinstance(told, openai.RateLimitError):
+                    return told
+                assert not isinstance(told, BaseException), told
 
 
 async def known(client: AsyncOpenAI) -> None:
     """Until the gateway has heard of the client's key."""
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         while True:
             try:
                 await client.models.list()
@@ -121,11 +133,14 @@ def test_a_job_that_its_owner_cancels_is_not_asked_for_again(stack: Stack, tmp_p
 def test_a_client_that_loses_patience_frees_the_slot(stack: Stack, tmp_path: Path) -> None:
     worker, url = stack.worker, stack.url
     started = len(worker.events("job.started"))
-    with opened(url, timeout=0.3) as client:
-        with pytest.raises(openai.APITimeoutError):
+    for patience_s in (0.3, 1.0, 3.0, 10.0):  # on a slow machine it may go before its job is begun, which then never is
+        with opened(url, timeout=patience_s) as client, pytest.raises(openai.APITimeoutError):
             client.audio.speech.create(**plays(**gated(tmp_path / "never", 0)))
-        job = worker.wait_for("job.started", started + 1)["job"]
-        assert ended(client.with_options(timeout=10), job) == "cancelled"
+        if begun := worker.events("job.started")[started:]:
+            break
+    with opened(url) as client:
+        assert begun
+        assert {ended(client, each["job"]) for each in begun} == {"cancelled"}
 
 
 def test_a_client_that_hangs_up_in_mid_stream_frees_the_slot(client: OpenAI) -> None:
@@ -141,14 +156,14 @@ def test_without_a_worker_the_client_tries_again_when_it_was_told_to_until_one_i
     gateway, url = fleet.gateway()
 
     async def ask() -> bytes:
+        before, asked_at = len(gateway.events("http.refused")), time.monotonic()
         async with AsyncOpenAI(base_url=f"{url}/v1", api_key="x", max_retries=8) as client:
             asking = asyncio.create_task(client.audio.speech.create(**plays(seconds=0.2), response_format="pcm"))
-            refused = await asyncio.to_thread(gateway.wait_for, "http.refused")
-            assert (refused["status"], refused["code"], len(refused["request"])) == (503, "no_worker", 32)
+            told = await asyncio.to_thread(gateway.wait_for, "http.refused", before + 1)
+            assert (told["status"], told["code"], len(told["request"])) == (503, "no_worker", 32)
             fleet.worker(wait=False)
-            refused_at = time.monotonic()
             sound = (await asking).content
-            assert time.monotonic() - refused_at > 1.5  # left to itself it would have tried again within 0.5 s
+            assert time.monotonic() - asked_at > 1.9  # left to itself it would have tried again within 0.5 s
             return sound
 
     with opened(url) as hasty, pytest.raises(openai.InternalServerError) as raised:

@@ -74,7 +74,7 @@ async def test_a_task_is_queued_and_its_chunks_can_be_asked_for_one_by_one(
     task = await posted(http, "/api/generate", tone(0.5, **params))
     assert task == {"task_id": task["task_id"], "status": "queued"}
     heard, waited, index = b"", 0, 0
-    async with asyncio.timeout(15):
+    async with asyncio.timeout(30):
         while True:
             async with http.get(f"/api/chunk/{task['task_id']}/{index}") as answer:
                 if answer.status == 404:
@@ -101,7 +101,7 @@ async def test_a_task_is_queued_and_its_chunks_can_be_asked_for_one_by_one(
 
 async def test_the_file_of_a_task_that_runs_is_a_stream(http: aiohttp.ClientSession, tmp_path: Path) -> None:
     task = await posted(http, "/api/generate", tone(0.3, **gated(tmp_path / "open", 1, block_ms=100)))
-    async with asyncio.timeout(10), http.get(f"/output/{task['task_id']}.wav") as answer:
+    async with asyncio.timeout(30), http.get(f"/output/{task['task_id']}.wav") as answer:
         assert wav_pcm(await answer.content.readexactly(44 + 4800)) == tone_pcm(0.1)
         (tmp_path / "open").touch()
         assert await answer.content.read() == tone_pcm(0.3)[4800:]

@@ -80,7 +80,7 @@ async def test_who_listens_to_a_run_that_ends_for_want_of_listeners_goes_on_with
         assert (first.reused, second.reused) == ("miss", "shared")
         writer = await working(gateway, job)
         await block(writer, 1)
-        async with asyncio.timeout(10), aclosing(aiter(second)) as pieces:
+        async with asyncio.timeout(30), aclosing(aiter(second)) as pieces:
             heard = await anext(pieces)
             await gateway.bus.logs.end(second.name, "cancelled", why)
             rest = asyncio.create_task(anext(pieces))
@@ -96,7 +96,7 @@ async def test_who_listens_to_a_run_that_ends_for_want_of_listeners_goes_on_with
         assert heard == bytes([1]) * 20 + bytes([2]) * 20 + bytes([3]) * 20
         assert second.is_new
         # So does who made the run: here it was, and could not be heard.
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             assert await whole(first) == heard
         assert first.name == second.name
 
@@ -121,7 +121,7 @@ async def test_a_run_whose_log_has_begun_to_be_forgotten_answers_nobody(gateway:
         # As the server does it when a log grows too old: the birth first.
         await bus.js.api(f"STREAM.PURGE.{bus.subjects.replies_stream}", {"filter": first.name.birth})
         gateway.reuse.landed(first.name, first._run._flight)  # type: ignore[union-attr]  # another gateway has none
-        async with asyncio.timeout(10), hear(gateway, job) as second:
+        async with asyncio.timeout(30), hear(gateway, job) as second:
             assert (second.reused, second.name.job) == ("miss", f"{job.id}-1")
         first._listener.heard_the_end = True
 
@@ -141,7 +141,7 @@ async def test_who_hears_a_log_that_is_forgotten_meanwhile_goes_on_with_a_new_ru
     async with hear(gateway, job) as first:
         await work(first.job)
         assert await whole(first) == b"".join(blocks)
-    async with asyncio.timeout(10), hear(gateway, job) as second, aclosing(aiter(second)) as pieces:
+    async with asyncio.timeout(30), hear(gateway, job) as second, aclosing(aiter(second)) as pieces:
         assert second.reused == "hit"
         heard = await anext(pieces)
         assert len(heard) < 8 * 64_000
@@ -184,7 +184,7 @@ async def test_who_asks_while_the_first_is_refused_is_not_left_waiting(
     others = [asyncio.create_task(one()) for _ in range(3)]
     await asyncio.sleep(0)
     hold.set()
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         with pytest.raises(EngineFailed):
             await first
         assert "miss" in await asyncio.gather(*others)

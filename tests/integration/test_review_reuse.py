@@ -33,7 +33,7 @@ async def bus(stack: Stack) -> AsyncIterator[Bus]:
 
 async def asked(http: aiohttp.ClientSession, text: str) -> tuple[int, str, bytes]:
     body = tone(input=text, response_format="pcm", params=PUBLIC)
-    async with asyncio.timeout(10), http.post(SPEECH, json=body) as answer:
+    async with asyncio.timeout(30), http.post(SPEECH, json=body) as answer:
         return answer.status, str(answer.headers.get("Antiphon-Cache")), await answer.read()
 
 

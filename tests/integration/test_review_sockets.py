@@ -32,11 +32,11 @@ def settings(nats_url: str) -> Iterator[BusSettings]:
 async def ws(settings: BusSettings) -> AsyncIterator[aiohttp.ClientWebSocketResponse]:
     """A socket that speaks a long sentence."""
     async with gateway_here(settings) as (gateway, http):
-        await eventually(lambda: gateway.fleet.card("tone"), 10)
+        await eventually(lambda: gateway.fleet.card("tone"))
         async with http.ws_connect(VLLM, max_msg_size=0) as ws:
             await ws.send_json(config())
             await say(ws)
-            assert (await ws.receive_json(timeout=10))["type"] == "audio.start"
+            assert (await ws.receive_json(timeout=20))["type"] == "audio.start"
             yield ws
 
 
@@ -51,7 +51,7 @@ async def say(ws: aiohttp.ClientWebSocketResponse) -> None:
 
 async def refusal(ws: aiohttp.ClientWebSocketResponse) -> str:
     """What the next error says."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(20):
         while True:
             message = await ws.receive()
             assert message.type in {aiohttp.WSMsgType.TEXT, aiohttp.WSMsgType.BINARY}, message
@@ -113,9 +113,10 @@ def test_empty_texts_are_not_kept_and_many_small_ones_cost_the_same_each() -> No
 
     first_s = cost_s(2000)
     cost_s(30_000)
-    assert cost_s(2000) < 10 * first_s
-    assert splitter.num_held_chars == 34_000
-    assert splitter.finish() == ["a" * 34_000]
+    # The least of several: the collector may have had its turn in one of them.
+    assert min(cost_s(2000) for _ in range(5)) < 10 * first_s
+    assert splitter.num_held_chars == 42_000
+    assert splitter.finish() == ["a" * 42_000]
 
 
 async def test_a_goodbye_that_is_said_often_is_one(ws: aiohttp.ClientWebSocketResponse) -> None:

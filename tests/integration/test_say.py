@@ -4,6 +4,7 @@ import asyncio
 import io
 import json
 import os
+import socket
 import struct
 import subprocess
 import sys
@@ -20,7 +21,6 @@ from ops.errors import OpsError, UsageRefused
 from ops.http import describe
 from ops.say import Order, fetch, words
 from ops.settings import ClientSettings
-from ops.system import free_port
 
 ROOT = Path(__file__).parents[2]
 RATE_HZ = 24_000
@@ -86,10 +86,10 @@ def url(gateway: FakeGateway) -> Iterator[str]:
 
     thread = threading.Thread(target=run)
     thread.start()
-    assert ready.wait(5)
+    assert ready.wait(20)
     yield f"http://127.0.0.1:{port}"
     loop.call_soon_threadsafe(loop.stop)
-    thread.join(5)
+    thread.join(20)
 
 
 ORDER = Order(model="speech", input="Hello", voice="en")
@@ -224,9 +224,11 @@ def test_a_folder_that_is_not_there_is_named(url: str, tmp_path: Path) -> None:
 
 
 def test_when_nothing_listens_the_error_says_how_to_start_it(tmp_path: Path) -> None:
-    url = f"http://127.0.0.1:{free_port('127.0.0.1')}"
-    with pytest.raises(OpsError, match=rf"nothing listens at {url}; start one with `antiphon up`"):
-        fetch(ClientSettings(url=url), ORDER, str(tmp_path / "a.wav"), None)
+    with socket.socket() as held:
+        held.bind(("127.0.0.1", 0))  # and nobody else can listen there meanwhile
+        url = f"http://127.0.0.1:{held.getsockname()[1]}"
+        with pytest.raises(OpsError, match=rf"nothing listens at {url}; start one with `antiphon up`"):
+            fetch(ClientSettings(url=url), ORDER, str(tmp_path / "a.wav"), None)
 
 
 @pytest.mark.parametrize(

@@ -38,7 +38,7 @@ async def until_still(server: SlowServer) -> None:
         before = now
         return num_looks >= STILL_LOOKS
 
-    await eventually(is_still, 15)
+    await eventually(is_still, 30)
 
 
 def traced_bytes() -> int:
@@ -154,7 +154,7 @@ async def test_a_reader_that_stands_still_is_reset_and_its_job_follows(bus_setti
         with capture_logs() as logs:
             async with server.asked(f"GET /v1/jobs/{job.id}/audio?format=pcm") as client:
                 await client.read(1)
-                await eventually(lambda: not server.transports, 10)
+                await eventually(lambda: not server.transports)
                 took_s = time.monotonic() - began
                 with pytest.raises(ConnectionResetError):
                     while await client.read(1 << 16):
@@ -165,22 +165,22 @@ async def test_a_reader_that_stands_still_is_reset_and_its_job_follows(bus_setti
         assert told["waited_s"] >= patience_s * 0.97
         assert 0 < told["waiting_bytes"] < WAITING_BYTES
         # Nobody else listens, and the job does not run on for nobody.
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(20):
             while (tail := await bus.logs.tail(name)) is None or not tail.is_end:
                 await asyncio.sleep(0.01)
         assert tail.kind == "cancelled"
 
 
 async def test_a_reader_that_takes_something_now_and_then_is_waited_for() -> None:
-    patience_s, num_reads, body = 2.0, 12, bytes(4 << 20)
+    patience_s, num_reads, body = 3.0, 12, bytes(4 << 20)
 
     async def answer(_: web.BaseRequest) -> web.Response:
         return web.Response(body=body)  # in one piece: something of it waits all the time
 
     async with slow_server(web.Server(answer), patience_s) as server, server.asked("GET /") as client:
         for _ in range(num_reads):
-            # Slowness itself is the matter here: together three times as long as one that stands still may take.
-            await asyncio.sleep(3 * patience_s / num_reads)
+            # Slowness itself is the matter here: together twice as long as one that stands still may take.
+            await asyncio.sleep(2 * patience_s / num_reads)
             wanted = len(client.data) + (128 << 10)
             while len(client.data) < wanted:
                 assert await client.read(32 << 10)

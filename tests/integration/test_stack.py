@@ -72,7 +72,7 @@ class Running:
         self.task = asyncio.create_task(up(plan, self.stop, lambda _, stack: self.ready.set_result(stack)))
 
     async def stack(self) -> Stack:
-        async with asyncio.timeout(15):
+        async with asyncio.timeout(30):
             await asyncio.wait((self.ready, self.task), return_when=asyncio.FIRST_COMPLETED)
             return self.ready.result() if self.ready.done() else await self._failed()
 
@@ -82,7 +82,7 @@ class Running:
 
     async def end(self) -> None:
         self.stop.set()
-        async with asyncio.timeout(15):
+        async with asyncio.timeout(30):
             await self.task
 
 
@@ -162,14 +162,16 @@ async def test_each_that_is_killed_comes_back_nats_on_its_port(plan: StandIns, r
         os.kill(pid, signal.SIGKILL)
     await eventually(lambda: len(all_pids(stack)) == 4 and not set(all_pids(stack)) & set(before))
     (node,) = plan.nodes
+    # Kept: asked once more, a busy server may not answer in time.
+    found: list[Endpoints] = []
 
-    def back() -> Endpoints | None:
-        return node.ready(stack.nats[0].pid)
+    def back() -> bool:
+        if (endpoints := node.ready(stack.nats[0].pid)) is not None:
+            found.append(endpoints)
+        return bool(found)
 
     await eventually(back)
-    endpoints = back()
-    assert endpoints is not None
-    assert endpoints.port == node.port
+    assert found[0].port == node.port
 
 
 async def test_a_child_that_refuses_its_settings_ends_the_stack(plan: StandIns) -> None:

@@ -1,24 +1,32 @@
 """What a gateway tells of a takeover: when it began, and how long the job was silent."""
 
 import asyncio
+from pathlib import Path
+from typing import Any
 
 import pytest
 from aiohttp import ClientSession
 
 from bus.client import Bus
+from tests.support.doors import gated
 from tests.support.figures import until
 from tests.support.jobs import Ears, tone_job
 from tests.support.programs import Fleet
 from tests.support.tone import tone_pcm
 from tests.support.waiting import eventually
 
-STEADY = {"block_ms": 50, "compute_ms": 50, "device": "own"}
+STEADY = {"block_ms": 50, "compute_ms": 50}
+
+
+def held(folder: Path) -> dict[str, Any]:
+    """Params of a tone that does not end before its worker is killed, however long the other one takes to start."""
+    return gated(folder / "open", 20, **STEADY)
 
 
 @pytest.fixture
 def ack_wait_s() -> float:
     """Only the gateway can be what takes a job away in time."""
-    return 30.0
+    return 120.0
 
 
 async def known_to_hold(http: ClientSession, url: str) -> None:
@@ -26,15 +34,16 @@ async def known_to_hold(http: ClientSession, url: str) -> None:
     await until(http, f"{url}/metrics", lambda told: told.get("antiphon_fleet_slots_used") == 1)
 
 
-async def test_a_takeover_is_told_with_its_silence(fleet: Fleet, bus: Bus, http: ClientSession) -> None:
+async def test_a_takeover_is_told_with_its_silence(fleet: Fleet, bus: Bus, http: ClientSession, tmp_path: Path) -> None:
     gateway, url = await asyncio.to_thread(fleet.gateway)
     first = fleet.worker("w1")
-    async with asyncio.timeout(20), Ears(bus, tone_job(seconds=3, **STEADY)) as ears:
+    async with asyncio.timeout(60), Ears(bus, tone_job(seconds=3, **held(tmp_path))) as ears:
         await ears.until_bytes(10_000)
         fleet.worker("w2")
         await asyncio.to_thread(gateway.wait_for, "worker.seen", 2)
         await known_to_hold(http, url)
         first.kill()
+        (tmp_path / "open").touch()
         heard = await ears.to_the_end()
         await eventually(lambda: gateway.events("takeover.done"))
     assert heard.pcm == tone_pcm(3)
@@ -42,16 +51,16 @@ async def test_a_takeover_is_told_with_its_silence(fleet: Fleet, bus: Bus, http:
     (done,) = gateway.events("takeover.done")
     assert {done["job"], started["job"]} == {ears.job.id}
     assert (done["worker"], done["by"], done["entry"]) == ("w1", "w2", "block")
-    assert 0 < done["seconds"] < 3
-    assert done["seconds"] <= done["since_pong_s"] <= done["seconds"] + 1
+    assert 0 < done["seconds"] < 15
+    assert done["seconds"] <= done["since_pong_s"] <= done["seconds"] + 5
 
 
 async def test_the_end_of_a_job_that_nobody_goes_on_with_is_told_too(
-    fleet: Fleet, bus: Bus, http: ClientSession
+    fleet: Fleet, bus: Bus, http: ClientSession, tmp_path: Path
 ) -> None:
     gateway, url = await asyncio.to_thread(fleet.gateway)
     only = fleet.worker("w1")
-    async with asyncio.timeout(20), Ears(bus, tone_job(seconds=3, **STEADY)) as ears:
+    async with asyncio.timeout(60), Ears(bus, tone_job(seconds=3, **held(tmp_path))) as ears:
         await ears.until_bytes(10_000)
         await known_to_hold(http, url)
         only.kill()

@@ -80,10 +80,10 @@ async def test_a_config_may_be_large_and_not_too_large(http: aiohttp.ClientSessi
     async with talking(http, **tone(seconds=0.1), ref_audio="x" * (4 << 20)) as talk:
         assert "the limit is 4194304" in (await talk.json())["message"]
         assert await talk.next() == 1000
-    # Far too large: the socket is closed before all of it was sent.
+    # Far too large: the socket is closed before all of it was sent, and who still sends may not hear the goodbye.
     with contextlib.suppress(ConnectionError):
         async with talking(http, **tone(seconds=0.1), ref_audio="x" * (5 << 20)) as talk:
-            assert await talk.next() == 1009
+            assert await talk.next() in {1009, aiohttp.WSCloseCode.ABNORMAL_CLOSURE}
 
 
 async def test_a_request_that_is_no_websocket_is_answered_in_openais_envelope(http: aiohttp.ClientSession) -> None:

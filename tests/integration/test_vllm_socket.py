@@ -141,7 +141,7 @@ async def test_a_plain_client_of_another_library_is_served(stack: Stack) -> None
         await ws.send(json.dumps({"type": "input.text", "text": "Hello there. "}))
         await ws.send(json.dumps({"type": "input.done"}))
         pcm, told = b"", []
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(20):
             while not told or told[-1] != "session.done":
                 message = await ws.recv()
                 if isinstance(message, bytes):

@@ -1,5 +1,6 @@
 """A receiver who hangs keeps its own events waiting, and nobody else's."""
 
+import asyncio
 from collections.abc import AsyncIterator
 
 import aiohttp
@@ -34,15 +35,16 @@ async def test_who_hangs_holds_so_many_tries_and_others_are_told_meanwhile(
 ) -> None:
     with fleet_of(bus_settings) as fleet:
         fleet.worker("w1", "tone", 4)
-        _, url = fleet.gateway("--webhook-private")
+        gateway, url = fleet.gateway("--webhook-private")
         async with aiohttp.ClientSession(url) as http, receiving() as prompt:
             await ready(http, "")
-            for _ in range(5 * MOST_AT_ONCE):
-                await order(http, hanging)
-            await eventually(lambda: len(hanging.paths) == MOST_AT_ONCE)
+            await asyncio.gather(*(order(http, hanging) for _ in range(5 * MOST_AT_ONCE)))
+            await eventually(lambda: len(hanging.paths) >= MOST_AT_ONCE)
             job = await order(http, prompt)
             assert await prompt.types(job, ["job.accepted"], within_s=8) == ["job.accepted"]
-            assert len(hanging.paths) == MOST_AT_ONCE, "before any of its tries was given up"
+            num_tries = len(hanging.paths)
+            # A try that is given up, after 10 s, makes room for one more.
+            assert num_tries <= MOST_AT_ONCE + len(gateway.events("webhook.failed"))
 
 
 def test_a_receiver_who_is_slow_is_asked_again_later_than_one_who_is_busy() -> None:

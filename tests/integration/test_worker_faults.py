@@ -22,12 +22,12 @@ BUSY = {"block_ms": 100, "compute_ms": 200, "device": "shared"}
 @pytest.fixture
 def ack_wait_s() -> float:
     """What is not given back comes again long after the test has failed."""
-    return 30.0
+    return 120.0
 
 
 async def hurt(worker: Program, number: signal.Signals, hosts: int) -> None:
     """Send a signal to the worker's engine host, the `hosts`-th that it has, once that one is in a step of its job."""
-    await eventually(lambda: len(worker.events("job.started")) == hosts, within_s=15)
+    await eventually(lambda: len(worker.events("job.started")) == hosts)
     pid = host_pid(worker)
     await eventually(lambda: "nanosleep" in Path(f"/proc/{pid}/wchan").read_text())  # computing, as `tone` does it
     os.kill(pid, number)
@@ -36,7 +36,7 @@ async def hurt(worker: Program, number: signal.Signals, hosts: int) -> None:
 
 async def test_a_slow_step_is_waited_for_and_costs_nothing(fleet: Fleet, bus: Bus) -> None:
     worker = fleet.worker("w1", "tone", 8, "--stall-s", "5")
-    async with asyncio.timeout(15):
+    async with asyncio.timeout(30):
         heard = await listen(bus, tone_job(seconds=1, fault={"kind": "slow", "at_block": 3}))
     assert heard.pcm == tone_pcm(1)
     assert [start.attempt for start in heard.starts] == [1]
@@ -47,7 +47,7 @@ async def test_a_step_that_is_slower_than_stall_s_costs_its_job_an_attempt_and_i
     fleet: Fleet, bus: Bus
 ) -> None:
     fleet.worker("w1", "tone", 8, "--stall-s", "1")
-    async with asyncio.timeout(20), asyncio.TaskGroup() as group:
+    async with asyncio.timeout(30), asyncio.TaskGroup() as group:
         slow = group.create_task(
             listen(bus, tone_job(seconds=1, fault={"kind": "slow", "at_block": 4}, block_ms=100, compute_ms=200))
         )
@@ -62,9 +62,9 @@ async def test_a_batch_that_does_not_fit_is_halved_and_nobody_hears_it(fleet: Fl
     fault = {"kind": "oom", "at_block": 4, "min_batch": 3}
     job = {"seconds": 0.5, "block_ms": 50, "compute_ms": 1, "max_batch": 4, "fault": fault}
     worker = fleet.worker("w1", "tone", 5)
-    async with asyncio.timeout(15), asyncio.TaskGroup() as group:
+    async with asyncio.timeout(30), asyncio.TaskGroup() as group:
         # What comes while the device is busy with this one's block begins together.
-        group.create_task(listen(bus, tone_job(seconds=0.2, block_ms=100, compute_ms=1500)))
+        group.create_task(listen(bus, tone_job(seconds=0.1, block_ms=100, compute_ms=3000)))
         await eventually(lambda: len(worker.events("job.started")) == 1)
         ends = [group.create_task(listen(bus, tone_job(**job))) for _ in range(4)]
         await eventually(lambda: len(worker.events("job.started")) == 5)
@@ -78,10 +78,10 @@ async def test_a_host_killed_for_its_memory_in_a_step_costs_that_job_an_attempt_
     fleet: Fleet, bus: Bus
 ) -> None:
     worker = fleet.worker()
-    async with asyncio.timeout(20), Ears(bus, tone_job(seconds=1, **BUSY)) as ears:
+    async with asyncio.timeout(40), Ears(bus, tone_job(seconds=1, **BUSY)) as ears:
         await ears.until_bytes(4_800)
         await hurt(worker, signal.SIGKILL, 1)
-        await eventually(lambda: len(worker.events("job.started")) == 2, within_s=10)
+        await eventually(lambda: len(worker.events("job.started")) == 2)
         lease = await bus.logs.lease(ears.name)
         heard = await ears.to_the_end()
     assert heard.pcm == tone_pcm(1)
@@ -94,7 +94,7 @@ async def test_a_host_killed_for_its_memory_in_a_step_costs_that_job_an_attempt_
 async def test_a_job_in_which_two_hosts_crash_is_given_up_with_the_place_of_the_crash(fleet: Fleet, bus: Bus) -> None:
     worker = fleet.worker("w1", "tone", 8, "--max-attempts", "9")
     job = tone_job(seconds=3, **BUSY)
-    async with asyncio.timeout(20), Ears(bus, job) as ears:
+    async with asyncio.timeout(40), Ears(bus, job) as ears:
         for number in (1, 2):
             await ears.until_bytes(4_800 * 2 * number)
             await hurt(worker, signal.SIGSEGV, number)
@@ -111,21 +111,21 @@ async def test_a_job_in_which_two_hosts_crash_is_given_up_with_the_place_of_the_
 
 
 async def test_a_host_that_hangs_twice_in_a_job_leaves_where_it_hung(fleet: Fleet, bus: Bus) -> None:
-    fleet.worker("w1", "tone", 8, "--stall-s", "0.5", "--max-attempts", "9")
+    fleet.worker("w1", "tone", 8, "--stall-s", "1.5", "--max-attempts", "9")
     job = tone_job(seconds=1, fault={"kind": "hang", "at_block": 2, "times": 9})
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(40):
         heard = await listen(bus, job)
     assert heard.end.kind == "failed"
     dead = (await DeadLetters(bus).find(job.id)).dead
     assert (dead.attempts, dead.host_deaths) == (2, 2)
-    assert "hung for 0.5 s" in dead.reason
+    assert "hung for 1.5 s" in dead.reason
     assert "in _fail" in dead.traceback
 
 
 async def test_a_worker_that_stood_still_blames_no_engine_for_it(fleet: Fleet, bus: Bus) -> None:
     """Worker and host frozen together, in the middle of a step, for longer than a stall may last."""
     worker = fleet.worker("w1", "tone", 8, "--stall-s", "1")
-    async with asyncio.timeout(20), Ears(bus, tone_job(seconds=2, **BUSY)) as ears:
+    async with asyncio.timeout(40), Ears(bus, tone_job(seconds=2, **BUSY)) as ears:
         await ears.until_bytes(4800)
         pids = (worker.pid, host_pid(worker))
         for pid in pids:

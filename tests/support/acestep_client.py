@@ -28,7 +28,7 @@ async def queried(http: aiohttp.ClientSession, *tasks: str) -> list[dict[str, An
 
 async def settled(http: aiohttp.ClientSession, task: str) -> dict[str, Any]:
     """The task once it is no longer at status 0."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(20):
         while (told := (await queried(http, task))[0])["status"] == 0:
             await asyncio.sleep(0.02)
     return told

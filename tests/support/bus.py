@@ -26,7 +26,7 @@ def name_of(bus: Bus, job: wire.Job) -> LogSubjects:
     return bus.subjects.log(job.tenant, job.id)
 
 
-async def pull(bus: Bus, consumer: str = "tone=v1=interactive", within_s: float = 3.0) -> Delivery:
+async def pull(bus: Bus, consumer: str = "tone=v1=interactive", within_s: float = 20.0) -> Delivery:
     """The next delivery of a consumer, which must be declared. Raises TimeoutError."""
     arrived: asyncio.Future[Message] = asyncio.get_running_loop().create_future()
 
@@ -107,7 +107,7 @@ def kinds(log: list[Entry]) -> list[str]:
     return [entry.kind for entry in log]
 
 
-async def hear(bus: Bus, name: LogSubjects, after_seq: int = 0, within_s: float = 10.0) -> list[Entry]:
+async def hear(bus: Bus, name: LogSubjects, after_seq: int = 0, within_s: float = 20.0) -> list[Entry]:
     """Attach and listen to the end."""
     heard: list[Entry] = []
     async with asyncio.timeout(within_s), Attachment(bus.connection, bus.logs, name, after_seq=after_seq) as attachment:
@@ -121,7 +121,7 @@ async def num_jobs(bus: Bus) -> int:
     return int((await bus.js.info(bus.subjects.jobs_stream))["state"]["messages"])
 
 
-async def until(condition, within_s: float = 5.0) -> None:
+async def until(condition, within_s: float = 20.0) -> None:
     """Return once the coroutine function `condition` gives something true. Raises TimeoutError."""
     async with asyncio.timeout(within_s):
         while not await condition():

@@ -12,7 +12,7 @@ from aiohttp import ClientSession
 from bus.client import Bus
 from ops import nats_server
 from tests.support.tone import tone_pcm
-from tests.support.web import speech
+from tests.support.web import OWN_RUN, speech
 
 
 class Cluster:
@@ -93,7 +93,8 @@ class Load:
         self, told: Told, seconds: float, gaps: list[tuple[float, float]], params: dict[str, object]
     ) -> None:
         heard, at = b"", time.monotonic()
-        async with self._http.post(f"{self._url}/v1/audio/speech", json=speech(seconds=seconds, **params)) as response:
+        asked = {"json": speech(seconds=seconds, **params), "headers": OWN_RUN}
+        async with self._http.post(f"{self._url}/v1/audio/speech", **asked) as response:
             if response.status != 200:
                 assert response.status == 503, await response.text()
                 told.refused += 1

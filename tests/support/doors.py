@@ -52,7 +52,7 @@ async def state_of(http: aiohttp.ClientSession, job: str) -> str:
         return str((await answer.json())["state"])
 
 
-async def until_state(http: aiohttp.ClientSession, job: str, *states: str, within_s: float = 10.0) -> dict[str, Any]:
+async def until_state(http: aiohttp.ClientSession, job: str, *states: str, within_s: float = 20.0) -> dict[str, Any]:
     """The job as shown once it is in one of `states`."""
     async with asyncio.timeout(within_s):
         while True:
@@ -88,7 +88,7 @@ class Events:
                 event[name or "comment"] = json.loads(value) if name == "data" else value
         return None
 
-    async def until(self, kind: str, within_s: float = 10.0) -> list[dict[str, Any]]:
+    async def until(self, kind: str, within_s: float = 20.0) -> list[dict[str, Any]]:
         """Every event up to the first of `kind`."""
         seen: list[dict[str, Any]] = []
         async with asyncio.timeout(within_s):
@@ -98,7 +98,7 @@ class Events:
                     return seen
         raise AssertionError(f"the stream ended without {kind!r}: {seen}")
 
-    async def rest(self, within_s: float = 10.0) -> list[dict[str, Any]]:
+    async def rest(self, within_s: float = 20.0) -> list[dict[str, Any]]:
         seen: list[dict[str, Any]] = []
         async with asyncio.timeout(within_s):
             while (event := await self.next()) is not None:

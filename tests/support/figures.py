@@ -44,7 +44,7 @@ async def scrape(http: ClientSession, url: str) -> Figures:
         return Figures(await answer.text())
 
 
-async def until(http: ClientSession, url: str, holds: Callable[[Figures], object], within_s: float = 10.0) -> Figures:
+async def until(http: ClientSession, url: str, holds: Callable[[Figures], object], within_s: float = 20.0) -> Figures:
     """The first scrape of which `holds` is true."""
     async with asyncio.timeout(within_s):
         while not holds(found := await scrape(http, url)):

@@ -31,7 +31,7 @@ async def process(
     started = await asyncio.create_subprocess_exec(sys.executable, *arguments, cwd=ROOT, stdout=asyncio.subprocess.PIPE)
     assert started.stdout is not None
     try:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(30):
             while (await started.stdout.readline()).strip() != b"ready":
                 assert started.returncode is None
         yield started

@@ -22,7 +22,7 @@ from tests.support.nats import fresh_root
 from tests.support.programs import Fleet, Program, fleet_of
 from tests.support.web import ready
 
-READY_S = 20.0
+READY_S = 30.0
 
 
 class Stack(NamedTuple):

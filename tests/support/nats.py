@@ -12,7 +12,7 @@ from pathlib import Path
 from ops.nats_server import Endpoints, Launch, locked, log_tail, prepare, ready
 from ops.system import dies_with_parent
 
-READY_S = 10.0
+READY_S = 30.0
 
 
 @contextmanager

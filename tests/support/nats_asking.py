@@ -27,12 +27,12 @@ def job(fields: dict[str, Any] | None = None, **params: Any) -> str:
     return json.dumps({"model": "tone", "input": "x", "params": params, **(fields or {})})
 
 
-async def until_ended(client: Client, root: str, job_id: str, within_s: float = 10.0) -> str:
+async def until_ended(client: Client, root: str, job_id: str, within_s: float = 20.0) -> str:
     """How a job of the tenant `public` ended, as its log says."""
     subject = f"$JS.API.DIRECT.GET.{root.upper()}_REPLIES.{root}.reply.public.{job_id}.c"
     async with asyncio.timeout(within_s):
         while True:
-            last = await client.request(subject, b"", timeout=2)
+            last = await client.request(subject, b"", timeout=within_s)
             kind = (last.headers or {}).get("Antiphon-Kind", "")
             if kind in {"done", "failed", "cancelled", "expired"}:
                 return kind
@@ -62,7 +62,7 @@ class Stack:
         client = await nats.connect(self.url)
         async with asyncio.timeout(20):
             # A gateway that is a moment old does not say of a model that nobody has it.
-            while {await self._status(client) for _ in range(4)} != {404}:
+            while {await self._status(client) for _ in range(12)} != {404}:
                 await asyncio.sleep(0.1)
         yield client
         answer = await nats_req(client, self.submit, job(seconds=0.1), **WHOLE)

@@ -28,7 +28,7 @@ USERS = {
     "globex": "_INBOX",
 }
 TENANTS = ("acme", "globex")
-_READY_S = 10.0
+_READY_S = 30.0
 
 #: Who, what (`pub` or `sub`), and the subject that it may not.
 FORBIDDEN: list[tuple[str, str, str]] = [
@@ -174,7 +174,7 @@ def guarded_server(config: Path = CONFIGS / "single.conf") -> Iterator[Guarded]:
             yield Guarded(endpoints.nats, passwords)
         finally:
             process.terminate()
-            process.wait(timeout=10)
+            process.wait(timeout=30)
 
 
 @contextmanager

@@ -16,7 +16,7 @@ def plays(**params: Any) -> dict[str, Any]:
     return {"model": "tone", "voice": "alloy", "input": "tone", "extra_body": {"params": params}}
 
 
-def ended(client: OpenAI, job: str, within_s: float = 10.0) -> str:
+def ended(client: OpenAI, job: str, within_s: float = 20.0) -> str:
     """How the job ended, once it has."""
     deadline = time.monotonic() + within_s
     while (state := str(client.get(f"/jobs/{job}", cast_to=dict[str, Any])["state"])) in {"queued", "running"}:

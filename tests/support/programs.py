@@ -55,7 +55,7 @@ class Program:
 
     def kill(self) -> None:
         self.process.kill()
-        self.process.wait(10)
+        self.process.wait(20)
 
     def stop(self, within_s: float = 20.0) -> int:
         """SIGTERM; the exit code. A process that does not end is killed, and the test fails."""
@@ -125,7 +125,7 @@ def host_pid(worker: Program) -> int:
     return int(worker.events("host.started")[-1]["pid"])
 
 
-def wait_gone(pid: int, within_s: float = 10.0) -> None:
+def wait_gone(pid: int, within_s: float = 20.0) -> None:
     deadline = time.monotonic() + within_s
     while not gone(pid):
         assert time.monotonic() < deadline, f"process {pid} still there after {within_s} s"

@@ -30,7 +30,7 @@ class Server:
 
     def kill(self) -> None:
         self._process.kill()
-        self._process.wait(timeout=5)
+        self._process.wait(timeout=20)
 
     def restart(self) -> None:
         self.kill()

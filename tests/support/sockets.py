@@ -8,11 +8,11 @@ from typing import Any
 import aiohttp
 import msgspec
 
-WITHIN_S = 10.0
+WITHIN_S = 20.0
 VLLM = "/v1/audio/speech/stream"
 
 
-async def after(http: aiohttp.ClientSession, job: str, within_s: float = 5.0) -> str:
+async def after(http: aiohttp.ClientSession, job: str, within_s: float = 20.0) -> str:
     """The job that was accepted next after `job`, once it was."""
     async with asyncio.timeout(within_s):
         while True:

@@ -12,6 +12,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from tests.support.waiting import eventually
+
 _COPY_BYTES = 64 << 10
 
 
@@ -48,7 +50,10 @@ async def tls_front(url: str, folder: Path) -> AsyncIterator[tuple[str, Path]]:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate_file, key_file)
 
+    talks: set[asyncio.Task[None] | None] = set()
+
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        talks.add(asyncio.current_task())
         inner_reader, inner_writer = await asyncio.open_connection(host, int(port))
         copies = [
             asyncio.ensure_future(_copy(reader, inner_writer)),
@@ -59,10 +64,13 @@ async def tls_front(url: str, folder: Path) -> AsyncIterator[tuple[str, Path]]:
         finally:
             for each in (writer, inner_writer):
                 each.close()
+                with contextlib.suppress(OSError):  # its other side has cut it
+                    await each.wait_closed()
 
     server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=context)
     async with server:
         yield f"https://localhost:{server.sockets[0].getsockname()[1]}", certificate_file
+        await eventually(lambda: all(talk is None or talk.done() for talk in talks))
 
 
 async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

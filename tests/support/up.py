@@ -39,12 +39,13 @@ class Up:
 
     def events(self) -> list[dict[str, Any]]:
         """Every line of stderr; fails if one is not JSON."""
-        return [json.loads(line) for line in self._errors.read_text().splitlines()]
+        whole = self._errors.read_text().rpartition("\n")[0]  # another may be on its way
+        return [json.loads(line) for line in whole.splitlines()]
 
     def stop(self) -> str:
         """SIGTERM; what came on stdout after the announcement. The exit code must be 0."""
         self.process.send_signal(signal.SIGTERM)
-        assert self.process.wait(timeout=30) == 0
+        assert self.process.wait(timeout=60) == 0
         assert self.process.stdout is not None
         return self.process.stdout.read()
 

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 
-async def eventually(condition: Callable[[], object], within_s: float = 5.0) -> None:
+async def eventually(condition: Callable[[], object], within_s: float = 20.0) -> None:
     """Return once `condition` is truthy. Raises TimeoutError after `within_s`."""
     async with asyncio.timeout(within_s):
         while not condition():

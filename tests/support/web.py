@@ -7,6 +7,9 @@ from typing import Any
 
 from aiohttp import ClientResponse, ClientSession
 
+#: Headers of a request that makes a run of its own: equal ones would all hear one job, and after it its log.
+OWN_RUN = {"Cache-Control": "no-store"}
+
 
 def speech(model: str = "tone", text: str = "tone", **fields: Any) -> dict[str, Any]:
     """Body of an OpenAI-door request for PCM; keyword arguments that the door does not know are the engine's params."""
@@ -44,7 +47,7 @@ async def state(http: ClientSession, url: str, job: str) -> dict[str, Any]:
         return dict(await response.json())
 
 
-async def until_state(http: ClientSession, url: str, job: str, wanted: str, within_s: float = 10.0) -> dict[str, Any]:
+async def until_state(http: ClientSession, url: str, job: str, wanted: str, within_s: float = 20.0) -> dict[str, Any]:
     """The job's status once its state is `wanted`."""
     async with asyncio.timeout(within_s):
         while (found := await state(http, url, job))["state"] != wanted:

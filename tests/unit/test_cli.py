@@ -267,7 +267,7 @@ def test_a_signal_asks_to_stop_and_a_second_one_ends_at_once(number: signal.Sign
         process.send_signal(number)
         assert process.stdout.readline() == "draining\n"
         process.send_signal(number)
-        assert process.wait(timeout=5) == 128 + number
+        assert process.wait(timeout=30) == 128 + number
         events = [json.loads(line)["event"] for line in process.stderr]
     assert events == ["process.started", "process.stopping"]
 
@@ -279,7 +279,7 @@ def test_one_signal_is_a_clean_end() -> None:
         assert process.stdout is not None
         assert process.stdout.readline() == "serving\n"
         process.terminate()
-        assert process.wait(timeout=5) == 0
+        assert process.wait(timeout=30) == 0
         assert process.stderr is not None
         assert json.loads(process.stderr.readlines()[-1])["event"] == "process.stopped"
 

@@ -22,7 +22,7 @@ class Gated:
     def feed(self, data: bytes) -> bytes:
         self.inside += 1
         self.entered.set()
-        assert self.leave.wait(10)
+        assert self.leave.wait(60)
         self.inside -= 1
         return data
 
@@ -43,7 +43,7 @@ def gated(monkeypatch: pytest.MonkeyPatch) -> Iterator[Gated]:
 
 
 async def entered(stage: Gated) -> None:
-    assert await asyncio.to_thread(stage.entered.wait, 10)
+    assert await asyncio.to_thread(stage.entered.wait, 30)
 
 
 async def test_the_loop_goes_on_while_an_encoder_works(gated: Gated) -> None:
@@ -68,7 +68,7 @@ async def test_a_listener_that_leaves_takes_nothing_from_under_the_thread(gated:
     encoder.close()
     assert not gated.closed.is_set()
     gated.leave.set()
-    assert await asyncio.to_thread(gated.closed.wait, 10)
+    assert await asyncio.to_thread(gated.closed.wait, 30)
     assert gated.threads_at_close == 0
     encoder.close()
 
@@ -86,7 +86,7 @@ async def test_an_encoder_never_has_two_threads(gated: Gated) -> None:
         await encoder.finish()
     gated.leave.set()
     encoder.close()
-    assert await asyncio.to_thread(gated.closed.wait, 10)
+    assert await asyncio.to_thread(gated.closed.wait, 30)
     with pytest.raises(RuntimeError, match="closed"):
         await encoder.feed(b"ef")
 
@@ -97,7 +97,7 @@ async def test_one_that_waits_for_a_thread_and_is_given_up_never_gets_one(
     busy = [Encoding(MP3, 24_000, 1) for _ in range(encoding._POOL._max_workers)]
     feeding = [asyncio.create_task(each.feed(b"ab")) for each in busy]
     await entered(gated)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while gated.inside < len(busy):
             await asyncio.sleep(0)
     second = Gated()

@@ -28,7 +28,7 @@ async def host_that_has_just_died() -> EngineHost:
     host._transport, _ = await asyncio.get_running_loop().create_connection(Ears, sock=ours)
     host.loaded.add("tone")
     theirs.close()
-    await asyncio.wait_for(gone.wait(), 5)
+    await asyncio.wait_for(gone.wait(), 20)
     return host
 
 

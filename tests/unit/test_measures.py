@@ -103,11 +103,11 @@ def test_device_memory_is_told_where_the_host_tells_it_and_never_made_up(held: i
 def test_what_is_served_is_read_from_a_port_that_is_closed_afterwards() -> None:
     port, close = Metrics("worker", list).serve("127.0.0.1", 0)
     url = f"http://127.0.0.1:{port}/metrics"
-    with urllib.request.urlopen(url, timeout=5) as answer:
+    with urllib.request.urlopen(url, timeout=20) as answer:
         assert b"antiphon_stalls_total 0.0" in answer.read()
     close()
     with pytest.raises(urllib.error.URLError, match="refused"):
-        urllib.request.urlopen(url, timeout=5)
+        urllib.request.urlopen(url, timeout=20)
 
 
 COUNTS = """

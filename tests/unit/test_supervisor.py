@@ -39,7 +39,7 @@ class Output:
         self._more.set()
 
     async def wait_for(self, count: int) -> list[str]:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while len(self.lines) < count:
                 self._more.clear()
                 await self._more.wait()
@@ -110,7 +110,7 @@ async def test_stopping_ends_the_child_for_good(start: Callable[..., Child], out
     child = start(script(WAITS))
     await output.wait_for(1)
     pid = child.pid
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         await child.stop()
         await child.stop()
     assert gone(pid)
@@ -137,7 +137,7 @@ async def test_a_child_that_ignores_sigterm_is_killed_after_its_patience_while_o
     stubborn, willing = start(script(STUBBORN), "stubborn", 0.3), start(script(WAITS), "willing")
     await output.wait_for(2)
     pid, began = stubborn.pid, asyncio.get_running_loop().time()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         await stop_all([willing, stubborn])
     assert asyncio.get_running_loop().time() - began >= 0.3
     assert gone(pid)
@@ -148,7 +148,7 @@ async def test_stopping_between_two_lives_does_not_wait_for_the_next(
 ) -> None:
     child = start(script("print('brief')"))
     await output.wait_for(1)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         await eventually(lambda: child.pid is None)
         await child.stop()
     assert child.starts == 1
@@ -158,7 +158,7 @@ async def test_a_child_that_is_stopped_while_it_is_being_started_does_not_stay(
     start: Callable[..., Child], output: Output
 ) -> None:
     child = start(script(WAITS))
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         await child.stop()
     assert child.pid is None
 
@@ -196,7 +196,7 @@ async def test_the_last_line_of_a_life_passes_before_the_next_begins(output: Out
 
 async def test_a_usage_error_is_told_apart_from_a_death(start: Callable[..., Child], output: Output) -> None:
     wrong, dying = start(script(f"raise SystemExit({USAGE_ERROR})")), start(script("print('x'); raise SystemExit(1)"))
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         await wrong.refused.wait()
     await output.wait_for(2)
     assert not dying.refused.is_set()
@@ -226,10 +226,11 @@ async def test_children_die_with_a_supervisor_that_is_killed() -> None:
         sys.executable, "-c", ORPHAN, stdout=asyncio.subprocess.PIPE, cwd=Path(__file__).parents[2]
     )
     assert supervisor.stdout is not None
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while not (line := await supervisor.stdout.readline()).strip().isdigit():
             assert line, "the supervisor ended early"
         supervisor.kill()
         await supervisor.wait()
+        await supervisor.stdout.read()  # else its transport may be left open
         pid = int(line)
         await eventually(lambda: gone(pid))

@@ -95,7 +95,7 @@ raise ValueError("the end")
 
 def said(form: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-c", TALKS, form], cwd=ROOT, capture_output=True, text=True, timeout=30, check=False
+        [sys.executable, "-c", TALKS, form], cwd=ROOT, capture_output=True, text=True, timeout=60, check=False
     )
 
 

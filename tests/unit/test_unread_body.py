@@ -8,6 +8,7 @@ import pytest
 from aiohttp import web
 
 from gateway.connection import Connection, connections
+from tests.support.waiting import eventually
 
 POST = b"POST / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n"
 NO_CHUNK = b"no chunk\r\n"
@@ -28,6 +29,7 @@ async def connected(server: web.Server) -> AsyncIterator[tuple[Connection, async
         reader, writer = await asyncio.open_connection(*listening.sockets[0].getsockname())
         with contextlib.closing(writer):
             yield await made, reader
+        await eventually(lambda: made.result().transport is None)
 
 
 @pytest.mark.parametrize("num_turns", range(6))
@@ -54,7 +56,7 @@ async def test_whoever_reads_it_is_told_however_far_the_request_has_come(num_tur
 
         connection.data_received(POST)
         send(num_turns)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             assert (await reader.read()).startswith(b"HTTP/1.1 400 ")
         assert told == [web.RequestPayloadError]
 
@@ -67,7 +69,7 @@ async def test_what_is_wrong_with_a_body_that_nobody_wanted_is_no_fault_of_ours(
 
     async with connected(web.Server(answer)) as (connection, reader):
         connection.data_received(POST)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             assert (await reader.readline()).startswith(b"HTTP/1.1 401 ")
             connection.data_received(NO_CHUNK)
             for _ in range(20):

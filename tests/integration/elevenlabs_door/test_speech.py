@@ -2,7 +2,6 @@
 
 import asyncio
 import base64
-import time
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +47,7 @@ async def test_the_first_block_is_there_before_the_second_is_made(
     pieces = aclient.text_to_speech.stream(
         GEORGE, text="tone", model_id="tone", output_format=NATIVE, request_options=ours(**params)
     )
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         body = await anext(pieces)
         assert body == tone_pcm(0.1)[: len(body)]
         (tmp_path / "open").touch()
@@ -66,12 +65,11 @@ async def test_hanging_up_frees_the_slot(
     ) as answer:
         job = answer.headers["antiphon-job"]
         await anext(answer.data)
-    began = time.monotonic()
-    assert (await until_state(http, job, "cancelled", within_s=3))["state"] == "cancelled"
-    async with asyncio.timeout(3):
+    shown = await until_state(http, job, "cancelled", within_s=20)
+    assert shown["error"]["message"] == "left", "the gateway settled it, not the worker that asks now and then"
+    async with asyncio.timeout(20):
         while (await (await http.get("/v1/fleet")).json())["workers"][0]["in_flight"]:
             await asyncio.sleep(0.02)
-    assert time.monotonic() - began < 3
 
 
 def test_a_model_without_marks_has_no_alignment(client: elevenlabs.ElevenLabs) -> None:
@@ -82,12 +80,14 @@ def test_a_model_without_marks_has_no_alignment(client: elevenlabs.ElevenLabs) -
     assert (said.alignment, said.normalized_alignment) == (None, None)
 
 
-def test_a_stream_with_timestamps_has_every_sample_line_by_line(client: elevenlabs.ElevenLabs) -> None:
-    said = list(
-        client.text_to_speech.stream_with_timestamps(
-            GEORGE, text="tone", model_id="tone", output_format=NATIVE, request_options=ours(seconds=0.5, **STEADY)
-        )
+def test_a_stream_with_timestamps_has_every_sample_line_by_line(client: elevenlabs.ElevenLabs, tmp_path: Path) -> None:
+    params = gated(tmp_path / "open", 5, seconds=0.5, **STEADY)
+    lines = client.text_to_speech.stream_with_timestamps(
+        GEORGE, text="tone", model_id="tone", output_format=NATIVE, request_options=ours(**params)
     )
+    said = [next(lines)]
+    (tmp_path / "open").touch()
+    said += lines
     assert b"".join(base64.b64decode(each.audio_base_64) for each in said) == tone_pcm(0.5)
     assert len(said) > 1
     assert {each.alignment for each in said} == {None}
