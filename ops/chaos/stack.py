@@ -131,7 +131,8 @@ def _argv(command: str, settings: BusSettings, *flags: str) -> Callable[[], Sequ
 
 
 def _worker(name: str, settings: BusSettings, size: Size, folder: Path) -> Process:
-    """`--max-attempts` is beyond what chaos can do to one job: only what is poisonous may be given up."""
+    """Both limits are beyond what chaos does to one job, whose worker cannot tell a kill of its host from the job's own
+    doing: only what is poisonous may be given up."""
     flags = ("--id", name, "--models", ",".join(size.models), "--slots", str(size.slots))
-    more = ("--allow-faults", "--stall-s", "5", "--max-attempts", "100")
+    more = ("--allow-faults", "--stall-s", "5", "--max-attempts", "100", "--max-host-deaths", "4")
     return Process(name, _argv("worker", settings, *flags, *more), folder / f"{name}.log")
