@@ -16,6 +16,7 @@ from typing import Final
 from bus.connection import Connection, Subscription
 from bus.errors import BusError, NoResponders, NotFound, Unreachable
 from bus.log import Logs
+from bus.outage import others_are_back
 from bus.parser import Message
 from bus.subjects import LogSubjects
 from bus.telemetry import logger
@@ -26,8 +27,6 @@ log = logger(__name__)
 LEFT: Final = "left"
 #: … and one whose worker asked for listeners, more than once, and was not answered.
 UNHEARD: Final = "nobody listens any more"
-#: After a reconnect, how long other processes get to come back before their silence counts.
-_RETURN_S: Final = 5.0
 #: How long an outage may last for a leaving to be settled behind it; then it is the worker's to find out.
 _OUTAGE_S: Final = 120.0
 
@@ -137,7 +136,7 @@ class Interest:
         except Unreachable:
             return False  # the server says nothing: if it is gone or hangs, we are told only seconds later
         try:
-            await asyncio.sleep(max(0.0, connection.back_at + _RETURN_S - asyncio.get_running_loop().time()))
+            await others_are_back(connection)
             is_heard = await anybody_listens(connection, name)
             if connection.generation != generation:
                 return False  # asked as soon as it was back, when others may not have been

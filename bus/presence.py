@@ -8,7 +8,8 @@ import msgspec
 
 from bus import wire
 from bus.client import Bus
-from bus.errors import BusError, NoResponders
+from bus.errors import BusError, NoResponders, Unreachable
+from bus.outage import others_are_back
 from bus.parser import Message
 from bus.subjects import is_token, worker_of
 from bus.telemetry import logger
@@ -59,10 +60,16 @@ class Presence:
     async def refuse_a_twin(self) -> None:
         """Raises TwoWorkers if a live worker answers to our id, Unreachable if for `_TWIN_S` nobody tells."""
 
+        connection = self._bus.connection
+
         async def answer_of_a_twin() -> Message | None:
+            generation = connection.generation
+            await others_are_back(connection)
             try:
-                return await self._bus.connection.request(self._bus.subjects.ping(self._worker), timeout_s=2.0)
+                return await connection.request(self._bus.subjects.ping(self._worker), timeout_s=2.0)
             except NoResponders:
+                if connection.generation != generation:
+                    raise Unreachable("asked as soon as the bus was back, when others may not have been") from None
                 return None
 
         answer = await self._bus.js.patiently(f"ask for another {self._worker}", answer_of_a_twin, _TWIN_S)

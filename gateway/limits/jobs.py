@@ -1,8 +1,8 @@
 """Jobs that count against a limit, of all gateways: which there are, who accepted them, which of them may have ended.
 
 Pure: a table without a clock or a bus. Whether a job has ended is told by the queue: its message stays in JOBS, also
-while it runs, until its log has an end. So a job counts for as long as it is one, whoever accepted it, listens to it,
-or has died.
+while it runs, until its log has an end; and, where room is wanted, by that log. So a job counts for as long as it is
+one, whoever accepted it, listens to it, or has died.
 """
 
 from collections.abc import Iterable

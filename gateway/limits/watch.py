@@ -22,6 +22,8 @@ _MOST: Final = 64
 _AT_ONCE: Final = 16
 #: Between two vain looks for room, for each job that was asked about: a flood of requests must not become one of ours.
 _REST_S: Final = 0.005
+#: … and at least.
+_LEAST_REST_S: Final = 0.025
 #: A copy of JOBS that answers may be so far behind.
 _BEHIND_S: Final = 2.0
 #: A job that is on its way into the queue for so long never gets there.
@@ -148,7 +150,7 @@ class Watch:
                 # Whoever has just heard the end of a job may be here before its message has left the queue.
                 asked = await self._look_for_room(account, most, in_logs=True)
             if self._jobs.count(account) >= most:
-                self._vain[account] = (began_s, time.monotonic() + _REST_S * asked)
+                self._vain[account] = (began_s, time.monotonic() + max(_LEAST_REST_S, _REST_S * asked))
         return self._jobs.count(account) < most
 
     async def _look_for_room(self, account: str, most: int, *, in_logs: bool = False) -> int:

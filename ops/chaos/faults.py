@@ -19,7 +19,6 @@ from ops.chaos.plan import CLIENT_KINDS, Fault
 from ops.chaos.proc import children, command_line
 from ops.chaos.process import Process
 from ops.chaos.stack import Stack
-from ops.errors import OpsError
 
 #: A fault waits so long for something to befall.
 _TARGET_S: Final = 15.0
@@ -81,6 +80,8 @@ class Injector:
     def __init__(self, stack: Stack, bus: Bus, watch: Watch, as_client: Callable[[str], Awaitable[object]]) -> None:
         self._stack, self._bus, self._watch, self._as_client = stack, bus, watch, as_client
         self.blows: list[Blow] = []
+        #: Faults that found nobody to befall, in words.
+        self.undealt: list[str] = []
         self._does = {
             "worker_kill": self._worker_kill,
             "host_kill": self._host_kill,
@@ -131,7 +132,7 @@ class Injector:
                     _kill(pid)
                     return
             await asyncio.sleep(0.05)
-        raise OpsError(f"no worker had an engine host to kill for {_HOST_S:g} s")
+        self.undealt.append(f"{fault.kind}: no worker had an engine host for {_HOST_S:g} s")
 
     async def _worker_freeze(self, fault: Fault) -> None:
         worker = await self._target(fault, self._stack.workers)

@@ -24,6 +24,8 @@ class Report:
     resumed: int = 0
     longest_silence_s: float = 0.0
     blows: Sequence[Blow] = ()
+    #: Faults of the schedule that found nobody to befall.
+    undealt: Sequence[str] = ()
     damages: Sequence[Damage] = ()
     takeovers: Sequence[Takeover] = ()
     #: Jobs that some worker still holds when all have ended.
@@ -42,7 +44,7 @@ class Report:
 
     @property
     def is_good(self) -> bool:
-        return not self.damages and not self.slots_leaked and not self.leaks and not self.crashes
+        return not self.damages and not self.slots_leaked and not self.leaks and not self.crashes and not self.undealt
 
     def silence(self, *, undisturbed: bool) -> dict[str, float]:
         """Seconds, and how many streams they are of."""
@@ -70,6 +72,7 @@ class Report:
             "slots_leaked": self.slots_leaked,
             "leaks": list(self.leaks),
             "crashes": list(self.crashes),
+            "undealt": list(self.undealt),
             "damages": [asdict(damage) for damage in self.damages],
         }
 
@@ -110,7 +113,8 @@ def details(report: Report) -> str:
     if report.slots_leaked:
         lines.append(f"leaked: {report.slots_leaked} slots")
     lines += [f"leaked: {leak}" for leak in report.leaks]
-    return "\n".join([*lines, *(f"crashed: {crash}" for crash in report.crashes)])
+    lines += [f"crashed: {crash}" for crash in report.crashes]
+    return "\n".join([*lines, *(f"not dealt: {fault}" for fault in report.undealt)])
 
 
 def _spread(silence: dict[str, float]) -> str:

@@ -221,7 +221,7 @@ async def judge(ground: Ground, clients: Clients, injector: Injector | None, rep
     report.resumed = sum(heard.resumed for heard in clients.heard)
     report.longest_silence_s = clients.longest_silence_s
     if injector is not None:
-        report.blows = injector.blows
+        report.blows, report.undealt = injector.blows, injector.undealt
         report.takeovers = takeovers(injector.blows, clients.heard, logs, time.time() - time.monotonic())
     return report
 

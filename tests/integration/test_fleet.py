@@ -3,14 +3,12 @@
 import asyncio
 import signal
 import time
-from typing import Any
 
 import pytest
 
 from bus import wire
 from bus.client import Bus, open_bus
 from bus.door import submit
-from bus.errors import Unreachable
 from bus.presence import Presence, TwoWorkers
 from bus.states import status
 from bus.subjects import LogSubjects
@@ -169,12 +167,12 @@ async def test_a_job_that_its_worker_ended_just_before_it_died_is_settled_and_no
     _, _, by = await start(bus, job)
     await by.end("done", done(by))
     naks: list[bytes] = []
-    bus.connection.subscribe("$JS.ACK.>", lambda message: naks.append(message.data))
+    bus.connection.subscribe(f"$JS.ACK.{bus.subjects.jobs_stream}.>", lambda message: naks.append(message.data))
     async with open_bus(bus.settings, "test") as worker, gateway(bus) as fleet:
         async with present(worker, "w1", "b1", [wire.Held(job.tenant, job.id)]):
             await eventually(lambda: answers(fleet, "w1"))
         await eventually(lambda: "w1" not in fleet.workers)
-        await eventually(lambda: not fleet._takeovers._watches)
+        await eventually(lambda: naks and not fleet._takeovers._watches)
         await bus.connection.flush()
         assert naks == [b"+ACK"]
     async with asyncio.timeout(20):
@@ -216,22 +214,6 @@ async def test_rule_19_a_second_live_worker_of_one_id_refuses_to_start(bus: Bus)
         await Presence(bus, "w2", "b2", lambda: beat("w2", "b2", []), lambda _: None).refuse_a_twin()
 
 
-async def test_a_worker_asks_again_for_a_twin_when_the_server_dies_over_the_question(
-    bus: Bus, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    asked, original = [], bus.connection.request
-
-    async def request(subject: str, *args: Any, **more: Any) -> object:
-        asked.append(subject)
-        if len(asked) == 1:
-            raise Unreachable("connection lost")
-        return await original(subject, *args, **more)
-
-    monkeypatch.setattr(bus.connection, "request", request)
-    await Presence(bus, "w1", "b1", lambda: beat("w1", "b1", []), lambda _: None).refuse_a_twin()
-    assert asked == [bus.subjects.ping("w1")] * 2
-
-
 async def test_rule_19_a_heartbeat_goes_out_at_every_change_and_a_burst_of_changes_is_one(
     bus: Bus, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -259,10 +241,11 @@ async def test_rule_19_a_heartbeat_goes_out_each_second_when_nothing_changes(bus
         return beat("w1", "b1", [])
 
     running = asyncio.ensure_future(Presence(bus, "w1", "b1", told, lambda _: None).run())
-    await eventually(lambda: len(made) == 3)
+    await eventually(lambda: len(made) == 5)
     running.cancel()
     await asyncio.wait({running})
-    assert made[2] - made[0] > 1.9
+    gaps = [made[number + 1] - made[number] for number in range(4)]
+    assert 0.95 < min(gaps) < 1.5, gaps  # a busy machine is busy now and then
 
 
 @pytest.mark.parametrize(

@@ -174,7 +174,7 @@ async def test_rule_16_after_an_outage_whoever_comes_back_later_is_not_taken_for
     outage: tuple[Server, Bus], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     server, bus = outage
-    monkeypatch.setattr(interest_module, "_RETURN_S", 1.0)
+    monkeypatch.setattr("bus.outage._RETURN_S", 1.0)
     name, asked_at = await accept(bus), list[float]()
     async with open_bus(bus.settings, "gateway") as other, gateway(bus) as here, gateway(other) as there:
         first, second = await ear(here, name), await ear(there, name)
@@ -210,7 +210,7 @@ async def test_rule_16_who_leaves_during_an_outage_is_settled_after_it(
     outage: tuple[Server, Bus], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     server, bus = outage
-    monkeypatch.setattr(interest_module, "_RETURN_S", 0.2)
+    monkeypatch.setattr("bus.outage._RETURN_S", 0.2)
     monkeypatch.setattr(bus.connection, "_timeout_s", 0.1)
     name = await accept(bus)
     async with asyncio.timeout(60), gateway(bus) as here:

@@ -15,7 +15,7 @@ from bus.settings import BusSettings
 from tests.support.forked import Process
 from tests.support.waiting import gone
 
-READY_S = 30.0
+READY_S = 60.0
 
 
 class Program:

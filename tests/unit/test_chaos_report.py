@@ -100,6 +100,7 @@ def test_a_report_without_damage_is_good() -> None:
         {"slots_leaked": 1},
         {"leaks": ["w1: 90 descriptors, 30 before"]},
         {"crashes": ["w1 exited [1]"]},
+        {"undealt": ["host_kill: no worker had an engine host for 120 s"]},
     ],
 )
 def test_a_report_of_any_harm_is_not_good(harm: dict[str, object]) -> None:

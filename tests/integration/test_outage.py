@@ -1,0 +1,70 @@
+"""Whose silence counts after an outage: a worker that starts just then must not take its twin for gone."""
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bus.client import Bus, open_bus
+from bus.errors import NoResponders, Unreachable
+from bus.presence import Presence, TwoWorkers
+from bus.settings import BusSettings
+from tests.support.fleet import present
+from tests.support.nats import fresh_root
+from tests.support.restarts import own_server
+from tests.support.stub_worker import beat
+from tests.support.waiting import eventually
+
+
+def starting(bus: Bus) -> Presence:
+    return Presence(bus, "w1", "b2", lambda: beat("w1", "b2", []), lambda _: None)
+
+
+@pytest.mark.parametrize("told", [Unreachable, NoResponders])
+async def test_a_worker_asks_again_for_a_twin_when_the_server_dies_over_the_question(
+    bus: Bus, monkeypatch: pytest.MonkeyPatch, told: type[Exception]
+) -> None:
+    """That nobody answers means nothing if the server is a new one, which others may not have found yet."""
+    asked, original = [], bus.connection.request
+
+    async def request(subject: str, *args: Any, **more: Any) -> object:
+        asked.append(subject)
+        if len(asked) == 1:
+            bus.connection.generation += 1
+            raise told("of another server")
+        return await original(subject, *args, **more)
+
+    monkeypatch.setattr(bus.connection, "request", request)
+    await starting(bus).refuse_a_twin()
+    assert asked == [bus.subjects.ping("w1")] * 2
+
+
+async def test_a_twin_that_comes_back_to_the_server_later_is_found_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with own_server(tmp_path) as server:
+        settings = BusSettings(nats=server.url, root=fresh_root(), jobs_max_bytes=1 << 20, replies_max_bytes=1 << 20)
+        async with open_bus(settings, "worker") as old, open_bus(settings, "worker") as new, present(old, "w1", "b1"):
+            let_in, held, waiting = asyncio.Event(), old.connection._client._attempt_reconnect, asyncio.Event()
+
+            async def late() -> None:
+                await let_in.wait()
+                await held()
+
+            async def others_are_back(connection: object) -> None:
+                assert connection is new.connection
+                waiting.set()
+                await eventually(lambda: old.connection.generation == 1)
+
+            monkeypatch.setattr(old.connection._client, "_attempt_reconnect", late)
+            monkeypatch.setattr("bus.presence.others_are_back", others_are_back)
+            await asyncio.to_thread(server.restart)
+            await eventually(lambda: new.connection.generation == 1)
+            asking = asyncio.ensure_future(starting(new).refuse_a_twin())
+            await asyncio.wait_for(waiting.wait(), 20)
+            with pytest.raises(NoResponders):
+                await new.connection.request(new.subjects.ping("w1"))
+            let_in.set()
+            with pytest.raises(TwoWorkers, match=r"boot b1"):
+                await asyncio.wait_for(asking, 60)
