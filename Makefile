@@ -8,7 +8,7 @@ PACKAGES := bus gateway gpuworker ops
 PYTEST := $(BIN)/python -m pytest
 ARGS ?=
 # Most tests wait for processes of their own rather than compute.
-PARALLEL ?= 4
+PARALLEL ?= 6
 
 # Tests start hundreds of processes, and without compiled modules each start takes a quarter longer.
 unexport PYTHONDONTWRITEBYTECODE

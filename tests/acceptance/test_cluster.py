@@ -19,6 +19,7 @@ from bus.settings import BusSettings
 from tests.support.cluster import Cluster, Load
 from tests.support.tone import tone_pcm
 from tests.support.up import Up, running
+from tests.support.waiting import freeze
 from tests.support.web import OWN_RUN, Body, speech, until_state
 
 pytestmark = pytest.mark.slow
@@ -82,7 +83,7 @@ async def test_without_a_majority_a_submit_waits_for_an_election_then_503_and_no
         await asyncio.gather(*(body.at_least(24_000) for body in bodies))
         frozen = [cluster.pid(name) for name in cluster.names[:2]]
         for pid in frozen:
-            os.kill(pid, signal.SIGSTOP)
+            freeze(pid)
         began = time.monotonic()
         async with http.post(f"{up.http}/v1/jobs", json=JOB) as refused:
             waited_s = time.monotonic() - began

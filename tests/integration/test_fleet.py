@@ -16,7 +16,7 @@ from tests.support.bus import answers_pings, claims, done, name_of, num_jobs, pu
 from tests.support.fleet import answers, gateway, listens, present, process, why
 from tests.support.jobs import tone_job
 from tests.support.stub_worker import CARD, beat
-from tests.support.waiting import eventually
+from tests.support.waiting import eventually, freeze
 
 
 @pytest.fixture
@@ -52,7 +52,7 @@ async def test_rule_19_a_frozen_worker_is_left_to_ack_wait(bus: Bus, monkeypatch
     await submit(bus, job)
     async with gateway(bus) as fleet, process(bus, "w1", num_jobs=1) as worker:
         await eventually(lambda: answers(fleet, "w1"))
-        worker.send_signal(signal.SIGSTOP)
+        freeze(worker.pid)
         await eventually(lambda: fleet.is_silent(fleet.workers["w1"]))
         assert not fleet.ready
         assert await why(bus, name_of(bus, job)) == "running"

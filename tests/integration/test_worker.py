@@ -21,7 +21,7 @@ from tests.support.fleets import Stack
 from tests.support.jobs import Ears, listen, tone_job
 from tests.support.programs import Fleet, host_pid, wait_gone
 from tests.support.tone import tone_pcm
-from tests.support.waiting import eventually
+from tests.support.waiting import eventually, freeze
 
 #: Half a second of audio a second: long enough to be hit in the middle.
 STEADY = {"block_ms": 50, "compute_ms": 50, "device": "own"}
@@ -163,8 +163,8 @@ async def test_a_frozen_worker_that_comes_back_adds_nothing_to_the_log(fleet: Fl
     frozen = fleet.worker("w1")
     async with asyncio.timeout(40), Ears(bus, tone_job(seconds=3, **STEADY)) as ears:
         await ears.until_bytes(10_000)
-        os.kill(host_pid(frozen), signal.SIGSTOP)
-        frozen.send(signal.SIGSTOP)
+        freeze(host_pid(frozen))
+        freeze(frozen.pid)
         fleet.worker("w2")
         await ears.until_bytes(30_000)
         frozen.send(signal.SIGCONT)

@@ -13,7 +13,7 @@ from bus.dead import DeadLetters
 from tests.support.jobs import Ears, listen, tone_job
 from tests.support.programs import Fleet, Program, host_pid
 from tests.support.tone import tone_pcm
-from tests.support.waiting import eventually
+from tests.support.waiting import eventually, freeze
 
 #: The host is nearly always in a step of such a job.
 BUSY = {"block_ms": 100, "compute_ms": 200, "device": "shared"}
@@ -129,7 +129,7 @@ async def test_a_worker_that_stood_still_blames_no_engine_for_it(fleet: Fleet, b
         await ears.until_bytes(4800)
         pids = (worker.pid, host_pid(worker))
         for pid in pids:
-            os.kill(pid, signal.SIGSTOP)
+            freeze(pid)
         await asyncio.sleep(3)  # the length of the freeze is what is tested
         for pid in pids:
             os.kill(pid, signal.SIGCONT)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from ops.nats_server import Endpoints, locked, prepare
 from tests.support.nats import running
+from tests.support.waiting import freeze
 
 
 class Server:
@@ -38,7 +39,7 @@ class Server:
 
     @contextmanager
     def frozen(self) -> Iterator[None]:
-        os.kill(self._process.pid, signal.SIGSTOP)
+        freeze(self._process.pid)
         try:
             yield
         finally:
