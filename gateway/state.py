@@ -9,7 +9,7 @@ from aiohttp import web
 from bus import wire
 from bus.client import Bus
 from bus.door import Accepted, submit
-from bus.errors import BusError, NotFound
+from bus.errors import BusError, NotFound, Unreachable
 from bus.fleet import Fleet
 from bus.hooks import Hooks
 from bus.interest import Interest, Listener
@@ -114,6 +114,8 @@ class Gateway:
                 listener.heard_the_end = True
                 self._tasks.create_task(self._settle(name, job, counted), name=f"settle {job.id}")
             raise
+        except Unreachable:
+            raise  # perhaps only the answer is missing: it counts until the queue and its log have been asked
         except BaseException:
             self.limiter.refused(counted)
             raise

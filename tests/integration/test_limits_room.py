@@ -2,15 +2,23 @@
 
 import asyncio
 import time
+from typing import Any
+
+import pytest
 
 from bus.client import Bus
-from bus.keys import Limits
+from bus.door import submit
+from bus.errors import Unreachable
+from bus.keys import Keys, Limits
 from bus.usage import Gossip
 from gateway.limits.audio import Audio
 from gateway.limits.jobs import Counted, CountedJobs
 from gateway.limits.watch import Watch
 from tests.support.bus import done, num_jobs, start
+from tests.support.doors import gateway_here, tone
+from tests.support.fleet import present
 from tests.support.jobs import tone_job
+from tests.support.waiting import eventually
 
 
 async def test_a_job_that_has_ended_gives_its_place_though_its_worker_has_not_acknowledged_it(bus: Bus) -> None:
@@ -27,3 +35,29 @@ async def test_a_job_that_has_ended_gives_its_place_though_its_worker_has_not_ac
         await by.end("done", done(by))
         assert await num_jobs(bus) == 1
         assert await watch.make_room("key-k", 1)
+
+
+async def test_a_job_whose_acceptance_was_not_answered_counts_if_it_was_queued_all_the_same(
+    bus: Bus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def unanswered(*args: Any) -> None:
+        await submit(*args)
+        raise Unreachable("no answer")
+
+    async with gateway_here(bus.settings) as (gateway, http), present(bus, "w1", "b1"):
+        _, text = await Keys(gateway.bus).create("acme", Limits(concurrent_jobs=1))
+        await gateway.keys.look()
+        await eventually(lambda: gateway.fleet.ready and gateway.fleet.cards())
+        headers = {"Authorization": f"Bearer {text}"}
+        with monkeypatch.context() as losing:
+            losing.setattr("gateway.state.submit", unanswered)
+            async with http.post("/v1/jobs", json=tone(), headers=headers) as answer:
+                assert answer.status == 503, await answer.text()
+        assert await num_jobs(bus) == 1
+        async with http.post("/v1/jobs", json=tone(input="another"), headers=headers) as answer:
+            assert answer.status == 429, await answer.text()
+        async with http.get("/v1/jobs", headers=headers) as answer:
+            (first,) = (await answer.json())["jobs"]
+        await bus.logs.end(bus.subjects.log("acme", first["id"]), "cancelled", "by the test")
+        async with http.post("/v1/jobs", json=tone(input="another"), headers=headers) as answer:
+            assert answer.status == 202, await answer.text()
