@@ -42,6 +42,7 @@ EVENTS: dict[str, Event] = {
     "pull.ended": Event("A long pull ended early: its consumer moved or is gone.", ("consumer", "status")),
     "pull.malformed": Event("A message came to the pull inbox that no consumer delivered.", ("error",)),
     "pull.unanswered": Event("An immediate pull got no answer.", ("consumer", "waited_s")),
+    "pull.undeclared": Event("A worker's queues could not be asked for; it asks again.", ("error",)),
     "job.adopted": Event("A redelivery of a job that runs here was adopted.", ("delivered",)),
     "job.buried": Event("A message that can never run went to the dead letters.", ("reason",)),
     "job.bus_lost": Event("The bus took no entry for too long; the job is let go.", ("error",)),

@@ -104,9 +104,13 @@ class Worker:
                 await self._models_changed.wait()
                 continue
             versions = [self._cards[model].version for model in models]
-            declared = [
-                await self._bus.topology.declare_consumers(*pair) for pair in zip(models, versions, strict=True)
-            ]
+            try:
+                declared = [
+                    await self._bus.topology.declare_consumers(*pair) for pair in zip(models, versions, strict=True)
+                ]
+            except Unreachable as error:  # nobody leads: what runs goes on, and the queues are asked for again
+                log.warning("pull.undeclared", error=str(error))
+                continue
             lanes = [Lane(lane, tuple(names[rank] for names in declared)) for rank, lane in enumerate(LANES)]
             settings = _BACKUP_PULLS if self._peers.stands_back else PullSettings()
             self._puller = Puller(

@@ -1,6 +1,8 @@
-"""Whose silence counts after an outage: a worker that starts just then must not take its twin for gone."""
+"""Outages that meet a worker which is just starting, or loads a model anew."""
 
 import asyncio
+import os
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +13,12 @@ from bus.errors import NoResponders, Unreachable
 from bus.presence import Presence, TwoWorkers
 from bus.settings import BusSettings
 from tests.support.fleet import present
+from tests.support.jobs import Ears, tone_job
 from tests.support.nats import fresh_root
+from tests.support.programs import fleet_of, host_pid
 from tests.support.restarts import own_server
 from tests.support.stub_worker import beat
+from tests.support.tone import tone_pcm
 from tests.support.waiting import eventually
 
 
@@ -68,3 +73,18 @@ async def test_a_twin_that_comes_back_to_the_server_later_is_found_all_the_same(
             let_in.set()
             with pytest.raises(TwoWorkers, match=r"boot b1"):
                 await asyncio.wait_for(asking, 60)
+
+
+async def test_a_worker_whose_model_is_loaded_while_nobody_answers_goes_on_once_somebody_does(tmp_path: Path) -> None:
+    """Its queues are asked for again then: it had ended, and what it ran with it."""
+    with own_server(tmp_path) as server:
+        settings = BusSettings(nats=server.url, root=fresh_root(), jobs_max_bytes=1 << 20, replies_max_bytes=64 << 20)
+        with fleet_of(settings) as fleet:
+            worker = fleet.worker("w1", "tone", 2, "--election-patience-s", "0.3", "--request-timeout-s", "0.3")
+            with server.frozen():
+                os.kill(host_pid(worker), signal.SIGKILL)
+                await asyncio.to_thread(worker.wait_for, "pull.undeclared")
+            async with asyncio.timeout(60), open_bus(settings, "test") as bus, Ears(bus, tone_job(seconds=1)) as ears:
+                heard = await ears.to_the_end()
+            assert heard.pcm == tone_pcm(1)
+            assert worker.process.poll() is None
