@@ -36,7 +36,7 @@ class Delivery:
 
     def ack(self) -> None:
         """The message is dealt with. Not awaited: if the ack is lost, a redelivery finds the log's end."""
-        ended(self._connection, self.ack_subject)
+        ack(self._connection, self.ack_subject)
 
     def give_back(self) -> None:
         """Deliver again, to anyone, now."""
@@ -62,8 +62,8 @@ def stream_seq(ack_subject: str) -> int | None:
         return None
 
 
-def ended(connection: Connection, ack_subject: str) -> None:
-    """Acknowledge the delivery of a job whose log has its end: anybody may who has read that."""
+def ack(connection: Connection, ack_subject: str) -> None:
+    """Take a delivery's message out of the queue. Beside who holds it, for who has read that its log has its end."""
     connection.publish(ack_subject, b"+ACK")
 
 

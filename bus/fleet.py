@@ -14,7 +14,7 @@ import msgspec
 
 from bus import wire
 from bus.client import Bus
-from bus.delivery import ended, give_back
+from bus.delivery import ack, give_back
 from bus.errors import BusError, Fenced, NoResponders, Unreachable
 from bus.parser import Message
 from bus.presence import DESCRIBE, Seen, beat_of
@@ -161,7 +161,10 @@ class Fleet:
             self._tasks.create_task(self._take_away(dead.beat, name, death), name=f"take away {name.job}")
 
     async def _take_away(self, dead: wire.Heartbeat, name: LogSubjects, death: Death) -> None:
-        """Set the lease from the dead worker's to `interrupted`; the gateway that wins NAKs that lease's delivery."""
+        """Set the lease from the dead worker's to `interrupted`; the gateway that wins NAKs that lease's delivery.
+
+        A job that the worker had ended is not taken; its delivery is acknowledged in the worker's stead.
+        """
         watch = self._takeovers.begin(name, death)
         taken = await self._took_away(dead, name)
         if watch is not None and taken:
@@ -176,7 +179,7 @@ class Fleet:
                 return False
             tail = await self._bus.logs.tail(name)
             if tail is not None and tail.is_end:  # its last word; nobody will begin again
-                ended(self._bus.connection, found[1].ack)
+                ack(self._bus.connection, found[1].ack)
                 return False
             interrupted = msgspec.structs.replace(found[1], why="interrupted", detail="its worker died")
             await self._bus.logs.take(name, interrupted, found[0])

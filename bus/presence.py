@@ -59,7 +59,6 @@ class Presence:
 
     async def refuse_a_twin(self) -> None:
         """Raises TwoWorkers if a live worker answers to our id, Unreachable if for `_TWIN_S` nobody tells."""
-
         connection = self._bus.connection
 
         async def answer_of_a_twin() -> Message | None:
