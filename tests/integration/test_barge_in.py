@@ -89,7 +89,7 @@ async def test_barge_in_ends_the_sound_within_a_block_and_frees_the_slot(
         print(
             f"\nbarge-in: of the one that was heard {last.heard_bytes / BLOCK_BYTES:g} blocks came after input.cancel "
             f"and {last.made_bytes / BLOCK_BYTES:g} were made; quiet after {last.quiet_s * 1000:.1f} ms, "
-            f"the next sentence said on the only slot after {last.free_s * 1000:.1f} ms"
+            f"the next sentence said on the only slot after {last.free_s * 1000:.1f} ms; barge-in {len(took)} of {TRIES}"
         )
     assert last.is_good, took
 
