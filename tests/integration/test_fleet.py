@@ -166,15 +166,15 @@ async def test_a_job_that_its_worker_ended_just_before_it_died_is_settled_and_no
     job = tone_job()
     _, _, by = await start(bus, job)
     await by.end("done", done(by))
-    naks: list[bytes] = []
-    bus.connection.subscribe(f"$JS.ACK.{bus.subjects.jobs_stream}.>", lambda message: naks.append(message.data))
+    acks: list[bytes] = []
+    bus.connection.subscribe(f"$JS.ACK.{bus.subjects.jobs_stream}.>", lambda message: acks.append(message.data))
     async with open_bus(bus.settings, "test") as worker, gateway(bus) as fleet:
         async with present(worker, "w1", "b1", [wire.Held(job.tenant, job.id)]):
             await eventually(lambda: answers(fleet, "w1"))
         await eventually(lambda: "w1" not in fleet.workers)
-        await eventually(lambda: naks and not fleet._takeovers._watches)
+        await eventually(lambda: acks and not fleet._takeovers._watches)
         await bus.connection.flush()
-        assert naks == [b"+ACK"]
+        assert acks == [b"+ACK"]
     async with asyncio.timeout(20):
         while await num_jobs(bus):
             await asyncio.sleep(0.01)

@@ -18,6 +18,7 @@ from tests.support.programs import Fleet
 from tests.support.sockets import VLLM
 from tests.support.sockets import tone as tone_config
 from tests.support.tone import tone_pcm
+from tests.support.walk import nobodys
 
 WORDS = "nobody else may read this"
 #: What differs between two answers that tell the same.
@@ -55,12 +56,6 @@ def routes(gateway: Gateway) -> list[tuple[str, str]]:
         if route.resource is not None and not isinstance(route.resource, web.StaticResource)
     }
     return sorted(found)
-
-
-def nobodys(job_id: str) -> str:
-    """An id of the same form that nobody has: a door that reads numbers must find one of the same length in both."""
-    job_id, dash, nth = job_id.partition("-")
-    return job_id[:-1] + ("1" if job_id[-1] == "0" else "0") + dash + nth
 
 
 async def ask(http: aiohttp.ClientSession, method: str, path: str, job_id: str, headers: dict[str, str]) -> Told:

@@ -15,7 +15,7 @@ from gateway.state import Gateway
 from tests.support.doors import SPEECH, STEADY, accepted, gateway_here, state_of, tone, until_state
 from tests.support.programs import Fleet
 from tests.support.tone import tone_pcm
-from tests.support.walk import Place, Route, ask, names_in, routes
+from tests.support.walk import Place, Route, ask, names_in, nobodys, routes
 
 WORDS = "nobody else may read this"
 OTHER_WORDS = "what the stranger says"
@@ -69,13 +69,6 @@ async def owned(owner: aiohttp.ClientSession) -> list[str]:
         await until_state(owner, job_id, "done", within_s=30)
     await until_state(owner, made[0], "running", within_s=30)
     return [*made, made[-2].removesuffix("-0")]
-
-
-def nobodys(job_id: str) -> str:
-    """An id of the same form that nobody has. Only its last figure differs: a door that reads numbers, and says where
-    one breaks off, meets the same one in both."""
-    job_id, dash, nth = job_id.partition("-")
-    return job_id[:-1] + ("1" if job_id[-1] == "0" else "0") + dash + nth
 
 
 def asked(route: Route, ids: list[str]) -> list[tuple[Place, str]]:

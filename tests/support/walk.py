@@ -63,6 +63,14 @@ class Told:
     body: str
 
 
+def nobodys(job_id: str) -> str:
+    """An id of the same form that nobody has. Only its last figure differs: a door that reads numbers, and says where
+    one breaks off, meets the same one in both.
+    """
+    job_id, dash, nth = job_id.partition("-")
+    return job_id[:-1] + ("1" if job_id[-1] == "0" else "0") + dash + nth
+
+
 def routes(document: Mapping[str, Any], text: str) -> list[Route]:
     """Every operation; `text` is what a body asks to be made of."""
     return [
