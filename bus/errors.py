@@ -25,7 +25,7 @@
         ├── OutOfDeviceMemory    the device has no room even for this job alone
         └── Interrupted          its worker died too often
 
-HTTP statuses are not here: that mapping belongs to `gateway.problems`.
+HTTP statuses are not here: that mapping belongs to `gateway.http.problems`.
 """
 
 from typing import ClassVar

@@ -9,18 +9,17 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from bus.errors import BusError
-from bus.telemetry import logger
-from gateway import fleet_routes, metrics
+from bus.telemetry.logging import logger
 from gateway.access.caller import CALLER
-from gateway.dialects.dialect import Envelopes, dialects
-from gateway.document import openapi
-from gateway.jobs import batch, events, jobs
-from gateway.limits import answer as limits_answer
-from gateway.limits.answer import GRANTED, makes_work
-from gateway.problems import JOB_HEADER, REQUEST_ID, GatewayError, describe
-from gateway.sound import audio, marks
-from gateway.sound.streams import cut_short
-from gateway.state import BEGUN, GATEWAY, JOB, Gateway
+from gateway.api import audio, batch, events, jobs, marks, metrics
+from gateway.api import fleet as fleet_routes
+from gateway.dialects.registry import Envelopes, dialects
+from gateway.http import openapi
+from gateway.http import rate_limit_headers as limits_answer
+from gateway.http.gateway import BEGUN, GATEWAY, JOB, Gateway
+from gateway.http.problems import JOB_HEADER, REQUEST_ID, GatewayError, describe
+from gateway.http.rate_limit_headers import GRANTED, makes_work
+from gateway.streaming.live import cut_short
 
 log = logger(__name__)
 

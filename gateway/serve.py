@@ -6,18 +6,18 @@ from typing import Final
 
 from aiohttp import web
 
-from bus.client import open_bus
 from bus.errors import Unreachable
-from bus.telemetry import logger
+from bus.jobs.client import open_bus
+from bus.telemetry.logging import logger
 from gateway.access.addresses import Addresses
 from gateway.access.identity import tokens_of
 from gateway.app import make_app
-from gateway.connection import connections
-from gateway.jobs.cancels import Cancels
+from gateway.http.connection import connections
+from gateway.http.gateway import Gateway
+from gateway.nats.cancels import Cancels
 from gateway.nats.door import NatsDoor
 from gateway.settings import GatewaySettings
-from gateway.state import Gateway
-from gateway.webhooks.webhooks import Webhooks
+from gateway.webhooks.delivery import Webhooks
 
 log = logger(__name__)
 

@@ -2,15 +2,15 @@
 
 from pathlib import Path
 
-from bus.events import EVENTS
-from bus.measures import COUNTED, METRICS, Process
+from bus.telemetry.events import EVENTS
+from bus.telemetry.metric_table import COUNTED, METRICS, Process
 
 
 def telemetry_page(page: str) -> str:
     """`page` with its tables of events and metrics as the code has them. Raises ValueError if their marks are gone."""
-    page = _between(page, "events", "bus/events.py", _events())
-    page = _between(page, "metrics of a gateway", "bus/measures.py", _metrics("gateway"))
-    return _between(page, "metrics of a worker", "bus/measures.py", _metrics("worker"))
+    page = _between(page, "events", "bus/telemetry/events.py", _events())
+    page = _between(page, "metrics of a gateway", "bus/telemetry/metric_table.py", _metrics("gateway"))
+    return _between(page, "metrics of a worker", "bus/telemetry/metric_table.py", _metrics("worker"))
 
 
 def _between(page: str, what: str, source: str, table: str) -> str:

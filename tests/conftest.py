@@ -7,7 +7,7 @@ import pytest
 from aiohttp import ClientSession
 from hypothesis import settings
 
-from bus.client import Bus, open_bus
+from bus.jobs.client import Bus, open_bus
 from bus.settings import BusSettings
 from tests.support.nats import fresh_root, nats_server
 from tests.support.programs import Fleet, fleet_of

@@ -5,7 +5,7 @@ from typing import Final
 import msgspec
 from aiohttp import web
 
-from bus.keys import Limits
+from bus.access.keys import Limits
 
 #: Whom a request without a key speaks for, where that is allowed.
 PUBLIC: Final = "public"

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Final, Optional
 
 from aiohttp import hdrs, web
 
+from bus.access.keyring import KeyRing
+from bus.access.keys import PREFIX, id_of, is_right
 from bus.errors import Forbidden, Unauthorized, Unreachable
-from bus.keyring import KeyRing
-from bus.keys import PREFIX, id_of, is_right
 from gateway.access.addresses import Addresses
 from gateway.access.caller import Caller
 from gateway.access.origins import Origins, is_loopback, is_upgrade
-from gateway.reuse import SHARED_TENANT
+from gateway.jobs.cache import SHARED_TENANT
 from gateway.settings import GatewaySettings
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ from bus.errors import Unauthorized
 from bus.params import short
 from bus.settings import SettingsError
 from bus.subjects import is_token
-from bus.telemetry import logger
+from bus.telemetry.logging import logger
 from gateway.access.caller import Caller
 
 log = logger(__name__)

@@ -8,16 +8,16 @@ from aiohttp import web
 
 from bus import wire
 from bus.errors import Invalid
-from bus.states import State
-from gateway.asked import KEY, Model, Text, Voice, Wishes, to_job, told
-from gateway.bodies import Body
-from gateway.dialects.dialect import Dialect
-from gateway.document.described import SOUND, Answer, Parameter, operation
-from gateway.problems import JOB_HEADER, BlockNotYet, NoSuchBlock, respond
-from gateway.sound import audio
-from gateway.sound.streams import heard
-from gateway.sound.tape import failure
-from gateway.state import GATEWAY, JOB, Gateway, json_answer
+from bus.jobs.status import State
+from gateway.api import audio
+from gateway.api.job_fields import KEY, Model, Text, Voice, Wishes, to_job, told
+from gateway.dialects.registry import Dialect
+from gateway.http.bodies import Body
+from gateway.http.gateway import GATEWAY, JOB, Gateway, json_answer
+from gateway.http.operation import SOUND, Answer, Parameter, operation
+from gateway.http.problems import JOB_HEADER, BlockNotYet, NoSuchBlock, respond
+from gateway.jobs.pcm_reader import failure
+from gateway.streaming.live import heard
 
 _DOOR: Final = "plain"
 _DEFAULT_MODEL: Final = "music"

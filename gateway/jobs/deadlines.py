@@ -7,11 +7,11 @@ import asyncio
 from typing import Final
 
 from bus import wire
-from bus.client import Bus
 from bus.errors import BusError, Unreachable
-from bus.states import Status, next_deadline, status
+from bus.jobs.client import Bus
+from bus.jobs.status import Status, next_deadline, status
 from bus.subjects import LogSubjects
-from bus.telemetry import logger
+from bus.telemetry.logging import logger
 
 log = logger(__name__)
 

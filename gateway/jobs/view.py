@@ -4,13 +4,13 @@ from datetime import UTC, datetime
 from typing import Any
 
 from bus import wire
-from bus.client import Bus
-from bus.entry import Entry
 from bus.errors import JobError
-from bus.states import State, Status
-from gateway.jobs import find
-from gateway.jobs.queue import Place
-from gateway.sound.tape import failure
+from bus.jobs import lookup as find
+from bus.jobs.client import Bus
+from bus.jobs.entry import Entry
+from bus.jobs.status import State, Status
+from gateway.jobs.pcm_reader import failure
+from gateway.jobs.queue_position import Place
 
 
 def links(job_id: str) -> dict[str, str]:

@@ -13,7 +13,7 @@ from typing import Final
 
 import msgspec
 
-from bus.usage import Spent
+from gateway.limits.gossip import Spent
 
 #: An account whose sum is this old is as good as new.
 _IDLE_S: Final = 10.0

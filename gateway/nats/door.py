@@ -12,20 +12,20 @@ from typing import Any, Final
 import msgspec
 
 from bus import wire
-from bus.attach import Attachment
 from bus.errors import Invalid, Unreachable
-from bus.inboxes import is_outside_inbox
-from bus.interest import Listener
+from bus.jobs.attach import Attachment
+from bus.jobs.interest import Listener
 from bus.params import short
-from bus.parser import Message
 from bus.subjects import LogSubjects, is_token, last_token
-from bus.telemetry import logger
-from gateway.attaching import MAX_BUFFER_BYTES
-from gateway.jobs.queue import known_place
-from gateway.nats import asked as nats_asked
-from gateway.nats.caller import JOB, Caller, JsonVoice, RawVoice, is_expected, problem_of
-from gateway.problems import Problem
-from gateway.state import Gateway
+from bus.telemetry.logging import logger
+from bus.transport.inboxes import is_outside_inbox
+from bus.transport.parser import Message
+from gateway.http.gateway import Gateway
+from gateway.http.problems import Problem
+from gateway.jobs.queue_position import known_place
+from gateway.jobs.shared_run import MAX_BUFFER_BYTES
+from gateway.nats import request as nats_asked
+from gateway.nats.reply import JOB, Caller, JsonVoice, RawVoice, is_expected, problem_of
 
 log = logger(__name__)
 

@@ -18,7 +18,7 @@ import msgspec
 
 from ops.bench.cost import cpu_s, family
 from ops.bench.load import SCENARIOS, Result, Scenario, measure
-from ops.system import ourselves
+from ops.local.system import ourselves
 
 _WARM = Scenario(name="warm", what="not counted", listeners=50, requests=100, blocks=3)
 

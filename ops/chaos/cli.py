@@ -8,8 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from bus import telemetry
-from ops import models
+from bus.telemetry import logging as telemetry
 from ops.chaos.plan import KINDS, WEIGHTS
 from ops.chaos.report import details, table, timeline
 from ops.chaos.run import Course, chaos, say
@@ -17,7 +16,8 @@ from ops.chaos.settings import ChaosSettings, SoakSettings
 from ops.chaos.soak import soak, write
 from ops.chaos.stack import Size
 from ops.errors import OpsError, UsageRefused
-from ops.node import SIZES
+from ops.local import models
+from ops.local.node import SIZES
 
 _MAX_STORE_BYTES = 24 << 30
 _REPLIES_BYTES = 16 << 30

@@ -10,7 +10,7 @@ from typing import Any, Final
 import aiohttp
 
 from bus import wire
-from bus.door import keyed_id
+from bus.jobs.submit import keyed_id
 from ops.chaos.ledger import Heard, right_frames
 from ops.chaos.plan import Order
 from ops.chaos.samples import Truth

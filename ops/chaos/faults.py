@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Final
 
 from bus import wire
-from bus.client import Bus
 from bus.errors import BusError
-from bus.presence import beat_of
+from bus.fleet.presence import beat_of
+from bus.jobs.client import Bus
 from ops.chaos.nodes import Node
 from ops.chaos.plan import CLIENT_KINDS, Fault
 from ops.chaos.proc import children, command_line
@@ -127,7 +127,7 @@ class Injector:
         while time.monotonic() < deadline:
             worker = await self._target(fault, self._stack.workers)
             for pid in children(worker.pid or 0):
-                if "gpuworker.child" in command_line(pid):
+                if "gpuworker.host.main" in command_line(pid):
                     self._dealt(fault, worker.name)
                     _kill(pid)
                     return

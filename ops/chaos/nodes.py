@@ -9,10 +9,10 @@ from typing import Final
 
 import msgspec
 
-from ops import nats_server
 from ops.chaos.process import Process
 from ops.errors import OpsError
-from ops.nats_server import HOST, Membership
+from ops.local import nats_server
+from ops.local.nats_server import HOST, Membership
 
 #: Name of a single nats-server among the processes, and how the names of a cluster's begin.
 NATS: Final = "nats"

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from ops.chaos.proc import command_line, kill_group, members
-from ops.system import dies_with_parent
+from ops.local.system import dies_with_parent
 
 #: What a dead process leaves behind must be gone after it had nothing to do for this long, and after six times that in
 #: any case: on a busy machine its imports alone, after which it finds that it is alone, may take longer.

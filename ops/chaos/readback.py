@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from bus import wire
-from bus.client import Bus
-from bus.entry import Entry
-from bus.jetstream import Stored
+from bus.jobs.client import Bus
+from bus.jobs.entry import Entry
 from bus.subjects import LogSubjects, parse_birth
+from bus.transport.jetstream import Stored
 from ops.chaos.ledger import Line
 from ops.chaos.samples import Truth
 

@@ -13,7 +13,7 @@ from typing import Final
 import aiohttp
 
 from bus import wire
-from bus.client import Bus, open_bus
+from bus.jobs.client import Bus, open_bus
 from ops.chaos import leaks, readback, samples
 from ops.chaos.clients import Clients, record
 from ops.chaos.faults import Injector, Watch

@@ -14,8 +14,8 @@ from bus.settings import BusSettings
 from ops.chaos.nodes import Node, nodes
 from ops.chaos.process import Process
 from ops.errors import OpsError
-from ops.nats_server import HOST
-from ops.system import ourselves, port_is_free
+from ops.local.nats_server import HOST
+from ops.local.system import ourselves, port_is_free
 
 _PORTS: Final = range(20_000, 30_000)
 

@@ -13,9 +13,9 @@ import pytest
 from aiohttp import ClientSession, ClientTimeout
 
 from bus import wire
-from bus.client import Bus, open_bus
-from bus.jetstream import EXPECT_LAST, MESSAGE_ID
+from bus.jobs.client import Bus, open_bus
 from bus.settings import BusSettings
+from bus.transport.jetstream import EXPECT_LAST, MESSAGE_ID
 from tests.support.cluster import Cluster, Load
 from tests.support.tone import tone_pcm
 from tests.support.up import Up, running

@@ -5,8 +5,8 @@ import asyncio
 import pytest
 from aiohttp import ClientSession
 
-from bus.client import Bus
-from gateway.dialects.dialect import dialects
+from bus.jobs.client import Bus
+from gateway.dialects.registry import dialects
 from tests.support.fuzz import Fuzz, descriptors
 from tests.support.programs import Fleet
 from tests.support.tone import tone_pcm

@@ -35,7 +35,7 @@ def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
 
 
 def antiphon(up: Up, *argv: str) -> "subprocess.CompletedProcess[str]":
-    command = [sys.executable, "-m", "ops.cli", *argv, "--url", up.http]
+    command = [sys.executable, "-m", "ops.cli.main", *argv, "--url", up.http]
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=90, check=False)
 
 

@@ -39,7 +39,7 @@ class Reader:
         self._id, self._file, self._key = "", "", ""
         # curl shows no progress but the status; an error is an exit code of its own.
         calls = {"curl": f"{shutil.which('curl')} -sS --fail-with-body -w '%{{stderr}}%{{http_code}}'"}
-        calls["antiphon"] = f"{sys.executable} -m ops.cli"
+        calls["antiphon"] = f"{sys.executable} -m ops.cli.main"
         for name, call in calls.items():
             script = folder / ".bin" / name
             script.parent.mkdir(exist_ok=True)

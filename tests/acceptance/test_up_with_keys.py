@@ -19,7 +19,7 @@ WITHIN_S = 20.0
 
 def antiphon(*args: str, key: str = "") -> "subprocess.CompletedProcess[str]":
     environ = {name: value for name, value in os.environ.items() if not name.startswith("ANTIPHON_")}
-    argv, env = [sys.executable, "-m", "ops.cli", *args], environ | {"ANTIPHON_API_KEY": key}
+    argv, env = [sys.executable, "-m", "ops.cli.main", *args], environ | {"ANTIPHON_API_KEY": key}
     return subprocess.run(argv, cwd=ROOT, env=env, capture_output=True, text=True, timeout=60, check=False)
 
 

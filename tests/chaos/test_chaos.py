@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[2]
 def test_two_minutes_of_every_fault_lose_nothing(tmp_path: Path) -> None:
     flags = ["--faults", "40", "--minutes", "2", "--seed", "7", "--settle-s", "10", "--state", str(tmp_path), "--json"]
     run = subprocess.run(
-        [sys.executable, "-m", "ops.cli", "chaos", *flags],
+        [sys.executable, "-m", "ops.cli.main", "chaos", *flags],
         cwd=ROOT,
         capture_output=True,
         text=True,

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from gpuworker.engine import Engine, MemoryPolicy
-from gpuworker.engines.speech import Speech
+from gpuworker.engines.speech.engine import Speech
 from tests.engines.cases import CASES, Case, make, shipped
 
 

@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gpuworker.engine import EngineJob, MemoryPolicy, Rejected
-from gpuworker.engines import espeak, flite
-from gpuworker.engines.speech import Speech
+from gpuworker.engines.speech import espeak, flite
+from gpuworker.engines.speech.engine import Speech
 from tests.engines.cases import STORY
 from tests.engines.driving import resumed, run
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from gpuworker.engine import EngineJob
-from gpuworker.engines import flite
-from gpuworker.engines.speech import RATE_HZ, Speech
+from gpuworker.engines.speech import flite
+from gpuworker.engines.speech.engine import RATE_HZ, Speech
 from tests.engines.driving import run
 from tests.support.asr import heard
 

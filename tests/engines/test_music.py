@@ -10,10 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gpuworker.engine import Block, Done, Engine, EngineJob, MemoryPolicy, Pcm, Rejected
-from gpuworker.engines.composer.form import RATE_HZ, Form
-from gpuworker.engines.composer.mood import plan
-from gpuworker.engines.composer.score import Scores
-from gpuworker.engines.music import Music
+from gpuworker.engines.music.engine import Music
+from gpuworker.engines.music.form import RATE_HZ, Form
+from gpuworker.engines.music.mood import plan
+from gpuworker.engines.music.score import Scores
 
 BLOCK = 24_000
 SECONDS = 9.3
@@ -51,7 +51,9 @@ def joined(made: list[Block]) -> Pcm:
 
 def test_music_is_an_engine_whose_module_does_not_import_torch() -> None:
     assert isinstance(Music(), Engine)
-    code = "import sys, gpuworker.engines.music as m; m.Music().capabilities(); assert 'torch' not in sys.modules"
+    code = (
+        "import sys, gpuworker.engines.music.engine as m; m.Music().capabilities(); assert 'torch' not in sys.modules"
+    )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
 
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from gpuworker.engine import Block, EngineJob, MemoryPolicy
-from gpuworker.engines.music import Music
+from gpuworker.engines.music.engine import Music
 from tests.support import loudness
 
 #: Seconds each: they run with the slow ones, in CI too.
@@ -112,7 +112,7 @@ def test_the_drums_beat_at_the_tempo_that_was_asked_for(music: Music) -> None:
 
 
 def test_the_kick_pushes_the_others_down_where_the_style_pumps(music: Music, monkeypatch: pytest.MonkeyPatch) -> None:
-    from gpuworker.engines.composer import styles
+    from gpuworker.engines.music import styles
 
     def held_energy(pcm: loudness.Audio) -> float:
         """Energy of the pad's range shortly after the beats, over that shortly before them."""

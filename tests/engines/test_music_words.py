@@ -2,15 +2,15 @@ import itertools
 
 import pytest
 
-from gpuworker.engines.composer.drums import GROOVES
-from gpuworker.engines.composer.form import END, Form, Section
-from gpuworker.engines.composer.mood import parse_key, plan
-from gpuworker.engines.composer.orchestra import INSTRUMENTS
-from gpuworker.engines.composer.parts import BASSLINES, COMPS
-from gpuworker.engines.composer.scene import scene
-from gpuworker.engines.composer.score import LONGEST_TAIL_S, compose
-from gpuworker.engines.composer.styles import MOODS, STYLES
-from gpuworker.engines.composer.theory import SCALES, Chord, Key, voice_lead
+from gpuworker.engines.music.drums import GROOVES
+from gpuworker.engines.music.form import END, Form, Section
+from gpuworker.engines.music.mood import parse_key, plan
+from gpuworker.engines.music.orchestra import INSTRUMENTS
+from gpuworker.engines.music.parts import BASSLINES, COMPS
+from gpuworker.engines.music.scene import scene
+from gpuworker.engines.music.score import LONGEST_TAIL_S, compose
+from gpuworker.engines.music.styles import MOODS, STYLES
+from gpuworker.engines.music.theory import SCALES, Chord, Key, voice_lead
 
 SEEDS = range(6)
 
@@ -124,8 +124,8 @@ def test_every_style_can_be_asked_for_and_its_tables_name_what_exists(style: str
 
 
 def test_every_mood_leads_to_a_style_and_every_instrument_has_a_sound() -> None:
-    from gpuworker.engines.composer.kit import DRUMS
-    from gpuworker.engines.composer.tones import VOICES
+    from gpuworker.engines.music.kit import DRUMS
+    from gpuworker.engines.music.tones import VOICES
 
     assert {mood.style for mood in MOODS.values()} <= set(STYLES)
     assert set(VOICES) == set(INSTRUMENTS)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gpuworker.engines.sentences import MAX_SENTENCE_CHARS, sentences
+from gpuworker.engines.speech.sentences import MAX_SENTENCE_CHARS, sentences
 
 LIKE_PROSE = st.text(alphabet="aA1 \n.,!?…。、।\"')。Dr é\u0301\u200d", max_size=400)
 

@@ -12,9 +12,9 @@ import psutil
 import pytest
 
 from gpuworker.engine import EngineJob, MemoryPolicy
-from gpuworker.engines import espeak, flite
-from gpuworker.engines.speaker import Speaker, SpeakerFailed
-from gpuworker.engines.speech import Speech
+from gpuworker.engines.speech import espeak, flite
+from gpuworker.engines.speech.engine import Speech
+from gpuworker.engines.speech.speaker import Speaker, SpeakerFailed
 from tests.engines.cases import STORY
 from tests.engines.driving import checked, next_block, run
 from tests.support.waiting import eventually, gone
@@ -38,7 +38,7 @@ def test_the_library_is_never_in_our_process(speech: Speech) -> None:
 
 def test_importing_the_engine_is_light() -> None:
     program = (
-        "import sys; import gpuworker.engines.speech; "
+        "import sys; import gpuworker.engines.speech.engine; "
         "print([m for m in ('torch', 'ctypes.util', 'espeakng_loader', 'asyncio') if m in sys.modules])"
     )
     listed = subprocess.run(
@@ -136,7 +136,7 @@ async def test_the_helper_ends_with_the_process_that_started_it() -> None:
     program = (
         "import os, signal\n"
         "from gpuworker.engine import MemoryPolicy\n"
-        "from gpuworker.engines.speech import Speech\n"
+        "from gpuworker.engines.speech.engine import Speech\n"
         "speech = Speech()\n"
         "speech.load('cpu', MemoryPolicy())\n"
         "print(speech._espeak_speaker.pid, flush=True)\n"
@@ -168,7 +168,7 @@ def test_without_a_library_loading_says_what_to_install(monkeypatch: pytest.Monk
 
 
 def test_a_library_that_does_not_open_is_named(tmp_path: Path) -> None:
-    speaker = Speaker("gpuworker.engines.espeak_process", [str(tmp_path / "none.so"), str(tmp_path)])
+    speaker = Speaker("gpuworker.engines.speech.espeak_process", [str(tmp_path / "none.so"), str(tmp_path)])
     with pytest.raises(SpeakerFailed, match=r"espeak_process did not start: .*none\.so"):
         speaker.start()
     assert speaker.pid is None
@@ -183,7 +183,7 @@ def test_a_helper_whose_starter_has_gone_before_it_was_ready_leaves_without_a_wo
     ours.close()
     with theirs:
         ended = subprocess.run(
-            [sys.executable, "-m", "gpuworker.engines.espeak_process", *arguments],
+            [sys.executable, "-m", "gpuworker.engines.speech.espeak_process", *arguments],
             stdin=theirs.fileno(),
             capture_output=True,
             cwd=ROOT,

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from gpuworker.engine import EngineJob, MemoryPolicy, Pcm, Rejected
-from gpuworker.engines.speech import RATE_HZ, Speech
+from gpuworker.engines.speech.engine import RATE_HZ, Speech
 from tests.engines.cases import STORY
 from tests.engines.driving import checked, next_block, resumed, run, schema_errors
 

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from gpuworker.engine import EngineJob, Mark
-from gpuworker.engines import espeak, flite
-from gpuworker.engines.espeak_words import Words
-from gpuworker.engines.speaker import Word
-from gpuworker.engines.speech import RATE_HZ, Speech
+from gpuworker.engines.speech import espeak, flite
+from gpuworker.engines.speech.engine import RATE_HZ, Speech
+from gpuworker.engines.speech.espeak_words import Words
+from gpuworker.engines.speech.speaker import Word
 from tests.engines.cases import STORY
 from tests.engines.driving import Heard, run
 

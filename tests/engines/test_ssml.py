@@ -5,7 +5,7 @@ import re
 import pytest
 
 from gpuworker.engine import Rejected
-from gpuworker.engines.ssml import is_ssml, parts
+from gpuworker.engines.speech.ssml import is_ssml, parts
 
 
 def known(voice: str) -> bool:

@@ -10,8 +10,8 @@ from urllib.parse import parse_qs, quote, urlsplit
 import aiohttp
 import pytest
 
-from bus.client import open_bus
-from bus.keys import Keys, Limits
+from bus.access.keys import Keys, Limits
+from bus.jobs.client import open_bus
 from tests.support import fleets
 from tests.support.acestep_client import queried, released, settled, song
 from tests.support.doors import STEADY, gated, wav_pcm

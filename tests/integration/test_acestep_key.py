@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 import aiohttp
 import pytest
 
-from bus.client import open_bus
-from bus.keys import Keys, Limits
+from bus.access.keys import Keys, Limits
+from bus.jobs.client import open_bus
 from tests.support import fleets
 from tests.support.acestep_client import song
 from tests.support.fleets import Stack

@@ -6,7 +6,7 @@ from contextlib import closing
 import pytest
 
 from bus.settings import BusSettings
-from gateway.dialects import acestep_asked
+from gateway.dialects.acestep import request as acestep_asked
 from tests.support.doors import gateway_here
 
 

@@ -10,14 +10,14 @@ import msgspec
 import pytest
 
 from bus import wire
-from bus.attach import Attachment, attach_known
-from bus.client import Bus, open_bus
-from bus.door import submit
-from bus.entry import Entry
 from bus.errors import Gone, NotFound
+from bus.jobs.attach import Attachment, attach_known
+from bus.jobs.client import Bus, open_bus
+from bus.jobs.entry import Entry
+from bus.jobs.submit import submit
+from bus.jobs.writer import Writer
 from bus.settings import BusSettings
 from bus.subjects import LogSubjects
-from bus.writer import Writer
 from tests.support.bus import done, entries, footprint, hear, name_of, start, write
 from tests.support.jobs import tone_job
 from tests.support.restarts import own_server
@@ -29,7 +29,7 @@ WITHIN_S = 20.0
 @pytest.fixture
 def never_looks(monkeypatch: pytest.MonkeyPatch) -> None:
     """An attachment that hears nothing does not look at the log's end: what it is given came to it in another way."""
-    monkeypatch.setattr("bus.attach._SILENCE_S", 600.0)
+    monkeypatch.setattr("bus.jobs.attach._SILENCE_S", 600.0)
 
 
 def seqs(log: list[Entry]) -> list[int]:

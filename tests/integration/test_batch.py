@@ -8,9 +8,9 @@ from typing import Any
 
 import aiohttp
 
-from bus.client import open_bus
-from bus.keys import Keys, Limits
-from gateway.jobs.batch import MAX_LINES
+from bus.access.keys import Keys, Limits
+from bus.jobs.client import open_bus
+from gateway.api.batch import MAX_LINES
 from tests.support import fleets
 from tests.support.doors import tone, until_state
 from tests.support.fleets import Stack

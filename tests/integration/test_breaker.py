@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from bus import wire
-from bus.client import Bus
+from bus.jobs.client import Bus
 from tests.support.bus import until
 from tests.support.jobs import Ears, listen, tone_job
 from tests.support.programs import Fleet

@@ -7,12 +7,12 @@ import msgspec
 import pytest
 
 from bus import wire
-from bus.claim import read_job
-from bus.client import Bus
-from bus.delivery import Delivery
-from bus.door import submit
 from bus.errors import Invalid, Malformed
-from bus.states import status
+from bus.jobs.claim import read_job
+from bus.jobs.client import Bus
+from bus.jobs.delivery import Delivery
+from bus.jobs.status import status
+from bus.jobs.submit import submit
 from bus.subjects import JobSubject
 from tests.support.bus import (
     claims,

@@ -11,10 +11,10 @@ import msgspec
 import pytest
 import uvloop
 
-from bus.connection import Connection
 from bus.errors import NoResponders, NoServer, Unreachable
-from bus.parser import Message
 from bus.settings import BusSettings
+from bus.transport.connection import Connection
+from bus.transport.parser import Message
 from tests.support.bus import footprint
 from tests.support.restarts import Server, own_server
 from tests.support.waiting import eventually

@@ -7,9 +7,9 @@ import msgspec
 import pytest
 from nats.aio.transport import TcpTransport
 
-from bus.connection import Connection
 from bus.errors import NoServer, Unreachable
 from bus.settings import BusSettings
+from bus.transport.connection import Connection
 from tests.support.restarts import own_server
 from tests.support.waiting import eventually
 

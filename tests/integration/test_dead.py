@@ -5,9 +5,9 @@ import asyncio
 import pytest
 
 from bus import wire
-from bus.client import Bus
-from bus.dead import DeadLetters
 from bus.errors import Invalid, NotFound
+from bus.jobs.client import Bus
+from bus.jobs.dead_letters import DeadLetters
 from tests.support.bus import until
 from tests.support.commands import antiphon, on_bus, told
 from tests.support.jobs import listen, tone_job

@@ -73,7 +73,7 @@ def worker(settings: BusSettings, installed: Path, name: str, device: str) -> It
     paths = os.pathsep.join([str(installed), *filter(None, [os.environ.get("PYTHONPATH")])])
     with log.open("wb") as out:
         process = subprocess.Popen(
-            [sys.executable, "-m", "ops.cli", "worker", *bus_flags(settings), *flags],
+            [sys.executable, "-m", "ops.cli.main", "worker", *bus_flags(settings), *flags],
             env={**os.environ, "PYTHONPATH": paths},
             stderr=out,
         )

@@ -8,11 +8,11 @@ import msgspec
 import pytest
 
 from bus import wire
-from bus.client import Bus, open_bus
-from bus.door import keyed_id, submit
 from bus.errors import Conflict, Full, StorageFull
+from bus.jobs.client import Bus, open_bus
+from bus.jobs.status import status
+from bus.jobs.submit import keyed_id, submit
 from bus.settings import BusSettings
-from bus.states import status
 from tests.support.bus import done, name_of, num_jobs, start, take_delivery
 from tests.support.jobs import tone_job
 

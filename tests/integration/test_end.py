@@ -8,12 +8,12 @@ import msgspec
 import pytest
 
 from bus import wire
-from bus.client import Bus, open_bus
-from bus.clock import BusClock
-from bus.door import submit
-from bus.entry import Position
 from bus.errors import Fenced, NotFound
-from bus.states import status
+from bus.jobs.client import Bus, open_bus
+from bus.jobs.entry import Position
+from bus.jobs.status import status
+from bus.jobs.submit import submit
+from bus.transport.clock import BusClock
 from tests.support.bus import done, entries, kinds, name_of, num_jobs, start, take_delivery, write
 from tests.support.jobs import tone_job
 from tests.support.waiting import eventually
@@ -156,7 +156,7 @@ async def test_rule_14_now_is_the_clock_of_the_bus_whatever_the_host_believes(
     bus: Bus, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     real = time.time
-    monkeypatch.setattr("bus.clock.time.time", lambda: real() + 3600)
+    monkeypatch.setattr("bus.transport.clock.time.time", lambda: real() + 3600)
     clock, began = BusClock(), real()
     await clock.learn(bus.js, bus.subjects.jobs_stream)
     now, skew_s, off_s = clock.now(), clock.skew_s, real() - began + 0.1

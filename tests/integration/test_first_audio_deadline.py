@@ -8,7 +8,7 @@ import pytest
 from aiohttp import ClientSession
 
 from bus import wire
-from bus.client import Bus
+from bus.jobs.client import Bus
 from bus.settings import BusSettings
 from tests.support import fleets
 from tests.support.bus import num_jobs, until

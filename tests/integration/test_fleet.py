@@ -7,10 +7,10 @@ import time
 import pytest
 
 from bus import wire
-from bus.client import Bus, open_bus
-from bus.door import submit
-from bus.presence import Presence, TwoWorkers
-from bus.states import status
+from bus.fleet.presence import Presence, TwoWorkers
+from bus.jobs.client import Bus, open_bus
+from bus.jobs.status import status
+from bus.jobs.submit import submit
 from bus.subjects import LogSubjects
 from tests.support.bus import answers_pings, claims, done, name_of, num_jobs, pull, start
 from tests.support.fleet import answers, gateway, listens, present, process, why
@@ -46,7 +46,7 @@ async def test_rule_19_a_killed_worker_is_found_and_its_jobs_go_on_elsewhere_lon
 
 
 async def test_rule_19_a_frozen_worker_is_left_to_ack_wait(bus: Bus, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bus.fleet._SILENT_S", 1.3)
+    monkeypatch.setattr("bus.fleet.fleet._SILENT_S", 1.3)
     job = tone_job()
     await bus.topology.declare_consumers("tone", "v1")
     await submit(bus, job)
@@ -217,8 +217,10 @@ async def test_rule_19_a_second_live_worker_of_one_id_refuses_to_start(bus: Bus)
 async def test_rule_19_a_heartbeat_goes_out_at_every_change_and_a_burst_of_changes_is_one(
     bus: Bus, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("bus.presence._GATHER_S", 1.0)  # far longer than the burst, and far shorter than what follows
-    monkeypatch.setattr("bus.presence._HEARTBEAT_S", 600.0)
+    monkeypatch.setattr(
+        "bus.fleet.presence._GATHER_S", 1.0
+    )  # far longer than the burst, and far shorter than what follows
+    monkeypatch.setattr("bus.fleet.presence._HEARTBEAT_S", 600.0)
     beats: list[bytes] = []
     bus.connection.subscribe(bus.subjects.heartbeat("w1"), lambda message: beats.append(message.data))
     async with present(bus, "w1", "b1") as presence:

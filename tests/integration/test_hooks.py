@@ -10,11 +10,11 @@ from typing import cast
 import msgspec
 import pytest
 
-from bus.client import Bus, open_bus
-from bus.delivery import Delivery
-from bus.hooks import Hook, Hooks
+from bus.jobs.client import Bus, open_bus
+from bus.jobs.delivery import Delivery
 from bus.settings import BusSettings
 from bus.webhook import Due
+from gateway.webhooks.queue import Hook, Hooks
 from tests.support.bus import until
 from tests.support.nats import fresh_root
 from tests.support.restarts import Server, own_server

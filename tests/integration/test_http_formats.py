@@ -8,12 +8,12 @@ import pytest
 from aiohttp import ClientSession
 
 from bus import wire
-from bus.client import Bus
-from bus.entry import Position
+from bus.jobs.client import Bus
+from bus.jobs.entry import Position
+from bus.jobs.writer import Writer
 from bus.settings import BusSettings
-from bus.writer import Writer
 from gateway.codecs import FORMATS, Encoding, Format
-from gateway.sound import finished
+from gateway.streaming import file as finished
 from tests.support import fleets
 from tests.support.codecs import decoded, encoded
 from tests.support.doors import STEADY, gateway_here

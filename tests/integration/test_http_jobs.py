@@ -8,7 +8,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from bus.client import open_bus
+from bus.jobs.client import open_bus
 from bus.settings import BusSettings
 from tests.support import fleets
 from tests.support.doors import SPEECH, STEADY, Events, accepted, gated, state_of, tone, until_state, wav_pcm

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from bus.door import submit
 from bus.errors import Unreachable
+from bus.jobs.submit import submit
 from bus.settings import BusSettings
 from tests.support.doors import gateway_here
 from tests.support.jobs import tone_job

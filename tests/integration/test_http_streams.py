@@ -8,14 +8,14 @@ from typing import Any
 import pytest
 
 from bus import wire
-from bus.client import Bus, open_bus
-from bus.entry import Position
 from bus.errors import NoResponders
-from bus.log import Logs
+from bus.jobs.client import Bus, open_bus
+from bus.jobs.entry import Position
+from bus.jobs.log import Logs
+from bus.jobs.writer import Writer
 from bus.settings import BusSettings
-from bus.writer import Writer
-from gateway.jobs import events
-from gateway.jobs.cancels import Cancels
+from gateway.api import events
+from gateway.nats.cancels import Cancels
 from tests.support.bus import num_jobs
 from tests.support.doors import Events, gateway_here
 from tests.support.jobs import tone_job

@@ -10,15 +10,15 @@ from typing import Any
 
 import pytest
 
-from bus import interest as interest_module
-from bus.client import Bus, open_bus
-from bus.clock import parse_time
-from bus.door import submit
 from bus.errors import Unreachable
-from bus.interest import Interest, anybody_listens
+from bus.jobs import interest as interest_module
+from bus.jobs.client import Bus, open_bus
+from bus.jobs.interest import Interest, anybody_listens
+from bus.jobs.status import status
+from bus.jobs.submit import submit
 from bus.settings import BusSettings
-from bus.states import status
 from bus.subjects import LogSubjects
+from bus.transport.clock import parse_time
 from tests.support.bus import footprint, name_of, until
 from tests.support.jobs import tone_job
 from tests.support.nats import fresh_root
@@ -174,7 +174,7 @@ async def test_rule_16_after_an_outage_whoever_comes_back_later_is_not_taken_for
     outage: tuple[Server, Bus], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     server, bus = outage
-    monkeypatch.setattr("bus.outage._RETURN_S", 1.0)
+    monkeypatch.setattr("bus.transport.outage._RETURN_S", 1.0)
     name, asked_at = await accept(bus), list[float]()
     async with open_bus(bus.settings, "gateway") as other, gateway(bus) as here, gateway(other) as there:
         first, second = await ear(here, name), await ear(there, name)
@@ -210,7 +210,7 @@ async def test_rule_16_who_leaves_during_an_outage_is_settled_after_it(
     outage: tuple[Server, Bus], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     server, bus = outage
-    monkeypatch.setattr("bus.outage._RETURN_S", 0.2)
+    monkeypatch.setattr("bus.transport.outage._RETURN_S", 0.2)
     monkeypatch.setattr(bus.connection, "_timeout_s", 0.1)
     name = await accept(bus)
     async with asyncio.timeout(60), gateway(bus) as here:

@@ -9,10 +9,10 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from bus.keys import Keys, Limits
+from bus.access.keys import Keys, Limits
 from bus.settings import BusSettings
 from gateway.app import make_app
-from gateway.state import Gateway
+from gateway.http.gateway import Gateway
 from tests.support.doors import STEADY, accepted, gateway_here, state_of, tone, until_state
 from tests.support.programs import Fleet
 from tests.support.sockets import VLLM

@@ -9,9 +9,9 @@ import aiohttp
 import msgspec
 import pytest
 
-from bus.keys import Keys, Limits
+from bus.access.keys import Keys, Limits
 from bus.settings import BusSettings
-from gateway.state import Gateway
+from gateway.http.gateway import Gateway
 from tests.support.doors import SPEECH, STEADY, accepted, gateway_here, state_of, tone, until_state
 from tests.support.programs import Fleet
 from tests.support.tone import tone_pcm

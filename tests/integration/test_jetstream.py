@@ -7,9 +7,10 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from bus.client import Bus, open_bus
 from bus.errors import ApiError, Full, Unreachable
-from bus.jetstream import (
+from bus.jobs.client import Bus, open_bus
+from bus.settings import BusSettings
+from bus.transport.jetstream import (
     EXPECT_LAST,
     EXPECT_LAST_SUBJECT,
     MESSAGE_ID,
@@ -18,7 +19,6 @@ from bus.jetstream import (
     is_missing_stream,
     retry_delay_s,
 )
-from bus.settings import BusSettings
 from tests.support.bus import footprint
 from tests.support.restarts import own_server
 
@@ -178,7 +178,7 @@ async def test_a_process_frozen_between_two_tries_does_not_try_again(bus: Bus, m
         calls += 1
         return now() + (frozen_s if calls > 2 else 0.0)  # the freeze is seen after the sleep only
 
-    monkeypatch.setattr("bus.jetstream.time.monotonic", clock)
+    monkeypatch.setattr("bus.transport.jetstream.time.monotonic", clock)
     with pytest.raises(Unreachable):
         await bus.js.patiently("the thing", fails, patience_s=100)
     assert tries == 1

@@ -10,10 +10,10 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from bus.client import Bus, open_bus
+from bus.access.keyring import KeyRing
+from bus.access.keys import Keys, Limits, is_right
 from bus.errors import Conflict, Invalid, NotFound, Unreachable
-from bus.keyring import KeyRing
-from bus.keys import Keys, Limits, is_right
+from bus.jobs.client import Bus, open_bus
 from tests.support.commands import on_bus, told
 from tests.support.fleets import small_bus
 from tests.support.restarts import own_server

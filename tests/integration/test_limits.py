@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 from aiohttp import ClientResponse, ClientSession
 
-from bus.client import open_bus
-from bus.keys import Keys, Limits
+from bus.access.keys import Keys, Limits
+from bus.jobs.client import open_bus
 from bus.settings import BusSettings
 from tests.support.fleets import small_bus
 from tests.support.programs import Fleet, Program, fleet_of

@@ -11,8 +11,8 @@ from aiohttp import ClientSession
 from nats.aio.client import Client
 from openai import AsyncOpenAI
 
-from bus.client import open_bus
-from bus.keys import Keys, Limits
+from bus.access.keys import Keys, Limits
+from bus.jobs.client import open_bus
 from bus.settings import BusSettings
 from tests.support.fleets import small_bus
 from tests.support.nats_asking import job as nats_job

@@ -6,14 +6,14 @@ from typing import Any
 
 import pytest
 
-from bus.client import Bus
-from bus.door import submit
+from bus.access.keys import Keys, Limits
 from bus.errors import Unreachable
-from bus.keys import Keys, Limits
-from bus.usage import Gossip
-from gateway.limits.audio import Audio
-from gateway.limits.jobs import Counted, CountedJobs
-from gateway.limits.watch import Watch
+from bus.jobs.client import Bus
+from bus.jobs.submit import submit
+from gateway.limits.audio_charges import Audio
+from gateway.limits.counted_jobs import Counted, CountedJobs
+from gateway.limits.gossip import Gossip
+from gateway.limits.reconcile import Watch
 from tests.support.bus import done, num_jobs, start
 from tests.support.doors import gateway_here, tone
 from tests.support.fleet import present
@@ -50,7 +50,7 @@ async def test_a_job_whose_acceptance_was_not_answered_counts_if_it_was_queued_a
         await eventually(lambda: gateway.fleet.ready and gateway.fleet.cards())
         headers = {"Authorization": f"Bearer {text}"}
         with monkeypatch.context() as losing:
-            losing.setattr("gateway.state.submit", unanswered)
+            losing.setattr("gateway.http.gateway.submit", unanswered)
             async with http.post("/v1/jobs", json=tone(), headers=headers) as answer:
                 assert answer.status == 503, await answer.text()
         assert await num_jobs(bus) == 1

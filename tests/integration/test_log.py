@@ -9,11 +9,11 @@ import msgspec
 import pytest
 
 from bus import wire
-from bus.client import Bus
-from bus.entry import NEXT, Position
 from bus.errors import ApiError, Conflict, Fenced, NotFound, Unreachable
-from bus.jetstream import EXPECT_LAST, PubAck
-from bus.states import status
+from bus.jobs.client import Bus
+from bus.jobs.entry import NEXT, Position
+from bus.jobs.status import status
+from bus.transport.jetstream import EXPECT_LAST, PubAck
 from tests.support.bus import done, entries, kinds, name_of, num_jobs, pull, start, take_delivery, until, write, writer
 from tests.support.jobs import tone_job
 
@@ -221,7 +221,7 @@ async def test_rule_12_state_is_the_terminal_entry_else_the_lease(bus: Bus, why:
 
 
 async def test_rule_01_and_04_another_body_under_a_used_id_is_refused(bus: Bus) -> None:
-    from bus.door import submit
+    from bus.jobs.submit import submit
 
     job = tone_job()
     await submit(bus, job)

@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 from aiohttp import ClientSession
 
-from bus.client import Bus
-from bus.measures import METRICS
+from bus.jobs.client import Bus
 from bus.settings import BusSettings
-from gateway.metrics import Stores
-from ops.nats_server import locked, prepare
+from bus.telemetry.metric_table import METRICS
+from gateway.api.metrics import Stores
+from ops.local.nats_server import locked, prepare
 from tests.support.doors import STEADY, gated, gateway_here
 from tests.support.figures import metrics_url, scrape, until
 from tests.support.nats import running

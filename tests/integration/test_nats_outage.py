@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from bus.client import open_bus
-from ops.nats_server import locked, prepare
+from bus.jobs.client import open_bus
+from ops.local.nats_server import locked, prepare
 from tests.support.fleets import small_bus
 from tests.support.jobs import Ears, tone_job
 from tests.support.nats import running

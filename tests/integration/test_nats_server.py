@@ -10,8 +10,8 @@ from urllib.parse import urlsplit
 import nats
 import pytest
 
-from ops.nats_server import NatsServerError, locked, prepare
-from ops.system import free_port
+from ops.local.nats_server import NatsServerError, locked, prepare
+from ops.local.system import free_port
 from tests.support.nats import running
 from tests.support.programs import wait_gone
 
@@ -64,7 +64,7 @@ def test_a_given_port_is_the_port(tmp_path: Path) -> None:
 STARTER = """
 import sys
 from pathlib import Path
-from ops.nats_server import locked, prepare
+from ops.local.nats_server import locked, prepare
 from tests.support.nats import running
 with locked(Path(sys.argv[1])) as lock, running(prepare(Path(sys.argv[1]), lock, port=0)) as (process, _):
     print(process.pid, flush=True)

@@ -13,10 +13,10 @@ import pytest
 from nats.aio.client import Client
 from nats.errors import NoRespondersError
 
-from bus.client import open_bus
-from bus.keys import Keys, Limits
+from bus.access.keys import Keys, Limits
+from bus.jobs.client import open_bus
 from bus.settings import BusSettings
-from ops.nats_server import find_binary
+from ops.local.nats_server import find_binary
 from tests.support.figures import until
 from tests.support.nats_asking import STEADY, WHOLE, job
 from tests.support.nats_cli import nats_req

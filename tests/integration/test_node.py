@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from ops import nats_server
-from ops import plan as planning
 from ops.errors import OpsError, UsageRefused
-from ops.node import held, plan_nodes
+from ops.local import nats_server
+from ops.local import plan as planning
+from ops.local.node import held, plan_nodes
+from ops.local.supervisor import LaunchError
 from ops.settings import UpSettings
-from ops.supervisor import LaunchError
 
 
 @pytest.mark.parametrize("count", [0, 2, 4, 7])

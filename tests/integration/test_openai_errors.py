@@ -10,8 +10,8 @@ import openai
 import pytest
 from openai import AsyncOpenAI, OpenAI
 
-from bus.client import open_bus
-from bus.keys import PREFIX, Keys, Limits
+from bus.access.keys import PREFIX, Keys, Limits
+from bus.jobs.client import open_bus
 from tests.support import fleets
 from tests.support.doors import STEADY, gated
 from tests.support.fleets import Stack

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from bus.client import Bus, open_bus
 from bus.errors import NoResponders, Unreachable
-from bus.presence import Presence, TwoWorkers
+from bus.fleet.presence import Presence, TwoWorkers
+from bus.jobs.client import Bus, open_bus
 from bus.settings import BusSettings
 from tests.support.fleet import present
 from tests.support.jobs import Ears, tone_job
@@ -63,7 +63,7 @@ async def test_a_twin_that_comes_back_to_the_server_later_is_found_all_the_same(
                 await eventually(lambda: old.connection.generation == 1)
 
             monkeypatch.setattr(old.connection._client, "_attempt_reconnect", late)
-            monkeypatch.setattr("bus.presence.others_are_back", others_are_back)
+            monkeypatch.setattr("bus.fleet.presence.others_are_back", others_are_back)
             await asyncio.to_thread(server.restart)
             await eventually(lambda: new.connection.generation == 1)
             asking = asyncio.ensure_future(starting(new).refuse_a_twin())

@@ -7,9 +7,9 @@ import msgspec
 import pytest
 
 from bus import wire
-from bus.client import Bus
-from gpuworker.peers import Peers
+from bus.jobs.client import Bus
 from gpuworker.settings import WorkerSettings
+from gpuworker.worker.peers import Peers
 from tests.support.stub_worker import beat
 from tests.support.waiting import eventually
 
@@ -33,7 +33,7 @@ class Here:
 @pytest.fixture
 async def here(bus: Bus, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Here]:
     """For the peers time stands still: nobody is silent for too long, however long a wait takes."""
-    monkeypatch.setattr("gpuworker.peers.time", SimpleNamespace(monotonic=lambda: 1000.0))
+    monkeypatch.setattr("gpuworker.worker.peers.time", SimpleNamespace(monotonic=lambda: 1000.0))
     made = Here(bus)
     deaf = made.peers.listen()
     made.peers.serves(["tone"], is_loading=True)

@@ -10,8 +10,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from bus.client import Bus, open_bus
-from bus.puller import PullSettings
+from bus.jobs.client import Bus, open_bus
+from bus.jobs.puller import PullSettings
 from bus.settings import BusSettings
 from bus.subjects import LANES
 from tests.support.bus import footprint, num_jobs, until

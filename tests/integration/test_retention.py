@@ -4,11 +4,11 @@ from typing import Any
 
 import pytest
 
-from bus.client import Bus
-from bus.door import submit
-from bus.entry import KIND, NEXT, Position
 from bus.errors import StorageFull
-from bus.retention import REFUSE_ABOVE, Retention
+from bus.jobs.client import Bus
+from bus.jobs.entry import KIND, NEXT, Position
+from bus.jobs.retention import REFUSE_ABOVE, Retention
+from bus.jobs.submit import submit
 from bus.settings import BusSettings
 from bus.subjects import LogSubjects
 from tests.support.jobs import tone_job

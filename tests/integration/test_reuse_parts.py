@@ -11,20 +11,20 @@ import pytest
 from aiohttp.test_utils import make_mocked_request
 
 from bus import wire
-from bus.entry import Position
+from bus.access.keyring import KeyRing
+from bus.access.keys import Limits, make
 from bus.errors import Cancelled, EngineFailed, Forbidden
-from bus.interest import LEFT, UNHEARD
-from bus.keyring import KeyRing
-from bus.keys import Limits, make
+from bus.jobs.entry import Position
+from bus.jobs.interest import LEFT, UNHEARD
+from bus.jobs.writer import Writer
 from bus.settings import BusSettings
-from bus.writer import Writer
 from gateway.access.addresses import Addresses
 from gateway.access.identity import Identity
 from gateway.access.origins import Origins
-from gateway.reuse import SHARED_TENANT, derived_id
+from gateway.http.gateway import Gateway
+from gateway.jobs.cache import SHARED_TENANT, derived_id
+from gateway.jobs.listening import Sound, hear
 from gateway.settings import GatewaySettings
-from gateway.sound.sound import Sound, hear
-from gateway.state import Gateway
 from tests.support.doors import gateway_here
 from tests.support.jobs import tone_job
 from tests.support.stub_worker import CARD as STUB

@@ -7,8 +7,8 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from bus.client import Bus
-from bus.keys import Keys, Limits
+from bus.access.keys import Keys, Limits
+from bus.jobs.client import Bus
 from tests.support.programs import Fleet, Program
 
 WITHIN_S = 30.0

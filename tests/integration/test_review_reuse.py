@@ -10,9 +10,9 @@ import msgspec
 import pytest
 
 from bus import wire
-from bus.client import Bus, open_bus
-from bus.door import submit
-from gateway.reuse import of_generation
+from bus.jobs.client import Bus, open_bus
+from bus.jobs.submit import submit
+from gateway.jobs.cache import of_generation
 from tests.support import fleets
 from tests.support.doors import SPEECH, tone, until_state
 from tests.support.fleets import Stack

@@ -8,8 +8,8 @@ import aiohttp
 import pytest
 
 from bus.settings import BusSettings
-from gateway.sockets.sentences import Splitter
-from gateway.sockets.sockets import Socket
+from gateway.sockets.socket import Socket
+from gateway.sockets.splitter import Splitter
 from tests.support.doors import gateway_here
 from tests.support.fleets import small_bus
 from tests.support.programs import fleet_of

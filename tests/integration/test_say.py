@@ -16,10 +16,10 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from ops import look
+from ops.commands import show as look
+from ops.commands.http import describe
+from ops.commands.say import Order, fetch, words
 from ops.errors import OpsError, UsageRefused
-from ops.http import describe
-from ops.say import Order, fetch, words
 from ops.settings import ClientSettings
 
 ROOT = Path(__file__).parents[2]
@@ -264,10 +264,10 @@ def test_an_id_is_never_cut_however_narrow_the_terminal(
     job, model = "c" + 40 * "7" + "-1", "a model with a long name"
     gateway.body = {"jobs": [{"id": job, "state": "done", "model": model, "seconds": 1.0, "worker": "w1"}]}
     monkeypatch.setenv("COLUMNS", "60")
-    monkeypatch.setattr("ops.look.sys.stdout.isatty", lambda: True, raising=False)
+    monkeypatch.setattr("ops.commands.show.sys.stdout.isatty", lambda: True, raising=False)
     look.show_jobs(ClientSettings(url=url), 20, as_json=False)
     on_a_terminal = capsys.readouterr().out
-    monkeypatch.setattr("ops.look.sys.stdout.isatty", lambda: False, raising=False)
+    monkeypatch.setattr("ops.commands.show.sys.stdout.isatty", lambda: False, raising=False)
     look.show_jobs(ClientSettings(url=url), 20, as_json=False)
     in_a_pipe = capsys.readouterr().out.splitlines()
     assert job in on_a_terminal
@@ -277,7 +277,7 @@ def test_an_id_is_never_cut_however_narrow_the_terminal(
 def test_a_terminal_without_our_letters_gets_them_another_way(url: str, gateway: FakeGateway) -> None:
     gateway.body = {"id": "j1", "voice": "Müller"}
     environ = {**os.environ, "PYTHONIOENCODING": "ascii"}
-    argv = [sys.executable, "-m", "ops.cli", "jobs", "show", "j1", "--url", url]
+    argv = [sys.executable, "-m", "ops.cli.main", "jobs", "show", "j1", "--url", url]
     done = subprocess.run(argv, env=environ, cwd=ROOT, capture_output=True, text=True, timeout=30, check=False)
     assert (done.returncode, done.stderr) == (0, "")
     assert r"M\xfcller" in done.stdout

@@ -12,7 +12,7 @@ from aiohttp import web
 from structlog.testing import capture_logs
 
 from bus.settings import BusSettings
-from gateway.state import Gateway
+from gateway.http.gateway import Gateway
 from tests.support.jobs import tone_job
 from tests.support.slow import Maker, SlowServer, slow_gateway, slow_server
 from tests.support.waiting import eventually

@@ -13,11 +13,11 @@ import aiohttp
 import psutil
 import pytest
 
-from bus.keys import Keys, Limits
+from bus.access.keys import Keys, Limits
 from bus.settings import BusSettings
-from gateway.dialects import vllm_ws
-from gateway.sockets import sockets
-from gateway.state import Gateway
+from gateway.dialects.vllm import socket as vllm_ws
+from gateway.http.gateway import Gateway
+from gateway.sockets import socket as sockets
 from tests.support.doors import STEADY, gated, gateway_here, until_state
 from tests.support.fleets import small_bus
 from tests.support.programs import fleet_of

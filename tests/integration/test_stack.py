@@ -11,14 +11,14 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
-from ops import plan as planning
 from ops.errors import OpsError, UsageRefused
-from ops.nats_server import Endpoints
-from ops.node import Node, held, plan_nodes
-from ops.plan import Plan
+from ops.local import plan as planning
+from ops.local.nats_server import Endpoints
+from ops.local.node import Node, held, plan_nodes
+from ops.local.plan import Plan
+from ops.local.stack import Stack, announce_human, announce_json, up
+from ops.local.system import free_port
 from ops.settings import UpSettings
-from ops.stack import Stack, announce_human, announce_json, up
-from ops.system import free_port
 from tests.support import stand_in
 from tests.support.nats import nats_server
 from tests.support.waiting import eventually, gone
@@ -132,7 +132,7 @@ async def test_the_announcement_is_one_line_with_every_pid(
 def test_what_it_says_to_a_person_can_be_typed_as_it_stands(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("ops.stack.called", lambda: ".venv/bin/antiphon")
+    monkeypatch.setattr("ops.local.stack.called", lambda: ".venv/bin/antiphon")
     asked = settings(tmp_path, models=("tone", "music"), require_keys=True)
     made = planning.plan(asked, None)
     announce_human(made, Stack([], [], {}))
@@ -194,7 +194,7 @@ async def test_a_second_stack_on_the_same_state_is_refused(
 ) -> None:
     plan.tell(plan.workers)
     await running.stack()
-    monkeypatch.setattr("ops.stack.LOCK_PATIENCE_S", 0.0)
+    monkeypatch.setattr("ops.local.stack.LOCK_PATIENCE_S", 0.0)
     with pytest.raises(OpsError, match=rf"in use by process {os.getpid()}; .*--state"):
         await up(plan, asyncio.Event(), lambda *_: None)
 
@@ -234,7 +234,7 @@ def test_port_0_means_any_free_one_chosen_once(tmp_path: Path) -> None:
 def test_models_that_cannot_be_loaded_are_left_out_unless_asked_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ops.models._importable", lambda name: name != "torch")
+    monkeypatch.setattr("ops.local.models._importable", lambda name: name != "torch")
     with capture_logs() as logs:
         assert planning.plan(settings(tmp_path), None).models == ("speech", "tone")
     assert [(log["event"], log["model"]) for log in logs] == [("model.missing", "music")]

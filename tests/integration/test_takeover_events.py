@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from aiohttp import ClientSession
 
-from bus.client import Bus
+from bus.jobs.client import Bus
 from tests.support.doors import gated
 from tests.support.figures import until
 from tests.support.jobs import Ears, tone_job

@@ -10,8 +10,8 @@ import aiohttp
 import nats
 import pytest
 
-from bus.client import Bus, open_bus
-from bus.keys import Key, Keys, Limits
+from bus.access.keys import Key, Keys, Limits
+from bus.jobs.client import Bus, open_bus
 from bus.settings import BusSettings
 from tests.support.doors import SPEECH, accepted, gateway_here, state_of, tone, until_state
 from tests.support.fleets import small_bus

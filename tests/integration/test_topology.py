@@ -6,11 +6,11 @@ from typing import Any
 import msgspec
 import pytest
 
-from bus.client import Bus, open_bus
 from bus.errors import ApiError, NoResponders, TopologyMismatch
-from bus.jetstream import JetStream
+from bus.jobs.client import Bus, open_bus
 from bus.settings import BusSettings
-from bus.streams import consumer, dead_stream, jobs_stream, replies_stream
+from bus.transport.jetstream import JetStream
+from bus.transport.stream_configs import consumer, dead_stream, jobs_stream, replies_stream
 
 
 def asked(bus: Bus, monkeypatch: pytest.MonkeyPatch) -> list[str]:

@@ -9,22 +9,22 @@ from pathlib import Path
 
 import pytest
 
-from bus import usage as usage_module
 from bus import wire
-from bus.client import Bus, open_bus
-from bus.door import submit
+from bus.access.keyring import KeyRing
+from bus.access.keys import Keys, Limits
 from bus.errors import TooMany
-from bus.keyring import KeyRing
-from bus.keys import Keys, Limits
-from bus.ledger import Ledger
+from bus.jobs.client import Bus, open_bus
+from bus.jobs.submit import submit
 from bus.settings import BusSettings
-from bus.usage import _LATE_S, EVERY_S, Began, Gossip, Spent, Usage
 from gateway.access.caller import Caller
-from gateway.limits.audio import Audio
-from gateway.limits.jobs import Counted, CountedJobs
-from gateway.limits.limits import Limiter
+from gateway.limits import gossip as usage_module
+from gateway.limits.audio_charges import Audio
+from gateway.limits.counted_jobs import Counted, CountedJobs
+from gateway.limits.gossip import _LATE_S, EVERY_S, Began, Gossip, Spent, Usage
+from gateway.limits.limiter import Limiter
 from gateway.limits.rates import Rate
-from gateway.limits.watch import Watch
+from gateway.limits.reconcile import Watch
+from gateway.limits.usage_ledger import Ledger
 from tests.support.bus import start, write
 from tests.support.jobs import tone_job
 from tests.support.nats import fresh_root

@@ -7,7 +7,7 @@ import aiohttp
 import pytest
 
 from bus.settings import BusSettings
-from gateway.webhooks.receivers import MOST_AT_ONCE, Receivers
+from gateway.webhooks.concurrency import MOST_AT_ONCE, Receivers
 from tests.support.programs import fleet_of
 from tests.support.receiver import Receiver, receiving
 from tests.support.waiting import eventually

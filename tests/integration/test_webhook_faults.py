@@ -10,12 +10,12 @@ import msgspec
 import pytest
 
 from bus import wire
-from bus.client import Bus, open_bus
-from bus.dead import DeadLetters
-from bus.entry import ACCEPTED, KIND
-from bus.hooks import Hooks
+from bus.jobs.client import Bus, open_bus
+from bus.jobs.dead_letters import DeadLetters
+from bus.jobs.entry import ACCEPTED, KIND
 from bus.settings import BusSettings
 from bus.webhook import Due, Webhook
+from gateway.webhooks.queue import Hooks
 from tests.support.doors import accepted, tone
 from tests.support.jobs import tone_job
 from tests.support.nats import fresh_root

@@ -9,7 +9,7 @@ from bus.errors import Conflict
 from bus.settings import BusSettings
 from bus.webhook import Webhook
 from bus.wire import Client
-from gateway.webhooks.webhooks import accept
+from gateway.webhooks.delivery import accept
 from tests.support.doors import gateway_here
 from tests.support.jobs import tone_job
 

@@ -10,11 +10,11 @@ import aiohttp
 import pytest
 
 from bus import wire
-from bus.client import open_bus
-from bus.dead import DeadLetters
-from bus.hooks import Hooks
+from bus.jobs.client import open_bus
+from bus.jobs.dead_letters import DeadLetters
 from bus.settings import BusSettings
 from bus.webhook import Webhook
+from gateway.webhooks.queue import Hooks
 from gateway.webhooks.sender import is_public
 from tests.support import fleets
 from tests.support.doors import accepted, gated, tone, until_state

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from bus import wire
-from bus.client import Bus
-from bus.parser import Message
+from bus.jobs.client import Bus
+from bus.transport.parser import Message
 from tests.support.bus import num_jobs, until
 from tests.support.jobs import Ears, listen, tone_job
 from tests.support.programs import Fleet, Program

@@ -13,7 +13,7 @@ import msgspec
 import pytest
 
 from bus import wire
-from bus.client import Bus, open_bus
+from bus.jobs.client import Bus, open_bus
 from tests.support import fleets
 from tests.support.bus import until
 from tests.support.doors import gated

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from bus.client import Bus
+from bus.jobs.client import Bus
 from tests.support.commands import on_bus
 from tests.support.doors import gated
 from tests.support.jobs import Ears, listen, tone_job

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from bus import wire
-from bus.client import Bus
-from bus.dead import DeadLetters
+from bus.jobs.client import Bus
+from bus.jobs.dead_letters import DeadLetters
 from tests.support.jobs import Ears, listen, tone_job
 from tests.support.programs import Fleet, Program, host_pid
 from tests.support.tone import tone_pcm

@@ -6,18 +6,18 @@ import secrets
 import msgspec
 
 from bus import wire
-from bus.attach import Attachment
-from bus.claim import Claim, Claims, Identity
-from bus.client import Bus
-from bus.connection import Connection
-from bus.delivery import Delivery
-from bus.door import submit
-from bus.entry import Entry
 from bus.errors import NoResponders
-from bus.parser import Message
-from bus.streams import PRIORITY_GROUP
+from bus.jobs.attach import Attachment
+from bus.jobs.claim import Claim, Claims, Identity
+from bus.jobs.client import Bus
+from bus.jobs.delivery import Delivery
+from bus.jobs.entry import Entry
+from bus.jobs.submit import submit
+from bus.jobs.writer import Writer
 from bus.subjects import LogSubjects
-from bus.writer import Writer
+from bus.transport.connection import Connection
+from bus.transport.parser import Message
+from bus.transport.stream_configs import PRIORITY_GROUP
 
 _PATIENCE_S = 10.0
 

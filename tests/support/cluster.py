@@ -9,8 +9,8 @@ from pathlib import Path
 
 from aiohttp import ClientSession
 
-from bus.client import Bus
-from ops import nats_server
+from bus.jobs.client import Bus
+from ops.local import nats_server
 from tests.support.tone import tone_pcm
 from tests.support.web import OWN_RUN, speech
 

@@ -7,7 +7,7 @@ import subprocess
 import tempfile
 from typing import Any
 
-from bus.client import Bus
+from bus.jobs.client import Bus
 from tests.support.forked import Process
 
 

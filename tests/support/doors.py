@@ -11,11 +11,11 @@ from typing import Any
 import aiohttp
 from aiohttp.test_utils import TestServer
 
-from bus.client import open_bus
+from bus.jobs.client import open_bus
 from bus.settings import BusSettings
 from gateway.app import make_app
+from gateway.http.gateway import Gateway
 from gateway.settings import GatewaySettings
-from gateway.state import Gateway
 
 SPEECH = "/v1/audio/speech"
 #: A block each 50 ms, made in 50 ms: long enough to be hit in the middle.

@@ -1,6 +1,6 @@
 """The lease and the log as a machine small enough to walk through every interleaving (protocol rule 27).
 
-Actors do what `bus.log`, `bus.claim`, `bus.writer` and `bus.fleet` do, one request to the server per step; between any two
+Actors do what `bus.jobs.log`, `bus.jobs.claim`, `bus.jobs.writer` and `bus.fleet.fleet` do, one request to the server per step; between any two
 steps anybody else may run, die for good, or (a zombie) sleep as long as it likes. An answer may be lost after the server
 has acted; then the request is repeated.
 

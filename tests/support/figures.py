@@ -6,7 +6,7 @@ from collections.abc import Callable
 from aiohttp import ClientSession
 from prometheus_client.parser import text_string_to_metric_families
 
-from bus.metrics import CONTENT_TYPE
+from bus.telemetry.metrics import CONTENT_TYPE
 from tests.support.programs import Program
 
 

@@ -10,9 +10,9 @@ from pathlib import Path
 import msgspec
 
 from bus import wire
-from bus.client import Bus
-from bus.fleet import Fleet
-from bus.presence import Presence
+from bus.fleet.fleet import Fleet
+from bus.fleet.presence import Presence
+from bus.jobs.client import Bus
 from bus.subjects import LogSubjects
 from tests.support.stub_worker import CARD, beat
 from tests.support.waiting import eventually

@@ -1,6 +1,6 @@
 """Our programs, forked from a process that has imported them: a start costs a twentieth of a second, not half of one.
 
-What runs is `ops.cli.main` with its flags, in a process of its own that is told, stopped and killed like any other, and
+What runs is `ops.cli.main.main` with its flags, in a process of its own that is told, stopped and killed like any other, and
 that ends the way the interpreter ends. That the command starts from nothing is for the tests of `antiphon up`.
 
 Run as a program, this module is that process. An order comes as one packet with the write end of a pipe; into it go
@@ -27,13 +27,22 @@ from typing import Any
 
 from typer.main import get_command
 
-from ops.system import dies_with_parent
+from ops.local.system import dies_with_parent
 
 ROOT = Path(__file__).parents[2]
 #: What the commands would import when they run.
 LOADED = (
-    *("typer._adapters", "encodings.idna", "ops.cli", "ops.process", "ops.dead", "ops.drain", "ops.keys", "ops.look"),
-    *("gateway.serve", "gateway.dialects.dialect", "gpuworker.serve", "gpuworker.engines.tone"),
+    *(
+        "typer._adapters",
+        "encodings.idna",
+        "ops.cli.main",
+        "ops.local.process",
+        "ops.commands.dead",
+        "ops.commands.drain",
+        "ops.commands.keys",
+        "ops.commands.show",
+    ),
+    *("gateway.serve", "gateway.dialects.registry", "gpuworker.worker.serve", "gpuworker.engines.tone"),
 )
 _NUMBER = struct.Struct("<i")
 _MAX_ORDER_BYTES = 1 << 17
@@ -160,15 +169,15 @@ def _become(argv: list[str], environment: dict[str, str], errors: str, output: s
         os.dup2(opened, standard)
         os.close(opened)
     sys.argv = ["antiphon", *argv]
-    importlib.import_module("ops.cli").main()
+    importlib.import_module("ops.cli.main").main()
 
 
 if __name__ == "__main__":
     for name in LOADED:
         importlib.import_module(name)
-    importlib.import_module("gateway.dialects.dialect").dialects()
+    importlib.import_module("gateway.dialects.registry").dialects()
     # Every call of the app builds every command anew, of which a process needs one.
-    cli = importlib.import_module("ops.cli")
+    cli = importlib.import_module("ops.cli.main")
     cli.app = get_command(cli.app)
     # Else a child's collector writes to every object that it has from here, and the system copies every page.
     gc.collect()

@@ -5,10 +5,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from bus import wire
-from bus.attach import Attachment
-from bus.client import Bus
-from bus.door import submit
-from bus.entry import Entry
+from bus.jobs.attach import Attachment
+from bus.jobs.client import Bus
+from bus.jobs.entry import Entry
+from bus.jobs.submit import submit
 from bus.subjects import LogSubjects
 
 

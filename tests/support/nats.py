@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from ops.nats_server import Endpoints, Launch, locked, log_tail, prepare, ready
-from ops.system import dies_with_parent
+from ops.local.nats_server import Endpoints, Launch, locked, log_tail, prepare, ready
+from ops.local.system import dies_with_parent
 
 READY_S = 30.0
 

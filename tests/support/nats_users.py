@@ -13,8 +13,8 @@ from pathlib import Path
 import nats
 from nats.aio.client import Client
 
-from ops.nats_server import find_binary, ready
-from ops.system import dies_with_parent
+from ops.local.nats_server import find_binary, ready
+from ops.local.system import dies_with_parent
 from tests.support.fleets import small_bus
 from tests.support.programs import Fleet, fleet_of
 

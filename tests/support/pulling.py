@@ -6,9 +6,9 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 from bus import wire
-from bus.client import Bus
-from bus.delivery import Delivery
-from bus.puller import Lane, Puller, PullSettings
+from bus.jobs.client import Bus
+from bus.jobs.delivery import Delivery
+from bus.jobs.puller import Lane, Puller, PullSettings
 from bus.subjects import LANES
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from ops.nats_server import Endpoints, locked, prepare
+from ops.local.nats_server import Endpoints, locked, prepare
 from tests.support.nats import running
 from tests.support.waiting import freeze
 

@@ -13,13 +13,13 @@ from typing import Any
 from aiohttp import web
 
 from bus import wire
-from bus.client import Bus
-from bus.entry import Position
+from bus.jobs.client import Bus
+from bus.jobs.entry import Position
+from bus.jobs.writer import Writer
 from bus.settings import BusSettings
-from bus.writer import Writer
 from gateway.app import make_app
-from gateway.connection import connections
-from gateway.state import Gateway
+from gateway.http.connection import connections
+from gateway.http.gateway import Gateway
 from tests.support.doors import gateway_here
 
 BLOCK_BYTES = 48_000

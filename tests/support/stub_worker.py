@@ -12,8 +12,8 @@ import sys
 import msgspec
 
 from bus import wire
-from bus.client import open_bus
-from bus.presence import Presence
+from bus.fleet.presence import Presence
+from bus.jobs.client import open_bus
 from bus.settings import BusSettings
 from tests.support.bus import claims, pull
 

@@ -58,7 +58,7 @@ def running(state: Path, *flags: str) -> Iterator[Up]:
     with (
         errors.open("ab") as stderr,
         subprocess.Popen(
-            [sys.executable, "-m", "ops.cli", "up", "--json", *ports, *flags],
+            [sys.executable, "-m", "ops.cli.main", "up", "--json", *ports, *flags],
             cwd=ROOT,
             env=environ,
             stdout=subprocess.PIPE,

@@ -7,8 +7,8 @@ import pytest
 
 from bus import wire
 from bus.errors import Invalid, NotFound
-from gateway.dialects.acestep_asked import Fields
-from gateway.dialects.acestep_task import FORMATS, MAX_BATCH, new_task, task_of
+from gateway.dialects.acestep.request import Fields
+from gateway.dialects.acestep.task import FORMATS, MAX_BATCH, new_task, task_of
 from tests.support.stub_worker import CARD
 
 

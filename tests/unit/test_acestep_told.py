@@ -6,7 +6,7 @@ from typing import Never
 import pytest
 
 from bus.errors import NotFound
-from gateway.dialects.acestep_told import _in_order
+from gateway.dialects.acestep.answer import _in_order
 
 
 async def test_of_several_jobs_that_are_not_there_the_first_is_named_however_soon_the_others_are() -> None:

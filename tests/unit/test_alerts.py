@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from bus.measures import METRICS
+from bus.telemetry.metric_table import METRICS
 
 FOLDER = Path(__file__).parents[2] / "ops" / "deploy" / "prometheus"
 #: Made by Prometheus and by node_exporter.

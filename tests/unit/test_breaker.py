@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from gpuworker.breaker import Breaker, State
+from gpuworker.worker.breaker import Breaker, State
 
 
 class Bench:

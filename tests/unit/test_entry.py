@@ -7,10 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bus import wire
-from bus.entry import BLOCK, FRAME, KIND, KINDS, NEXT, STARTED, Entry, Position
 from bus.errors import Malformed
-from bus.jetstream import Stored
-from bus.parser import Message
+from bus.jobs.entry import BLOCK, FRAME, KIND, KINDS, NEXT, STARTED, Entry, Position
+from bus.transport.jetstream import Stored
+from bus.transport.parser import Message
 
 POSITIONS = st.builds(
     Position, st.integers(0, 2**40), st.integers(0, 2**50), st.integers(0, 2**32 - 1), st.integers(0, 2**60)

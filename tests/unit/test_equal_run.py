@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 
 from bus.errors import Cancelled, EngineFailed, Expired, JobError
-from bus.interest import LEFT, UNHEARD
-from gateway.attaching import EqualRun
+from bus.jobs.interest import LEFT, UNHEARD
+from gateway.jobs.shared_run import EqualRun
 from tests.support.jobs import tone_job
 
 FEW = 100

@@ -13,16 +13,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bus import errors, wire
-from bus.entry import BLOCK, FRAME, KIND, NEXT, STARTED, Entry, Position
 from bus.errors import EngineFailed, Invalid, JobError
-from bus.parser import Message
+from bus.jobs.entry import BLOCK, FRAME, KIND, NEXT, STARTED, Entry, Position
+from bus.transport.parser import Message
 from gateway.codecs import format_named
 from gateway.codecs.wave import wav_head
-from gateway.dialects.dialect import Envelopes, dialects
-from gateway.jobs.queue import Starts
-from gateway.problems import STATUS, GatewayError, Problem, RangeRefused, describe
-from gateway.sound.ranges import is_unchanged, part
-from gateway.sound.tape import Tape, failure
+from gateway.dialects.registry import Envelopes, dialects
+from gateway.http.problems import STATUS, GatewayError, Problem, RangeRefused, describe
+from gateway.http.ranges import is_unchanged, part
+from gateway.jobs.pcm_reader import Tape, failure
+from gateway.jobs.queue_position import Starts
 
 MEDIA = wire.media_type(24_000, 2)
 

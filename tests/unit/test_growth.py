@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gpuworker.growth import GUARD_S, MAX_ENTRY_BYTES, Growth
+from gpuworker.worker.entry_size import GUARD_S, MAX_ENTRY_BYTES, Growth
 
 RATE_HZ, FRAME_BYTES = 24_000, 2
 SECOND = RATE_HZ * FRAME_BYTES

@@ -7,10 +7,10 @@ import pytest
 import uvloop
 
 from bus import wire
-from gpuworker.growth import Growth
-from gpuworker.host import EngineHost
 from gpuworker.settings import WorkerSettings
-from gpuworker.stream import HandBack, Stream
+from gpuworker.worker.engine_host import EngineHost
+from gpuworker.worker.entry_size import Growth
+from gpuworker.worker.stream import HandBack, Stream
 
 JOB = wire.Job(id="j", input="tone", model="tone")
 

@@ -9,9 +9,9 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import make_mocked_request
 
+from bus.access.keyring import KeyRing
+from bus.access.keys import Key, Limits, make
 from bus.errors import Forbidden, Unauthorized, Unreachable
-from bus.keyring import KeyRing
-from bus.keys import Key, Limits, make
 from bus.subjects import is_token
 from gateway.access.addresses import Addresses
 from gateway.access.caller import Caller

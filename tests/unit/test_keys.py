@@ -6,10 +6,10 @@ import msgspec
 import pytest
 
 from bus import wire
+from bus.access.keys import Key, Limits, hash_of, id_of, is_right, make, read
 from bus.errors import Malformed
-from bus.jetstream import Stored
-from bus.keys import Key, Limits, hash_of, id_of, is_right, make, read
-from bus.parser import Message
+from bus.transport.jetstream import Stored
+from bus.transport.parser import Message
 
 NOW_S = 1_800_000_000.0
 

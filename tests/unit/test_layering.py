@@ -19,13 +19,55 @@ MAY_IMPORT = {
     "gpuworker/engine.py": set(),
     "ops": {"bus", "gateway.settings", "gpuworker.settings", "ops"},
     # The commands that are these processes.
-    "ops/cli.py": {"bus", "gateway.settings", "gateway.serve", "gpuworker.settings", "gpuworker.serve", "ops"},
+    "ops/cli/main.py": {
+        "bus",
+        "gateway.settings",
+        "gateway.serve",
+        "gpuworker.settings",
+        "gpuworker.worker.serve",
+        "ops",
+    },
+}
+#: Folders of each package, top to bottom; folders of one row do not import each other. `settings.py` is below them all.
+FOLDERS = {
+    "bus": [{"fleet", "access"}, {"jobs"}, {"transport"}, {"telemetry"}, {""}],
+    "gateway": [
+        {""},
+        {"dialects", "dialects/acestep", "dialects/elevenlabs", "dialects/vllm", "nats"},
+        {"dialects/openai"},
+        {"api"},
+        {"sockets", "streaming", "webhooks"},
+        {"http"},
+        {"jobs"},
+        {"limits"},
+        {"codecs", "access"},
+    ],
+    "gpuworker": [{"worker", "host"}, {"engines/speech", "engines/music"}, {"engines"}, {""}],
+    "ops": [{"cli"}, {"bench", "bench/antiphon", "chaos", "commands"}, {"local"}, {""}],
+}
+#: Imports upwards that are still to be cut.
+TO_CUT = {
+    ("gateway/access/identity.py", "gateway.jobs.cache.SHARED_TENANT"),
+    ("gateway/api/fleet.py", "gateway.dialects.elevenlabs.voices"),
+    ("gateway/dialects/acestep/routes.py", "gateway.dialects.registry.Dialect"),
+    ("gateway/dialects/elevenlabs/music.py", "gateway.dialects.registry.Dialect"),
+    ("gateway/dialects/elevenlabs/routes.py", "gateway.dialects.registry.Dialect"),
+    ("gateway/dialects/elevenlabs/socket.py", "gateway.dialects.registry.Dialect"),
+    ("gateway/dialects/elevenlabs/voices.py", "gateway.dialects.registry.Dialect"),
+    ("gateway/dialects/openai/routes.py", "gateway.dialects.registry.Dialect"),
+    ("gateway/dialects/vllm/socket.py", "gateway.dialects.registry.Dialect"),
+    ("gateway/http/gateway.py", "gateway.webhooks.queue.Hooks"),
+    ("gateway/http/openapi.py", "gateway.dialects.registry.Dialect"),
+    ("gateway/http/openapi.py", "gateway.dialects.registry.door_of"),
+    ("gateway/jobs/listening.py", "gateway.http.gateway.Gateway"),
+    ("gateway/jobs/shared_run.py", "gateway.http.gateway.Gateway"),
+    ("gateway/limits/limiter.py", "gateway.jobs.cache.SHARED_TENANT"),
 }
 #: Libraries to the path prefixes that own them.
 OWNED = {
     "nats": ("bus/",),
-    "structlog": ("bus/telemetry.py",),
-    "prometheus_client": ("bus/metrics.py",),
+    "structlog": ("bus/telemetry/logging.py",),
+    "prometheus_client": ("bus/telemetry/metrics.py",),
     "jsonschema": ("bus/params.py",),
     "aiohttp": ("gateway/", "ops/"),
     "av": ("gateway/codecs/",),
@@ -39,10 +81,10 @@ OWNED = {
 }
 #: What a process must not have loaded, whoever imports it: modules to import, libraries that must be absent after.
 NEVER_LOADS = [
-    ("gateway.serve", ("torch", "numpy", "av", "jwt", "gpuworker.worker", "gpuworker.engine")),
-    ("gpuworker.serve", ("torch", "gateway", "prometheus_client")),
-    ("gpuworker.child", ("torch", "gateway", "nats", "aiohttp", "prometheus_client")),
-    ("ops.cli", ("torch", "numpy", "aiohttp", "nats", "uvloop", "structlog", "prometheus_client")),
+    ("gateway.serve", ("torch", "numpy", "av", "jwt", "gpuworker.worker.worker", "gpuworker.engine")),
+    ("gpuworker.worker.serve", ("torch", "gateway", "prometheus_client")),
+    ("gpuworker.host.main", ("torch", "gateway", "nats", "aiohttp", "prometheus_client")),
+    ("ops.cli.main", ("torch", "numpy", "aiohttp", "nats", "uvloop", "structlog", "prometheus_client")),
 ]
 
 
@@ -81,6 +123,60 @@ def test_imports_follow_the_table(package: str) -> None:
     assert wrong == []
 
 
+def module_of(name: str) -> Path | None:
+    """The file that an imported dotted name is, or is defined in; None for a package of somebody else's."""
+    for dotted in (name, name.rpartition(".")[0]):
+        path = Path(f"{dotted.replace('.', '/')}.py")
+        if (ROOT / path).is_file():
+            return path
+    return None
+
+
+def row_of(package: str, path: Path) -> int:
+    folder = path.relative_to(package).parent.as_posix().removeprefix(".")
+    return next(row for row, folders in enumerate(FOLDERS[package]) if folder in folders)
+
+
+def looks_up(package: str, path: Path, module: str) -> bool:
+    """Whether `module`, imported by the file at `path`, lies in a folder that is not below that file's."""
+    target = module_of(module)
+    if target is None or target.parts[0] != package or target.name == "settings.py" or target.parent == path.parent:
+        return False
+    return row_of(package, target) <= row_of(package, path)
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_folders_only_look_down(package: str) -> None:
+    upwards = [
+        f"{path}:{line}: {module}"
+        for file in sources(package)
+        for line, module in imports(ast.parse(file.read_text()))
+        if looks_up(package, path := file.relative_to(ROOT), module) and (path.as_posix(), module) not in TO_CUT
+    ]
+    assert upwards == []
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_every_folder_has_its_row(package: str) -> None:
+    there = {file.relative_to(ROOT / package).parent.as_posix().removeprefix(".") for file in sources(package)}
+    assert there == set().union(*FOLDERS[package])
+
+
+@pytest.mark.parametrize(
+    ("path", "module"),
+    [
+        ("gateway/jobs/service.py", "gateway.http.problems"),
+        ("gateway/api/jobs.py", "gateway.dialects.openai.routes"),
+        ("gateway/dialects/vllm/socket.py", "gateway.dialects.elevenlabs.socket"),
+        ("bus/jobs/log.py", "bus.fleet.fleet"),
+        ("gpuworker/host/main.py", "gpuworker.worker.run"),
+        ("ops/local/stack.py", "ops.cli.main"),
+    ],
+)
+def test_an_import_upwards_is_found(path: str, module: str) -> None:
+    assert looks_up(path.partition("/")[0], Path(path), module)
+
+
 @pytest.mark.parametrize(
     ("path", "statement"),
     [
@@ -88,15 +184,15 @@ def test_imports_follow_the_table(package: str) -> None:
         ("bus/wire.py", "import numpy"),
         ("gateway/app.py", "from gpuworker import engine"),
         ("gateway/app.py", "import nats"),
-        ("gateway/sound/audio.py", "import av"),
-        ("gpuworker/worker.py", "import torch"),
-        ("gpuworker/worker.py", "from gateway.app import run"),
+        ("gateway/api/audio.py", "import av"),
+        ("gpuworker/worker/worker.py", "import torch"),
+        ("gpuworker/worker/worker.py", "from gateway.app import run"),
         ("gpuworker/engines/tone.py", "from bus import wire"),
         ("gpuworker/engines/tone.py", "from gpuworker import worker"),
         ("gpuworker/engine.py", "from gpuworker.engines import tone"),
-        ("ops/doctor.py", "from gateway import app"),
+        ("ops/commands/doctor.py", "from gateway import app"),
         ("bus/wire.py", "import structlog"),
-        ("gateway/metrics.py", "import prometheus_client"),
+        ("gateway/api/metrics.py", "import prometheus_client"),
         ("ops/up.py", "from tests.support import nats"),
     ],
 )

@@ -7,7 +7,7 @@ from aiohttp.test_utils import make_mocked_request
 from bus.errors import TooMany
 from bus.settings import SettingsError
 from gateway.access.addresses import Addresses, site_of
-from gateway.limits.answer import _duration, headers_of, makes_no_work, makes_work
+from gateway.http.rate_limit_headers import _duration, headers_of, makes_no_work, makes_work
 
 
 def too_many(limit: str, allowed: float, retry_after_s: float, **more: float) -> TooMany:

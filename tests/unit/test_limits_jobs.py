@@ -1,7 +1,7 @@
 """The table of counted jobs: who counts what, who asks about it, what gateways tell each other."""
 
-from bus.usage import Began, Ended
-from gateway.limits.jobs import Counted, CountedJobs, account_of
+from gateway.limits.counted_jobs import Counted, CountedJobs, account_of
+from gateway.limits.gossip import Began, Ended
 
 ME, OTHER = "me", "other"
 ACCOUNT = account_of("k1", "acme")

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bus.usage import EVERY_S, Spent
+from gateway.limits.gossip import EVERY_S, Spent
 from gateway.limits.rates import Rate, Rates, rate_of
 
 STEP_S = 0.01

@@ -10,18 +10,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bus import wire
-from bus.entry import BLOCK, FRAME, KIND, MARKS, STARTED, Entry
 from bus.errors import Malformed
-from bus.parser import Message
+from bus.jobs.entry import BLOCK, FRAME, KIND, MARKS, STARTED, Entry
 from bus.subjects import Subjects
+from bus.transport.parser import Message
 from bus.wire import MAX_MARKS
-from gateway.sound.tape import Tape
+from gateway.jobs.pcm_reader import Tape
 from gpuworker import pipe
 from gpuworker.engine import Block, Engine, EngineJob, Mark
-from gpuworker.group import Group, Member
-from gpuworker.growth import MAX_ENTRY_BYTES, Growth
-from gpuworker.marks import shares, within
-from gpuworker.stream import Audio, Stream
+from gpuworker.host.group import Group, Member
+from gpuworker.host.marks import shares, within
+from gpuworker.worker.entry_size import MAX_ENTRY_BYTES, Growth
+from gpuworker.worker.stream import Audio, Stream
 from tests.engines.cases import make
 
 FRAMES = 1000

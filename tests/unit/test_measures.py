@@ -12,10 +12,10 @@ from types import SimpleNamespace
 import pytest
 
 from bus import wire
-from bus.events import EVENTS
-from bus.measures import COUNTED, METRICS, Counted
-from bus.metrics import Metrics, Sample
-from gpuworker.metrics import stands
+from bus.telemetry.events import EVENTS
+from bus.telemetry.metric_table import COUNTED, METRICS, Counted
+from bus.telemetry.metrics import Metrics, Sample
+from gpuworker.worker.metrics import stands
 from tests.unit.test_telemetry import logged
 
 ROOT = Path(__file__).parents[2]
@@ -58,7 +58,7 @@ def test_every_call_that_logs_a_counted_event_says_what_its_metric_needs(rule: C
 @pytest.mark.parametrize("rule", COUNTED, ids=COUNTED_IDS)
 def test_a_counted_event_is_logged_in_the_process_that_shows_its_metric(rule: Counted) -> None:
     package = {"gateway": "gateway", "worker": "gpuworker"}[METRICS[rule.metric].by]
-    host = {"gpuworker/child.py", "gpuworker/group.py", "gpuworker/pcm.py", "gpuworker/schedule.py"}
+    host = {"gpuworker/host/main.py", "gpuworker/host/group.py", "gpuworker/host/pcm.py", "gpuworker/host/schedule.py"}
     places = [place.partition(":")[0] for place, event, _ in CALLS if event == rule.event]
     assert [place for place in places if place.partition("/")[0] not in {"bus", package} or place in host] == []
 
@@ -66,7 +66,7 @@ def test_a_counted_event_is_logged_in_the_process_that_shows_its_metric(rule: Co
 def test_what_no_event_counts_is_looked_at_under_the_names_of_the_table() -> None:
     told = {
         node.args[0].value
-        for path in ("gateway/metrics.py", "gpuworker/metrics.py")
+        for path in ("gateway/api/metrics.py", "gpuworker/worker/metrics.py")
         for node in ast.walk(ast.parse((ROOT / path).read_text()))
         if isinstance(node, ast.Call) and ast.unparse(node.func) == "Sample" and isinstance(node.args[0], ast.Constant)
     }
@@ -111,8 +111,8 @@ def test_what_is_served_is_read_from_a_port_that_is_closed_afterwards() -> None:
 
 
 COUNTS = """
-from bus.metrics import Metrics
-from bus.telemetry import configure, logger
+from bus.telemetry.metrics import Metrics
+from bus.telemetry.logging import configure, logger
 log = logger("a.module")
 metrics = Metrics("gateway", list)
 log.debug("takeover.started")

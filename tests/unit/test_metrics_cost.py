@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from gateway import metrics
-from gateway.metrics import GatewayMetrics
+from gateway.api import metrics
+from gateway.api.metrics import GatewayMetrics
 
 
 async def test_a_flood_of_questions_takes_a_small_share_of_the_time(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,11 +10,11 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from bus import wire
-from bus.entry import Entry, Position
 from bus.errors import EngineFailed
-from bus.inboxes import is_outside_inbox
-from bus.parser import Message, encode
-from gateway.nats.caller import Caller, JsonVoice, RawVoice
+from bus.jobs.entry import Entry, Position
+from bus.transport.inboxes import is_outside_inbox
+from bus.transport.parser import Message, encode
+from gateway.nats.reply import Caller, JsonVoice, RawVoice
 
 
 class Ears:

@@ -9,8 +9,8 @@ import pytest
 from aiohttp import web
 
 from gateway.app import make_app
-from gateway.dialects.dialect import dialects
-from gateway.document.openapi import DOCUMENT, Undescribed, describe
+from gateway.dialects.registry import dialects
+from gateway.http.openapi import DOCUMENT, Undescribed, describe
 
 
 @pytest.fixture(scope="module")

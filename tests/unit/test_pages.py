@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from typer.main import get_command
 
-from ops.cli import app
+from ops.cli.main import app
 from tests.support.pages import PAGES, ROOT, anchors, links
 
 #: Where a page's `folder/file.py` may begin.

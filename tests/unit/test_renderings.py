@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator
 
 import pytest
 
-from gateway.sound.renderings import Renderings
+from gateway.codecs.encoded_cache import Renderings
 
 
 class Maker:

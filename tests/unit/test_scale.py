@@ -5,9 +5,9 @@ from types import SimpleNamespace
 import pytest
 
 from gpuworker.engine import MemoryPolicy, Weighing
-from gpuworker.engines.music import Music
+from gpuworker.engines.music.engine import Music
 from gpuworker.engines.tone import Tone
-from gpuworker.scale import Scale
+from gpuworker.host.device_memory import Scale
 
 
 class Weighed(Tone):

@@ -5,7 +5,7 @@ import random
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gpuworker.schedule import COMFORT_S, Pace, Schedule
+from gpuworker.host.schedule import COMFORT_S, Pace, Schedule
 
 
 def test_whoever_runs_dry_first_is_served_first() -> None:

@@ -5,7 +5,7 @@ from collections import Counter
 
 import pytest
 
-from gpuworker.shares import IDLE_S, Shares
+from gpuworker.worker.fair_share import IDLE_S, Shares
 
 #: How often a worker tells its count, and how late it is heard.
 TELL_S, LATE_S = 0.1, 0.02

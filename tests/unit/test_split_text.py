@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.sockets.sentences import MAX_CHARS, Granularity, Splitter
+from gateway.sockets.splitter import MAX_CHARS, Granularity, Splitter
 
 LIKE_PROSE = st.text(alphabet="aA1 \n.,!?…。、।؟;:\"')(“”。Dr é\u0301\u200d", max_size=400)
 TEXTS = st.one_of(st.text(max_size=600), LIKE_PROSE)

@@ -5,8 +5,8 @@ import asyncio
 import pytest
 
 from gpuworker import pipe
-from gpuworker.growth import MAX_ENTRY_BYTES, Growth
-from gpuworker.stream import Audio, HandBack, Lost, Stream
+from gpuworker.worker.entry_size import MAX_ENTRY_BYTES, Growth
+from gpuworker.worker.stream import Audio, HandBack, Lost, Stream
 
 
 def stream() -> tuple[Stream, list[tuple[int, int]]]:

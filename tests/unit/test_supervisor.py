@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from ops.supervisor import (
+from ops.local.supervisor import (
     FIRST_DELAY_S,
     LONGEST_DELAY_S,
     USAGE_ERROR,
@@ -212,7 +212,7 @@ async def test_leaving_the_block_kills_what_was_not_stopped(output: Output) -> N
 
 ORPHAN = """
 import asyncio, sys
-from ops.supervisor import Launch, Spec, supervised
+from ops.local.supervisor import Launch, Spec, supervised
 async def main():
     async with supervised(lambda line: print(line.decode(), end="", flush=True)) as start:
         start(Spec("one", lambda: Launch(argv=(sys.executable, "-c", "import os, time; print(os.getpid(), flush=True); time.sleep(60)")), 5.0))

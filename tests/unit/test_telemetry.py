@@ -12,13 +12,13 @@ from typing import Any
 
 import pytest
 
-from bus.events import COMMON, EVENTS
+from bus.telemetry.events import COMMON, EVENTS
 from ops.docs import telemetry_page
 
 ROOT = Path(__file__).parents[2]
 LEVELS = {"debug", "info", "warning", "error", "critical", "exception"}
 NOUN_VERB = re.compile(r"[a-z]+(_[a-z]+)*\.[a-z]+(_[a-z]+)*")
-#: Made by bus/telemetry.py out of what libraries say.
+#: Made by bus/telemetry/logging.py out of what libraries say.
 MADE_THERE = {"library.logged"}
 
 
@@ -76,7 +76,7 @@ def test_the_document_prints_the_table() -> None:
 
 TALKS = """
 import logging, sys
-from bus.telemetry import bound, configure, logger
+from bus.telemetry.logging import bound, configure, logger
 log = logger("a.module")
 configure("worker w1", form=sys.argv[1], level="info")
 with bound(job="j1"):

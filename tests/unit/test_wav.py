@@ -4,7 +4,7 @@ import struct
 
 import pytest
 
-from ops import wav
+from ops.commands import wav
 
 RATE_HZ = 24_000
 #: As a server writes it that does not know the length yet.

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from bus.webhook import Due, Webhook
-from gateway.webhooks import webhooks
-from gateway.webhooks.receivers import MOST_AT_ONCE
+from gateway.webhooks import delivery as webhooks
+from gateway.webhooks.concurrency import MOST_AT_ONCE
 from tests.support.waiting import eventually
 
 TOLD = Webhook(url="http://localhost/x")

@@ -13,8 +13,8 @@ import httpx
 import pytest
 from elevenlabs.core.api_error import ApiError
 
-from bus.client import open_bus
-from bus.keys import Keys, Limits, make
+from bus.access.keys import Keys, Limits, make
+from bus.jobs.client import open_bus
 from tests.support.doors import STEADY, tone
 from tests.support.elevenlabs_client import GEORGE, NATIVE, ours
 from tests.support.fleets import Stack

@@ -1,0 +1,150 @@
+"""Who listens: interest is a subscription (protocol rule 16).
+
+While at least one listener of a job is here, this process subscribes `<root>.listen.<tenant>.<job>` and answers on it.
+When the last one leaves, it stops, waits the job's `linger_s`, asks the subject itself, and if nobody answers anywhere,
+ends the job. A process that dies just stops answering: the worker notices, and waits longer.
+
+After an outage of the bus nobody is taken for gone at once: whoever still listens may come back to the server later
+than the one who asks. And who leaves during an outage is settled after it.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from typing import Final
+
+from bus.errors import BusError, NoResponders, NotFound, Unreachable
+from bus.jobs.log import Logs
+from bus.subjects import LogSubjects
+from bus.telemetry.logging import logger
+from bus.transport.connection import Connection, Subscription
+from bus.transport.outage import others_are_back
+from bus.transport.parser import Message
+
+log = logger(__name__)
+
+#: Why a job was cancelled whose last listener left.
+LEFT: Final = "left"
+#: … and one whose worker asked for listeners, more than once, and was not answered.
+UNHEARD: Final = "nobody listens any more"
+#: How long an outage may last for a leaving to be settled behind it; then it is the worker's to find out.
+_OUTAGE_S: Final = 120.0
+
+
+async def anybody_listens(connection: Connection, name: LogSubjects) -> bool:
+    """Ask. Only no-responders is a no; silence is not. Raises Unreachable if nothing can be told."""
+    try:
+        await connection.request(name.listen, timeout_s=2.0)
+    except NoResponders:
+        return False
+    return True
+
+
+class Listener:
+    """One pair of ears. Set `heard_the_end` when the log's end was read: then leaving needs no settling."""
+
+    __slots__ = ("heard_the_end",)
+
+    def __init__(self) -> None:
+        self.heard_the_end = False
+
+
+class Interest:
+    """This process's listeners."""
+
+    def __init__(self, connection: Connection, logs: Logs, tasks: asyncio.TaskGroup) -> None:
+        """`tasks` outlives every listener: leaving is settled there, after the listener's own task is gone."""
+        self._connection, self._logs, self._tasks = connection, logs, tasks
+        self._listeners: dict[LogSubjects, tuple[int, Subscription]] = {}
+        #: Who was last heard to speak, by job.
+        self._speakers: dict[LogSubjects, str] = {}
+        self._closing = False
+
+    def close(self) -> None:
+        """This process ends: its listeners did not leave, they may come back through another one."""
+        self._closing = True
+
+    @contextlib.asynccontextmanager
+    async def listen(self, name: LogSubjects, *, run_on: bool, linger_s: float) -> AsyncIterator["Listener"]:
+        """Be a listener for the length of the block. Enter it before publishing or attaching (no gap without one).
+
+        The job ends when its last listener leaves, unless it runs on. Cancelling the block is leaving.
+        """
+        count, subscription = self._listeners.get(name, (0, None))
+        if subscription is None:
+            subscription = self._connection.subscribe(name.listen, self._answer)
+        self._listeners[name] = (count + 1, subscription)
+        listener = Listener()
+        try:
+            yield listener
+        finally:
+            if self._was_last(name) and not (run_on or listener.heard_the_end or self._closing):
+                self._tasks.create_task(self.left(name, linger_s), name=f"left {name.job}")
+
+    @property
+    def num_listeners(self) -> int:
+        """Of all jobs."""
+        return sum(count for count, _ in self._listeners.values())
+
+    def spoke(self, name: LogSubjects, worker: str) -> None:
+        """A listener of `name` heard `worker` begin."""
+        if name in self._listeners:
+            self._speakers[name] = worker
+
+    def maybe_held_by(self, worker: str) -> list[LogSubjects]:
+        """Jobs listened to here that `worker` may hold: it was the last one heard, or nobody was heard yet."""
+        return [name for name in self._listeners if self._speakers.get(name, worker) == worker]
+
+    def _answer(self, message: Message) -> None:
+        if message.reply:
+            self._connection.publish(message.reply, b"1")
+
+    def _was_last(self, name: LogSubjects) -> bool:
+        count, subscription = self._listeners[name]
+        if count > 1:
+            self._listeners[name] = (count - 1, subscription)
+            return False
+        del self._listeners[name]
+        self._speakers.pop(name, None)
+        subscription.close()
+        return True
+
+    async def left(self, name: LogSubjects, linger_s: float) -> None:
+        """Settle that the last listener left: end the job unless somebody listens after `linger_s`."""
+        try:
+            if linger_s > 0:
+                await asyncio.sleep(linger_s)
+            while not await self._settled(name):
+                await self._connection.up(_OUTAGE_S)
+        except NotFound:
+            return  # it was never accepted
+        except Unreachable as error:
+            # The worker asks too, every 10 s: it ends the job if nobody comes back.
+            log.warning("job.left_unsettled", job=name.job, tenant=name.tenant, error=str(error))
+        except BusError as error:
+            log.error("job.left_unsettled", job=name.job, tenant=name.tenant, error=str(error))
+
+    async def _settled(self, name: LogSubjects) -> bool:
+        """End the job unless somebody listens; False: the bus was away meanwhile, look again once it is back.
+
+        Raises as `Logs.end`; Unreachable if whoever listens does not answer, so that nothing can be told.
+        """
+        connection = self._connection
+        generation = connection.generation
+        try:
+            await connection.flush()
+        except Unreachable:
+            return False  # the server says nothing: if it is gone or hangs, we are told only seconds later
+        try:
+            await others_are_back(connection)
+            is_heard = await anybody_listens(connection, name)
+            if connection.generation != generation:
+                return False  # asked as soon as it was back, when others may not have been
+            if not is_heard:
+                ended = await self._logs.end(name, "cancelled", LEFT)
+                log.info("job.left", job=name.job, tenant=name.tenant, ended=ended)
+        except Unreachable:
+            if connection.is_up and connection.generation == generation:
+                raise
+            return False
+        return True

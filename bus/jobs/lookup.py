@@ -1,0 +1,122 @@
+"""Finding things in the logs without an index: bisection over stream sequences (protocol rule 23)."""
+
+from collections.abc import Callable
+from typing import Final
+
+from bus.errors import EngineFailed, Gone, Malformed
+from bus.jobs.client import Bus
+from bus.jobs.entry import Entry
+from bus.subjects import LogSubjects, Subjects, parse_birth
+from bus.transport.jetstream import Stored
+from bus.wire import parse_media_type
+
+_PAGE: Final = 256
+
+
+async def first_entry(
+    bus: Bus, name: LogSubjects, low_seq: int, high_seq: int, reached: Callable[[Entry], bool]
+) -> Entry | None:
+    """The first of the log's entries in low_seq..high_seq of which `reached` is true, from where on it must stay true.
+
+    None if there is none. Raises Unreachable.
+    """
+    best: Entry | None = None
+    while low_seq <= high_seq:
+        middle = (low_seq + high_seq) // 2
+        found = await bus.js.direct_next(bus.subjects.replies_stream, name.entries, middle)
+        entry = Entry.stored(found[0]) if found else None
+        if entry is None or entry.seq > high_seq:
+            high_seq = middle - 1
+        elif reached(entry):
+            best, high_seq = entry, middle - 1
+        else:
+            low_seq = entry.seq + 1
+    return best
+
+
+async def block(bus: Bus, name: LogSubjects, birth_seq: int, tail_seq: int, number: int) -> Entry | None:
+    """Block entry `number`, counted from 0; None if the log up to `tail_seq` does not have it. Raises Gone."""
+    entry = await first_entry(bus, name, birth_seq + 1, tail_seq, lambda entry: entry.position.block > number)
+    if entry is None or entry.kind != "block":
+        return None
+    if entry.block != number:
+        raise Gone(f"job {name.job!r}: its block {number} was removed by retention")
+    return entry
+
+
+async def frame(bus: Bus, name: LogSubjects, birth_seq: int, tail_seq: int, number: int) -> Entry | None:
+    """The block entry that holds frame `number`; None if the log up to `tail_seq` does not have it. Raises Gone."""
+    entry = await first_entry(bus, name, birth_seq + 1, tail_seq, lambda entry: entry.position.frame > number)
+    if entry is None or entry.kind != "block":
+        return None
+    if entry.frame > number:
+        raise Gone(f"job {name.job!r}: its frame {number} was removed by retention")
+    return entry
+
+
+async def media(bus: Bus, name: LogSubjects, birth_seq: int) -> tuple[int, int] | None:
+    """(rate_hz, channels) as the log's first entry tells; None while there is no such entry.
+
+    Raises Gone if the first entry is lost, EngineFailed if the job's media is not PCM.
+    """
+    found = await bus.js.direct_next(bus.subjects.replies_stream, name.entries, birth_seq + 1)
+    if found is None:
+        return None
+    entry = Entry.stored(found[0])
+    started = entry.started
+    if started is None:
+        if entry.is_end and not entry.position.block:
+            return None  # it ended before anybody began it
+        raise Gone(f"job {name.job!r}: its beginning was removed by retention")
+    try:
+        return parse_media_type(started.media)
+    except Malformed as error:
+        raise EngineFailed(f"job {name.job!r} is no PCM: {error}") from error
+
+
+async def births(bus: Bus, tenant: str, limit: int, before_seq: int | None) -> tuple[list[Stored], bool]:
+    """At most `limit` births of a tenant's jobs, newest first, and whether there may be older ones.
+
+    All are older than sequence `before_seq` if one is given.
+    """
+    stream, subject = bus.subjects.replies_stream, bus.subjects.births_of(tenant)
+    state = (await bus.js.info(stream))["state"]
+    first_seq, high = int(state["first_seq"]), int(state["last_seq"])
+    newer = 0
+    if before_seq is not None and before_seq <= high:
+        newer = await _count(bus, subject, before_seq)
+        high = before_seq - 1
+    start = start_seq = await _start_of_last(bus, subject, first_seq, high, newer + limit)
+    found: list[Stored] = []
+    while True:
+        page, pending = await bus.js.page(stream, subject, start, batch=_PAGE)
+        found += (stored for stored in page if stored.seq <= high)
+        if not page or not pending or page[-1].seq > high or len(found) >= limit:
+            return found[:limit][::-1], start_seq > first_seq
+        start = page[-1].seq + 1
+
+
+async def _start_of_last(bus: Bus, subject: str, low: int, high: int, wanted: int) -> int:
+    """The sequence from which on there are exactly `wanted` messages of `subject`, or the first if there are fewer."""
+    first = low
+    while low <= high:
+        middle = (low + high) // 2
+        found = await bus.js.direct_next(bus.subjects.replies_stream, subject, middle)
+        count = 0 if found is None else found[1] + 1
+        if found is not None and count == wanted:
+            return found[0].seq
+        if found is not None and count > wanted:
+            low = found[0].seq + 1
+        else:
+            high = middle - 1
+    return first
+
+
+async def _count(bus: Bus, subject: str, seq: int) -> int:
+    found = await bus.js.direct_next(bus.subjects.replies_stream, subject, seq)
+    return 0 if found is None else found[1] + 1
+
+
+def job_of(subjects: Subjects, birth: Stored) -> LogSubjects:
+    """The log that `birth` began."""
+    return subjects.log(*parse_birth(birth.message.subject))

@@ -1,0 +1,154 @@
+"""Logging: one event per line on stderr, JSON, or a console for people when stderr is a terminal.
+
+The only module that knows structlog. Everybody else:
+
+    from bus.telemetry.logging import bound, logger
+    log = logger(__name__)
+    with bound(job=job.id):
+        log.info("job.started", attempt=1)
+
+Names and fields are an API: `bus/telemetry/events.py` is their table. What libraries say through stdlib logging
+becomes one event, `library.logged`, so that every line has one shape.
+
+Metrics are counted from the same calls (`heard`), whatever the log level: an act is told once.
+"""
+
+import logging
+import os
+import re
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from types import TracebackType
+from typing import Any, Final, TextIO, cast
+
+import structlog
+from structlog.typing import EventDict, FilteringBoundLogger, WrappedLogger
+
+from bus.settings import LogFormat, LogLevel
+
+_Processor = Callable[[WrappedLogger, str, EventDict], EventDict]
+#: Gets the fields of one event, without what is bound around it.
+Hearer = Callable[[Mapping[str, Any]], None]
+_LEVELS: Final = ("debug", "info", "warning", "error", "critical")
+_HEARERS: Final[dict[str, tuple[Hearer, ...]]] = {}
+#: API keys, less their ids, and JSON Web Tokens: a library quotes a malformed request, whatever is in it.
+_SECRET: Final = re.compile(r"(?P<id>ak-[0-9a-f]{12}-)[\w-]{8,}|(?P<head>\bey)[\w-]+\.[\w-]+\.[\w-]+")
+
+
+def logger(name: str) -> FilteringBoundLogger:
+    """A logger whose lines bear `module: name`. Cheap; takes up the configuration at its first line."""
+    return cast("FilteringBoundLogger", structlog.get_logger(module=name))
+
+
+def bound(**context: object) -> AbstractContextManager[None]:
+    """Put `context` into every line logged in the block, by tasks started in it too; restores what was bound before."""
+    return structlog.contextvars.bound_contextvars(**context)
+
+
+@contextmanager
+def heard(event: str, hearer: Hearer) -> Iterator[None]:
+    """Call `hearer` at every `event` that is logged in the block, below the log level too, in the logging thread.
+
+    Only once `configure` has been called. What it raises reaches whoever logs.
+    """
+    _HEARERS[event] = (*_HEARERS.get(event, ()), hearer)
+    try:
+        yield
+    finally:
+        _HEARERS[event] = tuple(other for other in _HEARERS[event] if other is not hearer)
+
+
+def _hearing(base: type[FilteringBoundLogger]) -> type[FilteringBoundLogger]:
+    """`base`, which drops what is below its level, telling `_HEARERS` first."""
+
+    def method(level: str) -> Callable[..., Any]:
+        say = getattr(base, level)
+
+        def tell(self: FilteringBoundLogger, event: str, *args: object, **fields: object) -> Any:
+            for hearer in _HEARERS.get(event, ()):
+                hearer(fields)
+            return say(self, event, *args, **fields)
+
+        return tell
+
+    # `exception` is `error`.
+    return type("HearingLogger", (base,), {level: method(level) for level in _LEVELS})
+
+
+def configure(
+    process: str, *, level: LogLevel = "info", form: LogFormat = "auto", stream: TextIO | None = None
+) -> None:
+    """Send everything this process logs to `stream`, stderr by default, bearing `process`. Call it once, in `main`."""
+    out = stream or sys.stderr
+    console = form == "console" or (form == "auto" and out.isatty())
+    shared: list[_Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        _bear(process),
+    ]
+    ending = _console(out) if console else _json()
+    number = logging.getLevelNamesMapping()[level.upper()]
+    structlog.configure(
+        processors=[*shared, *ending],
+        wrapper_class=_hearing(structlog.make_filtering_bound_logger(number)),
+        logger_factory=structlog.WriteLoggerFactory(file=out),
+        cache_logger_on_first_use=True,
+    )
+    _adopt_stdlib(out, number, [*shared, _as_event], ending)
+    sys.excepthook = _crashed
+
+
+def _bear(process: str) -> _Processor:
+    def processor(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
+        event["process"] = process
+        return event
+
+    return processor
+
+
+def _json() -> list[_Processor]:
+    renderer = structlog.processors.JSONRenderer(default=str, ensure_ascii=False)
+    return [structlog.processors.format_exc_info, cast("_Processor", renderer), cast("_Processor", _without_secrets)]
+
+
+def _console(out: TextIO) -> list[_Processor]:
+    colours = "NO_COLOR" not in os.environ and (out.isatty() or "FORCE_COLOR" in os.environ)
+    plain = structlog.dev.plain_traceback
+    renderer = structlog.dev.ConsoleRenderer(colors=colours, exception_formatter=plain)
+    return [cast("_Processor", renderer), cast("_Processor", _without_secrets)]
+
+
+def _without_secrets(_: WrappedLogger, __: str, line: str) -> str:
+    return _SECRET.sub(lambda found: f"{found['id'] or found['head']}…", line)
+
+
+def _as_event(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
+    """A library's free text as the event `library.logged`, the text under `message`."""
+    record: logging.LogRecord = event["_record"]
+    event["message"], event["event"], event["module"] = event["event"], "library.logged", record.name
+    return event
+
+
+def _adopt_stdlib(out: TextIO, level: int, before: list[_Processor], ending: list[_Processor]) -> None:
+    handler = logging.StreamHandler(out)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=before,
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *ending],
+        )
+    )
+    logging.captureWarnings(capture=True)
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(max(level, logging.INFO))
+    # One line per request is the gateway's own affair, with the fields of our table.
+    logging.getLogger("aiohttp.access").setLevel(logging.WARNING)
+
+
+def _crashed(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
+    if issubclass(kind, KeyboardInterrupt):
+        sys.__excepthook__(kind, error, traceback)
+        return
+    logger(__name__).critical("process.crashed", exc_info=(kind, error, traceback))

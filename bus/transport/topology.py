@@ -1,0 +1,117 @@
+"""Streams and consumers, declared idempotently through one raw helper.
+
+The helper never changes the subjects of a stream or the filter of a consumer: two deployments, or two versions, that
+disagree about those would take each other's messages. Limits may be raised and lowered by editing settings.
+"""
+
+from typing import Any
+
+from bus.errors import ApiError, TopologyMismatch
+from bus.settings import BusSettings
+from bus.subjects import LANES, Subjects
+from bus.transport.jetstream import JetStream, is_missing_stream
+from bus.transport.stream_configs import (
+    consumer,
+    dead_stream,
+    hooks_consumer,
+    hooks_stream,
+    jobs_stream,
+    keys_stream,
+    replies_stream,
+    usage_stream,
+)
+
+_CONSUMER_NOT_FOUND = 10014
+_STREAM_NAME_IN_USE = 10058
+#: Fields a declaration may never change on what already exists.
+_FIXED_STREAM = ("subjects", "retention", "storage")
+_FIXED_CONSUMER = ("filter_subject", "ack_policy")
+
+
+class Topology:
+    def __init__(self, js: JetStream, subjects: Subjects, settings: BusSettings) -> None:
+        self._js, self._subjects, self._settings = js, subjects, settings
+
+    async def declare_streams(self, patience_s: float | None = None) -> None:
+        """Create what is missing, adjust limits. `patience_s`: for each; None: what an election takes.
+
+        Raises TopologyMismatch, Unreachable.
+        """
+        for make in (jobs_stream, replies_stream, dead_stream):
+            await self._declare_stream(make(self._subjects, self._settings), patience_s)
+
+    async def declare_keys(self) -> None:
+        """Create the bucket of API keys if it is missing, with as many copies as JOBS has. For operators: a gateway
+        that may make streams over the keys' subjects could write keys.
+        """
+        jobs = await self._js.info(self._subjects.jobs_stream)
+        await self._declare_stream(keys_stream(self._subjects, int(jobs["config"]["num_replicas"])))
+
+    async def declare_usage(self) -> None:
+        """Create the counters of audio used, if they are missing. Raises TopologyMismatch, Unreachable."""
+        await self._declare_stream(usage_stream(self._subjects, self._settings))
+
+    async def declare_hooks(self) -> None:
+        """Create the queue of webhooks, if it is missing. Raises TopologyMismatch, Unreachable."""
+        await self._declare_stream(hooks_stream(self._subjects, self._settings))
+        await self._declare_consumer(hooks_consumer(self._subjects), self._subjects.hooks_stream)
+
+    async def declare_consumers(self, model: str, version: str) -> list[str]:
+        """One consumer per lane, highest lane first; returns their names."""
+        names = []
+        for lane in LANES:
+            config = consumer(self._subjects, self._settings, model, version, lane)
+            await self._declare_consumer(config, self._subjects.jobs_stream)
+            names.append(str(config["name"]))
+        return names
+
+    async def _declare_stream(self, wanted: dict[str, Any], patience_s: float | None = None) -> None:
+        name = wanted["name"]
+
+        async def once() -> dict[str, Any]:
+            try:
+                return await self._js.api(f"STREAM.INFO.{name}")
+            except ApiError as error:
+                if not is_missing_stream(error):
+                    raise
+            try:
+                return await self._js.api(f"STREAM.CREATE.{name}", wanted)
+            except ApiError as error:
+                if error.err_code != _STREAM_NAME_IN_USE:
+                    raise
+                return await self._js.api(f"STREAM.INFO.{name}")  # another process was a moment sooner
+
+        found = (await self._js.patiently(f"declare stream {name}", once, patience_s))["config"]
+        _same(f"stream {name}", _FIXED_STREAM, wanted, found)
+        if any(found.get(key) != value for key, value in wanted.items() if key not in _FIXED_STREAM):
+            await self._js.api(f"STREAM.UPDATE.{name}", {**found, **wanted})
+
+    async def _declare_consumer(self, wanted: dict[str, Any], stream: str) -> None:
+        name = wanted["name"]
+
+        async def once() -> dict[str, Any]:
+            try:
+                return await self._js.api(f"CONSUMER.INFO.{stream}.{name}")
+            except ApiError as error:
+                if error.err_code != _CONSUMER_NOT_FOUND:
+                    raise
+            request = {"stream_name": stream, "config": wanted, "action": "create"}
+            try:
+                return await self._js.api(f"CONSUMER.CREATE.{stream}.{name}.{wanted['filter_subject']}", request)
+            except ApiError as error:
+                try:
+                    return await self._js.api(f"CONSUMER.INFO.{stream}.{name}")  # another worker was a moment sooner
+                except ApiError:
+                    raise error from None
+
+        found = (await self._js.patiently(f"declare consumer {name}", once))["config"]
+        _same(f"consumer {name}", _FIXED_CONSUMER, wanted, found)
+        if any(found.get(key) != value for key, value in wanted.items() if key not in _FIXED_CONSUMER):
+            request = {"stream_name": stream, "config": {**found, **wanted}, "action": "update"}
+            await self._js.api(f"CONSUMER.CREATE.{stream}.{name}.{wanted['filter_subject']}", request)
+
+
+def _same(what: str, keys: tuple[str, ...], wanted: dict[str, Any], found: dict[str, Any]) -> None:
+    for key in keys:
+        if found.get(key) != wanted[key]:
+            raise TopologyMismatch(f"{what} exists with {key} {found.get(key)!r}, this version wants {wanted[key]!r}")

@@ -1,0 +1,160 @@
+"""`POST /v1/jobs:batch`: many jobs in one request, a line of JSON each, answered line by line as they are accepted."""
+
+import asyncio
+from collections import deque
+from http import HTTPStatus
+from typing import Any, Final
+
+import msgspec
+from aiohttp import web
+from msgspec import UNSET, UnsetType
+
+from bus.errors import BusError, Invalid, TooMany
+from bus.jobs.status import State
+from bus.jobs.submit import keyed_id
+from gateway.access.caller import caller
+from gateway.api.answers import Links
+from gateway.api.job_fields import KEY, AskedJob, idempotency_key, to_job
+from gateway.http.bodies import Body
+from gateway.http.gateway import GATEWAY, Gateway, begin
+from gateway.http.operation import LINES, Answer, operation
+from gateway.http.problems import GatewayError, ProblemBody, describe, shown
+from gateway.jobs.view import accepted
+from gateway.limits.limiter import REQUESTS
+from gateway.webhooks.delivery import accept, with_webhook
+
+MAX_LINES: Final = 1000
+#: Of what one request's body may have otherwise.
+_MAX_BODIES: Final = 16
+_DOOR: Final = "batch"
+_LANE: Final = "batch"
+#: Lines on their way to the bus together.
+_AT_ONCE: Final = 16
+_FORESEEN: Final = (BusError, GatewayError)
+
+_body: Final = Body(AskedJob)
+
+
+class BatchLine(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """What became of one line."""
+
+    #: Of the request, counted from 1.
+    line: int
+    #: What it would have been answered with on its own: 202, 200 if the job was there already, or an error's.
+    status: int
+    id: str | UnsetType = UNSET
+    state: State | UnsetType = UNSET
+    links: Links | UnsetType = UNSET
+    error: ProblemBody | UnsetType = UNSET
+
+
+@operation(
+    "Accept up to 1,000 jobs.",
+    text="A job per line; one line is answered for each, in their order, as it is accepted. A line that is refused "
+    "stops no other. Their lane is `batch` unless they say otherwise. Beyond a limit of requests per second the lines "
+    "wait for their turn. With an `Idempotency-Key` the same lines again answer the same jobs.",
+    body=AskedJob,
+    body_media=LINES,
+    parameters=(KEY,),
+    answers={200: Answer("What became of each line.", BatchLine, LINES)},
+)
+async def create(request: web.Request) -> web.StreamResponse:
+    """Accept each line in turn. Hanging up leaves what was accepted, and takes the rest back."""
+    lines = _lines(await _read(request))
+    batch = _Batch(request)
+    response = web.StreamResponse(headers={"Content-Type": LINES[0], "X-Accel-Buffering": "no"})
+    await begin(request, response)
+    pending: deque[asyncio.Task[BatchLine]] = deque()
+    async with asyncio.TaskGroup() as tasks:
+
+        async def answer(most: int) -> None:
+            """Until at most so many lines are on their way."""
+            while len(pending) > most:
+                await response.write(msgspec.json.encode(await pending.popleft()) + b"\n")
+
+        for index, (number, data) in enumerate(lines):
+            # The request itself has been counted, for its first line.
+            while index and (wait_s := batch.wait_s()):
+                await answer(0)
+                await asyncio.sleep(wait_s)
+            pending.append(tasks.create_task(batch.line(number, data)))
+            await answer(_AT_ONCE - 1)
+        await answer(0)
+    await response.write_eof()
+    return response
+
+
+class _Batch:
+    """One request's lines."""
+
+    def __init__(self, request: web.Request) -> None:
+        """Raises Invalid for the request's Idempotency-Key."""
+        self._request = request
+        self._gateway: Gateway = request.app[GATEWAY]
+        self._key = idempotency_key(request)
+
+    def wait_s(self) -> float:
+        """Count one more line against what the caller may ask per second; above 0: not yet, in so many seconds."""
+        try:
+            self._gateway.limiter.request(caller(self._request))
+        except TooMany as error:
+            if error.limit != REQUESTS:
+                raise
+            return max(error.retry_after_s, 0.001)
+        return 0.0
+
+    async def line(self, number: int, data: bytes) -> BatchLine:
+        try:
+            return await self._accepted(number, data)
+        except _FORESEEN as error:
+            problem = describe(error, self._request)
+            return BatchLine(line=number, status=problem.status, error=shown(problem))
+
+    async def _accepted(self, number: int, data: bytes) -> BatchLine:
+        gateway, asked = self._gateway, _body.read(data)
+        asked = msgspec.structs.replace(asked, lane=asked.lane or _LANE)
+        job = to_job(
+            self._request,
+            _DOOR,
+            asked,
+            input=asked.input,
+            model=asked.model,
+            voice=asked.voice,
+            job_id=asked.id or self._keyed_id(number),
+        )
+        job = gateway.admission.complete(job, streams=False, size_hint_bytes=len(data))
+        name = gateway.bus.subjects.log(job.tenant, job.id)
+        done = await accept(gateway, name, with_webhook(gateway, job, asked.webhook))
+        state: State = "queued" if done.is_new else (await gateway.deadlines.look(name)).state
+        status = HTTPStatus.ACCEPTED if done.is_new else HTTPStatus.OK
+        told: dict[str, Any] = accepted(done.birth, state)
+        return msgspec.convert({"line": number, "status": int(status), **told}, BatchLine)
+
+    def _keyed_id(self, number: int) -> str:
+        """Of a line without an id of its own, if the request has a key."""
+        return keyed_id(_DOOR, f"{number}\0{self._key}") if self._key else ""
+
+
+async def _read(request: web.Request) -> bytes:
+    """The whole body: a client that sends before it reads would otherwise wait for us while we wait for it.
+
+    Raises HTTPRequestEntityTooLarge.
+    """
+    most = request.app[GATEWAY].settings.max_body_bytes * _MAX_BODIES
+    size = request.content_length or 0
+    body = bytearray()
+    while size <= most:
+        data = await request.content.readany()
+        if not data:
+            return bytes(body)
+        body += data
+        size = max(size, len(body))
+    raise web.HTTPRequestEntityTooLarge(most, size)
+
+
+def _lines(body: bytes) -> list[tuple[int, bytes]]:
+    """(number, line), numbers counted from 1; blank lines count, and are nobody's. Raises Invalid."""
+    lines = [(number, line) for number, line in enumerate(body.split(b"\n"), 1) if line.strip()]
+    if not 0 < len(lines) <= MAX_LINES:
+        raise Invalid(f"body: must have 1 to {MAX_LINES} lines, not {len(lines)}", "body")
+    return lines

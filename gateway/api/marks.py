@@ -1,0 +1,103 @@
+"""Where in a job's sound its words and sentences begin, as the native API tells it."""
+
+from contextlib import aclosing
+
+import msgspec
+from aiohttp import web
+
+from bus import wire
+from bus.errors import EngineFailed, Malformed
+from bus.jobs.attach import Attachment
+from bus.jobs.entry import Entry
+from bus.jobs.status import State, Status
+from bus.subjects import LogSubjects
+from gateway.api.answers import ID
+from gateway.http.gateway import GATEWAY, Gateway, json_answer
+from gateway.http.operation import Answer, operation
+from gateway.http.problems import JOB_HEADER
+
+
+class Shown(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One mark."""
+
+    kind: str
+    #: In the job's `input`, in characters (Unicode code points), from 0.
+    start: int
+    length: int
+    #: Of the sound, from 0; and the same in seconds.
+    frame: int
+    at_s: float
+    #: Of a word: those characters.
+    text: str = ""
+
+
+class Marks(msgspec.Struct, frozen=True, kw_only=True):
+    """All marks of one job."""
+
+    id: str
+    state: State
+    #: None while no sound is there.
+    rate_hz: int | None
+    #: Of sound so far.
+    frames: int
+    #: By frame; of a job that is not done those so far.
+    marks: list[Shown]
+
+
+def shown(mark: wire.Mark, text: str, rate_hz: int) -> Shown:
+    """`mark` in a job whose input is `text`."""
+    return Shown(
+        kind=mark.kind,
+        start=mark.start,
+        length=mark.length,
+        frame=mark.frame,
+        at_s=round(mark.frame / rate_hz, 4),
+        text=text[mark.start : mark.start + mark.length] if mark.kind == "word" else "",
+    )
+
+
+def rate_of(entry: Entry) -> int | None:
+    """Of the sound that begins with `entry`, in Hz; None if it begins none. Raises EngineFailed, Malformed."""
+    started = entry.started
+    if started is None:
+        return None
+    try:
+        return wire.parse_media_type(started.media)[0]
+    except Malformed as error:
+        raise EngineFailed(f"the job is no PCM: {error}") from error
+
+
+@operation(
+    "Where in a job's sound its words and sentences begin.",
+    parameters=(ID,),
+    answers={200: Answer("All marks so far.", Marks)},
+)
+async def marks(request: web.Request) -> web.Response:
+    """`GET /v1/jobs/{id}/marks`."""
+    gateway = request.app[GATEWAY]
+    name = gateway.name(request)
+    found = await gateway.deadlines.look(name)
+    rate_hz, all_marks = await _read(gateway, name, found)
+    answer = Marks(id=name.job, state=found.state, rate_hz=rate_hz, frames=found.position.frame, marks=all_marks)
+    return json_answer(answer, headers={JOB_HEADER: name.job, "Cache-Control": "no-store"})
+
+
+async def _read(gateway: Gateway, name: LogSubjects, found: Status) -> tuple[int | None, list[Shown]]:
+    """The log's rate and marks up to where it was found. Raises Gone, Unreachable, EngineFailed."""
+    rate_hz: int | None = None
+    told: list[Shown] = []
+    if found.tail is None:
+        return rate_hz, told
+    bus, text, last_seq = gateway.bus, found.birth.job.input, found.tail.seq
+    async with (
+        Attachment(bus.connection, bus.logs, name, max_buffer_bytes=0) as attachment,
+        aclosing(aiter(attachment)) as batches,
+    ):
+        async for batch in batches:
+            for entry in batch:
+                rate_hz = rate_of(entry) or rate_hz
+                if rate_hz is not None and entry.seq <= last_seq:
+                    told += (shown(mark, text, rate_hz) for mark in entry.marks)
+            if batch[-1].seq >= last_seq:
+                break
+    return rate_hz, told

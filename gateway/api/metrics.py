@@ -1,0 +1,179 @@
+"""`GET /metrics`: what this gateway did, and how it, the fleet and the bus stand."""
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Coroutine, Iterator
+from typing import Any, Final
+
+from aiohttp import web
+
+from bus.errors import ApiError, BusError
+from bus.jobs.client import Bus
+from bus.subjects import Subjects, queue_of
+from bus.telemetry.logging import logger
+from bus.telemetry.metrics import CONTENT_TYPE, Metrics, Sample
+from bus.transport.jetstream import is_missing_stream
+from gateway.api import fleet as fleet_routes
+from gateway.http.gateway import Gateway
+from gateway.http.operation import Answer, operation
+
+log = logger(__name__)
+
+#: What the bus holds is asked no more often than this, however many ask us: anybody may.
+_REST_S: Final = 1.0
+#: How long the bus may take to say it. During an election nobody can, and we go without.
+_PATIENCE_S: Final = 3.0
+#: Of this process's time, what making the text may take, however many ask us: it is some ms, without any sound.
+_SHARE: Final = 0.05
+_STATES: Final = ("starting", "ready", "draining", "silent")
+_BREAKER: Final = ("closed", "open", "trial")
+
+
+def _names(subjects: Subjects) -> dict[str, str]:
+    """Names of streams by what metrics call them: a deployment's root is nothing that an alert should know."""
+    return {
+        "jobs": subjects.jobs_stream,
+        "replies": subjects.replies_stream,
+        "dead": subjects.dead_stream,
+        "hooks": subjects.hooks_stream,
+        "keys": subjects.keys_stream,
+        "usage": subjects.usage_stream,
+    }
+
+
+class Stores:
+    """What the bus holds: bytes and messages of its streams, jobs in its queues."""
+
+    def __init__(self, bus: Bus) -> None:
+        self._bus = bus
+        self._lock = asyncio.Lock()
+        self._looked_at = -_REST_S
+        #: By what metrics call it.
+        self.streams: dict[str, dict[str, Any]] = {}
+        #: What JetStream says of each consumer of JOBS, by its name.
+        self.queues: dict[str, dict[str, Any]] = {}
+
+    async def look(self) -> None:
+        """Ask, unless somebody has just asked. What the bus does not say is not known: what it said before is old."""
+        async with self._lock:
+            if time.monotonic() - self._looked_at < _REST_S:
+                return
+            self.streams, self.queues = await asyncio.gather(_or_nothing(self._streams()), _or_nothing(self._queues()))
+            self._looked_at = time.monotonic()
+
+    async def _streams(self) -> dict[str, dict[str, Any]]:
+        names = _names(self._bus.subjects)
+        found = await asyncio.gather(*map(self._stream, names.values()))
+        return {name: info for name, info in zip(names, found, strict=True) if info is not None}
+
+    async def _stream(self, stream: str) -> dict[str, Any] | None:
+        try:
+            return await self._bus.js.info(stream)
+        except ApiError as error:
+            if not is_missing_stream(error):
+                raise
+            return None  # a deployment of before it was thought of
+
+    async def _queues(self) -> dict[str, dict[str, Any]]:
+        found: dict[str, dict[str, Any]] = {}
+        while True:
+            body = {"offset": len(found)}
+            page = await self._bus.js.api(f"CONSUMER.LIST.{self._bus.subjects.jobs_stream}", body)
+            told = {info["name"]: info for info in page["consumers"] or ()}
+            found |= told
+            if not told or len(found) >= page["total"]:
+                return found
+
+
+async def _or_nothing(asked: Coroutine[Any, Any, dict[str, dict[str, Any]]]) -> dict[str, dict[str, Any]]:
+    try:
+        async with asyncio.timeout(_PATIENCE_S):
+            return await asked
+    except (BusError, TimeoutError) as error:
+        log.warning("metrics.unread", error=f"{type(error).__name__}: {error}")
+        return {}
+
+
+class GatewayMetrics:
+    def __init__(self, gateway: Gateway) -> None:
+        self._gateway = gateway
+        self._stores = Stores(gateway.bus)
+        self._metrics = Metrics("gateway", self._stands)
+        self.counting = self._metrics.counting
+        self._text, self._next_at = b"", 0.0
+
+    async def text(self) -> bytes:
+        """As things stand, or stood a moment ago: of who asks at that pace most get what another one got."""
+        await self._stores.look()
+        now_s = time.monotonic()
+        if now_s >= self._next_at:
+            began_s = time.thread_time()
+            self._text = self._metrics.text()
+            self._next_at = now_s + (time.thread_time() - began_s) / _SHARE
+        return self._text
+
+    def _stands(self) -> Iterator[Sample]:
+        gateway = self._gateway
+        yield Sample("antiphon_ready", not fleet_routes.missing(gateway))
+        yield Sample("antiphon_nats_up", gateway.bus.connection.is_up)
+        yield Sample("antiphon_requests", len(gateway.busy))
+        yield Sample("antiphon_listeners", gateway.interest.num_listeners)
+        yield Sample("antiphon_clock_skew_seconds", gateway.bus.clock.skew_s)
+        for how, count in gateway.reuse.counts.items():
+            yield Sample("antiphon_cache_answers_total", count, (how,))
+        yield from self._fleet()
+        yield from self._store()
+        yield from self._queued()
+
+    def _fleet(self) -> Iterator[Sample]:
+        fleet = self._gateway.fleet
+        heard = [seen.beat for seen in fleet.workers.values() if not fleet.is_silent(seen)]
+        states = Counter(beat.state for beat in heard)
+        states["silent"] = len(fleet.workers) - len(heard)
+        breakers = Counter(beat.breaker for beat in heard)
+        for state in _STATES:
+            yield Sample("antiphon_workers", states[state], (state,))
+        for state in _BREAKER:
+            yield Sample("antiphon_fleet_breakers", breakers[state], (state,))
+        yield Sample("antiphon_fleet_slots", sum(beat.slots for beat in heard))
+        yield Sample("antiphon_fleet_slots_used", sum(len(beat.held) for beat in heard))
+
+    def _store(self) -> Iterator[Sample]:
+        names, full = _names(self._gateway.bus.subjects), self._gateway.retention.full
+        for name in ("jobs", "replies"):
+            yield Sample("antiphon_admission_refusing", names[name] in full, (name,))
+        for name, info in self._stores.streams.items():
+            yield Sample("antiphon_stream_bytes", info["state"]["bytes"], (name,))
+            yield Sample("antiphon_stream_messages", info["state"]["messages"], (name,))
+            if (limit := info["config"].get("max_bytes", -1)) > 0:
+                yield Sample("antiphon_stream_limit_bytes", limit, (name,))
+
+    def _queued(self) -> Iterator[Sample]:
+        starts, now_s = self._gateway.starts, time.monotonic()
+        for consumer, info in self._stores.queues.items():
+            labels, waiting = tuple(queue_of(consumer)), info["num_pending"]
+            yield Sample("antiphon_queue_jobs", waiting, labels)
+            yield Sample("antiphon_queue_offered_jobs", info["num_ack_pending"], labels)
+            if (rate := starts.per_second(consumer, now_s)) is not None:
+                yield Sample("antiphon_queue_eta_seconds", waiting / rate, labels)
+
+
+METRICS: Final = web.AppKey("metrics", GatewayMetrics)
+
+
+async def counting(app: web.Application) -> AsyncIterator[None]:
+    """Count for the life of the application."""
+    with app[METRICS].counting():
+        yield
+
+
+@operation(
+    "Metrics for Prometheus, in its text format.",
+    text="Open to all, like /health: figures of all tenants together, and no name of any.",
+    answers={200: Answer("One line per series.", str, ("text/plain",))},
+    is_open=True,
+)
+async def metrics(request: web.Request) -> web.Response:
+    """`GET /metrics`."""
+    return web.Response(body=await request.app[METRICS].text(), headers={"Content-Type": CONTENT_TYPE})

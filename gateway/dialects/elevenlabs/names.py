@@ -1,0 +1,102 @@
+"""ElevenLabs' names for what a job asks for, mapped to ours: models, voices, output formats."""
+
+import re
+from collections.abc import Iterable
+from typing import Annotated, Any, Final
+
+from msgspec import Meta
+
+from bus import wire
+from bus.errors import Invalid
+from bus.params import short
+from gateway.api.job_fields import our_model
+from gateway.codecs import Format, checked, format_named
+from gateway.http.gateway import Gateway
+from gateway.http.operation import Parameter
+
+#: Their voices' ids, cloned ones too, all look like this and ours do not.
+_THEIR_VOICE: Final = re.compile(r"[A-Za-z0-9]{20}")
+_COMMON: Final = (
+    "mp3_22050_32 mp3_24000_48 mp3_44100_32 mp3_44100_64 mp3_44100_96 mp3_44100_128 mp3_44100_192 "
+    "pcm_8000 pcm_16000 pcm_22050 pcm_24000 pcm_32000 pcm_44100 pcm_48000 ulaw_8000 alaw_8000 "
+    "opus_48000_32 opus_48000_64 opus_48000_96 opus_48000_128 opus_48000_192"
+)
+_WAV: Final = "wav_8000 wav_16000 wav_22050 wav_24000 wav_32000 wav_44100 wav_48000"
+_MUSIC: Final = "mp3_48000_128 mp3_48000_192 mp3_48000_240 mp3_48000_320"
+DEFAULT_FORMAT: Final = "mp3_44100_128"
+
+
+class _Named:
+    """The models of theirs whose names begin so, those of next year too."""
+
+    def __init__(self, prefix: str) -> None:
+        self._prefix = prefix
+
+    def __contains__(self, name: object) -> bool:
+        return isinstance(name, str) and name.startswith(self._prefix)
+
+
+_SPEECH_MODELS: Final = _Named("eleven_")
+_MUSIC_MODELS: Final = _Named("music_v")
+
+
+def _formats(names: Iterable[str]) -> dict[str, Format]:
+    table = {}
+    for name in names:
+        codec, rate_hz, *kbps = name.split("_")
+        table[name] = Format(codec, int(rate_hz), int(kbps[0]) * 1000 if kbps else 0)
+    return table
+
+
+SPEECH_FORMATS: Final = _formats(f"{_COMMON} {_WAV}".split())
+MUSIC_FORMATS: Final = _formats(f"{_COMMON} {_MUSIC}".split())
+
+
+def format_of(name: str, table: dict[str, Format]) -> Format:
+    """Raises Invalid, with what is accepted."""
+    known = table.get(name)
+    if known is None:
+        raise Invalid(f"output_format: {short(name)!r} is not one of {', '.join(table)}", "output_format")
+    format_named(known.codec, "output_format")
+    return checked(known, rate="output_format", bitrate="output_format")
+
+
+def output_format(table: dict[str, Format], default: str) -> Parameter:
+    """What a handler says of it."""
+    kind = Annotated[str, Meta(examples=[*table])]
+    return Parameter("output_format", kind, f"Codec, rate in Hz, kbit/s; default `{default}`.")
+
+
+def speech_model(gateway: Gateway, model_id: str) -> str:
+    return our_model(gateway, model_id, _SPEECH_MODELS)
+
+
+def music_model(gateway: Gateway, model_id: str) -> str:
+    return our_model(gateway, model_id, _MUSIC_MODELS, "music")
+
+
+def speech_voice(voice_id: str, language_code: str, card: wire.ModelCard) -> str:
+    """The model's voice for a path's voice id, "" for its default.
+
+    A voice of theirs that the model does not have becomes its default, or one of `language_code` if it has any.
+    """
+    ids = [voice.id for voice in card.voices]
+    if not ids:
+        return ""
+    if voice_id in ids or not (voice_id == "default" or _THEIR_VOICE.fullmatch(voice_id)):
+        return voice_id
+    code = language_code.casefold()
+    if not code or any(card.default_voice == voice.id and _speaks(voice, code) for voice in card.voices):
+        return ""
+    return next((voice.id for voice in card.voices if _speaks(voice, code)), "")
+
+
+def _speaks(voice: wire.Voice, code: str) -> bool:
+    language = voice.language.casefold()
+    return language == code or language.startswith(f"{code}-")
+
+
+def knows(card: wire.ModelCard, param: str) -> bool:
+    """Whether the engine takes a parameter of this name."""
+    properties: dict[str, Any] = card.param_schema.get("properties", {})
+    return param in properties

@@ -1,0 +1,94 @@
+"""A job's sound as OpenAI's server-sent events: one `speech.audio.delta` for each piece as it comes, then the end."""
+
+from base64 import b64encode
+from contextlib import aclosing, closing
+
+import msgspec
+from aiohttp import web
+
+from bus import wire
+from bus.errors import BusError
+from bus.telemetry.logging import logger
+from gateway.api.marks import Shown, shown
+from gateway.codecs import Encoding, Format
+from gateway.dialects.openai.errors import Told, told
+from gateway.dialects.openai.request import Usage, usage
+from gateway.http.gateway import begin
+from gateway.http.problems import describe
+from gateway.jobs.listening import Sound
+from gateway.streaming.live import Headers, head_of, heard
+
+log = logger(__name__)
+
+
+class Delta(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="speech.audio.delta", omit_defaults=True):
+    """What came next of the sound, and what begins in it."""
+
+    #: Base64.
+    audio: str
+    response_format: str
+    marks: list[Shown] = []
+
+
+class Done(msgspec.Struct, frozen=True, tag_field="type", tag="speech.audio.done"):
+    """All of it has been told."""
+
+    usage: Usage
+
+
+class Failed(msgspec.Struct, frozen=True, tag_field="type", tag="speech.audio.error"):
+    """Instead of `speech.audio.done`, vLLM-Omni's."""
+
+    error: Told
+
+
+Event = Delta | Done | Failed
+
+
+async def tell(request: web.Request, job: wire.Job, form: Format, headers: Headers) -> web.StreamResponse:
+    """Put a complete job on the bus and answer with its sound in events. Hanging up is leaving.
+
+    What fails before the first piece is raised; what fails later is the last event, `speech.audio.error`.
+    """
+    async with heard(request, job) as sound, aclosing(aiter(sound)) as pieces:
+        pcm = await anext(pieces)
+        with closing(Encoding(form, *sound.media)) as encoding:
+            response = web.StreamResponse(headers=head_of(sound, form, encoding.media, headers))
+            response.headers["Content-Type"] = "text/event-stream; charset=utf-8"
+            await begin(request, response)
+            try:
+                while True:
+                    data = await encoding.feed(pcm)
+                    if sound.is_whole:
+                        break
+                    await response.write(_delta(data, form, sound))
+                    pcm = await anext(pieces)
+                data += await encoding.finish()
+            except BusError as error:
+                log.warning("stream.cut", error=f"{type(error).__name__}: {error}", job=sound.name.job)
+                last = _event(Failed(told(describe(error, request))))
+            else:
+                last = _delta(data, form, sound) + _event(Done(usage(sound.job, sound.done)))
+            await response.write_eof(last)
+    return response
+
+
+def _delta(data: bytes, form: Format, sound: Sound) -> bytes:
+    """Nothing for nothing: a codec may hold back what it is fed, and most pieces have no marks."""
+    marks = [_mark(mark, form, sound) for mark in sound.marks]
+    if not data and not marks:
+        return b""
+    return _event(Delta(audio=b64encode(data).decode(), response_format=form.codec, marks=marks))
+
+
+def _mark(mark: wire.Mark, form: Format, sound: Sound) -> Shown:
+    """Its time is that of what is heard, which may be played faster than it was made."""
+    rate_hz = sound.media[0]
+    at_s = round(mark.frame / (rate_hz * form.speed), 4)
+    return msgspec.structs.replace(shown(mark, sound.job.input, rate_hz), at_s=at_s)
+
+
+def _event(event: Event) -> bytes:
+    kind = event.__struct_config__.tag
+    assert isinstance(kind, str)
+    return b"event: %b\ndata: %b\n\n" % (kind.encode(), msgspec.json.encode(event))

@@ -1,0 +1,137 @@
+"""One connection to a client: what is no HTTP, or more of it than we read, is refused as everything else is.
+
+No handler ever sees such a request: neither its path nor its door is known, so the answer has the native API's shape.
+It names the limit and never the value, which may be a key.
+"""
+
+import asyncio
+import uuid
+from collections.abc import Callable
+from http import HTTPStatus
+from typing import Any, Final
+
+from aiohttp import http_exceptions, web
+from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
+
+from bus.telemetry.logging import logger
+from gateway.http.problems import REQUEST_ID, Problem, respond
+from gateway.http.slow_clients import Reader
+
+log = logger(__name__)
+
+#: Of the path with its query, and of a header (its value; aiohttp adds the name of the first one alone). Not equal: by
+#: the limit that it names, an error of aiohttp's tells which of the two it is about.
+MAX_PATH_BYTES: Final = 8190
+MAX_HEADER_BYTES: Final = 8192
+MAX_HEADERS: Final = 128
+_TOO_MANY: Final = "Too many headers received"
+
+
+class Connection(Reader):
+    """Aiohttp's, with our word for what its parser refuses."""
+
+    __slots__ = ("_body",)
+
+    def __init__(self, server: web.Server, **more: Any) -> None:
+        super().__init__(server, **more)
+        #: Of the newest request, until it is answered. Aiohttp has taken it out of its queue a turn of the loop before
+        #: it says whose it is, and what is wrong with it may come in between.
+        self._body: StreamReader = EMPTY_PAYLOAD
+
+    def data_received(self, data: bytes) -> None:
+        """Aiohttp's; whoever reads a body that turns out to be no HTTP is told, and not left waiting for the rest.
+
+        Aiohttp keeps the error for when the request has been answered, and has no public way to hear of it before.
+        """
+        count = self._request_count
+        super().data_received(data)
+        new = self._request_count - count
+        bodies = [self._body, *(body for _, body in list(self._messages)[len(self._messages) - new :])]
+        self._body = bodies[-1]
+        for body in bodies:
+            if body.is_eof():
+                continue
+            if body is not self._body:  # followed, and by nothing but an error, as it has not ended
+                body.set_exception(web.RequestPayloadError("no HTTP"))
+            if body.exception() is not None:
+                body.feed_eof()
+                self.close()
+
+    async def finish_response(
+        self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
+    ) -> tuple[web.StreamResponse, bool]:
+        """Aiohttp's; what is left of the body nobody reads any more."""
+        if self._body is request.content:
+            self._body = EMPTY_PAYLOAD
+        return await super().finish_response(request, resp, start_time)
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        """The answer to a request that could not be read; the connection ends with it.
+
+        Raises ConnectionError if an answer has begun: it can only be cut.
+        """
+        if request.writer.output_size > 0:
+            raise ConnectionError("the answer has begun")
+        problem, quoted = unread(exc), uuid.uuid4().hex
+        if problem.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+            log.error("http.failed", method="", path="", request=quoted, exc_info=exc)
+        else:
+            log.info("http.refused", status=problem.status, code=problem.code, path="", request=quoted)
+        answer = respond(problem)
+        answer.headers[REQUEST_ID] = quoted
+        answer.force_close()
+        return answer
+
+
+def connections(server: web.Server, patience_s: float) -> Callable[[], Connection]:
+    """Makes a protocol for each connection that `server` gets. `patience_s`: with a client that reads nothing."""
+    loop = asyncio.get_running_loop()
+
+    def connect() -> Connection:
+        return Connection(
+            server,
+            patience_s=patience_s,
+            loop=loop,
+            access_log=None,
+            max_line_size=MAX_PATH_BYTES,
+            max_field_size=MAX_HEADER_BYTES,
+            max_headers=MAX_HEADERS,
+        )
+
+    return connect
+
+
+def unread(error: BaseException | None) -> Problem:
+    """What was wrong with a request that aiohttp could not read. Its own words quote the request: they are not used."""
+    if isinstance(error, http_exceptions.LineTooLong):
+        return _too_long(error)
+    if not isinstance(error, http_exceptions.HttpProcessingError):
+        return Problem(status=500, code="internal", detail="an error of ours; the log has it")
+    match error:
+        case http_exceptions.BadHttpMethod():
+            detail = "the request line begins with no HTTP method; this port speaks HTTP/1.1, without TLS"
+        case http_exceptions.BadStatusLine():
+            detail = "the request line is none of HTTP/1.1"
+        case http_exceptions.InvalidURLError():
+            detail = "the request line has a path that cannot be read"
+        case http_exceptions.InvalidHeader():
+            detail = "a header cannot be read"
+        case _ if error.message == _TOO_MANY:
+            return Problem(status=431, code="too_large", detail=f"there are more than {MAX_HEADERS} headers")
+        case _:
+            detail = "the request is none of HTTP/1.1: a header, the body's length or a chunk of it cannot be read"
+    return Problem(status=400, code="malformed", detail=detail)
+
+
+def _too_long(error: http_exceptions.LineTooLong) -> Problem:
+    if error.args[1] == MAX_PATH_BYTES:
+        detail = f"the request line: path and query are longer than {MAX_PATH_BYTES} bytes"
+        return Problem(status=414, code="too_large", detail=detail)
+    detail = f"a header is longer than {MAX_HEADER_BYTES} bytes"
+    return Problem(status=431, code="too_large", detail=detail)

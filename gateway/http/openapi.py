@@ -1,0 +1,171 @@
+"""`/openapi.json`: OpenAPI 3.1 of every route there is, made from what handlers say of themselves and their structs."""
+
+import functools
+from collections.abc import Iterable, Mapping, Sequence
+from importlib.metadata import version
+from importlib.resources import files
+from typing import Any, Final
+
+import msgspec
+from aiohttp import web
+
+from gateway.dialects.registry import Dialect, door_of
+from gateway.http.operation import EVENTS, Answer, Operation, Parameter, operation, operation_of
+from gateway.http.problems import JOB_HEADER, ProblemBody
+
+_JSON: Final = "application/json"
+_PROBLEM: Final = "application/problem+json"
+_REF: Final = "#/components/schemas/{name}"
+#: What a path's variable may be, where its handler says nothing of it.
+_TOKEN: Final = {"type": "string", "pattern": "^[A-Za-z0-9_-]{1,64}$"}
+_ABOUT: Final = """\
+Generative audio from a fleet of GPUs over a durable bus. Every answer that concerns a job carries the header
+`Antiphon-Job`: with it any client can come back to the sound at `/v1/jobs/{id}/audio`, whatever became of its
+connection.
+"""
+DOCUMENT: Final = web.AppKey("openapi", bytes)
+
+
+class Undescribed(Exception):
+    """A route whose handler says nothing of itself."""
+
+
+def describe(router: web.UrlDispatcher, dialects: Sequence[Dialect]) -> dict[str, Any]:
+    """The document. Raises Undescribed for the first route whose handler says nothing of itself."""
+    told = list(_operations(router))
+    kinds = _kinds(each for _, _, each in told)
+    kinds |= {str(kind): kind for kind in (ProblemBody, *(dialect.envelope for dialect in dialects))}
+    listed = list(kinds.values())
+    found, components = msgspec.json.schema_components(listed, ref_template=_REF)
+    schemas = dict(zip(map(str, listed), found, strict=True))
+    paths: dict[str, Any] = {}
+    for path, method, each in told:
+        door = door_of(path, dialects)
+        envelope = door.envelope if door else ProblemBody
+        error = (_PROBLEM if envelope is ProblemBody else _JSON, envelope)
+        paths.setdefault(path, {})[method] = _operation(path, each, schemas, door.name if door else "native", error)
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "Antiphon",
+            "version": version("antiphon"),
+            "description": _ABOUT,
+            "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
+        },
+        "servers": [{"url": "/"}],
+        "security": [{"bearer": []}, {"xiApiKey": []}, {}],
+        "paths": paths,
+        "components": {
+            "schemas": components,
+            "securitySchemes": {
+                "bearer": {"type": "http", "scheme": "bearer", "description": "A key, or a JWT."},
+                "xiApiKey": {"type": "apiKey", "in": "header", "name": "xi-api-key"},
+            },
+        },
+    }
+
+
+def _operations(router: web.UrlDispatcher) -> Iterable[tuple[str, str, Operation]]:
+    """(path, method, what its handler says) of each route; HEAD goes without saying beside GET."""
+    for route in router.routes():
+        assert route.resource is not None
+        told = operation_of(route.handler)
+        if told is None:
+            raise Undescribed(f"{route.method} {route.resource.canonical}: its handler says nothing of itself")
+        if route.method != "HEAD":
+            yield route.resource.canonical, route.method.lower(), told
+
+
+def _kinds(operations: Iterable[Operation]) -> dict[str, Any]:
+    """Every type whose schema is needed, by name."""
+    found: dict[str, Any] = {}
+    for each in operations:
+        kinds = [
+            each.body,
+            *(parameter.kind for parameter in each.parameters),
+            *(answer.kind for answer in each.answers.values()),
+        ]
+        found |= {str(kind): kind for kind in kinds if kind is not None}
+    return found
+
+
+def _operation(
+    path: str, each: Operation, schemas: Mapping[str, Any], tag: str, error: tuple[str, Any]
+) -> dict[str, Any]:
+    media, envelope = error
+    shown: dict[str, Any] = {
+        "summary": each.summary,
+        "tags": [tag],
+        "parameters": _parameters(path, each.parameters, schemas),
+        "responses": {str(status): _answer(answer, schemas) for status, answer in each.answers.items()},
+    }
+    shown["responses"]["default"] = {
+        "description": "What was wrong, in the envelope of this door.",
+        "content": {media: {"schema": schemas[str(envelope)]}},
+    }
+    if each.text:
+        shown["description"] = each.text
+    if each.is_open:
+        shown["security"] = []
+    if each.body is not None:
+        content = {media: {"schema": schemas[str(each.body)]} for media in each.body_media}
+        shown["requestBody"] = {"required": each.body_required, "content": content}
+    return shown
+
+
+def _parameters(path: str, said: Sequence[Parameter], schemas: Mapping[str, Any]) -> list[dict[str, Any]]:
+    known = {each.name: each for each in said}
+    unsaid = [part[1:-1].partition(":")[0] for part in path.replace("}", "}/").split("/") if part.startswith("{")]
+    shown: list[dict[str, Any]] = [
+        {"name": name, "in": "path", "required": True, "schema": _TOKEN} for name in unsaid if name not in known
+    ]
+    shown += [
+        {
+            "name": each.name,
+            "in": each.where,
+            "required": each.required or each.where == "path",
+            "description": each.text,
+            "schema": schemas[str(each.kind)],
+        }
+        for each in said
+    ]
+    return shown
+
+
+def _answer(answer: Answer, schemas: Mapping[str, Any]) -> dict[str, Any]:
+    headers = {JOB_HEADER: {"schema": {"type": "string"}, "description": "The job that this answer concerns."}}
+    shown: dict[str, Any] = {"description": answer.text, "headers": headers}
+    if answer.kind is not None:
+        shown["content"] = {media: _content(media, schemas[str(answer.kind)]) for media in answer.media}
+    elif answer.media[0].startswith("audio/"):
+        shown["content"] = {media: {} for media in answer.media}
+    return shown
+
+
+def _content(media: str, schema: Any) -> dict[str, Any]:
+    if media.startswith("audio/"):
+        return {}
+    if media not in EVENTS:
+        return {"schema": schema}
+    data = {"type": "string", "contentMediaType": _JSON, "contentSchema": schema}
+    text = {"type": "string"}
+    return {"schema": {"type": "object", "properties": {"id": text, "event": text, "data": data}}}
+
+
+@operation("These pages.", answers={200: Answer("HTML.", str, ("text/html",))}, is_open=True)
+async def page(request: web.Request) -> web.Response:
+    """`GET /docs`: the document for people; needs nothing from anywhere else."""
+    policy = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'"
+    headers = {"Content-Security-Policy": policy, "Cache-Control": "no-cache"}
+    return web.Response(body=_page(), content_type="text/html", charset="utf-8", headers=headers)
+
+
+@functools.cache
+def _page() -> bytes:
+    return (files("gateway") / "pages" / "docs.html").read_bytes()
+
+
+@operation("This document.", answers={200: Answer("OpenAPI 3.1.", dict[str, Any])}, is_open=True)
+async def document(request: web.Request) -> web.Response:
+    """`GET /openapi.json`."""
+    return web.Response(body=request.app[DOCUMENT], content_type="application/json")

@@ -1,0 +1,163 @@
+"""From what a door was asked to a complete job: defaults, then every reason to refuse it that can be known early."""
+
+import difflib
+import re
+import time
+import uuid
+from collections.abc import Iterable
+from datetime import timedelta
+from typing import Final
+
+import msgspec
+
+from bus import params, wire
+from bus.errors import Invalid, NoWorker, UnknownModel
+from bus.fleet.fleet import Fleet
+from bus.params import short
+from bus.subjects import LANES, token
+from bus.transport.clock import BusClock
+from gateway.jobs.cache import derived_id, is_reserved
+
+DEFAULT_MODEL: Final = "speech"
+MAX_SEED: Final = 2**63 - 1
+MAX_LINGER_S: Final = 3600.0
+#: The longest deadline: REPLIES keeps a log for at least twice as long.
+MAX_DEADLINE_S: Final = 12 * 3600.0
+#: A gateway that is younger than this may not have heard of every worker.
+_GETTING_TO_KNOW_S: Final = 2.5
+_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
+
+
+class Admission:
+    def __init__(self, fleet: Fleet, clock: BusClock, max_job_bytes: int) -> None:
+        self._fleet, self._clock, self._max_job_bytes = fleet, clock, max_job_bytes
+        self._born = time.monotonic()
+
+    def card(self, model: str, version: str = "") -> wire.ModelCard:
+        """What is known of a model. Raises UnknownModel, or NoWorker if nobody could be asked yet."""
+        card = self._fleet.card(model)
+        if card is None:
+            known = self._fleet.known_models
+            if not known:
+                raise NoWorker("no worker has been seen yet, so no model is known; try again soon")
+            if time.monotonic() - self._born < _GETTING_TO_KNOW_S:
+                raise NoWorker(f"no worker with model {short(model)!r} has been seen yet; try again soon")
+            raise UnknownModel(f"model: {short(model)!r} is not offered{_hint(model, known)}")
+        if version and version != card.version:
+            offered = {card.version, *self._versions(model)}
+            if version not in offered:
+                text = f"version: {short(version)!r} of {model} is not offered{_hint(version, offered)}"
+                unknown = UnknownModel(text)
+                unknown.path = "version"
+                raise unknown
+        return card
+
+    def _versions(self, model: str) -> Iterable[str]:
+        for seen in self._fleet.workers.values():
+            yield from (card.version for card in seen.cards if card.name == model)
+
+    def complete(self, asked: wire.Job, *, streams: bool, size_hint_bytes: int) -> wire.Job:
+        """`asked` with every default in place. `streams`: the door answers with the sound itself.
+
+        Without an id it gets a random one; if the door streams, the one that equal requests share.
+
+        `size_hint_bytes`: of the body it came in; the job's own size is only looked at where that is near the limit.
+
+        Raises Invalid, UnknownModel or NoWorker; what they say names field, limit and value.
+        """
+        model, lane = asked.model or DEFAULT_MODEL, asked.lane or ("interactive" if streams else "standard")
+        card = self.card(model, asked.version)
+        if lane not in LANES:
+            raise Invalid(f"lane: {short(lane)!r} is not one of {', '.join(LANES)}", "lane")
+        _check_input(asked.input, card.max_input_chars)
+        self._check_numbers(asked)
+        params.check(card.param_schema, asked.params)
+        job = msgspec.structs.replace(
+            asked,
+            model=model,
+            version=asked.version or card.version,
+            voice=_voice(asked.voice, card),
+            lane=lane,
+            run_on=(not streams) if asked.run_on is None else asked.run_on,
+        )
+        if is_reserved(job.id):
+            raise Invalid(f"id: {job.id!r} is of the form that equal requests share", "id")
+        if not job.id:
+            job = msgspec.structs.replace(job, id=(streams and derived_id(job, card)) or uuid.uuid4().hex)
+        try:
+            token(job.id)
+        except ValueError as error:
+            raise Invalid(f"id: {error}", "id") from error
+        if size_hint_bytes > self._max_job_bytes // 2:
+            self._check_size(job)
+        return job
+
+    def _check_numbers(self, asked: wire.Job) -> None:
+        if not 0 <= asked.seed <= MAX_SEED:
+            raise Invalid(f"seed: must be from 0 to {MAX_SEED}, not {short(str(asked.seed))}", "seed")
+        if not 0 <= asked.linger_s <= MAX_LINGER_S:
+            raise Invalid(f"linger_s: must be from 0 to {MAX_LINGER_S:g}, not {asked.linger_s:g}", "linger_s")
+        soon_s = asked.first_audio_deadline_s
+        if soon_s is not None and not 0 < soon_s <= MAX_DEADLINE_S:
+            raise Invalid(
+                f"first_audio_deadline_s: must be above 0 and at most {MAX_DEADLINE_S:g}, not {soon_s:g}",
+                "first_audio_deadline_s",
+            )
+        due = asked.expires_at
+        if due is None:
+            return
+        if due.tzinfo is None:
+            raise Invalid(
+                f"expires_at: must have an offset from UTC, as in 2030-01-01T12:00:00Z, not {due}", "expires_at"
+            )
+        left = timedelta(seconds=due.timestamp() - self._clock.now())
+        if left <= timedelta(0):
+            raise Invalid(f"expires_at: {due.isoformat()} passed {-left} ago", "expires_at")
+        if left > timedelta(seconds=MAX_DEADLINE_S):
+            raise Invalid(
+                f"expires_at: {due.isoformat()} is {left} away, at most {MAX_DEADLINE_S / 3600:g} h are allowed",
+                "expires_at",
+            )
+
+    def _check_size(self, job: wire.Job) -> None:
+        size = len(wire.encode(job)) + 256  # what the door and the deadline still add
+        if size > self._max_job_bytes:
+            raise Invalid(f"input: the whole job has {size} bytes, the limit is {self._max_job_bytes}", "input")
+
+
+def _check_input(text: str, max_chars: int) -> None:
+    if not text or text.isspace():
+        raise Invalid(f"input: is empty ({short(repr(text))}), there is nothing to make sound of", "input")
+    if len(text) > max_chars:
+        raise Invalid(
+            f"input: has {len(text)} characters, the limit is {max_chars}; it begins {short(text)!r}", "input"
+        )
+    control = _CONTROL.search(text)
+    if control is not None:
+        place, code = control.start(), ord(control[0])
+        raise Invalid(
+            f"input: control character U+{code:04X} at position {place}; only \\n \\t \\r are allowed", "input"
+        )
+
+
+def _voice(voice: str, card: wire.ModelCard) -> str:
+    if not voice:
+        return card.default_voice
+    ids = [each.id for each in card.voices]
+    # Not everything an engine speaks with is listed: `en` for its `en-…`, `de+f3` for a variant. It has the last word.
+    base = voice.partition("+")[0]
+    if base in ids or any(name.startswith(f"{base}-") for name in ids):
+        return voice
+    if not ids:
+        raise Invalid(f"voice: {card.name} has no voices, and {short(voice)!r} was asked for", "voice")
+    raise Invalid(f"voice: {card.name} has no {short(voice)!r}{_hint(voice, ids)}", "voice")
+
+
+def _hint(name: str, known: Iterable[str]) -> str:
+    """The nearest names, else some of them."""
+    names = sorted(known)
+    close = difflib.get_close_matches(name[:80], names, n=3)
+    if close:
+        return f"; did you mean {' or '.join(map(repr, close))}?"
+    shown = ", ".join(names[:10])
+    return f"; there are {shown}{f' and {len(names) - 10} more' if len(names) > 10 else ''}"

@@ -1,0 +1,205 @@
+"""A job that is done, as a file: its length, its tag, and any part of it, in every format."""
+
+import contextlib
+from collections.abc import AsyncGenerator
+from contextlib import aclosing, closing
+from typing import Final
+
+import msgspec
+from aiohttp import web
+
+from bus import wire
+from bus.errors import EngineFailed
+from bus.jobs import lookup as find
+from bus.jobs.attach import Attachment
+from bus.jobs.status import Status
+from bus.subjects import LogSubjects
+from gateway.codecs import PCM, WAV, Encoding, Format
+from gateway.codecs.encoded_cache import Key
+from gateway.codecs.wave import SAMPLE_BYTES, wav_head
+from gateway.http.gateway import Gateway, begin
+from gateway.http.problems import JOB_HEADER
+from gateway.http.ranges import Part, is_unchanged, part
+from gateway.jobs.listening import join
+from gateway.jobs.pcm_reader import Tape, failure
+from gateway.streaming.live import send
+
+#: A plain GET of a longer job that was not encoded before begins at once, without its length.
+_WAIT_S: Final = 30.0
+
+
+class Finished(msgspec.Struct, frozen=True):
+    """A job that is done, from a frame on, in a format."""
+
+    name: LogSubjects
+    found: Status
+    form: Format
+    #: Of the whole job.
+    frames: int
+    crc32: str
+    rate_hz: int
+    channels: int
+    from_frame: int
+
+    @property
+    def frames_left(self) -> int:
+        return max(0, self.frames - self.from_frame)
+
+    @property
+    def seconds(self) -> float:
+        """As it is played."""
+        return self.frames_left / self.rate_hz / self.form.speed
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether its bytes are those of the log, behind a head."""
+        return self.form.codec in {PCM.codec, WAV.codec} and not self.form.is_converted(self.rate_hz, self.channels)
+
+    @property
+    def expected_bytes(self) -> float:
+        return self.form.expected_bytes(self.frames_left, self.rate_hz, self.channels)
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return {
+            JOB_HEADER: self.name.job,
+            "Content-Type": self.form.content_type,
+            "Antiphon-Media": wire.media_type(*self.form.media(self.rate_hz, self.channels)),
+            "Cache-Control": "private, no-cache",
+        }
+
+
+async def finished(gateway: Gateway, name: LogSubjects, found: Status, form: Format, from_frame: int) -> Finished:
+    """Raises how the job ended unless it is done."""
+    assert found.tail is not None
+    if found.tail.kind != "done":
+        raise failure(found.tail)
+    done = wire.decode(wire.Done, found.tail.payload)
+    media = await find.media(gateway.bus, name, found.birth_seq)
+    if media is None:
+        raise EngineFailed("the job is done and never told its media")
+    return Finished(name, found, form, done.frames, done.crc32, *media, from_frame)
+
+
+async def answer(request: web.Request, gateway: Gateway, file: Finished) -> web.StreamResponse:
+    if file.is_plain:
+        return await _plain(request, gateway, file)
+    key = Key(file.name, file.crc32, file.frames, file.from_frame, file.form)
+    settings, kept = gateway.settings, gateway.renderings.kept(key)
+    may_keep = file.seconds <= settings.encoded_max_s and file.expected_bytes <= settings.encoded_cache_bytes / 2
+    # Else slow readers of many files would together hold more than may be kept.
+    may_keep = may_keep and gateway.renderings.may_lend(file.expected_bytes)
+    has_time = file.seconds <= _WAIT_S or request.method == "HEAD" or "Range" in request.headers
+    if kept is None and not (may_keep and has_time):
+        return await _stream(request, gateway, file, key if may_keep else None)
+    rendering = kept or await gateway.renderings.get(key, lambda: _encoded(gateway, file))
+    if kept is None and not rendering.num_readers and not gateway.renderings.may_lend(len(rendering.data)):
+        return await _stream(request, gateway, file, None)  # those who waited for their making with it were quicker
+    headers = {**file.headers, "Accept-Ranges": "bytes", "ETag": rendering.etag}
+    if is_unchanged(request.headers, rendering.etag):
+        return web.Response(status=304, headers=headers)
+    wanted, is_part = part(request.headers, len(rendering.data), rendering.etag)
+    if is_part:
+        headers["Content-Range"] = wanted.content_range
+    body = memoryview(rendering.data)[wanted.start : wanted.stop]
+    with gateway.renderings.lent(rendering):
+        return await send(request, web.StreamResponse(status=206 if is_part else 200, headers=headers), body)
+
+
+async def _encoded(gateway: Gateway, file: Finished) -> AsyncGenerator[bytes]:
+    """The job's sound in its format, piece by piece; a piece may be empty."""
+    async with join(gateway, file.name, file.found, file.from_frame) as sound:
+        with closing(Encoding(file.form, file.rate_hz, file.channels, file.frames_left)) as encoding:
+            async with aclosing(aiter(sound)) as pieces:
+                async for pcm in pieces:
+                    yield await encoding.feed(pcm)
+            yield await encoding.finish()
+
+
+async def _stream(request: web.Request, gateway: Gateway, file: Finished, key: Key | None) -> web.StreamResponse:
+    """The whole, as it is encoded, without its length; then kept under `key`, if there is one."""
+    response = web.StreamResponse(headers={**file.headers, "Accept-Ranges": "none" if key is None else "bytes"})
+    if request.method == "HEAD":
+        return web.Response(headers=response.headers)
+    collecting = gateway.renderings.collecting(key) if key is not None else contextlib.nullcontext(False)
+    with collecting as is_collected, gateway.recordings.recording() as recording:
+        if not is_collected:
+            recording.drop()
+        async with aclosing(_encoded(gateway, file)) as pieces:
+            async for piece in pieces:
+                if not response.prepared:
+                    await begin(request, response)
+                if piece:
+                    recording.add(piece)
+                    await response.write(piece)
+        if key is not None:
+            recording.keep_as(key)
+    await response.write_eof()
+    return response
+
+
+async def _plain(request: web.Request, gateway: Gateway, file: Finished) -> web.StreamResponse:
+    etag = f'"{file.crc32}-{file.frames}-{file.from_frame}-{file.form.codec}"'
+    headers = {**file.headers, "Accept-Ranges": "bytes", "ETag": etag}
+    if is_unchanged(request.headers, etag):
+        return web.Response(status=304, headers=headers)
+    frame_bytes = file.channels * SAMPLE_BYTES
+    is_wav = file.form.codec == WAV.codec
+    whole_head = wav_head(file.rate_hz, file.channels, file.frames_left) if is_wav else b""
+    head_bytes = len(whole_head)
+    wanted, is_part = part(request.headers, head_bytes + file.frames_left * frame_bytes, etag)
+    if is_part:
+        headers["Content-Range"] = wanted.content_range
+    response = web.StreamResponse(status=206 if is_part else 200, headers=headers)
+    response.content_length = wanted.stop - wanted.start
+    if request.method == "HEAD":
+        await begin(request, response)
+        return response
+    head = whole_head[wanted.start : wanted.stop]
+    samples = Part(
+        max(0, wanted.start - head_bytes) + file.from_frame * frame_bytes,
+        max(0, wanted.stop - head_bytes) + file.from_frame * frame_bytes,
+        file.frames * frame_bytes,
+    )
+    await _write_file(request, response, gateway, file, head, samples)
+    return response
+
+
+async def _write_file(
+    request: web.Request,
+    response: web.StreamResponse,
+    gateway: Gateway,
+    file: Finished,
+    head: bytes,
+    samples: Part,
+) -> None:
+    """Write `head` and then the bytes `samples` of all PCM. What goes wrong on the way leaves the body too short."""
+    await begin(request, response)
+    if head:
+        await response.write(head)
+    left = samples.stop - samples.start
+    if left <= 0:
+        await response.write_eof()
+        return
+    frame_bytes = file.channels * SAMPLE_BYTES
+    first, skip = divmod(samples.start, frame_bytes)
+    bus, after_seq = gateway.bus, 0
+    if first:
+        assert file.found.tail is not None
+        entry = await find.frame(bus, file.name, file.found.birth_seq, file.found.tail.seq, first)
+        after_seq = entry.seq - 1 if entry is not None else 0
+    tape = Tape(first, (file.rate_hz, file.channels))
+    async with (
+        Attachment(bus.connection, bus.logs, file.name, after_seq=after_seq, max_buffer_bytes=0) as attachment,
+        aclosing(aiter(attachment)) as batches,
+    ):
+        async for batch in batches:
+            fed = tape.feed(batch)
+            pcm = fed[skip:][:left]
+            # A page of the log may hold nothing to be heard: the first block of music is larger than one.
+            skip, left = max(0, skip - len(fed)), left - len(pcm)
+            batch.clear()
+            await response.write(pcm)
+            if left <= 0:
+                break
+    await response.write_eof()

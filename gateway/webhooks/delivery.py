@@ -1,0 +1,246 @@
+"""Telling others what becomes of their jobs: each event in its order, at least once, until it is known or given up.
+
+Any gateway tells, whichever accepted the job. When there is something to be told is read off the job's log, at first
+often, later as often as its age suggests.
+"""
+
+import asyncio
+import hashlib
+import random
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+import msgspec
+
+from bus import wire
+from bus.errors import BusError, Gone, JobError, Malformed, NotFound
+from bus.jobs.status import Status
+from bus.jobs.submit import Accepted
+from bus.subjects import LogSubjects
+from bus.telemetry.logging import logger
+from bus.transport.jetstream import MESSAGE_ID
+from bus.webhook import Due, Told, Webhook
+from gateway.http.gateway import Gateway
+from gateway.jobs.validation import MAX_DEADLINE_S
+from gateway.jobs.view import view, when
+from gateway.webhooks.concurrency import Receivers
+from gateway.webhooks.queue import Hook
+from gateway.webhooks.sender import NotDelivered, Sender, check, signed
+
+log = logger(__name__)
+
+#: Hooks that one gateway looks at or sends together.
+_AT_ONCE: Final = 64
+_MIN_PAUSE_S: Final = 0.25
+_MAX_PAUSE_S: Final = 60.0
+#: Of a job's age: so much later than an event, at most, it is noticed.
+_PAUSE_SHARE: Final = 0.1
+_MAX_RETRY_S: Final = 3600.0
+#: After the bus could not be asked.
+_AGAIN_S: Final = 2.0
+#: What the bus has that will not read better next time, unlike a bus that cannot be asked.
+_LASTING: Final = (Malformed, JobError)
+
+
+def with_webhook(gateway: Gateway, job: wire.Job, webhook: Webhook | None) -> wire.Job:
+    """`job`, to be told of. Raises Invalid for what can never be told."""
+    if webhook is None:
+        return job
+    check(webhook, allow_private=gateway.settings.webhook_private)
+    return msgspec.structs.replace(job, client=msgspec.structs.replace(job.client, webhook=webhook))
+
+
+async def accept(gateway: Gateway, name: LogSubjects, job: wire.Job) -> Accepted:
+    """`Gateway.accept` of a job of which somebody may have to be told. Raises as that does."""
+    if job.client.webhook is None:
+        return await gateway.accept(name, job)
+    # First, so that there is no moment at which the job is accepted and nobody knows that it is to be told of. One that
+    # was born had this done then, and may have been told of to its end since.
+    seq = await gateway.hooks.add(name) if await gateway.bus.logs.birth(name) is None else None
+    try:
+        accepted = await gateway.accept(name, job)
+    except JobError:
+        if seq is not None:
+            await gateway.hooks.remove(seq)
+            if await gateway.bus.logs.birth(name) is not None:
+                # Another request has made it meanwhile, and relied on what stood there.
+                await gateway.hooks.add(name)
+        raise
+    if accepted.is_new and seq is None:
+        # Laid down by another request of the same id, which may take it back because it is refused.
+        await gateway.hooks.add(name)
+    return accepted
+
+
+def event_id(root: str, birth: wire.Birth, event: Told) -> str:
+    """Equal for every try to tell one event of one job, so that whoever is told twice can know."""
+    job = birth.job
+    named = f"{root}\0{job.tenant}\0{job.id}\0{birth.queue_seq}\0{event}"
+    return f"evt_{hashlib.sha256(named.encode()).hexdigest()[:32]}"
+
+
+def hook_id(root: str, hook: Hook) -> str:
+    """What the whole telling of a job is called in the dead letters."""
+    named = f"{root}\0{hook.name.tenant}\0{hook.name.job}\0{hook.due.since}"
+    return f"hook_{hashlib.sha256(named.encode()).hexdigest()[:32]}"
+
+
+def come(found: Status) -> list[Told]:
+    """What has happened to a job, in order. Pure."""
+    events: list[Told] = ["accepted"]
+    if found.position.block or (found.lease is not None and found.lease.worker):
+        events.append("started")
+    if found.is_ended:
+        events.append(found.state)  # type: ignore[arg-type]  # is_ended says that it is an End
+    return events
+
+
+class Webhooks:
+    def __init__(self, gateway: Gateway) -> None:
+        self._gateway, self._bus = gateway, gateway.bus
+        self._sender = Sender(allow_private=gateway.settings.webhook_private)
+        self._receivers = Receivers()
+        self._room = asyncio.Semaphore(_AT_ONCE)
+
+    async def run(self) -> None:
+        """Tell until cancelled; what is not finished then, another gateway does."""
+        async with self._sender, asyncio.TaskGroup() as tasks:
+            while True:
+                async with self._room:
+                    hooks = await self._next()
+                while hooks:
+                    try:
+                        await self._room.acquire()
+                    except asyncio.CancelledError:
+                        for hook in hooks:
+                            hook.later(0)
+                        raise
+                    hook = hooks.pop(0)
+                    tasks.create_task(self._handle(hook), name=f"webhook {hook.name.job}")
+
+    async def _next(self) -> list[Hook]:
+        try:
+            return await self._gateway.hooks.pull(_AT_ONCE // 2)
+        except BusError as error:
+            log.warning("webhook.unread", error=str(error))
+            await asyncio.sleep(_AGAIN_S)
+            return []
+
+    async def _handle(self, hook: Hook) -> None:
+        """Every way out of here settles the message, or gives it back with a pause."""
+        context = {"job": hook.name.job, "tenant": hook.name.tenant}
+        try:
+            try:
+                await self._tell(hook)
+            except Exception as error:  # noqa: BLE001  # whatever it is, it must not tell of one job for ever
+                await self._broke(hook, error)
+        except asyncio.CancelledError:
+            hook.later(0)  # another gateway need not wait for ack_wait
+            raise
+        except BusError as error:
+            log.warning("webhook.waits", error=str(error), **context)
+            hook.later(_AGAIN_S)
+        except Exception:
+            log.exception("webhook.broke", tries=hook.due.tries, again_in_s=_MAX_PAUSE_S, **context)
+            hook.later(_MAX_PAUSE_S)
+        finally:
+            self._room.release()
+
+    async def _broke(self, hook: Hook, error: Exception) -> None:
+        """What nobody foresaw is a try like any other; after the last one the dead letters have the message.
+
+        Raises `error` itself if the bus could not be asked, which costs no try, and BusError for the same reason.
+        """
+        if isinstance(error, BusError) and not isinstance(error, _LASTING):
+            raise error
+        due, context = hook.due, {"job": hook.name.job, "tenant": hook.name.tenant}
+        tries, why = due.tries + 1, f"{type(error).__name__}: {error}"
+        if tries < self._gateway.settings.webhook_max_tries:
+            again_s = retry_s(tries, self._gateway.settings.webhook_retry_s)
+            log.error("webhook.broke", tries=tries, again_in_s=round(again_s, 2), exc_info=error, **context)
+            await hook.step(msgspec.structs.replace(due, tries=tries, due_at=self._bus.clock.now() + again_s))
+            return
+        told = hook_id(self._bus.subjects.root, hook)
+        reason = f"webhook: telling of job {hook.name.job!r} broke ({why}) in {tries} tries"
+        await self._bury(hook, told, reason, wire.encode(due))
+        log.error("webhook.buried", event_id=told, error=why, tries=tries, exc_info=error, **context)
+        hook.settle()
+
+    async def _tell(self, hook: Hook) -> None:
+        """Tell the next event that has come, if there is one. Raises BusError."""
+        now_s, due = self._bus.clock.now(), hook.due
+        if 0 < due.due_at - now_s <= _MAX_RETRY_S:  # further away nobody ever puts one
+            hook.later(due.due_at - now_s)
+            return
+        try:
+            found = await self._gateway.deadlines.look(hook.name)
+        except (NotFound, Gone) as error:
+            self._without_a_log(hook, now_s - due.since, error)
+            return
+        webhook = found.birth.job.client.webhook
+        untold = [] if webhook is None else [event for event in come(found) if event in webhook.events]
+        untold = [event for event in untold if event not in due.settled]
+        if webhook is not None and untold:
+            await self._send(hook, found, webhook, untold)
+        elif webhook is None or found.is_ended:
+            hook.settle()
+        else:
+            hook.later(_pause_s(now_s - due.since))
+
+    def _without_a_log(self, hook: Hook, age_s: float, error: BusError) -> None:
+        """It may not be born yet: whoever accepts it died, and its worker does that. Or it is gone."""
+        if isinstance(error, NotFound) and age_s < MAX_DEADLINE_S:
+            hook.later(_pause_s(age_s))
+            return
+        log.warning("webhook.gone", job=hook.name.job, tenant=hook.name.tenant, error=str(error))
+        hook.settle()
+
+    async def _send(self, hook: Hook, found: Status, webhook: Webhook, untold: list[Told]) -> None:
+        """Tell the first of `untold`; later, if too many wait for this receiver's answer already."""
+        receiver = urlsplit(webhook.url).netloc.lower()
+        if (wait_s := self._receivers.wait_s(receiver)) is not None:
+            hook.later(wait_s)
+            return
+        due, event, now_s = hook.due, untold[0], self._bus.clock.now()
+        told = event_id(self._bus.subjects.root, found.birth, event)
+        context = {"job": hook.name.job, "tenant": hook.name.tenant, "told": event, "event_id": told}
+        try:
+            # From before anything is waited for, or many would pass where there is room for one.
+            with self._receivers.telling(receiver):
+                body = msgspec.json.encode(await self._body(found, event))
+                await self._sender.post(webhook, signed(webhook, told, int(now_s), body), body)
+        except NotDelivered as error:
+            tries = due.tries + 1
+            if not error.is_final and tries < self._gateway.settings.webhook_max_tries:
+                again_s = retry_s(tries, self._gateway.settings.webhook_retry_s)
+                log.info("webhook.failed", error=str(error), tries=tries, again_in_s=round(again_s, 2), **context)
+                await hook.step(msgspec.structs.replace(due, tries=tries, due_at=now_s + again_s))
+                return
+            reason = f"webhook: {event} of job {hook.name.job!r} was not taken ({error}) in {tries} tries"
+            await self._bury(hook, told, reason, body)
+            log.warning("webhook.buried", error=str(error), tries=tries, **context)
+        else:
+            log.debug("webhook.sent", **context)
+        if found.is_ended and len(untold) == 1:
+            hook.settle()
+        else:
+            await hook.step(Due(since=due.since, settled=(*due.settled, event)))
+
+    async def _body(self, found: Status, event: Told) -> dict[str, Any]:
+        return {"type": f"job.{event}", "timestamp": when(self._bus.clock.now()), "data": await view(self._bus, found)}
+
+    async def _bury(self, hook: Hook, told: str, reason: str, body: bytes) -> None:
+        """Into the dead letters, under the event's own id: the job's own letter is another matter."""
+        name, subjects = hook.name, self._bus.subjects
+        dead = wire.DeadJob(reason=reason, subject=subjects.hook(name.tenant, name.job), payload=body)
+        await self._bus.js.publish(subjects.dead_job(name.tenant, told), wire.encode(dead), {MESSAGE_ID: told})
+
+
+def _pause_s(age_s: float) -> float:
+    return min(_MAX_PAUSE_S, max(_MIN_PAUSE_S, age_s * _PAUSE_SHARE))
+
+
+def retry_s(tries: int, first_s: float) -> float:
+    """Seconds before the next try: doubling to an hour, less at most half at random."""
+    full = min(_MAX_RETRY_S, first_s * 2.0 ** min(tries - 1, 20))
+    return full * random.uniform(0.5, 1.0)

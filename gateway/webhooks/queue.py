@@ -1,0 +1,163 @@
+"""The queue of webhooks: one message for each job of which something is still to be told, worked off by any gateway.
+
+It is laid down before the job is, so that no death in between loses it, and replaced by compare-and-set with each step,
+so that of two gateways that hold the same message one goes on. What is sent may be sent twice; it is never forgotten.
+"""
+
+import asyncio
+import secrets
+
+import msgspec
+
+from bus import wire
+from bus.errors import ApiError, BusError, Full, StorageFull, Unreachable
+from bus.jobs.client import Bus
+from bus.jobs.delivery import Delivery
+from bus.subjects import LogSubjects, parse_job_of
+from bus.telemetry.logging import logger
+from bus.transport.jetstream import EXPECT_LAST, WRONG_LAST_SEQUENCE
+from bus.transport.parser import Message
+from bus.transport.stream_configs import HOOKS_CONSUMER
+from bus.webhook import Due
+
+log = logger(__name__)
+
+_NS = 1_000_000_000
+_PULL_S = 5.0
+#: Longer than the server takes to say that a pull is over.
+_ANSWER_S = 2.0
+#: For what was on the wire when nobody waited any more.
+_GRACE_S = 10.0
+
+
+class Hook:
+    """One message of the queue in our hands; call one of its verbs, once."""
+
+    def __init__(self, bus: Bus, delivery: Delivery) -> None:
+        """Raises Malformed; then `Delivery.ack` it."""
+        self._bus, self._delivery = bus, delivery
+        self.due = wire.decode(Due, delivery.payload)
+        self.name: LogSubjects = bus.subjects.log(*parse_job_of(delivery.subject))
+
+    def settle(self) -> None:
+        """Nothing is left to be told."""
+        self._delivery.ack()
+
+    def later(self, delay_s: float) -> None:
+        """Nothing to be told yet: to anybody, in so many seconds."""
+        self._bus.connection.publish(self._delivery.ack_subject, b'-NAK {"delay":%d}' % max(1, int(delay_s * _NS)))
+
+    async def step(self, due: Due) -> None:
+        """Go on with `due`, unless somebody else has gone on already. Raises Unreachable, Full."""
+        headers = {EXPECT_LAST: str(self._delivery.seq)}
+        try:
+            await self._bus.js.publish(self._delivery.subject, wire.encode(due), headers)
+        except ApiError as error:
+            if error.err_code != WRONG_LAST_SEQUENCE:
+                raise
+        # Awaited, as an acknowledgement would not be: offered again after the end was told, it would be told again.
+        await self._bus.js.delete(self._bus.subjects.hooks_stream, self._delivery.seq)
+        self._delivery.ack()
+
+
+class Hooks:
+    def __init__(self, bus: Bus) -> None:
+        self._bus = bus
+        self._is_declared = False
+
+    async def declare(self) -> None:
+        """Raises TopologyMismatch, Unreachable."""
+        if not self._is_declared:
+            await self._bus.topology.declare_hooks()
+            self._is_declared = True
+
+    async def add(self, name: LogSubjects) -> int | None:
+        """Lay down that something is to be told of a job; None: that is known. Returns what `remove` takes.
+
+        Raises StorageFull, Unreachable.
+        """
+        await self.declare()
+        due = Due(since=self._bus.clock.now())
+        subject = self._bus.subjects.hook(name.tenant, name.job)
+        try:
+            return (await self._bus.js.publish(subject, wire.encode(due), {EXPECT_LAST: "0"})).seq
+        except Full as error:
+            raise StorageFull(f"the bus takes no more webhooks: {error}") from error
+        except ApiError as error:
+            if error.err_code != WRONG_LAST_SEQUENCE:
+                raise
+            return None
+
+    async def remove(self, seq: int) -> None:
+        """The job that it was laid down for was refused, or is somebody else's."""
+        await self._bus.js.delete(self._bus.subjects.hooks_stream, seq)
+
+    async def pull(self, most: int) -> list[Hook]:
+        """The next ones; if there are none, wait some seconds for one. Cancelling leaves them to a later look.
+
+        Raises Unreachable, TopologyMismatch.
+        """
+        await self.declare()
+        return await self._pull({"batch": most, "no_wait": True}, most) or await self._pull(
+            {"batch": 1, "expires": int(_PULL_S * _NS)}, 1
+        )
+
+    async def _pull(self, body: dict[str, object], most: int) -> list[Hook]:
+        pull = _Pull(self._bus, most)
+        inbox = f"_INBOX_gateway.{secrets.token_hex(8)}"
+        subject = f"$JS.API.CONSUMER.MSG.NEXT.{self._bus.subjects.hooks_stream}.{HOOKS_CONSUMER}"
+        subscription = self._bus.connection.subscribe(inbox, pull.arrived)
+        try:
+            self._bus.connection.publish(subject, msgspec.json.encode(body), reply=inbox)
+            async with asyncio.timeout(_PULL_S + _ANSWER_S):
+                await pull.over.wait()
+        except TimeoutError:
+            pull.refusal = f"said nothing for {_PULL_S + _ANSWER_S:g} s"
+        except asyncio.CancelledError:
+            for hook in pull.found:
+                hook.later(0)
+            raise
+        finally:
+            pull.is_closed = True
+            subscription.close(grace_s=_GRACE_S)
+        if pull.refusal and not pull.found:
+            self._is_declared = False  # somebody may have removed it
+            raise Unreachable(f"the queue of webhooks: {pull.refusal}")
+        return pull.found
+
+
+class _Pull:
+    """One request for messages, and what came."""
+
+    def __init__(self, bus: Bus, most: int) -> None:
+        self._bus, self._left = bus, most
+        self.found: list[Hook] = []
+        self.refusal = ""
+        self.over = asyncio.Event()
+        #: Nobody waits any more: what was on the wire is for somebody else, at once and not after ack_wait.
+        self.is_closed = False
+
+    def arrived(self, message: Message) -> None:
+        status = message.status
+        if status is None:
+            self._left -= 1
+            self._take(message)
+        elif status not in {"404", "408"}:  # empty, or the time is up; else nobody leads, or it was removed
+            self.refusal = message.status_text
+        if status is not None or self._left <= 0:
+            self.over.set()
+
+    def _take(self, message: Message) -> None:
+        delivery: Delivery | None = None
+        try:
+            delivery = Delivery(self._bus.connection, message)
+            hook = Hook(self._bus, delivery)
+        except (BusError, ValueError) as error:
+            log.error("webhook.unreadable", subject=message.subject, error=str(error))
+            if delivery is not None:
+                delivery.ack()
+            return
+        if self.is_closed:
+            hook.later(0)
+        else:
+            self.found.append(hook)

@@ -1,0 +1,119 @@
+"""espeak-ng by ctypes, as a process of its own: `python -m gpuworker.engines.speech.espeak_process LIBRARY DATA`.
+
+The library is GPL-3.0-or-later. It is loaded here and nowhere else; the rest of Antiphon speaks to this process
+through a socket (`speaker_process.py`).
+"""
+
+import ctypes
+import os
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from gpuworker.engines.speech.speaker_process import Sink, serve
+
+RATE_HZ = 22_050
+#: What the library fills before it hands the audio over.
+_BUFFER_MS = 60
+
+_SYNCHRONOUS = 2
+_DONT_EXIT = 0x8000
+_CHARS_UTF8, _SSML, _END_PAUSE = 1, 0x10, 0x1000
+_POSITION_CHARACTER = 1
+_RATE, _VOLUME, _PITCH, _RANGE = 1, 2, 3, 4
+
+_LAST_EVENT, _WORD_EVENT = 0, 1
+
+
+class _Event(ctypes.Structure):
+    _fields_ = (
+        ("kind", ctypes.c_int),
+        ("utterance", ctypes.c_uint),
+        #: Characters of the text before it, and this one.
+        ("position", ctypes.c_int),
+        ("length", ctypes.c_int),
+        ("audio_ms", ctypes.c_int),
+        #: Frame of the utterance.
+        ("sample", ctypes.c_int),
+        ("user_data", ctypes.c_void_p),
+        ("id", ctypes.c_char * 8),
+    )
+
+
+_ON_AUDIO = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_int, ctypes.POINTER(_Event))
+_ON_URI = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_int, ctypes.c_char_p, ctypes.c_char_p)
+
+
+class Espeak:
+    """The library, its default voice loaded."""
+
+    def __init__(self, library: Path, data: Path) -> None:
+        self._lib = ctypes.CDLL(str(library))
+        self._lib.espeak_ng_SetRandSeed.argtypes = [ctypes.c_long]
+        self._lib.espeak_Synth.argtypes = [
+            ctypes.c_char_p,
+            ctypes.c_size_t,
+            ctypes.c_uint,
+            ctypes.c_int,
+            ctypes.c_uint,
+            ctypes.c_uint,
+            ctypes.c_void_p,
+            ctypes.c_void_p,
+        ]
+        # The library keeps its data path in 160 characters and fails silently on a longer one.
+        os.chdir(data.parent)
+        rate_hz = self._lib.espeak_Initialize(_SYNCHRONOUS, _BUFFER_MS, data.name.encode(), _DONT_EXIT)
+        if rate_hz != RATE_HZ:
+            raise RuntimeError(f"espeak-ng opened with {rate_hz} instead of {RATE_HZ} Hz from {data}")
+        # `<audio src>` would make the library open files and start a shell; validation refuses it before this.
+        self._on_uri = _ON_URI(lambda kind, uri, base: 1)
+        self._lib.espeak_SetUriCallback(self._on_uri)
+        self._set_voice("gmw/en-US")
+
+    def _set_voice(self, name: str) -> None:
+        code = self._lib.espeak_SetVoiceByName(name.encode())
+        if code != 0:
+            raise ValueError(f"espeak-ng has no voice {name!r} (code {code})")
+
+    def speak(self, request: Mapping[str, Any], sink: Sink) -> None:
+        """Speak `text` in `voice`; the keys are those of `espeak.request`."""
+        self._set_voice(request["voice"])
+        for parameter, key in ((_RATE, "rate_wpm"), (_PITCH, "pitch"), (_RANGE, "range"), (_VOLUME, "volume")):
+            self._lib.espeak_SetParameter(parameter, request[key], 0)
+        self._lib.espeak_ng_SetRandSeed(request["seed"])
+
+        spoken = 0
+        words: list[tuple[int, int, int]] = []
+
+        def on_audio(samples: int | None, frames: int, events: Any) -> int:
+            nonlocal spoken, words
+            words += _words(events)
+            if not samples or frames <= 0:
+                return 0
+            # What the library places elsewhere would be lost on its way: a word travels with the sound it begins in.
+            within = [(min(max(frame, spoken), spoken + frames - 1), at, length) for frame, at, length in words]
+            spoken, words = spoken + frames, []
+            return 0 if sink(ctypes.string_at(samples, 2 * frames), within) else 1
+
+        callback = _ON_AUDIO(on_audio)
+        self._lib.espeak_SetSynthCallback(callback)
+        text = request["text"].encode()
+        flags = _CHARS_UTF8 | _END_PAUSE | (_SSML if request["ssml"] else 0)
+        code = self._lib.espeak_Synth(text, len(text) + 1, 0, _POSITION_CHARACTER, 0, flags, None, None)
+        if code != 0:
+            raise RuntimeError(f"espeak-ng refused the text (code {code})")
+
+
+def _words(events: Any) -> Iterator[tuple[int, int, int]]:
+    """Frame, position from 0, and length of the words in the library's list."""
+    index = 0
+    while events and events[index].kind != _LAST_EVENT:
+        event = events[index]
+        if event.kind == _WORD_EVENT and event.position > 0:
+            yield event.sample, event.position - 1, max(event.length, 0)
+        index += 1
+
+
+if __name__ == "__main__":
+    serve(lambda: Espeak(Path(sys.argv[1]), Path(sys.argv[2])))

@@ -1,0 +1,160 @@
+"""A helper process that owns a speech library, seen from outside: start it, have texts spoken, stop it.
+
+Any number of texts may be spoken at once; none hears of another. `speaker_process.py` is the other side.
+"""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from gpuworker.engines.speech.speaker_process import END, ERROR, FRAME, LENGTH, WORD, WORDS
+
+_PACKAGES = Path(__file__).resolve().parents[2]
+_START_S = 20.0
+#: A library that says nothing for so long is stuck.
+_SILENCE_S = 20.0
+_STOP_S = 5.0
+_ERROR_CHARS = 2000
+
+
+class SpeakerFailed(Exception):
+    """The helper could not start, died, was silent too long or refused the text. The next text gets a fresh one."""
+
+
+class Word(NamedTuple):
+    """As the library tells it."""
+
+    #: Of the utterance.
+    frame: int
+    #: In the text as it was handed over, in characters.
+    start: int
+    length: int
+
+
+class Spoken(NamedTuple):
+    #: s16le, not empty.
+    pcm: bytes
+    #: Those that begin in it.
+    words: tuple[Word, ...] = ()
+
+
+class Speaker:
+    """Of the module `module`, run with `arguments`. Owns one process from `start` (or the first text) to `stop`."""
+
+    def __init__(self, module: str, arguments: Sequence[str] = ()) -> None:
+        self._module, self._arguments = module, tuple(arguments)
+        self._process: subprocess.Popen[bytes] | None = None
+        self._control: socket.socket | None = None
+
+    @property
+    def pid(self) -> int | None:
+        return self._process.pid if self._process else None
+
+    def start(self) -> None:
+        """Return when the library is ready to speak; nothing happens if it is. Raises SpeakerFailed."""
+        if self._process is not None and self._process.poll() is None:
+            return
+        self.stop()
+        ours, theirs = socket.socketpair()
+        with theirs:
+            self._process = subprocess.Popen(
+                [sys.executable, "-S", "-m", self._module, *self._arguments],
+                stdin=theirs.fileno(),
+                stdout=subprocess.DEVNULL,
+                env={**os.environ, "PYTHONPATH": str(_PACKAGES)},
+            )
+        self._control = ours
+        ours.settimeout(_START_S)
+        try:
+            word = ours.recv(_ERROR_CHARS)
+        except OSError as error:
+            self._kill()
+            raise SpeakerFailed(f"{self._module} did not start: {error}") from error
+        if word != b"ready\n":
+            self.stop()
+            raise SpeakerFailed(f"{self._module} did not start: {word.decode().strip() or 'it died'}")
+
+    def stop(self) -> None:
+        """Idempotent. What is being spoken is cut off."""
+        if self._control is not None:
+            self._control.close()
+            self._control = None
+        if self._process is not None:
+            try:
+                self._process.wait(_STOP_S)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                self._process.wait()
+            self._process = None
+
+    def _kill(self) -> None:
+        if self._process is not None:
+            self._process.kill()
+        self.stop()
+
+    def say(self, request: Mapping[str, Any]) -> Generator[Spoken, None, None]:
+        """The text of `request` as it is made. Closing the generator stops the library at its next word.
+
+        Raises:
+            SpeakerFailed: at any point.
+        """
+        payload = json.dumps(request).encode()
+        with self._connect() as conversation:
+            conversation.settimeout(_SILENCE_S)
+            try:
+                conversation.sendall(LENGTH.pack(len(payload)) + payload)
+                with conversation.makefile("rb") as stream:
+                    yield from self._listen(stream.read, request)
+            except TimeoutError as error:
+                pid = self.pid
+                self._kill()
+                raise SpeakerFailed(f"{self._module} (process {pid}) was silent for {_SILENCE_S:g} s") from error
+            except (BrokenPipeError, ConnectionResetError) as error:
+                raise self._died(request) from error
+
+    def _connect(self) -> socket.socket:
+        """Our end of a socket whose other end a living helper has."""
+        ours, theirs = socket.socketpair()
+        with theirs:
+            self.start()
+            try:
+                self._hand_over(theirs)
+            except OSError:  # it died since the last text: nothing was lost, so another one speaks this
+                self._kill()
+                self.start()
+                self._hand_over(theirs)
+        return ours
+
+    def _hand_over(self, conversation: socket.socket) -> None:
+        assert self._control is not None
+        socket.send_fds(self._control, [b"s"], [conversation.fileno()])
+
+    def _listen(self, read: Callable[[int], bytes], request: Mapping[str, Any]) -> Iterator[Spoken]:
+        words: tuple[Word, ...] = ()
+        while True:
+            head = read(FRAME.size)
+            if len(head) < FRAME.size:
+                raise self._died(request)
+            kind, length = FRAME.unpack(head)
+            body = read(length)
+            if len(body) < length:
+                raise self._died(request)
+            if kind == END:
+                return
+            if kind == ERROR:
+                raise SpeakerFailed(f"{self._module}: {body.decode()}")
+            if kind == WORDS:
+                words = tuple(map(Word._make, WORD.iter_unpack(body)))
+                continue
+            yield Spoken(body, words)
+            words = ()
+
+    def _died(self, request: Mapping[str, Any]) -> SpeakerFailed:
+        return SpeakerFailed(
+            f"{self._module} (process {self.pid}) died while it spoke {str(request.get('text'))[:60]!r}"
+        )

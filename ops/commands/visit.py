@@ -1,0 +1,32 @@
+"""A command's visit to a running deployment's bus, and every way it can fail as one clear line."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from bus.errors import ApiError, BusError, Unreachable
+from bus.jobs.client import Bus, open_bus
+from bus.settings import BusSettings, redacted
+from bus.telemetry.logging import configure
+from bus.transport.jetstream import is_missing_stream
+from ops.errors import OpsError
+
+_PATIENCE_S = 5.0
+
+
+@asynccontextmanager
+async def visit(settings: BusSettings) -> AsyncIterator[Bus]:
+    """The bus, its streams as they are. Raises OpsError for whatever the bus raises, in the block too."""
+    configure("antiphon", level="error", form="console")
+    try:
+        async with open_bus(settings, "operator", _PATIENCE_S, declare=False) as bus:
+            yield bus
+    except ApiError as error:
+        if is_missing_stream(error):
+            raise OpsError(
+                f"nothing of root {settings.root!r} at {redacted(settings.nats)}; is it the --root of the stack?"
+            ) from error
+        raise OpsError(str(error)) from error
+    except Unreachable as error:
+        raise OpsError(f"{error}; is {redacted(settings.nats)} the --nats of the stack?") from error
+    except BusError as error:
+        raise OpsError(str(error)) from error

@@ -1,0 +1,97 @@
+"""What `antiphon up` is going to start, decided before anything is: models, ports, command lines."""
+
+import sys
+from pathlib import Path
+
+import msgspec
+
+from bus.telemetry.logging import logger
+from ops.errors import OpsError, UsageRefused
+from ops.local import models
+from ops.local.nats_server import HOST
+from ops.local.node import SIZES, Node, plan_nodes
+from ops.local.system import free_port, ourselves, port_is_free
+from ops.settings import ClusterSettings, UpSettings, read
+
+log = logger(__name__)
+
+
+class Plan(msgspec.Struct, frozen=True):
+    """What to start, decided before anything is started."""
+
+    settings: UpSettings
+    models: tuple[str, ...]
+    http_port: int
+    nodes: tuple[Node, ...]
+    #: For the children of a cluster; None: as the environment and the file say.
+    cluster: ClusterSettings | None
+    #: A TOML file for the children, absolute.
+    config: str | None
+
+    @property
+    def http(self) -> str:
+        return f"http://{HOST}:{self.http_port}"
+
+    @property
+    def nats(self) -> str:
+        """The URL of every nats-server, separated by commas."""
+        return ",".join(node.url for node in self.nodes)
+
+    @property
+    def workers(self) -> list[str]:
+        return [f"w{number}" for number in range(1, self.settings.workers + 1)]
+
+    def gateway_command(self) -> list[str]:
+        keys = ["--no-anonymous"] if self.settings.require_keys else []
+        return [*self._command("gateway"), "--port", str(self.http_port), *keys]
+
+    def worker_command(self, worker: str) -> list[str]:
+        faults = "--allow-faults" if self.settings.allow_faults else "--no-allow-faults"
+        flags = ["--id", worker, "--models", ",".join(self.models), "--slots", str(self.settings.slots), faults]
+        return [*self._command("worker"), *flags]
+
+    def _command(self, name: str) -> list[str]:
+        settings = self.settings
+        form = "console" if settings.log_format == "auto" and sys.stderr.isatty() else settings.log_format
+        common = ["--nats", self.nats, "--log-level", settings.log_level, "--log-format", form]
+        if (cluster := self.cluster) is not None:
+            common += ["--replicas", str(len(self.nodes)), "--ack-wait-s", f"{cluster.ack_wait_s:g}"]
+            common += ["--request-timeout-s", f"{cluster.request_timeout_s:g}"]
+        config = ["--config", self.config] if self.config else []
+        return [*ourselves(), name, *common, "--drain-s", f"{settings.drain_s:g}", *config]
+
+
+def plan(settings: UpSettings, config: str | None) -> Plan:
+    """Decide models and ports. Raises UsageRefused or OpsError with what to do about it."""
+    if settings.http_port and not port_is_free(HOST, settings.http_port):
+        raise OpsError(
+            f"port {settings.http_port} of {HOST} is taken; choose another with --http-port, 0 means any free one"
+        )
+    if settings.nats_nodes not in SIZES:
+        raise UsageRefused(f"--nats-nodes: {settings.nats_nodes} is not one of {', '.join(map(str, SIZES))}")
+    state = Path(settings.state).expanduser().absolute() / "nats"
+    return Plan(
+        settings=settings,
+        models=_models(settings.models),
+        # Chosen here, not by the children: one that is started again must come back where its clients know it.
+        http_port=settings.http_port or free_port(HOST),
+        nodes=plan_nodes(state, settings.nats_nodes, settings.nats_port),
+        cluster=read(ClusterSettings, {}, config) if settings.nats_nodes > 1 else None,
+        config=str(Path(config).absolute()) if config else None,
+    )
+
+
+def _models(asked: tuple[str, ...]) -> tuple[str, ...]:
+    """All that were asked for, or all of the default ones that this machine can load."""
+    try:
+        lacks = [lack for model in asked or models.DEFAULT if (lack := models.missing(model))]
+    except ValueError as error:
+        raise UsageRefused(f"--models: {error}") from error
+    if asked and lacks:
+        raise OpsError("; ".join(f"{lack.model}: {lack.reason}; get it with: {lack.mend}" for lack in lacks))
+    for lack in lacks:
+        log.warning("model.missing", model=lack.model, reason=lack.reason, mend=lack.mend)
+    left = tuple(model for model in asked or models.DEFAULT if model not in {lack.model for lack in lacks})
+    if not left:
+        raise OpsError(f"no model can be loaded; get speech with: {models.pip('worker,espeak')}")
+    return left

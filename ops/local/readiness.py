@@ -1,0 +1,63 @@
+"""When the one-machine stack is ready, asked of the stack itself: not before a request would succeed."""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from http import HTTPStatus
+
+import aiohttp
+
+from bus.telemetry.logging import logger
+from ops.errors import OpsError
+from ops.local import nats_server
+from ops.local.node import Node
+from ops.local.plan import Plan
+from ops.local.supervisor import Child
+
+log = logger(__name__)
+
+_LOOK_EVERY_S = 0.05
+_SAY_WAITING_EVERY_S = 5.0
+_NATS_READY_S = 60.0
+
+
+async def nats_ready(servers: Mapping[Child, Node], stop: asyncio.Event) -> bool:
+    """True once every server is healthy, False if `stop` came first. Raises OpsError, with its log, after a minute."""
+    waiting = dict(servers)
+    try:
+        async with asyncio.timeout(_NATS_READY_S):
+            while waiting and not stop.is_set():
+                await asyncio.sleep(0.01)
+                waiting = {child: node for child, node in waiting.items() if node.ready(child.pid) is None}
+    except TimeoutError as error:
+        node = next(iter(waiting.values()))
+        raise OpsError(
+            f"{node.name} is not healthy after {_NATS_READY_S:g} s:\n{nats_server.log_tail(node.folder)}"
+        ) from error
+    return not waiting
+
+
+async def stack_ready(plan: Plan, children: Sequence[Child]) -> None:
+    """Return once every worker serves every model. Raises OpsError if a child refuses its settings."""
+    now = asyncio.get_running_loop().time
+    began = said = now()
+    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=5.0)) as session:
+        while waiting_for := await _not_ready(session, plan):
+            if refused := [child.spec.name for child in children if child.refused.is_set()]:
+                raise OpsError(f"{refused[0]} refused its settings; see its line above")
+            if now() - said >= _SAY_WAITING_EVERY_S:
+                said = now()
+                log.warning("stack.waiting", waiting_for=waiting_for, after_s=round(now() - began, 1))
+            await asyncio.sleep(_LOOK_EVERY_S)
+    log.info("stack.ready", http=plan.http, nats=plan.nats, after_s=round(now() - began, 3))
+
+
+async def _not_ready(session: aiohttp.ClientSession, plan: Plan) -> str:
+    """What a request would still lack; empty if nothing."""
+    asked = [("worker", worker) for worker in plan.workers] + [("model", model) for model in plan.models]
+    try:
+        async with session.get(f"{plan.http}/readyz", params=asked) as ready:
+            if ready.status != HTTPStatus.OK:
+                return f"GET /readyz: {ready.status} {(await ready.text())[:500]}"
+    except (aiohttp.ClientError, TimeoutError) as error:
+        return f"gateway: {error or type(error).__name__}"
+    return ""

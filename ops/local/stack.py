@@ -1,0 +1,142 @@
+"""The one-machine stack: a private nats-server, one gateway and the workers, supervised in the foreground."""
+
+import asyncio
+import json
+import sys
+from collections.abc import Awaitable, Callable
+
+import msgspec
+
+from bus.telemetry.logging import logger
+from ops.local.disk import Disks
+from ops.local.node import held
+from ops.local.plan import Plan, plan
+from ops.local.readiness import nats_ready, stack_ready
+from ops.local.supervisor import Child, Launch, Spec, stop_all, supervised
+from ops.local.system import called
+from ops.settings import UpSettings
+
+log = logger(__name__)
+
+#: A child that was asked to drain gets this much longer before it is killed.
+_GRACE_S = 5.0
+#: For a nats-server on our store that is just leaving because its `up` was killed.
+LOCK_PATIENCE_S = 5.0
+
+
+class Stack(msgspec.Struct):
+    nats: list[Child]
+    gateways: list[Child]
+    workers: dict[str, Child]
+
+    def pids(self) -> dict[str, object]:
+        servers = [child.pid for child in self.nats]
+        return {
+            "nats": servers if len(servers) > 1 else servers[0],
+            "gateway": [child.pid for child in self.gateways],
+            "workers": {name: child.pid for name, child in self.workers.items()},
+        }
+
+
+Announce = Callable[[Plan, Stack], None]
+
+
+def serve(config: str | None, *, as_json: bool) -> Callable[[UpSettings, asyncio.Event], Awaitable[None]]:
+    """What `ops.local.process.run` runs for `antiphon up`."""
+
+    async def run(settings: UpSettings, stop: asyncio.Event) -> None:
+        await up(plan(settings, config), stop, announce_json if as_json else announce_human)
+
+    return run
+
+
+async def up(plan: Plan, stop: asyncio.Event, announce: Announce) -> None:
+    """Run the stack until `stop`, calling `announce` once a request would succeed. Leaves no process behind.
+
+    Raises OpsError if the store is in use, NATS does not start, or a child refuses its settings before it is ready.
+    """
+    with held(plan.nodes, LOCK_PATIENCE_S) as nodes:
+        try:
+            async with supervised(_to_stderr) as start:
+                servers = {start(Spec(own.node.name, own.launch, patience_s=10.0)): own.node for own in nodes}
+                if not await nats_ready(servers, stop):
+                    await stop_all(list(servers))
+                    return
+                stack = _start(plan, start, list(servers))
+                await _until_stopped(plan, stack, Disks(servers), stop, announce)
+        except ExceptionGroup as group:
+            raise _first(group) from None
+
+
+def _start(plan: Plan, start: Callable[[Spec], Child], servers: list[Child]) -> Stack:
+    """All others side by side, once NATS is there."""
+    patience_s = plan.settings.drain_s + _GRACE_S
+    return Stack(
+        nats=servers,
+        gateways=[start(Spec("gateway", _launch(plan.gateway_command()), patience_s))],
+        workers={
+            name: start(Spec(f"worker {name}", _launch(plan.worker_command(name)), patience_s)) for name in plan.workers
+        },
+    )
+
+
+async def _until_stopped(plan: Plan, stack: Stack, disks: Disks, stop: asyncio.Event, announce: Announce) -> None:
+    async with asyncio.TaskGroup() as group:
+        watches = (
+            group.create_task(_announce(plan, stack, announce), name="readiness"),
+            group.create_task(disks.keep(), name="disks"),
+        )
+        await stop.wait()
+        for watch in watches:
+            watch.cancel()
+    log.info("stack.stopping")
+    # Workers first: while they finish what they hold, the gateway still carries it to the listeners.
+    await stop_all(list(stack.workers.values()))
+    await stop_all(stack.gateways)
+    await stop_all(stack.nats)
+
+
+async def _announce(plan: Plan, stack: Stack, announce: Announce) -> None:
+    await stack_ready(plan, [*stack.gateways, *stack.workers.values()])
+    announce(plan, stack)
+
+
+def _first(error: Exception) -> Exception:
+    """What went wrong first: each task group wraps what its own body raised once more."""
+    return _first(error.exceptions[0]) if isinstance(error, ExceptionGroup) else error
+
+
+def _launch(argv: list[str]) -> Callable[[], Launch]:
+    return lambda: Launch(argv=argv)
+
+
+def _to_stderr(lines: bytes) -> None:
+    sys.stderr.buffer.write(lines)
+    sys.stderr.buffer.flush()
+
+
+def announce_json(plan: Plan, stack: Stack) -> None:
+    """The one line on stdout that scripts wait for."""
+    line = {"ready": True, "http": plan.http, "nats": plan.nats, "pids": stack.pids()}
+    print(json.dumps(line, separators=(",", ":")), flush=True)
+
+
+def announce_human(plan: Plan, stack: Stack) -> None:
+    """What a person does next."""
+    model = "speech" if "speech" in plan.models else plan.models[0]
+    first, key = "", ""
+    if plan.settings.require_keys:
+        first, key = (
+            f"  first: {called()} keys create --tenant me --nats {plan.nats}, and export ANTIPHON_API_KEY=…\n",
+            ' -H "Authorization: Bearer $ANTIPHON_API_KEY"',
+        )
+    example = (
+        f"curl {plan.http}/v1/audio/speech{key} -H 'Content-Type: application/json' \\\n"
+        f'         -d \'{{"model":"{model}","input":"Hello from Antiphon.","response_format":"wav"}}\' -o hello.wav'
+    )
+    music = f'\n  or:    {called()} compose "a calm evening" --seconds 20 -o evening.wav --url {plan.http}'
+    print(
+        f"\nAntiphon listens at {plan.http}   (NATS: {plan.nats}, models: {', '.join(plan.models)})\n\n"
+        f"{first}  try:   {example}{music if 'music' in plan.models else ''}\n  stop:  Ctrl-C\n",
+        flush=True,
+    )

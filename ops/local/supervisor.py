@@ -1,0 +1,244 @@
+"""Child processes that are started again when they die, and stopped in order.
+
+Owns processes, not what they do: what to start comes as a function that is asked anew at every start. What a child
+writes, stdout and stderr alike, goes to our stderr line by line, unchanged. Each child is the head of a process group:
+when it dies, whatever it started is killed too, so that nobody keeps a device.
+"""
+
+import asyncio
+import contextlib
+import os
+import signal
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+import msgspec
+
+from bus.telemetry.logging import logger
+from ops.local.system import dies_with_parent
+
+log = logger(__name__)
+
+FIRST_DELAY_S = 0.1
+LONGEST_DELAY_S = 5.0
+#: A child that has lived this long is forgiven its earlier deaths.
+STEADY_S = 30.0
+#: argparse's and typer's word for "I cannot be started like this": starting again would not help.
+USAGE_ERROR = 2
+_LONGEST_LINE_BYTES = 1 << 20
+#: For the last lines of a dead child; more only if somebody outside its group has inherited its output.
+_LAST_LINE_S = 1.0
+
+Write = Callable[[bytes], object]
+
+
+class LaunchError(Exception):
+    """A child cannot be started right now; the message says why."""
+
+
+class Launch(msgspec.Struct, frozen=True):
+    """How to start a child. `output` is a file descriptor that takes its output; None: our stderr, line by line."""
+
+    argv: Sequence[str]
+    output: int | None = None
+    pass_fds: tuple[int, ...] = ()
+    #: What the kernel sends it if we are killed.
+    on_orphaned: signal.Signals = signal.SIGKILL
+
+
+class Spec(msgspec.Struct, frozen=True):
+    name: str
+    #: Asked at every start. May raise LaunchError; then it is asked again after the delay.
+    launch: Callable[[], Launch]
+    #: Between SIGTERM and SIGKILL.
+    patience_s: float
+
+
+def delay_s(deaths: int) -> float:
+    """How long to wait before starting a child again that has died `deaths` times in a row, 1 or more."""
+    return min(LONGEST_DELAY_S, FIRST_DELAY_S * 2.0 ** min(deaths - 1, 30))
+
+
+class Child:
+    """One supervised process. Made by `supervised`."""
+
+    def __init__(self, spec: Spec, write: Write) -> None:
+        self.spec = spec
+        #: Set once the process has refused to be started as it was (exit code 2).
+        self.refused = asyncio.Event()
+        self.starts = 0
+        self._write = write
+        self._process: asyncio.subprocess.Process | None = None
+        self._stopping = asyncio.Event()
+        self._ended = asyncio.Event()
+
+    @property
+    def pid(self) -> int | None:
+        """Of the process that runs now; None between two lives."""
+        return self._process.pid if self._process else None
+
+    async def run(self) -> None:
+        """Start, watch and start again until `stop`. Cancelled, it kills the process."""
+        deaths, now = 0, asyncio.get_running_loop().time
+        try:
+            while not self._stopping.is_set():
+                began = now()
+                why = await self._live()
+                if self._stopping.is_set():
+                    return
+                deaths = 1 if now() - began >= STEADY_S else deaths + 1
+                log.warning("child.exited", child=self.spec.name, again_in_s=delay_s(deaths), **why)
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(delay_s(deaths)):
+                        await self._stopping.wait()
+        finally:
+            self._ended.set()
+
+    async def _live(self) -> dict[str, object]:
+        """One life; returns what to say of its end."""
+        try:
+            launch = self.spec.launch()
+        except LaunchError as error:
+            return {"error": str(error)}
+        async with _output(launch, self._write) as (out, started):
+            process = await asyncio.create_subprocess_exec(*launch.argv, **_options(launch, out))
+            started()
+            self._process, self.starts = process, self.starts + 1
+            log.info("child.started", child=self.spec.name, pid=process.pid)
+            try:
+                code = await self._until_ended(process)
+            finally:
+                self._process = None
+                # Also when cancelled: the group holds the child itself and whatever it left behind.
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)
+                await process.wait()
+        if code == USAGE_ERROR:
+            self.refused.set()
+        return {"pid": process.pid, "code": code}
+
+    async def _until_ended(self, process: asyncio.subprocess.Process) -> int:
+        """The exit code. Told to stop, the child gets SIGTERM and, after its patience, SIGKILL."""
+        async with asyncio.TaskGroup() as group:
+            ended = group.create_task(process.wait())
+            stopping = group.create_task(self._stopping.wait())
+            await asyncio.wait((ended, stopping), return_when=asyncio.FIRST_COMPLETED)
+            stopping.cancel()
+            if not ended.done():
+                process.terminate()
+                await asyncio.wait((ended,), timeout=self.spec.patience_s)
+            if not ended.done():
+                log.error("child.killed", child=self.spec.name, pid=process.pid, after_s=self.spec.patience_s)
+                process.kill()
+            code = await ended
+        if self._stopping.is_set():
+            log.info("child.stopped", child=self.spec.name, pid=process.pid, code=code)
+        return code
+
+    async def renew(self) -> None:
+        """End the process that runs now as `stop` would; it is started again like one that died."""
+        process = self._process
+        if process is None:
+            return
+        with contextlib.suppress(ProcessLookupError):
+            process.terminate()
+        try:
+            async with asyncio.timeout(self.spec.patience_s):
+                await process.wait()
+        except TimeoutError:
+            log.error("child.killed", child=self.spec.name, pid=process.pid, after_s=self.spec.patience_s)
+            process.kill()
+
+    async def stop(self) -> None:
+        """SIGTERM, then SIGKILL after the child's patience; returns when it is gone. Idempotent."""
+        self._stopping.set()
+        await self._ended.wait()
+
+
+@asynccontextmanager
+async def supervised(write: Write) -> AsyncIterator[Callable[[Spec], Child]]:
+    """Yield a function that starts a supervised child. Leaving the block kills what was not stopped before."""
+    async with asyncio.TaskGroup() as group:
+        tasks: list[asyncio.Task[None]] = []
+
+        def start(spec: Spec) -> Child:
+            child = Child(spec, write)
+            tasks.append(group.create_task(child.run(), name=f"child {spec.name}"))
+            return child
+
+        try:
+            yield start
+        finally:
+            for task in tasks:
+                task.cancel()
+
+
+async def stop_all(children: Sequence[Child]) -> None:
+    """Stop them side by side."""
+    async with asyncio.TaskGroup() as group:
+        for child in children:
+            group.create_task(child.stop(), name=f"stop {child.spec.name}")
+
+
+def _options(launch: Launch, out: int) -> dict[str, Any]:
+    return {
+        "stdin": asyncio.subprocess.DEVNULL,
+        "stdout": out,
+        "stderr": out,
+        "pass_fds": launch.pass_fds,
+        # Ctrl-C in a terminal reaches us alone: we stop the children in order.
+        "start_new_session": True,
+        "preexec_fn": dies_with_parent(launch.on_orphaned),
+    }
+
+
+@asynccontextmanager
+async def _output(launch: Launch, write: Write) -> AsyncIterator[tuple[int, Callable[[], None]]]:
+    """The descriptor for a child's output, and what to call when the child has it.
+
+    Unless the child has a file of its own, the descriptor is a pipe to `write`; leaving the block waits until its last
+    line has passed. The pipe is ours, not asyncio's: `Process.wait` would else wait for everybody who inherited it.
+    """
+    if launch.output is not None:
+        yield launch.output, lambda: None
+        return
+    reading, writing = os.pipe()
+    lines = _Lines(write)
+    loop = asyncio.get_running_loop()
+    transport, _ = await loop.connect_read_pipe(lambda: lines, os.fdopen(reading, "rb", 0))
+    with contextlib.ExitStack() as ours:
+        # Until we let go of it too, the pipe has no end.
+        ours.callback(os.close, writing)
+        try:
+            yield writing, ours.close
+        finally:
+            ours.close()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_LAST_LINE_S):
+                    await lines.ended.wait()
+            transport.close()
+
+
+class _Lines(asyncio.Protocol):
+    """Hands whole lines on, so that the lines of two children never mix. `ended` once the pipe has no writer."""
+
+    def __init__(self, write: Write) -> None:
+        self._write, self._rest = write, b""
+        self.ended = asyncio.Event()
+
+    def data_received(self, data: bytes) -> None:
+        lines, newline, self._rest = (self._rest + data).rpartition(b"\n")
+        if newline:
+            self._write(lines + newline)
+        if len(self._rest) > _LONGEST_LINE_BYTES:
+            self._pass_rest()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._pass_rest()
+        self.ended.set()
+
+    def _pass_rest(self) -> None:
+        if self._rest:
+            self._write(self._rest + b"\n")
+            self._rest = b""

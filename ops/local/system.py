@@ -1,0 +1,93 @@
+"""Small truths about processes: whose child dies with whom, who listens where, how many files may be open."""
+
+import contextlib
+import ctypes
+import os
+import resource
+import shlex
+import shutil
+import signal
+import socket
+import sys
+import sysconfig
+from collections.abc import Callable
+from pathlib import Path
+
+_PR_SET_PDEATHSIG = 1
+
+
+def dies_with_parent(number: signal.Signals) -> Callable[[], None]:
+    """A `preexec_fn` that has the kernel send `number` to the child when the calling process dies.
+
+    Linux alone offers this; elsewhere the function does nothing, and children outlive a killed parent.
+    """
+    parent = os.getpid()
+    prctl = ctypes.CDLL(None, use_errno=True).prctl if sys.platform == "linux" else None
+
+    def in_child() -> None:
+        if prctl is None:
+            return
+        prctl(_PR_SET_PDEATHSIG, int(number), 0, 0, 0)
+        if os.getppid() != parent:  # the parent died between fork and prctl: the signal will never come
+            os.kill(os.getpid(), number)
+
+    return in_child
+
+
+def port_is_free(host: str, port: int) -> bool:
+    """Whether `host:port` could be bound just now. Port 0 is always free."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError:
+            return False
+    return True
+
+
+def free_port(host: str) -> int:
+    """A port of `host` that nothing listens on at this moment; another process may still win it."""
+    return free_ports(host, 1)[0]
+
+
+def free_ports(host: str, count: int) -> list[int]:
+    """`count` different ports of `host` that nothing listens on at this moment."""
+    with contextlib.ExitStack() as probes:
+        ports = []
+        for _ in range(count):
+            probe = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
+            probes.enter_context(probe).bind((host, 0))
+            ports.append(int(probe.getsockname()[1]))
+    return ports
+
+
+def ourselves() -> list[str]:
+    """The command line of `antiphon` in this environment; by module in a checkout that is not installed.
+
+    The script is preferred: `python -m` would look in the current folder first, and `ops` and `bus` are common names.
+    """
+    script = Path(sysconfig.get_path("scripts")) / "antiphon"
+    return [sys.executable, str(script)] if script.exists() else [sys.executable, "-m", "ops.cli.main"]
+
+
+def called() -> str:
+    """What a person types, in the folder they are in, to call `antiphon` of this very environment."""
+    script = Path(sysconfig.get_path("scripts")) / "antiphon"
+    if not script.exists():
+        return shlex.join(ourselves())
+    if (found := shutil.which("antiphon")) and Path(found).samefile(script):
+        return "antiphon"
+    return shlex.quote(str(script.relative_to(Path.cwd()) if script.is_relative_to(Path.cwd()) else script))
+
+
+def raise_file_limit() -> int:
+    """Raise RLIMIT_NOFILE to the hard limit, for this process and its children; returns the soft limit in force.
+
+    macOS refuses an unlimited one: there the limit stays as it was.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+        soft = hard
+    return soft
