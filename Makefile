@@ -45,7 +45,7 @@ check: $(STAMP) ## formatting, lint, types, layers
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(PYTEST) --quiet --durations=0 tests/unit/test_layering.py tests/unit/test_shape.py tests/unit/test_telemetry.py
+	$(PYTEST) --quiet --durations=0 tests/unit/test_layering.py tests/unit/test_shape.py tests/unit/bus/telemetry/test_events.py
 
 docs: $(STAMP) ## write the parts of docs/ that are made from the code
 	$(BIN)/python -m ops.docs

@@ -126,5 +126,5 @@ def test_every_program_of_a_page_runs_and_saves_what_it_says(up: Up, page: str, 
 
 def test_every_page_with_commands_is_walked() -> None:
     with_commands = {page.relative_to(ROOT).as_posix() for page in PAGES if commands(page)}
-    # its servers need passwords, hosts and a folder of the machine's: tests/integration/test_nats_users.py
+    # its servers need passwords, hosts and a folder of the machine's: tests/integration/ops/deploy/test_nats_users.py
     assert with_commands - set(WALKED) == {"ops/deploy/nats/README.md"}

@@ -22,7 +22,7 @@ from ops.commands.say import Order, fetch, words
 from ops.errors import OpsError, UsageRefused
 from ops.settings import ClientSettings
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[4]
 RATE_HZ = 24_000
 PCM = bytes(range(256)) * 94
 #: As a server writes it that does not know the length yet.

@@ -24,7 +24,7 @@ from ops.local.system import called
 from ops.settings import UpSettings
 from tests.support.commands import antiphon
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[4]
 #: The contract of `antiphon up`.
 UP_FLAGS = {
     "--http-port",

@@ -16,9 +16,9 @@ from bus.telemetry.events import EVENTS
 from bus.telemetry.metric_table import COUNTED, METRICS, Counted
 from bus.telemetry.metrics import Metrics, Sample
 from gpuworker.worker.metrics import stands
-from tests.unit.test_telemetry import logged
+from tests.unit.bus.telemetry.test_events import logged
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[4]
 #: Names that only people outside know all of.
 UNBOUNDED = {"tenant", "job", "key", "account", "address", "worker", "path", "request", "error", "voice", "boot"}
 #: Fields whose values are as few as the fleet's models, the lanes, our own words, statuses and codes.

@@ -223,7 +223,7 @@ asyncio.run(main())
 
 async def test_children_die_with_a_supervisor_that_is_killed() -> None:
     supervisor = await asyncio.create_subprocess_exec(
-        sys.executable, "-c", ORPHAN, stdout=asyncio.subprocess.PIPE, cwd=Path(__file__).parents[2]
+        sys.executable, "-c", ORPHAN, stdout=asyncio.subprocess.PIPE, cwd=Path(__file__).parents[4]
     )
     assert supervisor.stdout is not None
     async with asyncio.timeout(30):

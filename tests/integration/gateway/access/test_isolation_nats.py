@@ -16,7 +16,7 @@ from tests.support.nats_users import USERS, Guarded, Visitor, guarded_fleets, vi
 from tests.support.tone import tone_pcm
 
 WORDS = "nobody else may read this"
-PAGE = Path(__file__).parents[2] / "docs" / "nats.md"
+PAGE = Path(__file__).parents[4] / "docs" / "nats.md"
 READ = "$JS.API.DIRECT.GET.ANTIPHON_REPLIES."
 
 

@@ -15,7 +15,7 @@ import pytest
 from bus.telemetry.events import COMMON, EVENTS
 from ops.docs import telemetry_page
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[4]
 LEVELS = {"debug", "info", "warning", "error", "critical", "exception"}
 NOUN_VERB = re.compile(r"[a-z]+(_[a-z]+)*\.[a-z]+(_[a-z]+)*")
 #: Made by bus/telemetry/logging.py out of what libraries say.

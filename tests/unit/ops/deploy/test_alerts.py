@@ -11,7 +11,7 @@ import yaml
 
 from bus.telemetry.metric_table import METRICS
 
-FOLDER = Path(__file__).parents[2] / "ops" / "deploy" / "prometheus"
+FOLDER = Path(__file__).parents[4] / "ops" / "deploy" / "prometheus"
 #: Made by Prometheus and by node_exporter.
 FOREIGN = {"up", "node_filesystem_avail_bytes", "node_filesystem_size_bytes"}
 RULES: list[dict[str, Any]] = [
