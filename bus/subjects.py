@@ -105,9 +105,9 @@ class Subjects(msgspec.Struct, frozen=True):
             raise ValueError(f"not a job subject: {subject[:200]!r}")
         return JobSubject(*(token(part) for part in parts[2:]))
 
-    def log(self, tenant: str, job: str) -> "LogSubjects":
+    def log(self, tenant: str, job: str) -> "JobKey":
         token(tenant), token(job)
-        return LogSubjects(self.root, tenant, job)
+        return JobKey(self.root, tenant, job)
 
     @property
     def all_births(self) -> str:
@@ -241,7 +241,7 @@ class Subjects(msgspec.Struct, frozen=True):
         return f"{self.root}.worker.{token(worker)}.drain"
 
 
-class LogSubjects(msgspec.Struct, frozen=True):
+class JobKey(msgspec.Struct, frozen=True):
     """The subjects of one job. A job is named by (tenant, job) everywhere; an id alone is not a name."""
 
     root: str

@@ -18,7 +18,7 @@ from bus.fleet.presence import DESCRIBE, Seen, beat_of
 from bus.fleet.takeover import Death, Takeovers
 from bus.jobs.client import Bus
 from bus.jobs.delivery import ack, give_back
-from bus.subjects import LogSubjects
+from bus.subjects import JobKey
 from bus.telemetry.logging import logger
 from bus.transport.parser import Message
 
@@ -38,7 +38,7 @@ class Fleet:
         bus: Bus,
         ping_s: float,
         tasks: asyncio.TaskGroup,
-        listened: Callable[[str], Iterable[LogSubjects]] = lambda worker: (),
+        listened: Callable[[str], Iterable[JobKey]] = lambda worker: (),
     ) -> None:
         """`listened`: jobs that this process listens to and that a worker may hold, whatever its heartbeats say."""
         self._bus, self._ping_s, self._tasks, self._listened = bus, ping_s, tasks, listened
@@ -160,7 +160,7 @@ class Fleet:
         for name in (*held, *unsaid):
             self._tasks.create_task(self._take_away(dead.beat, name, death), name=f"take away {name.job}")
 
-    async def _take_away(self, dead: wire.Heartbeat, name: LogSubjects, death: Death) -> None:
+    async def _take_away(self, dead: wire.Heartbeat, name: JobKey, death: Death) -> None:
         """Set the lease from the dead worker's to `interrupted`; the gateway that wins NAKs that lease's delivery.
 
         A job that the worker had ended is not taken; its delivery is acknowledged in the worker's stead.
@@ -172,7 +172,7 @@ class Fleet:
         elif watch is not None:
             watch.close()
 
-    async def _took_away(self, dead: wire.Heartbeat, name: LogSubjects) -> bool:
+    async def _took_away(self, dead: wire.Heartbeat, name: JobKey) -> bool:
         try:
             found = await self._bus.logs.lease(name)
             if found is None or found[1].why != "running" or (found[1].worker, found[1].boot) != (dead.id, dead.boot):

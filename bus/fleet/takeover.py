@@ -6,7 +6,7 @@ import time
 import msgspec
 
 from bus.jobs.entry import Entry
-from bus.subjects import LogSubjects
+from bus.subjects import JobKey
 from bus.telemetry.logging import logger
 from bus.transport.connection import Connection
 from bus.transport.parser import Message
@@ -33,7 +33,7 @@ class Takeovers:
         self._connection = connection
         self._watches: set[_Watch] = set()
 
-    def begin(self, name: LogSubjects, death: Death) -> "_Watch | None":
+    def begin(self, name: JobKey, death: Death) -> "_Watch | None":
         """Listen to a job from before it is taken away; None if too many are listened to already."""
         if len(self._watches) >= _MAX_WATCHES:
             return None
@@ -49,7 +49,7 @@ class Takeovers:
 class _Watch:
     """Lives until the first entry of the job's next attempt, its end, or `_LISTEN_S`."""
 
-    def __init__(self, connection: Connection, name: LogSubjects, death: Death, among: "set[_Watch]") -> None:
+    def __init__(self, connection: Connection, name: JobKey, death: Death, among: "set[_Watch]") -> None:
         self._name, self._death, self._among = name, death, among
         self._seen: tuple[float, Entry] | None = None
         self._is_taken = False

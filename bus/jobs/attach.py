@@ -14,7 +14,7 @@ from typing import Self
 from bus.errors import Gone, NotFound, Unreachable
 from bus.jobs.entry import Entry
 from bus.jobs.log import Logs
-from bus.subjects import LogSubjects
+from bus.subjects import JobKey
 from bus.transport.connection import Connection
 from bus.transport.parser import Message
 
@@ -37,7 +37,7 @@ class Attachment:
         self,
         connection: Connection,
         logs: Logs,
-        name: LogSubjects,
+        name: JobKey,
         *,
         after_seq: int = 0,
         is_new: bool = False,
@@ -193,7 +193,7 @@ class Attachment:
         self._expect_beginning = False
 
 
-async def attach_known(connection: Connection, logs: Logs, name: LogSubjects, after_seq: int = 0) -> Attachment:
+async def attach_known(connection: Connection, logs: Logs, name: JobKey, after_seq: int = 0) -> Attachment:
     """An attachment to a log that exists. Raises NotFound, or Gone if only its beginning is missing."""
     if await logs.birth(name) is None:
         if await logs.tail(name) is not None:

@@ -11,7 +11,7 @@ from bus.errors import Fenced, Interrupted, Invalid, Malformed
 from bus.jobs.delivery import Delivery, stream_seq
 from bus.jobs.entry import Entry, Position
 from bus.jobs.log import Logs
-from bus.subjects import JobSubject, LogSubjects, is_token, last_token, token
+from bus.subjects import JobKey, JobSubject, is_token, last_token, token
 from bus.telemetry.logging import logger
 from bus.transport.clock import BusClock
 from bus.transport.jetstream import MESSAGE_ID
@@ -42,7 +42,7 @@ class Identity(msgspec.Struct, frozen=True):
 class Claim(msgspec.Struct, frozen=True):
     """A lease on a job that is to be run from `position`."""
 
-    name: LogSubjects
+    name: JobKey
     birth: wire.Birth
     lease_seq: int
     lease: wire.Lease
@@ -134,7 +134,7 @@ class Claims:
                 return None
         return await self._claim_again(delivery, name, job)
 
-    async def _claim_again(self, delivery: Delivery, name: LogSubjects, job: wire.Job) -> Claim | None:
+    async def _claim_again(self, delivery: Delivery, name: JobKey, job: wire.Job) -> Claim | None:
         birth = await self._birth(name, job, delivery.seq)
         if birth.queue_seq != delivery.seq:
             self._drop(delivery, job)
@@ -185,7 +185,7 @@ class Claims:
         stored = await self._logs.js.at(self._logs.subjects.replies_stream, position.checkpoint_seq)
         return wire.decode(wire.Checkpoint, Entry.stored(stored).payload).data if stored else None
 
-    async def _birth(self, name: LogSubjects, job: wire.Job, queue_seq: int) -> wire.Birth:
+    async def _birth(self, name: JobKey, job: wire.Job, queue_seq: int) -> wire.Birth:
         """The log's birth; given by us if the job was published directly or its gateway died."""
         found = await self._logs.birth(name)
         if found is not None:
@@ -196,7 +196,7 @@ class Claims:
         )
         return (await self._logs.create(name, birth))[1]
 
-    async def _take(self, name: LogSubjects, lease: wire.Lease, expected_seq: int) -> int | None:
+    async def _take(self, name: JobKey, lease: wire.Lease, expected_seq: int) -> int | None:
         try:
             return await self._logs.take(name, lease, expected_seq)
         except Fenced:
@@ -226,7 +226,7 @@ class Claims:
             return f"{old.host_deaths} engine hosts died in it, the limit is {self._max_host_deaths}; {last}"
         return None
 
-    async def give_up(self, name: LogSubjects, birth: wire.Birth, old: wire.Lease, reason: str) -> None:
+    async def give_up(self, name: JobKey, birth: wire.Birth, old: wire.Lease, reason: str) -> None:
         """Put the job among the dead letters and end its log; `old` is the lease it had last.
 
         Safe to repeat. Only for who may take the lease: the holder that let go of it, or who was delivered the job.
@@ -258,7 +258,7 @@ class Claims:
             await self._bury(_NOBODY, job_id, delivery.seq, dead)  # no log can bear such a name
         delivery.ack()
 
-    async def _tell(self, name: LogSubjects, queue_seq: int, reason: str) -> None:
+    async def _tell(self, name: JobKey, queue_seq: int, reason: str) -> None:
         job = wire.Job(id=name.job, input="", tenant=name.tenant)
         birth = wire.Birth(job=job, digest="", queue_seq=queue_seq, accepted_at=self._clock.now())
         _, stands = await self._logs.create(name, birth)

@@ -15,7 +15,7 @@ from typing import Final
 
 from bus.errors import BusError, NoResponders, NotFound, Unreachable
 from bus.jobs.log import Logs
-from bus.subjects import LogSubjects
+from bus.subjects import JobKey
 from bus.telemetry.logging import logger
 from bus.transport.connection import Connection, Subscription
 from bus.transport.outage import others_are_back
@@ -31,7 +31,7 @@ UNHEARD: Final = "nobody listens any more"
 _OUTAGE_S: Final = 120.0
 
 
-async def anybody_listens(connection: Connection, name: LogSubjects) -> bool:
+async def anybody_listens(connection: Connection, name: JobKey) -> bool:
     """Ask. Only no-responders is a no; silence is not. Raises Unreachable if nothing can be told."""
     try:
         await connection.request(name.listen, timeout_s=2.0)
@@ -41,12 +41,12 @@ async def anybody_listens(connection: Connection, name: LogSubjects) -> bool:
 
 
 class Listener:
-    """One pair of ears. Set `heard_the_end` when the log's end was read: then leaving needs no settling."""
+    """One pair of ears. Set `saw_end` when the log's end was read: then leaving needs no settling."""
 
-    __slots__ = ("heard_the_end",)
+    __slots__ = ("saw_end",)
 
     def __init__(self) -> None:
-        self.heard_the_end = False
+        self.saw_end = False
 
 
 class Interest:
@@ -55,9 +55,9 @@ class Interest:
     def __init__(self, connection: Connection, logs: Logs, tasks: asyncio.TaskGroup) -> None:
         """`tasks` outlives every listener: leaving is settled there, after the listener's own task is gone."""
         self._connection, self._logs, self._tasks = connection, logs, tasks
-        self._listeners: dict[LogSubjects, tuple[int, Subscription]] = {}
+        self._listeners: dict[JobKey, tuple[int, Subscription]] = {}
         #: Who was last heard to speak, by job.
-        self._speakers: dict[LogSubjects, str] = {}
+        self._speakers: dict[JobKey, str] = {}
         self._closing = False
 
     def close(self) -> None:
@@ -65,7 +65,7 @@ class Interest:
         self._closing = True
 
     @contextlib.asynccontextmanager
-    async def listen(self, name: LogSubjects, *, run_on: bool, linger_s: float) -> AsyncIterator["Listener"]:
+    async def listen(self, name: JobKey, *, run_on: bool, linger_s: float) -> AsyncIterator["Listener"]:
         """Be a listener for the length of the block. Enter it before publishing or attaching (no gap without one).
 
         The job ends when its last listener leaves, unless it runs on. Cancelling the block is leaving.
@@ -78,7 +78,7 @@ class Interest:
         try:
             yield listener
         finally:
-            if self._was_last(name) and not (run_on or listener.heard_the_end or self._closing):
+            if self._was_last(name) and not (run_on or listener.saw_end or self._closing):
                 self._tasks.create_task(self.left(name, linger_s), name=f"left {name.job}")
 
     @property
@@ -86,12 +86,12 @@ class Interest:
         """Of all jobs."""
         return sum(count for count, _ in self._listeners.values())
 
-    def spoke(self, name: LogSubjects, worker: str) -> None:
+    def spoke(self, name: JobKey, worker: str) -> None:
         """A listener of `name` heard `worker` begin."""
         if name in self._listeners:
             self._speakers[name] = worker
 
-    def maybe_held_by(self, worker: str) -> list[LogSubjects]:
+    def maybe_held_by(self, worker: str) -> list[JobKey]:
         """Jobs listened to here that `worker` may hold: it was the last one heard, or nobody was heard yet."""
         return [name for name in self._listeners if self._speakers.get(name, worker) == worker]
 
@@ -99,7 +99,7 @@ class Interest:
         if message.reply:
             self._connection.publish(message.reply, b"1")
 
-    def _was_last(self, name: LogSubjects) -> bool:
+    def _was_last(self, name: JobKey) -> bool:
         count, subscription = self._listeners[name]
         if count > 1:
             self._listeners[name] = (count - 1, subscription)
@@ -109,7 +109,7 @@ class Interest:
         subscription.close()
         return True
 
-    async def left(self, name: LogSubjects, linger_s: float) -> None:
+    async def left(self, name: JobKey, linger_s: float) -> None:
         """Settle that the last listener left: end the job unless somebody listens after `linger_s`."""
         try:
             if linger_s > 0:
@@ -124,7 +124,7 @@ class Interest:
         except BusError as error:
             log.error("job.left_unsettled", job=name.job, tenant=name.tenant, error=str(error))
 
-    async def _settled(self, name: LogSubjects) -> bool:
+    async def _settled(self, name: JobKey) -> bool:
         """End the job unless somebody listens; False: the bus was away meanwhile, look again once it is back.
 
         Raises as `Logs.end`; Unreachable if whoever listens does not answer, so that nothing can be told.

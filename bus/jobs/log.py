@@ -12,7 +12,7 @@ import msgspec
 from bus import wire
 from bus.errors import ApiError, BusError, Fenced, NotFound
 from bus.jobs.entry import ACCEPTED, KIND, NEXT, Entry, Position
-from bus.subjects import LogSubjects, Subjects
+from bus.subjects import JobKey, Subjects
 from bus.telemetry.logging import logger
 from bus.transport.connection import Connection
 from bus.transport.jetstream import EXPECT_LAST, EXPECT_LAST_SUBJECT, MESSAGE_ID, WRONG_LAST_SEQUENCE, JetStream
@@ -32,12 +32,12 @@ class Logs:
 
     # Birth
 
-    async def birth(self, name: LogSubjects) -> tuple[int, wire.Birth] | None:
+    async def birth(self, name: JobKey) -> tuple[int, wire.Birth] | None:
         """(sequence, the `accepted` entry), or None if the log was never born or has expired."""
         stored = await self.js.last(self._stream, name.birth)
         return None if stored is None else (stored.seq, wire.decode(wire.Birth, stored.message.data))
 
-    async def create(self, name: LogSubjects, birth: wire.Birth) -> tuple[int, wire.Birth]:
+    async def create(self, name: JobKey, birth: wire.Birth) -> tuple[int, wire.Birth]:
         """Give the log its birth, or read the one it has: compare `queue_seq` to see who won.
 
         Raises Full, Unreachable.
@@ -56,12 +56,12 @@ class Logs:
 
     # Lease
 
-    async def lease(self, name: LogSubjects) -> tuple[int, wire.Lease] | None:
+    async def lease(self, name: JobKey) -> tuple[int, wire.Lease] | None:
         """(sequence, lease), read from the leader; None if there never was one."""
         stored = await self.js.last(self._stream, name.lease)
         return None if stored is None else (stored.seq, wire.decode(wire.Lease, stored.message.data))
 
-    async def take(self, name: LogSubjects, lease: wire.Lease, expected_seq: int) -> int:
+    async def take(self, name: JobKey, lease: wire.Lease, expected_seq: int) -> int:
         """Replace the lease that has `expected_seq` (0: none yet); the new one's sequence is the fence.
 
         Raises Fenced if somebody else was there first.
@@ -82,13 +82,13 @@ class Logs:
 
     # Entries
 
-    async def tail(self, name: LogSubjects) -> Entry | None:
+    async def tail(self, name: JobKey) -> Entry | None:
         """The log's last entry, read from the leader; None for an empty log."""
         stored = await self.js.last(self._stream, name.entries)
         return None if stored is None else Entry.stored(stored)
 
     async def append(
-        self, name: LogSubjects, lease_seq: int, number: int, headers: dict[str, str], payload: bytes, patience_s: float
+        self, name: JobKey, lease_seq: int, number: int, headers: dict[str, str], payload: bytes, patience_s: float
     ) -> int:
         """Append one entry under a lease; returns its sequence.
 
@@ -111,7 +111,7 @@ class Logs:
 
     # End
 
-    async def end(self, name: LogSubjects, kind: wire.End, why: str, payload: object = None) -> wire.End:
+    async def end(self, name: JobKey, kind: wire.End, why: str, payload: object = None) -> wire.End:
         """Make `kind` the end of the log, unless it has one; returns how it ended. Idempotent, for anybody entitled.
 
         `payload` is the terminal entry's (default: `wire.Ended`). Whoever finds a lease that announces an ending
@@ -145,7 +145,7 @@ class Logs:
             return ended
         raise BusError(f"{name.lease} changed hands {_END_TRIES} times while ending the job")
 
-    async def _finish(self, name: LogSubjects, announced: wire.Lease) -> wire.End:
+    async def _finish(self, name: JobKey, announced: wire.Lease) -> wire.End:
         """Append the announced terminal entry unless one stands; returns the kind that stands.
 
         An announced ending is never replaced, so nobody but another finisher can append: the entry is compared with

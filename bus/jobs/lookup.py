@@ -6,7 +6,7 @@ from typing import Final
 from bus.errors import EngineFailed, Gone, Malformed
 from bus.jobs.client import Bus
 from bus.jobs.entry import Entry
-from bus.subjects import LogSubjects, Subjects, parse_birth
+from bus.subjects import JobKey, Subjects, parse_birth
 from bus.transport.jetstream import Stored
 from bus.wire import parse_media_type
 
@@ -14,7 +14,7 @@ _PAGE: Final = 256
 
 
 async def first_entry(
-    bus: Bus, name: LogSubjects, low_seq: int, high_seq: int, reached: Callable[[Entry], bool]
+    bus: Bus, name: JobKey, low_seq: int, high_seq: int, reached: Callable[[Entry], bool]
 ) -> Entry | None:
     """The first of the log's entries in low_seq..high_seq of which `reached` is true, from where on it must stay true.
 
@@ -34,7 +34,7 @@ async def first_entry(
     return best
 
 
-async def block(bus: Bus, name: LogSubjects, birth_seq: int, tail_seq: int, number: int) -> Entry | None:
+async def block(bus: Bus, name: JobKey, birth_seq: int, tail_seq: int, number: int) -> Entry | None:
     """Block entry `number`, counted from 0; None if the log up to `tail_seq` does not have it. Raises Gone."""
     entry = await first_entry(bus, name, birth_seq + 1, tail_seq, lambda entry: entry.position.block > number)
     if entry is None or entry.kind != "block":
@@ -44,7 +44,7 @@ async def block(bus: Bus, name: LogSubjects, birth_seq: int, tail_seq: int, numb
     return entry
 
 
-async def frame(bus: Bus, name: LogSubjects, birth_seq: int, tail_seq: int, number: int) -> Entry | None:
+async def frame(bus: Bus, name: JobKey, birth_seq: int, tail_seq: int, number: int) -> Entry | None:
     """The block entry that holds frame `number`; None if the log up to `tail_seq` does not have it. Raises Gone."""
     entry = await first_entry(bus, name, birth_seq + 1, tail_seq, lambda entry: entry.position.frame > number)
     if entry is None or entry.kind != "block":
@@ -54,7 +54,7 @@ async def frame(bus: Bus, name: LogSubjects, birth_seq: int, tail_seq: int, numb
     return entry
 
 
-async def media(bus: Bus, name: LogSubjects, birth_seq: int) -> tuple[int, int] | None:
+async def media(bus: Bus, name: JobKey, birth_seq: int) -> tuple[int, int] | None:
     """(rate_hz, channels) as the log's first entry tells; None while there is no such entry.
 
     Raises Gone if the first entry is lost, EngineFailed if the job's media is not PCM.
@@ -117,6 +117,6 @@ async def _count(bus: Bus, subject: str, seq: int) -> int:
     return 0 if found is None else found[1] + 1
 
 
-def job_of(subjects: Subjects, birth: Stored) -> LogSubjects:
+def job_of(subjects: Subjects, birth: Stored) -> JobKey:
     """The log that `birth` began."""
     return subjects.log(*parse_birth(birth.message.subject))

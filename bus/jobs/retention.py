@@ -18,7 +18,7 @@ from bus import wire
 from bus.errors import BusError, StorageFull
 from bus.jobs.client import Bus
 from bus.jobs.entry import Entry
-from bus.subjects import LogSubjects, parse_birth
+from bus.subjects import JobKey, parse_birth
 from bus.telemetry.logging import logger
 from bus.transport.clock import parse_time
 
@@ -39,7 +39,7 @@ _BATCH: Final = 32
 
 
 class _EndedLog(NamedTuple):
-    name: LogSubjects
+    name: JobKey
     #: Stream sequence of the newest of its messages.
     last_seq: int
 
@@ -134,7 +134,7 @@ class Retention:
                 return
             seq = births[-1].seq + 1
 
-    async def _ended_log(self, name: LogSubjects) -> _EndedLog | None:
+    async def _ended_log(self, name: JobKey) -> _EndedLog | None:
         """None: it has not ended, or just now."""
         stream = self._bus.subjects.replies_stream
         # Before the end is looked at: what comes later may be of another log of this name.

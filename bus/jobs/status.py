@@ -9,7 +9,7 @@ from bus import wire
 from bus.errors import Gone, NotFound
 from bus.jobs.entry import Entry, Position
 from bus.jobs.log import Logs
-from bus.subjects import LogSubjects
+from bus.subjects import JobKey
 
 State = Literal["queued", "running", "interrupted", "done", "failed", "cancelled", "expired"]
 
@@ -30,7 +30,7 @@ class Status(msgspec.Struct, frozen=True):
         return self.tail is not None and self.tail.is_end
 
 
-async def status(logs: Logs, name: LogSubjects) -> Status:
+async def status(logs: Logs, name: JobKey) -> Status:
     """Where the job stands, by leader reads. An announced ending is finished on the way (rule 13).
 
     Raises NotFound, Gone (its beginning was removed by retention), Unreachable.

@@ -8,7 +8,7 @@ from bus import wire
 from bus.errors import ApiError, Fenced, Unreachable
 from bus.jobs.entry import BLOCK, FRAME, KIND, MARKS, NEXT, STARTED, Position
 from bus.jobs.log import Logs
-from bus.subjects import LogSubjects
+from bus.subjects import JobKey
 
 
 class Writer:
@@ -17,7 +17,7 @@ class Writer:
     def __init__(
         self,
         logs: Logs,
-        name: LogSubjects,
+        name: JobKey,
         lease_seq: int,
         lease: wire.Lease,
         position: Position,

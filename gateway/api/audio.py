@@ -11,7 +11,7 @@ from bus.jobs import lookup as find
 from bus.jobs.entry import Entry
 from bus.jobs.status import Status
 from bus.params import short
-from bus.subjects import LogSubjects
+from bus.subjects import JobKey
 from gateway.api.answers import ID
 from gateway.api.jobs import whole
 from gateway.codecs import WAV, CodecName, Format, checked, format_named
@@ -61,7 +61,7 @@ async def audio(request: web.Request) -> web.StreamResponse:
 
 
 async def sound_of(
-    request: web.Request, gateway: Gateway, name: LogSubjects, form: Format, from_frame: int = 0
+    request: web.Request, gateway: Gateway, name: JobKey, form: Format, from_frame: int = 0
 ) -> web.StreamResponse:
     """Answer a GET or HEAD with a job's sound in a checked format: a file once it is done, as it comes before."""
     found = await gateway.deadlines.look(name)
@@ -112,7 +112,7 @@ async def block(request: web.Request) -> web.Response:
     return web.Response(body=body, content_type=WAV.content_type, headers=headers)
 
 
-async def _block(gateway: Gateway, name: LogSubjects, found: Status, number: int) -> Entry:
+async def _block(gateway: Gateway, name: JobKey, found: Status, number: int) -> Entry:
     """Raises BlockNotYet, NoSuchBlock, Gone."""
     blocks = found.position.block
     if number >= blocks or found.tail is None:

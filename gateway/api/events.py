@@ -15,7 +15,7 @@ from bus.jobs.attach import Attachment
 from bus.jobs.entry import STARTED, Entry
 from bus.jobs.status import Status
 from bus.params import short
-from bus.subjects import LogSubjects
+from bus.subjects import JobKey
 from bus.telemetry.logging import logger
 from gateway.api.answers import ID
 from gateway.api.marks import rate_of, shown
@@ -95,7 +95,7 @@ async def _stop(gateway: Gateway) -> None:
 class _Story:
     """One response that tells one log."""
 
-    def __init__(self, gateway: Gateway, name: LogSubjects, found: Status, response: web.StreamResponse) -> None:
+    def __init__(self, gateway: Gateway, name: JobKey, found: Status, response: web.StreamResponse) -> None:
         self._gateway, self._name, self._birth, self._response = gateway, name, found.birth, response
         self._birth_seq, self._rate_hz = found.birth_seq, 0
         self._waits = found.state == "queued"

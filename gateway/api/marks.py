@@ -10,7 +10,7 @@ from bus.errors import EngineFailed, Malformed
 from bus.jobs.attach import Attachment
 from bus.jobs.entry import Entry
 from bus.jobs.status import State, Status
-from bus.subjects import LogSubjects
+from bus.subjects import JobKey
 from gateway.api.answers import ID
 from gateway.http.gateway import GATEWAY, Gateway, json_answer
 from gateway.http.operation import Answer, operation
@@ -82,7 +82,7 @@ async def marks(request: web.Request) -> web.Response:
     return json_answer(answer, headers={JOB_HEADER: name.job, "Cache-Control": "no-store"})
 
 
-async def _read(gateway: Gateway, name: LogSubjects, found: Status) -> tuple[int | None, list[Shown]]:
+async def _read(gateway: Gateway, name: JobKey, found: Status) -> tuple[int | None, list[Shown]]:
     """The log's rate and marks up to where it was found. Raises Gone, Unreachable, EngineFailed."""
     rate_hz: int | None = None
     told: list[Shown] = []

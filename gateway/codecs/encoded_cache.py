@@ -9,7 +9,7 @@ from contextlib import aclosing
 from typing import Final, NamedTuple
 from weakref import WeakValueDictionary
 
-from bus.subjects import LogSubjects
+from bus.subjects import JobKey
 from gateway.codecs import Format
 
 #: What is being made is in memory too.
@@ -19,7 +19,7 @@ _AT_ONCE: Final = 4
 class Key(NamedTuple):
     """What was rendered; the sound's checksum and length besides, because an id may be used again once it is gone."""
 
-    name: LogSubjects
+    name: JobKey
     crc32: str
     frames: int
     from_frame: int

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from typing import Final
 
 from bus import wire
-from bus.subjects import LogSubjects
+from bus.subjects import JobKey
 from gateway.codecs import Format
 from gateway.codecs.encoded_cache import Rendering, Renderings
 
@@ -35,7 +35,7 @@ class Recording:
         self._room.give_back(self.num_bytes)
         self._parts, self.num_bytes = None, 0
 
-    def keep(self, name: LogSubjects, done: wire.Done, form: Format) -> None:
+    def keep(self, name: JobKey, done: wire.Done, form: Format) -> None:
         """It is whole: answer others with it."""
         if done.seconds <= self._room.max_s:
             self.keep_as(_key(name, done, form))
@@ -52,7 +52,7 @@ class Recordings:
         self.renderings, self.max_s = renderings, max_s
         self._left_bytes = max_bytes // _SHARE
 
-    def kept(self, name: LogSubjects, done: wire.Done, form: Format) -> Rendering | None:
+    def kept(self, name: JobKey, done: wire.Done, form: Format) -> Rendering | None:
         return self.renderings.kept(_key(name, done, form))
 
     @contextmanager
@@ -73,6 +73,6 @@ class Recordings:
         self._left_bytes += num_bytes
 
 
-def _key(name: LogSubjects, done: wire.Done, form: Format) -> tuple[object, ...]:
+def _key(name: JobKey, done: wire.Done, form: Format) -> tuple[object, ...]:
     # Not the key of a file: its encoder was told the length beforehand and may have written it into the head.
     return ("stream", name, done.crc32, done.frames, form)

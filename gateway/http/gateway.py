@@ -14,7 +14,7 @@ from bus.jobs.client import Bus
 from bus.jobs.interest import Interest, Listener
 from bus.jobs.retention import Retention
 from bus.jobs.submit import Accepted, submit
-from bus.subjects import LogSubjects
+from bus.subjects import JobKey
 from bus.telemetry.logging import logger
 from gateway.access.addresses import Addresses
 from gateway.access.caller import caller
@@ -89,7 +89,7 @@ class Gateway:
         if not self.busy:
             self.idle.set()
 
-    def name(self, request: web.Request) -> LogSubjects:
+    def name(self, request: web.Request) -> JobKey:
         """The log that `{id}` of the path names. Raises NotFound for what can be no id."""
         job_id = request.match_info["id"]
         try:
@@ -99,7 +99,7 @@ class Gateway:
         request[JOB] = job_id
         return name
 
-    async def accept(self, name: LogSubjects, job: wire.Job, listener: Listener | None = None) -> Accepted:
+    async def accept(self, name: JobKey, job: wire.Job, listener: Listener | None = None) -> Accepted:
         """Put a complete job on the bus and watch its deadline; `listener` is who waits for its sound, if anybody.
 
         A client that leaves in the middle leaves a job of which nobody can tell yet whether it is queued: that is
@@ -112,7 +112,7 @@ class Gateway:
             accepted = await submit(self.bus, job)
         except asyncio.CancelledError:
             if listener is not None and not self.stopping.is_set():
-                listener.heard_the_end = True
+                listener.saw_end = True
                 self._tasks.create_task(self._settle(name, job, counted), name=f"settle {job.id}")
             raise
         except Unreachable:
@@ -126,12 +126,12 @@ class Gateway:
         self.deadlines.watch(name, accepted.birth)
         return accepted
 
-    def ended(self, name: LogSubjects) -> None:
+    def ended(self, name: JobKey) -> None:
         """The end of a log was heard: nobody needs to look for it."""
         self.deadlines.forget(name)
         self.limiter.ended(name)
 
-    async def _settle(self, name: LogSubjects, job: wire.Job, counted: Counted | None) -> None:
+    async def _settle(self, name: JobKey, job: wire.Job, counted: Counted | None) -> None:
         """Finish an acceptance that was cut off: submitting again attaches to what is there, or makes it whole."""
         try:
             self.limiter.queued(counted, await submit(self.bus, job))

@@ -21,7 +21,7 @@ from aiohttp import hdrs, web
 
 from bus import wire
 from bus.jobs.log import Logs
-from bus.subjects import LogSubjects
+from bus.subjects import JobKey
 
 #: How a request was answered: its own run, one that was under way, or the log of a finished one.
 How = Literal["miss", "shared", "hit"]
@@ -108,7 +108,7 @@ class Reuse:
     def __init__(self, logs: Logs) -> None:
         self._logs = logs
         self._newest: OrderedDict[tuple[str, str], int] = OrderedDict()
-        self._flights: dict[LogSubjects, Flight] = {}
+        self._flights: dict[JobKey, Flight] = {}
         self.counts: dict[How, int] = {"miss": 0, "shared": 0, "hit": 0}
 
     def told(self) -> dict[str, float | int | None]:
@@ -120,7 +120,7 @@ class Reuse:
     # Runs under way here
 
     @contextmanager
-    def aboard(self, name: LogSubjects) -> Iterator[tuple[Flight, bool]]:
+    def aboard(self, name: JobKey) -> Iterator[tuple[Flight, bool]]:
         """Be one of those here who listen to a run. True: the first of them, who settles it for the others.
 
         With the last it is forgotten.
@@ -137,7 +137,7 @@ class Reuse:
             if not flight.listeners:
                 self.landed(name, flight)
 
-    def landed(self, name: LogSubjects, flight: Flight) -> None:
+    def landed(self, name: JobKey, flight: Flight) -> None:
         """The run has ended, or could not begin: nobody joins it any more."""
         if not flight.settled.done():
             flight.settled.set_result("unknown")
@@ -192,5 +192,5 @@ class Reuse:
         tail = await self._logs.tail(self._name(job, generation))
         return wire.decode(wire.Done, tail.payload) if tail is not None and tail.kind == "done" else None
 
-    def _name(self, job: wire.Job, generation: int) -> LogSubjects:
+    def _name(self, job: wire.Job, generation: int) -> JobKey:
         return self._logs.subjects.log(job.tenant, of_generation(job, generation).id)

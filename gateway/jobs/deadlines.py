@@ -10,7 +10,7 @@ from bus import wire
 from bus.errors import BusError, Unreachable
 from bus.jobs.client import Bus
 from bus.jobs.status import Status, next_deadline, status
-from bus.subjects import LogSubjects
+from bus.subjects import JobKey
 from bus.telemetry.logging import logger
 
 log = logger(__name__)
@@ -24,15 +24,15 @@ _AGAIN_S: Final = 2.0
 class Deadlines:
     def __init__(self, bus: Bus, tasks: asyncio.TaskGroup) -> None:
         self._bus, self._tasks = bus, tasks
-        self._timers: dict[LogSubjects, asyncio.TimerHandle] = {}
+        self._timers: dict[JobKey, asyncio.TimerHandle] = {}
 
-    def watch(self, name: LogSubjects, birth: wire.Birth, *, has_audio: bool = False) -> None:
+    def watch(self, name: JobKey, birth: wire.Birth, *, has_audio: bool = False) -> None:
         """End the job at its time, unless it has ended or is forgotten until then."""
         left_s = next_deadline(birth, has_audio)[0] - self._bus.clock.now()
         if left_s <= _MAX_AHEAD_S and len(self._timers) < _MAX_TIMERS:
             self._arm(name, birth, left_s)
 
-    def forget(self, name: LogSubjects) -> None:
+    def forget(self, name: JobKey) -> None:
         """The job has ended."""
         timer = self._timers.pop(name, None)
         if timer is not None:
@@ -43,16 +43,16 @@ class Deadlines:
             timer.cancel()
         self._timers.clear()
 
-    def _arm(self, name: LogSubjects, birth: wire.Birth, delay_s: float) -> None:
+    def _arm(self, name: JobKey, birth: wire.Birth, delay_s: float) -> None:
         self.forget(name)
         loop = asyncio.get_running_loop()
         self._timers[name] = loop.call_later(max(0.0, delay_s), self._due, name, birth)
 
-    def _due(self, name: LogSubjects, birth: wire.Birth) -> None:
+    def _due(self, name: JobKey, birth: wire.Birth) -> None:
         del self._timers[name]
         self._tasks.create_task(self._expire(name, birth), name=f"expire {name.job}")
 
-    async def _expire(self, name: LogSubjects, birth: wire.Birth) -> None:
+    async def _expire(self, name: JobKey, birth: wire.Birth) -> None:
         try:
             found = await self.look(name)
         except Unreachable:
@@ -63,7 +63,7 @@ class Deadlines:
             if not found.is_ended:  # its sound has begun, or the bus's clock was set back meanwhile
                 self.watch(name, birth, has_audio=found.position.frame > 0)
 
-    async def look(self, name: LogSubjects) -> Status:
+    async def look(self, name: JobKey) -> Status:
         """Where the job stands; one whose time has come is ended first.
 
         Raises NotFound, Gone, Unreachable.

@@ -11,7 +11,7 @@ from bus.jobs import lookup as find
 from bus.jobs.attach import Attachment
 from bus.jobs.interest import Listener
 from bus.jobs.status import Status
-from bus.subjects import LogSubjects
+from bus.subjects import JobKey
 from bus.telemetry.logging import logger
 from gateway.http.gateway import Gateway
 from gateway.jobs.cache import How, is_derived, of_all_tenants
@@ -102,7 +102,7 @@ class Sound:
                     worker = self._tape.worker
                     self._gateway.interest.spoke(self.name, worker)
                 if self._tape.end is not None:
-                    self._listener.heard_the_end = True
+                    self._listener.saw_end = True
                     self._gateway.ended(self.name)
                     if self._run is not None:
                         self._run.landed()
@@ -150,7 +150,7 @@ async def hear(gateway: Gateway, job: wire.Job, *, fresh: bool = False, own: boo
 
 
 @contextlib.asynccontextmanager
-async def join(gateway: Gateway, name: LogSubjects, found: Status, from_frame: int = 0) -> AsyncIterator[Sound]:
+async def join(gateway: Gateway, name: JobKey, found: Status, from_frame: int = 0) -> AsyncIterator[Sound]:
     """Listen to a job that exists, from a frame on that may be past or to come. `found`: where it stood just now.
 
     Listening to one that has ended is no interest in it. Raises Gone, NotFound, Unreachable.

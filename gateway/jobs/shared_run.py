@@ -9,7 +9,7 @@ from bus import wire
 from bus.errors import Cancelled, Conflict, Expired, Gone, JobError, NotFound, TooMany, Unreachable
 from bus.jobs.attach import Attachment
 from bus.jobs.interest import LEFT, UNHEARD, Listener
-from bus.subjects import LogSubjects
+from bus.subjects import JobKey
 from gateway.http.gateway import Gateway
 from gateway.jobs.cache import Flight, How, Spoilt, of_generation
 
@@ -22,7 +22,7 @@ _MOST_MOVES: Final = 8
 
 
 @asynccontextmanager
-async def ears(gateway: Gateway, name: LogSubjects, job: wire.Job) -> AsyncIterator[tuple[Listener, Attachment]]:
+async def ears(gateway: Gateway, name: JobKey, job: wire.Job) -> AsyncIterator[tuple[Listener, Attachment]]:
     """Be a listener of `job` and hear all that is said from now on.
 
     The order is what makes it whole: a listener before there is work, ears before there is sound.
@@ -96,7 +96,7 @@ class EqualRun:
         self._gateway.reuse.landed(self._name, self._flight)
 
     @property
-    def _name(self) -> LogSubjects:
+    def _name(self) -> JobKey:
         return self._gateway.bus.subjects.log(self.job.tenant, self.job.id)
 
     async def _attach(self, is_there: bool) -> None:
@@ -132,16 +132,16 @@ class EqualRun:
             # Unknown: whoever was first could not tell, or the run ended meanwhile.
             how = await self._settle(name, is_there) if told == "unknown" else told
         if how == "spoilt":
-            self.listener.heard_the_end = True
+            self.listener.saw_end = True
             return None
         if how == "hit":
-            self.listener.heard_the_end = True
+            self.listener.saw_end = True
             reuse.landed(name, self._flight)  # it does not run: whoever comes next looks for himself
         if how != "miss":
             self.attachment.read_back()
         return how
 
-    async def _settle_for_all(self, name: LogSubjects, is_there: bool) -> How | Spoilt:
+    async def _settle_for_all(self, name: JobKey, is_there: bool) -> How | Spoilt:
         flight = self._flight
         try:
             how = await self._settle(name, is_there)
@@ -152,7 +152,7 @@ class EqualRun:
             flight.settled.set_result("shared" if how == "miss" else how)
         return how
 
-    async def _settle(self, name: LogSubjects, is_there: bool) -> How | Spoilt:
+    async def _settle(self, name: JobKey, is_there: bool) -> How | Spoilt:
         found = await self._look(name) if is_there else None
         if found is None:
             try:
@@ -169,7 +169,7 @@ class EqualRun:
             found = await self._look(name)
         return found or "spoilt"
 
-    async def _look(self, name: LogSubjects) -> How | Spoilt | None:
+    async def _look(self, name: JobKey) -> How | Spoilt | None:
         """How this generation would answer; None if there is none. One that is not the newest is as good as spoilt."""
         reuse = self._gateway.reuse
         self.done, is_old, is_equal = await asyncio.gather(

@@ -7,7 +7,7 @@ from bus import wire
 from bus.errors import BusError
 from bus.jobs import lookup as find
 from bus.jobs.client import Bus
-from bus.subjects import LogSubjects
+from bus.subjects import JobKey
 from gateway.limits.gossip import Used
 from gateway.limits.usage_ledger import Ledger
 
@@ -38,7 +38,7 @@ class Audio:
         tomorrow = datetime.combine(now.date() + timedelta(days=1), datetime.min.time(), UTC)
         return (tomorrow - now).total_seconds()
 
-    async def charge(self, account: str, name: LogSubjects) -> tuple[int, int]:
+    async def charge(self, account: str, name: JobKey) -> tuple[int, int]:
         """Charge an ended job for all the audio in its log; (its milliseconds, those of the day so far).
 
         However it ended: who cancels has heard what was made. Charging it again within two minutes changes nothing.
@@ -53,7 +53,7 @@ class Audio:
             self._untold.add(account)
         return ms, total_ms
 
-    async def _made_s(self, name: LogSubjects) -> float:
+    async def _made_s(self, name: JobKey) -> float:
         tail = await self._bus.logs.tail(name)
         if tail is None:
             return 0.0

@@ -16,7 +16,7 @@ from bus.access.keys import Limits
 from bus.errors import BusError, TooMany
 from bus.jobs.client import Bus
 from bus.jobs.submit import Accepted
-from bus.subjects import LogSubjects
+from bus.subjects import JobKey
 from bus.telemetry.logging import logger
 from bus.wire import Job
 from gateway.access.addresses import site_of
@@ -126,7 +126,7 @@ class Limiter:
         key = self._ring.get(key_id) if key_id else None
         return _NO_LIMITS if key is None or tenant not in {key.tenant, SHARED_TENANT} else key.limits
 
-    async def admit(self, name: LogSubjects, job: Job) -> Counted | None:
+    async def admit(self, name: JobKey, job: Job) -> Counted | None:
         """Count a job that is about to be queued; pass what this returns to `queued` or `refused` afterwards.
 
         None: it is not counted, or is already. Raises TooMany; Unreachable if the ledger cannot be read.
@@ -156,11 +156,11 @@ class Limiter:
         self._gossip.changed()
         return counted
 
-    async def _is_there(self, name: LogSubjects) -> bool:
+    async def _is_there(self, name: JobKey) -> bool:
         """Whether the request makes no job, since there is a log of its name: then it costs nothing."""
         return await self._bus.logs.birth(name) is not None
 
-    async def _is_too_much(self, account: str, most_s: float, name: LogSubjects) -> bool:
+    async def _is_too_much(self, account: str, most_s: float, name: JobKey) -> bool:
         """False: there is audio left; True: there is none, and none is needed. Raises TooMany."""
         used_s = await self._audio.used_s(account)
         if used_s < most_s:
@@ -191,7 +191,7 @@ class Limiter:
             self._jobs.remove(counted.name)
             self._gossip.changed()
 
-    def ended(self, name: LogSubjects) -> None:
+    def ended(self, name: JobKey) -> None:
         """The end of a log was heard here."""
         self._watch.ended((name.tenant, name.job))
 

@@ -16,7 +16,7 @@ from bus.errors import Invalid, Unreachable
 from bus.jobs.attach import Attachment
 from bus.jobs.interest import Listener
 from bus.params import short
-from bus.subjects import LogSubjects, is_token, last_token
+from bus.subjects import JobKey, is_token, last_token
 from bus.telemetry.logging import logger
 from bus.transport.inboxes import is_outside_inbox
 from bus.transport.parser import Message
@@ -176,7 +176,7 @@ class _Answer:
 
     async def _relay(
         self,
-        name: LogSubjects,
+        name: JobKey,
         birth: wire.Birth,
         attachment: Attachment,
         voice: RawVoice | JsonVoice,
@@ -193,18 +193,16 @@ class _Answer:
             broken = group.subgroup(_Broken)
             if broken is not None:
                 # That is no leaving: the caller may ask again, through any gateway.
-                listener.heard_the_end = True
+                listener.saw_end = True
             raise (broken or group).exceptions[0] from None
 
-    async def _say(
-        self, name: LogSubjects, attachment: Attachment, voice: RawVoice | JsonVoice, listener: Listener
-    ) -> None:
+    async def _say(self, name: JobKey, attachment: Attachment, voice: RawVoice | JsonVoice, listener: Listener) -> None:
         async with aclosing(aiter(attachment)) as batches:
             async for batch in batches:
                 self._check_unbroken()
                 self._heard = True
                 if batch[-1].is_end:
-                    listener.heard_the_end = True
+                    listener.saw_end = True
                     self._gateway.ended(name)
                 voice.say(batch)
                 await self._caller.keep_up()
@@ -223,7 +221,7 @@ class _Answer:
         self._check_unbroken()
         raise _Left
 
-    async def _wait(self, name: LogSubjects, birth: wire.Birth) -> None:
+    async def _wait(self, name: JobKey, birth: wire.Birth) -> None:
         """Tell that the job waits whenever nothing was said for a while; by that the caller's leaving is noticed."""
         while True:
             num_said = self._caller.num_said

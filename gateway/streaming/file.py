@@ -13,7 +13,7 @@ from bus.errors import EngineFailed
 from bus.jobs import lookup as find
 from bus.jobs.attach import Attachment
 from bus.jobs.status import Status
-from bus.subjects import LogSubjects
+from bus.subjects import JobKey
 from gateway.codecs import PCM, WAV, Encoding, Format
 from gateway.codecs.encoded_cache import Key
 from gateway.codecs.wave import SAMPLE_BYTES, wav_head
@@ -31,7 +31,7 @@ _WAIT_S: Final = 30.0
 class Finished(msgspec.Struct, frozen=True):
     """A job that is done, from a frame on, in a format."""
 
-    name: LogSubjects
+    name: JobKey
     found: Status
     form: Format
     #: Of the whole job.
@@ -69,7 +69,7 @@ class Finished(msgspec.Struct, frozen=True):
         }
 
 
-async def finished(gateway: Gateway, name: LogSubjects, found: Status, form: Format, from_frame: int) -> Finished:
+async def finished(gateway: Gateway, name: JobKey, found: Status, form: Format, from_frame: int) -> Finished:
     """Raises how the job ended unless it is done."""
     assert found.tail is not None
     if found.tail.kind != "done":

@@ -16,7 +16,7 @@ from bus import wire
 from bus.errors import BusError, Gone, JobError, Malformed, NotFound
 from bus.jobs.status import Status
 from bus.jobs.submit import Accepted
-from bus.subjects import LogSubjects
+from bus.subjects import JobKey
 from bus.telemetry.logging import logger
 from bus.transport.jetstream import MESSAGE_ID
 from bus.webhook import Due, Told, Webhook
@@ -50,7 +50,7 @@ def with_webhook(gateway: Gateway, job: wire.Job, webhook: Webhook | None) -> wi
     return msgspec.structs.replace(job, client=msgspec.structs.replace(job.client, webhook=webhook))
 
 
-async def accept(gateway: Gateway, name: LogSubjects, job: wire.Job) -> Accepted:
+async def accept(gateway: Gateway, name: JobKey, job: wire.Job) -> Accepted:
     """`Gateway.accept` of a job of which somebody may have to be told. Raises as that does."""
     if job.client.webhook is None:
         return await gateway.accept(name, job)

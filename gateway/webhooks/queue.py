@@ -13,7 +13,7 @@ from bus import wire
 from bus.errors import ApiError, BusError, Full, StorageFull, Unreachable
 from bus.jobs.client import Bus
 from bus.jobs.delivery import Delivery
-from bus.subjects import LogSubjects, parse_job_of
+from bus.subjects import JobKey, parse_job_of
 from bus.telemetry.logging import logger
 from bus.transport.jetstream import EXPECT_LAST, WRONG_LAST_SEQUENCE
 from bus.transport.parser import Message
@@ -37,7 +37,7 @@ class Hook:
         """Raises Malformed; then `Delivery.ack` it."""
         self._bus, self._delivery = bus, delivery
         self.due = wire.decode(Due, delivery.payload)
-        self.name: LogSubjects = bus.subjects.log(*parse_job_of(delivery.subject))
+        self.name: JobKey = bus.subjects.log(*parse_job_of(delivery.subject))
 
     def settle(self) -> None:
         """Nothing is left to be told."""
@@ -71,7 +71,7 @@ class Hooks:
             await self._bus.topology.declare_hooks()
             self._is_declared = True
 
-    async def add(self, name: LogSubjects) -> int | None:
+    async def add(self, name: JobKey) -> int | None:
         """Lay down that something is to be told of a job; None: that is known. Returns what `remove` takes.
 
         Raises StorageFull, Unreachable.

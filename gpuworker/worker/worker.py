@@ -13,7 +13,7 @@ from bus.jobs.claim import Claims, Identity
 from bus.jobs.client import Bus
 from bus.jobs.delivery import Delivery
 from bus.jobs.puller import Lane, Puller, PullSettings
-from bus.subjects import LANES, LogSubjects
+from bus.subjects import LANES, JobKey
 from bus.telemetry.logging import bound, logger
 from gpuworker.settings import WorkerSettings
 from gpuworker.worker.engine_host import EngineHost
@@ -50,14 +50,14 @@ class Worker:
         self._digest = cards_digest(self.presence.cards)
         #: By task: after a redelivery two tasks hold the same job.
         self._tasks: set[asyncio.Task[None]] = set()
-        self._runs: dict[LogSubjects, Run] = {}
+        self._runs: dict[JobKey, Run] = {}
         self._started: Counter[str] = Counter()
         self._puller: Puller | None = None
         self._models_changed = asyncio.Event()
         self._jobs: asyncio.TaskGroup | None = None
 
     @property
-    def runs(self) -> Mapping[LogSubjects, Run]:
+    def runs(self) -> Mapping[JobKey, Run]:
         return self._runs
 
     @property

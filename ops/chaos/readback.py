@@ -8,7 +8,7 @@ from datetime import datetime
 from bus import wire
 from bus.jobs.client import Bus
 from bus.jobs.entry import Entry
-from bus.subjects import LogSubjects, parse_birth
+from bus.subjects import JobKey, parse_birth
 from bus.transport.jetstream import Stored
 from ops.chaos.ledger import Line
 from ops.chaos.samples import Truth
@@ -42,7 +42,7 @@ async def logs(bus: Bus, truth_of: Callable[[wire.Job], Truth | None]) -> dict[s
             return found
 
 
-async def _log(bus: Bus, name: LogSubjects, job: wire.Job, truth: Truth | None) -> Log:
+async def _log(bus: Bus, name: JobKey, job: wire.Job, truth: Truth | None) -> Log:
     reader, seq = _Reader(truth), 1
     log = Log(job, [], [])
     while True:

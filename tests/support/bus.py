@@ -14,7 +14,7 @@ from bus.jobs.delivery import Delivery
 from bus.jobs.entry import Entry
 from bus.jobs.submit import submit
 from bus.jobs.writer import Writer
-from bus.subjects import LogSubjects
+from bus.subjects import JobKey
 from bus.transport.connection import Connection
 from bus.transport.parser import Message
 from bus.transport.stream_configs import PRIORITY_GROUP
@@ -22,7 +22,7 @@ from bus.transport.stream_configs import PRIORITY_GROUP
 _PATIENCE_S = 10.0
 
 
-def name_of(bus: Bus, job: wire.Job) -> LogSubjects:
+def name_of(bus: Bus, job: wire.Job) -> JobKey:
     return bus.subjects.log(job.tenant, job.id)
 
 
@@ -92,7 +92,7 @@ async def write(by: Writer, blocks: int, frames: int = 10) -> None:
         await by.block(pcm(by.position.block, frames), frames)
 
 
-async def entries(bus: Bus, name: LogSubjects) -> list[Entry]:
+async def entries(bus: Bus, name: JobKey) -> list[Entry]:
     """The whole log as stored."""
     found: list[Entry] = []
     pending = 1
@@ -107,7 +107,7 @@ def kinds(log: list[Entry]) -> list[str]:
     return [entry.kind for entry in log]
 
 
-async def hear(bus: Bus, name: LogSubjects, after_seq: int = 0, within_s: float = 20.0) -> list[Entry]:
+async def hear(bus: Bus, name: JobKey, after_seq: int = 0, within_s: float = 20.0) -> list[Entry]:
     """Attach and listen to the end."""
     heard: list[Entry] = []
     async with asyncio.timeout(within_s), Attachment(bus.connection, bus.logs, name, after_seq=after_seq) as attachment:

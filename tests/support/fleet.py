@@ -13,7 +13,7 @@ from bus import wire
 from bus.fleet.fleet import Fleet
 from bus.fleet.presence import Presence
 from bus.jobs.client import Bus
-from bus.subjects import LogSubjects
+from bus.subjects import JobKey
 from tests.support.stub_worker import CARD, beat
 from tests.support.waiting import eventually
 
@@ -48,7 +48,7 @@ def listens(bus: Bus) -> bool:
 
 
 @contextlib.asynccontextmanager
-async def gateway(bus: Bus, listened: Callable[[str], list[LogSubjects]] = lambda worker: []) -> AsyncIterator[Fleet]:
+async def gateway(bus: Bus, listened: Callable[[str], list[JobKey]] = lambda worker: []) -> AsyncIterator[Fleet]:
     async with asyncio.TaskGroup() as tasks:
         fleet = Fleet(bus, PING_S, tasks, listened)
         running = tasks.create_task(fleet.run())
@@ -77,7 +77,7 @@ def answers(fleet: Fleet, worker: str) -> bool:
     return seen is not None and seen.answered_in >= 0
 
 
-async def why(bus: Bus, name: LogSubjects) -> str:
+async def why(bus: Bus, name: JobKey) -> str:
     found = await bus.logs.lease(name)
     assert found is not None
     return found[1].why

@@ -9,7 +9,7 @@ from bus.jobs.attach import Attachment
 from bus.jobs.client import Bus
 from bus.jobs.entry import Entry
 from bus.jobs.submit import submit
-from bus.subjects import LogSubjects
+from bus.subjects import JobKey
 
 
 def tone_job(**params: Any) -> wire.Job:
@@ -53,7 +53,7 @@ class Ears:
 
     def __init__(self, bus: Bus, job: wire.Job) -> None:
         self.bus, self.job = bus, job
-        self.name: LogSubjects = bus.subjects.log(job.tenant, job.id)
+        self.name: JobKey = bus.subjects.log(job.tenant, job.id)
         self.heard = Heard()
         self._attachment = Attachment(bus.connection, bus.logs, self.name, is_new=True)
 

@@ -11,7 +11,7 @@ from bus.fleet.presence import Presence, TwoWorkers
 from bus.jobs.client import Bus, open_bus
 from bus.jobs.status import status
 from bus.jobs.submit import submit
-from bus.subjects import LogSubjects
+from bus.subjects import JobKey
 from tests.support.bus import answers_pings, claims, done, name_of, num_jobs, pull, start
 from tests.support.fleet import answers, gateway, listens, present, process, why
 from tests.support.jobs import tone_job
@@ -93,7 +93,7 @@ async def test_rule_19_a_gateway_that_loses_the_lease_gives_nothing_back(
     bus.connection.subscribe("$JS.ACK.>", lambda message: naks.append(message.data))
     original, readers, both = bus.logs.lease, [], asyncio.Event()
 
-    async def lease(name: LogSubjects) -> object:
+    async def lease(name: JobKey) -> object:
         found = await original(name)
         readers.append(name)
         if len(readers) == 2:

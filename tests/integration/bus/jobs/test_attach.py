@@ -17,7 +17,7 @@ from bus.jobs.entry import Entry
 from bus.jobs.submit import submit
 from bus.jobs.writer import Writer
 from bus.settings import BusSettings
-from bus.subjects import LogSubjects
+from bus.subjects import JobKey
 from tests.support.bus import done, entries, footprint, hear, name_of, start, write
 from tests.support.jobs import tone_job
 from tests.support.restarts import own_server
@@ -127,7 +127,7 @@ async def test_rule_18_the_end_is_found_although_its_live_message_was_lost(bus: 
 
 
 @contextlib.asynccontextmanager
-async def idle_listener(bus: Bus, name: LogSubjects) -> AsyncIterator[tuple[Attachment, "asyncio.Task[list[Entry]]"]]:
+async def idle_listener(bus: Bus, name: JobKey) -> AsyncIterator[tuple[Attachment, "asyncio.Task[list[Entry]]"]]:
     """A listener that has read back all there was and waits for live entries."""
 
     async def listen() -> list[Entry]:
@@ -149,7 +149,7 @@ async def test_rule_18_what_comes_while_the_end_is_looked_at_does_not_wait_for_t
     await write(by, 1, 10)
     looking = asyncio.Event()
 
-    async def unanswered(name: LogSubjects) -> None:
+    async def unanswered(name: JobKey) -> None:
         looking.set()
         await asyncio.Event().wait()
 
@@ -261,7 +261,7 @@ async def test_a_log_removed_while_it_is_read_is_gone(bus: Bus) -> None:
         await hear(bus, claim.name, claim.lease_seq + 3, within_s=WITHIN_S)
 
 
-async def purge(bus: Bus, name: LogSubjects) -> None:
+async def purge(bus: Bus, name: JobKey) -> None:
     for subject in (name.birth, name.lease, name.entries):
         await bus.js.api(f"STREAM.PURGE.{bus.subjects.replies_stream}", {"filter": subject})
 

@@ -17,7 +17,7 @@ from bus.jobs.interest import Interest, anybody_listens
 from bus.jobs.status import status
 from bus.jobs.submit import submit
 from bus.settings import BusSettings
-from bus.subjects import LogSubjects
+from bus.subjects import JobKey
 from bus.transport.clock import parse_time
 from tests.support.bus import footprint, name_of, until
 from tests.support.jobs import tone_job
@@ -29,16 +29,16 @@ from tests.support.waiting import eventually
 class Ear:
     """A listener that stays until told to leave."""
 
-    def __init__(self, interest: Interest, name: LogSubjects, *, run_on: bool = False, linger_s: float = 0.0) -> None:
+    def __init__(self, interest: Interest, name: JobKey, *, run_on: bool = False, linger_s: float = 0.0) -> None:
         self.here, self._leave = asyncio.Event(), asyncio.Event()
         self.task = asyncio.ensure_future(self._stay(interest, name, run_on, linger_s))
-        self.heard_the_end = False
+        self.saw_end = False
 
-    async def _stay(self, interest: Interest, name: LogSubjects, run_on: bool, linger_s: float) -> None:
+    async def _stay(self, interest: Interest, name: JobKey, run_on: bool, linger_s: float) -> None:
         async with interest.listen(name, run_on=run_on, linger_s=linger_s) as listener:
             self.here.set()
             await self._leave.wait()
-            listener.heard_the_end = self.heard_the_end
+            listener.saw_end = self.saw_end
 
     async def leave(self) -> None:
         self._leave.set()
@@ -52,7 +52,7 @@ async def gateway(bus: Bus) -> AsyncIterator[Interest]:
         yield Interest(bus.connection, bus.logs, tasks)
 
 
-async def accept(bus: Bus, **fields: Any) -> LogSubjects:
+async def accept(bus: Bus, **fields: Any) -> JobKey:
     job = tone_job(**fields)
     await submit(bus, job)
     return name_of(bus, job)
@@ -64,7 +64,7 @@ async def ear(*args: Any, **kwargs: Any) -> Ear:
     return made
 
 
-async def state(bus: Bus, name: LogSubjects) -> str:
+async def state(bus: Bus, name: JobKey) -> str:
     return (await status(bus.logs, name)).state
 
 
@@ -128,7 +128,7 @@ async def test_rule_17_who_heard_the_end_leaves_nothing_to_settle(bus: Bus) -> N
     name = await accept(bus)
     async with gateway(bus) as here:
         one = await ear(here, name)
-        one.heard_the_end = True
+        one.saw_end = True
         await one.leave()
         assert not here._tasks._tasks  # type: ignore[attr-defined]
     assert await state(bus, name) == "queued"
@@ -199,7 +199,7 @@ async def test_rule_16_after_an_outage_whoever_comes_back_later_is_not_taken_for
         assert not await anybody_listens(bus.connection, name)
         let_in.set()
         await eventually(lambda: other.connection.generation == 1, 20)
-        second.heard_the_end = True  # it stays until `here` has asked, and its own leaving is no matter here
+        second.saw_end = True  # it stays until `here` has asked, and its own leaving is no matter here
         await eventually(lambda: not here._tasks._tasks, 30)  # type: ignore[attr-defined]
         assert [at - bus.connection.back_at >= 1.0 for at in asked_at] == [True]
         assert await state(bus, name) == "queued"

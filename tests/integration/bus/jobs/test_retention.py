@@ -10,7 +10,7 @@ from bus.jobs.entry import KIND, NEXT, Position
 from bus.jobs.retention import REFUSE_ABOVE, Retention
 from bus.jobs.submit import submit
 from bus.settings import BusSettings
-from bus.subjects import LogSubjects
+from bus.subjects import JobKey
 from tests.support.jobs import tone_job
 
 LIMIT_BYTES = 4 << 20
@@ -23,7 +23,7 @@ def bus_settings(nats_url: str, root: str) -> BusSettings:
     return BusSettings(nats=nats_url, root=root, jobs_max_bytes=1 << 20, replies_max_bytes=LIMIT_BYTES)
 
 
-async def write_log(bus: Bus, size_bytes: int, *, ended: bool) -> LogSubjects:
+async def write_log(bus: Bus, size_bytes: int, *, ended: bool) -> JobKey:
     """A job's log of about `size_bytes`, written by hand."""
     job = tone_job()
     await submit(bus, job)
@@ -36,7 +36,7 @@ async def write_log(bus: Bus, size_bytes: int, *, ended: bool) -> LogSubjects:
     return name
 
 
-async def exists(bus: Bus, name: LogSubjects) -> bool:
+async def exists(bus: Bus, name: JobKey) -> bool:
     return await bus.logs.birth(name) is not None
 
 

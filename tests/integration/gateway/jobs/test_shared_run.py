@@ -123,7 +123,7 @@ async def test_a_run_whose_log_has_begun_to_be_forgotten_answers_nobody(gateway:
         gateway.reuse.landed(first.name, first._run._flight)  # type: ignore[union-attr]  # another gateway has none
         async with asyncio.timeout(30), hear(gateway, job) as second:
             assert (second.reused, second.name.job) == ("miss", f"{job.id}-1")
-        first._listener.heard_the_end = True
+        first._listener.saw_end = True
 
 
 async def test_who_hears_a_log_that_is_forgotten_meanwhile_goes_on_with_a_new_run_behind_what_he_heard(
