@@ -26,7 +26,7 @@ Why = Literal["running", "handed_back", "interrupted", "done", "failed", "cancel
 class Client(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Where a job came from. Not part of its identity."""
 
-    door: str = "nats"
+    api: str = "nats"
     #: W3C trace context.
     traceparent: str = ""
     #: Id of the API key that asked, "" if none did.

@@ -66,6 +66,6 @@ async def submit(bus: Bus, job: wire.Job) -> Accepted:
     )
 
 
-def keyed_id(door: str, key: str) -> str:
-    """The id that an idempotency key stands for: equal keys at one door meet in one log."""
-    return "k" + hashlib.sha256(f"{door}\0{key}".encode()).hexdigest()[:40]
+def keyed_id(api: str, key: str) -> str:
+    """The id that an idempotency key stands for: equal keys at one API meet in one log."""
+    return "k" + hashlib.sha256(f"{api}\0{key}".encode()).hexdigest()[:40]

@@ -26,7 +26,7 @@ from gateway.webhooks.delivery import accept, with_webhook
 MAX_LINES: Final = 1000
 #: Of what one request's body may have otherwise.
 _MAX_BODIES: Final = 16
-_DOOR: Final = "batch"
+_API: Final = "batch"
 _LANE: Final = "batch"
 #: Lines on their way to the bus together.
 _AT_ONCE: Final = 16
@@ -115,7 +115,7 @@ class _Batch:
         asked = msgspec.structs.replace(asked, lane=asked.lane or _LANE)
         job = to_job(
             self._request,
-            _DOOR,
+            _API,
             asked,
             input=asked.input,
             model=asked.model,
@@ -132,7 +132,7 @@ class _Batch:
 
     def _keyed_id(self, number: int) -> str:
         """Of a line without an id of its own, if the request has a key."""
-        return keyed_id(_DOOR, f"{number}\0{self._key}") if self._key else ""
+        return keyed_id(_API, f"{number}\0{self._key}") if self._key else ""
 
 
 async def _read(request: web.Request) -> bytes:

@@ -84,7 +84,7 @@ class AskedJob(Asked, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 def to_job(
     request: web.Request,
-    door: str,
+    api: str,
     wishes: Wishes,
     *,
     input: str,  # noqa: A002 - the field's name on the wire
@@ -98,7 +98,7 @@ def to_job(
     Without an id, unless the request wants no part in other requests' runs: admission gives it one.
     """
     asks = caller(request)
-    job_id = job_id or idempotent_id(request, door) or (uuid.uuid4().hex if refuses_reuse(request) else "")
+    job_id = job_id or idempotent_id(request, api) or (uuid.uuid4().hex if refuses_reuse(request) else "")
     return wire.Job(
         id=job_id,
         input=input,
@@ -113,14 +113,14 @@ def to_job(
         first_audio_deadline_s=wishes.first_audio_deadline_s,
         run_on=wishes.run_on,
         linger_s=wishes.linger_s,
-        client=wire.Client(door=door, traceparent=traceparent(request), key=asks.key),
+        client=wire.Client(api=api, traceparent=traceparent(request), key=asks.key),
     )
 
 
-def idempotent_id(request: web.Request, door: str) -> str:
-    """The id that the header `Idempotency-Key` stands for at this door, or ""."""
+def idempotent_id(request: web.Request, api: str) -> str:
+    """The id that the header `Idempotency-Key` stands for at this API, or ""."""
     key = idempotency_key(request)
-    return keyed_id(door, key) if key else ""
+    return keyed_id(api, key) if key else ""
 
 
 def idempotency_key(request: web.Request) -> str:

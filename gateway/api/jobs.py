@@ -23,7 +23,7 @@ from gateway.jobs.queue_position import known_place
 from gateway.jobs.view import accepted, view, when, with_place
 from gateway.webhooks.delivery import accept, with_webhook
 
-_DOOR: Final = "jobs"
+_API: Final = "jobs"
 _MAX_LIMIT: Final = 1000
 _DEFAULT_LIMIT: Final = 20
 #: Jobs of a list that are looked at together.
@@ -65,7 +65,7 @@ async def put(request: web.Request) -> web.Response:
 
 async def _accept(request: web.Request, asked: AskedJob, job_id: str, size_bytes: int) -> web.Response:
     gateway = request.app[GATEWAY]
-    job = to_job(request, _DOOR, asked, input=asked.input, model=asked.model, voice=asked.voice, job_id=job_id)
+    job = to_job(request, _API, asked, input=asked.input, model=asked.model, voice=asked.voice, job_id=job_id)
     job = gateway.admission.complete(job, streams=False, size_hint_bytes=size_bytes)
     request[JOB] = job.id
     name = gateway.bus.subjects.log(job.tenant, job.id)

@@ -19,7 +19,7 @@ from gateway.http.problems import JOB_HEADER, BlockNotYet, NoSuchBlock, respond
 from gateway.jobs.pcm_reader import failure
 from gateway.streaming.live import heard
 
-_DOOR: Final = "plain"
+_API: Final = "plain"
 _DEFAULT_MODEL: Final = "music"
 _MIN_MUSIC_PROMPT_CHARS: Final = 5
 
@@ -139,7 +139,7 @@ async def _ordered(request: web.Request, gateway: Gateway, *, streams: bool) -> 
         )
     job = to_job(
         request,
-        _DOOR,
+        _API,
         asked,
         input=asked.prompt,
         model=asked.model,

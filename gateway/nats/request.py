@@ -15,7 +15,7 @@ from gateway.access.caller import Caller
 from gateway.api.job_fields import Asked
 from gateway.http.bodies import Body
 
-DOOR: Final = "nats"
+API: Final = "nats"
 
 Encoding = Literal["raw", "json"]
 
@@ -72,9 +72,7 @@ def read(message: Message, headers: dict[str, str], asks: Caller) -> Request:
     fields |= {
         "id": fields["id"] or uuid.uuid4().hex,
         "tenant": asks.tenant,
-        "client": wire.Client(
-            door=DOOR, traceparent=trace if len(trace) == 55 and trace.isascii() else "", key=asks.key
-        ),
+        "client": wire.Client(api=API, traceparent=trace if len(trace) == 55 and trace.isascii() else "", key=asks.key),
     }
     return Request(wire.Job(**fields), given.get("encoding", "raw"))
 

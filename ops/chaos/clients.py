@@ -55,8 +55,8 @@ class Clients:
     async def perform(self, order: Order) -> Heard:
         """One order from request to end. Never raises what a stack under attack can cause."""
         key = f"{self._run}-{order.number}"
-        door = "jobs" if order.manner == "poll" else "openai"
-        heard = Heard(order, keyed_id(door, key))
+        api = "jobs" if order.manner == "poll" else "openai"
+        heard = Heard(order, keyed_id(api, key))
         self.heard.append(heard)
         try:
             async with asyncio.timeout(self._patience_s):

@@ -183,13 +183,13 @@ _STAT: Final[dict[str, Literal["queued", "running", "succeeded", "failed"]]] = {
 }
 
 
-async def stats(gateway: Gateway, tenant: str, door: str) -> Stats:
-    """Of the tenant's newest jobs by `door`."""
+async def stats(gateway: Gateway, tenant: str, api: str) -> Stats:
+    """Of the tenant's newest jobs by `api`."""
     births, _ = await find.births(gateway.bus, tenant, _MAX_BIRTHS, None)
     names = [
         find.job_of(gateway.bus.subjects, stored)
         for stored in births
-        if wire.decode(wire.Birth, stored.message.data).job.client.door == door
+        if wire.decode(wire.Birth, stored.message.data).job.client.api == api
     ][:_MAX_LOOKED_AT]
     shown: list[dict[str, Any]] = []
     for start in range(0, len(names), _AT_ONCE):

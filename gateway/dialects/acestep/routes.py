@@ -31,7 +31,7 @@ from gateway.jobs.queue_position import place
 T = TypeVar("T")
 Token = Annotated[str, told("The key, if no header has it.")]
 
-_DOOR: Final = "acestep"
+_API: Final = "acestep"
 _MODEL: Final = "acestep"
 _DEFAULT_MODEL: Final = "music"
 _DEFAULT_BATCH: Final = 2
@@ -113,11 +113,11 @@ async def release_task(request: web.Request) -> web.Response:
         raise Invalid(f"audio_format: {short(codec)!r} is not one of {', '.join(FORMATS)}", "audio_format")
     format_named(codec, "audio_format")
     count = fields.whole("batch_size", 1, MAX_BATCH) or _DEFAULT_BATCH
-    task = new_task(count, codec, idempotent_id(request, _DOOR))
+    task = new_task(count, codec, idempotent_id(request, _API))
     prompt, params = fields.text("prompt") or fields.text("sample_query"), fields.params(card)
     jobs = [
         gateway.admission.complete(
-            to_job(request, _DOOR, Wishes(seed=seed), input=prompt, model=model, params=params, job_id=job_id),
+            to_job(request, _API, Wishes(seed=seed), input=prompt, model=model, params=params, job_id=job_id),
             streams=False,
             size_hint_bytes=request.content_length or 0,
         )
@@ -238,7 +238,7 @@ async def audio(request: web.Request) -> web.StreamResponse:
 )
 async def stats(request: web.Request) -> web.Response:
     """`GET /v1/stats`."""
-    return _enveloped(await acestep_told.stats(request.app[GATEWAY], caller(request).tenant, _DOOR))
+    return _enveloped(await acestep_told.stats(request.app[GATEWAY], caller(request).tenant, _API))
 
 
 def _enveloped(data: object, headers: dict[str, str] | None = None) -> web.Response:

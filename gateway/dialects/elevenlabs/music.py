@@ -20,7 +20,7 @@ from gateway.http.operation import SOUND, Answer, operation
 from gateway.http.problems import TextTooLong
 from gateway.streaming.live import ask
 
-_DOOR: Final = "elevenlabs-music"
+_API: Final = "elevenlabs-music"
 _MAX_SEED: Final = 2**31 - 1
 _MAX_PART_MS, _MIN_MS, _MAX_MS = 120_000, 3_000, 600_000
 #: What `auto` stands for, by the generation of their models.
@@ -117,7 +117,7 @@ def _job(request: web.Request, gateway: Gateway, asked: Music) -> wire.Job:
         params["lyrics"] = lyrics
     return to_job(
         request,
-        _DOOR,
+        _API,
         msgspec.structs.replace(asked, seed=asked.seed or 0),
         input=prompt,
         model=model,

@@ -22,7 +22,7 @@ from gateway.http.operation import LINES, SOUND, Answer, Parameter, operation
 from gateway.http.problems import TextTooLong
 from gateway.streaming.live import Headers, ask, heard
 
-_DOOR: Final = "elevenlabs"
+_API: Final = "elevenlabs"
 _MAX_SEED: Final = 4_294_967_295
 _MIN_SPEED, _MAX_SPEED = 0.25, 4.0
 _FIELDS: Final = {
@@ -145,7 +145,7 @@ async def _asked(request: web.Request) -> tuple[wire.Job, Format]:
     params, speed = _speed(asked, card)
     job = to_job(
         request,
-        _DOOR,
+        _API,
         msgspec.structs.replace(asked, seed=asked.seed or 0),
         input=asked.text,
         model=model,

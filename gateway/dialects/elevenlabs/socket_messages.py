@@ -18,7 +18,7 @@ from gateway.http.gateway import GATEWAY
 from gateway.http.operation import Parameter
 from gateway.sockets.splitter import Splitter
 
-DOOR: Final = "elevenlabs"
+API: Final = "elevenlabs"
 _DEFAULT_SCHEDULE: Final = (120, 160, 250, 290)
 #: `try_trigger_generation` asks for nothing shorter.
 _MIN_TRIGGERED_CHARS: Final = 50
@@ -107,8 +107,8 @@ class Asked:
     def job(self, text: str, place: int) -> wire.Job:
         """A generation's complete job; `place` tells it from the socket's others. Raises BusError."""
         # The Idempotency-Key of the handshake is one for all of them.
-        same = idempotent_id(self._request, DOOR)
-        return self._job(text, keyed_id(DOOR, f"{same}/{place}") if same else "")
+        same = idempotent_id(self._request, API)
+        return self._job(text, keyed_id(API, f"{same}/{place}") if same else "")
 
     def _job(self, text: str, job_id: str) -> wire.Job:
         request, gateway, query = self._request, self._gateway, self._request.query
@@ -123,7 +123,7 @@ class Asked:
         elif self._speed is not None:
             # An engine that has no speed of its own is played at it.
             self.form = msgspec.structs.replace(self.form, speed=self._speed)
-        job = to_job(request, DOOR, self._wishes, input=text, model=model, voice=voice, params=params, job_id=job_id)
+        job = to_job(request, API, self._wishes, input=text, model=model, voice=voice, params=params, job_id=job_id)
         return gateway.admission.complete(job, streams=True, size_hint_bytes=len(text))
 
 

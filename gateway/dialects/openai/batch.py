@@ -16,7 +16,7 @@ from bus.errors import BusError, Invalid, JobError, NoWorker
 from bus.jobs.submit import keyed_id
 from gateway.api.job_fields import KEY, Coded, Model, Speed, Voice, Wishes, idempotent_id
 from gateway.codecs import Format
-from gateway.dialects.openai.request import DOOR, Speech, Usage, VoiceRef, order, usage
+from gateway.dialects.openai.request import API, Speech, Usage, VoiceRef, order, usage
 from gateway.http.bodies import Body
 from gateway.http.gateway import GATEWAY, Gateway, json_answer
 from gateway.http.operation import Answer, operation
@@ -102,7 +102,7 @@ async def batch(request: web.Request) -> web.Response:
     gateway = request.app[GATEWAY]
     data = await request.read()
     asked = _body.read(data)
-    key = idempotent_id(request, DOOR)
+    key = idempotent_id(request, API)
     ordered = [_ordered(request, gateway, asked, index, key) for index in range(len(asked.items))]
     async with asyncio.TaskGroup() as tasks:
         asking = [tasks.create_task(_result(request, gateway, index, each)) for index, each in enumerate(ordered)]
@@ -123,7 +123,7 @@ async def batch(request: web.Request) -> web.Response:
 def _ordered(
     request: web.Request, gateway: Gateway, asked: Batch, index: int, key: str
 ) -> tuple[wire.Job, Format] | JobError:
-    job_id = keyed_id(DOOR, f"{key}-{index}") if key else ""
+    job_id = keyed_id(API, f"{key}-{index}") if key else ""
     speech = asked.speech(asked.items[index])
     try:
         return order(request, gateway, speech, len(speech.input.encode()), job_id)

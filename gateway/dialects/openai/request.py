@@ -13,7 +13,7 @@ from gateway.codecs import PCM, Format, checked, format_named
 from gateway.http.bodies import Body
 from gateway.http.gateway import Gateway
 
-DOOR: Final = "openai"
+API: Final = "openai"
 #: Until routes map names: what OpenAI's clients ask for, where no worker has a model of that name.
 MODELS: Final = frozenset({"tts-1", "tts-1-hd", "gpt-4o-mini-tts", "gpt-4o-mini-tts-2025-12-15"})
 VOICES: Final = frozenset(
@@ -56,7 +56,7 @@ def order(
     voice = asked.voice.id if isinstance(asked.voice, VoiceRef) else asked.voice or ""
     job = to_job(
         request,
-        DOOR,
+        API,
         asked,
         input=asked.input,
         model=model,

@@ -21,7 +21,7 @@ from gateway.http.gateway import Gateway
 from gateway.sockets.playback import Line
 from gateway.sockets.splitter import Granularity
 
-DOOR: Final = "vllm"
+API: Final = "vllm"
 _DEFAULT_FORMAT: Final = "wav"
 #: Of a config, once what nobody here understands is dropped: it is kept for as long as a sentence of it waits.
 _MAX_KEPT_BYTES: Final = 64 << 10
@@ -74,8 +74,8 @@ class Order:
         # The key may have been revoked since.
         self._request[CALLER] = self._gateway.identity.of_request(self._request)
         # The Idempotency-Key of the handshake is one for all sentences.
-        same = idempotent_id(self._request, DOOR)
-        job, _ = self._order(text, keyed_id(DOOR, f"{same}/{place}") if same else "")
+        same = idempotent_id(self._request, API)
+        job, _ = self._order(text, keyed_id(API, f"{same}/{place}") if same else "")
         return job
 
     def sentence(self, text: str, utterance: int, index: int) -> "Sentence":
@@ -95,7 +95,7 @@ class Order:
             instructions=config.instructions,
         )
         job, form = order(self._request, self._gateway, asked, self._size_hint_bytes, job_id)
-        return msgspec.structs.replace(job, client=msgspec.structs.replace(job.client, door=DOOR)), form
+        return msgspec.structs.replace(job, client=msgspec.structs.replace(job.client, api=API)), form
 
 
 @dataclass(slots=True)

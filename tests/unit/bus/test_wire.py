@@ -61,7 +61,7 @@ def test_fields_of_a_newer_peer_are_ignored() -> None:
 @given(JOBS)
 def test_rule_04_the_digest_leaves_out_where_a_job_came_from_and_when_it_expires(job: wire.Job) -> None:
     later = datetime(2031, 1, 1, tzinfo=UTC) + timedelta(hours=1)
-    client = wire.Client(door="http", traceparent="00-1")
+    client = wire.Client(api="http", traceparent="00-1")
     assert wire.digest(msgspec.structs.replace(job, client=client, expires_at=later)) == wire.digest(job)
 
 

@@ -31,8 +31,8 @@ async def test_rule_03_accepted_means_that_jobs_has_the_message_that_the_birth_n
 async def test_rule_05_the_same_request_again_attaches_and_leaves_one_message(bus: Bus) -> None:
     job = tone_job()
     first = await submit(bus, job)
-    other_door = msgspec.structs.replace(job, client=wire.Client(door="http", traceparent="00-2"))
-    again = await submit(bus, other_door)
+    other_api = msgspec.structs.replace(job, client=wire.Client(api="http", traceparent="00-2"))
+    again = await submit(bus, other_api)
     assert (again.is_new, again.birth, again.seq) == (False, first.birth, first.seq)
     assert await num_jobs(bus) == 1
 

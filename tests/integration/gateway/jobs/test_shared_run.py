@@ -256,7 +256,7 @@ def test_an_id_is_shared_only_by_what_must_sound_equal() -> None:
     job = tone_job(input="x", seed=3)
     shared = derived_id(job, CARD)
     assert shared.startswith("c")
-    assert derived_id(msgspec.structs.replace(job, tenant="other", client=wire.Client(door="x")), CARD) == shared
+    assert derived_id(msgspec.structs.replace(job, tenant="other", client=wire.Client(api="x")), CARD) == shared
     for field, value in {
         "input": "y",
         "seed": 4,

@@ -248,7 +248,7 @@ async def test_a_log_that_tells_no_length_keeps_no_other_job_from_being_charged(
 
 async def test_what_was_accepted_before_a_gateway_began_is_known_to_it_though_nobody_asks(bus: Bus) -> None:
     key, _ = await Keys(bus).create("acme", Limits(audio_s_per_day=10))
-    await submit(bus, tone_job(id="before", tenant="acme", client=wire.Client(door="jobs", key=key.id)))
+    await submit(bus, tone_job(id="before", tenant="acme", client=wire.Client(api="jobs", key=key.id)))
     async with asyncio.TaskGroup() as tasks:
         ring = KeyRing(bus)
         limiter = Limiter(bus, ring, None, tasks)

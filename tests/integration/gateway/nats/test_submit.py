@@ -140,7 +140,7 @@ async def test_headers_say_the_same_as_fields_of_the_body(stack: Stack, cli: Cli
     headers = {"Antiphon-Id": job_id, "Antiphon-Model": "tone", "Antiphon-Seed": "7", "Antiphon-Run-On": "true"}
     by_header = await nats_req(cli, stack.submit, '{"input":"x"}', headers, **WHOLE)
     whole = {"id": job_id, "model": "tone", "input": "x", "seed": 7, "run_on": True, "tenant": "public"}
-    by_body = await nats_req(cli, stack.submit, json.dumps(whole | {"client": {"door": "nats"}}), **WHOLE)
+    by_body = await nats_req(cli, stack.submit, json.dumps(whole | {"client": {"api": "nats"}}), **WHOLE)
     assert by_header.json(0) == by_body.json(0)
     assert by_header.pcm == by_body.pcm == tone_pcm(2.0)
 

@@ -61,7 +61,7 @@ async def test_a_job_that_cannot_be_told_of_is_tried_so_often_and_then_lies_in_t
     """No door lets such a one through; whoever writes to the bus himself, or a bug of ours, may leave one there."""
     secret = "whsec_!" if broken == "secret" else ""
     hook = Webhook(url="http://127.0.0.1:9/", events=("accepted",), secret=secret)
-    job = tone_job(client=wire.Client(door="jobs", webhook=hook))
+    job = tone_job(client=wire.Client(api="jobs", webhook=hook))
     accepted_at = 1e300 if broken == "year 10^292" else 1.0
     birth = wire.encode(wire.Birth(job=job, digest=wire.digest(job), queue_seq=1, accepted_at=accepted_at))
     async with open_bus(settings, "test") as bus:
@@ -81,7 +81,7 @@ async def test_what_is_due_later_than_anything_is_ever_put_off_is_told_now(
     http: aiohttp.ClientSession, receiver: Receiver, settings: BusSettings
 ) -> None:
     hook = Webhook(url=f"{receiver.url}/hook", events=("done",))
-    job = tone_job(seconds=0.1, lane="standard", run_on=True, client=wire.Client(door="jobs", webhook=hook))
+    job = tone_job(seconds=0.1, lane="standard", run_on=True, client=wire.Client(api="jobs", webhook=hook))
     async with open_bus(settings, "test") as bus:
         await Hooks(bus).declare()
         due = Due(since=bus.clock.now(), due_at=1e300)

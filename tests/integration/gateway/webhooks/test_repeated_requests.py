@@ -18,7 +18,7 @@ async def test_one_that_is_refused_takes_back_no_webhook_that_the_other_relied_o
     bus_settings: BusSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Two bodies under one id: the second one is accepted between the first one's webhook and its refusal."""
-    webhook = Client(door="jobs", webhook=Webhook(url="http://localhost/x"))
+    webhook = Client(api="jobs", webhook=Webhook(url="http://localhost/x"))
     job = msgspec.structs.replace(tone_job(), client=webhook)
     other = msgspec.structs.replace(job, input="something else")
     async with gateway_here(bus_settings) as (gateway, _):
@@ -40,7 +40,7 @@ async def test_one_that_is_refused_takes_back_no_webhook_that_the_other_relied_o
 async def test_the_request_that_comes_second_takes_no_webhook_back(
     bus_settings: BusSettings, monkeypatch: pytest.MonkeyPatch, is_refused: bool
 ) -> None:
-    job = msgspec.structs.replace(tone_job(), client=Client(door="jobs", webhook=Webhook(url="http://localhost/x")))
+    job = msgspec.structs.replace(tone_job(), client=Client(api="jobs", webhook=Webhook(url="http://localhost/x")))
     async with gateway_here(bus_settings) as (gateway, _):
         name, original = gateway.bus.subjects.log(job.tenant, job.id), gateway.accept
 
