@@ -1,4 +1,4 @@
-"""What an engine host was doing when it died or hung: its faulthandler writes it to memory that outlives it."""
+"""Traceback of an engine host that crashed or hangs: its faulthandler writes to memory that outlives the process."""
 
 import asyncio
 import contextlib
@@ -8,43 +8,44 @@ import signal
 import time
 from typing import Final
 
-#: Of a traceback that is kept: the innermost frames come first.
+#: Limit of a stored traceback: faulthandler writes the innermost frames first.
 MAX_TRACE_BYTES: Final = 4096
-_ASKED = signal.SIGUSR1
-_ANSWER_S = 0.2
+_DUMP_SIGNAL = signal.SIGUSR1
+_DUMP_TIMEOUT_S = 0.2
 
 
-class CrashNotes:
-    """The worker's end. One per host; `close` it after the host's death."""
+class CrashReport:
+    """The worker's end. One per host process; `close` it after the process has ended."""
 
     def __init__(self) -> None:
         self.fd = os.memfd_create("antiphon-crash")
 
     def read(self) -> str:
-        """What was written so far; empty for a host that was killed or left by itself."""
+        """The traceback written so far; empty for a host that was killed or exited by itself."""
         return os.pread(self.fd, MAX_TRACE_BYTES, 0).decode(errors="replace").strip()
 
-    async def ask(self, process: asyncio.subprocess.Process) -> str:
-        """Where a host that hangs is; empty if it does not answer (a stopped process, a kernel that hangs)."""
+    async def request_traceback(self, process: asyncio.subprocess.Process) -> str:
+        """Where a hanging host stands; empty after 0.2 s without an answer (a stopped process, a hanging kernel)."""
         with contextlib.suppress(ProcessLookupError):
-            process.send_signal(_ASKED)
-        deadline = time.monotonic() + _ANSWER_S
-        while not (told := self.read()) and time.monotonic() < deadline:  # noqa: ASYNC110 - another process writes it
+            process.send_signal(_DUMP_SIGNAL)
+        deadline = time.monotonic() + _DUMP_TIMEOUT_S
+        while not (found := self.read()) and time.monotonic() < deadline:  # noqa: ASYNC110 - another process writes it
             await asyncio.sleep(0.005)
-        return told
+        return found
 
     def close(self) -> None:
+        """Free the memory."""
         os.close(self.fd)
 
 
-def take_notes(fd: int) -> None:
-    """In the host: write the running thread's traceback to `fd` on a fatal signal, and when the worker asks."""
+def install_crash_handler(fd: int) -> None:
+    """In the host: write the running thread's traceback to `fd` on a fatal signal and on the worker's request."""
     faulthandler.enable(file=fd, all_threads=False)
-    faulthandler.register(_ASKED, file=fd, all_threads=False)
+    faulthandler.register(_DUMP_SIGNAL, file=fd, all_threads=False)
 
 
-def manner(code: int | None) -> str:
-    """How a process ended, in words, by its return code."""
+def describe_exit(code: int | None) -> str:
+    """How a process ended, in words, by its return code; None: it is still running."""
     if code is None:
         return "does not end"
     if code >= 0:

@@ -1,13 +1,14 @@
-"""What the worker and its engine host say to each other over a socket pair.
+"""Messages between the worker and its engine host, over a socket pair.
 
     to the host    u32 length, then MessagePack of Start | Stop | Credit | Quit
     to the worker  u32 length, u8 form, u32 handle, then
                      form 0   u64 first frame, s16le PCM
-                     form 1   MessagePack of Loaded | Unavailable | Weighs | Advance | Checkpoint | Finished | Broken
+                     form 1   MessagePack of a `ControlMessage`
                      form 2   u64 first frame, u32 length, MessagePack of that length: an array of the `wire.Mark`s
                               that begin in the audio, s16le PCM
 
-`handle` numbers the jobs of one host from 1; 0 speaks of the host itself. Lengths count what follows them.
+`handle` numbers the jobs of one host from 1; 0 stands for the host itself. A length counts the bytes that follow it.
+Both ends come from one installation, so the format may change from one version to the next.
 """
 
 import struct
@@ -20,8 +21,8 @@ from bus import wire
 from bus.settings import LogFormat, LogLevel
 
 AUDIO: Final = 0
-WORD: Final = 1
-MARKED: Final = 2
+CONTROL: Final = 1
+MARKED_AUDIO: Final = 2
 
 Marks = tuple[wire.Mark, ...]
 
@@ -32,25 +33,28 @@ _MARKED_HEAD: Final = struct.Struct("<IBIQI")
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True):
-    """The host's only argument, as JSON."""
+    """The host's only argument, as JSON. The file descriptors are inherited."""
 
-    #: Its end of the socket pair, inherited.
+    #: The host's end of the socket pair.
     fd: int
-    #: Memory of the StepMark, inherited.
+    #: Memory of the StepMark.
     mark_fd: int
-    #: Where it notes what it was doing when it crashes, inherited.
+    #: The `CrashReport`: the host writes its traceback there when it crashes.
     crash_fd: int
+    #: Names of the engines to load.
     models: list[str]
+    #: As torch names it: `cpu`, `cuda`, `cuda:1`.
     device: str = "cpu"
+    #: Whether engines obey `fault` parameters.
     allow_faults: bool = False
-    #: As the worker's own, and whose host it is.
     log_level: LogLevel = "info"
     log_format: LogFormat = "auto"
+    #: Name of the process in its log lines.
     process: str = "host"
 
 
 class Start(msgspec.Struct, frozen=True, kw_only=True, tag="start", array_like=True):
-    """Run a job. Its audio is wanted from `start_frame` on."""
+    """Run a job and send its audio from `start_frame` on."""
 
     handle: int
     model: str
@@ -65,23 +69,25 @@ class Start(msgspec.Struct, frozen=True, kw_only=True, tag="start", array_like=T
 
 
 class Stop(msgspec.Struct, frozen=True, tag="stop", array_like=True):
-    """Stop a job; nothing more is said of it. Unknown handles are ignored: the job may just have ended."""
+    """Stop a job; the host sends no more of it. Unknown handles are ignored: the job may just have ended."""
 
     handle: int
 
 
 class Credit(msgspec.Struct, frozen=True, tag="credit", array_like=True):
-    """So many bytes of a job's PCM are on the bus; as many more may be made."""
+    """`num_bytes` of a job's PCM are stored on the bus, so the host may produce as many more."""
 
     handle: int
     num_bytes: int
 
 
 class Quit(msgspec.Struct, frozen=True, tag="quit", array_like=True):
-    """End the process."""
+    """End the host process."""
 
 
 class Loaded(msgspec.Struct, frozen=True, tag="loaded", array_like=True):
+    """The model is ready; loading and warm-up took `took_s` seconds."""
+
     model: str
     took_s: float
 
@@ -93,14 +99,14 @@ class Unavailable(msgspec.Struct, frozen=True, tag="unavailable", array_like=Tru
     reason: str
 
 
-class Weighs(msgspec.Struct, frozen=True, tag="weighs", array_like=True):
-    """So much device memory the host's process holds; None: nobody can tell any more."""
+class DeviceMemoryReport(msgspec.Struct, frozen=True, tag="device_memory", array_like=True):
+    """Device memory that the host's process holds; None: no engine can measure it any more."""
 
     num_bytes: int | None
 
 
-class Advance(msgspec.Struct, frozen=True, tag="advance", array_like=True):
-    """Progress without audio."""
+class Progress(msgspec.Struct, frozen=True, tag="progress", array_like=True):
+    """Work that made no audio: `done` of `total` units in `phase`; the total is None if not known beforehand."""
 
     phase: str
     done: float
@@ -108,16 +114,20 @@ class Advance(msgspec.Struct, frozen=True, tag="advance", array_like=True):
 
 
 class Checkpoint(msgspec.Struct, frozen=True, tag="checkpoint", array_like=True):
+    """State from which another worker can continue the job at `frame`."""
+
     frame: int
     data: bytes
 
 
-class Finished(msgspec.Struct, frozen=True, tag="finished", array_like=True):
+class Done(msgspec.Struct, frozen=True, tag="done", array_like=True):
+    """The job is complete. `facts` are the engine's, JSON types only."""
+
     facts: dict[str, Any]
 
 
-class Broken(msgspec.Struct, frozen=True, tag="broken", array_like=True):
-    """The job failed; `code` is one of `bus.errors.JobError.by_code`."""
+class Failed(msgspec.Struct, frozen=True, tag="failed", array_like=True):
+    """The job failed. `code` is one of `bus.errors.JobError.by_code`; `path` names the field at fault, if one is."""
 
     code: str
     message: str
@@ -126,39 +136,43 @@ class Broken(msgspec.Struct, frozen=True, tag="broken", array_like=True):
 
 
 Command = Start | Stop | Credit | Quit
-Word = Loaded | Unavailable | Weighs | Advance | Checkpoint | Finished | Broken
+ControlMessage = Loaded | Unavailable | DeviceMemoryReport | Progress | Checkpoint | Done | Failed
 
 _encoder = msgspec.msgpack.Encoder()
 _command: msgspec.msgpack.Decoder[Command] = msgspec.msgpack.Decoder(Command)
-_word: msgspec.msgpack.Decoder[Word] = msgspec.msgpack.Decoder(Word)
+_control: msgspec.msgpack.Decoder[ControlMessage] = msgspec.msgpack.Decoder(ControlMessage)
 _marks: msgspec.msgpack.Decoder[Marks] = msgspec.msgpack.Decoder(Marks)
 
 
-def command(message: Command) -> bytes:
+def encode_command(message: Command) -> bytes:
+    """A message to the host, with its length."""
     body = _encoder.encode(message)
     return _LENGTH.pack(len(body)) + body
 
 
-def word(handle: int, message: Word) -> bytes:
+def encode_control(handle: int, message: ControlMessage) -> bytes:
+    """A message to the worker about job `handle`, or about the host itself (0)."""
     body = _encoder.encode(message)
-    return _HEAD.pack(5 + len(body), WORD, handle) + body
+    return _HEAD.pack(5 + len(body), CONTROL, handle) + body
 
 
-def audio(handle: int, first_frame: int, pcm: bytes, marks: Marks = ()) -> bytes:
+def encode_audio(handle: int, first_frame: int, pcm: bytes, marks: Marks = ()) -> bytes:
+    """Interleaved s16le `pcm` of job `handle` from `first_frame` on, and the marks that begin in it."""
     if marks:
-        told = _encoder.encode(marks)
-        head = _MARKED_HEAD.pack(17 + len(told) + len(pcm), MARKED, handle, first_frame, len(told))
-        return head + told + pcm
+        body = _encoder.encode(marks)
+        head = _MARKED_HEAD.pack(17 + len(body) + len(pcm), MARKED_AUDIO, handle, first_frame, len(body))
+        return head + body + pcm
     return _AUDIO_HEAD.pack(13 + len(pcm), AUDIO, handle, first_frame) + pcm
 
 
 class CommandReader:
-    """Takes bytes in any pieces, gives whole commands."""
+    """The host's end: splits a byte stream, received in any pieces, into commands."""
 
     def __init__(self) -> None:
         self._rest = b""
 
     def feed(self, data: bytes) -> Iterator[Command]:
+        """The commands that `data` completes. Raises msgspec.DecodeError. Exhaust it before the next call."""
         data = self._rest + data if self._rest else data
         pos = 0
         while len(data) - pos >= 4:
@@ -172,17 +186,21 @@ class CommandReader:
         self._rest = data[pos:]
 
 
-class WordReader:
-    """Takes bytes in any pieces, calls back for each whole frame."""
+class MessageReader:
+    """The worker's end: splits a byte stream, received in any pieces, and calls back for each whole message."""
 
     def __init__(
-        self, on_audio: Callable[[int, int, bytes, Marks], None], on_word: Callable[[int, Word], None]
+        self,
+        on_audio: Callable[[int, int, bytes, Marks], None],
+        on_control: Callable[[int, ControlMessage], None],
     ) -> None:
-        """`on_audio(handle, first_frame, pcm, marks)`, `on_word(handle, word)`."""
-        self._on_audio, self._on_word = on_audio, on_word
+        """`on_audio(handle, first_frame, pcm, marks)`, `on_control(handle, message)`."""
+        self._on_audio = on_audio
+        self._on_control = on_control
         self._rest = b""
 
     def feed(self, data: bytes) -> None:
+        """Call back for each message that `data` completes. Raises msgspec.DecodeError."""
         data = self._rest + data if self._rest else data
         pos, end = 0, len(data)
         while end - pos >= 9:
@@ -193,35 +211,38 @@ class WordReader:
             if form == AUDIO:
                 (first_frame,) = struct.unpack_from("<Q", data, pos + 9)
                 self._on_audio(handle, first_frame, data[pos + 17 : after], ())
-            elif form == MARKED:
+            elif form == MARKED_AUDIO:
                 first_frame, size = struct.unpack_from("<QI", data, pos + 9)
                 marks = _marks.decode(data[pos + 21 : pos + 21 + size])
                 self._on_audio(handle, first_frame, data[pos + 21 + size : after], marks)
             else:
-                self._on_word(handle, _word.decode(data[pos + 9 : after]))
+                self._on_control(handle, _control.decode(data[pos + 9 : after]))
             pos = after
         self._rest = data[pos:] if pos else data
 
 
 class StepMark:
-    """16 bytes of memory that both processes see: which job the host is stepping, and since when.
+    """16 bytes of memory shared by both processes: which job the host is stepping, and since when.
 
-    When a host dies or hangs, this names the job that did it; the others on the same host are not to blame.
+    When a host dies or hangs, this names the job that was being stepped; the others on the host are not to blame.
     """
 
     SIZE: Final = 16
     _FORM: Final = struct.Struct("<Qd")
 
     def __init__(self, memory: Any) -> None:
+        """`memory`: a writable buffer of `SIZE` bytes."""
         self._memory = memory
 
     def enter(self, handle: int, now_s: float) -> None:
+        """A step of job `handle` begins at `now_s`, CLOCK_MONOTONIC seconds."""
         self._FORM.pack_into(self._memory, 0, handle, now_s)
 
     def leave(self) -> None:
+        """The step has ended."""
         self._FORM.pack_into(self._memory, 0, 0, 0.0)
 
     def read(self) -> tuple[int, float]:
-        """(handle or 0, CLOCK_MONOTONIC seconds when its step began)."""
+        """(handle, CLOCK_MONOTONIC seconds when its step began); the handle is 0 between two steps."""
         handle, since_s = self._FORM.unpack_from(self._memory, 0)
         return handle, since_s

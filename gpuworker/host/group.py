@@ -81,12 +81,12 @@ class Group:
             case Pause(seconds=seconds):
                 return seconds
             case Progress(phase=phase, done=done, total=total):
-                self._word(member, pipe.Advance(phase, done, total))
+                self._send_control(member, pipe.Progress(phase, done, total))
             case Checkpoint(frame=frame, data=data):
-                self._word(member, pipe.Checkpoint(frame, data))
+                self._send_control(member, pipe.Checkpoint(frame, data))
             case Done(facts=facts):
                 member.done = True
-                self._word(member, pipe.Finished(dict(facts)))
+                self._send_control(member, pipe.Done(dict(facts)))
         return 0.0
 
     def _block(self, member: Member, block: Block, now: float) -> None:
@@ -109,7 +109,7 @@ class Group:
         if block.marks:
             self._marked(member, block.marks, data, frames, is_first)
         else:
-            self._send(pipe.audio(member.handle, member.next_frame, data), is_first)
+            self._send(pipe.encode_audio(member.handle, member.next_frame, data), is_first)
         member.next_frame += frames
         member.outstanding_bytes += len(data)
         member.pace.made(frames / self._rate_hz, now)
@@ -121,7 +121,7 @@ class Group:
         begin, told = 0, 0
         for first_frame, count, share in shares(good, member.next_frame, frames):
             end = begin + count * frame_bytes
-            self._send(pipe.audio(member.handle, first_frame, data[begin:end], share), is_first)
+            self._send(pipe.encode_audio(member.handle, first_frame, data[begin:end], share), is_first)
             begin, told = end, told + len(share)
         lost += len(good) - told
         if lost:
@@ -129,10 +129,10 @@ class Group:
 
     def fail(self, member: Member, code: str, message: str, path: str = "", traceback: str = "") -> None:
         member.done = True
-        self._word(member, pipe.Broken(code, message, path, traceback))
+        self._send_control(member, pipe.Failed(code, message, path, traceback))
 
-    def _word(self, member: Member, message: pipe.Word) -> None:
-        self._send(pipe.word(member.handle, message), True)
+    def _send_control(self, member: Member, message: pipe.ControlMessage) -> None:
+        self._send(pipe.encode_control(member.handle, message), True)
 
     def cancel(self, member: Member) -> None:
         member.cancelled = member.job.cancel.cancelled = True

@@ -24,7 +24,7 @@ from bus.errors import Invalid
 from bus.params import check
 from bus.telemetry.logging import configure, logger
 from gpuworker import pipe, registry
-from gpuworker.crash import take_notes
+from gpuworker.crash import install_crash_handler
 from gpuworker.engine import Engine, MemoryPolicy, OutOfMemory, Rejected
 from gpuworker.host.device_memory import Scale
 from gpuworker.host.group import Group, Member, engine_job
@@ -55,7 +55,9 @@ class Host:
         #: Full windows: groups that wait for credit.
         self._waiting: set[Group] = set()
         self._batches: dict[Hashable, tuple[float, Engine, list[Member]]] = {}
-        self._scale = Scale(lambda num_bytes: self._send(pipe.word(0, pipe.Weighs(num_bytes)), urgent=False))
+        self._scale = Scale(
+            lambda num_bytes: self._send(pipe.encode_control(0, pipe.DeviceMemoryReport(num_bytes)), urgent=False)
+        )
         self._quit = False
 
     def run(self) -> None:
@@ -92,10 +94,10 @@ class Host:
         while not self._loaded.empty():
             name, engine, reason, took_s = self._loaded.get()
             if engine is None:
-                self._send(pipe.word(0, pipe.Unavailable(name, reason)), urgent=True)
+                self._send(pipe.encode_control(0, pipe.Unavailable(name, reason)), urgent=True)
             else:
                 self._engines[name] = engine
-                self._send(pipe.word(0, pipe.Loaded(name, took_s)), urgent=True)
+                self._send(pipe.encode_control(0, pipe.Loaded(name, took_s)), urgent=True)
                 self._scale.loaded(engine, time.monotonic())
 
     # Talking
@@ -162,10 +164,10 @@ class Host:
         except (Rejected, Invalid) as error:
             path = error.path
             message = error.message if isinstance(error, Rejected) else str(error)
-            self._send(pipe.word(start.handle, pipe.Broken("invalid", message, path)), urgent=True)
+            self._send(pipe.encode_control(start.handle, pipe.Failed("invalid", message, path)), urgent=True)
             return
         except Exception as error:  # noqa: BLE001  # an engine's validate is foreign code: it fails this job only
-            self._send(pipe.word(start.handle, _broken(error)), urgent=True)
+            self._send(pipe.encode_control(start.handle, _broken(error)), urgent=True)
             return
         now = time.monotonic()
         member = Member(start.handle, job, now)
@@ -226,7 +228,7 @@ class Host:
             self._out_of_memory(group, error)
             return
         except Rejected as error:
-            self._fail(group, pipe.Broken("invalid", error.message, error.path))
+            self._fail(group, pipe.Failed("invalid", error.message, error.path))
         except Exception as error:  # noqa: BLE001  # the model broke; that is these jobs' outcome and nobody else's
             self._fail(group, _broken(error))
         finally:
@@ -240,7 +242,7 @@ class Host:
         else:
             self._schedule.ready(group, group.dry_at)
 
-    def _fail(self, group: Group, broken: pipe.Broken) -> None:
+    def _fail(self, group: Group, broken: pipe.Failed) -> None:
         for member in group.members:
             if not member.over:
                 group.fail(member, broken.code, broken.message, broken.path, broken.traceback)
@@ -249,7 +251,7 @@ class Host:
         """Half the batch, twice; a job that does not fit alone has failed."""
         left = [member for member in group.members if not member.over]
         if len(left) < 2:
-            self._fail(group, pipe.Broken("out_of_memory", f"{group.engine.capabilities().name}: {error}"))
+            self._fail(group, pipe.Failed("out_of_memory", f"{group.engine.capabilities().name}: {error}"))
             self._leave(group)
             return
         log.warning("engine.out_of_memory", model=group.engine.capabilities().name, batch=len(left), error=str(error))
@@ -269,9 +271,9 @@ class Host:
             log.exception("engine.close_failed", model=group.engine.capabilities().name)
 
 
-def _broken(error: Exception) -> pipe.Broken:
+def _broken(error: Exception) -> pipe.Failed:
     trace = "".join(traceback.format_exception(error))
-    return pipe.Broken("engine_failed", f"{type(error).__name__}: {error}", "", trace[-8000:])
+    return pipe.Failed("engine_failed", f"{type(error).__name__}: {error}", "", trace[-8000:])
 
 
 def _die_with_parent() -> None:
@@ -284,7 +286,7 @@ def main() -> None:
     _die_with_parent()
     signal.signal(signal.SIGTERM, signal.SIG_IGN)  # the worker decides when its host ends
     options = msgspec.json.decode(sys.argv[1], type=pipe.Options)
-    take_notes(options.crash_fd)
+    install_crash_handler(options.crash_fd)
     configure(options.process, level=options.log_level, form=options.log_format)
     with contextlib.suppress(KeyboardInterrupt):  # ^C reaches the whole process group; the worker drains and quits us
         Host(options).run()

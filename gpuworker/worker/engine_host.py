@@ -18,9 +18,9 @@ import msgspec
 from bus import wire
 from bus.telemetry.logging import logger
 from gpuworker import pipe
-from gpuworker.crash import CrashNotes, manner
+from gpuworker.crash import CrashReport, describe_exit
 from gpuworker.settings import WorkerSettings
-from gpuworker.worker.entry_size import Growth
+from gpuworker.worker.entry_size import EntrySize
 from gpuworker.worker.stream import HandBack, Lost, Stream
 
 log = logger(__name__)
@@ -89,7 +89,7 @@ class EngineHost:
     async def _live(self) -> None:
         """One child, from its start to its death."""
         ours, theirs = socket.socketpair()
-        memory, notes = os.memfd_create("antiphon-step"), CrashNotes()
+        memory, notes = os.memfd_create("antiphon-step"), CrashReport()
         try:
             for end in (ours, theirs):
                 for option in (socket.SO_SNDBUF, socket.SO_RCVBUF):
@@ -124,7 +124,7 @@ class EngineHost:
             theirs.close()
             os.close(memory)
         gone = asyncio.Event()
-        reader = pipe.WordReader(self._on_audio, self._on_word)
+        reader = pipe.MessageReader(self._on_audio, self._on_control)
         transport, _ = await asyncio.get_running_loop().create_connection(
             lambda: _Protocol(reader.feed, gone.set), sock=ours
         )
@@ -140,7 +140,7 @@ class EngineHost:
         finally:
             notes.close()
 
-    async def _watch(self, process: asyncio.subprocess.Process, gone: asyncio.Event, notes: CrashNotes) -> str | None:
+    async def _watch(self, process: asyncio.subprocess.Process, gone: asyncio.Event, notes: CrashReport) -> str | None:
         """Return None when the child is dead, or where it hangs in one step for longer than `stall_s`."""
         assert self._mark is not None
         ended = asyncio.ensure_future(process.wait())
@@ -152,7 +152,7 @@ class EngineHost:
                 if time.monotonic() - looked_at > pause_s + STOOD_STILL_S:
                     self._excused_at = time.monotonic()
                 if self.step_s > self._stall_s:
-                    traceback = await notes.ask(process)
+                    traceback = await notes.request_traceback(process)
                     log.error("host.hangs", pid=process.pid, stall_s=self._stall_s, traceback=traceback)
                     return traceback
             return None
@@ -171,7 +171,7 @@ class EngineHost:
         self,
         process: asyncio.subprocess.Process,
         transport: asyncio.Transport,
-        notes: CrashNotes,
+        notes: CrashReport,
         hung_at: str | None = None,
         *,
         is_told: bool = False,
@@ -189,7 +189,7 @@ class EngineHost:
         self.device_bytes = None
         self._changed()
         if not transport.is_closing():
-            transport.write(pipe.command(pipe.Quit()))
+            transport.write(pipe.encode_command(pipe.Quit()))
         transport.close()
         for stream in streams:
             if stream.handle != culprit:
@@ -199,7 +199,7 @@ class EngineHost:
         finally:
             guilty = next((stream for stream in streams if stream.handle == culprit), None)
             if guilty is not None:
-                how = manner(process.returncode) if hung_at is None else f"hung for {self._stall_s:g} s"
+                how = describe_exit(process.returncode) if hung_at is None else f"hung for {self._stall_s:g} s"
                 trace = hung_at or notes.read()
                 guilty.interrupt(Lost(f"its engine host {how}", host_died=True, traceback=trace))
         if is_told and not streams and process.returncode == 0:
@@ -218,12 +218,14 @@ class EngineHost:
         if self._transport is not None and not self._transport.is_closing():
             self._transport.write(command)
 
-    def open(self, job: wire.Job, start_frame: int, attempt: int, checkpoint: bytes | None, growth: Growth) -> Stream:
+    def open(
+        self, job: wire.Job, start_frame: int, attempt: int, checkpoint: bytes | None, entry_size: EntrySize
+    ) -> Stream:
         """Start `job` in the host. Raises HandBack if there is no host just now, or it has not loaded the model."""
         if not self.is_up or job.model not in self.loaded:
             raise HandBack(f"the engine host has no {job.model} now")
         self._handles += 1
-        stream = self._streams[self._handles] = Stream(self._handles, growth, self._credit)
+        stream = self._streams[self._handles] = Stream(self._handles, entry_size, self._credit)
         start = pipe.Start(
             handle=stream.handle,
             model=job.model,
@@ -236,28 +238,28 @@ class EngineHost:
             attempt=attempt,
             checkpoint=checkpoint,
         )
-        self._say(pipe.command(start))
+        self._say(pipe.encode_command(start))
         return stream
 
     def close(self, stream: Stream) -> None:
         """Stop the job in the host, if it still runs there. Idempotent."""
         if self._streams.pop(stream.handle, None) is not None:
-            self._say(pipe.command(pipe.Stop(stream.handle)))
+            self._say(pipe.encode_command(pipe.Stop(stream.handle)))
 
     def _credit(self, handle: int, num_bytes: int) -> None:
         if handle in self._streams:
-            self._say(pipe.command(pipe.Credit(handle, num_bytes)))
+            self._say(pipe.encode_command(pipe.Credit(handle, num_bytes)))
 
     def _on_audio(self, handle: int, first_frame: int, pcm: bytes, marks: pipe.Marks) -> None:
         stream = self._streams.get(handle)
         if stream is not None:
             stream.on_audio(first_frame, pcm, marks)
 
-    def _on_word(self, handle: int, word: pipe.Word) -> None:
+    def _on_control(self, handle: int, word: pipe.ControlMessage) -> None:
         if handle:
             stream = self._streams.get(handle)
             if stream is not None:
-                stream.on_word(word)
+                stream.on_control(word)
             return
         match word:
             case pipe.Loaded(model=model, took_s=took_s):
@@ -267,7 +269,7 @@ class EngineHost:
             case pipe.Unavailable(model=model, reason=reason):
                 self.unavailable[model] = reason
                 log.error("model.unavailable", model=model, reason=reason)
-            case pipe.Weighs(num_bytes=num_bytes):
+            case pipe.DeviceMemoryReport(num_bytes=num_bytes):
                 self.device_bytes = num_bytes
                 return  # the next heartbeat is soon enough
         if not self.is_loading:

@@ -12,7 +12,7 @@ MAX_ENTRY_S: Final = 1.0
 GUARD_S: Final = 0.15
 
 
-class Growth:
+class EntrySize:
     def __init__(self, rate_hz: int, frame_bytes: int) -> None:
         self._bytes_per_s = rate_hz * frame_bytes
         self._first_at: float | None = None

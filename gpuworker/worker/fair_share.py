@@ -52,7 +52,7 @@ class _Rival:
         return self.starts - self.base_theirs + self.rate * min(now - self.heard_at, _CARRY_S)
 
 
-class Shares:
+class FairShare:
     def __init__(self, weight: int, clock: Callable[[], float]) -> None:
         """`clock` is monotonic seconds."""
         self._weight, self._clock = weight, clock

@@ -9,7 +9,7 @@ from bus.jobs.client import Bus
 from bus.subjects import worker_of
 from bus.transport.parser import Message
 from gpuworker.settings import WorkerSettings
-from gpuworker.worker.fair_share import Shares
+from gpuworker.worker.fair_share import FairShare
 
 #: Heartbeats come each second: without one for so long a peer decides nothing here any more.
 _SILENT_S = 1.5
@@ -19,7 +19,7 @@ class Peers:
     def __init__(self, bus: Bus, settings: WorkerSettings, changed: Callable[[], None]) -> None:
         """`changed` is called when somebody's heartbeat may have made room here."""
         self._bus, self._settings, self._changed = bus, settings, changed
-        self.shares = Shares(settings.weight, time.monotonic)
+        self.shares = FairShare(settings.weight, time.monotonic)
         #: Primaries that would take any job that we take, and when they were heard.
         self._primaries: dict[str, tuple[float, int]] = {}
         self._models: set[str] = set()

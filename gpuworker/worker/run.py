@@ -24,7 +24,7 @@ from gpuworker import pipe
 from gpuworker.crash import MAX_TRACE_BYTES
 from gpuworker.engine import Resume
 from gpuworker.worker.engine_host import EngineHost
-from gpuworker.worker.entry_size import Growth
+from gpuworker.worker.entry_size import EntrySize
 from gpuworker.worker.stream import Audio, Due, HandBack, Interruption, Left, Lost, Stream, Taken
 
 log = logger(__name__)
@@ -174,8 +174,10 @@ class Run:
         due_s, why = self.deadline
         if self._claimed_at >= due_s:
             raise Due(why)
-        growth = Growth(self._card.rate_hz, 2 * self._card.channels)
-        self.stream = self._host.open(claim.job, claim.position.frame, claim.lease.attempt, claim.checkpoint, growth)
+        entry_size = EntrySize(self._card.rate_hz, 2 * self._card.channels)
+        self.stream = self._host.open(
+            claim.job, claim.position.frame, claim.lease.attempt, claim.checkpoint, entry_size
+        )
         while True:
             piece = await self.stream.next()
             match piece:
@@ -183,15 +185,15 @@ class Run:
                     await self._writer.block(pcm, len(pcm) // (2 * self._card.channels), marks)
                     self._first_at = self._first_at or self._bus.clock.now()
                     self.stream.appended(piece)
-                case pipe.Advance(phase=phase, done=done, total=total):
+                case pipe.Progress(phase=phase, done=done, total=total):
                     await self._writer.progress(wire.Progress(phase=phase, done=done, total=total))
                 case pipe.Checkpoint(frame=frame, data=data):
                     await self._writer.checkpoint(wire.Checkpoint(frame=frame, data=data))
-                case pipe.Finished(facts=facts):
+                case pipe.Done(facts=facts):
                     await self._writer.end("done", self._done(self._writer.position, facts))
                     self._bus.connection.publish(self.ack_subject, b"+ACK")
                     return "done"
-                case pipe.Broken():
+                case pipe.Failed():
                     await self._broken(piece)
                     return "failed"
 
@@ -212,7 +214,7 @@ class Run:
             engine=facts,
         )
 
-    async def _broken(self, broken: pipe.Broken) -> None:
+    async def _broken(self, broken: pipe.Failed) -> None:
         lease = self.claim.lease
         self.engine_failed = broken.code in _ENGINE_FAULTS
         if broken.traceback:

@@ -14,7 +14,7 @@ from bus.jobs.client import open_bus
 from bus.telemetry.logging import bound, logger
 from gpuworker import registry
 from gpuworker.settings import WorkerSettings
-from gpuworker.worker.watch import Watch
+from gpuworker.worker.supervise import Supervisor
 from gpuworker.worker.worker import Worker
 
 log = logger(__name__)
@@ -46,7 +46,7 @@ async def serve(settings: WorkerSettings, stop: asyncio.Event) -> None:
                     worker.host.run(),
                     worker.presence.run(),
                     bus.clock.keep(bus.js, bus.subjects.jobs_stream),
-                    Watch(bus, worker, settings.stall_s).run(),
+                    Supervisor(bus, worker, settings.stall_s).run(),
                     _refused(bus.connection.closed),
                     _announce(worker, settings, began),
                 ),

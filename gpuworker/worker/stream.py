@@ -10,7 +10,7 @@ import msgspec
 from bus import wire
 from bus.wire import MAX_MARKS
 from gpuworker import pipe
-from gpuworker.worker.entry_size import MAX_ENTRY_BYTES, Growth
+from gpuworker.worker.entry_size import MAX_ENTRY_BYTES, EntrySize
 
 
 class Audio(msgspec.Struct, frozen=True):
@@ -65,17 +65,17 @@ class Left(Interruption):
     why = "left"
 
 
-Piece = Audio | pipe.Advance | pipe.Checkpoint | pipe.Finished | pipe.Broken
+Piece = Audio | pipe.Progress | pipe.Checkpoint | pipe.Done | pipe.Failed
 
 
 class Stream:
     """Filled by the host's read loop, emptied by the job's task."""
 
-    def __init__(self, handle: int, growth: Growth, credit: Callable[[int, int], None]) -> None:
-        self.handle, self._growth, self._credit = handle, growth, credit
+    def __init__(self, handle: int, entry_size: EntrySize, credit: Callable[[int, int], None]) -> None:
+        self.handle, self._entry_size, self._credit = handle, entry_size, credit
         self._audio: deque[tuple[int, bytes, pipe.Marks]] = deque()
         self._audio_bytes = 0
-        self._words: deque[pipe.Word] = deque()
+        self._words: deque[pipe.ControlMessage] = deque()
         self._waiter: asyncio.Future[None] | None = None
         self.interruption: Interruption | None = None
         #: Monotonic seconds of it.
@@ -90,7 +90,7 @@ class Stream:
         self._audio_bytes += len(pcm)
         self._progress()
 
-    def on_word(self, word: pipe.Word) -> None:
+    def on_control(self, word: pipe.ControlMessage) -> None:
         self._words.append(word)
         self._progress()
 
@@ -125,20 +125,20 @@ class Stream:
                 raise self.interruption
             if self._audio:
                 # A word waits for all audio that is here, so progress and checkpoints may be told late, never early.
-                hold_s = 0.0 if self._words else self._growth.hold_s(self._audio_bytes, time.monotonic())
+                hold_s = 0.0 if self._words else self._entry_size.hold_s(self._audio_bytes, time.monotonic())
                 if hold_s <= 0:
                     return self._merge()
                 await self._sleep(hold_s)
             elif self._words:
                 word = self._words.popleft()
-                if isinstance(word, pipe.Advance | pipe.Checkpoint | pipe.Finished | pipe.Broken):
+                if isinstance(word, pipe.Progress | pipe.Checkpoint | pipe.Done | pipe.Failed):
                     return word
             else:
                 await self._sleep(None)
 
     def appended(self, audio: Audio) -> None:
         """`audio` is in the log: let the engine make as much more."""
-        self._growth.appended(len(audio.pcm), time.monotonic())
+        self._entry_size.appended(len(audio.pcm), time.monotonic())
         self._credit(self.handle, len(audio.pcm))
         self.progress_at = time.monotonic()
 
@@ -146,7 +146,7 @@ class Stream:
         first_frame, pcm, marks = self._audio.popleft()
         parts = [pcm]
         size = len(pcm)
-        while self._audio and not self._growth.is_first:
+        while self._audio and not self._entry_size.is_first:
             _, more, of_more = self._audio[0]
             if size + len(more) > MAX_ENTRY_BYTES or len(marks) + len(of_more) > MAX_MARKS:
                 break

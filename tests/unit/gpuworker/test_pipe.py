@@ -11,10 +11,10 @@ from gpuworker import pipe
 WORDS = [
     pipe.Loaded("tone", 0.5),
     pipe.Unavailable("music", "no torch"),
-    pipe.Advance("denoise", 1, 8),
+    pipe.Progress("denoise", 1, 8),
     pipe.Checkpoint(7, b"\x00\xff"),
-    pipe.Finished({"blocks": 3}),
-    pipe.Broken("engine_failed", "m", "p", "t"),
+    pipe.Done({"blocks": 3}),
+    pipe.Failed("engine_failed", "m", "p", "t"),
 ]
 MARKS = st.lists(
     st.builds(
@@ -61,9 +61,9 @@ def test_frames_to_the_worker_arrive_whole_and_in_order(
     data = b""
     for handle, (index, marks) in enumerate(choice, 1):
         sent += [(handle, 5 * handle, pcm, marks), (handle, WORDS[index])]
-        data += pipe.audio(handle, 5 * handle, pcm, marks) + pipe.word(handle, WORDS[index])
+        data += pipe.encode_audio(handle, 5 * handle, pcm, marks) + pipe.encode_control(handle, WORDS[index])
     got: list[tuple[object, ...]] = []
-    reader = pipe.WordReader(lambda *audio: got.append(audio), lambda *word: got.append(word))
+    reader = pipe.MessageReader(lambda *audio: got.append(audio), lambda *word: got.append(word))
     for piece in pieces(data, cuts):
         reader.feed(piece)
     assert got == sent
@@ -73,7 +73,9 @@ def test_frames_to_the_worker_arrive_whole_and_in_order(
 def test_commands_to_the_host_arrive_whole_and_in_order(cuts: list[int], choice: list[int]) -> None:
     sent = [COMMANDS[index] for index in choice]
     reader = pipe.CommandReader()
-    got = [command for piece in pieces(b"".join(map(pipe.command, sent)), cuts) for command in reader.feed(piece)]
+    got = [
+        command for piece in pieces(b"".join(map(pipe.encode_command, sent)), cuts) for command in reader.feed(piece)
+    ]
     assert got == sent
 
 

@@ -20,7 +20,7 @@ from gpuworker import pipe
 from gpuworker.engine import Block, Engine, EngineJob, Mark
 from gpuworker.host.group import Group, Member
 from gpuworker.host.marks import shares, within
-from gpuworker.worker.entry_size import MAX_ENTRY_BYTES, Growth
+from gpuworker.worker.entry_size import MAX_ENTRY_BYTES, EntrySize
 from gpuworker.worker.stream import Audio, Stream
 from tests.engines.cases import make
 
@@ -111,8 +111,10 @@ class Sent:
 
     def __init__(self) -> None:
         self.audio: list[tuple[int, int, bytes, pipe.Marks]] = []
-        self.words: list[pipe.Word] = []
-        self._reader = pipe.WordReader(lambda *audio: self.audio.append(audio), lambda _, word: self.words.append(word))
+        self.words: list[pipe.ControlMessage] = []
+        self._reader = pipe.MessageReader(
+            lambda *audio: self.audio.append(audio), lambda _, word: self.words.append(word)
+        )
 
     def __call__(self, data: bytes, urgent: bool) -> None:
         self._reader.feed(data)
@@ -179,7 +181,7 @@ async def soon(stream: Stream) -> object:
 
 
 async def test_entries_that_merge_merge_their_marks_as_far_as_there_is_room() -> None:
-    stream = Stream(1, Growth(24_000, 2), lambda handle, size: None)
+    stream = Stream(1, EntrySize(24_000, 2), lambda handle, size: None)
     stream.on_audio(0, bytes(2), words([0]))
     first = await soon(stream)
     assert isinstance(first, Audio)
@@ -190,7 +192,7 @@ async def test_entries_that_merge_merge_their_marks_as_far_as_there_is_room() ->
     stream.on_audio(1 + MAX_MARKS, bytes(2), many[-1:])
     stream.on_audio(2 + MAX_MARKS, bytes(2))
     stream.on_audio(3 + MAX_MARKS, bytes(MAX_ENTRY_BYTES // 2), words([0]))
-    stream.on_word(pipe.Finished({}))
+    stream.on_control(pipe.Done({}))
     second, third = await soon(stream), await soon(stream)
     assert isinstance(second, Audio)
     assert isinstance(third, Audio)

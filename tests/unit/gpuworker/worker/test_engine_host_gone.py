@@ -9,7 +9,7 @@ import uvloop
 from bus import wire
 from gpuworker.settings import WorkerSettings
 from gpuworker.worker.engine_host import EngineHost
-from gpuworker.worker.entry_size import Growth
+from gpuworker.worker.entry_size import EntrySize
 from gpuworker.worker.stream import HandBack, Stream
 
 JOB = wire.Job(id="j", input="tone", model="tone")
@@ -36,12 +36,12 @@ async def a_job_goes_to_somebody_else() -> None:
     host = await host_that_has_just_died()
     assert not host.is_up
     with pytest.raises(HandBack):
-        host.open(JOB, 0, 1, None, Growth(24_000, 2))
+        host.open(JOB, 0, 1, None, EntrySize(24_000, 2))
 
 
 async def a_running_job_is_let_go() -> None:
     host = await host_that_has_just_died()
-    stream = host._streams[1] = Stream(1, Growth(24_000, 2), host._credit)
+    stream = host._streams[1] = Stream(1, EntrySize(24_000, 2), host._credit)
     host._credit(1, 4800)
     host.close(stream)
     assert not host._streams

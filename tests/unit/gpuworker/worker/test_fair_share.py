@@ -1,11 +1,11 @@
-"""Shares by weight, simulated: workers that hear of each other late, under a clock that the test turns."""
+"""FairShare by weight, simulated: workers that hear of each other late, under a clock that the test turns."""
 
 import random
 from collections import Counter
 
 import pytest
 
-from gpuworker.worker.fair_share import IDLE_S, Shares
+from gpuworker.worker.fair_share import IDLE_S, FairShare
 
 #: How often a worker tells its count, and how late it is heard.
 TELL_S, LATE_S = 0.1, 0.02
@@ -17,7 +17,7 @@ class Simulated:
     def __init__(self, weights: dict[str, int], slots: int, job_s: dict[str, float], seed: int = 1) -> None:
         self.now, self.chance = 10.0, random.Random(seed)
         self.weights, self.slots, self.job_s = weights, slots, job_s
-        self.shares = {name: Shares(weight, lambda: self.now) for name, weight in weights.items()}
+        self.shares = {name: FairShare(weight, lambda: self.now) for name, weight in weights.items()}
         self.running: dict[str, list[float]] = {name: [] for name in weights}
         self.starts: Counter[str] = Counter(dict.fromkeys(weights, 0))
         self.told_at = {name: 10.0 + self.chance.random() * TELL_S for name in weights}
@@ -106,7 +106,7 @@ def test_a_rival_stuck_in_long_jobs_holds_the_others_back_for_a_moment_only() ->
 def test_what_happened_before_a_pause_is_forgotten() -> None:
     """One that had all jobs while the other had none need not stand back for as many when that one is busy again."""
     now = [0.0]
-    shares = Shares(1, lambda: now[0])
+    shares = FairShare(1, lambda: now[0])
     shares.heard("b", 2, 0)
     for _ in range(500):
         shares.began()
@@ -120,7 +120,7 @@ def test_what_happened_before_a_pause_is_forgotten() -> None:
 
 def test_one_that_is_gone_is_forgotten() -> None:
     now = 0.0
-    shares = Shares(1, lambda: now)
+    shares = FairShare(1, lambda: now)
     shares.heard("b", 4, 0)
     shares.heard("b", 4, 1)
     for _ in range(9):
@@ -131,7 +131,7 @@ def test_one_that_is_gone_is_forgotten() -> None:
 
 
 def test_a_job_that_did_not_start_after_all_is_not_counted() -> None:
-    shares = Shares(1, lambda: 0.0)
+    shares = FairShare(1, lambda: 0.0)
     shares.heard("b", 2, 0)
     shares.heard("b", 2, 2)
     before = shares.room

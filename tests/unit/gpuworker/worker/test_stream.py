@@ -5,13 +5,13 @@ import asyncio
 import pytest
 
 from gpuworker import pipe
-from gpuworker.worker.entry_size import MAX_ENTRY_BYTES, Growth
+from gpuworker.worker.entry_size import MAX_ENTRY_BYTES, EntrySize
 from gpuworker.worker.stream import Audio, HandBack, Lost, Stream
 
 
 def stream() -> tuple[Stream, list[tuple[int, int]]]:
     given: list[tuple[int, int]] = []
-    return Stream(7, Growth(24_000, 2), lambda handle, size: given.append((handle, size))), given
+    return Stream(7, EntrySize(24_000, 2), lambda handle, size: given.append((handle, size))), given
 
 
 async def piece(of: Stream) -> object:
@@ -51,9 +51,9 @@ async def test_the_end_comes_after_all_audio_and_releases_what_was_held() -> Non
     waiting = asyncio.create_task(piece(taken))
     await asyncio.sleep(0)
     assert not waiting.done(), "the listener is a minute ahead: more is gathered"
-    taken.on_word(pipe.Finished({}))
+    taken.on_control(pipe.Done({}))
     assert await waiting == Audio(60 * 24_000, bytes(2))
-    assert await piece(taken) == pipe.Finished({})
+    assert await piece(taken) == pipe.Done({})
 
 
 async def test_an_interruption_ends_it_at_once_and_the_first_reason_stands() -> None:

@@ -21,7 +21,7 @@ _MISSES = 2
 _RETURN_S = 30.0
 
 
-class Watch:
+class Supervisor:
     def __init__(self, bus: Bus, worker: Worker, stall_s: float, listen_every_s: float = 10.0) -> None:
         self._bus, self._worker = bus, worker
         self._stall_s, self._listen_every_s = stall_s, listen_every_s
