@@ -80,7 +80,7 @@ async def _answer(request: web.Request, handler: Handler) -> web.StreamResponse:
         preflight = gateway.origins.preflight(request)
         if preflight is not None:
             return preflight
-        request[CALLER] = asks = gateway.identity.of_request(request)
+        request[CALLER] = asks = gateway.authenticator.authenticate(request)
         if makes_work(request) and (granted := gateway.limiter.request(asks)):
             request[GRANTED] = granted
         return await handler(request)

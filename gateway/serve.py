@@ -10,7 +10,7 @@ from bus.errors import Unreachable
 from bus.jobs.client import open_bus
 from bus.telemetry.logging import logger
 from gateway.access.addresses import Addresses
-from gateway.access.identity import tokens_of
+from gateway.access.authenticator import open_tokens
 from gateway.app import make_app
 from gateway.http.connection import connections
 from gateway.http.gateway import Gateway
@@ -40,7 +40,13 @@ async def serve(settings: GatewaySettings, stop: asyncio.Event) -> None:
         Unreachable: no NATS at the start, or it has closed the connection for good.
         OSError: the address cannot be bound.
     """
-    tokens, addresses = tokens_of(settings), Addresses(settings.trusted_proxies)
+    tokens = open_tokens(
+        secret_file=settings.jwt_secret_file,
+        jwks_file=settings.jwks_file,
+        audience=settings.jwt_audience,
+        issuer=settings.jwt_issuer,
+    )
+    addresses = Addresses(settings.trusted_proxies)
     async with open_bus(settings.bus, "gateway") as bus:
         try:
             async with asyncio.TaskGroup() as tasks:
@@ -51,7 +57,7 @@ async def serve(settings: GatewaySettings, stop: asyncio.Event) -> None:
                     gateway.limiter.run(),
                     gateway.starts.run(),
                     gateway.retention.run(),
-                    Cancels(bus, gateway.identity, tasks).run(),
+                    Cancels(bus, gateway.authenticator, tasks).run(),
                     NatsDoor(gateway, tasks).run(),
                     Webhooks(gateway).run(),
                     bus.clock.keep(bus.js, bus.subjects.jobs_stream),

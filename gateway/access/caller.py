@@ -1,4 +1,4 @@
-"""Who asks: for whom a request speaks, and what it may use."""
+"""The caller: the tenant for which a request acts, and the limits that apply to it."""
 
 from typing import Final
 
@@ -7,18 +7,23 @@ from aiohttp import web
 
 from bus.access.keys import Limits
 
-#: Whom a request without a key speaks for, where that is allowed.
+#: The tenant of requests without a key, where those are served.
 PUBLIC: Final = "public"
+#: The tenant that owns the jobs of a cache shared by all tenants. No key and no subject may act for it.
+SHARED_TENANT: Final = "_shared"
 
 
 class Caller(msgspec.Struct, frozen=True, kw_only=True):
+    """An authenticated request's tenant, key and limits."""
+
     tenant: str = PUBLIC
-    #: The key's id; "" for an anonymous caller.
+    #: The key's id, or one derived from a token's tenant and subject; "" for an anonymous caller.
     key: str = ""
-    #: Of the peer, "" where there is none.
+    #: The client's address as `Addresses` finds it; "" over NATS and on a Unix socket.
     address: str = ""
-    #: A worker's id that the caller would like best, or "".
+    #: Id of the worker that the caller prefers, or "".
     preferred_worker: str = ""
+    #: The key's limits; a token and an anonymous caller have none.
     limits: Limits = Limits()
 
 
@@ -27,4 +32,5 @@ CALLER: Final = web.RequestKey("caller", Caller)
 
 
 def caller(request: web.Request) -> Caller:
+    """The caller of an HTTP request. Raises KeyError before it is authenticated."""
     return request[CALLER]

@@ -17,8 +17,8 @@ from bus.jobs.submit import Accepted, submit
 from bus.subjects import JobKey
 from bus.telemetry.logging import logger
 from gateway.access.addresses import Addresses
+from gateway.access.authenticator import Authenticator
 from gateway.access.caller import caller
-from gateway.access.identity import Identity
 from gateway.access.origins import Origins
 from gateway.codecs.encoded_cache import Renderings
 from gateway.codecs.recording import Recordings
@@ -59,7 +59,14 @@ class Gateway:
         address_rate = rate_of(settings.address_requests_per_s, settings.address_burst)
         self.limiter = Limiter(bus, self.keys, address_rate, tasks)
         self.origins = Origins(settings.cors_origins)
-        self.identity = Identity(settings, self.keys, tokens, self.origins, addresses or Addresses(()))
+        self.authenticator = Authenticator(
+            self.keys,
+            tokens,
+            self.origins,
+            addresses or Addresses(()),
+            host=settings.host,
+            anonymous=settings.anonymous,
+        )
         self.fleet = Fleet(bus, settings.ping_s, tasks, self.interest.maybe_held_by)
         self.deadlines = Deadlines(bus, tasks)
         self.starts = Starts(self.fleet)

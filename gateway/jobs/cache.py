@@ -22,6 +22,7 @@ from aiohttp import hdrs, web
 from bus import wire
 from bus.jobs.log import Logs
 from bus.subjects import JobKey
+from gateway.access.caller import SHARED_TENANT
 
 #: How a request was answered: its own run, one that was under way, or the log of a finished one.
 How = Literal["miss", "shared", "hit"]
@@ -30,8 +31,6 @@ Spoilt = Literal["spoilt"]
 
 #: Of an answer that could have been shared: which of `How` it is.
 CACHE_HEADER: Final = "Antiphon-Cache"
-#: Whom the jobs of a cache for all tenants belong to: nobody can speak for it.
-SHARED_TENANT: Final = "_shared"
 #: Of equal requests these promise equal sound (`Capabilities.determinism`).
 _EQUAL: Final = frozenset({"bitwise", "same_build"})
 _DERIVED: Final = re.compile(r"c[0-9a-f]{40}")

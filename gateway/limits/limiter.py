@@ -20,8 +20,7 @@ from bus.subjects import JobKey
 from bus.telemetry.logging import logger
 from bus.wire import Job
 from gateway.access.addresses import site_of
-from gateway.access.caller import Caller
-from gateway.jobs.cache import SHARED_TENANT
+from gateway.access.caller import SHARED_TENANT, Caller
 from gateway.limits.audio_charges import Audio
 from gateway.limits.counted_jobs import Counted, CountedJobs, account_of
 from gateway.limits.gossip import Gossip, Usage

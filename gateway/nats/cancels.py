@@ -10,7 +10,7 @@ from bus.subjects import parse_job_of
 from bus.telemetry.logging import logger
 from bus.transport.inboxes import is_outside_inbox
 from bus.transport.parser import Message
-from gateway.access.identity import Identity
+from gateway.access.authenticator import Authenticator
 
 log = logger(__name__)
 
@@ -19,8 +19,10 @@ _CLIENT_ERROR, _SERVER_ERROR = "400", "500"
 
 
 class Cancels:
-    def __init__(self, bus: Bus, identity: Identity, tasks: asyncio.TaskGroup) -> None:
-        self._bus, self._identity, self._tasks = bus, identity, tasks
+    def __init__(self, bus: Bus, authenticator: Authenticator, tasks: asyncio.TaskGroup) -> None:
+        self._bus = bus
+        self._authenticator = authenticator
+        self._tasks = tasks
 
     async def run(self) -> None:
         """Answer until cancelled."""
@@ -37,7 +39,7 @@ class Cancels:
         tenant, job = parse_job_of(message.subject)
         try:
             # The subject says who asks, as the account allows it; a key that came along must say the same.
-            self._identity.of_message(message.header("Authorization") or "", tenant)
+            self._authenticator.authenticate_message(message.header("Authorization") or "", tenant)
             name = self._bus.subjects.log(tenant, job)
             ended = await self._bus.logs.end(name, "cancelled", "cancelled over the bus")
         except (BusError, ValueError) as error:

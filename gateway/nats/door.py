@@ -155,7 +155,7 @@ class _Answer:
         if tenant is not None and not is_token(tenant):
             raise Invalid(f"tenant: {short(tenant)!r} must be 1 to 64 characters of A-Z a-z 0-9 _ -", "tenant")
         headers = nats_asked.headers_of(message)
-        asks = self._gateway.identity.of_message(headers.get("authorization", ""), tenant)
+        asks = self._gateway.authenticator.authenticate_message(headers.get("authorization", ""), tenant)
         self._gateway.limiter.request(asks)
         request = nats_asked.read(message, headers, asks)
         job = self._gateway.admission.complete(request.job, streams=True, size_hint_bytes=len(message.data))

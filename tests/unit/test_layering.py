@@ -47,7 +47,6 @@ FOLDERS = {
 }
 #: Imports upwards that are still to be cut.
 TO_CUT = {
-    ("gateway/access/identity.py", "gateway.jobs.cache.SHARED_TENANT"),
     ("gateway/api/fleet.py", "gateway.dialects.elevenlabs.voices"),
     ("gateway/dialects/acestep/routes.py", "gateway.dialects.registry.Dialect"),
     ("gateway/dialects/elevenlabs/music.py", "gateway.dialects.registry.Dialect"),
@@ -61,7 +60,6 @@ TO_CUT = {
     ("gateway/http/openapi.py", "gateway.dialects.registry.door_of"),
     ("gateway/jobs/listening.py", "gateway.http.gateway.Gateway"),
     ("gateway/jobs/shared_run.py", "gateway.http.gateway.Gateway"),
-    ("gateway/limits/limiter.py", "gateway.jobs.cache.SHARED_TENANT"),
 }
 #: Libraries to the path prefixes that own them.
 OWNED = {

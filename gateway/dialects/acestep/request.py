@@ -12,8 +12,8 @@ from aiohttp.http_exceptions import BadHttpMessage
 from bus import wire
 from bus.errors import Invalid, Malformed
 from bus.params import short
+from gateway.access.authenticator import NO_TENANT
 from gateway.access.caller import CALLER, caller
-from gateway.access.identity import NOBODY
 from gateway.http.gateway import GATEWAY
 from gateway.http.rate_limit_headers import GRANTED, makes_work
 
@@ -165,7 +165,7 @@ async def read(request: web.Request) -> tuple[dict[str, Any], list[str]]:
     Raises Malformed; HTTPUnsupportedMediaType; HTTPRequestEntityTooLarge; Unauthorized, Forbidden, TooMany.
     """
     try:
-        async with asyncio.timeout(_STRANGER_S if caller(request).tenant == NOBODY else None):
+        async with asyncio.timeout(_STRANGER_S if caller(request).tenant == NO_TENANT else None):
             raw, files = await _fields(request)
     except (Malformed, web.HTTPException, TimeoutError):
         _identify(request, "")
@@ -178,7 +178,7 @@ async def read(request: web.Request) -> tuple[dict[str, Any], list[str]]:
 def _identify(request: web.Request, key: str) -> None:
     """Set the request's caller anew, and count it against the limits of a key that nobody knew of before."""
     gateway, before = request.app[GATEWAY], caller(request)
-    request[CALLER] = asks = gateway.identity.of_body(request, key)
+    request[CALLER] = asks = gateway.authenticator.authenticate_body(request, key)
     if asks.key == before.key or not makes_work(request):
         return
     granted = gateway.limiter.request(msgspec.structs.replace(asks, address=""))  # whose address has been counted

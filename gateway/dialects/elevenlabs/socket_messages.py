@@ -113,7 +113,7 @@ class Asked:
     def _job(self, text: str, job_id: str) -> wire.Job:
         request, gateway, query = self._request, self._gateway, self._request.query
         # The key may have been revoked since.
-        request[CALLER] = gateway.identity.of_socket(request, self._key)
+        request[CALLER] = gateway.authenticator.authenticate_socket(request, self._key)
         model = names.speech_model(gateway, query.get("model_id", ""))
         card = gateway.admission.card(model)
         voice = names.speech_voice(request.match_info["voice_id"], query.get("language_code", ""), card)

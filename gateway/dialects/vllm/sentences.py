@@ -72,7 +72,7 @@ class Order:
     def job(self, text: str, place: str) -> wire.Job:
         """A sentence's complete job; `place` tells it from the socket's others. Raises BusError."""
         # The key may have been revoked since.
-        self._request[CALLER] = self._gateway.identity.of_request(self._request)
+        self._request[CALLER] = self._gateway.authenticator.authenticate(self._request)
         # The Idempotency-Key of the handshake is one for all sentences.
         same = idempotent_id(self._request, API)
         job, _ = self._order(text, keyed_id(API, f"{same}/{place}") if same else "")

@@ -4,27 +4,21 @@ import asyncio
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import aclosing
-from typing import Any, cast
+from typing import Any
 
 import msgspec
 import pytest
-from aiohttp.test_utils import make_mocked_request
 
 from bus import wire
-from bus.access.keyring import KeyRing
-from bus.access.keys import Limits, make
-from bus.errors import Cancelled, EngineFailed, Forbidden
+from bus.errors import Cancelled, EngineFailed
 from bus.jobs.entry import Position
 from bus.jobs.interest import LEFT, UNHEARD
 from bus.jobs.writer import Writer
 from bus.settings import BusSettings
-from gateway.access.addresses import Addresses
-from gateway.access.identity import Identity
-from gateway.access.origins import Origins
+from gateway.access.caller import SHARED_TENANT
 from gateway.http.gateway import Gateway
-from gateway.jobs.cache import SHARED_TENANT, derived_id
+from gateway.jobs.cache import derived_id
 from gateway.jobs.listening import Sound, hear
-from gateway.settings import GatewaySettings
 from tests.support.doors import gateway_here
 from tests.support.jobs import tone_job
 from tests.support.stub_worker import CARD as STUB
@@ -215,19 +209,6 @@ async def test_a_shared_cache_answers_all_tenants_and_belongs_to_none(bus_settin
         for method in ("GET", "DELETE"):
             async with http.request(method, f"/v1/jobs/{first.name.job}") as answer:
                 assert answer.status == 404
-
-
-def test_no_key_speaks_for_the_shared_cache() -> None:
-    key, text = make(SHARED_TENANT, Limits(), 1.8e9)
-    ring = KeyRing(cast("Any", None))
-    ring._keys, ring.is_read = {key.id: key}, True
-    settings = GatewaySettings(anonymous=True)
-    who = Identity(settings, ring, None, Origins(()), Addresses(()))
-    request = make_mocked_request("GET", "/v1/jobs", {"Host": "127.0.0.1", "xi-api-key": text})
-    with pytest.raises(Forbidden, match="belongs to none"):
-        who.of_request(request)
-    with pytest.raises(Forbidden, match="belongs to none"):
-        who.of_message("", SHARED_TENANT)
 
 
 async def test_tenants_share_nothing_unless_the_cache_is_shared(gateway: Gateway) -> None:

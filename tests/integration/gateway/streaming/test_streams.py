@@ -153,7 +153,7 @@ async def test_a_cancel_over_the_bus_is_answered_with_how_the_job_ended(bus_sett
         asyncio.TaskGroup() as tasks,
     ):
         bus = gateway.bus
-        service = tasks.create_task(Cancels(bus, gateway.identity, tasks).run())
+        service = tasks.create_task(Cancels(bus, gateway.authenticator, tasks).run())
         await asyncio.sleep(0)
         job, finished = tone_job(), tone_job()
         for each in (job, finished):

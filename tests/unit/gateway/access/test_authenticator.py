@@ -14,10 +14,10 @@ from bus.access.keys import Key, Limits, make
 from bus.errors import Forbidden, Unauthorized, Unreachable
 from bus.subjects import is_token
 from gateway.access.addresses import Addresses
-from gateway.access.caller import Caller
-from gateway.access.identity import NOBODY, Identity, tokens_of
+from gateway.access.authenticator import NO_TENANT, Authenticator, open_tokens
+from gateway.access.caller import SHARED_TENANT, Caller
 from gateway.access.origins import Origins
-from gateway.settings import GatewaySettings
+from gateway.access.tokens import Tokens
 
 NOW_S = 1_800_000_000.0
 UPGRADE = {"Upgrade": "WebSocket", "Connection": "Upgrade"}
@@ -29,10 +29,16 @@ def ring_of(*keys: Key) -> KeyRing:
     return ring
 
 
-def identity(*keys: Key, ring: KeyRing | None = None, **settings: Any) -> Identity:
-    told = GatewaySettings(**settings)
-    addresses = Addresses(told.trusted_proxies)
-    return Identity(told, ring or ring_of(*keys), tokens_of(told), Origins(told.cors_origins), addresses)
+def authenticator(
+    *keys: Key,
+    ring: KeyRing | None = None,
+    tokens: Tokens | None = None,
+    host: str = "127.0.0.1",
+    anonymous: bool | None = None,
+    trusted_proxies: tuple[str, ...] = (),
+) -> Authenticator:
+    addresses = Addresses(trusted_proxies)
+    return Authenticator(ring or ring_of(*keys), tokens, Origins(()), addresses, host=host, anonymous=anonymous)
 
 
 def asks(headers: dict[str, str] | None = None, method: str = "POST", path: str = "/v1/jobs") -> web.Request:
@@ -51,27 +57,27 @@ def made() -> tuple[Key, str]:
 @pytest.mark.parametrize("anonymous", [True, False])
 def test_a_key_speaks_for_its_tenant(made: tuple[Key, str], header: tuple[str, str], anonymous: bool) -> None:
     key, text = made
-    found = identity(key, anonymous=anonymous).of_request(asks({header[0]: header[1].format(text)}))
+    found = authenticator(key, anonymous=anonymous).authenticate(asks({header[0]: header[1].format(text)}))
     assert (found.tenant, found.key, found.limits) == ("acme", key.id, Limits(burst=3))
 
 
 def test_a_key_in_the_address_counts_for_a_websocket_alone(made: tuple[Key, str]) -> None:
     key, text = made
-    who = identity(key, anonymous=False)
+    who = authenticator(key, anonymous=False)
     for name in ("api_key", "xi-api-key"):
-        assert who.of_request(asks(UPGRADE, "GET", f"/v1/x?{name}={text}")).tenant == "acme"
+        assert who.authenticate(asks(UPGRADE, "GET", f"/v1/x?{name}={text}")).tenant == "acme"
         with pytest.raises(Unauthorized):
-            who.of_request(asks({}, "GET", f"/v1/x?{name}={text}"))
+            who.authenticate(asks({}, "GET", f"/v1/x?{name}={text}"))
 
 
 @pytest.mark.parametrize("anonymous", [True, False])
 def test_what_looks_like_a_key_must_count_even_where_none_is_needed(made: tuple[Key, str], anonymous: bool) -> None:
     key, text = made
-    who = identity(key, anonymous=anonymous)
+    who = authenticator(key, anonymous=anonymous)
     swapped = text[:-1] + ("A" if text[-1] != "A" else "B")
     for wrong in (swapped, make("acme", Limits(), NOW_S)[1], text[:20], "ak-", f"ak-{key.id}-"):
         with pytest.raises(Unauthorized) as refused:
-            who.of_request(asks({"xi-api-key": wrong}))
+            who.authenticate(asks({"xi-api-key": wrong}))
         assert wrong not in str(refused.value)
 
 
@@ -79,36 +85,36 @@ def test_a_revoked_key_is_refused_by_its_id(made: tuple[Key, str]) -> None:
     key, text = made
     revoked = msgspec.structs.replace(key, revoked_at=key.created_at)
     with pytest.raises(Unauthorized, match=f"{key.id} was revoked"):
-        identity(revoked, anonymous=True).of_request(asks({"xi-api-key": text}))
+        authenticator(revoked, anonymous=True).authenticate(asks({"xi-api-key": text}))
     # Of a wrong secret not even that is told.
-    with pytest.raises(Unauthorized, match="does not count"):
-        identity(revoked, anonymous=True).of_request(asks({"xi-api-key": text[:-1]}))
+    with pytest.raises(Unauthorized, match="is not valid"):
+        authenticator(revoked, anonymous=True).authenticate(asks({"xi-api-key": text[:-1]}))
 
 
 def test_before_the_keys_are_read_a_key_is_asked_to_come_again(made: tuple[Key, str]) -> None:
     ring = KeyRing(cast("Any", None))
     with pytest.raises(Unreachable):
-        identity(ring=ring, anonymous=False).of_request(asks({"xi-api-key": made[1]}))
+        authenticator(ring=ring, anonymous=False).authenticate(asks({"xi-api-key": made[1]}))
     with pytest.raises(Unauthorized):
-        identity(ring=ring, anonymous=False).of_request(asks())
+        authenticator(ring=ring, anonymous=False).authenticate(asks())
 
 
 def test_two_keys_at_once_are_refused_and_one_twice_is_one(made: tuple[Key, str]) -> None:
     other, other_text = make("globex", Limits(), NOW_S)
-    who = identity(made[0], other, anonymous=True)
+    who = authenticator(made[0], other, anonymous=True)
     with pytest.raises(Unauthorized, match="two different keys"):
-        who.of_request(asks({"Authorization": f"Bearer {made[1]}", "xi-api-key": other_text}))
+        who.authenticate(asks({"Authorization": f"Bearer {made[1]}", "xi-api-key": other_text}))
     twice = {"Authorization": f"Bearer {made[1]}", "xi-api-key": made[1]}
-    assert who.of_request(asks(twice)).tenant == "acme"
+    assert who.authenticate(asks(twice)).tenant == "acme"
 
 
 @pytest.mark.parametrize("shown", ["sk-anything", "unused", "ey.no.token", "Basic dXNlcjpwYXNz"])
 def test_a_key_of_another_api_is_no_key(shown: str) -> None:
     """Clients of other APIs cannot be run without one."""
     for headers in ({"Authorization": f"Bearer {shown}"}, {"Authorization": shown}, {"xi-api-key": shown}):
-        assert identity(anonymous=True).of_request(asks(headers)).tenant == "public"
+        assert authenticator(anonymous=True).authenticate(asks(headers)).tenant == "public"
         with pytest.raises(Unauthorized, match="an API key is needed"):
-            identity(anonymous=False).of_request(asks(headers))
+            authenticator(anonymous=False).authenticate(asks(headers))
 
 
 @pytest.mark.parametrize(
@@ -129,89 +135,98 @@ def test_a_key_of_another_api_is_no_key(shown: str) -> None:
 def test_callers_without_a_key_are_served_on_loopback_or_where_that_is_told(
     host: str, told: bool | None, served: bool
 ) -> None:
-    who = identity(host=host, anonymous=told)
+    who = authenticator(host=host, anonymous=told)
     if served:
-        assert who.of_request(asks()) == Caller(address=asks().remote or "")
+        assert who.authenticate(asks()) == Caller(address=asks().remote or "")
     else:
         with pytest.raises(Unauthorized):
-            who.of_request(asks())
+            who.authenticate(asks())
 
 
 @pytest.mark.parametrize("path", ["/livez", "/readyz", "/health", "/metrics", "/openapi.json", "/docs", "/"])
 def test_some_paths_are_open_whatever_is_shown(path: str) -> None:
-    who = identity(anonymous=False)
+    who = authenticator(anonymous=False)
     for headers in ({}, {"xi-api-key": "ak-wrong"}, {"Origin": "https://evil.example"}):
-        assert who.of_request(asks(headers, "GET", path)).key == ""
+        assert who.authenticate(asks(headers, "GET", path)).key == ""
 
 
 @pytest.mark.parametrize("path", ["/livez/", "/v1/models", "/healthz", "//", "/docs/../v1/jobs", "/metrics/"])
 def test_no_other_path_is(path: str) -> None:
     with pytest.raises(Unauthorized):
-        identity(anonymous=False).of_request(asks({}, "GET", path))
+        authenticator(anonymous=False).authenticate(asks({}, "GET", path))
 
 
 def test_a_token_counts_where_tokens_are_checked_and_is_foreign_elsewhere(tmp_path: Path) -> None:
     secret = b"0123456789abcdef0123456789abcdef"
     (tmp_path / "secret").write_bytes(secret)
     headers = {"Authorization": f"Bearer {jwt.encode({'tenant': 'acme', 'preferred_worker': 'w2'}, secret, 'HS256')}"}
-    who = identity(anonymous=True, jwt_secret_file=str(tmp_path / "secret"))
-    found = who.of_request(asks(headers))
+    who = authenticator(anonymous=True, tokens=open_tokens(secret_file=str(tmp_path / "secret")))
+    found = who.authenticate(asks(headers))
     assert (found.tenant, found.preferred_worker) == ("acme", "w2")
     with pytest.raises(Unauthorized):
-        who.of_request(asks({"Authorization": headers["Authorization"][:-2]}))
-    assert identity(anonymous=True).of_request(asks(headers)).tenant == "public"
+        who.authenticate(asks({"Authorization": headers["Authorization"][:-2]}))
+    assert authenticator(anonymous=True).authenticate(asks(headers)).tenant == "public"
 
 
 def test_over_nats_the_key_says_who_asks_and_the_subject_may_only_agree(made: tuple[Key, str]) -> None:
     key, text = made
     for anonymous in (True, False):
-        who = identity(key, anonymous=anonymous)
-        assert who.of_message(f"Bearer {text}", None).tenant == "acme"
-        assert who.of_message(text, "acme").key == key.id
-        with pytest.raises(Forbidden, match="'acme', the subject for 'globex'"):
-            who.of_message(f"Bearer {text}", "globex")
+        who = authenticator(key, anonymous=anonymous)
+        assert who.authenticate_message(f"Bearer {text}", None).tenant == "acme"
+        assert who.authenticate_message(text, "acme").key == key.id
+        with pytest.raises(Forbidden, match="'acme', the subject of 'globex'"):
+            who.authenticate_message(f"Bearer {text}", "globex")
         # Whom the account lets speak for a tenant needs no key.
-        assert who.of_message("", "globex") == Caller(tenant="globex")
+        assert who.authenticate_message("", "globex") == Caller(tenant="globex")
         with pytest.raises(Unauthorized):
-            who.of_message("Bearer ak-wrong", "globex")
-    assert identity(anonymous=True).of_message("", None).tenant == "public"
+            who.authenticate_message("Bearer ak-wrong", "globex")
+    assert authenticator(anonymous=True).authenticate_message("", None).tenant == "public"
     with pytest.raises(Unauthorized):
-        identity(anonymous=False).of_message("", None)
+        authenticator(anonymous=False).authenticate_message("", None)
+
+
+def test_no_key_and_no_subject_acts_for_the_shared_tenant() -> None:
+    key, text = make(SHARED_TENANT, Limits(), NOW_S)
+    who = authenticator(key, anonymous=True)
+    with pytest.raises(Forbidden, match="'_shared' is reserved"):
+        who.authenticate(asks({"xi-api-key": text}))
+    with pytest.raises(Forbidden, match="'_shared' is reserved"):
+        who.authenticate_message("", SHARED_TENANT)
 
 
 def test_a_socket_that_takes_its_key_late_speaks_for_nobody_until_then(made: tuple[Key, str]) -> None:
     key, text = made
-    who = identity(key, anonymous=False)
+    who = authenticator(key, anonymous=False)
     opened = asks(UPGRADE, "GET", "/v1/text-to-speech/en/stream-input")
-    assert who.of_request(opened).tenant == NOBODY
-    assert not is_token(NOBODY)
-    assert who.of_socket(opened, text).tenant == "acme"
+    assert who.authenticate(opened).tenant == NO_TENANT
+    assert not is_token(NO_TENANT)
+    assert who.authenticate_socket(opened, text).tenant == "acme"
     for wrong in ("", "sk-foreign", text[:-1]):
         with pytest.raises(Unauthorized):
-            who.of_socket(opened, wrong)
+            who.authenticate_socket(opened, wrong)
     for other in (asks({}, "GET", "/v1/text-to-speech/en/stream-input"), asks(UPGRADE, "GET", "/v1/text-to-speech/en")):
         with pytest.raises(Unauthorized):
-            who.of_request(other)
+            who.authenticate(other)
 
 
 @pytest.mark.parametrize("path", ["/release_task", "/query_result"])
 def test_a_key_in_a_body_of_ace_steps_counts_as_one_in_a_header_does(made: tuple[Key, str], path: str) -> None:
     key, text = made
     other, other_text = make("globex", Limits(), NOW_S)
-    who, shown = identity(key, other, anonymous=False), {"Authorization": f"Bearer {text}"}
-    assert who.of_request(asks(path=path)).tenant == NOBODY
-    assert who.of_body(asks(path=path), text).key == key.id
+    who, shown = authenticator(key, other, anonymous=False), {"Authorization": f"Bearer {text}"}
+    assert who.authenticate(asks(path=path)).tenant == NO_TENANT
+    assert who.authenticate_body(asks(path=path), text).key == key.id
     for twice in (text, "", "sk-foreign"):
-        assert who.of_body(asks(shown, path=path), twice).tenant == "acme"
+        assert who.authenticate_body(asks(shown, path=path), twice).tenant == "acme"
     with pytest.raises(Unauthorized, match="two different keys"):
-        who.of_body(asks(shown, path=path), other_text)
+        who.authenticate_body(asks(shown, path=path), other_text)
     for wrong in ("", "sk-foreign", text[:-1], "ak-"):
         with pytest.raises(Unauthorized):
-            who.of_body(asks(path=path), wrong)
-    open_to_all = identity(key, anonymous=True)
-    assert open_to_all.of_body(asks(path=path), "sk-foreign").tenant == "public"
+            who.authenticate_body(asks(path=path), wrong)
+    open_to_all = authenticator(key, anonymous=True)
+    assert open_to_all.authenticate_body(asks(path=path), "sk-foreign").tenant == "public"
     with pytest.raises(Unauthorized):
-        open_to_all.of_body(asks(path=path), text[:-1])
+        open_to_all.authenticate_body(asks(path=path), text[:-1])
 
 
 @pytest.mark.parametrize(
@@ -220,7 +235,7 @@ def test_a_key_in_a_body_of_ace_steps_counts_as_one_in_a_header_does(made: tuple
 )
 def test_nowhere_else_may_a_key_come_within_a_body(method: str, path: str) -> None:
     with pytest.raises(Unauthorized):
-        identity(anonymous=False).of_request(asks({}, method, path))
+        authenticator(anonymous=False).authenticate(asks({}, method, path))
 
 
 def test_behind_a_trusted_proxy_the_address_is_the_clients(made: tuple[Key, str]) -> None:
@@ -230,5 +245,5 @@ def test_behind_a_trusted_proxy_the_address_is_the_clients(made: tuple[Key, str]
 
     headers = {"Host": "x", "X-Forwarded-For": "203.0.113.5", "xi-api-key": made[1]}
     request = make_mocked_request("POST", "/v1/jobs", headers, transport=cast("Any", Peer()))
-    assert identity(made[0]).of_request(request).address == "10.0.0.9"
-    assert identity(made[0], trusted_proxies=("10.0.0.0/8",)).of_request(request).address == "203.0.113.5"
+    assert authenticator(made[0]).authenticate(request).address == "10.0.0.9"
+    assert authenticator(made[0], trusted_proxies=("10.0.0.0/8",)).authenticate(request).address == "203.0.113.5"
