@@ -105,7 +105,7 @@ class Subjects(msgspec.Struct, frozen=True):
             raise ValueError(f"not a job subject: {subject[:200]!r}")
         return JobSubject(*(token(part) for part in parts[2:]))
 
-    def log(self, tenant: str, job: str) -> "JobKey":
+    def job_key(self, tenant: str, job: str) -> "JobKey":
         token(tenant), token(job)
         return JobKey(self.root, tenant, job)
 

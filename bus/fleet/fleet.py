@@ -154,40 +154,40 @@ class Fleet:
         # Workers that stand back for this one should not wait for its silence.
         self._bus.connection.publish(self._bus.subjects.gone(dead.beat.id), dead.beat.boot.encode())
         death = Death(dead.beat.id, time.monotonic(), dead.ponged_at)
-        held = {self._bus.subjects.log(each.tenant, each.job) for each in dead.beat.held}
+        held = {self._bus.subjects.job_key(each.tenant, each.job) for each in dead.beat.held}
         # What it took since its last heartbeat is in none; but whoever suffers from that listens, here or elsewhere.
-        unsaid = islice((name for name in self._listened(dead.beat.id) if name not in held), _MAX_UNSAID)
-        for name in (*held, *unsaid):
-            self._tasks.create_task(self._take_away(dead.beat, name, death), name=f"take away {name.job}")
+        unsaid = islice((key for key in self._listened(dead.beat.id) if key not in held), _MAX_UNSAID)
+        for key in (*held, *unsaid):
+            self._tasks.create_task(self._take_away(dead.beat, key, death), name=f"take away {key.job}")
 
-    async def _take_away(self, dead: wire.Heartbeat, name: JobKey, death: Death) -> None:
+    async def _take_away(self, dead: wire.Heartbeat, key: JobKey, death: Death) -> None:
         """Set the lease from the dead worker's to `interrupted`; the gateway that wins NAKs that lease's delivery.
 
         A job that the worker had ended is not taken; its delivery is acknowledged in the worker's stead.
         """
-        watch = self._takeovers.begin(name, death)
-        taken = await self._took_away(dead, name)
+        watch = self._takeovers.begin(key, death)
+        taken = await self._took_away(dead, key)
         if watch is not None and taken:
             watch.taken()
         elif watch is not None:
             watch.close()
 
-    async def _took_away(self, dead: wire.Heartbeat, name: JobKey) -> bool:
+    async def _took_away(self, dead: wire.Heartbeat, key: JobKey) -> bool:
         try:
-            found = await self._bus.logs.lease(name)
+            found = await self._bus.logs.lease(key)
             if found is None or found[1].why != "running" or (found[1].worker, found[1].boot) != (dead.id, dead.boot):
                 return False
-            tail = await self._bus.logs.tail(name)
+            tail = await self._bus.logs.tail(key)
             if tail is not None and tail.is_end:  # its last word; nobody will begin again
                 ack(self._bus.connection, found[1].ack)
                 return False
             interrupted = msgspec.structs.replace(found[1], why="interrupted", detail="its worker died")
-            await self._bus.logs.take(name, interrupted, found[0])
+            await self._bus.logs.take(key, interrupted, found[0])
         except Fenced:
             return False  # another gateway, or a worker, was faster
         except BusError as error:
-            log.warning("takeover.failed", job=name.job, tenant=name.tenant, error=str(error))
+            log.warning("takeover.failed", job=key.job, tenant=key.tenant, error=str(error))
             return False
         give_back(self._bus.connection, found[1].ack)
-        log.info("takeover.started", job=name.job, tenant=name.tenant, worker=dead.id)
+        log.info("takeover.started", job=key.job, tenant=key.tenant, worker=dead.id)
         return True

@@ -33,11 +33,11 @@ class Takeovers:
         self._connection = connection
         self._watches: set[_Watch] = set()
 
-    def begin(self, name: JobKey, death: Death) -> "_Watch | None":
+    def begin(self, key: JobKey, death: Death) -> "_Watch | None":
         """Listen to a job from before it is taken away; None if too many are listened to already."""
         if len(self._watches) >= _MAX_WATCHES:
             return None
-        watch = _Watch(self._connection, name, death, self._watches)
+        watch = _Watch(self._connection, key, death, self._watches)
         self._watches.add(watch)
         return watch
 
@@ -49,11 +49,11 @@ class Takeovers:
 class _Watch:
     """Lives until the first entry of the job's next attempt, its end, or `_LISTEN_S`."""
 
-    def __init__(self, connection: Connection, name: JobKey, death: Death, among: "set[_Watch]") -> None:
-        self._name, self._death, self._among = name, death, among
+    def __init__(self, connection: Connection, key: JobKey, death: Death, among: "set[_Watch]") -> None:
+        self._key, self._death, self._among = key, death, among
         self._seen: tuple[float, Entry] | None = None
         self._is_taken = False
-        self._subscription = connection.subscribe(name.live, self._arrived)
+        self._subscription = connection.subscribe(key.live, self._arrived)
         self._timer = asyncio.get_running_loop().call_later(_LISTEN_S, self._give_up)
 
     def taken(self) -> None:
@@ -80,8 +80,8 @@ class _Watch:
         (at, entry), death = self._seen, self._death
         log.info(
             "takeover.done",
-            job=self._name.job,
-            tenant=self._name.tenant,
+            job=self._key.job,
+            tenant=self._key.tenant,
             worker=death.worker,
             entry=entry.kind,
             by=entry.started.worker if entry.started is not None else None,
@@ -94,8 +94,8 @@ class _Watch:
         if self._is_taken:
             log.warning(
                 "takeover.unseen",
-                job=self._name.job,
-                tenant=self._name.tenant,
+                job=self._key.job,
+                tenant=self._key.tenant,
                 worker=self._death.worker,
                 waited_s=_LISTEN_S,
             )

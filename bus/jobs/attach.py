@@ -37,14 +37,14 @@ class Attachment:
         self,
         connection: Connection,
         logs: Logs,
-        name: JobKey,
+        key: JobKey,
         *,
         after_seq: int = 0,
         is_new: bool = False,
         max_buffer_bytes: int = 512 << 10,
     ) -> None:
         """`after_seq`: stream sequence of the last entry the listener has. `is_new`: the log is known to be empty."""
-        self._connection, self._logs, self._name = connection, logs, name
+        self._connection, self._logs, self._key = connection, logs, key
         self._last_seq, self._max_buffer_bytes = after_seq, max_buffer_bytes
         self._live: deque[Entry] = deque()
         self._live_bytes = 0
@@ -57,7 +57,7 @@ class Attachment:
         self._silence_s = _FIRST_SILENCE_S if connection.is_clustered else _SILENCE_S
 
     async def __aenter__(self) -> Self:
-        self._subscription = self._connection.subscribe(self._name.live, self._arrived)
+        self._subscription = self._connection.subscribe(self._key.live, self._arrived)
         self._off = self._connection.on_reconnect(self._reconnected)
         return self
 
@@ -152,8 +152,8 @@ class Attachment:
 
     async def _look_at_the_end(self) -> None:
         try:
-            tail = await self._logs.tail(self._name)
-            is_born = tail is not None or await self._logs.birth(self._name) is not None
+            tail = await self._logs.tail(self._key)
+            is_born = tail is not None or await self._logs.birth(self._key) is not None
         except Unreachable:
             return  # the next silence asks again; a reconnect reads back anyway
         if tail is not None:
@@ -162,8 +162,8 @@ class Attachment:
             self._ended = tail.is_end and tail.seq <= self._last_seq
         elif not is_born:
             if self._last_seq:
-                raise Gone(f"job {self._name.job!r} was removed by retention while it was read")
-            raise NotFound(f"no job {self._name.job!r}")
+                raise Gone(f"job {self._key.job!r} was removed by retention while it was read")
+            raise NotFound(f"no job {self._key.job!r}")
 
     async def _read_back(self) -> list[Entry]:
         # Cleared first: what arrives while we read lands in `_live` and is dropped there if the page has it too.
@@ -172,7 +172,7 @@ class Attachment:
         self._wake.clear()
         try:
             page, pending = await self._logs.js.page(
-                self._logs.subjects.replies_stream, self._name.entries, self._last_seq + 1, max_bytes=_BATCH_BYTES
+                self._logs.subjects.replies_stream, self._key.entries, self._last_seq + 1, max_bytes=_BATCH_BYTES
             )
             if pending:
                 self._behind = True
@@ -189,14 +189,14 @@ class Attachment:
 
     def _check_beginning(self, first: Entry) -> None:
         if self._expect_beginning and first.kind == "block" and (first.block or first.frame):
-            raise Gone(f"job {self._name.job!r}: its first {first.frame} frames were removed by retention")
+            raise Gone(f"job {self._key.job!r}: its first {first.frame} frames were removed by retention")
         self._expect_beginning = False
 
 
-async def attach_known(connection: Connection, logs: Logs, name: JobKey, after_seq: int = 0) -> Attachment:
+async def attach_known(connection: Connection, logs: Logs, key: JobKey, after_seq: int = 0) -> Attachment:
     """An attachment to a log that exists. Raises NotFound, or Gone if only its beginning is missing."""
-    if await logs.birth(name) is None:
-        if await logs.tail(name) is not None:
-            raise Gone(f"job {name.job!r}: its beginning was removed by retention")
-        raise NotFound(f"no job {name.job!r}")
-    return Attachment(connection, logs, name, after_seq=after_seq)
+    if await logs.birth(key) is None:
+        if await logs.tail(key) is not None:
+            raise Gone(f"job {key.job!r}: its beginning was removed by retention")
+        raise NotFound(f"no job {key.job!r}")
+    return Attachment(connection, logs, key, after_seq=after_seq)

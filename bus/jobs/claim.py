@@ -42,7 +42,7 @@ class Identity(msgspec.Struct, frozen=True):
 class Claim(msgspec.Struct, frozen=True):
     """A lease on a job that is to be run from `position`."""
 
-    name: JobKey
+    key: JobKey
     birth: wire.Birth
     lease_seq: int
     lease: wire.Lease
@@ -120,34 +120,34 @@ class Claims:
         None: the message was surplus, its log has ended, it may not be tried again, or somebody was faster.
         Raises Unreachable; then the delivery comes again after ack_wait.
         """
-        name = self._logs.subjects.log(job.tenant, job.id)
+        key = self._logs.subjects.job_key(job.tenant, job.id)
         if delivery.num_delivered == 1:
             lease = self._lease(delivery, attempt=1)
-            taken, birth = await asyncio.gather(self._take(name, lease, 0), self._birth(name, job, delivery.seq))
+            taken, birth = await asyncio.gather(self._take(key, lease, 0), self._birth(key, job, delivery.seq))
             if taken is not None:
                 # Nobody ever had a lease, so nobody ever appended: the tail is empty without being read.
-                claim = Claim(name, birth, taken, lease, Position(), is_first=True)
+                claim = Claim(key, birth, taken, lease, Position(), is_first=True)
                 if birth.queue_seq == delivery.seq:
                     return claim
-                await self._take(name, msgspec.structs.replace(lease, why="handed_back"), taken)
+                await self._take(key, msgspec.structs.replace(lease, why="handed_back"), taken)
                 self._drop(delivery, job)
                 return None
-        return await self._claim_again(delivery, name, job)
+        return await self._claim_again(delivery, key, job)
 
-    async def _claim_again(self, delivery: Delivery, name: JobKey, job: wire.Job) -> Claim | None:
-        birth = await self._birth(name, job, delivery.seq)
+    async def _claim_again(self, delivery: Delivery, key: JobKey, job: wire.Job) -> Claim | None:
+        birth = await self._birth(key, job, delivery.seq)
         if birth.queue_seq != delivery.seq:
             self._drop(delivery, job)
             return None
         for _ in range(_TAKE_TRIES):
-            old = await self._logs.lease(name)
+            old = await self._logs.lease(key)
             if old is None and delivery.num_delivered >= _MAX_BARE_DELIVERIES:
                 reason = f"delivered {delivery.num_delivered} times, and nobody could take it"
-                await self.give_up(name, birth, wire.Lease(why="interrupted"), reason)
+                await self.give_up(key, birth, wire.Lease(why="interrupted"), reason)
                 delivery.ack()
                 return None
             if old is not None and old[1].why in wire.ENDS:
-                await self._logs.end(name, "cancelled", old[1].detail)  # finishes the announced ending, whatever it is
+                await self._logs.end(key, "cancelled", old[1].detail)  # finishes the announced ending, whatever it is
                 delivery.ack()
                 return None
             if old is not None and delivery.is_older_than(old[1].ack):
@@ -156,21 +156,21 @@ class Claims:
             attempt = _attempt(old[1] if old else None, delivery.seq)
             spent = self.worn_out(old[1], attempt) if old is not None else None
             if old is not None and spent is not None:
-                await self.give_up(name, birth, old[1], spent)
+                await self.give_up(key, birth, old[1], spent)
                 delivery.ack()
                 return None
             lease = self._lease(delivery, attempt, old[1] if old else None)
-            taken = await self._take(name, lease, old[0] if old else 0)
+            taken = await self._take(key, lease, old[0] if old else 0)
             if taken is not None:
                 return await self._from_tail(
-                    delivery, Claim(name, birth, taken, lease, Position(), is_first=old is None)
+                    delivery, Claim(key, birth, taken, lease, Position(), is_first=old is None)
                 )
         log.info("job.contended", job=job.id, tenant=job.tenant)
         return None
 
     async def _from_tail(self, delivery: Delivery, claim: Claim) -> Claim | None:
         """Read where the log stands. The lease is held, so nobody can append any more."""
-        tail = await self._logs.tail(claim.name)
+        tail = await self._logs.tail(claim.key)
         if tail is None:
             return claim
         if tail.is_end:
@@ -185,20 +185,20 @@ class Claims:
         stored = await self._logs.js.at(self._logs.subjects.replies_stream, position.checkpoint_seq)
         return wire.decode(wire.Checkpoint, Entry.stored(stored).payload).data if stored else None
 
-    async def _birth(self, name: JobKey, job: wire.Job, queue_seq: int) -> wire.Birth:
+    async def _birth(self, key: JobKey, job: wire.Job, queue_seq: int) -> wire.Birth:
         """The log's birth; given by us if the job was published directly or its gateway died."""
-        found = await self._logs.birth(name)
+        found = await self._logs.birth(key)
         if found is not None:
             return found[1]
         now_s = self._clock.now()
         birth = wire.Birth(
             job=with_deadline(job, now_s), digest=wire.digest(job), queue_seq=queue_seq, accepted_at=now_s
         )
-        return (await self._logs.create(name, birth))[1]
+        return (await self._logs.create(key, birth))[1]
 
-    async def _take(self, name: JobKey, lease: wire.Lease, expected_seq: int) -> int | None:
+    async def _take(self, key: JobKey, lease: wire.Lease, expected_seq: int) -> int | None:
         try:
-            return await self._logs.take(name, lease, expected_seq)
+            return await self._logs.take(key, lease, expected_seq)
         except Fenced:
             return None
 
@@ -226,7 +226,7 @@ class Claims:
             return f"{old.host_deaths} engine hosts died in it, the limit is {self._max_host_deaths}; {last}"
         return None
 
-    async def give_up(self, name: JobKey, birth: wire.Birth, old: wire.Lease, reason: str) -> None:
+    async def give_up(self, key: JobKey, birth: wire.Birth, old: wire.Lease, reason: str) -> None:
         """Put the job among the dead letters and end its log; `old` is the lease it had last.
 
         Safe to repeat. Only for who may take the lease: the holder that let go of it, or who was delivered the job.
@@ -243,9 +243,9 @@ class Claims:
             host_deaths=old.host_deaths,
             traceback=old.traceback,
         )
-        await self._bury(name.tenant, name.job, birth.queue_seq, dead)
+        await self._bury(key.tenant, key.job, birth.queue_seq, dead)
         failed = wire.Failed(code=Interrupted.code, message=reason, worker=old.worker, attempt=old.attempt)
-        await self._logs.end(name, "failed", reason, failed)
+        await self._logs.end(key, "failed", reason, failed)
 
     async def bury(self, delivery: Delivery, reason: str) -> None:
         """Put a message that can never be run where an operator finds it, tell whoever waits for it, and ack it."""
@@ -253,17 +253,17 @@ class Claims:
         dead = wire.DeadJob(reason=reason, subject=delivery.subject, payload=delivery.payload)
         if is_token(tenant):
             await self._bury(tenant, job_id, delivery.seq, dead)
-            await self._tell(self._logs.subjects.log(tenant, job_id), delivery.seq, reason)
+            await self._tell(self._logs.subjects.job_key(tenant, job_id), delivery.seq, reason)
         else:
             await self._bury(_NOBODY, job_id, delivery.seq, dead)  # no log can bear such a name
         delivery.ack()
 
-    async def _tell(self, name: JobKey, queue_seq: int, reason: str) -> None:
-        job = wire.Job(id=name.job, input="", tenant=name.tenant)
+    async def _tell(self, key: JobKey, queue_seq: int, reason: str) -> None:
+        job = wire.Job(id=key.job, input="", tenant=key.tenant)
         birth = wire.Birth(job=job, digest="", queue_seq=queue_seq, accepted_at=self._clock.now())
-        _, stands = await self._logs.create(name, birth)
+        _, stands = await self._logs.create(key, birth)
         if stands.queue_seq == queue_seq:  # else the log is another job's, whose client chose this id
-            await self._logs.end(name, "failed", reason, wire.Failed(code=Invalid.code, message=reason))
+            await self._logs.end(key, "failed", reason, wire.Failed(code=Invalid.code, message=reason))
 
     async def _bury(self, tenant: str, job: str, queue_seq: int, dead: wire.DeadJob) -> None:
         log.warning("job.buried", job=job, tenant=tenant, reason=dead.reason)

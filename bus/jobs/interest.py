@@ -31,10 +31,10 @@ UNHEARD: Final = "nobody listens any more"
 _OUTAGE_S: Final = 120.0
 
 
-async def anybody_listens(connection: Connection, name: JobKey) -> bool:
+async def anybody_listens(connection: Connection, key: JobKey) -> bool:
     """Ask. Only no-responders is a no; silence is not. Raises Unreachable if nothing can be told."""
     try:
-        await connection.request(name.listen, timeout_s=2.0)
+        await connection.request(key.listen, timeout_s=2.0)
     except NoResponders:
         return False
     return True
@@ -65,66 +65,66 @@ class Interest:
         self._closing = True
 
     @contextlib.asynccontextmanager
-    async def listen(self, name: JobKey, *, run_on: bool, linger_s: float) -> AsyncIterator["Listener"]:
+    async def listen(self, key: JobKey, *, run_on: bool, linger_s: float) -> AsyncIterator["Listener"]:
         """Be a listener for the length of the block. Enter it before publishing or attaching (no gap without one).
 
         The job ends when its last listener leaves, unless it runs on. Cancelling the block is leaving.
         """
-        count, subscription = self._listeners.get(name, (0, None))
+        count, subscription = self._listeners.get(key, (0, None))
         if subscription is None:
-            subscription = self._connection.subscribe(name.listen, self._answer)
-        self._listeners[name] = (count + 1, subscription)
+            subscription = self._connection.subscribe(key.listen, self._answer)
+        self._listeners[key] = (count + 1, subscription)
         listener = Listener()
         try:
             yield listener
         finally:
-            if self._was_last(name) and not (run_on or listener.saw_end or self._closing):
-                self._tasks.create_task(self.left(name, linger_s), name=f"left {name.job}")
+            if self._was_last(key) and not (run_on or listener.saw_end or self._closing):
+                self._tasks.create_task(self.left(key, linger_s), name=f"left {key.job}")
 
     @property
     def num_listeners(self) -> int:
         """Of all jobs."""
         return sum(count for count, _ in self._listeners.values())
 
-    def spoke(self, name: JobKey, worker: str) -> None:
-        """A listener of `name` heard `worker` begin."""
-        if name in self._listeners:
-            self._speakers[name] = worker
+    def spoke(self, key: JobKey, worker: str) -> None:
+        """A listener of `key` heard `worker` begin."""
+        if key in self._listeners:
+            self._speakers[key] = worker
 
     def maybe_held_by(self, worker: str) -> list[JobKey]:
         """Jobs listened to here that `worker` may hold: it was the last one heard, or nobody was heard yet."""
-        return [name for name in self._listeners if self._speakers.get(name, worker) == worker]
+        return [key for key in self._listeners if self._speakers.get(key, worker) == worker]
 
     def _answer(self, message: Message) -> None:
         if message.reply:
             self._connection.publish(message.reply, b"1")
 
-    def _was_last(self, name: JobKey) -> bool:
-        count, subscription = self._listeners[name]
+    def _was_last(self, key: JobKey) -> bool:
+        count, subscription = self._listeners[key]
         if count > 1:
-            self._listeners[name] = (count - 1, subscription)
+            self._listeners[key] = (count - 1, subscription)
             return False
-        del self._listeners[name]
-        self._speakers.pop(name, None)
+        del self._listeners[key]
+        self._speakers.pop(key, None)
         subscription.close()
         return True
 
-    async def left(self, name: JobKey, linger_s: float) -> None:
+    async def left(self, key: JobKey, linger_s: float) -> None:
         """Settle that the last listener left: end the job unless somebody listens after `linger_s`."""
         try:
             if linger_s > 0:
                 await asyncio.sleep(linger_s)
-            while not await self._settled(name):
+            while not await self._settled(key):
                 await self._connection.up(_OUTAGE_S)
         except NotFound:
             return  # it was never accepted
         except Unreachable as error:
             # The worker asks too, every 10 s: it ends the job if nobody comes back.
-            log.warning("job.left_unsettled", job=name.job, tenant=name.tenant, error=str(error))
+            log.warning("job.left_unsettled", job=key.job, tenant=key.tenant, error=str(error))
         except BusError as error:
-            log.error("job.left_unsettled", job=name.job, tenant=name.tenant, error=str(error))
+            log.error("job.left_unsettled", job=key.job, tenant=key.tenant, error=str(error))
 
-    async def _settled(self, name: JobKey) -> bool:
+    async def _settled(self, key: JobKey) -> bool:
         """End the job unless somebody listens; False: the bus was away meanwhile, look again once it is back.
 
         Raises as `Logs.end`; Unreachable if whoever listens does not answer, so that nothing can be told.
@@ -137,12 +137,12 @@ class Interest:
             return False  # the server says nothing: if it is gone or hangs, we are told only seconds later
         try:
             await others_are_back(connection)
-            is_heard = await anybody_listens(connection, name)
+            is_heard = await anybody_listens(connection, key)
             if connection.generation != generation:
                 return False  # asked as soon as it was back, when others may not have been
             if not is_heard:
-                ended = await self._logs.end(name, "cancelled", LEFT)
-                log.info("job.left", job=name.job, tenant=name.tenant, ended=ended)
+                ended = await self._logs.end(key, "cancelled", LEFT)
+                log.info("job.left", job=key.job, tenant=key.tenant, ended=ended)
         except Unreachable:
             if connection.is_up and connection.generation == generation:
                 raise

@@ -14,7 +14,7 @@ _PAGE: Final = 256
 
 
 async def first_entry(
-    bus: Bus, name: JobKey, low_seq: int, high_seq: int, reached: Callable[[Entry], bool]
+    bus: Bus, key: JobKey, low_seq: int, high_seq: int, reached: Callable[[Entry], bool]
 ) -> Entry | None:
     """The first of the log's entries in low_seq..high_seq of which `reached` is true, from where on it must stay true.
 
@@ -23,7 +23,7 @@ async def first_entry(
     best: Entry | None = None
     while low_seq <= high_seq:
         middle = (low_seq + high_seq) // 2
-        found = await bus.js.direct_next(bus.subjects.replies_stream, name.entries, middle)
+        found = await bus.js.direct_next(bus.subjects.replies_stream, key.entries, middle)
         entry = Entry.stored(found[0]) if found else None
         if entry is None or entry.seq > high_seq:
             high_seq = middle - 1
@@ -34,32 +34,32 @@ async def first_entry(
     return best
 
 
-async def block(bus: Bus, name: JobKey, birth_seq: int, tail_seq: int, number: int) -> Entry | None:
+async def block(bus: Bus, key: JobKey, birth_seq: int, tail_seq: int, number: int) -> Entry | None:
     """Block entry `number`, counted from 0; None if the log up to `tail_seq` does not have it. Raises Gone."""
-    entry = await first_entry(bus, name, birth_seq + 1, tail_seq, lambda entry: entry.position.block > number)
+    entry = await first_entry(bus, key, birth_seq + 1, tail_seq, lambda entry: entry.position.block > number)
     if entry is None or entry.kind != "block":
         return None
     if entry.block != number:
-        raise Gone(f"job {name.job!r}: its block {number} was removed by retention")
+        raise Gone(f"job {key.job!r}: its block {number} was removed by retention")
     return entry
 
 
-async def frame(bus: Bus, name: JobKey, birth_seq: int, tail_seq: int, number: int) -> Entry | None:
+async def frame(bus: Bus, key: JobKey, birth_seq: int, tail_seq: int, number: int) -> Entry | None:
     """The block entry that holds frame `number`; None if the log up to `tail_seq` does not have it. Raises Gone."""
-    entry = await first_entry(bus, name, birth_seq + 1, tail_seq, lambda entry: entry.position.frame > number)
+    entry = await first_entry(bus, key, birth_seq + 1, tail_seq, lambda entry: entry.position.frame > number)
     if entry is None or entry.kind != "block":
         return None
     if entry.frame > number:
-        raise Gone(f"job {name.job!r}: its frame {number} was removed by retention")
+        raise Gone(f"job {key.job!r}: its frame {number} was removed by retention")
     return entry
 
 
-async def media(bus: Bus, name: JobKey, birth_seq: int) -> tuple[int, int] | None:
+async def media(bus: Bus, key: JobKey, birth_seq: int) -> tuple[int, int] | None:
     """(rate_hz, channels) as the log's first entry tells; None while there is no such entry.
 
     Raises Gone if the first entry is lost, EngineFailed if the job's media is not PCM.
     """
-    found = await bus.js.direct_next(bus.subjects.replies_stream, name.entries, birth_seq + 1)
+    found = await bus.js.direct_next(bus.subjects.replies_stream, key.entries, birth_seq + 1)
     if found is None:
         return None
     entry = Entry.stored(found[0])
@@ -67,11 +67,11 @@ async def media(bus: Bus, name: JobKey, birth_seq: int) -> tuple[int, int] | Non
     if started is None:
         if entry.is_end and not entry.position.block:
             return None  # it ended before anybody began it
-        raise Gone(f"job {name.job!r}: its beginning was removed by retention")
+        raise Gone(f"job {key.job!r}: its beginning was removed by retention")
     try:
         return parse_media_type(started.media)
     except Malformed as error:
-        raise EngineFailed(f"job {name.job!r} is no PCM: {error}") from error
+        raise EngineFailed(f"job {key.job!r} is no PCM: {error}") from error
 
 
 async def births(bus: Bus, tenant: str, limit: int, before_seq: int | None) -> tuple[list[Stored], bool]:
@@ -119,4 +119,4 @@ async def _count(bus: Bus, subject: str, seq: int) -> int:
 
 def job_of(subjects: Subjects, birth: Stored) -> JobKey:
     """The log that `birth` began."""
-    return subjects.log(*parse_birth(birth.message.subject))
+    return subjects.job_key(*parse_birth(birth.message.subject))

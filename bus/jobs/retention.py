@@ -39,7 +39,7 @@ _BATCH: Final = 32
 
 
 class _EndedLog(NamedTuple):
-    name: JobKey
+    key: JobKey
     #: Stream sequence of the newest of its messages.
     last_seq: int
 
@@ -98,7 +98,7 @@ class Retention:
     async def _purge_log(self, stream: str, ended: _EndedLog) -> None:
         # One purge for birth, lease and entries: half a log is no recording, and its lease is a fence. Bounded: another
         # gateway may have purged it a moment ago, and its name was asked for again.
-        body = {"filter": ended.name.everything, "seq": ended.last_seq + 1}
+        body = {"filter": ended.key.everything, "seq": ended.last_seq + 1}
         await self._bus.js.api(f"STREAM.PURGE.{stream}", body)
 
     async def _level(self, stream: str) -> float:
@@ -127,23 +127,23 @@ class Retention:
                 if parse_time(birth.stored_at) >= born_before_s:
                     return
                 tenant, job = parse_birth(birth.message.subject)
-                ended = await self._ended_log(subjects.log(tenant, job))
+                ended = await self._ended_log(subjects.job_key(tenant, job))
                 if ended is not None:
                     yield ended
             if not births or not pending:
                 return
             seq = births[-1].seq + 1
 
-    async def _ended_log(self, name: JobKey) -> _EndedLog | None:
+    async def _ended_log(self, key: JobKey) -> _EndedLog | None:
         """None: it has not ended, or just now."""
         stream = self._bus.subjects.replies_stream
         # Before the end is looked at: what comes later may be of another log of this name.
-        newest = await self._bus.js.last(stream, name.everything)
+        newest = await self._bus.js.last(stream, key.everything)
         if newest is None:
             return None
         # A lease may be written behind the end, by who did not know of it.
-        tail = newest if newest.message.subject == name.entries else await self._bus.js.last(stream, name.entries)
+        tail = newest if newest.message.subject == key.entries else await self._bus.js.last(stream, key.entries)
         if tail is None or Entry.stored(tail).kind not in wire.ENDS:
             return None
         is_rested = self._bus.clock.now() - parse_time(tail.stored_at) >= self._rest_s
-        return _EndedLog(name, newest.seq) if is_rested else None
+        return _EndedLog(key, newest.seq) if is_rested else None

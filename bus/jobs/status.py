@@ -30,23 +30,23 @@ class Status(msgspec.Struct, frozen=True):
         return self.tail is not None and self.tail.is_end
 
 
-async def status(logs: Logs, name: JobKey) -> Status:
+async def status(logs: Logs, key: JobKey) -> Status:
     """Where the job stands, by leader reads. An announced ending is finished on the way (rule 13).
 
     Raises NotFound, Gone (its beginning was removed by retention), Unreachable.
     """
-    found = await logs.birth(name)
-    tail = await logs.tail(name)
+    found = await logs.birth(key)
+    tail = await logs.tail(key)
     if found is None and tail is not None:
-        found = await logs.birth(name)  # it was born, and began to speak, between the two looks
+        found = await logs.birth(key)  # it was born, and began to speak, between the two looks
     if found is None:
         if tail is not None:
-            raise Gone(f"job {name.job!r}: its beginning was removed by retention")
-        raise NotFound(f"no job {name.job!r}")
-    lease = await logs.lease(name)
+            raise Gone(f"job {key.job!r}: its beginning was removed by retention")
+        raise NotFound(f"no job {key.job!r}")
+    lease = await logs.lease(key)
     if lease is not None and lease[1].why in wire.ENDS and not (tail is not None and tail.is_end):
-        await logs.end(name, "cancelled", lease[1].detail)
-        tail = await logs.tail(name)
+        await logs.end(key, "cancelled", lease[1].detail)
+        tail = await logs.tail(key)
     return Status(derive(tail, lease[1] if lease else None), found[0], found[1], lease[1] if lease else None, tail)
 
 

@@ -38,7 +38,7 @@ async def submit(bus: Bus, job: wire.Job) -> Accepted:
     """
     if is_given_id(job.id):
         raise Invalid(f"id: {job.id!r} is of the form that the bus gives to jobs without an id", "id")
-    name = bus.subjects.log(job.tenant, job.id)
+    key = bus.subjects.job_key(job.tenant, job.id)
     now_s = bus.clock.now()
     asked, job = job, with_deadline(job, now_s)
     subject = bus.subjects.job(job.model, job.version, job.lane, job.tenant)
@@ -50,7 +50,7 @@ async def submit(bus: Bus, job: wire.Job) -> Accepted:
         raise StorageFull(f"the bus takes no new jobs: {error}") from error
     birth = wire.Birth(job=job, digest=wire.digest(job), queue_seq=queued.seq, accepted_at=now_s)
     try:
-        seq, stands = await bus.logs.create(name, birth)
+        seq, stands = await bus.logs.create(key, birth)
     except Full as error:
         # Refused is refused: left in JOBS, it would run once there is room, and nobody would have asked for it.
         await bus.js.delete(bus.subjects.jobs_stream, queued.seq)

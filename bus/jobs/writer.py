@@ -17,14 +17,14 @@ class Writer:
     def __init__(
         self,
         logs: Logs,
-        name: JobKey,
+        key: JobKey,
         lease_seq: int,
         lease: wire.Lease,
         position: Position,
         started: wire.Started,
         patience_s: float,
     ) -> None:
-        self.name, self.lease_seq, self.lease, self.position = name, lease_seq, lease, position
+        self.key, self.lease_seq, self.lease, self.position = key, lease_seq, lease, position
         self._logs, self._patience_s = logs, patience_s
         #: Goes out with the first entry.
         self._started: wire.Started | None = started
@@ -67,7 +67,7 @@ class Writer:
             host_deaths=self.lease.host_deaths + host_died,
             traceback=traceback or self.lease.traceback,
         )
-        self.lease_seq = await self._logs.take(self.name, lease, self.lease_seq)
+        self.lease_seq = await self._logs.take(self.key, lease, self.lease_seq)
         return lease
 
     async def _append(self, headers: dict[str, str], payload: bytes, after: Position) -> int:
@@ -76,10 +76,10 @@ class Writer:
             headers[STARTED] = wire.encode(self._started).decode()
         if self._is_open:
             # With the same number it might be taken for a repeat of that one and vanish with a good acknowledgement.
-            raise Unreachable(f"{self.name.entries}: an append is in flight, or was left unanswered")
+            raise Unreachable(f"{self.key.entries}: an append is in flight, or was left unanswered")
         self._is_open = True
         try:
-            seq = await self._logs.append(self.name, self.lease_seq, self._number, headers, payload, self._patience_s)
+            seq = await self._logs.append(self.key, self.lease_seq, self._number, headers, payload, self._patience_s)
         except (ApiError, Fenced):
             self._is_open = False  # an answer too: it was not stored
             raise

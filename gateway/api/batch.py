@@ -123,7 +123,7 @@ class _Batch:
             job_id=asked.id or self._keyed_id(number),
         )
         job = gateway.admission.complete(job, streams=False, size_hint_bytes=len(data))
-        name = gateway.bus.subjects.log(job.tenant, job.id)
+        name = gateway.bus.subjects.job_key(job.tenant, job.id)
         done = await accept(gateway, name, with_webhook(gateway, job, asked.webhook))
         state: State = "queued" if done.is_new else (await gateway.deadlines.look(name)).state
         status = HTTPStatus.ACCEPTED if done.is_new else HTTPStatus.OK

@@ -68,7 +68,7 @@ async def _accept(request: web.Request, asked: AskedJob, job_id: str, size_bytes
     job = to_job(request, _API, asked, input=asked.input, model=asked.model, voice=asked.voice, job_id=job_id)
     job = gateway.admission.complete(job, streams=False, size_hint_bytes=size_bytes)
     request[JOB] = job.id
-    name = gateway.bus.subjects.log(job.tenant, job.id)
+    name = gateway.bus.subjects.job_key(job.tenant, job.id)
     done = await accept(gateway, name, with_webhook(gateway, job, asked.webhook))
     headers = {"Location": f"/v1/jobs/{job.id}", JOB_HEADER: job.id}
     if done.is_new:

@@ -90,7 +90,7 @@ async def start(request: web.Request) -> web.Response:
     gateway = request.app[GATEWAY]
     job = await _ordered(request, gateway, streams=False)
     request[JOB] = job.id
-    name = gateway.bus.subjects.log(job.tenant, job.id)
+    name = gateway.bus.subjects.job_key(job.tenant, job.id)
     accepted = await gateway.accept(name, job)
     status: State = "queued" if accepted.is_new else (await gateway.deadlines.look(name)).state
     return json_answer(Task(task_id=job.id, status=status), headers={JOB_HEADER: job.id})

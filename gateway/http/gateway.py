@@ -100,7 +100,7 @@ class Gateway:
         """The log that `{id}` of the path names. Raises NotFound for what can be no id."""
         job_id = request.match_info["id"]
         try:
-            name = self.bus.subjects.log(caller(request).tenant, job_id)
+            name = self.bus.subjects.job_key(caller(request).tenant, job_id)
         except ValueError as error:
             raise NotFound(f"id: {error}") from error
         request[JOB] = job_id

@@ -192,4 +192,4 @@ class Reuse:
         return wire.decode(wire.Done, tail.payload) if tail is not None and tail.kind == "done" else None
 
     def _name(self, job: wire.Job, generation: int) -> JobKey:
-        return self._logs.subjects.log(job.tenant, of_generation(job, generation).id)
+        return self._logs.subjects.job_key(job.tenant, of_generation(job, generation).id)

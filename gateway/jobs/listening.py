@@ -42,7 +42,7 @@ class Sound:
         """
         self._gateway, self._attachment, self._listener, self._tape = gateway, attachment, listener, tape
         self._run, self._asked_at = run, asked_at if is_new else None
-        self.job, self.name = job, gateway.bus.subjects.log(job.tenant, job.id)
+        self.job, self.name = job, gateway.bus.subjects.job_key(job.tenant, job.id)
         #: Whether this request made the job; False: it attached to one that was there.
         self.is_new = is_new
         #: How an equal request's run was of use; None: this one could not be answered by another's.
@@ -119,7 +119,7 @@ class Sound:
     def _go_on_with(self, run: EqualRun) -> None:
         """Equal jobs have equal sound: the next one goes on behind the last frame that was heard of this one."""
         self._attachment, self._listener, self.job = run.attachment, run.listener, run.job
-        self.name, self.is_new = self._gateway.bus.subjects.log(run.job.tenant, run.job.id), run.how == "miss"
+        self.name, self.is_new = self._gateway.bus.subjects.job_key(run.job.tenant, run.job.id), run.how == "miss"
         self._tape.end = None
 
 
@@ -141,7 +141,7 @@ async def hear(gateway: Gateway, job: wire.Job, *, fresh: bool = False, own: boo
                 gateway, run.job, run.attachment, run.listener, Tape(), is_new=is_new, run=run, asked_at=asked_at
             )
         return
-    name = gateway.bus.subjects.log(job.tenant, job.id)
+    name = gateway.bus.subjects.job_key(job.tenant, job.id)
     async with ears(gateway, name, job) as (listener, attachment):
         accepted = await gateway.accept(name, job, listener)
         if not accepted.is_new:

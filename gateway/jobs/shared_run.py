@@ -97,7 +97,7 @@ class EqualRun:
 
     @property
     def _name(self) -> JobKey:
-        return self._gateway.bus.subjects.log(self.job.tenant, self.job.id)
+        return self._gateway.bus.subjects.job_key(self.job.tenant, self.job.id)
 
     async def _attach(self, is_there: bool) -> None:
         reuse = self._gateway.reuse

@@ -89,6 +89,6 @@ async def _seconds(bus: Bus, found: Status) -> float:
         return 0.0
     if found.tail is not None and found.tail.kind == "done":
         return wire.decode(wire.Done, found.tail.payload).seconds
-    name = bus.subjects.log(found.birth.job.tenant, found.birth.job.id)
+    name = bus.subjects.job_key(found.birth.job.tenant, found.birth.job.id)
     media = await find.media(bus, name, found.birth_seq)
     return round(found.position.frame / media[0], 3) if media else 0.0

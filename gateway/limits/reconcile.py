@@ -171,14 +171,14 @@ class Watch:
         age_s = now_s - job.since_s
         if not job.queue_seq:
             # It is on its way into the queue, as far as we know; or whoever accepted it was cut off, or has died.
-            born = await self._bus.logs.birth(self._bus.subjects.log(*job.name))
+            born = await self._bus.logs.birth(self._bus.subjects.job_key(*job.name))
             job.queue_seq = born[1].queue_seq if born is not None else 0
         if job.queue_seq and age_s >= self._settle_s:
             is_there = await self._bus.js.holds(self._bus.subjects.jobs_stream, job.queue_seq)
         else:
             is_there = bool(job.queue_seq) or age_s < _LOST_S
         if is_there and in_logs:
-            tail = await self._bus.logs.tail(self._bus.subjects.log(*job.name))
+            tail = await self._bus.logs.tail(self._bus.subjects.job_key(*job.name))
             is_there = tail is None or not tail.is_end
         if is_there:
             self._jobs.runs_on(job, now_s)
@@ -205,7 +205,7 @@ class Watch:
         async with self._charging:
             for name, account in list(self._owing.items()):
                 try:
-                    ms, total_ms = await self._audio.charge(account, self._bus.subjects.log(*name))
+                    ms, total_ms = await self._audio.charge(account, self._bus.subjects.job_key(*name))
                 except BusError as error:
                     log.warning("limit.uncharged", job=name[1], tenant=name[0], jobs=len(self._owing), error=str(error))
                     if isinstance(error, _LASTING):

@@ -159,7 +159,7 @@ class _Answer:
         self._gateway.limiter.request(asks)
         request = nats_asked.read(message, headers, asks)
         job = self._gateway.admission.complete(request.job, streams=True, size_hint_bytes=len(message.data))
-        name = subjects.log(job.tenant, job.id)
+        name = subjects.job_key(job.tenant, job.id)
         voice = JsonVoice(self._caller) if request.encoding == "json" else RawVoice(self._caller)
         run_on = job.run_on is not False
         # As at the HTTP doors: a listener before there is work, ears before there is sound.

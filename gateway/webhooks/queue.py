@@ -37,7 +37,7 @@ class Hook:
         """Raises Malformed; then `Delivery.ack` it."""
         self._bus, self._delivery = bus, delivery
         self.due = wire.decode(Due, delivery.payload)
-        self.name: JobKey = bus.subjects.log(*parse_job_of(delivery.subject))
+        self.name: JobKey = bus.subjects.job_key(*parse_job_of(delivery.subject))
 
     def settle(self) -> None:
         """Nothing is left to be told."""

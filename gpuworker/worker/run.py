@@ -64,7 +64,7 @@ class Run:
         self._first_at: float | None = None
 
         self._writer = Writer(
-            bus.logs, claim.name, claim.lease_seq, claim.lease, claim.position, self._started(), _APPEND_PATIENCE_S
+            bus.logs, claim.key, claim.lease_seq, claim.lease, claim.position, self._started(), _APPEND_PATIENCE_S
         )
         self.runs_on = claim.job.run_on is not False
 
@@ -227,7 +227,7 @@ class Run:
 
     async def _end(self, kind: wire.End, why: str) -> str:
         try:
-            return await self._bus.logs.end(self.claim.name, kind, why)
+            return await self._bus.logs.end(self.claim.key, kind, why)
         except BusError as error:
             log.error("job.end_failed", error=str(error))
             return "let go"
@@ -245,7 +245,7 @@ class Run:
             lease = await self._writer.give_up(why, str(interruption), host_died=host_died, traceback=traceback)
             reason = self._claims.worn_out(lease, lease.attempt + 1) if why == "interrupted" else None
             if reason is not None:
-                await self._claims.give_up(self.claim.name, self.claim.birth, lease, reason)
+                await self._claims.give_up(self.claim.key, self.claim.birth, lease, reason)
                 self._bus.connection.publish(self.ack_subject, b"+ACK")
                 return "failed"
         except (Fenced, Unreachable):

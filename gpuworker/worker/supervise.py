@@ -102,7 +102,7 @@ class Supervisor:
 
     async def _heard(self, run: Run) -> bool:
         try:
-            return await anybody_listens(self._bus.connection, run.claim.name)
+            return await anybody_listens(self._bus.connection, run.claim.key)
         except Unreachable as error:
             log.debug("job.listeners_unknown", job=run.claim.job.id, error=str(error))
             return True

@@ -190,7 +190,7 @@ class Worker:
         claim = await self._claims.claim(delivery, job)
         if claim is None:
             return
-        run = self._runs[claim.name] = Run(self._bus, self.host, self._claims, self._cards[job.model], claim)
+        run = self._runs[claim.key] = Run(self._bus, self.host, self._claims, self._cards[job.model], claim)
         self._started[delivery.consumer] += 1
         self._intake.runs(number, lambda: run.has_sound)
         self.presence.changed()
@@ -199,8 +199,8 @@ class Worker:
         try:
             outcome = await run.go()
         finally:
-            if self._runs.get(claim.name) is run:
-                del self._runs[claim.name]
+            if self._runs.get(claim.key) is run:
+                del self._runs[claim.key]
             self.presence.changed()
         self._intake.ended(number, succeeded=outcome == "done", engine_failed=run.engine_failed)
         if (stopped := run.stopped) is not None:
@@ -221,7 +221,7 @@ class Worker:
 
     async def _adopted(self, delivery: Delivery, job: wire.Job) -> bool:
         """Rule 10: a delivery of a job that runs here is adopted, if the lease is still ours; else the old run ends."""
-        name = self._bus.subjects.log(job.tenant, job.id)
+        name = self._bus.subjects.job_key(job.tenant, job.id)
         run = self._runs.get(name)
         if run is None:
             return False
@@ -238,15 +238,15 @@ class Worker:
 
     def _stopped(self, word: wire.Stop) -> None:
         """Word that a lease was taken: obeyed after reading the lease (rule 13)."""
-        run = self._runs.get(self._bus.subjects.log(word.tenant, word.job))
+        run = self._runs.get(self._bus.subjects.job_key(word.tenant, word.job))
         if run is not None and self._jobs is not None:
             self._jobs.create_task(self._check_lease(run), name=f"check {word.job}")
 
     async def _check_lease(self, run: Run) -> None:
         try:
-            lease = await self._bus.logs.lease(run.claim.name)
+            lease = await self._bus.logs.lease(run.claim.key)
         except Unreachable as error:
-            log.warning("job.lease_unread", job=run.claim.name.job, error=str(error))
+            log.warning("job.lease_unread", job=run.claim.key.job, error=str(error))
             return
         if lease is None or lease[0] != run.lease_seq:
             run.interrupt(Taken(lease[1] if lease is not None else None))

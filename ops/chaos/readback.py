@@ -36,7 +36,7 @@ async def logs(bus: Bus, truth_of: Callable[[wire.Job], Truth | None]) -> dict[s
         for stored in page:
             tenant, job_id = parse_birth(stored.message.subject)
             job = wire.decode(wire.Birth, stored.message.data).job
-            found[job_id] = await _log(bus, bus.subjects.log(tenant, job_id), job, truth_of(job))
+            found[job_id] = await _log(bus, bus.subjects.job_key(tenant, job_id), job, truth_of(job))
             seq = stored.seq + 1
         if not page or not pending:
             return found

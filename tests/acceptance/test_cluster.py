@@ -104,7 +104,7 @@ async def test_without_a_majority_a_submit_waits_for_an_election_then_503_and_no
 async def test_copies_look_for_duplicates_before_they_compare_and_taking_a_lease_bears_both(tmp_path: Path) -> None:
     """One server does it the other way round (`tests/integration/bus/transport/test_jetstream.py`)."""
     async with three(tmp_path / "state") as (_, bus, _, _):
-        name = bus.subjects.log("public", "j")
+        name = bus.subjects.job_key("public", "j")
         headers = {EXPECT_LAST: "0", MESSAGE_ID: "once"}
         first = await bus.js.publish(name.lease, b"{}", headers)
         again = await bus.js.publish(name.lease, b"{}", headers)

@@ -23,7 +23,7 @@ _PATIENCE_S = 10.0
 
 
 def name_of(bus: Bus, job: wire.Job) -> JobKey:
-    return bus.subjects.log(job.tenant, job.id)
+    return bus.subjects.job_key(job.tenant, job.id)
 
 
 async def pull(bus: Bus, consumer: str = "tone=v1=interactive", within_s: float = 20.0) -> Delivery:
@@ -72,7 +72,7 @@ def writer(bus: Bus, claim: Claim, patience_s: float = _PATIENCE_S) -> Writer:
         model=claim.job.model,
         version=claim.job.version,
     )
-    return Writer(bus.logs, claim.name, claim.lease_seq, claim.lease, claim.position, started, patience_s)
+    return Writer(bus.logs, claim.key, claim.lease_seq, claim.lease, claim.position, started, patience_s)
 
 
 def done(by: Writer) -> wire.Done:

@@ -53,7 +53,7 @@ class Ears:
 
     def __init__(self, bus: Bus, job: wire.Job) -> None:
         self.bus, self.job = bus, job
-        self.name: JobKey = bus.subjects.log(job.tenant, job.id)
+        self.name: JobKey = bus.subjects.job_key(job.tenant, job.id)
         self.heard = Heard()
         self._attachment = Attachment(bus.connection, bus.logs, self.name, is_new=True)
 

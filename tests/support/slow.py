@@ -114,7 +114,7 @@ class Maker:
     async def of(cls, bus: Bus, job: wire.Job) -> "Maker":
         lease = wire.Lease(why="running", worker="w0", boot="b", attempt=1)
         started = wire.Started(media=wire.media_type(24_000, 1), worker="w0", attempt=1, model="tone", version="v1")
-        name = bus.subjects.log(job.tenant, job.id)
+        name = bus.subjects.job_key(job.tenant, job.id)
         seq = await bus.logs.take(name, lease, 0)
         return cls(Writer(bus.logs, name, seq, lease, Position(), started, 5.0))
 

@@ -53,7 +53,7 @@ async def main(settings: BusSettings, worker: str, boot: str, num_jobs: int) -> 
             delivery = await pull(bus)
             claim = await by.claim(delivery, by.open(delivery))
             assert claim is not None
-            held.append(wire.Held(claim.name.tenant, claim.name.job))
+            held.append(wire.Held(claim.key.tenant, claim.key.job))
             print(claim.lease_seq, flush=True)
         presence = Presence(bus, worker, boot, lambda: beat(worker, boot, held), lambda _: None)
         presence.cards = [CARD]

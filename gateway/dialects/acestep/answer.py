@@ -98,7 +98,7 @@ def _json(elements: list[dict[str, Any]]) -> str:
 
 async def _job(gateway: Gateway, tenant: str, named: Task, job_id: str, path: Callable[[Task, str], str]) -> _Told:
     """Raises NotFound, Gone, Unreachable."""
-    found = await gateway.deadlines.look(gateway.bus.subjects.log(tenant, job_id))
+    found = await gateway.deadlines.look(gateway.bus.subjects.job_key(tenant, job_id))
     shown = await view(gateway.bus, found)
     wanted_s = _wanted_s(gateway, found.birth.job)
     state, error = shown["state"], shown.get("error")

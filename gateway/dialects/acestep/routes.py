@@ -153,11 +153,11 @@ async def _accept(gateway: Gateway, jobs: list[wire.Job]) -> wire.Birth:
     births: list[wire.Birth] = []
     try:
         for job in jobs:
-            accepted = await gateway.accept(gateway.bus.subjects.log(job.tenant, job.id), job)
+            accepted = await gateway.accept(gateway.bus.subjects.job_key(job.tenant, job.id), job)
             births.append(accepted.birth)
     except BusError:
         for birth in births:
-            name = gateway.bus.subjects.log(birth.job.tenant, birth.job.id)
+            name = gateway.bus.subjects.job_key(birth.job.tenant, birth.job.id)
             await gateway.bus.logs.end(name, "cancelled", "another job of its task was refused")
         raise
     return births[0]
@@ -227,7 +227,7 @@ async def audio(request: web.Request) -> web.StreamResponse:
     if named is None or named[2] not in FORMATS:
         raise NotFound(f"no file {short(path)!r}")
     gateway = request.app[GATEWAY]
-    name = gateway.bus.subjects.log(caller(request).tenant, named[1])
+    name = gateway.bus.subjects.job_key(caller(request).tenant, named[1])
     request[JOB] = named[1]
     return await sound_of(request, gateway, name, format_named(named[2], "path"))
 

@@ -24,7 +24,7 @@ TOKENS = st.from_regex(r"[A-Za-z0-9_-]{1,64}", fullmatch=True)
 @example("x" * 65)
 def test_rule_02_what_a_token_cannot_hold_is_refused_and_never_rewritten(text: str) -> None:
     try:
-        subjects = [S.job(text, text, text, text), S.log(text, text).entries, S.cancel(text, text), S.ping(text)]
+        subjects = [S.job(text, text, text, text), S.job_key(text, text).entries, S.cancel(text, text), S.ping(text)]
     except ValueError as error:
         assert repr(text[:80]) in str(error)  # noqa: PT017
         return
@@ -36,7 +36,7 @@ def test_rule_02_what_a_token_cannot_hold_is_refused_and_never_rewritten(text: s
 @given(TOKENS, TOKENS, TOKENS, TOKENS)
 def test_a_job_subject_reads_back_as_what_it_was_made_of(model: str, version: str, lane: str, tenant: str) -> None:
     assert S.parse_job(S.job(model, version, lane, tenant)) == JobSubject(model, version, lane, tenant)
-    assert parse_birth(S.log(tenant, model).birth) == (tenant, model)
+    assert parse_birth(S.job_key(tenant, model).birth) == (tenant, model)
     assert parse_job_of(S.cancel(tenant, model)) == (tenant, model)
     assert worker_of(S.heartbeat(model)) == model
 
@@ -52,7 +52,7 @@ def test_rule_02_two_consumers_never_share_a_name(one: tuple[str, str, str], oth
 def test_rule_01_two_jobs_share_no_subject_unless_tenant_and_id_are_equal(
     one: tuple[str, str], other: tuple[str, str]
 ) -> None:
-    mine, theirs = S.log(*one), S.log(*other)
+    mine, theirs = S.job_key(*one), S.job_key(*other)
     for kind in ("birth", "entries", "lease", "live", "listen"):
         assert (getattr(mine, kind) == getattr(theirs, kind)) == (one == other)
 

@@ -54,7 +54,7 @@ async def test_rule_18_whoever_joins_at_any_time_from_any_sequence_hears_every_e
         heard: list[Entry] = []
         buffer = chance.choice([1, 3000, 1 << 20])
         async with Attachment(
-            bus.connection, bus.logs, claim.name, after_seq=after, max_buffer_bytes=buffer
+            bus.connection, bus.logs, claim.key, after_seq=after, max_buffer_bytes=buffer
         ) as attached:
             async for batch in attached:
                 heard += batch
@@ -63,7 +63,7 @@ async def test_rule_18_whoever_joins_at_any_time_from_any_sequence_hears_every_e
 
     joined = [asyncio.ensure_future(join()) for _ in range(25)]
     await finish(by, 60, frames=chance.choice([10, 1000]), pause_s=0.002)
-    log = await entries(bus, claim.name)
+    log = await entries(bus, claim.key)
     for after, heard in await asyncio.wait_for(asyncio.gather(*joined), 60):
         wanted = [(entry.seq, entry.payload) for entry in log if entry.seq > after]
         assert [(entry.seq, entry.payload) for entry in heard] == wanted
@@ -76,18 +76,18 @@ async def test_rule_18_the_sequence_of_every_entry_is_a_place_to_resume_even_tha
     job = tone_job()
     _, claim, by = await start(bus, job)
     await finish(by, 5)
-    log = await entries(bus, claim.name)
-    birth = await bus.logs.birth(claim.name)
+    log = await entries(bus, claim.key)
+    birth = await bus.logs.birth(claim.key)
     assert birth is not None
     for after in [0, birth[0], claim.lease_seq, *seqs(log), log[-1].seq + 1000]:
-        heard = await hear(bus, claim.name, after, within_s=WITHIN_S)
+        heard = await hear(bus, claim.key, after, within_s=WITHIN_S)
         assert seqs(heard) == [seq for seq in seqs(log) if seq > after]
 
 
 async def test_rule_18_a_slow_listener_with_a_small_buffer_misses_nothing(bus: Bus) -> None:
     _, claim, by = await start(bus, tone_job())
     heard: list[Entry] = []
-    async with Attachment(bus.connection, bus.logs, claim.name, max_buffer_bytes=5000) as attached:
+    async with Attachment(bus.connection, bus.logs, claim.key, max_buffer_bytes=5000) as attached:
         batches = aiter(attached)
         writing = asyncio.ensure_future(finish(by, 50, frames=1000))
         heard += await anext(batches)
@@ -95,7 +95,7 @@ async def test_rule_18_a_slow_listener_with_a_small_buffer_misses_nothing(bus: B
         assert attached._live_bytes <= 5000
         async for batch in batches:
             heard += batch
-    assert seqs(heard) == seqs(await entries(bus, claim.name))
+    assert seqs(heard) == seqs(await entries(bus, claim.key))
 
 
 @pytest.mark.usefixtures("never_looks")
@@ -104,7 +104,7 @@ async def test_rule_18_live_messages_lost_on_the_way_are_read_back(bus: Bus, see
     chance = random.Random(seed)
     _, claim, by = await start(bus, tone_job())
     heard: list[Entry] = []
-    async with Attachment(bus.connection, bus.logs, claim.name, is_new=True) as attached:
+    async with Attachment(bus.connection, bus.logs, claim.key, is_new=True) as attached:
         original = attached._arrived
         bus.connection._seam.parser.callbacks[b"%d" % attached._subscription._sid] = lambda message: (
             original(message) if chance.random() < 0.6 or b"done" in (message.head or b"") else None
@@ -114,16 +114,16 @@ async def test_rule_18_live_messages_lost_on_the_way_are_read_back(bus: Bus, see
             async for batch in attached:
                 heard += batch
         await writing
-    assert seqs(heard) == seqs(await entries(bus, claim.name))
+    assert seqs(heard) == seqs(await entries(bus, claim.key))
 
 
 async def test_rule_18_the_end_is_found_although_its_live_message_was_lost(bus: Bus) -> None:
     _, claim, by = await start(bus, tone_job())
     await write(by, 3)
-    async with idle_listener(bus, claim.name) as (attached, listening):
+    async with idle_listener(bus, claim.key) as (attached, listening):
         attached._subscription.close()
         await finish(by, 2)
-        assert seqs(await asyncio.wait_for(listening, WITHIN_S)) == seqs(await entries(bus, claim.name))
+        assert seqs(await asyncio.wait_for(listening, WITHIN_S)) == seqs(await entries(bus, claim.key))
 
 
 @contextlib.asynccontextmanager
@@ -153,7 +153,7 @@ async def test_rule_18_what_comes_while_the_end_is_looked_at_does_not_wait_for_t
         looking.set()
         await asyncio.Event().wait()
 
-    async with Attachment(bus.connection, bus.logs, claim.name) as attached:
+    async with Attachment(bus.connection, bus.logs, claim.key) as attached:
         batches = aiter(attached)
         await anext(batches)
         monkeypatch.setattr(bus.logs, "tail", unanswered)
@@ -171,13 +171,13 @@ async def test_rule_18_a_server_restart_in_the_middle_costs_a_listener_nothing(
     with own_server(tmp_path) as server:
         async with open_bus(msgspec.structs.replace(bus_settings, nats=server.url), "test") as bus:
             _, claim, by = await start(bus, tone_job())
-            listening = [asyncio.ensure_future(hear(bus, claim.name, within_s=60)) for _ in range(5)]
+            listening = [asyncio.ensure_future(hear(bus, claim.key, within_s=60)) for _ in range(5)]
             await write(by, 5)
             server.restart()
             await write(by, 5)
             server.restart()
             await finish(by, 5)
-            log = await entries(bus, claim.name)
+            log = await entries(bus, claim.key)
             assert [entry.block for entry in log[:-1]] == list(range(15))
             for heard in await asyncio.gather(*listening):
                 assert seqs(heard) == seqs(log)
@@ -191,7 +191,7 @@ async def test_rule_18_after_a_reconnect_what_was_missed_is_read_back_at_once(
         async with open_bus(msgspec.structs.replace(bus_settings, nats=server.url), "test") as bus:
             _, claim, by = await start(bus, tone_job())
             await write(by, 1)
-            async with idle_listener(bus, claim.name) as (attached, listening):
+            async with idle_listener(bus, claim.key) as (attached, listening):
                 # Said while the listener was cut off, with nothing after it that would show the gap.
                 bus.connection._seam.parser.callbacks[b"%d" % attached._subscription._sid] = lambda _: None
                 await finish(by, 1)
@@ -233,32 +233,32 @@ async def test_a_queued_job_is_waited_for(bus: Bus) -> None:
 @pytest.mark.parametrize("after_seq", [0, 10**9])
 async def test_no_such_job_is_told_at_once(bus: Bus, after_seq: int) -> None:
     with pytest.raises(Gone if after_seq else NotFound):
-        await hear(bus, bus.subjects.log("public", "nobody"), after_seq, within_s=WITHIN_S)
+        await hear(bus, bus.subjects.job_key("public", "nobody"), after_seq, within_s=WITHIN_S)
     with pytest.raises(NotFound):
-        await attach_known(bus.connection, bus.logs, bus.subjects.log("public", "nobody"), after_seq)
+        await attach_known(bus.connection, bus.logs, bus.subjects.job_key("public", "nobody"), after_seq)
 
 
 async def test_rule_18_a_log_that_lost_its_beginning_is_gone_as_a_whole(bus: Bus) -> None:
     _, claim, by = await start(bus, tone_job())
     await finish(by, 5)
-    log = await entries(bus, claim.name)
+    log = await entries(bus, claim.key)
     await bus.js.delete(bus.subjects.replies_stream, log[0].seq)
     with pytest.raises(Gone, match="10 frames"):
-        await hear(bus, claim.name)
-    birth = await bus.logs.birth(claim.name)
+        await hear(bus, claim.key)
+    birth = await bus.logs.birth(claim.key)
     assert birth is not None
     await bus.js.delete(bus.subjects.replies_stream, birth[0])
     with pytest.raises(Gone):
-        await attach_known(bus.connection, bus.logs, claim.name)
+        await attach_known(bus.connection, bus.logs, claim.key)
 
 
 @pytest.mark.usefixtures("never_looks")
 async def test_a_log_removed_while_it_is_read_is_gone(bus: Bus) -> None:
     _, claim, by = await start(bus, tone_job())
     await write(by, 3)
-    await purge(bus, claim.name)
+    await purge(bus, claim.key)
     with pytest.raises(Gone):
-        await hear(bus, claim.name, claim.lease_seq + 3, within_s=WITHIN_S)
+        await hear(bus, claim.key, claim.lease_seq + 3, within_s=WITHIN_S)
 
 
 async def purge(bus: Bus, name: JobKey) -> None:
@@ -270,11 +270,11 @@ async def purge(bus: Bus, name: JobKey) -> None:
 async def test_somebody_elses_words_on_the_live_subject_are_not_entries(bus: Bus) -> None:
     _, claim, by = await start(bus, tone_job())
     await write(by, 1)
-    async with idle_listener(bus, claim.name) as (_, listening):
+    async with idle_listener(bus, claim.key) as (_, listening):
         for headers in (None, {"Antiphon-Kind": "done"}, {"Nats-Sequence": "x"}):
-            bus.connection.publish(claim.name.live, b"intruder", headers=headers)
+            bus.connection.publish(claim.key.live, b"intruder", headers=headers)
         await finish(by, 3)
-        assert seqs(await asyncio.wait_for(listening, WITHIN_S)) == seqs(await entries(bus, claim.name))
+        assert seqs(await asyncio.wait_for(listening, WITHIN_S)) == seqs(await entries(bus, claim.key))
 
 
 async def test_two_hundred_attachments_leave_nothing_behind(bus: Bus) -> None:
@@ -282,11 +282,11 @@ async def test_two_hundred_attachments_leave_nothing_behind(bus: Bus) -> None:
     await write(by, 3)
     before = footprint(bus.connection)
     for _ in range(200):
-        async with Attachment(bus.connection, bus.logs, claim.name) as attached:
+        async with Attachment(bus.connection, bus.logs, claim.key) as attached:
             batches = aiter(attached)
             assert len(await anext(batches)) == 3
             await batches.aclose()
-    cancelled = [asyncio.ensure_future(hear(bus, claim.name)) for _ in range(20)]
+    cancelled = [asyncio.ensure_future(hear(bus, claim.key)) for _ in range(20)]
     await bus.connection.flush()
     for one in cancelled:
         one.cancel()

@@ -166,7 +166,7 @@ async def test_rule_11_and_20_what_is_no_job_or_contradicts_its_subject_goes_to_
     found = await dead(bus)
     assert [(job.payload, job.subject) for job in found] == [(body, delivery.subject)]
     assert says in found[0].reason
-    log = await entries(bus, bus.subjects.log("public", f"q{seq}"))
+    log = await entries(bus, bus.subjects.job_key("public", f"q{seq}"))
     assert kinds(log) == ["failed"]
     assert wire.decode(wire.Failed, log[0].payload).code == "invalid"
     await until(lambda: emptied(bus))
@@ -181,7 +181,7 @@ async def test_a_job_of_a_tenant_that_cannot_be_named_goes_to_dead_all_the_same(
 
 
 async def test_burying_garbage_does_not_end_another_job_that_bears_the_name(bus: Bus) -> None:
-    name = bus.subjects.log("public", "q1")
+    name = bus.subjects.job_key("public", "q1")
     birth = wire.Birth(job=wire.Job(id="q1", input=""), digest="", queue_seq=99, accepted_at=1.0)
     await bus.logs.create(name, birth)
     assert await publish(bus, b"garbage") == 1
@@ -257,7 +257,7 @@ async def test_rule_03_a_delivery_of_a_job_whose_log_has_ended_is_acknowledged(b
     delivery.give_back()
     assert (await take_delivery(bus, "w2"))[1] is None
     await until(lambda: emptied(bus))
-    assert kinds(await entries(bus, by.name)) == ["done"]
+    assert kinds(await entries(bus, by.key)) == ["done"]
 
 
 async def test_two_deliveries_at_once_make_one_holder(bus: Bus) -> None:
@@ -265,7 +265,7 @@ async def test_two_deliveries_at_once_make_one_holder(bus: Bus) -> None:
     by = [claims(bus, f"w{k}", max_attempts=99) for k in range(5)]
     again = [await by[k].claim(delivery, by[k].open(delivery)) for k in range(2)]
     racing = await asyncio.gather(*(each.claim(delivery, each.open(delivery)) for each in by))
-    found = await bus.logs.lease(claim.name)
+    found = await bus.logs.lease(claim.key)
     assert found is not None
     held = [one for one in [claim, *again, *racing] if one is not None and one.lease_seq == found[0]]
     assert len(held) == 1

@@ -27,10 +27,10 @@ async def test_rule_13_ending_fences_the_worker_removes_the_message_and_sends_th
     job = tone_job()
     _, claim, by = await start(bus, job)
     await write(by, 2)
-    assert await bus.logs.end(claim.name, "cancelled", "because") == "cancelled"
+    assert await bus.logs.end(claim.key, "cancelled", "because") == "cancelled"
     with pytest.raises(Fenced):
         await write(by, 1)
-    log = await entries(bus, claim.name)
+    log = await entries(bus, claim.key)
     assert kinds(log) == ["block", "block", "cancelled"]
     assert wire.decode(wire.Ended, log[-1].payload).why == "because"
     assert log[-1].position == by.position
@@ -53,8 +53,8 @@ async def test_rule_13_cancel_is_idempotent_and_answers_done_if_done_came_first(
     await write(by, 1)
     await by.end("done", done(by))
     for _ in range(3):
-        assert await bus.logs.end(claim.name, "cancelled", "late") == "done"
-    assert kinds(await entries(bus, claim.name)) == ["block", "done"]
+        assert await bus.logs.end(claim.key, "cancelled", "late") == "done"
+    assert kinds(await entries(bus, claim.key)) == ["block", "done"]
 
 
 async def test_rule_13_of_many_who_end_a_running_job_one_does(bus: Bus) -> None:
@@ -69,9 +69,9 @@ async def test_rule_13_of_many_who_end_a_running_job_one_does(bus: Bus) -> None:
                 return "fenced"
             return "done"
 
-        ends = [bus.logs.end(claim.name, kind, kind) for kind in ("cancelled", "expired", "cancelled", "expired")]
+        ends = [bus.logs.end(claim.key, kind, kind) for kind in ("cancelled", "expired", "cancelled", "expired")]
         outcome, *answers = await asyncio.gather(run(), *ends)
-        log = await entries(bus, claim.name)
+        log = await entries(bus, claim.key)
         terminal = [entry.kind for entry in log if entry.is_end]
         assert len(terminal) == 1
         assert log[-1].is_end
@@ -81,10 +81,10 @@ async def test_rule_13_of_many_who_end_a_running_job_one_does(bus: Bus) -> None:
 
 async def announce(bus: Bus, claim: Any, kind: wire.End, payload: object) -> None:
     """What a gateway leaves that dies between its two steps."""
-    held = await bus.logs.lease(claim.name)
+    held = await bus.logs.lease(claim.key)
     assert held is not None
     lease = msgspec.structs.replace(held[1], why=kind, detail="why", body=msgspec.to_builtins(payload))
-    await bus.logs.take(claim.name, lease, held[0])
+    await bus.logs.take(claim.key, lease, held[0])
 
 
 @pytest.mark.parametrize(
@@ -102,13 +102,13 @@ async def test_rule_13_whoever_finds_an_announced_ending_finishes_that_one(
     await write(by, 1)
     await announce(bus, claim, kind, payload)
     if finisher == "end":
-        assert await bus.logs.end(claim.name, "cancelled", "another reason") == kind
+        assert await bus.logs.end(claim.key, "cancelled", "another reason") == kind
     elif finisher == "status":
-        assert (await status(bus.logs, claim.name)).state == kind
+        assert (await status(bus.logs, claim.key)).state == kind
     else:
         delivery.give_back()
         assert (await take_delivery(bus, "w2"))[1] is None
-    log = await entries(bus, claim.name)
+    log = await entries(bus, claim.key)
     assert kinds(log) == ["block", kind]
     assert wire.decode(type(payload), log[-1].payload) == payload
     assert await num_jobs(bus) == 0
@@ -119,7 +119,7 @@ async def test_rule_13_the_finisher_of_an_announced_ending_sends_the_word_to_who
     bus.connection.subscribe(bus.subjects.stop("w1"), lambda message: words.append(message.data))
     _, claim, _ = await start(bus, tone_job())
     await announce(bus, claim, "cancelled", wire.Ended(why=""))
-    await bus.logs.end(claim.name, "cancelled", "")
+    await bus.logs.end(claim.key, "cancelled", "")
     await eventually(lambda: words)
 
 
@@ -132,24 +132,24 @@ async def test_a_finisher_that_froze_before_its_append_adds_no_second_end(
     original, frozen, thawed = bus.js.publish, asyncio.Event(), asyncio.Event()
 
     async def publish(subject: str, data: bytes, headers: Any = None, *args: Any) -> Any:
-        if subject == claim.name.entries and not frozen.is_set():
+        if subject == claim.key.entries and not frozen.is_set():
             frozen.set()
             await thawed.wait()
         headers = {key: value for key, value in (headers or {}).items() if key != "Nats-Msg-Id"}  # forgotten
         return await original(subject, data, headers, *args)
 
     monkeypatch.setattr(bus.js, "publish", publish)
-    first = asyncio.ensure_future(bus.logs.end(claim.name, "cancelled", "frozen"))
+    first = asyncio.ensure_future(bus.logs.end(claim.key, "cancelled", "frozen"))
     await frozen.wait()
-    assert await bus.logs.end(claim.name, "expired", "quick") == "cancelled"
+    assert await bus.logs.end(claim.key, "expired", "quick") == "cancelled"
     thawed.set()
     assert await first == "cancelled"
-    assert kinds(await entries(bus, claim.name)) == ["block", "cancelled"]
+    assert kinds(await entries(bus, claim.key)) == ["block", "cancelled"]
 
 
 async def test_nothing_is_ended_that_never_was(bus: Bus) -> None:
     with pytest.raises(NotFound):
-        await bus.logs.end(bus.subjects.log("public", "nobody"), "cancelled", "")
+        await bus.logs.end(bus.subjects.job_key("public", "nobody"), "cancelled", "")
 
 
 async def test_rule_14_now_is_the_clock_of_the_bus_whatever_the_host_believes(

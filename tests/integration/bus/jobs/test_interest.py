@@ -269,7 +269,7 @@ async def test_rule_16_a_gateway_that_is_stopped_does_not_speak_for_its_listener
 
 async def test_leaving_a_job_that_was_never_accepted_is_no_error(bus: Bus, capsys: pytest.CaptureFixture[str]) -> None:
     async with gateway(bus) as here:
-        await (await ear(here, bus.subjects.log("public", "never"))).leave()
+        await (await ear(here, bus.subjects.job_key("public", "never"))).leave()
     assert "left_unsettled" not in capsys.readouterr().out
 
 

@@ -36,7 +36,7 @@ def losing_answers(
 
 
 async def test_rule_03_a_log_is_born_once_and_whoever_loses_reads_what_stands(bus: Bus) -> None:
-    name = bus.subjects.log("public", "j")
+    name = bus.subjects.job_key("public", "j")
     births = [
         wire.Birth(job=wire.Job(input="x", id="j"), digest="d", queue_seq=k, accepted_at=1.0) for k in range(1, 11)
     ]
@@ -49,8 +49,8 @@ async def test_rule_01_equal_ids_of_two_tenants_are_two_jobs(bus: Bus) -> None:
     _, _, mine = await start(bus, tone_job(id="same", tenant="a"))
     _, _, theirs = await start(bus, tone_job(id="same", tenant="b"))
     await asyncio.gather(write(mine, 3), write(theirs, 5))
-    assert len(await entries(bus, mine.name)) == 3
-    assert len(await entries(bus, theirs.name)) == 5
+    assert len(await entries(bus, mine.key)) == 3
+    assert len(await entries(bus, theirs.key)) == 5
 
 
 async def test_rule_06_the_lease_of_a_first_delivery_proves_an_empty_tail(bus: Bus) -> None:
@@ -58,7 +58,7 @@ async def test_rule_06_the_lease_of_a_first_delivery_proves_an_empty_tail(bus: B
     delivery, claim, _ = await start(bus, job)
     assert (delivery.num_delivered, claim.position, claim.lease.attempt) == (1, Position(), 1)
     with pytest.raises(Fenced):
-        await bus.logs.take(claim.name, claim.lease, 0)
+        await bus.logs.take(claim.key, claim.lease, 0)
 
 
 async def test_rule_06_a_later_delivery_takes_the_lease_and_then_reads_the_tail(bus: Bus) -> None:
@@ -76,7 +76,7 @@ async def test_rule_06_a_later_delivery_takes_the_lease_and_then_reads_the_tail(
 
 async def test_rule_07_a_lease_tells_worker_boot_ack_subject_attempt_and_why(bus: Bus) -> None:
     delivery, claim, _ = await start(bus, tone_job(), worker="w9")
-    found = await bus.logs.lease(claim.name)
+    found = await bus.logs.lease(claim.key)
     assert found is not None
     lease = found[1]
     assert (lease.worker, lease.boot, lease.ack, lease.attempt, lease.why) == (
@@ -88,11 +88,11 @@ async def test_rule_07_a_lost_acknowledgement_of_an_append_stores_nothing_twice(
     bus: Bus, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _, claim, by = await start(bus, tone_job())
-    lost = losing_answers(bus, monkeypatch, lambda subject: subject == claim.name.entries, times=3)
+    lost = losing_answers(bus, monkeypatch, lambda subject: subject == claim.key.entries, times=3)
     await write(by, 3)
     await by.end("done", done(by))
     assert len(lost) == 3
-    assert kinds(await entries(bus, claim.name)) == ["block"] * 3 + ["done"]
+    assert kinds(await entries(bus, claim.key)) == ["block"] * 3 + ["done"]
 
 
 async def test_an_append_left_unanswered_closes_the_writer(bus: Bus) -> None:
@@ -119,13 +119,13 @@ async def test_a_refused_append_does_not_close_the_writer(bus: Bus, monkeypatch:
         await write(by, 1)
     monkeypatch.setattr(bus.js, "publish", original)
     await write(by, 1)
-    assert [entry.position for entry in await entries(bus, claim.name)] == [by.position]
+    assert [entry.position for entry in await entries(bus, claim.key)] == [by.position]
 
 
 async def test_a_lost_acknowledgement_of_a_take_leaves_the_lease_ours(
     bus: Bus, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    name = bus.subjects.log("public", "j")
+    name = bus.subjects.job_key("public", "j")
     lost = losing_answers(bus, monkeypatch, lambda subject: subject == name.lease)
     lease = wire.Lease(why="running", worker="w1", boot="b1", attempt=1)
     taken = await bus.logs.take(name, lease, 0)
@@ -134,7 +134,7 @@ async def test_a_lost_acknowledgement_of_a_take_leaves_the_lease_ours(
 
 
 async def test_an_equal_lease_of_somebody_else_is_not_taken_for_ours(bus: Bus) -> None:
-    name = bus.subjects.log("public", "j")
+    name = bus.subjects.job_key("public", "j")
     lease = wire.Lease(why="running", worker="w1", boot="b1", attempt=1)
     await bus.logs.take(name, lease, 0)
     with pytest.raises(Fenced):
@@ -147,7 +147,7 @@ async def test_rule_08_the_last_entry_alone_is_the_state_of_a_takeover(bus: Bus)
     await by.checkpoint(wire.Checkpoint(frame=20, data=b"halfway"))
     await write(by, 2)
     await by.progress(wire.Progress(phase="denoise", done=1.0))
-    log = await entries(bus, claim.name)
+    log = await entries(bus, claim.key)
     audio = b"".join(entry.payload for entry in log if entry.kind == "block")
     assert log[-1].position == Position(4, 40, zlib.crc32(audio), log[2].seq)
     assert [entry.message.header(NEXT) is not None for entry in log] == [True] * 6
@@ -160,7 +160,7 @@ async def test_rule_08_the_last_entry_alone_is_the_state_of_a_takeover(bus: Bus)
 async def test_rule_09_a_zombie_whose_lease_was_taken_adds_nothing_and_live_never_shows_its_entry(bus: Bus) -> None:
     delivery, claim, zombie = await start(bus, tone_job())
     live: list[bytes] = []
-    bus.connection.subscribe(claim.name.live, lambda message: live.append(message.data))
+    bus.connection.subscribe(claim.key.live, lambda message: live.append(message.data))
     await write(zombie, 2)
     delivery.give_back()
     _, later = await take_delivery(bus, "w2")
@@ -176,7 +176,7 @@ async def test_rule_09_a_zombie_whose_lease_was_taken_adds_nothing_and_live_neve
         await write(successor, 1)
     await successor.end("done", done(successor))
     await bus.connection.flush()
-    log = await entries(bus, claim.name)
+    log = await entries(bus, claim.key)
     assert live == [entry.payload for entry in log]
     assert b"zombie" not in live
     assert [entry.block for entry in log[:-1]] == list(range(5))
@@ -187,14 +187,14 @@ async def test_rule_10_a_redelivery_to_the_holder_takes_nothing_from_it_and_its_
     await write(by, 2)
     delivery.give_back()
     again = await pull(bus)
-    lease = await bus.logs.lease(claim.name)
+    lease = await bus.logs.lease(claim.key)
     assert lease is not None
     assert (again.seq, lease[0]) == (claim.birth.queue_seq, by.lease_seq)
     await write(by, 2)
     await by.end("done", done(by))
     again.ack()
     await until(lambda: emptied(bus))
-    assert kinds(await entries(bus, claim.name)) == ["block"] * 4 + ["done"]
+    assert kinds(await entries(bus, claim.key)) == ["block"] * 4 + ["done"]
 
 
 async def emptied(bus: Bus) -> bool:
@@ -231,7 +231,7 @@ async def test_rule_01_and_04_another_body_under_a_used_id_is_refused(bus: Bus) 
 
 
 async def test_a_lease_expectation_without_a_lease_is_refused(bus: Bus) -> None:
-    name = bus.subjects.log("public", "j")
+    name = bus.subjects.job_key("public", "j")
     with pytest.raises(Fenced):
         await bus.logs.append(name, 5, 0, {}, b"x", 1.0)
     with pytest.raises(ApiError):

@@ -27,7 +27,7 @@ async def write_log(bus: Bus, size_bytes: int, *, ended: bool) -> JobKey:
     """A job's log of about `size_bytes`, written by hand."""
     job = tone_job()
     await submit(bus, job)
-    name = bus.subjects.log(job.tenant, job.id)
+    name = bus.subjects.job_key(job.tenant, job.id)
     headers = {KIND: "block", NEXT: Position(1, 1).header()}
     for number in range(max(1, size_bytes // 65_536)):
         await bus.js.publish(name.entries, bytes(65_000), {**headers, "Nats-Msg-Id": f"{job.id}.{number}"})
@@ -85,7 +85,7 @@ async def test_a_log_born_anew_while_a_second_gateway_purges_the_old_one_stays(
 ) -> None:
     job = tone_job()
     await submit(bus, job)
-    name = bus.subjects.log(job.tenant, job.id)
+    name = bus.subjects.job_key(job.tenant, job.id)
     assert await bus.logs.end(name, "cancelled", "test") == "cancelled"
     bus.clock._offset_s += 0.96 * bus.settings.replies_max_age_s
     slow, quick, api = Retention(bus, rest_s=NO_REST_S), Retention(bus, rest_s=NO_REST_S), bus.js.api

@@ -43,7 +43,7 @@ async def test_rule_04_an_ended_log_is_final_and_attached_to(bus: Bus) -> None:
     await by.end("done", done(by))
     again = await submit(bus, job)
     assert again.is_new is False
-    assert (await status(bus.logs, claim.name)).state == "done"
+    assert (await status(bus.logs, claim.key)).state == "done"
 
 
 async def test_rule_03_another_body_is_a_conflict_and_leaves_one_message(bus: Bus) -> None:

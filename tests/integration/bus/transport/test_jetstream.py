@@ -25,7 +25,7 @@ from tests.support.restarts import own_server
 
 async def test_the_server_compares_sequences_before_it_looks_for_duplicates(bus: Bus) -> None:
     """So a repeated take of a lease is refused although the first one was stored: `Logs.take` must look."""
-    name = bus.subjects.log("public", "j")
+    name = bus.subjects.job_key("public", "j")
     headers = {EXPECT_LAST: "0", MESSAGE_ID: "once"}
     assert await bus.js.publish(name.lease, b"{}", headers) == PubAck(1)
     with pytest.raises(ApiError) as caught:
@@ -34,7 +34,7 @@ async def test_the_server_compares_sequences_before_it_looks_for_duplicates(bus:
 
 
 async def test_a_repeated_append_is_a_duplicate_while_its_lease_stands_and_refused_after(bus: Bus) -> None:
-    name = bus.subjects.log("public", "j")
+    name = bus.subjects.job_key("public", "j")
     await bus.js.publish(name.lease, b"{}", {EXPECT_LAST: "0"})
     append = {EXPECT_LAST: "1", EXPECT_LAST_SUBJECT: name.lease, MESSAGE_ID: "public.j.1.0"}
     assert await bus.js.publish(name.entries, b"x", append) == PubAck(2)
@@ -46,7 +46,7 @@ async def test_a_repeated_append_is_a_duplicate_while_its_lease_stands_and_refus
 
 
 async def test_rule_09_an_absent_lease_is_a_fence_like_any_other(bus: Bus) -> None:
-    name = bus.subjects.log("public", "j")
+    name = bus.subjects.job_key("public", "j")
     lease = await bus.js.publish(name.lease, b"{}", {EXPECT_LAST: "0"})
     await bus.js.delete(bus.subjects.replies_stream, lease.seq)
     append = {EXPECT_LAST: str(lease.seq), EXPECT_LAST_SUBJECT: name.lease}
@@ -56,7 +56,7 @@ async def test_rule_09_an_absent_lease_is_a_fence_like_any_other(bus: Bus) -> No
 
 
 async def test_pages_hold_every_message_of_a_subject_once_and_tell_how_many_are_left(bus: Bus) -> None:
-    mine, other = bus.subjects.log("public", "a").entries, bus.subjects.log("public", "b").entries
+    mine, other = bus.subjects.job_key("public", "a").entries, bus.subjects.job_key("public", "b").entries
     for k in range(25):
         await bus.js.publish(mine, b"%d" % k)
         await bus.js.publish(other, b"other")
@@ -73,7 +73,7 @@ async def test_pages_hold_every_message_of_a_subject_once_and_tell_how_many_are_
 
 
 async def test_a_page_ends_after_max_bytes_but_never_before_its_first_message(bus: Bus) -> None:
-    subject = bus.subjects.log("public", "a").entries
+    subject = bus.subjects.job_key("public", "a").entries
     for _ in range(5):
         await bus.js.publish(subject, bytes(10_000))
     page, pending = await bus.js.page(bus.subjects.replies_stream, subject, 1, max_bytes=100)
@@ -83,7 +83,7 @@ async def test_a_page_ends_after_max_bytes_but_never_before_its_first_message(bu
 
 
 async def test_direct_next_finds_the_first_message_at_or_after_a_sequence(bus: Bus) -> None:
-    subjects = [bus.subjects.log("public", job).birth for job in ("a", "b")]
+    subjects = [bus.subjects.job_key("public", job).birth for job in ("a", "b")]
     acks = [await bus.js.publish(subject, b"x") for subject in subjects]
     found = await bus.js.direct_next(bus.subjects.replies_stream, bus.subjects.births_of("public"), acks[0].seq + 1)
     assert found is not None
@@ -92,7 +92,7 @@ async def test_direct_next_finds_the_first_message_at_or_after_a_sequence(bus: B
 
 
 async def test_last_and_at_read_headers_and_data_and_tell_what_is_gone(bus: Bus) -> None:
-    subject = bus.subjects.log("public", "a").entries
+    subject = bus.subjects.job_key("public", "a").entries
     assert await bus.js.last(bus.subjects.replies_stream, subject) is None
     ack = await bus.js.publish(subject, b"\x00\xff", {"A": "b"})
     for found in (
@@ -129,7 +129,7 @@ async def test_what_is_under_way_when_the_server_dies_succeeds_when_it_is_back(
             bus_settings, nats=server.url, request_timeout_s=60.0, election_patience_s=60.0
         )
         async with open_bus(settings, "test") as bus:
-            subject = bus.subjects.log("public", "a").entries
+            subject = bus.subjects.job_key("public", "a").entries
             for k in range(200):
                 await bus.js.publish(subject, b"%d" % k, {MESSAGE_ID: f"first.{k}"})
             before = footprint(bus.connection)

@@ -50,7 +50,7 @@ def traced_bytes() -> int:
 async def made(gateway: Gateway, num_blocks: int) -> AsyncIterator[tuple[str, Maker]]:
     """A job that runs, and has so many seconds of sound; its id, and who makes more."""
     bus, job = gateway.bus, tone_job(run_on=True)
-    await gateway.accept(bus.subjects.log("public", job.id), job)
+    await gateway.accept(bus.subjects.job_key("public", job.id), job)
     maker = await Maker.of(bus, job)
     await maker.make(num_blocks)
     yield job.id, maker
@@ -146,7 +146,7 @@ async def test_a_reader_that_stands_still_is_reset_and_its_job_follows(bus_setti
     patience_s = 0.4
     async with slow_gateway(bus_settings, patience_s) as (gateway, server):
         bus, job = gateway.bus, tone_job(run_on=False)
-        name = bus.subjects.log("public", job.id)
+        name = bus.subjects.job_key("public", job.id)
         await gateway.accept(name, job)
         maker = await Maker.of(bus, job)
         await maker.make(20)

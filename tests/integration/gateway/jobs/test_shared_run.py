@@ -40,7 +40,7 @@ async def gateway(bus_settings: BusSettings) -> AsyncIterator[Gateway]:
 
 async def working(gateway: Gateway, job: wire.Job) -> Writer:
     """Be the worker of a job."""
-    name = gateway.bus.subjects.log(job.tenant, job.id)
+    name = gateway.bus.subjects.job_key(job.tenant, job.id)
     lease = wire.Lease(why="running", worker="w0", boot="b", attempt=1)
     started = wire.Started(media=wire.media_type(24_000, 1), worker="w0", attempt=1, model="tone", version="v1")
     seq = await gateway.bus.logs.take(name, lease, 0)
@@ -142,7 +142,7 @@ async def test_who_hears_a_log_that_is_forgotten_meanwhile_goes_on_with_a_new_ru
         await bus.js.api(f"STREAM.PURGE.{bus.subjects.replies_stream}", {"filter": second.name.everything})
         rest = asyncio.create_task(anext(pieces))
         following = msgspec.structs.replace(job, id=f"{job.id}-1")
-        while await bus.logs.birth(bus.subjects.log(job.tenant, following.id)) is None:
+        while await bus.logs.birth(bus.subjects.job_key(job.tenant, following.id)) is None:
             if rest.done():  # it was on its way when the log went
                 heard += rest.result()
                 rest = asyncio.create_task(anext(pieces))

@@ -29,7 +29,7 @@ async def test_a_job_that_has_ended_gives_its_place_though_its_worker_has_not_ac
         watch = Watch(
             bus, jobs, Audio(bus), Gossip(bus.connection, bus.subjects, bus.clock), tasks, lambda *_: Limits()
         )
-        name = (claim.name.tenant, claim.name.job)
+        name = (claim.key.tenant, claim.key.job)
         jobs.add(Counted(name, "key-k", "other", time.monotonic(), 0.0, delivery.seq))
         assert not await watch.make_room("key-k", 1), "it runs"
         await by.end("done", done(by))
@@ -58,6 +58,6 @@ async def test_a_job_whose_acceptance_was_not_answered_counts_if_it_was_queued_a
             assert answer.status == 429, await answer.text()
         async with http.get("/v1/jobs", headers=headers) as answer:
             (first,) = (await answer.json())["jobs"]
-        await bus.logs.end(bus.subjects.log("acme", first["id"]), "cancelled", "by the test")
+        await bus.logs.end(bus.subjects.job_key("acme", first["id"]), "cancelled", "by the test")
         async with http.post("/v1/jobs", json=tone(input="another"), headers=headers) as answer:
             assert answer.status == 202, await answer.text()

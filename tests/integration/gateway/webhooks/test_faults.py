@@ -65,7 +65,7 @@ async def test_a_job_that_cannot_be_told_of_is_tried_so_often_and_then_lies_in_t
     accepted_at = 1e300 if broken == "year 10^292" else 1.0
     birth = wire.encode(wire.Birth(job=job, digest=wire.digest(job), queue_seq=1, accepted_at=accepted_at))
     async with open_bus(settings, "test") as bus:
-        name, subject = bus.subjects.log(job.tenant, job.id), bus.subjects.hook(job.tenant, job.id)
+        name, subject = bus.subjects.job_key(job.tenant, job.id), bus.subjects.hook(job.tenant, job.id)
         await bus.js.publish(name.birth, b"[]" if broken == "no birth" else birth, {KIND: ACCEPTED})
         await Hooks(bus).add(name)
         buried = await asyncio.to_thread(_wait_for, stack[1], "webhook.buried", job.id)

@@ -47,7 +47,7 @@ async def test_what_was_settled_stays_settled_when_the_server_is_killed(outage: 
     server, bus = outage
     hooks = Hooks(bus)
     for number in range(5):
-        await hooks.add(bus.subjects.log("public", f"j{number}"))
+        await hooks.add(bus.subjects.job_key("public", f"j{number}"))
     for hook in (await pulled(hooks, 5)).values():
         await hook.step(Due(since=hook.due.since, settled=("accepted",)))
     second = await pulled(hooks, 5)
@@ -66,7 +66,7 @@ async def test_what_was_settled_stays_settled_when_the_server_is_killed(outage: 
 
 @pytest.mark.parametrize("is_settled", [False, True])
 async def test_what_a_step_has_replaced_is_not_offered_again(bus: Bus, is_settled: bool) -> None:
-    hooks, name = Hooks(bus), bus.subjects.log("public", "j")
+    hooks, name = Hooks(bus), bus.subjects.job_key("public", "j")
     await hooks.add(name)
     hook = (await pulled(hooks, 1))["j"]
     given = hook._delivery
@@ -78,5 +78,5 @@ async def test_what_a_step_has_replaced_is_not_offered_again(bus: Bus, is_settle
     if is_settled:
         again["j"].settle()
     given.give_back()
-    await hooks.add(bus.subjects.log("public", "other"))
+    await hooks.add(bus.subjects.job_key("public", "other"))
     assert set(await pulled(hooks, 1)) == {"other"}

@@ -22,7 +22,7 @@ async def test_one_that_is_refused_takes_back_no_webhook_that_the_other_relied_o
     job = msgspec.structs.replace(tone_job(), client=webhook)
     other = msgspec.structs.replace(job, input="something else")
     async with gateway_here(bus_settings) as (gateway, _):
-        name, original = gateway.bus.subjects.log(job.tenant, job.id), gateway.accept
+        name, original = gateway.bus.subjects.job_key(job.tenant, job.id), gateway.accept
 
         async def late(*given: Any) -> Any:
             monkeypatch.undo()
@@ -42,7 +42,7 @@ async def test_the_request_that_comes_second_takes_no_webhook_back(
 ) -> None:
     job = msgspec.structs.replace(tone_job(), client=Client(api="jobs", webhook=Webhook(url="http://localhost/x")))
     async with gateway_here(bus_settings) as (gateway, _):
-        name, original = gateway.bus.subjects.log(job.tenant, job.id), gateway.accept
+        name, original = gateway.bus.subjects.job_key(job.tenant, job.id), gateway.accept
 
         async def late(*given: Any) -> Any:
             monkeypatch.undo()

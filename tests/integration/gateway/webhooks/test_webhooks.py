@@ -164,7 +164,7 @@ async def test_a_gateway_that_dies_between_queueing_a_job_and_its_birth_loses_no
     hook = Webhook(url=f"{receiver.url}/hook", events=("accepted", "done"))
     job = tone_job(seconds=0.1, lane="standard", run_on=True, client=wire.Client(api="jobs", webhook=hook))
     async with open_bus(settings, "test") as bus:
-        name = bus.subjects.log(job.tenant, job.id)
+        name = bus.subjects.job_key(job.tenant, job.id)
         await Hooks(bus).add(name)
         await bus.js.publish(bus.subjects.job(job.model, job.version, job.lane, job.tenant), wire.encode(job))
         assert await receiver.types(job.id, ["job.done"]) == ["job.accepted", "job.done"]

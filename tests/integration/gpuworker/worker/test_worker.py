@@ -67,7 +67,7 @@ async def test_slots_bound_what_a_worker_holds(fleet: Fleet, bus: Bus, tmp_path:
     async with asyncio.TaskGroup() as group:
         ends = [group.create_task(listen(bus, job)) for job in jobs]
         await eventually(lambda: len(worker.events("job.started")) == 3)
-        states = [await bus.logs.lease(bus.subjects.log("public", job.id)) for job in jobs]
+        states = [await bus.logs.lease(bus.subjects.job_key("public", job.id)) for job in jobs]
         assert sum(state is not None for state in states) == 3
         gate.touch()
     assert all(end.result().pcm == tone_pcm(0.5) for end in ends)
@@ -200,7 +200,7 @@ async def test_a_draining_worker_finishes_what_it_can_and_takes_nothing_new(flee
             await asyncio.to_thread(worker.process.wait, 20)
             assert heard.starts[0].worker == "w1"
             assert heard.pcm == tone_pcm(1.5)
-            assert await bus.logs.lease(bus.subjects.log("public", late.id)) is None
+            assert await bus.logs.lease(bus.subjects.job_key("public", late.id)) is None
 
 
 @pytest.mark.parametrize("ack_wait_s", [60.0])
@@ -267,7 +267,7 @@ async def test_garbage_on_the_job_subject_kills_nothing_and_says_what_is_wrong(s
         b'{"input":"x","id":"a.b"}',
     ):
         ack = await shared.js.publish(subject, garbage)
-        name = shared.subjects.log("public", f"q{ack.seq}")
+        name = shared.subjects.job_key("public", f"q{ack.seq}")
         async with asyncio.timeout(20):
             while (tail := await shared.logs.tail(name)) is None:
                 await asyncio.sleep(0)

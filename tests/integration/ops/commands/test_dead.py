@@ -45,7 +45,7 @@ async def test_a_poison_job_is_listed_shown_and_tried_again_under_a_new_id(fleet
         assert "exited with code 3" in shown["reason"]
         again = await told(bus, "dead", "retry", poison.id)
         assert (again["retry_of"], again["id"] != poison.id) == (poison.id, True)
-        found = await bus.logs.birth(bus.subjects.log("public", again["id"]))
+        found = await bus.logs.birth(bus.subjects.job_key("public", again["id"]))
         assert found is not None
         assert found[1].job.retry_of == poison.id
         assert poison.id not in {dead["id"] for dead in (await told(bus, "dead", "list"))["dead"]}
@@ -58,7 +58,7 @@ async def test_a_retried_job_runs_to_its_end(fleet: Fleet, bus: Bus) -> None:
     letters = DeadLetters(bus)
     again = await letters.retry(await letters.find(job.id))
     async with asyncio.timeout(30):
-        while (tail := await bus.logs.tail(bus.subjects.log("public", again.id))) is None or not tail.is_end:
+        while (tail := await bus.logs.tail(bus.subjects.job_key("public", again.id))) is None or not tail.is_end:
             await asyncio.sleep(0.01)
     assert wire.decode(wire.Done, tail.payload).frames * 2 == len(tone_pcm(0.5))
     assert (again.expires_at, again.retry_of) != (None, "")

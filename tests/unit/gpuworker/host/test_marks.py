@@ -61,7 +61,7 @@ def test_what_does_not_fit_one_entry_is_cut_into_several_and_only_a_crowd_on_one
 
 def test_the_headers_of_an_entry_full_of_marks_stay_below_8_kib() -> None:
     longest = "x" * 64
-    name = Subjects("x" * 32).log(longest, longest)
+    name = Subjects("x" * 32).job_key(longest, longest)
     marks = [wire.Mark(2**53, "sentence", 10_000_000, 10_000_000)] * MAX_MARKS
     started = wire.Started(
         media=wire.media_type(192_000, 2),

@@ -114,7 +114,7 @@ async def test_no_key_of_a_body_is_ever_logged_or_stored(keyed: Keyed, stack: St
     _, told = await keyed.post("/release_task", body)
     await keyed.post("/release_task", {**body, "audio_format": keyed.globex})
     async with open_bus(stack.settings, "test") as bus:
-        birth = await bus.logs.birth(bus.subjects.log(keyed.tenant, f"{told['data']['task_id']}-0"))
+        birth = await bus.logs.birth(bus.subjects.job_key(keyed.tenant, f"{told['data']['task_id']}-0"))
     assert birth is not None
     assert keyed.globex not in repr(birth)
     for program in (stack.gateway, stack.worker):
