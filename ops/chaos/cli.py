@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from bus.telemetry import logging as telemetry
-from ops.chaos.plan import KINDS, WEIGHTS
+from ops.chaos.faults import KINDS, default_kinds
 from ops.chaos.report import details, table, timeline
 from ops.chaos.run import Course, chaos, say
 from ops.chaos.settings import ChaosSettings, SoakSettings
@@ -33,21 +33,24 @@ def course(settings: ChaosSettings) -> Course:
     if settings.nats_nodes not in SIZES:
         raise UsageRefused(f"--nats-nodes: {settings.nats_nodes} is not one of {', '.join(map(str, SIZES))}")
     clustered = settings.nats_nodes > 1
-    if "leader_kill" in settings.kinds and not clustered:
-        raise UsageRefused("--kinds leader_kill: one nats-server leads nothing; say --nats-nodes 3")
-    if "disk" in settings.kinds and clustered:
-        raise UsageRefused(f"--kinds disk: fills the store of one server, and --nats-nodes is {settings.nats_nodes}")
+    needs = {KINDS[name].needs: name for name in settings.kinds}
+    if "nodes" in needs and not clustered:
+        raise UsageRefused(f"--kinds {needs['nodes']}: needs a cluster; add --nats-nodes 3")
+    if "disk" in needs and clustered:
+        raise UsageRefused(
+            f"--kinds {needs['disk']}: fills the store of one nats-server, and --nats-nodes is {settings.nats_nodes}"
+        )
     return Course(
         seed=settings.seed,
         num_faults=settings.faults,
         duration_s=settings.minutes * 60,
-        kinds=settings.kinds or (*WEIGHTS, *(["leader_kill"] if clustered else [])),
+        kinds=settings.kinds or default_kinds(clustered=clustered),
         streams=settings.streams,
         settle_s=settings.settle_s,
         size=_size(
             settings,
             settings.ack_wait_s,
-            disk_bytes=_DISK_BYTES if "disk" in settings.kinds else 0,
+            disk_bytes=_DISK_BYTES if "disk" in needs else 0,
             nats_nodes=settings.nats_nodes,
         ),
     )

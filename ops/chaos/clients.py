@@ -12,7 +12,7 @@ import aiohttp
 from bus import wire
 from bus.jobs.submit import keyed_id
 from ops.chaos.ledger import Heard, right_frames
-from ops.chaos.plan import Order
+from ops.chaos.orders import Order
 from ops.chaos.samples import Truth
 
 #: Refusals that say "not now".

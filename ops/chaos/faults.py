@@ -1,208 +1,246 @@
-"""The faults, one function per kind, and the one who deals them out by the schedule."""
+"""The faults of `antiphon chaos`. A new fault is one more function here, registered by `@fault`.
+
+The planner draws from `KINDS`, the injector calls `inject`, the report counts by name, and `--kinds` lists the names.
+
+The command line imports this module for every command, so everything heavy is imported for type checking only.
+"""
 
 import asyncio
 import os
 import signal
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final, Literal
 
-from bus import wire
 from bus.errors import BusError
-from bus.fleet.presence import beat_of
-from bus.jobs.client import Bus
-from ops.chaos.nodes import Node
-from ops.chaos.plan import CLIENT_KINDS, Fault
 from ops.chaos.proc import children, command_line
-from ops.chaos.process import Process
-from ops.chaos.stack import Stack
 
-#: A fault waits so long for something to befall.
-_TARGET_S: Final = 15.0
-#: … and the kill of an engine host for one that lives: whoever is killed again and again has none for a while.
+if TYPE_CHECKING:
+    from ops.chaos.injector import Scene
+    from ops.chaos.nodes import Node
+
+#: A kill of an engine host waits this long for one to appear: a worker that is killed again and again has none.
 _HOST_S: Final = 120.0
-#: A worker whose heartbeat is older than this is not counted as able to take over.
-_FRESH_S: Final = 1.5
 _BALLAST_BYTES: Final = 64 << 10
+_POLL_S: Final = 0.05
 
 
-@dataclass(slots=True)
-class Blow:
-    """A fault as it was dealt. Times are monotonic seconds."""
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One planned fault."""
 
+    #: Seconds from the start of the run.
+    at_s: float
     kind: str
-    target: str
-    at: float
-    #: When what was stopped could go on; for a kill the moment itself.
-    until: float
-    #: Of a worker's kill: slots free on other ready workers at that moment, and jobs that look for one.
-    free_slots: int = 0
-    held: int = 0
+    #: In [0, 1): chooses among the targets that live at that moment.
+    pick: float
+    #: Duration in seconds, for a kind that has one.
+    for_s: float = 0.0
+    #: For a freeze: of the worker's whole process group, not of the worker alone.
+    whole: bool = False
 
 
-class Watch:
-    """What the fleet says of itself, heard on the bus."""
-
-    def __init__(self, bus: Bus) -> None:
-        self.beats: dict[str, tuple[wire.Heartbeat, float]] = {}
-        bus.connection.subscribe(bus.subjects.all_heartbeats, self._heard)
-
-    def _heard(self, message: object) -> None:
-        beat = beat_of(message)  # type: ignore[arg-type]
-        if beat is not None:
-            self.beats[beat.id] = (beat, time.monotonic())
-
-    def is_warm(self, process: Process) -> bool:
-        """Whether this very process serves."""
-        beat, at = self.beats.get(process.name, (None, 0.0))
-        fresh = time.monotonic() - at < _FRESH_S
-        if beat is None or beat.loading or process.frozen or not fresh:
-            return False
-        return (beat.pid, beat.state) == (process.pid, "ready")
-
-    def free_slots(self, workers: Sequence[Process]) -> int:
-        beats = [self.beats[worker.name][0] for worker in workers if self.is_warm(worker)]
-        return sum(max(0, beat.slots - len(beat.held)) for beat in beats if beat.breaker == "closed")
-
-    def held_by(self, worker: Process) -> int:
-        return len(self.beats[worker.name][0].held) if worker.name in self.beats else 0
-
-    def held(self) -> int:
-        return sum(len(beat.held) for beat, at in self.beats.values() if time.monotonic() - at < _FRESH_S)
+Inject = Callable[["Scene", Fault], Awaitable[None]]
+#: Shortest and longest duration, in seconds.
+Span = tuple[float, float]
+#: nodes: NATS is a cluster. disk: one nats-server with a small file system of its own, which takes root to mount.
+Need = Literal["nodes", "disk"]
 
 
-class Injector:
-    """Deals the schedule out. `as_client` performs the faults that are a client's behaviour."""
+@dataclass(frozen=True, slots=True)
+class FaultKind:
+    """One registered kind of fault."""
 
-    def __init__(self, stack: Stack, bus: Bus, watch: Watch, as_client: Callable[[str], Awaitable[object]]) -> None:
-        self._stack, self._bus, self._watch, self._as_client = stack, bus, watch, as_client
-        self.blows: list[Blow] = []
-        #: Faults that found nobody to befall, in words.
-        self.undealt: list[str] = []
-        self._does = {
-            "worker_kill": self._worker_kill,
-            "host_kill": self._host_kill,
-            "worker_freeze": self._worker_freeze,
-            "worker_hiccup": self._worker_freeze,
-            "gateway_kill": self._gateway_kill,
-            "nats_restart": self._nats_kill,
-            "nats_outage": self._nats_kill,
-            "leader_kill": self._leader_kill,
-            "disk": self._disk_full,
-        }
+    name: str
+    #: Its share of a schedule, relative to the other kinds in it.
+    weight: int
+    inject: Inject
+    #: Fixed, or computed from the workers' `ack_wait_s`.
+    for_s: Span | Callable[[float], Span]
+    #: What the stack must have. `nodes` faults take part by default where they can, `disk` faults only by name.
+    needs: Need | None
 
-    async def run(self, faults: Sequence[Fault], progress: Callable[[int], None]) -> None:
-        """Return when the last one has been dealt and is over."""
-        began = time.monotonic()
-        async with asyncio.TaskGroup() as group:
-            for number, fault in enumerate(faults):
-                await asyncio.sleep(max(0.0, began + fault.at_s - time.monotonic()))
-                progress(number)
-                if fault.kind in CLIENT_KINDS:
-                    now = time.monotonic()
-                    self.blows.append(Blow(fault.kind, "client", now, now))
-                    group.create_task(self._client(fault.kind))
-                else:
-                    group.create_task(self._does[fault.kind](fault))
+    def span_s(self, ack_wait_s: float) -> Span:
+        """Shortest and longest duration, in seconds; both 0 for a kind that has no duration."""
+        return self.for_s(ack_wait_s) if callable(self.for_s) else self.for_s
 
-    async def _client(self, manner: str) -> None:
-        await self._as_client(manner)
 
-    def _dealt(self, fault: Fault, target: str, for_s: float = 0.0, *, free_slots: int = 0, held: int = 0) -> None:
-        now = time.monotonic()
-        self.blows.append(Blow(fault.kind, target, now, now + for_s, free_slots, held))
+#: Every kind by name, in the order of registration: equal seeds make equal schedules only while this order stays.
+KINDS: Final[dict[str, FaultKind]] = {}
 
-    async def _worker_kill(self, fault: Fault) -> None:
-        worker = await self._target(fault, self._stack.workers)
-        others = [other for other in self._stack.workers if other is not worker]
-        free_slots, held = self._watch.free_slots(others), self._watch.held_by(worker)
-        self._dealt(fault, worker.name, free_slots=free_slots, held=held)
-        worker.kill()
 
-    async def _host_kill(self, fault: Fault) -> None:
-        deadline = time.monotonic() + _HOST_S
-        while time.monotonic() < deadline:
-            worker = await self._target(fault, self._stack.workers)
-            for pid in children(worker.pid or 0):
-                if "gpuworker.host.main" in command_line(pid):
-                    self._dealt(fault, worker.name)
-                    _kill(pid)
-                    return
-            await asyncio.sleep(0.05)
-        self.undealt.append(f"{fault.kind}: no worker had an engine host for {_HOST_S:g} s")
+def fault(
+    *, weight: int, for_s: Span | Callable[[float], Span] = (0.0, 0.0), needs: Need | None = None
+) -> Callable[[Inject], Inject]:
+    """Register a function as the kind of fault that bears its name. Raises ValueError if the name is taken."""
 
-    async def _worker_freeze(self, fault: Fault) -> None:
-        worker = await self._target(fault, self._stack.workers)
-        self._dealt(fault, worker.name, fault.for_s)
-        thaw = worker.freeze(whole=fault.whole)
-        try:
-            await asyncio.sleep(fault.for_s)
-        finally:
-            thaw()
+    def register(inject: Inject) -> Inject:
+        name = getattr(inject, "__name__", "")
+        if name in KINDS:
+            raise ValueError(f"two faults are called {name!r}")
+        KINDS[name] = FaultKind(name, weight, inject, for_s, needs)
+        return inject
 
-    async def _gateway_kill(self, fault: Fault) -> None:
-        gateway = await self._target(fault, self._stack.gateways)
-        self._dealt(fault, gateway.name)
-        gateway.kill()
+    return register
 
-    async def _nats_kill(self, fault: Fault) -> None:
-        nodes = self._stack.nodes
-        await self._strike(fault, nodes[int(fault.pick * len(nodes))])
 
-    async def _leader_kill(self, fault: Fault) -> None:
-        """The server that leads the logs or the queue at this moment; any, while there is an election."""
-        subjects = self._bus.subjects
-        stream = subjects.replies_stream if fault.pick < 0.5 else subjects.jobs_stream
-        try:
-            leader = (await self._bus.js.info(stream))["cluster"].get("leader", "")
-        except BusError:
-            leader = ""
-        nodes = self._stack.nodes
-        await self._strike(fault, next((node for node in nodes if node.member == leader), nodes[0]))
+def default_kinds(*, clustered: bool = False) -> tuple[str, ...]:
+    """Names of the kinds of a run that names none: those that need nothing and, on a cluster, those that need one."""
+    met = {None, "nodes"} if clustered else {None}
+    return tuple(name for name, kind in KINDS.items() if kind.needs in met)
 
-    async def _strike(self, fault: Fault, node: Node) -> None:
-        nats = node.process
-        self._dealt(fault, nats.name, fault.for_s)
-        if fault.for_s:
-            nats.permitted.clear()
-        nats.kill()
+
+@fault(weight=700)
+async def worker_kill(scene: "Scene", fault: Fault) -> None:
+    """SIGKILL a worker, and record how many slots the other workers had free for its jobs."""
+    worker = await scene.worker(fault)
+    others = [other for other in scene.stack.workers if other is not worker]
+    free_slots = scene.monitor.free_slots(others)
+    scene.record(fault, worker.name, free_slots=free_slots, held=scene.monitor.held_by(worker))
+    worker.kill()
+
+
+@fault(weight=150)
+async def host_kill(scene: "Scene", fault: Fault) -> None:
+    """SIGKILL the engine host of a worker."""
+    deadline = time.monotonic() + _HOST_S
+    while time.monotonic() < deadline:
+        worker = await scene.worker(fault)
+        for pid in children(worker.pid or 0):
+            if "gpuworker.host.main" in command_line(pid):
+                scene.record(fault, worker.name)
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+                return
+        await asyncio.sleep(_POLL_S)
+    scene.not_injected.append(f"{fault.kind}: no worker had an engine host for {_HOST_S:g} s")
+
+
+@fault(weight=50, for_s=lambda ack_wait_s: (1.05 * ack_wait_s, 2 * ack_wait_s))
+async def worker_freeze(scene: "Scene", fault: Fault) -> None:
+    """Stop a worker for longer than its deliveries may stay unacknowledged: another worker gets its jobs."""
+    await _freeze(scene, fault)
+
+
+@fault(weight=40)
+async def gateway_kill(scene: "Scene", fault: Fault) -> None:
+    """SIGKILL a gateway; its clients reconnect to another one."""
+    gateway = await scene.gateway(fault)
+    scene.record(fault, gateway.name)
+    gateway.kill()
+
+
+@fault(weight=20)
+async def nats_restart(scene: "Scene", fault: Fault) -> None:
+    """SIGKILL a nats-server, which starts again at once."""
+    await _take_down(scene, fault, _any_node(scene, fault))
+
+
+@fault(weight=10, for_s=(0.5, 5.0))
+async def nats_outage(scene: "Scene", fault: Fault) -> None:
+    """SIGKILL a nats-server, which stays down for a while."""
+    await _take_down(scene, fault, _any_node(scene, fault))
+
+
+@fault(weight=6, for_s=lambda ack_wait_s: (0.05, 0.95 * ack_wait_s))
+async def worker_hiccup(scene: "Scene", fault: Fault) -> None:
+    """Stop a worker for less than its deliveries may stay unacknowledged."""
+    await _freeze(scene, fault)
+
+
+@fault(weight=6)
+async def hang_up(scene: "Scene", fault: Fault) -> None:
+    """A client disconnects in the middle of its audio."""
+    await _misbehave(scene, fault)
+
+
+@fault(weight=5)
+async def slow(scene: "Scene", fault: Fault) -> None:
+    """A client reads slowly."""
+    await _misbehave(scene, fault)
+
+
+@fault(weight=5)
+async def poison(scene: "Scene", fault: Fault) -> None:
+    """A request that makes the engine raise, exit, hang or return NaN."""
+    await _misbehave(scene, fault)
+
+
+@fault(weight=4)
+async def wrong(scene: "Scene", fault: Fault) -> None:
+    """A request that must be refused."""
+    await _misbehave(scene, fault)
+
+
+@fault(weight=4)
+async def clock(scene: "Scene", fault: Fault) -> None:
+    """A request whose deadline has passed or passes soon."""
+    await _misbehave(scene, fault)
+
+
+@fault(weight=20, for_s=(0.5, 3.0), needs="nodes")
+async def leader_kill(scene: "Scene", fault: Fault) -> None:
+    """SIGKILL the server that leads the logs or the queue; any server while there is an election."""
+    subjects = scene.bus.subjects
+    stream = subjects.replies_stream if fault.pick < 0.5 else subjects.jobs_stream
+    try:
+        leader = (await scene.bus.js.info(stream))["cluster"].get("leader", "")
+    except BusError:
+        leader = ""
+    nodes = scene.stack.nodes
+    await _take_down(scene, fault, next((node for node in nodes if node.member == leader), nodes[0]))
+
+
+@fault(weight=20, for_s=(2.0, 6.0), needs="disk")
+async def disk(scene: "Scene", fault: Fault) -> None:
+    """Fill the store's disk for a while; then free the space and restart nats-server, as `antiphon up` does."""
+    node = scene.stack.nodes[0]
+    ballast = node.store / "ballast"
+    scene.record(fault, node.process.name, fault.for_s)
+    try:
+        await asyncio.to_thread(_fill, ballast)
         await asyncio.sleep(fault.for_s)
-        nats.permitted.set()
-
-    async def _disk_full(self, fault: Fault) -> None:
-        """Leave the store no byte for a while; then give the space back and start nats-server anew, as `up` does."""
-        node = self._stack.nodes[0]
-        nats, ballast = node.process, node.store / "ballast"
-        self._dealt(fault, nats.name, fault.for_s)
-        try:
-            await asyncio.to_thread(_fill, ballast)
-            await asyncio.sleep(fault.for_s)
-        finally:
-            ballast.unlink(missing_ok=True)
-            nats.kill()
-
-    async def _target(self, fault: Fault, among: Sequence[Process]) -> Process:
-        """One that lives, a warm one rather than one that is just starting; waits until there is one."""
-        deadline = time.monotonic() + _TARGET_S
-        while True:
-            alive = [process for process in among if process.pid is not None]
-            warm = [process for process in alive if self._watch.is_warm(process)]
-            if warm or (alive and (among is self._stack.gateways or time.monotonic() > deadline)):
-                found = warm or alive
-                return found[int(fault.pick * len(found))]
-            await asyncio.sleep(0.05)
+    finally:
+        ballast.unlink(missing_ok=True)
+        node.process.kill()
 
 
-def _kill(pid: int) -> None:
-    with suppress(ProcessLookupError):
-        os.kill(pid, signal.SIGKILL)
+async def _freeze(scene: "Scene", fault: Fault) -> None:
+    worker = await scene.worker(fault)
+    scene.record(fault, worker.name, fault.for_s)
+    thaw = worker.freeze(whole=fault.whole)
+    try:
+        await asyncio.sleep(fault.for_s)
+    finally:
+        thaw()
+
+
+def _any_node(scene: "Scene", fault: Fault) -> "Node":
+    nodes = scene.stack.nodes
+    return nodes[int(fault.pick * len(nodes))]
+
+
+async def _take_down(scene: "Scene", fault: Fault, node: "Node") -> None:
+    nats = node.process
+    scene.record(fault, nats.name, fault.for_s)
+    if fault.for_s:
+        nats.permitted.clear()
+    nats.kill()
+    await asyncio.sleep(fault.for_s)
+    nats.permitted.set()
+
+
+async def _misbehave(scene: "Scene", fault: Fault) -> None:
+    """Send one request from a client that behaves as the fault's name says."""
+    scene.record(fault, "client")
+    await scene.as_client(fault.kind)
 
 
 def _fill(path: Path) -> None:
-    """Write until the file system takes no more."""
+    """Write until the file system is full."""
     with suppress(OSError), path.open("wb", buffering=0) as out:
         while out.write(bytes(_BALLAST_BYTES)):
             continue

@@ -9,7 +9,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
 from bus import wire
-from ops.chaos.plan import Order
+from ops.chaos.orders import Order
 from ops.chaos.samples import Truth
 
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from ops.chaos.faults import Blow
+from ops.chaos.injector import Injection
 from ops.chaos.ledger import Damage
 from ops.chaos.takeover import Takeover, quantile
 
@@ -23,9 +23,9 @@ class Report:
     audio_s: float = 0.0
     resumed: int = 0
     longest_silence_s: float = 0.0
-    blows: Sequence[Blow] = ()
-    #: Faults of the schedule that found nobody to befall.
-    undealt: Sequence[str] = ()
+    injections: Sequence[Injection] = ()
+    #: Planned faults that found no target, one line each.
+    not_injected: Sequence[str] = ()
     damages: Sequence[Damage] = ()
     takeovers: Sequence[Takeover] = ()
     #: Jobs that some worker still holds when all have ended.
@@ -40,11 +40,13 @@ class Report:
 
     @property
     def faults(self) -> dict[str, int]:
-        return dict(sorted(Counter(blow.kind for blow in self.blows).items(), key=lambda pair: -pair[1]))
+        return dict(sorted(Counter(injection.kind for injection in self.injections).items(), key=lambda pair: -pair[1]))
 
     @property
     def is_good(self) -> bool:
-        return not self.damages and not self.slots_leaked and not self.leaks and not self.crashes and not self.undealt
+        return (
+            not self.damages and not self.slots_leaked and not self.leaks and not self.crashes and not self.not_injected
+        )
 
     def silence(self, *, undisturbed: bool) -> dict[str, float]:
         """Seconds, and how many streams they are of."""
@@ -72,14 +74,17 @@ class Report:
             "slots_leaked": self.slots_leaked,
             "leaks": list(self.leaks),
             "crashes": list(self.crashes),
-            "undealt": list(self.undealt),
+            "not_injected": list(self.not_injected),
             "damages": [asdict(damage) for damage in self.damages],
         }
 
 
 def timeline(report: Report) -> dict[str, Any]:
-    """Every fault as it was dealt and every takeover, for who wants to know what happened."""
-    return {"blows": [asdict(blow) for blow in report.blows], "takeovers": [asdict(each) for each in report.takeovers]}
+    """Every fault as it was injected, and every takeover, for `report.json`."""
+    return {
+        "injections": [asdict(injection) for injection in report.injections],
+        "takeovers": [asdict(takeover) for takeover in report.takeovers],
+    }
 
 
 def table(report: Report) -> str:
@@ -114,7 +119,7 @@ def details(report: Report) -> str:
         lines.append(f"leaked: {report.slots_leaked} slots")
     lines += [f"leaked: {leak}" for leak in report.leaks]
     lines += [f"crashed: {crash}" for crash in report.crashes]
-    return "\n".join([*lines, *(f"not dealt: {fault}" for fault in report.undealt)])
+    return "\n".join([*lines, *(f"not injected: {fault}" for fault in report.not_injected)])
 
 
 def _spread(silence: dict[str, float]) -> str:

@@ -16,9 +16,11 @@ from bus import wire
 from bus.jobs.client import Bus, open_bus
 from ops.chaos import leaks, readback, samples
 from ops.chaos.clients import Clients, record
-from ops.chaos.faults import Injector, Watch
+from ops.chaos.fleet_monitor import FleetMonitor
+from ops.chaos.injector import Scene, inject
 from ops.chaos.ledger import Damage, Heard, judge_client, judge_log, surplus
-from ops.chaos.plan import PIECES, Order, Orders, schedule
+from ops.chaos.orders import PIECES, Order, Orders
+from ops.chaos.plan import schedule
 from ops.chaos.report import Report
 from ops.chaos.stack import Size, Stack, running
 from ops.chaos.takeover import takeovers
@@ -59,7 +61,7 @@ class Ground:
 
     stack: Stack
     bus: Bus
-    watch: Watch
+    monitor: FleetMonitor
     session: aiohttp.ClientSession
     truths: Mapping[str, samples.Truth]
 
@@ -71,22 +73,22 @@ async def chaos(course: Course, folder: Path) -> Report:
         before = await at_rest(ground, 2.0)
         clients = Clients(ground.session, ground.stack.urls, f"chaos-{course.seed}", ground.truths, _PATIENCE_S)
         orders = Orders(course.seed, course.size.models)
-        injector = Injector(ground.stack, ground.bus, ground.watch, lambda manner: clients.perform(orders.next(manner)))
+        scene = Scene(ground.stack, ground.bus, ground.monitor, lambda manner: clients.perform(orders.next(manner)))
         began, over = time.monotonic(), asyncio.Event()
         say(f"{len(faults)} faults in {course.duration_s:.0f} s, {course.streams} clients, seed {course.seed}")
         async with asyncio.TaskGroup() as group:
             for _ in range(course.streams):
                 group.create_task(load(clients, orders, over))
-            await injector.run(faults, _progress(len(faults)))
+            await inject(scene, faults, _progress(len(faults)))
             await asyncio.sleep(max(0.0, began + course.duration_s - time.monotonic()))
             over.set()
         minutes = (time.monotonic() - began) / 60
         say("the last client has gone")
         await drained(ground)
         leaked = await leaks_since(ground, before, course.settle_s)
-        report = await judge(ground, clients, injector, Report(course.seed, minutes))
+        report = await judge(ground, clients, scene, Report(course.seed, minutes))
         report.leaks = leaked
-        report.slots_leaked = ground.watch.held()
+        report.slots_leaked = ground.monitor.held()
     report.crashes = crashes(ground.stack)
     return report
 
@@ -100,7 +102,7 @@ async def ready(size: Size, folder: Path) -> AsyncIterator[Ground]:
         aiohttp.ClientSession(connector=connector) as session,
         open_bus(stack.settings, "chaos") as bus,
     ):
-        watch = Watch(bus)
+        monitor = FleetMonitor(bus)
         await _serving(stack, size, session)
         truths = {"tone": samples.tone()}
         for model in size.models:
@@ -108,7 +110,7 @@ async def ready(size: Size, folder: Path) -> AsyncIterator[Ground]:
                 order = Order(0, "listen", model, text, params)
                 truths[order.piece] = await record(session, stack.urls[0], order)
         say(f"{len(stack.processes)} processes are ready, {len(truths) - 1} reference recordings made")
-        yield Ground(stack, bus, watch, session, truths)
+        yield Ground(stack, bus, monitor, session, truths)
 
 
 async def _serving(stack: Stack, size: Size, session: aiohttp.ClientSession) -> None:
@@ -148,7 +150,7 @@ async def drained(ground: Ground) -> None:
     deadline = time.monotonic() + _DRAIN_S
     while time.monotonic() < deadline:
         info = await ground.bus.js.info(ground.bus.subjects.jobs_stream)
-        if not info["state"]["messages"] and not ground.watch.held():
+        if not info["state"]["messages"] and not ground.monitor.held():
             return
         await asyncio.sleep(_LOOK_EVERY_S)
     say(f"jobs are left after {_DRAIN_S:g} s")
@@ -157,7 +159,7 @@ async def drained(ground: Ground) -> None:
 async def at_rest(ground: Ground, settle_s: float) -> leaks.Rest:
     """What is held once everybody is back, `settle_s` have passed, and the counts stay as they are."""
     deadline = time.monotonic() + _READY_S
-    while not all(ground.watch.is_warm(worker) for worker in ground.stack.workers):
+    while not all(ground.monitor.is_warm(worker) for worker in ground.stack.workers):
         if time.monotonic() > deadline:
             break
         await asyncio.sleep(_LOOK_EVERY_S)
@@ -196,7 +198,7 @@ async def leaks_since(ground: Ground, before: leaks.Rest, settle_s: float) -> li
     return leaked
 
 
-async def judge(ground: Ground, clients: Clients, injector: Injector | None, report: Report) -> Report:
+async def judge(ground: Ground, clients: Clients, scene: Scene | None, report: Report) -> Report:
     """Read every log back and compare it with what was asked and what was heard."""
     by_job = {heard.job: heard for heard in clients.heard}
 
@@ -220,9 +222,10 @@ async def judge(ground: Ground, clients: Clients, injector: Injector | None, rep
     report.audio_s = sum(_seconds(heard, clients) for heard in clients.heard)
     report.resumed = sum(heard.resumed for heard in clients.heard)
     report.longest_silence_s = clients.longest_silence_s
-    if injector is not None:
-        report.blows, report.undealt = injector.blows, injector.undealt
-        report.takeovers = takeovers(injector.blows, clients.heard, logs, time.time() - time.monotonic())
+    if scene is not None:
+        report.injections = scene.injections
+        report.not_injected = scene.not_injected
+        report.takeovers = takeovers(scene.injections, clients.heard, logs, time.time() - time.monotonic())
     return report
 
 

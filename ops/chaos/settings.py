@@ -6,7 +6,7 @@ import msgspec
 from msgspec import Meta
 
 from bus.settings import Seconds, doc
-from ops.chaos.plan import KINDS
+from ops.chaos.faults import KINDS
 
 
 class SoakSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -30,7 +30,10 @@ class ChaosSettings(msgspec.Struct, frozen=True, kw_only=True):
     streams: Annotated[int, Meta(ge=1, le=1000), doc("Clients that are always there.")] = 10
     kinds: Annotated[
         tuple[str, ...],
-        doc(f"Of {', '.join(KINDS)}; if not given all but disk, which needs root, and leader_kill, which needs nodes."),
+        doc(
+            f"Which of {', '.join(KINDS)}; all by default, except disk, which needs root, and leader_kill, which needs"
+            " --nats-nodes 3 or 5."
+        ),
     ] = ()
     nats_nodes: Annotated[int, doc("nats-servers: 1, or 3 or 5 as a cluster.")] = 1
     ack_wait_s: Annotated[Seconds, doc("As the workers are told it.")] = 5.0

@@ -11,7 +11,7 @@ from typing import Any, Final
 from ops.chaos import leaks
 from ops.chaos.clients import Clients
 from ops.chaos.nodes import NATS
-from ops.chaos.plan import Orders
+from ops.chaos.orders import Orders
 from ops.chaos.report import Report
 from ops.chaos.run import Ground, at_rest, crashes, drained, judge, leaks_since, load, ready, say
 from ops.chaos.stack import Size
@@ -75,7 +75,7 @@ async def soak(seed: int, duration_s: float, streams: int, settle_s: float, size
         await drained(ground)
         leaked = await leaks_since(ground, before, settle_s)
         report = await judge(ground, clients, None, Report(seed, duration_s / 60))
-        report.leaks, report.slots_leaked = leaked, ground.watch.held()
+        report.leaks, report.slots_leaked = leaked, ground.monitor.held()
     report.crashes = crashes(ground.stack)
     return Soaked(report, samples, growth(samples, duration_s))
 

@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from ops.chaos.faults import Blow
+from ops.chaos.injector import Injection
 from ops.chaos.ledger import Heard
 from ops.chaos.readback import Log
 
@@ -25,43 +25,44 @@ class Takeover:
 
 
 def takeovers(
-    blows: Sequence[Blow], heard: Sequence[Heard], logs: Mapping[str, Log], wall_less_monotonic_s: float
+    injections: Sequence[Injection], heard: Sequence[Heard], logs: Mapping[str, Log], wall_less_monotonic_s: float
 ) -> list[Takeover]:
-    """Of every stream that a killed worker had begun to speak. Listeners at the engine's pace alone count."""
+    """The takeovers of every stream that a killed worker had started. Only clients that read at once count."""
     paced = [each for each in heard if each.order.compute_s and each.order.manner == "listen" and each.job in logs]
     found = []
-    for blow in blows:
-        if blow.kind != "worker_kill":
+    for kill in injections:
+        if kill.kind != "worker_kill":
             continue
         hits = [
             (each, silence_s)
             for each in paced
-            if (silence_s := _silence_s(blow, each, logs[each.job], wall_less_monotonic_s)) is not None
+            if (silence_s := _silence_s(kill, each, logs[each.job], wall_less_monotonic_s)) is not None
         ]
+        others = [other for other in injections if other is not kill]
         for each, silence_s in hits:
-            until = blow.at + silence_s + each.order.compute_s
-            alone = not any(_overlaps(other, blow.at - _SHADOW_S, until) for other in blows if other is not blow)
-            undisturbed = alone and blow.free_slots >= max(blow.held, len(hits)) and not each.resumed
-            found.append(Takeover(each.job, blow.target, blow.at, max(0.0, silence_s), undisturbed))
+            until = kill.at + silence_s + each.order.compute_s
+            alone = not any(_overlaps(other, kill.at - _SHADOW_S, until) for other in others)
+            undisturbed = alone and kill.free_slots >= max(kill.held, len(hits)) and not each.resumed
+            found.append(Takeover(each.job, kill.target, kill.at, max(0.0, silence_s), undisturbed))
     return found
 
 
-def _overlaps(blow: Blow, since: float, until: float) -> bool:
-    return blow.target != "client" and blow.at <= until and blow.until >= since
+def _overlaps(injection: Injection, since: float, until: float) -> bool:
+    return injection.target != "client" and injection.at <= until and injection.until >= since
 
 
-def _silence_s(blow: Blow, heard: Heard, log: Log, wall_less_monotonic_s: float) -> float | None:
-    """None if the stream was not in the killed worker's hands, or its seam was never heard."""
-    killed_at = blow.at + wall_less_monotonic_s
+def _silence_s(kill: Injection, heard: Heard, log: Log, wall_less_monotonic_s: float) -> float | None:
+    """None if the killed worker did not hold the stream, or the next worker's first block never arrived."""
+    killed_at = kill.at + wall_less_monotonic_s
     attempts = [(at, line) for at, line in zip(log.stored_at, log.lines, strict=True) if line.started is not None]
     before = [line for at, line in attempts if at <= killed_at]
     after = [line for at, line in attempts if at > killed_at]
-    if not before or not after or before[-1].started is None or before[-1].started.worker != blow.target:
+    if not before or not after or before[-1].started is None or before[-1].started.worker != kill.target:
         return None
     if after[0].kind != "block":
         return None
     seam_at = heard.heard_at(after[0].frame * 2)
-    return None if seam_at is None or seam_at < blow.at else seam_at - blow.at - heard.order.compute_s
+    return None if seam_at is None or seam_at < kill.at else seam_at - kill.at - heard.order.compute_s
 
 
 def quantile(values: Sequence[float], share: float) -> float:

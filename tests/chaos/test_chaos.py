@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from ops.chaos.plan import WEIGHTS
+from ops.chaos.faults import default_kinds
 
 ROOT = Path(__file__).parents[2]
 
@@ -28,6 +28,6 @@ def test_two_minutes_of_every_fault_lose_nothing(tmp_path: Path) -> None:
     assert (report["lost"], report["wrong"], report["doubled"]) == (0, 0, 0)
     assert (report["slots_leaked"], report["leaks"], report["crashes"]) == (0, [], [])
     assert sum(report["faults"].values()) == 40
-    assert set(report["faults"]) == set(WEIGHTS)
+    assert set(report["faults"]) == set(default_kinds())
     assert report["jobs"] > 50
     assert report["takeover_disturbed_s"]["streams"] > 0

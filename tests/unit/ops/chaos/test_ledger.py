@@ -9,7 +9,7 @@ import pytest
 from bus import wire
 from ops.chaos import samples
 from ops.chaos.ledger import Damage, Heard, Line, judge_client, judge_log, surplus
-from ops.chaos.plan import Order
+from ops.chaos.orders import Order
 from tests.support.tone import tone_pcm
 
 TRUTH = samples.tone()

@@ -7,10 +7,10 @@ from dataclasses import replace
 import pytest
 
 from bus import wire
-from ops.chaos.faults import Blow
+from ops.chaos.injector import Injection
 from ops.chaos.leaks import Held, Rest, leaked
 from ops.chaos.ledger import Damage, Heard, Line
-from ops.chaos.plan import Order
+from ops.chaos.orders import Order
 from ops.chaos.readback import Log
 from ops.chaos.report import Report, details, table
 from ops.chaos.soak import Sample, Soaked, growth
@@ -34,7 +34,7 @@ def killed_stream(seam_heard_at: float = 5.4) -> tuple[Heard, dict[str, Log]]:
     return heard, {"j": log}
 
 
-KILL = Blow("worker_kill", "w1", at=5.0, until=5.0, free_slots=8)
+KILL = Injection("worker_kill", "w1", at=5.0, until=5.0, free_slots=8)
 
 
 def test_a_takeover_lasts_from_the_kill_to_the_next_block_heard_less_its_compute() -> None:
@@ -47,12 +47,12 @@ def test_a_takeover_lasts_from_the_kill_to_the_next_block_heard_less_its_compute
 @pytest.mark.parametrize(
     "other",
     [
-        Blow("nats_outage", "nats", at=1.0, until=4.5),
-        Blow("worker_kill", "w2", at=5.2, until=5.2),
-        Blow("worker_freeze", "w3", at=0.0, until=20.0),
+        Injection("nats_outage", "nats", at=1.0, until=4.5),
+        Injection("worker_kill", "w2", at=5.2, until=5.2),
+        Injection("worker_freeze", "w3", at=0.0, until=20.0),
     ],
 )
-def test_a_takeover_with_another_fault_near_is_not_called_undisturbed(other: Blow) -> None:
+def test_a_takeover_with_another_fault_near_is_not_called_undisturbed(other: Injection) -> None:
     heard, logs = killed_stream()
     assert [each.undisturbed for each in takeovers([KILL, other], [heard], logs, OFFSET) if each.worker == "w1"] == [
         False
@@ -100,7 +100,7 @@ def test_a_report_without_damage_is_good() -> None:
         {"slots_leaked": 1},
         {"leaks": ["w1: 90 descriptors, 30 before"]},
         {"crashes": ["w1 exited [1]"]},
-        {"undealt": ["host_kill: no worker had an engine host for 120 s"]},
+        {"not_injected": ["host_kill: no worker had an engine host for 120 s"]},
     ],
 )
 def test_a_report_of_any_harm_is_not_good(harm: dict[str, object]) -> None:
