@@ -1,6 +1,5 @@
 """A job's `params` against its model's schema. The only module that knows jsonschema."""
 
-import difflib
 import functools
 from collections.abc import Mapping
 from typing import Any
@@ -10,6 +9,7 @@ from jsonschema import Draft202012Validator
 from jsonschema.exceptions import ValidationError
 
 from bus.errors import Invalid
+from bus.text import suggestion
 
 _MAX_VALUE_CHARS = 80
 #: Clients repeat themselves: the check of equal params is most of an idle request's arithmetic.
@@ -50,10 +50,8 @@ def _unknown(path: str, given: Mapping[str, Any], schema: Any) -> Invalid:
     """What nobody knows, by name, with the nearest that somebody does."""
     known = schema.get("properties", {})
     unknown = min(given.keys() - known.keys())
-    close = difflib.get_close_matches(unknown, known, n=1)
-    hint = f"did you mean {close[0]!r}?" if close else f"known are {', '.join(known) or 'none'}"
     path = f"{path}.{short(unknown)}"
-    return Invalid(f"{path}: unknown; {hint}", path)
+    return Invalid(f"{path}: unknown{suggestion(unknown, known)}", path)
 
 
 def _message(error: ValidationError) -> str:

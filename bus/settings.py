@@ -4,7 +4,6 @@ Nothing else reads os.environ, and nothing is read at import. A component takes 
 the unit in the name. `bus` is flattened: `ANTIPHON_NATS`, `--nats` and `nats = "…"` all mean `settings.bus.nats`.
 """
 
-import difflib
 import re
 import tomllib
 from collections.abc import Callable, Collection, Mapping
@@ -13,6 +12,8 @@ from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin
 
 import msgspec
 from msgspec import Meta
+
+from bus.text import did_you_mean
 
 PREFIX = "ANTIPHON_"
 
@@ -90,13 +91,6 @@ def redacted(text: str) -> str:
         return f"{match['scheme']}{user}:***@" if colon else f"{match['scheme']}***@"
 
     return re.sub(r"(?P<scheme>\w+://)(?P<userinfo>(?:(?!,\w+://)\S)+)@", hide, text)
-
-
-def did_you_mean(name: str, known: Collection[str], spell: Callable[[str], str] = str) -> str:
-    """`; did you mean X?` for a name that is nearly one of `known`, else nothing. Swapped letters are the nearest."""
-    close = difflib.get_close_matches(name, sorted(known), n=3)
-    close.sort(key=lambda other: sorted(other) != sorted(name))
-    return f"; did you mean {spell(close[0])}?" if close else ""
 
 
 def load(

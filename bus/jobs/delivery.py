@@ -1,5 +1,6 @@
 """One job message as JetStream delivered it. Acks are not tied to a delivery: only a lease holder may use one."""
 
+from bus import retry
 from bus.errors import Malformed
 from bus.transport.connection import Connection
 from bus.transport.parser import Message
@@ -48,7 +49,8 @@ class Delivery:
         Without pauses, many pullers that fill up at the same time hand one message round until it looks like one that
         nobody can take.
         """
-        delay_s = 0.0 if self.num_delivered <= 1 else min(0.5, 0.01 * 2.0 ** min(self.num_delivered - 2, 8))
+        num_returned = self.num_delivered - 1
+        delay_s = retry.delay_s(num_returned - 1, 0.01, 0.5, None) if num_returned else 0.0
         body = b'-NAK {"delay":%d}' % int(delay_s * 1e9) if delay_s else b"-NAK"
         self._connection.publish(self.ack_subject, body)
 

@@ -6,13 +6,13 @@ decision about a log's end use it. `page` may be answered by a replica that is b
 
 import asyncio
 import base64
-import random
 import time
 from collections.abc import Awaitable, Callable
 from typing import Any, Final, TypeVar
 
 import msgspec
 
+from bus import retry
 from bus.errors import ApiError, Full, Malformed, Unreachable
 from bus.settings import BusSettings
 from bus.transport.connection import Connection
@@ -77,10 +77,9 @@ def _check(error: _Error | None) -> None:
         raise kind(error.err_code, error.description)
 
 
-def retry_delay_s(attempt: int, uniform: Callable[[float, float], float] = random.uniform) -> float:
-    """Seconds before retry number `attempt` (0 first): doubling from 20 ms to 0.5 s, less at most half at random."""
-    full = min(_LAST_RETRY_S, _FIRST_RETRY_S * 2.0 ** min(attempt, 10))
-    return full - uniform(0.0, full / 2)
+def retry_delay_s(attempt: int) -> float:
+    """Seconds before retry number `attempt` (0 first) of a request to JetStream: from 20 ms to 0.5 s, with jitter."""
+    return retry.delay_s(attempt, _FIRST_RETRY_S, _LAST_RETRY_S)
 
 
 class JetStream:

@@ -1,6 +1,5 @@
 """Bodies of requests: JSON to a struct, and what is wrong with it in words that name field, limit and value."""
 
-import difflib
 import re
 from typing import Any, Generic, TypeVar
 
@@ -8,6 +7,7 @@ import msgspec
 
 from bus.errors import Invalid, Malformed
 from bus.params import short
+from bus.text import suggestion
 
 S = TypeVar("S", bound=msgspec.Struct)
 
@@ -52,10 +52,8 @@ class Body(Generic[S]):
         return Invalid(f"{path or 'body'}: {message}; it is {value}", path)
 
     def _unknown(self, name: str, path: str) -> Invalid:
-        close = difflib.get_close_matches(name, self._fields, n=1)
-        hint = f"did you mean {close[0]!r}?" if close else f"known are {', '.join(self._fields)}"
         path = f"{path}.{short(name)}" if path else short(name)
-        return Invalid(f"{path}: unknown field; {hint}", path)
+        return Invalid(f"{path}: unknown field{suggestion(name, self._fields)}", path)
 
 
 def _malformed(error: Exception, data: bytes) -> Malformed:

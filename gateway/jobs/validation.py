@@ -1,6 +1,5 @@
 """From what a door was asked to a complete job: defaults, then every reason to refuse it that can be known early."""
 
-import difflib
 import re
 import time
 import uuid
@@ -15,6 +14,7 @@ from bus.errors import Invalid, NoWorker, UnknownModel
 from bus.fleet.fleet import Fleet
 from bus.params import short
 from bus.subjects import LANES, token
+from bus.text import suggestion
 from bus.transport.clock import BusClock
 from gateway.jobs.cache import derived_id, is_reserved
 
@@ -42,12 +42,12 @@ class Admission:
                 raise NoWorker("no worker has been seen yet, so no model is known; try again soon")
             if time.monotonic() - self._born < _GETTING_TO_KNOW_S:
                 raise NoWorker(f"no worker with model {short(model)!r} has been seen yet; try again soon")
-            raise UnknownModel(f"model: {short(model)!r} is not offered{_hint(model, known)}")
+            raise UnknownModel(f"model: {short(model)!r} is not offered{suggestion(model, sorted(known), limit=3)}")
         if version and version != card.version:
             offered = {card.version, *self._versions(model)}
             if version not in offered:
-                text = f"version: {short(version)!r} of {model} is not offered{_hint(version, offered)}"
-                unknown = UnknownModel(text)
+                hint = suggestion(version, sorted(offered), limit=3)
+                unknown = UnknownModel(f"version: {short(version)!r} of {model} is not offered{hint}")
                 unknown.path = "version"
                 raise unknown
         return card
@@ -150,14 +150,4 @@ def _voice(voice: str, card: wire.ModelCard) -> str:
         return voice
     if not ids:
         raise Invalid(f"voice: {card.name} has no voices, and {short(voice)!r} was asked for", "voice")
-    raise Invalid(f"voice: {card.name} has no {short(voice)!r}{_hint(voice, ids)}", "voice")
-
-
-def _hint(name: str, known: Iterable[str]) -> str:
-    """The nearest names, else some of them."""
-    names = sorted(known)
-    close = difflib.get_close_matches(name[:80], names, n=3)
-    if close:
-        return f"; did you mean {' or '.join(map(repr, close))}?"
-    shown = ", ".join(names[:10])
-    return f"; there are {shown}{f' and {len(names) - 10} more' if len(names) > 10 else ''}"
+    raise Invalid(f"voice: {card.name} has no {short(voice)!r}{suggestion(voice, sorted(ids), limit=3)}", "voice")

@@ -1,6 +1,5 @@
 """A request at the NATS door: a `wire.Job` in JSON, options also as headers, to what is asked and how to say it."""
 
-import difflib
 import uuid
 from datetime import datetime
 from typing import Any, Final, Literal
@@ -10,6 +9,7 @@ import msgspec
 from bus import wire
 from bus.errors import Invalid
 from bus.params import short
+from bus.text import suggestion
 from bus.transport.parser import Message
 from gateway.access.caller import Caller
 from gateway.api.job_fields import Asked
@@ -94,9 +94,8 @@ def _options(headers: dict[str, str]) -> dict[str, Any]:
             continue
         name = _SPELT.get(header)
         if name is None:
-            close = difflib.get_close_matches(header, _SPELT, n=1)
-            hint = f"did you mean {_titled(close[0])}?" if close else f"known are {', '.join(map(_titled, _SPELT))}"
-            raise Invalid(f"{_titled(header)}: unknown header; {hint}", _titled(header))
+            hint = suggestion(header, _SPELT, _titled)
+            raise Invalid(f"{_titled(header)}: unknown header{hint}", _titled(header))
         try:
             told[name] = getattr(msgspec.convert({name: value}, Options, strict=False), name)
         except msgspec.ValidationError as error:

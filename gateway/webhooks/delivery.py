@@ -6,13 +6,12 @@ often, later as often as its age suggests.
 
 import asyncio
 import hashlib
-import random
 from typing import Any, Final
 from urllib.parse import urlsplit
 
 import msgspec
 
-from bus import wire
+from bus import retry, wire
 from bus.errors import BusError, Gone, JobError, Malformed, NotFound
 from bus.jobs.status import Status
 from bus.jobs.submit import Accepted
@@ -156,7 +155,7 @@ class Webhooks:
         due, context = hook.due, {"job": hook.name.job, "tenant": hook.name.tenant}
         tries, why = due.tries + 1, f"{type(error).__name__}: {error}"
         if tries < self._gateway.settings.webhook_max_tries:
-            again_s = retry_s(tries, self._gateway.settings.webhook_retry_s)
+            again_s = retry.delay_s(tries - 1, self._gateway.settings.webhook_retry_s, _MAX_RETRY_S)
             log.error("webhook.broke", tries=tries, again_in_s=round(again_s, 2), exc_info=error, **context)
             await hook.step(msgspec.structs.replace(due, tries=tries, due_at=self._bus.clock.now() + again_s))
             return
@@ -212,7 +211,7 @@ class Webhooks:
         except NotDelivered as error:
             tries = due.tries + 1
             if not error.is_final and tries < self._gateway.settings.webhook_max_tries:
-                again_s = retry_s(tries, self._gateway.settings.webhook_retry_s)
+                again_s = retry.delay_s(tries - 1, self._gateway.settings.webhook_retry_s, _MAX_RETRY_S)
                 log.info("webhook.failed", error=str(error), tries=tries, again_in_s=round(again_s, 2), **context)
                 await hook.step(msgspec.structs.replace(due, tries=tries, due_at=now_s + again_s))
                 return
@@ -238,9 +237,3 @@ class Webhooks:
 
 def _pause_s(age_s: float) -> float:
     return min(_MAX_PAUSE_S, max(_MIN_PAUSE_S, age_s * _PAUSE_SHARE))
-
-
-def retry_s(tries: int, first_s: float) -> float:
-    """Seconds before the next try: doubling to an hour, less at most half at random."""
-    full = min(_MAX_RETRY_S, first_s * 2.0 ** min(tries - 1, 20))
-    return full * random.uniform(0.5, 1.0)

@@ -5,7 +5,6 @@ models, so that a heavy import does not keep a small model from speaking. It kno
 """
 
 import contextlib
-import ctypes
 import mmap
 import queue
 import select
@@ -22,6 +21,7 @@ import msgspec
 
 from bus.errors import Invalid
 from bus.params import check
+from bus.process import die_with_parent
 from bus.telemetry.logging import configure, logger
 from gpuworker import pipe, registry
 from gpuworker.crash import install_crash_handler
@@ -276,14 +276,9 @@ def _broken(error: Exception) -> pipe.Failed:
     return pipe.Failed("engine_failed", f"{type(error).__name__}: {error}", "", trace[-8000:])
 
 
-def _die_with_parent() -> None:
-    """A worker that is killed takes its host along, even one that hangs in a kernel: the device must become free."""
-    pr_set_pdeathsig = 1
-    ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGKILL)
-
-
 def main() -> None:
-    _die_with_parent()
+    """Run the engine host until the worker ends it."""
+    die_with_parent()  # also a host that hangs in a kernel must free the device when its worker is killed
     signal.signal(signal.SIGTERM, signal.SIG_IGN)  # the worker decides when its host ends
     options = msgspec.json.decode(sys.argv[1], type=pipe.Options)
     install_crash_handler(options.crash_fd)

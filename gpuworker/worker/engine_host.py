@@ -15,7 +15,7 @@ from collections.abc import Callable
 
 import msgspec
 
-from bus import wire
+from bus import retry, wire
 from bus.telemetry.logging import logger
 from gpuworker import pipe
 from gpuworker.crash import CrashReport, describe_exit
@@ -77,14 +77,14 @@ class EngineHost:
 
     async def run(self) -> None:
         """Keep a host alive until cancelled; then it is told to quit, and killed if it does not."""
-        delay_s = _FIRST_RESTART_S
+        num_restarts = 0
         while True:
             began = time.monotonic()
             await self._live()
             if time.monotonic() - began > 30.0:
-                delay_s = _FIRST_RESTART_S
-            await asyncio.sleep(delay_s)
-            delay_s = min(delay_s * 2, _LAST_RESTART_S)
+                num_restarts = 0
+            await asyncio.sleep(retry.delay_s(num_restarts, _FIRST_RESTART_S, _LAST_RESTART_S, None))
+            num_restarts += 1
 
     async def _live(self) -> None:
         """One child, from its start to its death."""

@@ -6,11 +6,12 @@ import signal
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Final
 
+from bus.process import die_with_parent
 from ops.chaos.proc import command_line, kill_group, members
-from ops.local.system import dies_with_parent
 
 #: What a dead process leaves behind must be gone after it had nothing to do for this long, and after six times that in
 #: any case: on a busy machine its imports alone, after which it finds that it is alone, may take longer.
@@ -65,7 +66,7 @@ class Process:
                         env=environment,
                         pass_fds=self._pass_fds,
                         start_new_session=True,
-                        preexec_fn=dies_with_parent(signal.SIGKILL),
+                        preexec_fn=partial(die_with_parent, os.getpid(), signal.SIGKILL),
                     )
                 self.starts, self.frozen = self.starts + 1, False
                 try:

@@ -7,7 +7,7 @@ from importlib.util import find_spec
 
 import msgspec
 
-from bus.settings import did_you_mean
+from bus.text import did_you_mean
 
 #: What `antiphon up` serves unless told otherwise, as far as it can be loaded.
 DEFAULT = ("speech", "music", "tone")

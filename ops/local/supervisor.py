@@ -11,12 +11,14 @@ import os
 import signal
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 import msgspec
 
+from bus import retry
+from bus.process import die_with_parent
 from bus.telemetry.logging import logger
-from ops.local.system import dies_with_parent
 
 log = logger(__name__)
 
@@ -57,7 +59,7 @@ class Spec(msgspec.Struct, frozen=True):
 
 def delay_s(deaths: int) -> float:
     """How long to wait before starting a child again that has died `deaths` times in a row, 1 or more."""
-    return min(LONGEST_DELAY_S, FIRST_DELAY_S * 2.0 ** min(deaths - 1, 30))
+    return retry.delay_s(deaths - 1, FIRST_DELAY_S, LONGEST_DELAY_S, None)
 
 
 class Child:
@@ -189,7 +191,7 @@ def _options(launch: Launch, out: int) -> dict[str, Any]:
         "pass_fds": launch.pass_fds,
         # Ctrl-C in a terminal reaches us alone: we stop the children in order.
         "start_new_session": True,
-        "preexec_fn": dies_with_parent(launch.on_orphaned),
+        "preexec_fn": partial(die_with_parent, os.getpid(), launch.on_orphaned),
     }
 
 

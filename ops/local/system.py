@@ -1,37 +1,13 @@
-"""Small truths about processes: whose child dies with whom, who listens where, how many files may be open."""
+"""Small truths about processes: who listens where, how many files may be open."""
 
 import contextlib
-import ctypes
-import os
 import resource
 import shlex
 import shutil
-import signal
 import socket
 import sys
 import sysconfig
-from collections.abc import Callable
 from pathlib import Path
-
-_PR_SET_PDEATHSIG = 1
-
-
-def dies_with_parent(number: signal.Signals) -> Callable[[], None]:
-    """A `preexec_fn` that has the kernel send `number` to the child when the calling process dies.
-
-    Linux alone offers this; elsewhere the function does nothing, and children outlive a killed parent.
-    """
-    parent = os.getpid()
-    prctl = ctypes.CDLL(None, use_errno=True).prctl if sys.platform == "linux" else None
-
-    def in_child() -> None:
-        if prctl is None:
-            return
-        prctl(_PR_SET_PDEATHSIG, int(number), 0, 0, 0)
-        if os.getppid() != parent:  # the parent died between fork and prctl: the signal will never come
-            os.kill(os.getpid(), number)
-
-    return in_child
 
 
 def port_is_free(host: str, port: int) -> bool:

@@ -22,12 +22,13 @@ import subprocess
 import sys
 import threading
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from typer.main import get_command
 
-from ops.local.system import dies_with_parent
+from bus.process import die_with_parent
 
 ROOT = Path(__file__).parents[2]
 #: What the commands would import when they run.
@@ -116,7 +117,7 @@ class _Forked:
     def __init__(self, orders: socket.socket) -> None:
         self._orders = orders
         self._tell: dict[int, int] = {}
-        self._follow = dies_with_parent(signal.SIGKILL)
+        self._follow = partial(die_with_parent, os.getpid(), signal.SIGKILL)
         self._woken, self._wake = os.pipe()
         for end in (self._woken, self._wake):
             os.set_blocking(end, False)

@@ -1,5 +1,6 @@
 """One real nats-server for a test run, and namespaces on it."""
 
+import os
 import signal
 import subprocess
 import tempfile
@@ -7,10 +8,11 @@ import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
+from bus.process import die_with_parent
 from ops.local.nats_server import Endpoints, Launch, locked, log_tail, prepare, ready
-from ops.local.system import dies_with_parent
 
 READY_S = 30.0
 
@@ -33,7 +35,8 @@ def running(launch: Launch) -> Iterator[tuple["subprocess.Popen[bytes]", Endpoin
             stdout=out,
             stderr=out,
             pass_fds=(launch.lock,),
-            preexec_fn=dies_with_parent(signal.SIGTERM),  # noqa: PLW1509 - no other thread touches what it needs
+            # No other thread touches what it needs.
+            preexec_fn=partial(die_with_parent, os.getpid(), signal.SIGTERM),  # noqa: PLW1509
         )
     try:
         deadline = time.monotonic() + READY_S

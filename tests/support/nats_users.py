@@ -8,13 +8,14 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import nats
 from nats.aio.client import Client
 
+from bus.process import die_with_parent
 from ops.local.nats_server import find_binary, ready
-from ops.local.system import dies_with_parent
 from tests.support.fleets import small_bus
 from tests.support.programs import Fleet, fleet_of
 
@@ -162,7 +163,8 @@ def guarded_server(config: Path = CONFIGS / "single.conf") -> Iterator[Guarded]:
                 stdout=out,
                 stderr=out,
                 env=environment(passwords, state),
-                preexec_fn=dies_with_parent(signal.SIGTERM),  # noqa: PLW1509 - no other thread touches what it needs
+                # No other thread touches what it needs.
+                preexec_fn=partial(die_with_parent, os.getpid(), signal.SIGTERM),  # noqa: PLW1509
             )
         try:
             deadline = time.monotonic() + _READY_S

@@ -6,7 +6,6 @@ one per text (`speaker.py` is the other side). Imports the standard library only
 """
 
 import contextlib
-import ctypes
 import json
 import os
 import resource
@@ -18,6 +17,8 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
+from bus.process import die_with_parent
+
 #: A request's length, before its JSON.
 LENGTH = struct.Struct("<I")
 #: Kind and length, before what it announces. A text that was spoken to its end is closed by END.
@@ -26,7 +27,6 @@ PCM, WORDS, END, ERROR = b"P", b"W", b"E", b"X"
 #: Frame of the utterance, position and length in its text in characters: one word, as `WORDS` has many of.
 WORD = struct.Struct("<QII")
 
-_PR_SET_PDEATHSIG = 1
 #: A text that keeps the library busy for so long is a defect of the library.
 _CPU_LIMIT_S = 120
 
@@ -88,7 +88,7 @@ def serve(open_library: Callable[[], Library]) -> None:
 def _child(library: Library, conversation: socket.socket, helper_pid: int) -> None:
     """Speak one text and leave the process, whatever happens: the loop is the parent's."""
     try:
-        _die_with(helper_pid)
+        die_with_parent(helper_pid)  # else it would speak on for a while after the helper was killed
         resource.setrlimit(resource.RLIMIT_CPU, (_CPU_LIMIT_S, _CPU_LIMIT_S))
         _speak(library, conversation)
     except Exception as error:  # noqa: BLE001 - the one who asked hears of it, and raises
@@ -115,11 +115,3 @@ def _speak(library: Library, conversation: socket.socket) -> None:
 
     library.speak(request, sink)
     conversation.sendall(FRAME.pack(END, 0))
-
-
-def _die_with(helper_pid: int) -> None:
-    """Follow the helper when it is killed; without this its children would talk on for a while."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() != helper_pid:
-            os._exit(1)

@@ -17,7 +17,6 @@ from bus.transport.jetstream import (
     WRONG_LAST_SEQUENCE,
     PubAck,
     is_missing_stream,
-    retry_delay_s,
 )
 from tests.support.bus import footprint
 from tests.support.restarts import own_server
@@ -182,10 +181,3 @@ async def test_a_process_frozen_between_two_tries_does_not_try_again(bus: Bus, m
     with pytest.raises(Unreachable):
         await bus.js.patiently("the thing", fails, patience_s=100)
     assert tries == 1
-
-
-def test_retries_double_to_half_a_second_less_some_chance() -> None:
-    longest = [retry_delay_s(attempt, lambda low, high: low) for attempt in range(8)]
-    assert longest == [0.02, 0.04, 0.08, 0.16, 0.32, 0.5, 0.5, 0.5]
-    assert retry_delay_s(3, lambda low, high: high) == pytest.approx(0.08)
-    assert retry_delay_s(10**6) <= 0.5

@@ -42,7 +42,7 @@ def job(**fields: Any) -> dict[str, Any]:
 #: Body, status, path, words of the detail.
 NATIVE: list[tuple[object, int, str, list[str]]] = [
     (job(model="tonne"), 404, "model", ["'tonne'", "did you mean 'tone'"]),
-    (job(model="zzz"), 404, "model", ["'zzz'", "speech, tone"]),
+    (job(model="zzz"), 404, "model", ["'zzz'", "'speech', 'tone'"]),
     (job(version="v9"), 404, "version", ["'v9'", "v1"]),
     ({"input": "x", "voice": "en-uk"}, 422, "voice", ["'en-uk'", "'en-us'"]),
     (job(voice="bob"), 422, "voice", ["'bob'", "no voices"]),

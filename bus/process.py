@@ -1,0 +1,25 @@
+"""Ties the life of a child process to that of its parent. Imports the standard library only."""
+
+import ctypes
+import os
+import signal
+import sys
+from typing import Final
+
+_PR_SET_PDEATHSIG: Final = 1
+#: Looked up at import: `die_with_parent` may run between fork and exec, where loading a library could deadlock.
+_prctl = ctypes.CDLL(None, use_errno=True).prctl if sys.platform == "linux" else None
+
+
+def die_with_parent(parent_pid: int | None = None, number: signal.Signals = signal.SIGKILL) -> None:
+    """Have the kernel send `number` to this process when its parent dies.
+
+    With `parent_pid`, also send it at once if that parent has died already: it may die between fork and this call, and
+    the kernel's signal would never come. Fit for `preexec_fn`. Only Linux offers this; elsewhere it does nothing, and
+    children outlive a parent that was killed.
+    """
+    if _prctl is None:
+        return
+    _prctl(_PR_SET_PDEATHSIG, int(number), 0, 0, 0)
+    if parent_pid is not None and os.getppid() != parent_pid:
+        os.kill(os.getpid(), number)

@@ -1,0 +1,29 @@
+"""Functions on text that all packages share, engines included. Imports the standard library only."""
+
+import difflib
+from collections.abc import Callable, Collection
+from typing import Final
+
+#: difflib compares in quadratic time, and a name may be as long as a request.
+_MAX_COMPARED_CHARS: Final = 80
+_MAX_LISTED: Final = 20
+
+
+def did_you_mean(name: str, known: Collection[str], spell: Callable[[str], str] = str, *, limit: int = 1) -> str:
+    """Return `; did you mean X?` where `name` resembles one of `known`, otherwise an empty string.
+
+    Names at most `limit` candidates, each as `spell` writes it, the nearest first; swapped letters count as nearest.
+    """
+    name = name[:_MAX_COMPARED_CHARS]
+    close = difflib.get_close_matches(name, sorted(known), n=3)
+    close.sort(key=lambda other: sorted(other) != sorted(name))
+    return f"; did you mean {' or '.join(map(spell, close[:limit]))}?" if close else ""
+
+
+def suggestion(name: str, known: Collection[str], spell: Callable[[str], str] = repr, *, limit: int = 1) -> str:
+    """Return `did_you_mean`, or a list of the first known names (`; known are X, Y and 3 more`) if none resembles."""
+    if near := did_you_mean(name, known, spell, limit=limit):
+        return near
+    listed = ", ".join([spell(each) for each in list(known)[:_MAX_LISTED]]) or "none"
+    more = f" and {len(known) - _MAX_LISTED} more" if len(known) > _MAX_LISTED else ""
+    return f"; known are {listed}{more}"
