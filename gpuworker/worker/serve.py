@@ -4,13 +4,11 @@ import asyncio
 import contextlib
 import secrets
 import time
-from collections.abc import AsyncIterator, Coroutine
-from typing import Any
 
 from bus import wire
-from bus.errors import Unreachable
 from bus.jobs.claim import Identity
 from bus.jobs.client import open_bus
+from bus.lifetime import background_tasks, fail_when_closed
 from bus.telemetry.logging import bound, logger
 from gpuworker import registry
 from gpuworker.settings import WorkerSettings
@@ -40,17 +38,16 @@ async def serve(settings: WorkerSettings, stop: asyncio.Event) -> None:
         async with open_bus(settings.bus, "worker") as bus:
             worker = Worker(bus, settings, me, cards, stop)
             await worker.presence.refuse_a_twin()
-            async with (
-                _metrics(worker, settings),
-                beside(
+            async with _metrics(worker, settings), background_tasks() as tasks:
+                for service in (
                     worker.host.run(),
                     worker.presence.run(),
                     bus.clock.keep(bus.js, bus.subjects.jobs_stream),
                     Supervisor(bus, worker, settings.stall_s).run(),
-                    _refused(bus.connection.closed),
+                    fail_when_closed(bus.connection.closed),
                     _announce(worker, settings, began),
-                ),
-            ):
+                ):
+                    tasks.create_task(service)
                 await worker.work()
             await bus.connection.flush()
 
@@ -89,18 +86,3 @@ async def _announce(worker: Worker, settings: WorkerSettings, began: float) -> N
     if not worker.host.loaded:
         raise NothingToServe(f"no model could be loaded: {worker.host.unavailable}")
     log.info("worker.ready", models=sorted(worker.host.loaded), after_s=round(time.monotonic() - began, 3))
-
-
-async def _refused(closed: asyncio.Event) -> None:
-    await closed.wait()
-    raise Unreachable("NATS has closed the connection for good")
-
-
-@contextlib.asynccontextmanager
-async def beside(*services: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
-    """Run `services` for the length of the block; one that fails takes the block down with it."""
-    async with asyncio.TaskGroup() as group:
-        tasks = [group.create_task(service) for service in services]
-        yield
-        for task in tasks:
-            task.cancel()
