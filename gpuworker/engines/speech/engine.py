@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from bus.sentences import sentences
 from gpuworker.engine import (
     Block,
     Capabilities,
@@ -35,7 +36,6 @@ from gpuworker.engine import (
 )
 from gpuworker.engines.speech import espeak, flite, ssml
 from gpuworker.engines.speech.espeak_words import Words
-from gpuworker.engines.speech.sentences import sentences
 from gpuworker.engines.speech.ssml import Part
 
 RATE_HZ = espeak.RATE_HZ

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bus.sentences import sentences
 from gateway.sockets.splitter import MAX_CHARS, Granularity, Splitter
 
 LIKE_PROSE = st.text(alphabet="aA1 \n.,!?…。、।؟;:\"')(“”。Dr é\u0301\u200d", max_size=400)
@@ -43,6 +44,21 @@ def test_where_the_text_was_cut_on_its_way_changes_nothing(
     whole = split(text, granularity=granularity, max_chars=max_chars)
     assert split(*parts, granularity=granularity, max_chars=max_chars) == whole
     assert split(*text, granularity=granularity, max_chars=max_chars) == whole
+
+
+@given(parts=st.lists(TEXTS, max_size=8), max_chars=st.integers(4, 300))
+def test_a_text_in_parts_gives_the_sentences_that_an_engine_cuts_from_the_whole_text(
+    parts: list[str], max_chars: int
+) -> None:
+    assert split(*parts, max_chars=max_chars) == list(sentences("".join(parts), max_chars))
+
+
+@given(parts=st.lists(TEXTS, max_size=8))
+def test_an_engine_does_not_cut_a_sentence_of_the_splitter_again(parts: list[str]) -> None:
+    for piece in split(*parts):
+        assert list(sentences(piece)) == [piece]
+        if spoken := piece.strip():
+            assert list(sentences(spoken)) == [spoken]
 
 
 @given(parts=st.lists(TEXTS, max_size=5), granularity=GRANULARITIES)

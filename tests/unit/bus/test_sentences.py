@@ -6,12 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gpuworker.engines.speech.sentences import MAX_SENTENCE_CHARS, sentences
+from bus.sentences import MAX_CHARS, sentences
 
 LIKE_PROSE = st.text(alphabet="aA1 \n.,!?…。、।\"')。Dr é\u0301\u200d", max_size=400)
 
 
-def cut(text: str, max_chars: int = MAX_SENTENCE_CHARS) -> list[str]:
+def cut(text: str, max_chars: int = MAX_CHARS) -> list[str]:
     return [sentence.strip() for sentence in sentences(text, max_chars)]
 
 
@@ -35,6 +35,9 @@ def test_the_sentences_joined_are_the_text_and_none_is_too_long(text: str, max_c
         ("كيف حالك؟ بخير.", ["كيف حالك؟", "بخير."]),
         ("A heading\n\nand a paragraph", ["A heading", "and a paragraph"]),
         ("Milk\nEggs\nBread", ["Milk", "Eggs", "Bread"]),
+        ("No. I will not. See no. 5 there.", ["No.", "I will not.", "See no. 5 there."]),
+        ("Er kam am 3. Oktober. Sie nicht.", ["Er kam am 3. Oktober.", "Sie nicht."]),
+        ("He said “no.” “Why?” she asked.", ["He said “no.”", "“Why?” she asked."]),
     ],
 )
 def test_a_sentence_ends_at(text: str, expected: list[str]) -> None:
@@ -51,6 +54,8 @@ def test_a_sentence_ends_at(text: str, expected: list[str]) -> None:
         "Wait... what is it?",
         "See https://example.org/a.b?c=d for more.",
         "The U.S. Army came.",
+        "Das ist z.B. Papier, Tel. und usw. Lärm.",
+        "Voir p.ex. Molière.",
         "1. First of all",
         "a line that was\nbroken in the middle",
         "This line was broken by somebody because a page is narrow, by\nNormal people that is.",

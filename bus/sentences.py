@@ -1,0 +1,159 @@
+"""Where a text may be cut so that its pieces can be spoken one after the other. Imports the standard library only.
+
+Engines cut whole texts with `sentences`; sockets cut a text that arrives in parts with `find_end`. The rules are the
+same, and so are the places. Nothing is lost: the pieces joined are the text. White space behind a piece belongs to it.
+The rules know no language: they weigh marks, spaces, letter case and short lists of words.
+"""
+
+import re
+import unicodedata
+from collections.abc import Iterator
+from typing import Final, Literal
+
+Granularity = Literal["sentence", "clause"]
+
+#: Longest piece, in characters: about twenty seconds of speech.
+MAX_CHARS: Final = 300
+
+#: These end a sentence wherever they stand: their scripts put no space behind them.
+_WIDE: Final = "。！？｡"  # noqa: RUF001
+#: These end a sentence when white space follows.
+_NARROW: Final = "!?…؟۔।॥։።፧။។༎"  # noqa: RUF001
+_CLOSERS: Final = "\"')\\]}»”’›」』）】*_"  # noqa: RUF001
+_OPENERS: Final = "\"'(\\[{«“‘„‚‹「『（【¿¡*_-"  # noqa: RUF001
+#: These pause within a sentence: the wide ones wherever they stand, the others when white space follows.
+_WIDE_PAUSES: Final = "、，；："  # noqa: RUF001
+_PAUSES: Final = ",;:،؛—"
+
+_SENTENCE: Final = (
+    rf"(?P<wide>[{_WIDE}][{_WIDE}{_NARROW}.]*[{_CLOSERS}]*\s*)"
+    rf"|(?P<narrow>[{_NARROW}.]+[{_CLOSERS}]*(?:\s+|\Z))"
+    r"|(?P<line>\n\s*)"
+)
+_CLAUSE: Final = rf"|(?P<pause>[{_WIDE_PAUSES}][{_CLOSERS}]*\s*|[{_PAUSES}]+[{_CLOSERS}]*(?:\s+|\Z))"
+_BREAKS: Final = {"sentence": re.compile(_SENTENCE), "clause": re.compile(_SENTENCE + _CLAUSE)}
+#: Characters that may stand between a break and the first letter of the next piece.
+_LEAD: Final = re.compile(rf"[{_OPENERS}]*")
+_WORD_BREAK: Final = re.compile(r"[\s(\[\"'“‘«—–-]")  # noqa: RUF001
+#: A pause that good speech would make: behind a comma or a space, not before half of the longest piece.
+_CUT_PAUSE: Final = re.compile(rf"[{_PAUSES}]\s+|[{_WIDE_PAUSES}]\s*")
+_CUT_SPACE: Final = re.compile(r"\s+")
+# fmt: off
+#: Each without its last full stop.
+_ABBREVIATIONS: Final = frozenset((
+    "al", "approx", "apr", "asst", "aug", "ave", "bd", "bldg", "blvd", "bzw", "ca", "cap", "capt", "cf", "cmdr", "co",
+    "col", "corp", "dept", "dipl", "dr", "dra", "ed", "eds", "esp", "est", "et", "etc", "evtl", "ext", "feb", "fig",
+    "figs", "fr", "ft", "gen", "ggf", "gov", "hon", "hr", "inc", "ing", "jan", "jr", "jul", "jun", "lt", "ltd", "mag",
+    "messrs", "mlle", "mme", "mr", "mrs", "ms", "mt", "mwst", "nov", "oct", "okt", "op", "p.ex", "pp", "prof", "pvt",
+    "rep", "rev", "sen", "sep", "sept", "sgt", "sig", "sog", "sr", "sra", "srta", "st", "str", "tel", "usw", "vgl",
+    "viz", "vol", "vs", "zzgl",
+))
+#: Abbreviations only where a number follows: `No. 5`, and yet `No. I will not`.
+_BEFORE_NUMBERS: Final = frozenset(("abs", "art", "ch", "eq", "no", "nos", "nr", "núm", "p", "par", "sec", "ver"))
+#: Words before a day: `am 3. Oktober`, `der 2. Weltkrieg`.
+_BEFORE_ORDINALS: Final = frozenset((
+    "ab", "am", "bis", "das", "dem", "den", "der", "des", "die", "dne", "im", "ins", "jeder", "jedes", "und", "vom",
+    "zum", "zur",
+))
+# fmt: on
+#: Matches `e.g`, `p.m`, `z.B`, `U.S.A`, `Ph.D`.
+_DOTTED: Final = re.compile(r"\w{1,2}(?:\.\w{1,2})+")
+#: A line at least this long was broken to fit a page, not to end something.
+_WRAPPED_LINE_CHARS: Final = 50
+#: Shorter clauses are spoken with the next one. A character of a wide script counts as three.
+_MIN_CLAUSE_WEIGHT: Final = 24
+_FIRST_WIDE: Final = "\u2e80"
+
+
+def sentences(text: str, max_chars: int = MAX_CHARS) -> Iterator[str]:
+    """Yield the sentences of a whole text in order, each of 1 … `max_chars` characters.
+
+    Only the first, or one of nothing else, begins with white space. Each is found when it is requested: the first costs
+    no more in a book than in a line.
+    """
+    start = 0
+    while (end := find_end(text, start, start, "sentence", max_chars)[0]) is not None:
+        yield text[start:end]
+        start = end
+    if start < len(text):
+        yield text[start:]
+
+
+def find_end(text: str, start: int, scanned: int, granularity: Granularity, max_chars: int) -> tuple[int | None, int]:
+    """Find where the piece that begins at `start` ends, in a text that may still grow at its end.
+
+    Returns (end, position before which there is nothing left to judge). `end` is None while it depends on characters
+    that have not arrived: `Dr.` may go on, and so may `3.`, `Wait...` and `Stop!" he said`, so a piece ends with the
+    first letter of the next. A later call with more text passes the position as `scanned`, and no character is searched
+    twice; the first call of a piece passes `start`. If no text follows, the rest, at most `max_chars`, is one piece.
+    """
+    last = start + max_chars
+    while True:
+        found = _BREAKS[granularity].search(text, scanned, last + 1)
+        if found is None or found.end() > last:
+            break
+        following = _following(text, found.end(), last + 1)
+        if following is None:
+            # The break may become longer, or be followed by anything.
+            return None, found.start()
+        scanned = found.end()
+        if text[start:scanned].strip() and _ends(text, start, found, following):
+            return scanned, scanned
+    if len(text) > last:
+        end = _cut(text, start, max_chars)
+        return end, end
+    return None, len(text)
+
+
+def _following(text: str, end: int, limit: int) -> str | None:
+    """The first character behind `end` that opens nothing, or the one before `limit`; None if it has not arrived."""
+    lead = _LEAD.match(text, end, limit)
+    place = min(lead.end() if lead else end, limit - 1)
+    return text[place] if place < len(text) else None
+
+
+def _ends(text: str, start: int, found: re.Match[str], following: str) -> bool:
+    """Whether the piece from `start` is over behind `found`."""
+    mark = found.group()
+    if found.lastgroup == "pause":
+        said = text[start : found.end()].strip()
+        return sum(3 if char >= _FIRST_WIDE else 1 for char in said) >= _MIN_CLAUSE_WEIGHT
+    if found.lastgroup == "wide" or mark.count("\n") > 1:
+        return True
+    if found.lastgroup == "line":
+        line = text[max(start, text.rfind("\n", start, found.start()) + 1) : found.start()]
+        return len(line) < _WRAPPED_LINE_CHARS and not following.islower()
+    if following.islower():
+        return False
+    return not mark.startswith(".") or mark.startswith("..") or not _abbreviates(text, start, found.start(), following)
+
+
+def _abbreviates(text: str, start: int, dot: int, following: str) -> bool:
+    """Whether the full stop at `dot` belongs to the word before it: `Dr.`, the `J.` of a name, the `1.` of a list."""
+    head = text[max(start, dot - 40) : dot]
+    words = _WORD_BREAK.split(head)
+    word, before = words[-1], words[-2].casefold() if len(words) > 1 else ""
+    if len(word) == 1 and word.isupper() and word != "I":
+        return True
+    if word.isdigit():
+        line = head[: -len(word)].rstrip(" \t")
+        return len(word) <= 2 and (not line or line.endswith("\n") or before in _BEFORE_ORDINALS)
+    folded = word.casefold()
+    return (
+        folded in _ABBREVIATIONS
+        or (folded in _BEFORE_NUMBERS and following.isdigit())
+        or _DOTTED.fullmatch(word) is not None
+    )
+
+
+def _cut(text: str, start: int, max_chars: int) -> int:
+    """Where to cut a piece that is too long: behind a pause, else behind a space, else not before a combining mark."""
+    last, half = start + max_chars, start + max_chars // 2
+    for pattern in (_CUT_PAUSE, _CUT_SPACE):
+        cut = max((found.end() for found in pattern.finditer(text, half, last)), default=0)
+        if cut > half:
+            return cut
+    cut = last
+    while cut > half and cut < len(text) and (unicodedata.combining(text[cut]) or text[cut] in "\u200d\ufe0f"):
+        cut -= 1
+    return cut
