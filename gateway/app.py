@@ -10,6 +10,7 @@ from aiohttp.typedefs import Handler
 
 from bus.errors import BusError
 from bus.telemetry.logging import logger
+from gateway.access.authenticator import KeyPlace
 from gateway.access.caller import CALLER
 from gateway.api import audio, batch, events, jobs, marks, metrics
 from gateway.api import fleet as fleet_routes
@@ -17,6 +18,7 @@ from gateway.dialects.registry import Envelopes, dialects
 from gateway.http import openapi
 from gateway.http import rate_limit_headers as limits_answer
 from gateway.http.gateway import BEGUN, GATEWAY, JOB, Gateway
+from gateway.http.operation import key_places, open_paths
 from gateway.http.problems import JOB_HEADER, REQUEST_ID, GatewayError, describe
 from gateway.http.rate_limit_headers import GRANTED, makes_work
 from gateway.streaming.live import cut_short
@@ -24,6 +26,9 @@ from gateway.streaming.live import cut_short
 log = logger(__name__)
 
 _ENVELOPES: Final = web.AppKey("envelopes", Envelopes)
+#: Paths that need no key, and where the other handlers' requests may bear theirs.
+_OPEN_PATHS: Final = web.AppKey("open_paths", frozenset[str])
+_KEY_PLACES: Final = web.AppKey("key_places", dict[object, KeyPlace])
 _FORESEEN: Final = (BusError, GatewayError, web.HTTPException, web.RequestPayloadError)
 
 
@@ -62,6 +67,8 @@ def make_app(gateway: Gateway) -> web.Application:
     )
     for dialect in known:
         app.add_routes(dialect.routes)
+    app[_OPEN_PATHS] = open_paths(app.router)
+    app[_KEY_PLACES] = key_places(app.router)
     app[openapi.DOCUMENT] = msgspec.json.encode(openapi.describe(app.router, known))
     return app
 
@@ -80,7 +87,11 @@ async def _answer(request: web.Request, handler: Handler) -> web.StreamResponse:
         preflight = gateway.origins.preflight(request)
         if preflight is not None:
             return preflight
-        request[CALLER] = asks = gateway.authenticator.authenticate(request)
+        request[CALLER] = asks = gateway.authenticator.authenticate(
+            request,
+            request.app[_KEY_PLACES].get(request.match_info.handler, "head"),
+            is_open=request.path in request.app[_OPEN_PATHS],
+        )
         if makes_work(request) and (granted := gateway.limiter.request(asks)):
             request[GRANTED] = granted
         return await handler(request)

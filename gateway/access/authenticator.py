@@ -5,8 +5,7 @@ is refused. Any other credential is ignored (clients of foreign APIs must send s
 and refused unless the gateway serves anonymous callers.
 """
 
-import re
-from typing import TYPE_CHECKING, Final, Optional
+from typing import TYPE_CHECKING, Final, Literal, Optional
 
 from aiohttp import hdrs, web
 
@@ -20,13 +19,10 @@ from gateway.access.origins import Origins, is_loopback, is_upgrade
 if TYPE_CHECKING:
     from gateway.access.tokens import Tokens
 
-#: Paths served to every caller, without a key.
-OPEN_PATHS: Final = frozenset({"/livez", "/readyz", "/health", "/metrics", "/openapi.json", "/docs", "/"})
+#: Where a request's key may be: in its head only, or also in the first message of a WebSocket or in the body. The
+#: handlers of the latter call `authenticate_socket` or `authenticate_body` before they act for the caller.
+KeyPlace = Literal["head", "message", "body"]
 _XI_API_KEY: Final = "xi-api-key"
-#: WebSockets whose key may come with their first message.
-_LATE: Final = re.compile(r"/v1/text-to-speech/[^/]+/stream-input")
-#: Requests of ACE-Step's clients whose key may come within the body: their handlers call `authenticate_body`.
-_IN_BODY: Final = frozenset({"/release_task", "/query_result"})
 #: The tenant of a request whose key is still to be read. No job has it: it is no subject token.
 NO_TENANT: Final = ""
 #: Query parameters of a WebSocket that may hold its key: browsers cannot set headers on one.
@@ -69,25 +65,21 @@ class Authenticator:
         self._serves_anonymous = is_loopback(host) if anonymous is None else anonymous
         self._checks_host = anonymous is not True
 
-    def authenticate(self, request: web.Request) -> Caller:
-        """The caller of an HTTP request.
+    def authenticate(self, request: web.Request, key_in: KeyPlace = "head", *, is_open: bool = False) -> Caller:
+        """The caller of an HTTP request; one of `NO_TENANT` if its key may still come, from where `key_in` says.
 
-        Raises Unauthorized, Forbidden; Unreachable while the keys have not been read from the bus.
+        `is_open`: serve anybody, and look at no key. Raises Unauthorized, Forbidden; Unreachable while the keys have
+        not been read from the bus.
         """
         address = self._addresses.of(request)
-        if request.path in OPEN_PATHS:
+        if is_open:
             return Caller(address=address)
         known = self._caller_of(_credentials(request), address)
         if known is not None:
             return known
-        if not self._serves_anonymous:
-            if _comes_late(request):
-                return Caller(tenant=NO_TENANT, address=address)
-            raise Unauthorized("an API key is needed: send it as `Authorization: Bearer KEY` or `xi-api-key: KEY`")
-        if self._checks_host:
-            self._origins.check_host(request)
-        self._origins.check_page(request)
-        return Caller(address=address)
+        if not self._serves_anonymous and (key_in == "body" or (key_in == "message" and is_upgrade(request))):
+            return Caller(tenant=NO_TENANT, address=address)
+        return self._anonymous(request, address, "`Authorization: Bearer KEY` or `xi-api-key: KEY`")
 
     def authenticate_message(self, authorization: str, tenant: str | None) -> Caller:
         """The caller of a NATS request with the header `authorization`, or "".
@@ -108,18 +100,24 @@ class Authenticator:
 
     def authenticate_socket(self, request: web.Request, text: str) -> Caller:
         """The caller of a WebSocket whose first message held `text` as its key, or "". Raises as `authenticate`."""
-        known = self._caller_of({text}, self._addresses.of(request)) or self.authenticate(request)
-        if known.tenant == NO_TENANT:
-            raise Unauthorized("an API key is needed: send it as `xi-api-key`, a header or in the first message")
-        return known
+        address = self._addresses.of(request)
+        known = self._caller_of({text}, address) or self._caller_of(_credentials(request), address)
+        return known or self._anonymous(request, address, "`xi-api-key`, a header or in the first message")
 
     def authenticate_body(self, request: web.Request, text: str) -> Caller:
         """The caller of a request whose body held `text` as its key, or "". Raises as `authenticate`."""
-        known = self._caller_of(_credentials(request) | {text}, self._addresses.of(request))
-        known = known or self.authenticate(request)
-        if known.tenant == NO_TENANT:
-            raise Unauthorized("an API key is needed: send it as `Authorization: Bearer KEY` or as `ai_token`")
-        return known
+        address = self._addresses.of(request)
+        known = self._caller_of(_credentials(request) | {text}, address)
+        return known or self._anonymous(request, address, "`Authorization: Bearer KEY` or as `ai_token`")
+
+    def _anonymous(self, request: web.Request, address: str, places: str) -> Caller:
+        """The caller of a request without a key. Raises Unauthorized that names the `places` for one, Forbidden."""
+        if not self._serves_anonymous:
+            raise Unauthorized(f"an API key is needed: send it as {places}")
+        if self._checks_host:
+            self._origins.check_host(request)
+        self._origins.check_page(request)
+        return Caller(address=address)
 
     def _caller_of(self, credentials: set[str], address: str) -> Caller | None:
         """The caller that the credentials prove; None if none of them has the form of a key or token of ours."""
@@ -146,13 +144,6 @@ class Authenticator:
         if key.revoked_at is not None:
             raise Unauthorized(f"the API key {key.id} was revoked")
         return Caller(tenant=key.tenant, key=key.id, address=address, limits=key.limits)
-
-
-def _comes_late(request: web.Request) -> bool:
-    """Whether the request's key may come after its head."""
-    if is_upgrade(request):
-        return _LATE.fullmatch(request.path) is not None
-    return request.method == hdrs.METH_POST and request.path in _IN_BODY
 
 
 def _credentials(request: web.Request) -> set[str]:

@@ -4,6 +4,9 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final, Literal, TypeVar
 
 import msgspec
+from aiohttp import web
+
+from gateway.access.authenticator import KeyPlace
 
 H = TypeVar("H", bound=Callable[..., Any])
 
@@ -42,6 +45,8 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
     answers: Mapping[int, Answer] = {}
     #: Whether anybody may ask, key or not.
     is_open: bool = False
+    #: Where the caller's key may be.
+    key_in: KeyPlace = "head"
 
 
 def operation(
@@ -54,6 +59,7 @@ def operation(
     parameters: tuple[Parameter, ...] = (),
     answers: Mapping[int, Answer],
     is_open: bool = False,
+    key_in: KeyPlace = "head",
 ) -> Callable[[H], H]:
     """Say of a handler what it takes and answers. `body`: the struct that it decodes."""
     told = Operation(
@@ -65,6 +71,7 @@ def operation(
         parameters=parameters,
         answers=answers,
         is_open=is_open,
+        key_in=key_in,
     )
 
     def describe(handler: H) -> H:
@@ -78,3 +85,19 @@ def operation_of(handler: object) -> Operation | None:
     """What `handler` says of itself, if anything."""
     told: Operation | None = getattr(handler, _OPERATION, None)
     return told
+
+
+def open_paths(router: web.UrlDispatcher) -> frozenset[str]:
+    """The paths that need no key, whatever the method: each of their handlers is open."""
+    by_openness: dict[bool, set[str]] = {True: set(), False: set()}
+    for route in router.routes():
+        told = operation_of(route.handler)
+        if route.resource is not None:
+            by_openness[told is not None and told.is_open].add(route.resource.canonical)
+    return frozenset(by_openness[True] - by_openness[False])
+
+
+def key_places(router: web.UrlDispatcher) -> dict[object, KeyPlace]:
+    """Where the requests of each handler may bear their key, by handler."""
+    described = [(route.handler, operation_of(route.handler)) for route in router.routes()]
+    return {handler: told.key_in for handler, told in described if told is not None}

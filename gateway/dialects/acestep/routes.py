@@ -99,6 +99,7 @@ class Refusal(msgspec.Struct, frozen=True):
     body_media=("application/json", "multipart/form-data", "application/x-www-form-urlencoded"),
     parameters=(KEY,),
     answers={200: Answer("It is accepted, and nothing short of its ending loses it.", Enveloped[Released])},
+    key_in="body",
 )
 async def release_task(request: web.Request) -> web.Response:
     """`POST /release_task`: as many jobs as `batch_size`, that differ in their seeds."""
@@ -179,6 +180,7 @@ async def _position(gateway: Gateway, birth: wire.Birth) -> int | None:
     body=QueryBody,
     body_media=("application/json", "multipart/form-data", "application/x-www-form-urlencoded"),
     answers={200: Answer("One entry for each; `result` is JSON within JSON.", Enveloped[list[acestep_told.Entry]])},
+    key_in="body",
 )
 @makes_no_work
 async def query_result(request: web.Request) -> web.Response:

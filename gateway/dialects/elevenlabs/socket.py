@@ -153,6 +153,7 @@ def _told(error: BusError) -> tuple[str, str, int]:
     text="The messages are ElevenLabs'; `docs/doors.md` has them. What is wrong with the address is told in a message.",
     parameters=PARAMETERS,
     answers={101: Answer("From here on a WebSocket.")},
+    key_in="message",
 )
 async def stream_input(request: web.Request) -> web.StreamResponse:
     """`GET /v1/text-to-speech/{voice_id}/stream-input`, a WebSocket."""

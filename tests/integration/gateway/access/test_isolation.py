@@ -39,7 +39,7 @@ TELLING = {
     "/query_result",
 }
 #: What anybody may ask.
-OPEN = {"/livez", "/readyz", "/health", "/metrics", "/openapi.json", "/docs", "/"}
+OPEN = {"/livez", "/readyz", "/health", "/metrics", "/openapi.json", "/docs"}
 
 
 @dataclass(frozen=True)
