@@ -4,6 +4,7 @@ Compatibility: a reader ignores fields it does not know, so adding a field with 
 deployment. Renaming or retyping one is not; add a new field instead.
 """
 
+import functools
 import hashlib
 from datetime import datetime
 from typing import Annotated, Any, Final, Literal, TypeVar
@@ -11,7 +12,7 @@ from typing import Annotated, Any, Final, Literal, TypeVar
 import msgspec
 from msgspec import Meta
 
-from bus.errors import Malformed
+from bus.errors import EngineFailed, Malformed
 from bus.webhook import Webhook
 
 T = TypeVar("T")
@@ -35,17 +36,25 @@ class Client(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     webhook: Webhook | None = None
 
 
-class Job(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One request for audio. Only `input` is required of a bus user; the subject is the authority for the rest."""
+class EngineRequest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The part of a job that decides what an engine computes; `engine_request` takes it out of a job.
+
+    A field added here reaches the engine host without another list of fields.
+    """
 
     input: str
     id: str = ""
     model: str = ""
-    version: str = ""
     voice: str = ""
     params: dict[str, Any] = {}
     #: Equal seeds and inputs make equal audio, if the engine is deterministic.
     seed: int = 0
+
+
+class Job(EngineRequest, frozen=True, kw_only=True, omit_defaults=True):
+    """One request for audio. Only `input` is required of a bus user; the subject is the authority for the rest."""
+
+    version: str = ""
     lane: str = ""
     tenant: str = ""
     #: Wall clock with offset. None: the lane's default counted from acceptance.
@@ -103,6 +112,14 @@ class Started(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     seam_frame: int | None = None
     #: Whether the seam is inaudible by construction.
     exact: bool = True
+
+    @property
+    def pcm_media(self) -> tuple[int, int]:
+        """(rate_hz, channels) of the attempt's audio. Raises EngineFailed if it is not PCM."""
+        try:
+            return parse_media_type(self.media)
+        except Malformed as error:
+            raise EngineFailed(f"the job's audio is not PCM: {error}") from error
 
 
 class Timings(msgspec.Struct, frozen=True, kw_only=True):
@@ -281,6 +298,31 @@ def digest(job: Job) -> str:
     # By value: `omit_defaults` knows a default of another module's, a 0.0 that was read, for something else.
     told = {name: value for name in _IDENTITY if (value := getattr(job, name)) != getattr(_BARE, name)}
     return hashlib.sha256(_canonical.encode(told)).hexdigest()
+
+
+def engine_request(job: Job) -> EngineRequest:
+    """The fields of `job` that its engine needs."""
+    return EngineRequest(**{field: getattr(job, field) for field in EngineRequest.__struct_fields__})
+
+
+def job_from(options: msgspec.Struct, **fields: Any) -> Job:
+    """A job from the fields that `options` has in common with `Job`, by name, and from `fields`, which go first.
+
+    An API's request struct thus needs no mapping of its own: a field that both structs declare is copied, any other
+    field of `options` is the API's own business. Checks no values. Raises TypeError if a name in `fields` is no field
+    of `Job`, or if neither side gives `input`.
+    """
+    return Job(**({field: getattr(options, field) for field in _shared_fields(type(options))} | fields))
+
+
+@functools.cache
+def _shared_fields(kind: type[msgspec.Struct]) -> tuple[str, ...]:
+    return tuple(field for field in kind.__struct_fields__ if field in Job.__struct_fields__)
+
+
+def traceparent_or_empty(text: str) -> str:
+    """`text` if it can be a W3C `traceparent` (55 ASCII characters), else ""."""
+    return text if len(text) == 55 and text.isascii() else ""
 
 
 def media_type(rate_hz: int, channels: int) -> str:

@@ -3,12 +3,11 @@
 from collections.abc import Callable
 from typing import Final
 
-from bus.errors import EngineFailed, Gone, Malformed
+from bus.errors import Gone
 from bus.jobs.client import Bus
 from bus.jobs.entry import Entry
 from bus.subjects import JobKey, Subjects, parse_birth
 from bus.transport.jetstream import Stored
-from bus.wire import parse_media_type
 
 _PAGE: Final = 256
 
@@ -68,10 +67,7 @@ async def media(bus: Bus, key: JobKey, birth_seq: int) -> tuple[int, int] | None
         if entry.is_end and not entry.position.block:
             return None  # it ended before anybody began it
         raise Gone(f"job {key.job!r}: its beginning was removed by retention")
-    try:
-        return parse_media_type(started.media)
-    except Malformed as error:
-        raise EngineFailed(f"job {key.job!r} is no PCM: {error}") from error
+    return started.pcm_media
 
 
 async def births(bus: Bus, tenant: str, limit: int, before_seq: int | None) -> tuple[list[Stored], bool]:

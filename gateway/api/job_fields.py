@@ -137,8 +137,7 @@ def idempotency_key(request: web.Request) -> str:
 
 def traceparent(request: web.Request) -> str:
     """W3C trace context, if it can be one."""
-    text = request.headers.get("traceparent", "")
-    return text if len(text) == 55 and text.isascii() else ""
+    return wire.traceparent_or_empty(request.headers.get("traceparent", ""))
 
 
 def our_model(gateway: Gateway, name: str, foreign: Container[str], default: str = DEFAULT_MODEL) -> str:

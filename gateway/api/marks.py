@@ -6,7 +6,6 @@ import msgspec
 from aiohttp import web
 
 from bus import wire
-from bus.errors import EngineFailed, Malformed
 from bus.jobs.attach import Attachment
 from bus.jobs.entry import Entry
 from bus.jobs.status import State, Status
@@ -61,10 +60,7 @@ def rate_of(entry: Entry) -> int | None:
     started = entry.started
     if started is None:
         return None
-    try:
-        return wire.parse_media_type(started.media)[0]
-    except Malformed as error:
-        raise EngineFailed(f"the job is no PCM: {error}") from error
+    return started.pcm_media[0]
 
 
 @operation(

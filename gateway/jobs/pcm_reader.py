@@ -40,7 +40,7 @@ class Tape:
         for entry in batch:
             started = entry.started
             if started is not None:
-                self._begin(started.media)
+                self._begin(started)
                 self.worker = started.worker
             if entry.kind == "block":
                 self._block(entry, parts)
@@ -48,15 +48,12 @@ class Tape:
                 self.end = entry
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
-    def _begin(self, media: str) -> None:
-        try:
-            told = wire.parse_media_type(media)
-        except Malformed as error:
-            raise EngineFailed(f"not PCM: {error}") from error
-        if self.media is not None and told != self.media:
-            raise EngineFailed(f"the sound changes to {media} at frame {self.frame}")
-        self.media = told
-        self._frame_bytes = told[1] * SAMPLE_BYTES
+    def _begin(self, started: wire.Started) -> None:
+        media = started.pcm_media
+        if self.media is not None and media != self.media:
+            raise EngineFailed(f"the sound changes to {started.media} at frame {self.frame}")
+        self.media = media
+        self._frame_bytes = media[1] * SAMPLE_BYTES
 
     def _block(self, entry: Entry, parts: list[bytes]) -> None:
         if not self._frame_bytes:

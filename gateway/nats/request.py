@@ -72,7 +72,7 @@ def read(message: Message, headers: dict[str, str], asks: Caller) -> Request:
     fields |= {
         "id": fields["id"] or uuid.uuid4().hex,
         "tenant": asks.tenant,
-        "client": wire.Client(api=API, traceparent=trace if len(trace) == 55 and trace.isascii() else "", key=asks.key),
+        "client": wire.Client(api=API, traceparent=wire.traceparent_or_empty(trace), key=asks.key),
     }
     return Request(wire.Job(**fields), given.get("encoding", "raw"))
 

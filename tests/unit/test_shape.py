@@ -12,6 +12,9 @@ ROOT = Path(__file__).parents[2]
 FILES = sorted(file for top in ("bus", "gateway", "gpuworker", "ops", "tests") for file in (ROOT / top).rglob("*.py"))
 OURS = [file for file in FILES if file.relative_to(ROOT).parts[0] != "tests"]
 MAX_FILE_LINES = 300
+#: Tables: one line per entry makes them long, and a split would only hide half of the entries.
+TABLES = {"bus/wire.py", "bus/subjects.py", "bus/errors.py", "bus/telemetry/events.py"}
+MAX_TABLE_LINES = 400
 MAX_FUNCTION_LINES = 60
 #: Names of drawers, not of nouns.
 DRAWERS = {"utils.py", "util.py", "helpers.py", "common.py", "misc.py"}
@@ -46,7 +49,8 @@ def name(file: Path) -> str:
 
 def test_no_file_is_longer_than_its_budget() -> None:
     sizes = {name(file): len(file.read_text().splitlines()) for file in FILES}
-    assert {file: size for file, size in sizes.items() if size > MAX_FILE_LINES} == {}
+    budget = {file: MAX_TABLE_LINES if file in TABLES else MAX_FILE_LINES for file in sizes}
+    assert {file: size for file, size in sizes.items() if size > budget[file]} == {}
 
 
 def test_no_function_is_longer_than_its_budget() -> None:
