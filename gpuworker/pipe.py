@@ -57,14 +57,11 @@ class Start(msgspec.Struct, frozen=True, kw_only=True, tag="start", array_like=T
     """Run a job and send its audio from `start_frame` on."""
 
     handle: int
-    model: str
-    id: str
-    input: str
-    voice: str
-    params: dict[str, Any]
-    seed: int
+    request: wire.EngineRequest
     start_frame: int
+    #: Counts from 1 over the life of the job.
     attempt: int
+    #: Data of the job's latest checkpoint, if there is one.
     checkpoint: bytes | None = None
 
 

@@ -7,8 +7,7 @@ refuses audio that is not finite, and counts what the worker has not yet put on 
 from collections.abc import Callable, Generator, Sequence
 from typing import Any, Final
 
-import msgspec
-
+from bus import wire
 from bus.telemetry.logging import logger
 from gpuworker import pipe
 from gpuworker.engine import Block, Checkpoint, Done, Engine, EngineJob, Event, Mark, Pause, Progress
@@ -20,6 +19,11 @@ log = logger(__name__)
 
 #: Most PCM of one job that may be made and not yet be on the bus.
 WINDOW_BYTES: Final = 256 << 10
+
+#: Fields that a request and an engine's job have in common: a new one on both sides needs no other list.
+_REQUEST_FIELDS: Final = tuple(
+    name for name in wire.EngineRequest.__struct_fields__ if name in EngineJob.__dataclass_fields__
+)
 
 Send = Callable[[bytes, bool], None]
 
@@ -158,13 +162,6 @@ def restarted(job: EngineJob, frame: int) -> EngineJob:
 
 
 def engine_job(start: pipe.Start) -> EngineJob:
-    return EngineJob(
-        id=start.id,
-        input=start.input,
-        voice=start.voice,
-        params=msgspec.to_builtins(start.params),
-        seed=start.seed,
-        start_frame=start.start_frame,
-        attempt=start.attempt,
-        checkpoint=start.checkpoint,
-    )
+    """The engine's view of a job: every field that `EngineJob` has in common with the request, and where to begin."""
+    request = {name: getattr(start.request, name) for name in _REQUEST_FIELDS}
+    return EngineJob(**request, start_frame=start.start_frame, attempt=start.attempt, checkpoint=start.checkpoint)

@@ -153,12 +153,12 @@ class Host:
     # Jobs
 
     def _start(self, start: pipe.Start) -> None:
-        engine = self._engines.get(start.model)
+        engine = self._engines.get(start.request.model)
         job = engine_job(start)
         try:
             if engine is None:
-                raise Rejected("model", f"{start.model!r} is not loaded here")
-            check(dict(engine.capabilities().param_schema), start.params)
+                raise Rejected("model", f"{start.request.model!r} is not loaded here")
+            check(dict(engine.capabilities().param_schema), start.request.params)
             job = engine.validate(job)
             key = engine.batch_key(job)
         except (Rejected, Invalid) as error:
@@ -174,10 +174,10 @@ class Host:
         if key is None:
             self._enter(Group(engine, [member], self._send))
         else:
-            _, _, members = self._batches.setdefault((start.model, key), (now + _BATCH_S, engine, []))
+            _, _, members = self._batches.setdefault((start.request.model, key), (now + _BATCH_S, engine, []))
             members.append(member)
             if len(members) >= engine.capabilities().max_batch:
-                self._form((start.model, key))
+                self._form((start.request.model, key))
 
     def _form_batches(self, now: float) -> None:
         for key in [key for key, (due, _, _) in self._batches.items() if due <= now]:

@@ -228,12 +228,7 @@ class EngineHost:
         stream = self._streams[self._handles] = Stream(self._handles, entry_size, self._credit)
         start = pipe.Start(
             handle=stream.handle,
-            model=job.model,
-            id=job.id,
-            input=job.input,
-            voice=job.voice,
-            params=job.params,
-            seed=job.seed,
+            request=wire.engine_request(job),
             start_frame=start_frame,
             attempt=attempt,
             checkpoint=checkpoint,

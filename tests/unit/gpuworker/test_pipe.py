@@ -29,12 +29,7 @@ MARKS = st.lists(
 COMMANDS = [
     pipe.Start(
         handle=1,
-        model="tone",
-        id="j",
-        input="x",
-        voice="",
-        params={"a": [1, None]},
-        seed=2**62,
+        request=wire.EngineRequest(model="tone", id="j", input="x", params={"a": [1, None]}, seed=2**62),
         start_frame=9,
         attempt=2,
     ),
