@@ -14,7 +14,7 @@ PARALLEL ?= 6
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help install up test test-all check docs bench chaos clean
+.PHONY: help install up test test-all check docs bench chaos soak clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -33,13 +33,16 @@ up: $(STAMP) ## the whole stack on this machine: http://127.0.0.1:8080 (flags: m
 	@exec $(BIN)/antiphon up $(ARGS)
 
 test: $(STAMP) ## the test suite
-	$(PYTEST) -n $(PARALLEL) --dist worksteal -m "not slow and not chaos and not gpu" $(ARGS)
+	$(PYTEST) -n $(PARALLEL) --dist worksteal -m "not slow and not chaos and not soak and not gpu" $(ARGS)
 
 test-all: $(STAMP) ## the tests that take minutes
-	$(PYTEST) -o faulthandler_timeout=1200 -m "slow and not chaos and not gpu" $(ARGS)
+	$(PYTEST) -o faulthandler_timeout=1200 -m "slow and not chaos and not soak and not gpu" $(ARGS)
 
 chaos: $(STAMP) ## the tests that kill processes under load
-	$(PYTEST) -o faulthandler_timeout=1200 -m "chaos and not gpu" $(ARGS)
+	$(PYTEST) -o faulthandler_timeout=1200 -m "chaos and not soak and not gpu" $(ARGS)
+
+soak: $(STAMP) ## by hand: an hour of load, 200 faults, the benchmarks
+	$(PYTEST) -s -o faulthandler_timeout=7200 -m "soak and not gpu" $(ARGS)
 
 check: $(STAMP) ## formatting, lint, types, layers
 	$(BIN)/ruff format --check .

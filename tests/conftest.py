@@ -11,6 +11,9 @@ from bus.jobs.client import Bus, open_bus
 from bus.settings import BusSettings
 from tests.support.nats import fresh_root, nats_server
 from tests.support.programs import Fleet, fleet_of
+from tests.support.skips import pytest_make_collect_report, pytest_runtest_makereport
+
+__all__ = ["pytest_make_collect_report", "pytest_runtest_makereport"]
 
 # A timing decides no test: on a busy machine one example takes what ten take elsewhere.
 settings.register_profile("ours", deadline=None)
