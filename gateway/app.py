@@ -107,7 +107,7 @@ def _of_error(request: web.Request, error: Exception) -> web.StreamResponse:
     # What a client can quote, and the log has: its job's id, or one made for this error alone.
     quoted = request.get(JOB) or uuid.uuid4().hex
     if isinstance(error, ConnectionError):
-        log.debug("stream.left", error=str(error), **context)
+        log.debug("stream.abandoned", error=str(error), **context)
         return begun if begun is not None else web.Response()
     if not isinstance(error, _FORESEEN):
         log.error(

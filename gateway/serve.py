@@ -103,7 +103,7 @@ async def _drain(gateway: Gateway, drain_s: float) -> None:
         async with asyncio.timeout(drain_s):
             await gateway.idle.wait()
     except TimeoutError:
-        log.info("gateway.impatient", requests=len(gateway.busy), drain_s=drain_s)
+        log.info("gateway.drain_timeout", requests=len(gateway.busy), drain_s=drain_s)
     gateway.interest.close()
     for request in list(gateway.busy):
         request.cancel()

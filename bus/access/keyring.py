@@ -60,7 +60,7 @@ class KeyRing:
             await self.look()
         except BusError as error:
             if not self._is_lost:
-                log.warning("keys.unread", error=str(error), known=len(self._keys))
+                log.warning("keys.load_failed", error=str(error), known=len(self._keys))
             self._is_lost = True
         else:
             self._is_lost = False
@@ -82,7 +82,7 @@ class KeyRing:
         if is_other or last_seq > self._seq:
             known = ({}, 0) if is_other else (dict(self._keys), self._seq)
             self._keys, self._seq = await self._read(*known)
-            log.debug("keys.read", known=len(self._keys), seq=self._seq)
+            log.debug("keys.loaded", known=len(self._keys), seq=self._seq)
         self._num_entries, self._created, self.is_read = num_entries, created, True
 
     async def _read(self, keys: dict[str, Key], seq: int) -> tuple[dict[str, Key], int]:

@@ -103,7 +103,7 @@ def read(stored: Stored) -> Key | None:
             raise Malformed(f"the record says that it is {key.id!r}")
         token(key.tenant)
     except (Malformed, ValueError) as error:
-        log.warning("keys.unreadable", key=key_id, error=str(error))
+        log.warning("keys.entry_invalid", key=key_id, error=str(error))
         return None
     return key
 

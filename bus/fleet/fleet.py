@@ -115,7 +115,7 @@ class Fleet:
             answer = await self._bus.connection.request(self._bus.subjects.ping(worker), DESCRIBE)
             pong = wire.decode(wire.Pong, answer.data)
         except BusError as error:
-            log.debug("fleet.no_description", worker=worker, error=str(error))  # the next heartbeat asks again
+            log.debug("fleet.describe_failed", worker=worker, error=str(error))  # the next heartbeat asks again
             return
         seen = self._workers.get(worker)
         if seen is not None and seen.beat.boot == pong.boot:
@@ -134,7 +134,7 @@ class Fleet:
             elif seen is not None and time.monotonic() - seen.heard_at > _FORGET_S:
                 del self._workers[worker]
         except (Unreachable, BusError) as error:
-            log.debug("fleet.no_pong", worker=worker, error=str(error))
+            log.debug("fleet.ping_failed", worker=worker, error=str(error))
         else:
             seen = self._workers.get(worker)
             if seen is not None and seen.beat.boot == boot:

@@ -93,7 +93,7 @@ class _Watch:
     def _give_up(self) -> None:
         if self._is_taken:
             log.warning(
-                "takeover.unseen",
+                "takeover.not_observed",
                 job=self._key.job,
                 tenant=self._key.tenant,
                 worker=self._death.worker,

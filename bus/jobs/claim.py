@@ -214,7 +214,7 @@ class Claims:
         )
 
     def _drop(self, delivery: Delivery, job: wire.Job) -> None:
-        log.info("job.surplus", job=job.id, tenant=job.tenant, queue_seq=delivery.seq)
+        log.info("job.duplicate_removed", job=job.id, tenant=job.tenant, queue_seq=delivery.seq)
         delivery.ack()
 
     def worn_out(self, old: wire.Lease, attempt: int) -> str | None:
@@ -266,6 +266,6 @@ class Claims:
             await self._logs.end(key, "failed", reason, wire.Failed(code=Invalid.code, message=reason))
 
     async def _bury(self, tenant: str, job: str, queue_seq: int, dead: wire.DeadJob) -> None:
-        log.warning("job.buried", job=job, tenant=tenant, reason=dead.reason)
+        log.warning("job.dead_lettered", job=job, tenant=tenant, reason=dead.reason)
         headers = {MESSAGE_ID: f"dead.{queue_seq}"}
         await self._logs.js.publish(self._logs.subjects.dead_job(tenant, job), wire.encode(dead), headers)

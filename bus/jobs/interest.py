@@ -120,9 +120,9 @@ class Interest:
             return  # it was never accepted
         except Unreachable as error:
             # The worker asks too, every 10 s: it ends the job if nobody comes back.
-            log.warning("job.left_unsettled", job=key.job, tenant=key.tenant, error=str(error))
+            log.warning("job.abandon_failed", job=key.job, tenant=key.tenant, error=str(error))
         except BusError as error:
-            log.error("job.left_unsettled", job=key.job, tenant=key.tenant, error=str(error))
+            log.error("job.abandon_failed", job=key.job, tenant=key.tenant, error=str(error))
 
     async def _settled(self, key: JobKey) -> bool:
         """End the job unless somebody listens; False: the bus was away meanwhile, look again once it is back.
@@ -142,7 +142,7 @@ class Interest:
                 return False  # asked as soon as it was back, when others may not have been
             if not is_heard:
                 ended = await self._logs.end(key, "cancelled", LEFT)
-                log.info("job.left", job=key.job, tenant=key.tenant, ended=ended)
+                log.info("job.abandoned", job=key.job, tenant=key.tenant, ended=ended)
         except Unreachable:
             if connection.is_up and connection.generation == generation:
                 raise

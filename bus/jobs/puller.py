@@ -181,7 +181,7 @@ class Puller:
             async with asyncio.timeout(self._settings.answer_s):
                 answered = await asked.answered
         except TimeoutError:
-            log.warning("pull.unanswered", consumer=consumer.name, waited_s=self._settings.answer_s)
+            log.warning("pull.timed_out", consumer=consumer.name, waited_s=self._settings.answer_s)
             answered = False
         finally:
             self._asked = None
@@ -217,7 +217,7 @@ class Puller:
         now = time.monotonic()
         deaf = [c.name for c in self._by_name.values() if c.open_token and now - c.heard_at > deaf_s]
         if deaf and self._connection.is_up:
-            log.warning("pull.deaf", consumers=deaf)
+            log.warning("pull.heartbeat_missed", consumers=deaf)
             self._restart()
         if poll_s is not None:
             for consumer in self._by_name.values():

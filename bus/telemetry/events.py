@@ -1,13 +1,15 @@
-"""Every event that our processes log: its name, what it means, which fields it carries. `docs/telemetry.md` prints it.
+"""Every event that our processes log: its name, its meaning, its fields. `docs/telemetry.md` prints this table.
 
-To log something new, add a line here and run `make docs`. A test refuses a name or a field that is not in the table.
-All events also carry `timestamp`, `level`, `process`, `module` and what is bound around them (`job`, `tenant`, …).
+To log a new event, add a line here and run `make docs`. A test refuses a name or a field that is not in the table.
+All events also carry `timestamp`, `level`, `process`, `module` and the bound context (`job`, `tenant`, …).
 """
 
 from typing import NamedTuple
 
 
 class Event(NamedTuple):
+    """Meaning and fields of one log event."""
+
     meaning: str
     fields: tuple[str, ...] = ()
 
@@ -18,192 +20,219 @@ COMMON = frozenset({"job", "tenant", "worker", "trace_id", "exc_info"})
 EVENTS: dict[str, Event] = {
     # every process
     "library.logged": Event("A library wrote a line through Python's own logging.", ("message",)),
-    "process.crashed": Event("An exception that nobody caught; the process ends.", ("exception",)),
+    "process.crashed": Event("An exception was not caught; the process ends.", ("exception",)),
     "process.stopping": Event("A signal asked the process to stop; a second one ends it at once.", ("signal",)),
     "process.started": Event("The process has read its settings and begins its work.", ("pid", "settings")),
-    "process.stopped": Event("The process has finished everything and ends."),
+    "process.stopped": Event("The process has finished all work and ends."),
     # the bus
     "bus.callback_failed": Event(
-        "A callback raised on a message: a bug of ours, the connection goes on.", ("subject",)
+        "A callback raised on a message: a bug of ours. The connection goes on.", ("subject",)
     ),
-    "nats.disconnected": Event("The connection to NATS broke; it is being made again."),
+    "nats.disconnected": Event("The connection to NATS broke; reconnecting."),
     "nats.error": Event("NATS or its library reported an error.", ("error",)),
     "nats.reconnected": Event("The connection to NATS is back.", ("generation",)),
-    "keys.read": Event("The API keys were read from their bucket, or what is new of them.", ("known", "seq")),
-    "keys.unread": Event("The API keys could not be read; those known go on counting.", ("error", "known")),
-    "keys.unreadable": Event("An entry of the keys' bucket is no key and counts as none.", ("key", "error")),
-    "clock.unlearnt": Event("The bus's clock could not be asked; what was learnt before goes on.", ("error",)),
-    "tokens.read": Event("A file of keys for tokens has changed: so many keys of it count now.", ("file", "keys")),
-    "tokens.unusable": Event(
-        "A file of keys for tokens has changed and cannot be used; those known go on.", ("file", "keys", "error")
+    "keys.loaded": Event("API keys were loaded, or reloaded after a change, from their KV bucket.", ("known", "seq")),
+    "keys.load_failed": Event(
+        "The API keys could not be read; the `known` ones stay in force. Retried.", ("error", "known")
+    ),
+    "keys.entry_invalid": Event("An entry of the key bucket is not a key and is ignored.", ("key", "error")),
+    "clock.sync_failed": Event("The server's clock could not be read; the last offset stays in use.", ("error",)),
+    "tokens.loaded": Event("A file of token keys changed and was loaded; `keys`: keys in it.", ("file", "keys")),
+    "tokens.load_failed": Event(
+        "A file of token keys changed and is not usable; its `keys` loaded before stay in force.",
+        ("file", "keys", "error"),
     ),
     # pulling, claiming, ending
-    "pull.deaf": Event("A consumer's heartbeats stopped; its pulls are made anew.", ("consumers",)),
-    "pull.ended": Event("A long pull ended early: its consumer moved or is gone.", ("consumer", "status")),
-    "pull.malformed": Event("A message came to the pull inbox that no consumer delivered.", ("error",)),
-    "pull.unanswered": Event("An immediate pull got no answer.", ("consumer", "waited_s")),
-    "pull.undeclared": Event("A worker's queues could not be asked for; it asks again.", ("error",)),
-    "job.adopted": Event("A redelivery of a job that runs here was adopted.", ("delivered",)),
-    "job.buried": Event("A message that can never run went to the dead letters.", ("reason",)),
-    "job.bus_lost": Event("The bus took no entry for too long; the job is let go.", ("error",)),
-    "job.contended": Event("Others took this job's lease again and again."),
-    "job.end_failed": Event("Ending a job failed; whoever looks next finishes it.", ("error",)),
-    "job.fenced": Event("An append was refused: somebody else holds the lease."),
+    "pull.heartbeat_missed": Event("Heartbeats of a consumer stopped; its pulls are sent again.", ("consumers",)),
+    "pull.ended": Event("A long pull ended early: its consumer moved or was deleted.", ("consumer", "status")),
+    "pull.malformed": Event("The pull inbox received a message that no consumer delivered.", ("error",)),
+    "pull.timed_out": Event("An immediate pull got no reply.", ("consumer", "waited_s")),
+    "pull.declare_failed": Event("A worker could not declare its consumers; retried.", ("error",)),
+    "job.adopted": Event("A redelivery of a job that runs here replaced the delivery it held.", ("delivered",)),
+    "job.dead_lettered": Event("A message that can never run was moved to the dead letters.", ("reason",)),
+    "job.bus_unreachable": Event(
+        "No append to the job's log succeeded for too long; the worker dropped the job.", ("error",)
+    ),
+    "job.contended": Event(
+        "Other processes took the job's lease at each of several tries to take it; this worker gave up."
+    ),
+    "job.end_failed": Event("Ending a job failed; the next process that reads its state ends it.", ("error",)),
+    "job.fenced": Event("An append was refused because another worker holds the lease."),
     "job.finished": Event(
-        "A job left this worker; outcome: its end, handed_back, interrupted, fenced, let go. With what this attempt "
-        "made, and of one done `took_s` by `audio_s`.",
+        "A job left this worker. `outcome`: the terminal kind, handed_back, interrupted, fenced or let go. Others "
+        "count this attempt's output; `real_time_factor` is `took_s` / `audio_s` of a job that is done.",
         (
             *("outcome", "attempt", "model", "blocks", "frames", "audio_s", "took_s", "first_block_s"),
             "real_time_factor",
         ),
     ),
-    "job.lease_unread": Event("Word came that a lease was taken, and it could not be read.", ("error",)),
-    "job.left": Event("The last listener left and the job was ended.", ("ended",)),
-    "job.left_unsettled": Event("The last listener left and ending the job failed; its worker asks too.", ("error",)),
-    "job.listeners_unknown": Event("Nobody could be asked whether a job is listened to.", ("error",)),
+    "job.lease_read_failed": Event("A message said that a lease was taken, and reading the lease failed.", ("error",)),
+    "job.abandoned": Event("The last listener left and the job was ended.", ("ended",)),
+    "job.abandon_failed": Event(
+        "The last listener left and ending the job failed; its worker tries as well.", ("error",)
+    ),
+    "job.listeners_unknown": Event("Whether a job has listeners could not be determined.", ("error",)),
     "job.stalled": Event("The engine made no progress in a job for stall_s.", ("stall_s",)),
-    "job.stale": Event("A delivery came after a newer one of the same job; it is ignored.", ("delivered",)),
+    "job.stale": Event("A delivery older than one already seen of the same job was ignored.", ("delivered",)),
     "job.started": Event(
-        "A job runs here from this frame on; `waited_s` since its acceptance, if it is begun for the first time.",
+        "A job runs here, from `frame` on. `waited_s`: since it was accepted; absent if it ran before.",
         ("model", "lane", "attempt", "frame", "waited_s"),
     ),
     "job.stopped": Event(
-        "A running job was stopped, so many seconds after this worker learnt that it must; why: cancelled, expired, "
-        "left, taken, handed_back, lost.",
+        "A running job was stopped, `after_s` after this worker received the reason; `why`: cancelled, expired, left, "
+        "taken, handed_back, lost.",
         ("why", "after_s"),
     ),
-    "job.surplus": Event("A second message of a job was removed.", ("queue_seq",)),
-    "job.unclaimed": Event("A delivery could not be claimed; it comes again.", ("error",)),
-    "job.unheard": Event("Nobody listens; the job waits for somebody to come back before it is ended."),
-    "retention.failed": Event("Looking after the room in the streams failed; the next look tries again.", ("error",)),
-    "retention.filling": Event("REPLIES fills up: above 70 % ended logs are purged.", ("stream", "level")),
-    "retention.purged": Event("Whole ended logs were purged, oldest first.", ("stream", "logs", "level")),
+    "job.duplicate_removed": Event("A second queue message of the same job was removed.", ("queue_seq",)),
+    "job.claim_failed": Event("A delivery could not be claimed; it will be redelivered.", ("error",)),
+    "job.no_listeners": Event("A job has no listeners; it is ended unless one returns within a grace period."),
+    "retention.failed": Event("Checking or purging a stream failed; retried at the next interval.", ("error",)),
+    "retention.filling": Event("REPLIES is above 70 % of its limit: ended logs are purged.", ("stream", "level")),
+    "retention.purged": Event("Complete logs of ended jobs were purged, oldest first.", ("stream", "logs", "level")),
     # the worker and its engine host
-    "metrics.ready": Event("A worker's metrics can be read there.", ("url",)),
+    "metrics.ready": Event("The worker serves its metrics at `url`.", ("url",)),
     "breaker.opened": Event(
-        "The engine failed max_fails times within fail_timeout_s: for as long, this worker takes no job.",
+        "The engine failed max_fails times within fail_timeout_s; this worker takes no job for fail_timeout_s.",
         ("max_fails", "fail_timeout_s"),
     ),
-    "breaker.trial": Event("The pause is over: this worker takes one job, to see whether it can."),
+    "breaker.trial": Event("fail_timeout_s has passed: this worker takes one job as a trial."),
     "breaker.closed": Event("The trial job succeeded: this worker takes jobs again."),
     "engine.out_of_memory": Event(
-        "A batch did not fit into the device's memory; its halves are tried.", ("model", "batch", "error")
+        "A batch did not fit into the device's memory; it is split in two halves.", ("model", "batch", "error")
     ),
     "engine.close_failed": Event("A model raised while its generator was closed.", ("model",)),
-    "engine.unweighed": Event(
-        "An engine raised when asked how much of the device it holds, and is asked no more.", ("engine",)
+    "engine.memory_unknown": Event(
+        "An engine raised when it had to report its device memory; its memory is no longer read.", ("engine",)
     ),
-    "engine.broke": Event("A model raised; the job has failed.", ("error", "traceback")),
+    "engine.failed": Event("A model raised; the job has failed.", ("error", "traceback")),
     "marks.dropped": Event(
-        "So many marks of a block were left out: outside its sound or the input, or too many of one frame.",
+        "`marks` marks of a block were dropped: outside its audio or the input, or too many in one frame.",
         ("marks", "frame"),
     ),
     "host.started": Event("An engine host was started.", ("pid", "models")),
-    "host.ended": Event("An engine host died or had to be killed, with so many jobs in it.", ("pid", "code", "jobs")),
-    "host.left": Event("An engine host was told to end, and did.", ("pid",)),
-    "host.hangs": Event(
+    "host.ended": Event("An engine host died or was killed; `jobs` jobs were running in it.", ("pid", "code", "jobs")),
+    "host.stopped": Event("An engine host ended as the worker requested.", ("pid",)),
+    "host.hung": Event(
         "An engine host has been in one step for stall_s and is killed.", ("pid", "stall_s", "traceback")
     ),
     "host.slow": Event("Models are still loading after host_start_s.", ("waited_s", "loaded")),
-    "model.loaded": Event("A model can be asked for here.", ("model", "took_s")),
+    "model.loaded": Event("A model was loaded and takes jobs.", ("model", "took_s")),
     "model.unavailable": Event("A model cannot be served here.", ("model", "reason")),
-    "worker.asked_to_drain": Event("A request over the bus asked this worker to drain."),
+    "worker.drain_requested": Event("A request over the bus asks this worker to drain."),
     "worker.draining": Event("Intake has stopped; running jobs get drain_s.", ("jobs", "drain_s")),
-    "worker.drain_late": Event("A job could not be handed back in time.", ("task", "waited_s")),
+    "worker.drain_timeout": Event("A job was not handed back in time.", ("task", "waited_s")),
     "worker.ready": Event("All models have loaded or failed to.", ("models", "after_s")),
     # the fleet, as a gateway sees it
-    "fleet.malformed": Event("A heartbeat was not one.", ("subject", "error")),
-    "fleet.no_description": Event("A worker did not describe its models.", ("error",)),
-    "fleet.no_pong": Event("A worker did not answer a ping: suspicion, no more.", ("error",)),
-    "takeover.started": Event("A dead worker's job was taken from it and is offered again."),
+    "fleet.malformed": Event("A message on a heartbeat subject is not a heartbeat.", ("subject", "error")),
+    "fleet.describe_failed": Event("A worker did not describe its models; retried.", ("error",)),
+    "fleet.ping_failed": Event("A worker did not answer one ping; more are sent before it counts as dead.", ("error",)),
+    "takeover.started": Event("The lease of a dead worker's job was revoked; the job is offered again."),
     "takeover.done": Event(
-        "Its next entry is in the log, so many seconds after its worker's death was found, and after its last pong.",
+        "The first entry after a takeover is in the log: `seconds` after the worker was found dead, `since_pong_s` "
+        "after its last pong.",
         ("entry", "by", "seconds", "since_pong_s"),
     ),
-    "takeover.unseen": Event("No entry followed a takeover for so long: nobody was free, or it waits.", ("waited_s",)),
-    "takeover.failed": Event("A dead worker's job could not be taken away; ack_wait does it.", ("error",)),
-    "worker.died": Event("A worker is dead; its jobs are taken away.", ("boot", "held", "why")),
-    "worker.left": Event("A worker that was draining has gone, with no job in its hands.", ("boot",)),
-    "worker.seen": Event("A worker is there.", ("boot", "models")),
+    "takeover.not_observed": Event(
+        "No entry followed a takeover within `waited_s`: no worker was free, or the job waits.", ("waited_s",)
+    ),
+    "takeover.failed": Event(
+        "The lease of a dead worker's job could not be revoked; it is redelivered after ack_wait.", ("error",)
+    ),
+    "worker.died": Event("A worker is dead; the leases of its jobs are revoked.", ("boot", "held", "why")),
+    "worker.left": Event("A draining worker has gone and held no job.", ("boot",)),
+    "worker.seen": Event("The first heartbeat of a worker arrived.", ("boot", "models")),
     # a gateway
     "gateway.ready": Event("The gateway accepts connections.", ("url", "port")),
     "gateway.draining": Event("No new connections; running requests get drain_s.", ("requests", "drain_s")),
-    "gateway.impatient": Event("Requests still run after drain_s and are cut off.", ("requests", "drain_s")),
-    "gateway.stopped": Event("The gateway has answered or cut off every request."),
-    "usage.malformed": Event("A gateway's word about limits was none.", ("subject", "error")),
-    "usage.met": Event("Another gateway is heard; limits are shared with it.", ("gateway", "gateways")),
-    "usage.parted": Event("A gateway is heard no more; why: `stopped`, `silent`.", ("gateway", "gateways", "why")),
+    "gateway.drain_timeout": Event(
+        "`requests` requests still run after drain_s and are aborted.", ("requests", "drain_s")
+    ),
+    "gateway.stopped": Event("The gateway has answered or aborted every request."),
+    "usage.malformed": Event("A message between gateways about limits could not be decoded.", ("subject", "error")),
+    "usage.gateway_joined": Event("Another gateway was found; usage is shared with it.", ("gateway", "gateways")),
+    "usage.gateway_left": Event(
+        "A gateway is gone; `why`: `stopped`, or `silent` for too long.", ("gateway", "gateways", "why")
+    ),
     "limit.reached": Event(
-        "A request was refused for a limit of its key or address.", ("limit", "account", "allowed", "retry_after_s")
+        "A request was refused by a limit of its key or address.", ("limit", "account", "allowed", "retry_after_s")
     ),
-    "limit.charged": Event("An ended job's audio was charged; `total_ms`: of the day.", ("account", "ms", "total_ms")),
-    "limit.uncharged": Event(
-        "Ended jobs could not be charged yet, and it is tried again; or never can be, if the error says so.",
-        ("jobs", "error"),
+    "limit.charged": Event(
+        "The audio of an ended job was charged; `total_ms`: charged today.", ("account", "ms", "total_ms")
     ),
-    "limit.unasked": Event("Whether counted jobs have ended could not be asked; the next look asks.", ("error",)),
-    "limit.unread": Event("A message of the queue is no job and counts against no limit.", ("seq",)),
+    "limit.charge_failed": Event(
+        "Ended jobs could not be charged; retried, or dropped if `error` says that it is permanent.", ("jobs", "error")
+    ),
+    "limit.refresh_failed": Event(
+        "Counted jobs could not be compared with the queue; retried at the next interval.", ("error",)
+    ),
+    "limit.message_unreadable": Event("A queue message is not a job and counts against no limit.", ("seq",)),
     "limit.queue_too_long": Event(
-        "More jobs of a tenant are queued than a new gateway counts; limits see those of the first pages.", ("pages",)
+        "A tenant has more queued jobs than a starting gateway reads; jobs beyond `pages` pages are not counted.",
+        ("pages",),
     ),
     "http.refused": Event("A request was answered with an error.", ("status", "code", "path", "request")),
     "http.failed": Event(
-        "A handler raised what nobody foresaw: a bug of ours.", ("method", "path", "request", "exception")
+        "A handler raised an unexpected exception: a bug of ours.", ("method", "path", "request", "exception")
     ),
-    "job.accepted": Event("A job was put on the bus here.", ("model", "lane")),
-    "sound.began": Event(
-        "The first sound of a job that a request made is here, so many seconds after that.",
+    "job.accepted": Event("This gateway stored a job on the bus.", ("model", "lane")),
+    "audio.started": Event(
+        "The first audio of a job arrived, `after_s` after the request that created the job.",
         ("model", "lane", "after_s"),
     ),
-    "metrics.unread": Event("How things stand could not be asked; /metrics goes without that.", ("error",)),
-    "stream.cut": Event("A body was cut short because its job failed or could not be read on.", ("error",)),
+    "metrics.read_failed": Event("A gauge could not be read from the bus; /metrics omits it.", ("error",)),
+    "stream.cut": Event("A response body was cut short: its job failed, or its log could not be read.", ("error",)),
     "stream.stalled": Event(
-        "A client took nothing of what waits for it for `stalled_reader_s`; its connection was reset.",
+        "A client read nothing for `stalled_reader_s` while data was pending; its connection was reset.",
         ("waited_s", "waiting_bytes"),
     ),
-    "stream.left": Event("A client hung up, or was sent away, before its answer was whole.", ("error",)),
-    "submit.ready": Event("The NATS door takes requests.", ("subject",)),
+    "stream.abandoned": Event("A connection closed before its response was complete.", ("error",)),
+    "submit.ready": Event("The NATS API accepts requests.", ("subject",)),
     "submit.refused": Event("A request over NATS was answered with an error.", ("subject", "status", "code")),
-    "submit.failed": Event("A request over NATS met what nobody foresaw: a bug of ours.", ("subject",)),
-    "submit.left": Event("A caller over NATS left before its answer was whole.", ("subject",)),
-    "submit.unanswerable": Event("A request over NATS named no inbox that may be answered.", ("subject", "reply")),
-    "job.cancelled": Event("A job was cancelled over the bus.", ("ended",)),
-    "cancel.failed": Event("A request to cancel could not be fulfilled.", ("subject", "error")),
-    "job.expired": Event("A job was found past its deadline and ended.", ("ended",)),
-    "job.unexpired": Event("A job is past its deadline and could not be ended.", ("error",)),
-    "queue.unknown": Event("A job's place in the queue could not be read.", ("error",)),
-    "webhook.broke": Event(
-        "Telling of a job met what nobody foresaw: a bug of ours. It is tried again.", ("tries", "again_in_s")
+    "submit.failed": Event("A request over NATS raised an unexpected exception: a bug of ours.", ("subject",)),
+    "submit.abandoned": Event("A caller over NATS left before its response was complete.", ("subject",)),
+    "submit.reply_refused": Event(
+        "A request over NATS has no reply subject, or one that may not be used.", ("subject", "reply")
     ),
-    "webhook.buried": Event(
-        "An event was told in vain too often, or to nobody, or (no `told`) telling of a job broke too often: it lies "
-        "in the dead letters, under its id.",
-        ("told", "event_id", "error", "tries"),
+    "job.cancelled": Event("A job was cancelled over the bus.", ("ended",)),
+    "cancel.failed": Event("A request to cancel a job failed.", ("subject", "error")),
+    "job.expired": Event("A job was past its deadline and was ended.", ("ended",)),
+    "job.expire_failed": Event("A job is past its deadline and could not be ended.", ("error",)),
+    "queue.position_unknown": Event("A job's position in the queue could not be read.", ("error",)),
+    "webhook.crashed": Event(
+        "Delivering webhooks of a job raised an unexpected exception: a bug of ours. Retried.", ("tries", "again_in_s")
+    ),
+    "webhook.dead_lettered": Event(
+        "A webhook event was moved to the dead letters, under its id: too many failed tries, or no valid receiver. "
+        "Without `event_type`: delivering the job's webhooks crashed too often.",
+        ("event_type", "event_id", "error", "tries"),
     ),
     "webhook.failed": Event(
-        "An event could not be told and will be tried again.", ("told", "event_id", "error", "tries", "again_in_s")
+        "A webhook event was not delivered; retried.", ("event_type", "event_id", "error", "tries", "again_in_s")
     ),
-    "webhook.gone": Event("A job of which something was still to be told has no log (any more).", ("error",)),
-    "webhook.sent": Event("An event was told.", ("told", "event_id")),
-    "webhook.unread": Event("The queue of webhooks could not be asked; the next look asks again.", ("error",)),
-    "webhook.unreadable": Event("A message in the queue of webhooks is none, and was dropped.", ("subject", "error")),
-    "webhook.waits": Event("The bus could not be asked what is to be told of a job; later.", ("error",)),
+    "webhook.log_gone": Event("A job with pending webhook events has no log any more.", ("error",)),
+    "webhook.sent": Event("A webhook event was delivered.", ("event_type", "event_id")),
+    "webhook.poll_failed": Event("The webhook queue could not be read; retried.", ("error",)),
+    "webhook.malformed": Event("A message in the webhook queue is malformed and was dropped.", ("subject", "error")),
+    "webhook.deferred": Event("A job's pending webhook events could not be read from the bus; retried.", ("error",)),
     # antiphon up
-    "model.missing": Event("A default model that this machine cannot load is left out.", ("model", "reason", "mend")),
+    "model.missing": Event("A default model that this machine cannot load is left out.", ("model", "reason", "fix")),
     "child.started": Event("`up` has started a process.", ("child", "pid")),
     "child.exited": Event(
-        "A process of `up` ended although nobody asked it to.", ("child", "pid", "code", "error", "again_in_s")
+        "A process of `up` ended without a request to; it is started again.",
+        ("child", "pid", "code", "error", "again_in_s"),
     ),
-    "child.stopped": Event("A process of `up` ended after it was asked to.", ("child", "pid", "code")),
+    "child.stopped": Event("A process of `up` ended as requested.", ("child", "pid", "code")),
     "child.killed": Event(
-        "A process of `up` did not end within its bound and was killed.", ("child", "pid", "after_s")
+        "A process of `up` did not end within its time limit and was killed.", ("child", "pid", "after_s")
     ),
     "disk.full": Event(
-        "A nats-server could not write and takes nothing; it is started anew once there is room.",
+        "A nats-server could not write; it is restarted once there is enough room.",
         ("child", "error", "free_bytes", "wanted_bytes"),
     ),
-    "disk.has_room": Event("There is room again: the nats-server is started anew.", ("child", "free_bytes")),
-    "stack.ready": Event("A request to the one-machine stack would succeed.", ("http", "nats", "after_s")),
-    "stack.waiting": Event("The stack is not ready yet, and what it waits for.", ("waiting_for", "after_s")),
+    "disk.has_room": Event("There is enough room again: the nats-server is restarted.", ("child", "free_bytes")),
+    "stack.ready": Event("The one-machine stack is ready for requests.", ("http", "nats", "after_s")),
+    "stack.waiting": Event(
+        "The stack is not ready yet; `waiting_for` names the missing part.", ("waiting_for", "after_s")
+    ),
     "stack.stopping": Event("`up` begins to stop its processes, workers first."),
 }

@@ -39,7 +39,7 @@ class BusClock:
             try:
                 await self.learn(js, stream)
             except BusError as error:  # the bus is away: what was learnt before still holds
-                log.warning("clock.unlearnt", error=str(error))
+                log.warning("clock.sync_failed", error=str(error))
 
 
 def parse_time(text: str) -> float:

@@ -66,9 +66,9 @@ class Tokens:
             for file in self._files.values():
                 try:
                     if await asyncio.to_thread(file.look):
-                        log.info("tokens.read", file=str(file.path), keys=len(file.keys))
+                        log.info("tokens.loaded", file=str(file.path), keys=len(file.keys))
                 except SettingsError as error:
-                    log.error("tokens.unusable", file=str(file.path), keys=len(file.keys), error=str(error))
+                    log.error("tokens.load_failed", file=str(file.path), keys=len(file.keys), error=str(error))
 
     def caller(self, text: str, address: str) -> Caller:
         """Whom a token speaks for. Raises Unauthorized, saying why it does not count."""

@@ -74,9 +74,9 @@ async def events(request: web.Request) -> web.StreamResponse:
             ticker.cancel()
             stopper.cancel()
     except* _Stopping:
-        log.debug("stream.left", job=name.job, tenant=name.tenant, error="this gateway stops")
+        log.debug("stream.abandoned", job=name.job, tenant=name.tenant, error="this gateway stops")
     except* ConnectionError as error:
-        log.debug("stream.left", job=name.job, tenant=name.tenant, error=str(error.exceptions[0]))
+        log.debug("stream.abandoned", job=name.job, tenant=name.tenant, error=str(error.exceptions[0]))
     except* BusError as error:
         log.warning("stream.cut", job=name.job, tenant=name.tenant, error=str(error.exceptions[0]))
         cut_short(request)

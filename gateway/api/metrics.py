@@ -91,7 +91,7 @@ async def _or_nothing(asked: Coroutine[Any, Any, dict[str, dict[str, Any]]]) -> 
         async with asyncio.timeout(_PATIENCE_S):
             return await asked
     except (BusError, TimeoutError) as error:
-        log.warning("metrics.unread", error=f"{type(error).__name__}: {error}")
+        log.warning("metrics.read_failed", error=f"{type(error).__name__}: {error}")
         return {}
 
 

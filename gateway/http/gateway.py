@@ -143,7 +143,7 @@ class Gateway:
         try:
             self.limiter.queued(counted, await submit(self.bus, job))
         except BusError as error:
-            log.warning("job.left_unsettled", job=job.id, tenant=job.tenant, error=str(error))
+            log.warning("job.abandon_failed", job=job.id, tenant=job.tenant, error=str(error))
             return
         if not job.run_on:
             await self.interest.left(name, job.linger_s)

@@ -58,7 +58,7 @@ class Deadlines:
         except Unreachable:
             self._arm(name, birth, _AGAIN_S)
         except BusError as error:
-            log.warning("job.unexpired", job=name.job, tenant=name.tenant, error=str(error))
+            log.warning("job.expire_failed", job=name.job, tenant=name.tenant, error=str(error))
         else:
             if not found.is_ended:  # its sound has begun, or the bus's clock was set back meanwhile
                 self.watch(name, birth, has_audio=found.position.frame > 0)

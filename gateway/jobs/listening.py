@@ -113,7 +113,7 @@ class Sound:
     def _began(self, after_s: float) -> None:
         self._asked_at, job = None, self.job
         log.debug(
-            "sound.began", job=job.id, tenant=job.tenant, model=job.model, lane=job.lane, after_s=round(after_s, 4)
+            "audio.started", job=job.id, tenant=job.tenant, model=job.model, lane=job.lane, after_s=round(after_s, 4)
         )
 
     def _go_on_with(self, run: EqualRun) -> None:

@@ -87,7 +87,7 @@ async def known_place(bus: Bus, starts: Starts, birth: wire.Birth) -> Place | No
     try:
         return await place(bus, starts, birth)
     except BusError as error:
-        log.debug("queue.unknown", job=birth.job.id, tenant=birth.job.tenant, error=str(error))
+        log.debug("queue.position_unknown", job=birth.job.id, tenant=birth.job.tenant, error=str(error))
         return None
 
 

@@ -227,7 +227,7 @@ class Gossip:
             return
         peer = self._peers.get(gateway)
         if peer is None:
-            log.info("usage.met", gateway=gateway, gateways=self.num_gateways + 1)
+            log.info("usage.gateway_joined", gateway=gateway, gateways=self.num_gateways + 1)
         is_gap = peer is None or told.seq > peer.seq + 1
         self._peers[gateway] = _Peer(told.seq, asyncio.get_running_loop().time())
         if told.hello:
@@ -249,7 +249,7 @@ class Gossip:
 
     def _gone(self, gateway: str, why: str) -> None:
         if self._peers.pop(gateway, None) is not None:
-            log.info("usage.parted", gateway=gateway, why=why, gateways=self.num_gateways)
+            log.info("usage.gateway_left", gateway=gateway, why=why, gateways=self.num_gateways)
             if self._source is not None:
                 self._source.gone(gateway)
 

@@ -76,7 +76,7 @@ class Limiter:
                     await self._watch.know(tenant)
                 tenants = None if tenants is None else set()
             except BusError as error:
-                log.warning("limit.unasked", error=str(error))  # the next turn asks again
+                log.warning("limit.refresh_failed", error=str(error))  # the next turn asks again
 
     async def close(self) -> None:
         """Charge what has ended and is not charged yet; bounded."""

@@ -70,7 +70,7 @@ class Watch:
             try:
                 await self._ask(self._jobs.due(now_s, _MOST))
             except BusError as error:
-                log.warning("limit.unasked", error=str(error))  # the next look asks again
+                log.warning("limit.refresh_failed", error=str(error))  # the next look asks again
             await self.charge()
 
     async def close(self) -> None:
@@ -79,7 +79,7 @@ class Watch:
             async with asyncio.timeout(_CLOSE_S):
                 await self.charge()
         except TimeoutError:
-            log.warning("limit.uncharged", jobs=len(self._owing), error=f"not within {_CLOSE_S:g} s of stopping")
+            log.warning("limit.charge_failed", jobs=len(self._owing), error=f"not within {_CLOSE_S:g} s of stopping")
 
     # Which jobs there are
 
@@ -103,7 +103,9 @@ class Watch:
             try:
                 await self.know(tenant)
             except BusError as error:
-                log.warning("limit.unasked", tenant=tenant, error=str(error))  # the tenant's next request asks again
+                log.warning(
+                    "limit.refresh_failed", tenant=tenant, error=str(error)
+                )  # the tenant's next request asks again
 
     async def _read(self, tenant: str) -> None:
         stream, subject, seq = self._bus.subjects.jobs_stream, self._bus.subjects.jobs_for(tenant), 1
@@ -113,7 +115,7 @@ class Watch:
                 try:
                     job = wire.decode(wire.Job, stored.message.data)
                 except Malformed:
-                    log.debug("limit.unread", tenant=tenant, seq=stored.seq)
+                    log.debug("limit.message_unreadable", tenant=tenant, seq=stored.seq)
                     continue
                 self._found(tenant, job, stored.seq)
             if not page or not pending:
@@ -207,7 +209,9 @@ class Watch:
                 try:
                     ms, total_ms = await self._audio.charge(account, self._bus.subjects.job_key(*name))
                 except BusError as error:
-                    log.warning("limit.uncharged", job=name[1], tenant=name[0], jobs=len(self._owing), error=str(error))
+                    log.warning(
+                        "limit.charge_failed", job=name[1], tenant=name[0], jobs=len(self._owing), error=str(error)
+                    )
                     if isinstance(error, _LASTING):
                         del self._owing[name]
                     elif not isinstance(error, NoEndYet):

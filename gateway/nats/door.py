@@ -95,7 +95,7 @@ class NatsDoor:
 
     def _asked(self, message: Message) -> None:
         if not is_outside_inbox(message.reply):
-            log.warning("submit.unanswerable", subject=message.subject, reply=short(message.reply))
+            log.warning("submit.reply_refused", subject=message.subject, reply=short(message.reply))
         elif self._num_callers >= self._max_callers:
             text = f"this gateway answers {self._num_callers} callers over NATS, the limit is {self._max_callers}"
             with Caller.at(self._gateway.bus.connection, message.reply, lambda: None) as caller:
@@ -126,7 +126,7 @@ class NatsDoor:
                 caller.fail(Problem(status=503, code="gateway_stopping", detail=_STOPPING, retryable=True))
                 raise
             except _Left:
-                log.info("submit.left", subject=message.subject)
+                log.info("submit.abandoned", subject=message.subject)
             except Exception as error:  # noqa: BLE001 - the caller is told, and a bug in one request ends no gateway
                 self._refuse(caller, message, error)
 

@@ -44,7 +44,7 @@ async def converse(
             for task in beside:
                 task.cancel()
     except* (Left, ConnectionError) as gone:
-        log.debug("stream.left", error=str(gone.exceptions[0]))
+        log.debug("stream.abandoned", error=str(gone.exceptions[0]))
     finally:
         socket.abandon()
     return socket.response

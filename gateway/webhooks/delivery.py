@@ -121,7 +121,7 @@ class Webhooks:
         try:
             return await self._gateway.hooks.pull(_AT_ONCE // 2)
         except BusError as error:
-            log.warning("webhook.unread", error=str(error))
+            log.warning("webhook.poll_failed", error=str(error))
             await asyncio.sleep(_AGAIN_S)
             return []
 
@@ -137,10 +137,10 @@ class Webhooks:
             hook.later(0)  # another gateway need not wait for ack_wait
             raise
         except BusError as error:
-            log.warning("webhook.waits", error=str(error), **context)
+            log.warning("webhook.deferred", error=str(error), **context)
             hook.later(_AGAIN_S)
         except Exception:
-            log.exception("webhook.broke", tries=hook.due.tries, again_in_s=_MAX_PAUSE_S, **context)
+            log.exception("webhook.crashed", tries=hook.due.tries, again_in_s=_MAX_PAUSE_S, **context)
             hook.later(_MAX_PAUSE_S)
         finally:
             self._room.release()
@@ -156,13 +156,13 @@ class Webhooks:
         tries, why = due.tries + 1, f"{type(error).__name__}: {error}"
         if tries < self._gateway.settings.webhook_max_tries:
             again_s = retry.delay_s(tries - 1, self._gateway.settings.webhook_retry_s, _MAX_RETRY_S)
-            log.error("webhook.broke", tries=tries, again_in_s=round(again_s, 2), exc_info=error, **context)
+            log.error("webhook.crashed", tries=tries, again_in_s=round(again_s, 2), exc_info=error, **context)
             await hook.step(msgspec.structs.replace(due, tries=tries, due_at=self._bus.clock.now() + again_s))
             return
         told = hook_id(self._bus.subjects.root, hook)
         reason = f"webhook: telling of job {hook.name.job!r} broke ({why}) in {tries} tries"
         await self._bury(hook, told, reason, wire.encode(due))
-        log.error("webhook.buried", event_id=told, error=why, tries=tries, exc_info=error, **context)
+        log.error("webhook.dead_lettered", event_id=told, error=why, tries=tries, exc_info=error, **context)
         hook.settle()
 
     async def _tell(self, hook: Hook) -> None:
@@ -191,7 +191,7 @@ class Webhooks:
         if isinstance(error, NotFound) and age_s < MAX_DEADLINE_S:
             hook.later(_pause_s(age_s))
             return
-        log.warning("webhook.gone", job=hook.name.job, tenant=hook.name.tenant, error=str(error))
+        log.warning("webhook.log_gone", job=hook.name.job, tenant=hook.name.tenant, error=str(error))
         hook.settle()
 
     async def _send(self, hook: Hook, found: Status, webhook: Webhook, untold: list[Told]) -> None:
@@ -202,7 +202,7 @@ class Webhooks:
             return
         due, event, now_s = hook.due, untold[0], self._bus.clock.now()
         told = event_id(self._bus.subjects.root, found.birth, event)
-        context = {"job": hook.name.job, "tenant": hook.name.tenant, "told": event, "event_id": told}
+        context = {"job": hook.name.job, "tenant": hook.name.tenant, "event_type": event, "event_id": told}
         try:
             # From before anything is waited for, or many would pass where there is room for one.
             with self._receivers.telling(receiver):
@@ -217,7 +217,7 @@ class Webhooks:
                 return
             reason = f"webhook: {event} of job {hook.name.job!r} was not taken ({error}) in {tries} tries"
             await self._bury(hook, told, reason, body)
-            log.warning("webhook.buried", error=str(error), tries=tries, **context)
+            log.warning("webhook.dead_lettered", error=str(error), tries=tries, **context)
         else:
             log.debug("webhook.sent", **context)
         if found.is_ended and len(untold) == 1:

@@ -153,7 +153,7 @@ class _Pull:
             delivery = Delivery(self._bus.connection, message)
             hook = Hook(self._bus, delivery)
         except (BusError, ValueError) as error:
-            log.error("webhook.unreadable", subject=message.subject, error=str(error))
+            log.error("webhook.malformed", subject=message.subject, error=str(error))
             if delivery is not None:
                 delivery.ack()
             return

@@ -53,6 +53,6 @@ class Scale:
         try:
             return engine.device_bytes()
         except Exception:  # foreign code: what it cannot tell costs no job its engine
-            log.exception("engine.unweighed", engine=type(engine).__name__)
+            log.exception("engine.memory_unknown", engine=type(engine).__name__)
             self._engines = [each for each in self._engines if each is not engine]
             return None

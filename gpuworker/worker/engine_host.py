@@ -153,7 +153,7 @@ class EngineHost:
                     self._excused_at = time.monotonic()
                 if self.step_s > self._stall_s:
                     traceback = await notes.request_traceback(process)
-                    log.error("host.hangs", pid=process.pid, stall_s=self._stall_s, traceback=traceback)
+                    log.error("host.hung", pid=process.pid, stall_s=self._stall_s, traceback=traceback)
                     return traceback
             return None
         finally:
@@ -203,7 +203,7 @@ class EngineHost:
                 trace = hung_at or notes.read()
                 guilty.interrupt(Lost(f"its engine host {how}", host_died=True, traceback=trace))
         if is_told and not streams and process.returncode == 0:
-            log.info("host.left", pid=process.pid)
+            log.info("host.stopped", pid=process.pid)
         else:
             log.warning("host.ended", pid=process.pid, code=process.returncode, jobs=len(streams))
 

@@ -32,7 +32,7 @@ async def serving(worker: Worker, host: str, port: int) -> AsyncIterator[None]:
             return found.result(_LOOK_S)
         except TimeoutError:
             found.cancel()
-            log.warning("metrics.unread", error=f"the worker's loop did not answer within {_LOOK_S:g} s")
+            log.warning("metrics.read_failed", error=f"the worker's loop did not answer within {_LOOK_S:g} s")
             return []
 
     metrics = Metrics("worker", looked)

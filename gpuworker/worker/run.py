@@ -161,7 +161,7 @@ class Run:
             self.interrupt(Taken())  # learnt by the refusal, before any word of it came: a stop like the others
             outcome = "fenced"
         except (Unreachable, Full) as error:
-            log.error("job.bus_lost", error=str(error))
+            log.error("job.bus_unreachable", error=str(error))
             outcome = "let go"
         finally:
             if self.stream is not None:
@@ -218,7 +218,7 @@ class Run:
         lease = self.claim.lease
         self.engine_failed = broken.code in _ENGINE_FAULTS
         if broken.traceback:
-            log.error("engine.broke", error=broken.message, traceback=broken.traceback)
+            log.error("engine.failed", error=broken.message, traceback=broken.traceback)
         failed = wire.Failed(
             code=broken.code, message=broken.message, path=broken.path, worker=lease.worker, attempt=lease.attempt
         )

@@ -89,7 +89,7 @@ class Supervisor:
             run.misses += 1
             if run.misses < _MISSES:
                 return
-            log.warning("job.unheard", job=run.claim.job.id, tenant=run.claim.job.tenant)
+            log.warning("job.no_listeners", job=run.claim.job.id, tenant=run.claim.job.tenant)
             await asyncio.sleep(max(run.claim.job.linger_s, _RETURN_S))
             if run.finished.is_set():
                 return

@@ -92,7 +92,7 @@ class Worker:
         if self._tasks:
             _, late = await asyncio.wait(set(self._tasks), timeout=_HAND_BACK_S)
             for task in late:
-                log.error("worker.drain_late", task=task.get_name(), waited_s=_HAND_BACK_S)
+                log.error("worker.drain_timeout", task=task.get_name(), waited_s=_HAND_BACK_S)
                 task.cancel()
 
     async def _pull(self) -> None:
@@ -109,7 +109,7 @@ class Worker:
                     await self._bus.topology.declare_consumers(*pair) for pair in zip(models, versions, strict=True)
                 ]
             except Unreachable as error:  # nobody leads: what runs goes on, and the queues are asked for again
-                log.warning("pull.undeclared", error=str(error))
+                log.warning("pull.declare_failed", error=str(error))
                 continue
             lanes = [Lane(lane, tuple(names[rank] for names in declared)) for rank, lane in enumerate(LANES)]
             settings = _BACKUP_PULLS if self._peers.stands_back else PullSettings()
@@ -143,7 +143,7 @@ class Worker:
             self._puller.room()
 
     def _drain_asked(self) -> wire.Draining:
-        log.info("worker.asked_to_drain")
+        log.info("worker.drain_requested")
         self._stop.set()
         return wire.Draining(held=len(self._runs), drain_s=self._settings.drain_s)
 
@@ -176,15 +176,15 @@ class Worker:
                 if not await self._adopted(delivery, job):
                     await self._run(delivery, job, number)
             except Unreachable as error:
-                log.warning("job.unclaimed", error=str(error))  # it comes again after ack_wait
+                log.warning("job.claim_failed", error=str(error))  # it comes again after ack_wait
             except BusError as error:
-                log.error("job.unclaimed", error=str(error))
+                log.error("job.claim_failed", error=str(error))
 
     async def _settle(self, burial: object) -> None:
         try:
             await burial  # type: ignore[misc]
         except BusError as error:
-            log.error("job.unclaimed", error=str(error))
+            log.error("job.claim_failed", error=str(error))
 
     async def _run(self, delivery: Delivery, job: wire.Job, number: int) -> None:
         claim = await self._claims.claim(delivery, job)
@@ -246,7 +246,7 @@ class Worker:
         try:
             lease = await self._bus.logs.lease(run.claim.key)
         except Unreachable as error:
-            log.warning("job.lease_unread", job=run.claim.key.job, error=str(error))
+            log.warning("job.lease_read_failed", job=run.claim.key.job, error=str(error))
             return
         if lease is None or lease[0] != run.lease_seq:
             run.interrupt(Taken(lease[1] if lease is not None else None))

@@ -90,7 +90,7 @@ def _models(asked: tuple[str, ...]) -> tuple[str, ...]:
     if asked and lacks:
         raise OpsError("; ".join(f"{lack.model}: {lack.reason}; get it with: {lack.mend}" for lack in lacks))
     for lack in lacks:
-        log.warning("model.missing", model=lack.model, reason=lack.reason, mend=lack.mend)
+        log.warning("model.missing", model=lack.model, reason=lack.reason, fix=lack.mend)
     left = tuple(model for model in asked or models.DEFAULT if model not in {lack.model for lack in lacks})
     if not left:
         raise OpsError(f"no model can be loaded; get speech with: {models.pip('worker,espeak')}")

@@ -13,7 +13,7 @@ from tests.support.up import READY_S, running
 from tests.support.waiting import eventually, gone
 
 #: What a stack says of a machine that gives it little time; nothing is wrong with it then.
-SLOW = {"stack.waiting", "pull.unanswered", "pull.deaf"}
+SLOW = {"stack.waiting", "pull.timed_out", "pull.heartbeat_missed"}
 
 
 async def heard(http: ClientSession, url: str, seconds: float) -> bytes:
@@ -41,7 +41,7 @@ async def test_one_line_then_sound_then_nothing_left(tmp_path: Path) -> None:
         assert processes == {"up", "gateway", "worker w1", "worker w2"}
         loud = [event for event in up.events() if event["level"] not in {"debug", "info"}]
         assert [event for event in loud if event["event"] not in SLOW] == []
-        assert sorted(event["worker"] for event in up.events() if event["event"] == "host.left") == ["w1", "w2"]
+        assert sorted(event["worker"] for event in up.events() if event["event"] == "host.stopped") == ["w1", "w2"]
 
 
 async def test_sound_comes_again_after_each_process_was_killed(tmp_path: Path) -> None:

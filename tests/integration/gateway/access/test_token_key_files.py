@@ -88,7 +88,7 @@ async def test_a_key_that_is_replaced_counts_no_more_and_the_new_one_does(door: 
     put(files[0], key_set(NEW).encode())
     await door.becomes(OLD, 401)
     assert await door.status(NEW) == 200
-    assert [event["keys"] for event in door.gateway.events("tokens.read")] == [2, 1]
+    assert [event["keys"] for event in door.gateway.events("tokens.loaded")] == [2, 1]
 
 
 async def test_a_secret_is_replaced_too_though_size_and_time_stay_the_same(
@@ -115,14 +115,14 @@ async def test_a_file_that_cannot_be_used_any_more_keeps_its_keys_and_is_told_of
             jwks.unlink()
         case "short secret":
             put(secret, b"n" * 31)
-    told = await asyncio.to_thread(door.gateway.wait_for, "tokens.unusable", 1, 10 * BOUND_S)
+    told = await asyncio.to_thread(door.gateway.wait_for, "tokens.load_failed", 1, 10 * BOUND_S)
     assert (told["keys"], str(secret if "secret" in broken else jwks)) == (1, told["file"])
     assert "nnnn" not in told["error"]
     assert (await door.status(OLD), await door.status(b"o" * 32), await door.status(NEW)) == (200, 200, 401)
     await _looked_at_twice(door, *((jwks, True) if "secret" in broken else (secret, False)))
     put(*((secret, b"n" * 32) if "secret" in broken else (jwks, key_set(NEW).encode())))
     await door.becomes(b"n" * 32 if "secret" in broken else NEW, 200)
-    assert len(door.gateway.events("tokens.unusable")) == 1
+    assert len(door.gateway.events("tokens.load_failed")) == 1
 
 
 async def _looked_at_twice(door: Door, other: Path, is_set: bool) -> None:

@@ -245,7 +245,7 @@ async def test_event_streams_do_not_hold_a_gateway_that_stops(own: Stack, own_ht
         assert await asyncio.to_thread(own.gateway.stop) == 0
         assert await events.rest() == []
     assert own.gateway.events("gateway.draining")
-    assert own.gateway.events("gateway.impatient") == [], "it waited for all its patience"
+    assert own.gateway.events("gateway.drain_timeout") == [], "it waited for all its patience"
 
 
 async def test_readiness_needs_a_worker_and_a_request_without_one_says_so(fleet: Fleet) -> None:

@@ -239,7 +239,7 @@ async def test_while_the_bus_is_away_what_it_holds_is_left_out_and_not_repeated(
             assert told.get("antiphon_nats_up") == 0
             assert "antiphon_queue_jobs" not in told.names
             assert told.of("antiphon_jobs_accepted_total") == {}
-            assert gateway.events("metrics.unread")
+            assert gateway.events("metrics.read_failed")
 
 
 async def test_a_port_that_is_taken_ends_the_worker_with_its_number(fleet: Fleet, http: ClientSession) -> None:

@@ -59,7 +59,7 @@ async def stack(running: tuple[Fleet, BusSettings, list[tuple[Program, str]]]) -
     async with open_bus(settings, "test") as bus, ClientSession() as http:
         for program, url in gateways:
             await ready(http, url)
-            await asyncio.to_thread(program.wait_for, "usage.met", 2)
+            await asyncio.to_thread(program.wait_for, "usage.gateway_joined", 2)
         yield Stack(fleet, settings, [each for each, _ in gateways], [url for _, url in gateways], Keys(bus))
 
 

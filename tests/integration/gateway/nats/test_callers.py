@@ -181,7 +181,7 @@ async def test_after_a_restart_of_the_server_the_caller_is_told_and_asking_again
                 assert "ask again" in cut.json(-2)["detail"]
                 whole = await nats_req(client, submit, body, **WHOLE)
                 assert whole.pcm == tone_pcm(5)
-                assert not stack.gateway.events("job.left")
+                assert not stack.gateway.events("job.abandoned")
             await client.close()
 
 

@@ -74,10 +74,10 @@ async def test_no_answer_goes_to_a_subject_that_the_caller_could_not_write_to_it
     messages = (await stream.stream_info(f"{stack.root.upper()}_REPLIES")).state.messages
     heard = await cli.subscribe(inbox) if inbox.isascii() and not inbox.startswith("$") else None
     subject = stack.submit if service == "submit" else f"{stack.root}.cancel.public.nobody"
-    refused = len(stack.events("submit.unanswerable"))
+    refused = len(stack.events("submit.reply_refused"))
     await cli.publish(subject, b'{"input":"x"}', reply=inbox)
     if service == "submit":
-        await eventually(lambda: len(stack.events("submit.unanswerable")) == refused + 1, within_s=20)
+        await eventually(lambda: len(stack.events("submit.reply_refused")) == refused + 1, within_s=20)
     answer = await nats_req(cli, f"{stack.root}.cancel.public.nobody", "", timeout_s=20)  # and they are still there
     assert answer.json(0)["code"] == "not_found"
     assert heard is None or heard.pending_msgs == 0

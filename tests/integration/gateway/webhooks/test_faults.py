@@ -68,9 +68,9 @@ async def test_a_job_that_cannot_be_told_of_is_tried_so_often_and_then_lies_in_t
         name, subject = bus.subjects.job_key(job.tenant, job.id), bus.subjects.hook(job.tenant, job.id)
         await bus.js.publish(name.birth, b"[]" if broken == "no birth" else birth, {KIND: ACCEPTED})
         await Hooks(bus).add(name)
-        buried = await asyncio.to_thread(_wait_for, stack[1], "webhook.buried", job.id)
+        buried = await asyncio.to_thread(_wait_for, stack[1], "webhook.dead_lettered", job.id)
         assert buried["tries"] == 4
-        assert [event["tries"] for event in _of(stack[1], "webhook.broke", job.id)] == [1, 2, 3]
+        assert [event["tries"] for event in _of(stack[1], "webhook.crashed", job.id)] == [1, 2, 3]
         letter = await DeadLetters(bus).find(buried["event_id"])
         assert job.id in letter.dead.reason
         assert wire.decode(Due, letter.dead.payload).tries == 3

@@ -99,8 +99,8 @@ async def test_an_event_that_nobody_takes_goes_to_the_dead_letters_and_the_next_
     receiver.refusals += [503] * 4
     job = await accepted(http, hooked(receiver, "accepted", "done"))
     assert await receiver.types(job, ["job.done"]) == ["job.done"]
-    buried = [event for event in stack.gateway.events("webhook.buried") if event["job"] == job]
-    assert [(event["told"], event["tries"]) for event in buried] == [("accepted", 4)]
+    buried = [event for event in stack.gateway.events("webhook.dead_lettered") if event["job"] == job]
+    assert [(event["event_type"], event["tries"]) for event in buried] == [("accepted", 4)]
     async with open_bus(settings, "test") as bus:
         letter = await DeadLetters(bus).find(buried[0]["event_id"])
     assert job in letter.dead.reason
@@ -232,8 +232,8 @@ async def test_a_name_that_stands_for_an_address_of_ours_is_never_connected_to(
                     assert answer.status == 422, host
             for count, host in enumerate(("localhost", "127.1", "2130706433", "0x7f000001"), 1):
                 job = await accepted(http, tone(webhook={"url": f"http://{host}:{port}/hook", "events": ["accepted"]}))
-                buried = await asyncio.to_thread(own.gateway.wait_for, "webhook.buried", count)
+                buried = await asyncio.to_thread(own.gateway.wait_for, "webhook.dead_lettered", count)
                 assert buried["job"] == job
-        errors = " ".join(event["error"] for event in own.gateway.events("webhook.buried"))
+        errors = " ".join(event["error"] for event in own.gateway.events("webhook.dead_lettered"))
     assert "localhost stands for" in errors
     assert receiver.paths == []

@@ -108,7 +108,7 @@ async def test_what_engine_hosts_hold_of_their_devices_is_summed_and_follows_wha
             await until_state(http, job, "done")
             await until_told(http, 2 * LOADED + PER_JOB)
         await until_told_one_of(http, {LOADED, LOADED + PER_JOB})
-    assert "engine.unweighed" not in log.read_text()
+    assert "engine.memory_unknown" not in log.read_text()
     await until_told(http, 0)
 
 
@@ -121,7 +121,7 @@ async def test_an_engine_that_cannot_tell_any_more_is_asked_no_more_and_goes_on(
             job = await accepted(http, {"model": "weighed", "input": "x", "params": {"seconds": 0.1}})
             await until_state(http, job, "done")
             await until_told(http, told)
-    assert log.read_text().count('"engine.unweighed"') == 1
+    assert log.read_text().count('"engine.memory_unknown"') == 1
 
 
 async def test_an_engine_on_a_cpu_tells_of_no_device(

@@ -137,4 +137,4 @@ async def test_a_worker_that_stood_still_blames_no_engine_for_it(fleet: Fleet, b
     assert heard.pcm == tone_pcm(2)
     assert [start.attempt for start in heard.starts] == [1]
     assert not worker.events("job.stalled")
-    assert not worker.events("host.hangs")
+    assert not worker.events("host.hung")

@@ -83,7 +83,7 @@ async def test_a_worker_whose_model_is_loaded_while_nobody_answers_goes_on_once_
             worker = fleet.worker("w1", "tone", 2, "--election-patience-s", "0.3", "--request-timeout-s", "0.3")
             with server.frozen():
                 os.kill(host_pid(worker), signal.SIGKILL)
-                await asyncio.to_thread(worker.wait_for, "pull.undeclared")
+                await asyncio.to_thread(worker.wait_for, "pull.declare_failed")
             async with asyncio.timeout(60), open_bus(settings, "test") as bus, Ears(bus, tone_job(seconds=1)) as ears:
                 heard = await ears.to_the_end()
             assert heard.pcm == tone_pcm(1)

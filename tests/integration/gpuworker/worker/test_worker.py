@@ -130,7 +130,7 @@ async def test_a_hanging_engine_is_cut_after_stall_s_and_its_job_goes_on(fleet: 
         heard = await listen(bus, tone_job(seconds=1, fault={"kind": "hang", "at_block": 3}))
     assert heard.pcm == tone_pcm(1)
     assert [start.attempt for start in heard.starts] == [1, 2]
-    assert worker.events("host.hangs")
+    assert worker.events("host.hung")
     assert not worker.events("breaker.opened")  # one hang is one fault, however many noticed it
 
 

@@ -67,7 +67,7 @@ async def test_a_retried_job_runs_to_its_end(fleet: Fleet, bus: Bus) -> None:
 async def test_what_never_was_a_job_is_shown_as_it_came_and_cannot_be_tried_again(fleet: Fleet, bus: Bus) -> None:
     worker = fleet.worker()
     ack = await bus.js.publish(bus.subjects.job("tone", "v1", "interactive", "public"), b"garbage\xff")
-    await asyncio.to_thread(worker.wait_for, "job.buried")
+    await asyncio.to_thread(worker.wait_for, "job.dead_lettered")
 
     async def is_there() -> bool:  # that line is written before the letter
         return bool(await DeadLetters(bus).newest(1))

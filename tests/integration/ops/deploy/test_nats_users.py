@@ -71,7 +71,7 @@ async def test_a_gateways_metrics_may_ask_about_every_stream_and_queue(stack: St
         told = await until(http, f"{stack.http}/metrics", lambda told: told.get(QUEUED, **lane) == 0, within_s=30)
     held = {name for (name,) in told.of("antiphon_stream_limit_bytes")}
     assert held >= {"jobs", "replies", "dead", "hooks"}, "keys and usage are made when first used"
-    assert stack.gateway.events("metrics.unread") == []
+    assert stack.gateway.events("metrics.read_failed") == []
 
 
 @pytest.mark.parametrize("config", ["single.conf", "cluster.conf"])
@@ -142,7 +142,7 @@ async def test_webhooks_are_worked_off_with_a_gateway_as_user(stack: Stack) -> N
     body = {"model": "tone", "input": "x", "webhook": {"url": "http://localhost:9/hook", "events": ["accepted"]}}
     async with aiohttp.ClientSession(stack.http) as http, http.post("/v1/jobs", json=body) as answer:
         job_id = (await answer.json())["id"]
-    buried = await asyncio.to_thread(stack.gateway.wait_for, "webhook.buried")
+    buried = await asyncio.to_thread(stack.gateway.wait_for, "webhook.dead_lettered")
     assert (buried["job"], buried["tries"]) == (job_id, 2)
 
 
@@ -195,9 +195,9 @@ async def test_a_tenant_cancels_its_own_job(client: Client, user: str) -> None:
 
 @pytest.mark.parametrize("user", ["acme"])
 async def test_a_tenant_in_the_shared_account_is_seen_leaving(stack: Stack, client: Client) -> None:
-    before = len(stack.gateway.events("submit.left"))
+    before = len(stack.gateway.events("submit.abandoned"))
     await nats_req(client, "antiphon.submit.acme", job(seconds=600, **STEADY), replies=3, reply_timeout_s=5)
-    await asyncio.to_thread(stack.gateway.wait_for, "submit.left", before + 1, 9.0)  # of silence, after 10 s
+    await asyncio.to_thread(stack.gateway.wait_for, "submit.abandoned", before + 1, 9.0)  # of silence, after 10 s
 
 
 @pytest.mark.parametrize("user", ["globex"])

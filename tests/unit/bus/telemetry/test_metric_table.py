@@ -23,7 +23,7 @@ ROOT = Path(__file__).parents[4]
 UNBOUNDED = {"tenant", "job", "key", "account", "address", "worker", "path", "request", "error", "voice", "boot"}
 #: Fields whose values are as few as the fleet's models, the lanes, our own words, statuses and codes.
 FEW = {
-    *("model", "version", "lane", "outcome", "why", "limit", "status", "code", "event", "door", "how", "state"),
+    *("model", "version", "lane", "outcome", "why", "limit", "status", "code", "event", "api", "result", "state"),
     *("stream",),
 }
 CALLS = list(logged())
@@ -76,7 +76,7 @@ def test_what_no_event_counts_is_looked_at_under_the_names_of_the_table() -> Non
 def test_what_can_be_there_from_the_beginning_is_there_at_zero() -> None:
     text = Metrics("gateway", list).text().decode()
     assert 'antiphon_faults_total{event="http.failed"} 0.0' in text
-    assert 'antiphon_webhooks_total{outcome="buried"} 0.0' in text
+    assert 'antiphon_webhooks_total{outcome="dead_lettered"} 0.0' in text
     assert "antiphon_takeovers_total 0.0" in text
     assert "antiphon_blocks_total" not in text, "a worker's"
     assert "_created" not in text
@@ -86,7 +86,7 @@ def test_a_look_is_told_with_its_labels() -> None:
     samples = [Sample("antiphon_workers", 2, ("ready",)), Sample("antiphon_cache_answers_total", 5, ("hit",))]
     text = Metrics("gateway", lambda: samples).text().decode()
     assert 'antiphon_workers{state="ready"} 2.0' in text
-    assert 'antiphon_cache_answers_total{how="hit"} 5.0' in text
+    assert 'antiphon_cache_answers_total{result="hit"} 5.0' in text
 
 
 @pytest.mark.parametrize("held", [None, 5 << 30])
@@ -123,8 +123,8 @@ with metrics.counting():
     log.info("takeover.started")
     log.error("takeover.started")
     log.exception("http.failed")
-    log.debug("sound.began", model="tone", lane="batch", after_s=0.25)
-    log.debug("sound.began", model="tone", lane="batch", after_s=None)
+    log.debug("audio.started", model="tone", lane="batch", after_s=0.25)
+    log.debug("audio.started", model="tone", lane="batch", after_s=None)
     log.info("retention.purged", logs=7)
     log.info("job.stalled")
 log.debug("takeover.started")
