@@ -59,8 +59,8 @@ EVENTS: dict[str, Event] = {
     "job.end_failed": Event("Ending a job failed; the next process that reads its state ends it.", ("error",)),
     "job.fenced": Event("An append was refused because another worker holds the lease."),
     "job.finished": Event(
-        "A job left this worker. `outcome`: the terminal kind, handed_back, interrupted, fenced or let go. Others "
-        "count this attempt's output; `real_time_factor` is `took_s` / `audio_s` of a job that is done.",
+        "A job left this worker. `outcome`: the terminal kind, handed_back, interrupted, fenced or let go. Counts "
+        "cover this attempt; `real_time_factor` is `took_s` / `audio_s` of a job that is done.",
         (
             *("outcome", "attempt", "model", "blocks", "frames", "audio_s", "took_s", "first_block_s"),
             "real_time_factor",
