@@ -1,7 +1,7 @@
 """Every metric of `/metrics`: its name, meaning and process. `docs/telemetry.md` prints this table.
 
-Counters and histograms are derived from log events (`COUNTED`), whatever the log level: code reports an act
-once. Gauges are read at each scrape (`gateway/api/metrics.py`, `gpuworker/worker/metrics.py`). No label holds a tenant, a
+Counters and histograms are derived from log events (`COUNTED`), whatever the log level, so an act is reported once.
+Gauges are read at each scrape (`gateway/api/metrics.py`, `gpuworker/worker/metrics.py`). No label holds a tenant, a
 job, a key or an address, and each label has few values.
 """
 
