@@ -4,11 +4,6 @@ It is laid down before the job is, so that no death in between loses it, and rep
 so that of two gateways that hold the same message one goes on. What is sent may be sent twice; it is never forgotten.
 """
 
-import asyncio
-import secrets
-
-import msgspec
-
 from bus import wire
 from bus.errors import ApiError, BusError, Full, StorageFull, Unreachable
 from bus.jobs.client import Bus
@@ -17,6 +12,7 @@ from bus.subjects import JobKey, parse_job_of
 from bus.telemetry.logging import logger
 from bus.transport.jetstream import EXPECT_LAST, WRONG_LAST_SEQUENCE
 from bus.transport.parser import Message
+from bus.transport.pull import pull_once
 from bus.transport.stream_configs import HOOKS_CONSUMER
 from bus.webhook import Due
 
@@ -26,8 +22,6 @@ _NS = 1_000_000_000
 _PULL_S = 5.0
 #: Longer than the server takes to say that a pull is over.
 _ANSWER_S = 2.0
-#: For what was on the wire when nobody waited any more.
-_GRACE_S = 10.0
 
 
 class Hook:
@@ -98,66 +92,38 @@ class Hooks:
         Raises Unreachable, TopologyMismatch.
         """
         await self.declare()
-        return await self._pull({"batch": most, "no_wait": True}, most) or await self._pull(
-            {"batch": 1, "expires": int(_PULL_S * _NS)}, 1
-        )
+        return await self._pull(most, 0.0) or await self._pull(1, _PULL_S)
 
-    async def _pull(self, body: dict[str, object], most: int) -> list[Hook]:
-        pull = _Pull(self._bus, most)
-        inbox = f"_INBOX_gateway.{secrets.token_hex(8)}"
-        subject = f"$JS.API.CONSUMER.MSG.NEXT.{self._bus.subjects.hooks_stream}.{HOOKS_CONSUMER}"
-        subscription = self._bus.connection.subscribe(inbox, pull.arrived)
+    async def _pull(self, most: int, expires_s: float) -> list[Hook]:
         try:
-            self._bus.connection.publish(subject, msgspec.json.encode(body), reply=inbox)
-            async with asyncio.timeout(_PULL_S + _ANSWER_S):
-                await pull.over.wait()
-        except TimeoutError:
-            pull.refusal = f"said nothing for {_PULL_S + _ANSWER_S:g} s"
-        except asyncio.CancelledError:
-            for hook in pull.found:
-                hook.later(0)
+            messages = await pull_once(
+                self._bus.connection,
+                self._bus.subjects.hooks_stream,
+                HOOKS_CONSUMER,
+                role="gateway",
+                batch=most,
+                expires_s=expires_s,
+                answer_s=_ANSWER_S,
+                on_late=self._give_back,
+            )
+        except Unreachable:
+            self._is_declared = False  # an operator may have removed the queue
             raise
-        finally:
-            pull.is_closed = True
-            subscription.close(grace_s=_GRACE_S)
-        if pull.refusal and not pull.found:
-            self._is_declared = False  # somebody may have removed it
-            raise Unreachable(f"the queue of webhooks: {pull.refusal}")
-        return pull.found
+        return [hook for message in messages if (hook := self._read(message)) is not None]
 
+    def _give_back(self, message: Message) -> None:
+        hook = self._read(message)
+        if hook is not None:
+            hook.later(0)
 
-class _Pull:
-    """One request for messages, and what came."""
-
-    def __init__(self, bus: Bus, most: int) -> None:
-        self._bus, self._left = bus, most
-        self.found: list[Hook] = []
-        self.refusal = ""
-        self.over = asyncio.Event()
-        #: Nobody waits any more: what was on the wire is for somebody else, at once and not after ack_wait.
-        self.is_closed = False
-
-    def arrived(self, message: Message) -> None:
-        status = message.status
-        if status is None:
-            self._left -= 1
-            self._take(message)
-        elif status not in {"404", "408"}:  # empty, or the time is up; else nobody leads, or it was removed
-            self.refusal = message.status_text
-        if status is not None or self._left <= 0:
-            self.over.set()
-
-    def _take(self, message: Message) -> None:
+    def _read(self, message: Message) -> Hook | None:
+        """None for a message that cannot be read: it is acknowledged, so that it does not come again."""
         delivery: Delivery | None = None
         try:
             delivery = Delivery(self._bus.connection, message)
-            hook = Hook(self._bus, delivery)
+            return Hook(self._bus, delivery)
         except (BusError, ValueError) as error:
             log.error("webhook.malformed", subject=message.subject, error=str(error))
             if delivery is not None:
                 delivery.ack()
-            return
-        if self.is_closed:
-            hook.later(0)
-        else:
-            self.found.append(hook)
+            return None

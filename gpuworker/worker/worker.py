@@ -12,7 +12,8 @@ from bus.fleet.presence import Presence, cards_digest
 from bus.jobs.claim import Claims, Identity
 from bus.jobs.client import Bus
 from bus.jobs.delivery import Delivery
-from bus.jobs.puller import Lane, Puller, PullSettings
+from bus.jobs.lanes import Lane
+from bus.jobs.puller import Puller, PullSettings
 from bus.subjects import LANES, JobKey
 from bus.telemetry.logging import bound, logger
 from gpuworker.settings import WorkerSettings
@@ -140,7 +141,7 @@ class Worker:
 
     def _room(self) -> None:
         if self._puller is not None:
-            self._puller.room()
+            self._puller.wake()
 
     def _drain_asked(self) -> wire.Draining:
         log.info("worker.drain_requested")

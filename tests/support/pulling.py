@@ -8,7 +8,8 @@ from contextlib import asynccontextmanager
 from bus import wire
 from bus.jobs.client import Bus
 from bus.jobs.delivery import Delivery
-from bus.jobs.puller import Lane, Puller, PullSettings
+from bus.jobs.lanes import Lane
+from bus.jobs.puller import Puller, PullSettings
 from bus.subjects import LANES
 
 
@@ -35,7 +36,7 @@ class Hands:
     def finish(self, delivery: Delivery) -> None:
         self.held.remove(delivery)
         delivery.ack()
-        self.puller.room()
+        self.puller.wake()
 
     def finish_after(self, seconds: Callable[[], float]) -> None:
         """Finish each delivery so many seconds after it came."""

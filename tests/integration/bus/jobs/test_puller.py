@@ -1,8 +1,9 @@
-"""Pulling: never more than there are slots, high lanes first, nobody forgotten, whatever breaks."""
+"""Pulling: never more than there are slots, high lanes first, no consumer forgotten, whatever breaks."""
 
 import asyncio
 import random
 import time
+from collections import Counter
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -14,6 +15,7 @@ from bus.jobs.client import Bus, open_bus
 from bus.jobs.puller import PullSettings
 from bus.settings import BusSettings
 from bus.subjects import LANES
+from bus.transport.parser import Message
 from tests.support.bus import footprint, num_jobs, until
 from tests.support.pulling import consumer_info, deliveries, pulling, queue
 from tests.support.restarts import own_server
@@ -127,7 +129,7 @@ async def test_cancelling_withdraws_every_open_pull_and_gives_back_what_was_on_t
         await eventually(lambda: len(hands.came) + len(later.came) == 3, within_s=20)
         assert deliveries(hands, later) == dict.fromkeys(seqs, 1)
     after = footprint(bus.connection)
-    # The inbox is heard for its grace.
+    # The closed inbox still receives for its grace.
     assert (after[0], after[2], after[3]) == (before[0], before[2], before[3])
 
 
@@ -146,7 +148,7 @@ async def test_two_pullers_share_and_nothing_comes_twice(bus: Bus) -> None:
 
 
 async def test_contention_does_not_deliver_a_job_again_and_again(bus: Bus) -> None:
-    """Ten deliveries without a lease bury a job, so those that found every slot taken must stay few."""
+    """Ten deliveries without a lease make a dead letter, so those that found every slot taken must stay few."""
     chance = random.Random(1)
     async with open_bus(bus.settings, "test") as other:
         pullers = [pulling(where, 1) for where in (bus, other) for _ in range(5)]
@@ -164,7 +166,7 @@ async def test_contention_does_not_deliver_a_job_again_and_again(bus: Bus) -> No
     assert max(delivery.num_delivered for hands in everybody for delivery in hands.came) <= 5
 
 
-async def test_open_pulls_are_made_anew_at_a_reconnect_and_not_when_their_silence_is_noticed(
+async def test_open_pulls_are_sent_again_at_a_reconnect_and_not_when_their_silence_is_noticed(
     tmp_path: Path, bus_settings: BusSettings
 ) -> None:
     with own_server(tmp_path) as server:
@@ -232,34 +234,44 @@ async def test_a_consumer_that_no_longer_beats_is_asked_again(bus: Bus, monkeypa
         await eventually(lambda: len(lost) == 2, within_s=20)  # it stands open again
 
 
-def tell_the_server(bus: Bus, monkeypatch: pytest.MonkeyPatch, **short_ns: int) -> None:
-    """It is told of shorter times than the puller, to whom a silence of the server is none for long."""
-    original = bus.connection.publish
+def shorten_on_the_wire(bus: Bus, monkeypatch: pytest.MonkeyPatch, **short_ns: int) -> list[str]:
+    """Send long pulls with shorter times than the puller's own, so that to it the server is never silent for long.
+
+    Returns the reply subjects of the long pulls, as they are sent.
+    """
+    original, replies = bus.connection.publish, list[str]()
 
     def publish(subject: str, data: bytes = b"", **kwargs: Any) -> None:
-        body = msgspec.json.decode(data) if b"idle_heartbeat" in data else None
-        original(subject, data if body is None else msgspec.json.encode(body | short_ns), **kwargs)
+        if b"idle_heartbeat" in data:
+            replies.append(kwargs["reply"])
+            data = msgspec.json.encode(msgspec.json.decode(data) | short_ns)
+        original(subject, data, **kwargs)
 
     monkeypatch.setattr(bus.connection, "publish", publish)
+    return replies
 
 
 async def test_an_open_pull_is_renewed_when_it_expires(bus: Bus, monkeypatch: pytest.MonkeyPatch) -> None:
-    tell_the_server(bus, monkeypatch, expires=250_000_000, idle_heartbeat=100_000_000)
+    opened = shorten_on_the_wire(bus, monkeypatch, expires=250_000_000, idle_heartbeat=100_000_000)
     async with pulling(bus, 2, PATIENT) as hands:
-        # asked once, opened at least four times
-        await eventually(lambda: hands.puller._number >= 3 + 3 * 4, within_s=15)
+        await eventually(lambda: len(opened) >= len(LANES) * 4, within_s=15)
         await queue(bus, "batch")
         await eventually(lambda: hands.came, within_s=15)
 
 
 async def test_a_pull_that_beats_stays_open(bus: Bus, monkeypatch: pytest.MonkeyPatch) -> None:
-    tell_the_server(bus, monkeypatch, idle_heartbeat=100_000_000)
-    async with pulling(bus, 2, PATIENT) as hands:
-        consumers = hands.puller._by_name.values()
-        await eventually(lambda: all(each.open_token for each in consumers))
-        opened_at = max(each.heard_at for each in consumers)
-        await eventually(lambda: min(each.heard_at for each in consumers) > opened_at, within_s=15)
-        assert hands.puller._number == 3 + 3, "each was asked once, and opened once"
+    opened, beats = shorten_on_the_wire(bus, monkeypatch, idle_heartbeat=100_000_000), Counter[str]()
+
+    def count(message: Message) -> None:
+        if message.status == "100":
+            beats[message.subject] += 1
+
+    async with pulling(bus, 2, PATIENT):
+        await eventually(lambda: len(opened) == len(LANES))
+        for reply in opened:
+            bus.connection.subscribe(reply, count)
+        await eventually(lambda: all(beats[reply] >= 3 for reply in opened), within_s=15)
+        assert len(opened) == len(LANES), "each was opened once"
 
 
 async def test_two_pullers_never_share_an_inbox(bus: Bus) -> None:
