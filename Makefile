@@ -44,11 +44,12 @@ chaos: $(STAMP) ## the tests that kill processes under load
 soak: $(STAMP) ## by hand: an hour of load, 200 faults, the benchmarks
 	$(PYTEST) -s -o faulthandler_timeout=7200 -m "soak and not gpu" $(ARGS)
 
-check: $(STAMP) ## formatting, lint, types, layers
+check: $(STAMP) ## formatting, lint, types, layers, budgets, words
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(PYTEST) --quiet --durations=0 tests/unit/test_layering.py tests/unit/test_shape.py tests/unit/bus/telemetry/test_events.py
+	$(PYTEST) --quiet --durations=0 tests/unit/test_layering.py tests/unit/test_shape.py \
+		tests/unit/test_words.py tests/unit/bus/telemetry/test_events.py
 
 docs: $(STAMP) ## write the parts of docs/ that are made from the code
 	$(BIN)/python -m ops.docs
