@@ -247,13 +247,13 @@ class Engine(Protocol):
 
 
 @runtime_checkable
-class Weighing(Protocol):
-    """An engine that can tell what it takes of the device. Not every engine need be one."""
+class ReportsMemory(Protocol):
+    """An engine that can read how much of its device it holds. An engine need not be one."""
 
     def device_bytes(self) -> int | None:
-        """Device memory that this process holds, in use or kept for later; None on the CPU and before `load`.
+        """Device memory that this process holds, in use or cached; None on the CPU and before `load`.
 
-        Engines of one library share its pool and tell the same: the host takes the largest. It is asked between two
-        steps, about once a second: it must not wait for the device.
+        Engines of one library share its pool and report the same value: the host takes the largest. It is called
+        between two steps, about once a second, and must not wait for the device.
         """
         ...

@@ -1,25 +1,28 @@
 """Jobs that share one generator of one engine, inside the engine host.
 
-A group turns an engine's events into frames for the worker: trims what a resume began too early, converts to s16le,
-refuses audio that is not finite, and counts what the worker has not yet put on the bus (its window).
+A group turns an engine's events into messages to the worker: it trims audio before a job's next frame, converts to
+s16le, refuses audio that is not finite, and counts the bytes that the worker has not yet stored on the bus (the
+window).
 """
 
 from collections.abc import Callable, Generator, Sequence
-from typing import Any, Final
+from traceback import format_exception
+from typing import Final
 
 from bus import wire
+from bus.errors import Invalid
 from bus.telemetry.logging import logger
 from gpuworker import pipe
-from gpuworker.engine import Block, Checkpoint, Done, Engine, EngineJob, Event, Mark, Pause, Progress
-from gpuworker.host.marks import shares, within
+from gpuworker.engine import Block, Checkpoint, Done, Engine, EngineJob, Event, Mark, Pause, Progress, Rejected
+from gpuworker.host.marks import cut_at_marks, valid_marks
 from gpuworker.host.pcm import NotFinite, to_s16le
 from gpuworker.host.schedule import Pace
 
 log = logger(__name__)
 
-#: Most PCM of one job that may be made and not yet be on the bus.
+#: Most PCM of one job that may be made and not yet be stored on the bus.
 WINDOW_BYTES: Final = 256 << 10
-
+_MAX_TRACEBACK_CHARS: Final = 8000
 #: Fields that a request and an engine's job have in common: a new one on both sides needs no other list.
 _REQUEST_FIELDS: Final = tuple(
     name for name in wire.EngineRequest.__struct_fields__ if name in EngineJob.__dataclass_fields__
@@ -31,57 +34,72 @@ Send = Callable[[bytes, bool], None]
 class Member:
     """One job in a group."""
 
-    __slots__ = ("cancelled", "done", "handle", "job", "next_frame", "outstanding_bytes", "pace")
+    __slots__ = ("handle", "is_cancelled", "is_done", "job", "next_frame", "outstanding_bytes", "pace")
 
-    def __init__(self, handle: int, job: EngineJob, came_at: float) -> None:
-        self.handle, self.job, self.pace = handle, job, Pace(came_at)
+    def __init__(self, handle: int, job: EngineJob, arrived_at: float) -> None:
+        self.handle = handle
+        self.job = job
+        self.pace = Pace(arrived_at)
+        #: First frame that has not been sent.
         self.next_frame = job.start_frame
+        #: PCM sent and not yet stored on the bus.
         self.outstanding_bytes = 0
-        self.done = self.cancelled = False
+        self.is_done = False
+        self.is_cancelled = False
 
     @property
-    def over(self) -> bool:
-        return self.done or self.cancelled
+    def is_over(self) -> bool:
+        """Whether the job has ended: nothing more is sent of it."""
+        return self.is_done or self.is_cancelled
 
 
 class Group:
+    """The jobs of one `generate`, from its start to its end."""
+
     def __init__(self, engine: Engine, members: Sequence[Member], send: Send) -> None:
-        """`send(frame, urgent)` hands bytes to the worker; urgent ones must not wait for company."""
-        self.engine, self.members, self._send = engine, list(members), send
-        capabilities = engine.capabilities()
-        self._rate_hz, self._resume = capabilities.rate_hz, capabilities.resume
+        """`send(message, urgent)` sends to the worker; an urgent message must not wait for others."""
+        self.engine = engine
+        self.members = list(members)
+        self._send = send
+        self._rate_hz = engine.capabilities().rate_hz
         self._events: Generator[tuple[int, Event], None, None] | None = None
 
     @property
-    def over(self) -> bool:
-        return all(member.over for member in self.members)
+    def is_over(self) -> bool:
+        """Whether all jobs have ended."""
+        return all(member.is_over for member in self.members)
 
     @property
     def dry_at(self) -> float:
-        """When the first of its listeners runs dry."""
-        return min((member.pace.dry_at for member in self.members if not member.over), default=0.0)
+        """When the first of its listeners runs dry, on the host's clock."""
+        return min((member.pace.dry_at for member in self.members if not member.is_over), default=0.0)
 
     @property
     def is_full(self) -> bool:
-        """Whether a job must wait for the bus. One slow append holds its batch back, never another group."""
-        return any(member.outstanding_bytes >= WINDOW_BYTES for member in self.members if not member.over)
+        """Whether a job must wait for credit. One slow append holds its batch back, never another group."""
+        return any(member.outstanding_bytes >= WINDOW_BYTES for member in self.members if not member.is_over)
+
+    def left(self) -> list[Member]:
+        """The jobs that have not ended."""
+        return [member for member in self.members if not member.is_over]
 
     def step(self, now: float) -> float:
-        """One event. Returns seconds to pause (0: none). Raises what the engine raises; StopIteration never leaves."""
+        """Take one event of the engine. Returns seconds to pause (0: none).
+
+        Raises what the engine raises, OutOfMemory and Rejected included; StopIteration never leaves.
+        """
         if self._events is None:
             self._events = self.engine.generate([member.job for member in self.members])
         found = next(self._events, None)
         if found is None:
-            for member in self.members:
-                if not member.over:
-                    self.fail(member, "engine_failed", "the engine ended without saying that the job is done")
+            self.fail_all(pipe.Failed("engine_failed", "the engine ended without saying that the job is done"))
             return 0.0
         member, event = self.members[found[0]], found[1]
-        if member.over:
+        if member.is_over:
             return 0.0
         match event:
             case Block():
-                self._block(member, event, now)
+                self._on_block(member, event, now)
             case Pause(seconds=seconds):
                 return seconds
             case Progress(phase=phase, done=done, total=total):
@@ -89,57 +107,66 @@ class Group:
             case Checkpoint(frame=frame, data=data):
                 self._send_control(member, pipe.Checkpoint(frame, data))
             case Done(facts=facts):
-                member.done = True
+                member.is_done = True
                 self._send_control(member, pipe.Done(dict(facts)))
         return 0.0
 
-    def _block(self, member: Member, block: Block, now: float) -> None:
+    def _on_block(self, member: Member, block: Block, now: float) -> None:
         pcm = block.pcm
-        early = member.next_frame - block.first_frame
-        if early > 0:
-            pcm = pcm[early:]
-        elif early < 0:
-            self.fail(member, "engine_failed", f"a block begins at frame {block.first_frame}, not {member.next_frame}")
+        num_early = member.next_frame - block.first_frame
+        if num_early > 0:
+            pcm = pcm[num_early:]
+        elif num_early < 0:
+            self._fail(member, f"a block begins at frame {block.first_frame}, not {member.next_frame}")
             return
-        frames = len(pcm)
-        if not frames:
+        num_frames = len(pcm)
+        if not num_frames:
             return
         try:
             data = to_s16le(pcm)
         except NotFinite as error:
-            self.fail(member, "engine_failed", f"block at frame {block.first_frame}: {error}")
+            self._fail(member, f"block at frame {block.first_frame}: {error}")
             return
         is_first = member.next_frame == member.job.start_frame
         if block.marks:
-            self._marked(member, block.marks, data, frames, is_first)
+            self._send_marked(member, block.marks, data, num_frames, is_first)
         else:
             self._send(pipe.encode_audio(member.handle, member.next_frame, data), is_first)
-        member.next_frame += frames
+        member.next_frame += num_frames
         member.outstanding_bytes += len(data)
-        member.pace.made(frames / self._rate_hz, now)
+        member.pace.made(num_frames / self._rate_hz, now)
 
-    def _marked(self, member: Member, marks: Sequence[Mark], data: bytes, frames: int, is_first: bool) -> None:
-        """Send `data`, the next `frames` of the job, and those of `marks` that are in it."""
-        frame_bytes = len(data) // frames
-        good, lost = within(marks, member.next_frame, frames, len(member.job.input))
-        begin, told = 0, 0
-        for first_frame, count, share in shares(good, member.next_frame, frames):
+    def _send_marked(self, member: Member, marks: Sequence[Mark], data: bytes, num_frames: int, is_first: bool) -> None:
+        """Send `data`, the next `num_frames` of the job, with those of `marks` that begin in it."""
+        frame_bytes = len(data) // num_frames
+        valid, num_dropped = valid_marks(marks, member.next_frame, num_frames, len(member.job.input))
+        num_dropped += len(valid)
+        begin = 0
+        for first_frame, count, within in cut_at_marks(valid, member.next_frame, num_frames):
             end = begin + count * frame_bytes
-            self._send(pipe.encode_audio(member.handle, first_frame, data[begin:end], share), is_first)
-            begin, told = end, told + len(share)
-        lost += len(good) - told
-        if lost:
-            log.warning("marks.dropped", job=member.job.id, marks=lost, frame=member.next_frame)
+            self._send(pipe.encode_audio(member.handle, first_frame, data[begin:end], within), is_first)
+            begin = end
+            num_dropped -= len(within)
+        if num_dropped:
+            log.warning("marks.dropped", job=member.job.id, marks=num_dropped, frame=member.next_frame)
 
-    def fail(self, member: Member, code: str, message: str, path: str = "", traceback: str = "") -> None:
-        member.done = True
-        self._send_control(member, pipe.Failed(code, message, path, traceback))
+    def _fail(self, member: Member, message: str) -> None:
+        member.is_done = True
+        self._send_control(member, pipe.Failed("engine_failed", message))
+
+    def fail_all(self, failed: pipe.Failed) -> None:
+        """End every job that has not ended yet with `failed`."""
+        for member in self.left():
+            member.is_done = True
+            self._send_control(member, failed)
 
     def _send_control(self, member: Member, message: pipe.ControlMessage) -> None:
         self._send(pipe.encode_control(member.handle, message), True)
 
     def cancel(self, member: Member) -> None:
-        member.cancelled = member.job.cancel.cancelled = True
+        """End a job without another message; the engine drops it at its next step."""
+        member.is_cancelled = True
+        member.job.cancel.cancelled = True
 
     def close(self) -> None:
         """Free what the group holds on the device. Raises what the engine's own clean-up raises."""
@@ -147,18 +174,15 @@ class Group:
             self._events.close()
             self._events = None
 
-    def halves(self) -> list["Group"]:
-        """Two groups of the jobs that are left, each beginning where its job stands."""
-        left = [member for member in self.members if not member.over]
-        for member in left:
-            member.job = restarted(member.job, member.next_frame)
-        middle = (len(left) + 1) // 2
-        return [Group(self.engine, part, self._send) for part in (left[:middle], left[middle:]) if part]
 
-
-def restarted(job: EngineJob, frame: int) -> EngineJob:
-    fields: dict[str, Any] = {name: getattr(job, name) for name in job.__dataclass_fields__}
-    return EngineJob(**{**fields, "start_frame": frame})
+def failure(error: Exception) -> pipe.Failed:
+    """The end of a job whose engine, or whose check before it, raised `error`."""
+    if isinstance(error, Rejected):
+        return pipe.Failed("invalid", error.message, error.path)
+    if isinstance(error, Invalid):
+        return pipe.Failed("invalid", str(error), error.path)
+    trace = "".join(format_exception(error))
+    return pipe.Failed("engine_failed", f"{type(error).__name__}: {error}", "", trace[-_MAX_TRACEBACK_CHARS:])
 
 
 def engine_job(start: pipe.Start) -> EngineJob:

@@ -1,9 +1,9 @@
-"""Which stream the device serves next: whoever would run dry first. Pure; no I/O, no clock of its own.
+"""Which stream the device serves next: the one whose listener runs dry first. Pure; no I/O, no clock of its own.
 
 Slack is the audio already made minus the audio already played, for a listener who began at the first block. All slacks
 shrink at the same speed, so their order is the order of the instants at which the streams run dry, and that instant is
-fixed when a block is made. A stream without a block yet counts as one that runs dry `COMFORT_S` after it came: behind
-those about to fall silent, before all that are comfortably ahead.
+fixed when a block is made. A stream without a block yet counts as one that runs dry `COMFORT_S` after its arrival:
+behind those about to fall silent, before all that are comfortably ahead.
 """
 
 import heapq
@@ -16,29 +16,30 @@ COMFORT_S: Final = 0.3
 
 
 class Pace:
-    """One stream's promise to its listener."""
+    """How far one stream is ahead of its listener. Times are of one monotonic clock, passed in."""
 
     __slots__ = ("_first_at", "_made_s", "dry_at")
 
-    def __init__(self, came_at: float) -> None:
+    def __init__(self, arrived_at: float) -> None:
         self._first_at: float | None = None
         self._made_s = 0.0
-        #: When its listener runs dry, on the clock that `came_at` was read from.
-        self.dry_at = came_at + COMFORT_S
+        #: When the listener runs dry.
+        self.dry_at = arrived_at + COMFORT_S
 
     def made(self, seconds: float, now: float) -> None:
-        """`seconds` of audio more exist."""
+        """Count `seconds` of audio that have just been made."""
         if self._first_at is None:
             self._first_at = now
         self._made_s += seconds
         self.dry_at = self._first_at + self._made_s
 
     def slack_s(self, now: float) -> float:
+        """Seconds until the listener runs dry; negative if it is dry."""
         return self.dry_at - now
 
 
 class Schedule(Generic[K]):
-    """Runnable things by the instant they run dry; paused ones by the instant they may go on. Each key once."""
+    """Runnable keys by the instant they run dry, paused ones by the instant they may go on. Each key is in it once."""
 
     def __init__(self) -> None:
         self._ready: list[tuple[float, int, K]] = []
@@ -48,20 +49,23 @@ class Schedule(Generic[K]):
         self._count = 0
 
     def ready(self, key: K, dry_at: float) -> None:
+        """Put `key` among the runnable ones; it runs dry at `dry_at`."""
         self._count += 1
         self._valid[key] = self._count
         heapq.heappush(self._ready, (dry_at, self._count, key))
 
     def pause(self, key: K, until: float, dry_at: float) -> None:
+        """Make `key` runnable at `until`."""
         self._count += 1
         self._valid[key] = self._count
         heapq.heappush(self._paused, (until, self._count, key, dry_at))
 
     def drop(self, key: K) -> None:
+        """Take `key` out. Idempotent."""
         self._valid.pop(key, None)
 
     def pop(self, now: float) -> K | None:
-        """The next to serve, taken out; None if nothing is runnable now."""
+        """Take out the runnable key that runs dry first and return it; None if none is runnable now."""
         while self._paused and self._paused[0][0] <= now:
             _, number, key, dry_at = heapq.heappop(self._paused)
             if self._valid.get(key) == number:
@@ -74,7 +78,7 @@ class Schedule(Generic[K]):
         return None
 
     def wait_s(self, now: float) -> float | None:
-        """Seconds until something is runnable: 0 if something is, None if nothing ever will be by itself."""
+        """Seconds until a key is runnable: 0 if one is, None if the schedule is empty."""
         self._clean()
         if self._ready:
             return 0.0

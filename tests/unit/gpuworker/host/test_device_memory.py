@@ -1,64 +1,70 @@
-"""What an engine host says of its device's memory: only what an engine knows, only when it may have changed."""
+"""An engine host reports device memory that an engine reads, and only when the value has changed."""
 
 from types import SimpleNamespace
 
 import pytest
 
-from gpuworker.engine import MemoryPolicy, Weighing
+from gpuworker.engine import MemoryPolicy, ReportsMemory
 from gpuworker.engines.music.engine import Music
 from gpuworker.engines.tone import Tone
-from gpuworker.host.device_memory import Scale
+from gpuworker.host.device_memory import DeviceMemory
 
 
-class Weighed(Tone):
-    def __init__(self, *told: int | None) -> None:
+class Measured(Tone):
+    """Returns `readings` one after the other; the last one again and again."""
+
+    def __init__(self, *readings: int | None) -> None:
         super().__init__()
-        self.told, self.asked = list(told), 0
+        self.readings = list(readings)
+        self.num_read = 0
 
     def device_bytes(self) -> int | None:
-        self.asked += 1
-        return self.told.pop(0) if len(self.told) > 1 else self.told[0]
+        self.num_read += 1
+        return self.readings.pop(0) if len(self.readings) > 1 else self.readings[0]
 
 
-def test_the_largest_figure_counts_for_engines_of_one_library_tell_the_same() -> None:
-    told: list[int | None] = []
-    scale = Scale(told.append)
-    for engine in (Weighed(3), Weighed(7), Tone(), Weighed(None)):
-        scale.loaded(engine, 10.0)
-    assert scale.wait_s(10.0) == 0.0
-    scale.weigh(10.0)
-    assert (told, scale.wait_s(10.0)) == ([7], None)
+def test_the_largest_value_counts_for_engines_of_one_library_report_the_same() -> None:
+    reports: list[int | None] = []
+    memory = DeviceMemory(reports.append)
+    for engine in (Measured(3), Measured(7), Tone(), Measured(None)):
+        memory.add(engine, 10.0)
+    assert memory.wait_s(10.0) == 0.0
+    memory.poll(10.0)
+    assert (reports, memory.wait_s(10.0)) == ([7], None)
 
 
-def test_engines_are_asked_once_after_many_steps_and_told_of_only_if_they_changed() -> None:
-    told: list[int | None] = []
-    engine, scale = Weighed(1, 1, 1, 2), Scale(told.append)
-    scale.loaded(engine, 0.0)
-    scale.weigh(0.0)
+def test_engines_are_read_once_after_many_steps_and_reported_only_if_they_changed() -> None:
+    reports: list[int | None] = []
+    engine = Measured(1, 1, 1, 2)
+    memory = DeviceMemory(reports.append)
+    memory.add(engine, 0.0)
+    memory.poll(0.0)
     for now in (1.0, 1.1, 1.2, 1.9):
-        scale.stepped(now)
-        scale.weigh(now)
-    assert (scale.wait_s(1.9), engine.asked) == (pytest.approx(0.1), 2)
-    scale.weigh(2.0)
-    assert (told, engine.asked, scale.wait_s(2.0)) == ([1], 3, None)
-    scale.stepped(2.5)
-    scale.weigh(3.5)
-    assert told == [1, 2]
+        memory.stepped(now)
+        memory.poll(now)
+    assert (memory.wait_s(1.9), engine.num_read) == (pytest.approx(0.1), 2)
+    memory.poll(2.0)
+    assert (reports, engine.num_read, memory.wait_s(2.0)) == ([1], 3, None)
+    memory.stepped(2.5)
+    memory.poll(3.5)
+    assert reports == [1, 2]
 
 
-def test_a_host_whose_engines_know_nothing_of_a_device_is_not_kept_awake() -> None:
-    told: list[int | None] = []
-    scale = Scale(told.append)
-    for engine in (Tone(), Weighed(None)):
-        scale.loaded(engine, 0.0)
-    scale.stepped(1.0)
-    assert (scale.wait_s(1.0), told) == (None, [])
+def test_a_host_whose_engines_read_no_device_is_not_kept_awake() -> None:
+    reports: list[int | None] = []
+    memory = DeviceMemory(reports.append)
+    for engine in (Tone(), Measured(None)):
+        memory.add(engine, 0.0)
+    memory.stepped(1.0)
+    assert (memory.wait_s(1.0), reports) == (None, [])
 
 
-def test_music_tells_what_torch_has_reserved_of_a_gpu_and_nothing_on_a_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_music_reports_the_memory_that_torch_has_reserved_of_a_gpu_and_none_on_a_cpu(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     torch = pytest.importorskip("torch")
     music = Music()
-    assert isinstance(music, Weighing)
+    assert isinstance(music, ReportsMemory)
     assert music.device_bytes() is None
     music.load("cpu", MemoryPolicy())
     assert music.device_bytes() is None

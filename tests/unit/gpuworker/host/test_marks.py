@@ -1,4 +1,4 @@
-"""Marks on their way into a log and out of it: none lost, none doubled, none that cannot be, no header too large."""
+"""Marks on their way into a log and out of it: none lost, none doubled, no invalid one, no header too large."""
 
 import asyncio
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ from gateway.jobs.pcm_reader import Tape
 from gpuworker import pipe
 from gpuworker.engine import Block, Engine, EngineJob, Mark
 from gpuworker.host.group import Group, Member
-from gpuworker.host.marks import shares, within
+from gpuworker.host.marks import cut_at_marks, valid_marks
 from gpuworker.worker.entry_size import MAX_ENTRY_BYTES, EntrySize
 from gpuworker.worker.stream import Audio, Stream
 from tests.engines.cases import make
@@ -39,24 +39,24 @@ def words(frames: Sequence[int]) -> pipe.Marks:
 
 
 @given(CROWDS)
-def test_what_does_not_fit_one_entry_is_cut_into_several_and_only_a_crowd_on_one_frame_loses_any(
+def test_marks_that_do_not_fit_one_entry_are_cut_into_several_and_only_a_crowd_on_one_frame_loses_any(
     frames: list[int],
 ) -> None:
     marks = words(frames)
-    pieces = list(shares(marks, 0, FRAMES))
+    pieces = list(cut_at_marks(marks, 0, FRAMES))
     at = 0
-    for first, count, share in pieces:
+    for first, count, within in pieces:
         assert first == at
         assert count >= 1
-        assert len(share) <= MAX_MARKS
-        assert all(first <= mark.frame < first + count for mark in share)
+        assert len(within) <= MAX_MARKS
+        assert all(first <= mark.frame < first + count for mark in within)
         at += count
     assert at == FRAMES
-    told = [mark for _, _, share in pieces for mark in share]
-    assert told == sorted(told, key=lambda mark: (mark.frame, mark.start)), "in their order"
+    kept = [mark for _, _, within in pieces for mark in within]
+    assert kept == sorted(kept, key=lambda mark: (mark.frame, mark.start)), "in their order"
     crowded = {frame for frame in frames if frames.count(frame) > MAX_MARKS}
-    assert [mark for mark in told if mark.frame not in crowded] == [m for m in marks if m.frame not in crowded]
-    assert all(sum(mark.frame == frame for mark in told) == MAX_MARKS for frame in crowded)
+    assert [mark for mark in kept if mark.frame not in crowded] == [m for m in marks if m.frame not in crowded]
+    assert all(sum(mark.frame == frame for mark in kept) == MAX_MARKS for frame in crowded)
 
 
 def test_the_headers_of_an_entry_full_of_marks_stay_below_8_kib() -> None:
@@ -87,7 +87,7 @@ def test_the_headers_of_an_entry_full_of_marks_stay_below_8_kib() -> None:
 
 
 @pytest.mark.parametrize(
-    ("mark", "is_good"),
+    ("mark", "is_valid"),
     [
         (Mark(10, "word", 0, 5), True),
         (Mark(19, "sentence", 0, 5), True),
@@ -97,31 +97,28 @@ def test_the_headers_of_an_entry_full_of_marks_stay_below_8_kib() -> None:
         (Mark(10, "word", 0, 0), False),
     ],
 )
-def test_a_mark_outside_the_sound_or_the_input_is_left_out_and_counted(mark: Mark, is_good: bool) -> None:
-    good, lost = within([mark], 10, 10, input_chars=5)
-    assert (len(good), lost) == ((1, 0) if is_good else (0, 1))
+def test_a_mark_outside_the_audio_or_the_input_is_left_out_and_counted(mark: Mark, is_valid: bool) -> None:
+    valid, num_invalid = valid_marks([mark], 10, 10, input_chars=5)
+    assert (len(valid), num_invalid) == ((1, 0) if is_valid else (0, 1))
 
 
-def test_a_mark_before_the_frames_is_in_the_log_already_and_nothing_is_lost() -> None:
-    assert within([Mark(9, "word", 0, 5)], 10, 10, input_chars=5) == ((), 0)
+def test_a_mark_before_the_frames_is_in_the_log_already_and_not_counted() -> None:
+    assert valid_marks([Mark(9, "word", 0, 5)], 10, 10, input_chars=5) == ((), 0)
 
 
 class Sent:
-    """Stands for the worker's end of the pipe."""
+    """The worker's end of the pipe: decodes the messages that a group sends."""
 
     def __init__(self) -> None:
         self.audio: list[tuple[int, int, bytes, pipe.Marks]] = []
-        self.words: list[pipe.ControlMessage] = []
-        self._reader = pipe.MessageReader(
-            lambda *audio: self.audio.append(audio), lambda _, word: self.words.append(word)
-        )
+        self._reader = pipe.MessageReader(lambda *audio: self.audio.append(audio), lambda _handle, _message: None)
 
     def __call__(self, data: bytes, urgent: bool) -> None:
         self._reader.feed(data)
 
 
-def spoken(blocks: Sequence[Block], start_frame: int = 0) -> Sent:
-    """What a group sends of an engine that makes these blocks."""
+def sent_by_group(blocks: Sequence[Block], start_frame: int = 0) -> Sent:
+    """The messages of a group whose engine makes these blocks."""
 
     class Scripted:
         def generate(self, jobs: Sequence[EngineJob]) -> Any:
@@ -131,7 +128,7 @@ def spoken(blocks: Sequence[Block], start_frame: int = 0) -> Sent:
             return make("tone").capabilities()
 
     sent = Sent()
-    engine: Engine = Scripted()  # type: ignore[assignment]  # what a group asks of one
+    engine: Engine = Scripted()  # type: ignore[assignment]  # all that a group calls
     member = Member(1, EngineJob(id="j", input="x" * 10_000, start_frame=start_frame), 0.0)
     group = Group(engine, [member], sent)
     for _ in blocks:
@@ -143,22 +140,22 @@ def block(first_frame: int, frames: int, *marks: Mark) -> Block:
     return Block(first_frame, np.zeros((frames, 1), np.float32), marks)
 
 
-def test_a_replacement_tells_the_marks_from_its_first_frame_on_and_none_before() -> None:
+def test_a_replacement_sends_the_marks_from_its_first_frame_on_and_none_before() -> None:
     blocks = [
         block(0, 10, Mark(0, "sentence", 0, 9), Mark(0, "word", 0, 1), Mark(9, "word", 2, 1)),
         block(10, 10, Mark(10, "word", 4, 1), Mark(14, "word", 6, 1), Mark(15, "word", 8, 1)),
     ]
-    whole = [mark.start for _, _, _, marks in spoken(blocks).audio for mark in marks]
+    whole = [mark.start for _, _, _, marks in sent_by_group(blocks).audio for mark in marks]
     assert whole == [0, 0, 2, 4, 6, 8]
     for frame in range(20):
         before = [mark.start for each in blocks for mark in each.marks if mark.frame < frame]
-        after = [mark.start for _, _, _, marks in spoken(blocks, frame).audio for mark in marks]
+        after = [mark.start for _, _, _, marks in sent_by_group(blocks, frame).audio for mark in marks]
         assert before + after == whole, f"a seam at frame {frame}"
 
 
-def test_a_block_with_too_many_marks_becomes_several_pieces_of_the_same_sound() -> None:
+def test_a_block_with_too_many_marks_becomes_several_pieces_of_the_same_audio() -> None:
     marks = [Mark(index, "word", index, 1) for index in range(2 * MAX_MARKS + 1)]
-    audio = spoken([block(0, 1000, *marks)]).audio
+    audio = sent_by_group([block(0, 1000, *marks)]).audio
     assert [(first, len(marks)) for _, first, _, marks in audio] == [
         (0, MAX_MARKS),
         (MAX_MARKS, MAX_MARKS),
@@ -167,10 +164,10 @@ def test_a_block_with_too_many_marks_becomes_several_pieces_of_the_same_sound() 
     assert b"".join(pcm for _, _, pcm, _ in audio) == bytes(2000)
 
 
-def test_a_mark_that_cannot_be_is_dropped_with_a_word_in_the_log_and_the_sound_goes_on(
+def test_an_invalid_mark_is_dropped_and_logged_and_the_audio_goes_on(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    audio = spoken([block(0, 10, Mark(3, "word", 9_999, 2), Mark(4, "word", 0, 1))]).audio
+    audio = sent_by_group([block(0, 10, Mark(3, "word", 9_999, 2), Mark(4, "word", 0, 1))]).audio
     assert [(len(pcm), [mark.start for mark in marks]) for _, _, pcm, marks in audio] == [(20, [0])]
     assert "marks.dropped" in "".join(capsys.readouterr())
 
@@ -201,18 +198,18 @@ async def test_entries_that_merge_merge_their_marks_as_far_as_there_is_room() ->
 
 
 def entry(frame: int, pcm: bytes, *marks: wire.Mark, started: bool = False) -> Entry:
-    told = {KIND: "block", FRAME: str(frame)}
+    headers = {KIND: "block", FRAME: str(frame)}
     if marks:
-        told[MARKS] = wire.encode(marks).decode()
+        headers[MARKS] = wire.encode(marks).decode()
     if started:
-        told[STARTED] = wire.encode(
+        headers[STARTED] = wire.encode(
             wire.Started(media=wire.media_type(24_000, 1), worker="w", attempt=1, model="m", version="v1")
         ).decode()
-    head = "NATS/1.0\r\n" + "".join(f"{name}: {value}\r\n" for name, value in told.items()) + "\r\n"
+    head = "NATS/1.0\r\n" + "".join(f"{name}: {value}\r\n" for name, value in headers.items()) + "\r\n"
     return Entry(Message("live", "", head.encode(), pcm), 1)
 
 
-def test_an_entry_tells_its_marks_and_most_have_none() -> None:
+def test_an_entry_has_its_marks_and_most_have_none() -> None:
     mark = wire.Mark(3, "word", 7, 2)
     assert entry(0, bytes(20), mark).marks == [mark]
     assert entry(0, bytes(20)).marks == []
@@ -220,7 +217,7 @@ def test_an_entry_tells_its_marks_and_most_have_none() -> None:
 
 
 @pytest.mark.parametrize("text", ["", "{}", "[[1]]", '[[1,"shout",0,1]]', '[["1","word",0,1]]'])
-def test_marks_that_are_none_are_malformed(text: str) -> None:
+def test_marks_that_cannot_be_decoded_are_malformed(text: str) -> None:
     broken = Entry(Message("live", "", f"NATS/1.0\r\n{MARKS}: {text}\r\n\r\n".encode(), b""), 1)
     with pytest.raises(Malformed):
         assert broken.marks

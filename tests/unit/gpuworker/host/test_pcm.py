@@ -1,4 +1,4 @@
-"""float32 to s16le: exact for every 16-bit value, clipped, and never silent about NaN."""
+"""float32 to s16le: exact for every 16-bit value, clipped, and NaN is refused."""
 
 import numpy as np
 import pytest

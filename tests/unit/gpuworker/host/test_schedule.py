@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from gpuworker.host.schedule import COMFORT_S, Pace, Schedule
 
 
-def test_whoever_runs_dry_first_is_served_first() -> None:
+def test_the_stream_that_runs_dry_first_is_served_first() -> None:
     schedule: Schedule[str] = Schedule()
     schedule.ready("ahead", 10.0)
     schedule.ready("dry soon", 1.0)
@@ -60,14 +60,14 @@ def test_a_dropped_stream_never_runs() -> None:
 def test_each_key_is_served_at_most_once_per_entry_and_in_order(steps: list[tuple[int, str, float]]) -> None:
     schedule: Schedule[int] = Schedule()
     expected: dict[int, float] = {}
-    for key, what, at in steps:
-        if what == "ready":
+    for key, step, at in steps:
+        if step == "ready":
             schedule.ready(key, at)
             expected[key] = at
-        elif what == "pause":
+        elif step == "pause":
             schedule.pause(key, 0.0, at)
             expected[key] = at
-        elif what == "drop":
+        elif step == "drop":
             schedule.drop(key)
             expected.pop(key, None)
         else:
@@ -84,19 +84,19 @@ BLOCK_S, COMPUTE_S = 0.1, 0.02
 
 
 def simulate(policy: str, sentences: int, seed: int) -> tuple[float, float]:
-    """(worst dry spell of anybody, worst first sound of a sentence), seconds, on one device at 80 % of its capacity.
+    """(longest dry spell of a stream, latest first audio of a sentence), seconds, on one device at 80 % of its capacity.
 
-    An audiobook of an hour began before the sentences, which are 1 s long and come three a second, jittered.
+    An audiobook of an hour began before the sentences, which are 1 s long and arrive three a second, jittered.
     """
     rng = random.Random(seed)
-    came = [0.0] + [1.0 + index / 3 + rng.uniform(0, 0.1) for index in range(sentences)]
+    arrivals = [0.0] + [1.0 + index / 3 + rng.uniform(0, 0.1) for index in range(sentences)]
     blocks = [36_000] + [10] * sentences
-    paces, made = [Pace(at) for at in came], [0] * len(came)
+    paces, made = [Pace(at) for at in arrivals], [0] * len(arrivals)
     schedule: Schedule[int] = Schedule()
     now, index, dry_s, first_s = 0.0, 0, 0.0, 0.0
-    while index < len(came):
-        while index < len(came) and came[index] <= now:
-            schedule.ready(index, paces[index].dry_at if policy == "slack" else came[index])
+    while index < len(arrivals):
+        while index < len(arrivals) and arrivals[index] <= now:
+            schedule.ready(index, paces[index].dry_at if policy == "slack" else arrivals[index])
             index += 1
         stream = schedule.pop(now)
         assert stream is not None  # the audiobook is always runnable
@@ -104,15 +104,15 @@ def simulate(policy: str, sentences: int, seed: int) -> tuple[float, float]:
         if made[stream]:
             dry_s = max(dry_s, now - paces[stream].dry_at)
         elif stream:
-            first_s = max(first_s, now - came[stream])
+            first_s = max(first_s, now - arrivals[stream])
         paces[stream].made(BLOCK_S, now)
         made[stream] += 1
         if made[stream] < blocks[stream]:
-            schedule.ready(stream, paces[stream].dry_at if policy == "slack" else came[stream])
+            schedule.ready(stream, paces[stream].dry_at if policy == "slack" else arrivals[stream])
     return dry_s, first_s if max(made[1:]) else float("inf")
 
 
-def test_sentences_beside_an_audiobook_start_within_three_blocks_and_nobody_runs_dry() -> None:
+def test_sentences_beside_an_audiobook_start_within_three_blocks_and_no_stream_runs_dry() -> None:
     dry_s, first_s = simulate("slack", 3000, seed=1)
     assert dry_s <= 0.1
     assert first_s <= 3 * COMPUTE_S + 1e-9

@@ -1,0 +1,79 @@
+"""The models of one engine host: loaded one after the other, each available as soon as it is ready.
+
+A thread of their own loads them, so that a heavy import does not keep a small model from serving. All else is done by
+the device's thread.
+"""
+
+import queue
+import threading
+import time
+from typing import Final, NamedTuple
+
+from gpuworker import pipe, registry
+from gpuworker.engine import Engine, MemoryPolicy, Rejected
+from gpuworker.host.device_memory import DeviceMemory
+from gpuworker.host.outbox import Outbox
+
+#: The loader cannot wake a `select`: while it works, the device's thread looks this often, in seconds.
+POLL_S: Final = 0.02
+
+
+class _Outcome(NamedTuple):
+    """The end of one attempt to load a model: an engine, or the reason why there is none."""
+
+    name: str
+    engine: Engine | None
+    reason: str = ""
+    took_s: float = 0.0
+
+
+class Models:
+    """Loads the models that `options` name, and reports each to the worker as loaded or unavailable."""
+
+    def __init__(self, options: pipe.Options, outbox: Outbox, memory: DeviceMemory) -> None:
+        self._options = options
+        self._outbox = outbox
+        self._memory = memory
+        self._engines: dict[str, Engine] = {}
+        self._outcomes: queue.SimpleQueue[_Outcome] = queue.SimpleQueue()
+        self._num_pending = len(options.models)
+
+    @property
+    def is_loading(self) -> bool:
+        """Whether the outcome of a model is still to be taken."""
+        return self._num_pending > 0
+
+    def start(self) -> None:
+        """Begin to load, in the background. The thread ends with the process."""
+        threading.Thread(target=self._load_all, name="loader", daemon=True).start()
+
+    def _load_all(self) -> None:
+        for name in self._options.models:
+            began = time.monotonic()
+            try:
+                engine = registry.make(name, allow_faults=self._options.allow_faults)
+                engine.load(self._options.device, MemoryPolicy())
+                engine.warm_up()
+            except Exception as error:  # noqa: BLE001  # an engine is foreign code: its failure costs this model alone
+                self._outcomes.put(_Outcome(name, None, f"{type(error).__name__}: {error}"))
+            else:
+                self._outcomes.put(_Outcome(name, engine, took_s=time.monotonic() - began))
+
+    def take_loaded(self) -> None:
+        """Make the models available that were loaded since the last call, and report all outcomes."""
+        while not self._outcomes.empty():
+            name, engine, reason, took_s = self._outcomes.get()
+            self._num_pending -= 1
+            if engine is None:
+                self._outbox.send(pipe.encode_control(0, pipe.Unavailable(name, reason)), urgent=True)
+            else:
+                self._engines[name] = engine
+                self._outbox.send(pipe.encode_control(0, pipe.Loaded(name, took_s)), urgent=True)
+                self._memory.add(engine, time.monotonic())
+
+    def find(self, name: str) -> Engine:
+        """The engine of a loaded model. Raises Rejected for any other name."""
+        engine = self._engines.get(name)
+        if engine is None:
+            raise Rejected("model", f"{name!r} is not loaded here")
+        return engine
