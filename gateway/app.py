@@ -1,4 +1,4 @@
-"""The HTTP application: its routes, and what becomes of whatever a handler raises."""
+"""The HTTP application: its routes, and the boundary at which an exception of a handler becomes a response."""
 
 import asyncio
 import uuid
@@ -12,59 +12,57 @@ from bus.errors import BusError
 from bus.telemetry.logging import logger
 from gateway.access.authenticator import KeyPlace
 from gateway.access.caller import CALLER
-from gateway.api import audio, batch, events, jobs, marks, metrics
-from gateway.api import fleet as fleet_routes
-from gateway.dialects.registry import Envelopes, dialects
-from gateway.http import openapi
-from gateway.http import rate_limit_headers as limits_answer
-from gateway.http.gateway import BEGUN, GATEWAY, JOB, Gateway
+from gateway.access.origins import Origins
+from gateway.api import audio, batch, events, fleet, jobs, marks, metrics, models, readiness
+from gateway.compose import Services
+from gateway.dialects.registry import dialects
+from gateway.http import openapi, rate_limit_headers
+from gateway.http.dialect import Envelopes
 from gateway.http.operation import key_places, open_paths
 from gateway.http.problems import JOB_HEADER, REQUEST_ID, GatewayError, describe
 from gateway.http.rate_limit_headers import GRANTED, makes_work
-from gateway.streaming.live import cut_short
+from gateway.http.responses import BEGUN, JOB, cut_short
+from gateway.http.services import AUTHENTICATOR, ENCODED, FLEET, JOBS, LIMITER, REQUESTS
+from gateway.webhooks.acceptance import WEBHOOKS
 
 log = logger(__name__)
 
 _ENVELOPES: Final = web.AppKey("envelopes", Envelopes)
-#: Paths that need no key, and where the other handlers' requests may bear theirs.
+#: Paths that need no key, and where the requests of the other handlers may bear theirs.
 _OPEN_PATHS: Final = web.AppKey("open_paths", frozenset[str])
 _KEY_PLACES: Final = web.AppKey("key_places", dict[object, KeyPlace])
-_FORESEEN: Final = (BusError, GatewayError, web.HTTPException, web.RequestPayloadError)
+_ORIGINS: Final = web.AppKey("origins", Origins)
+_EXPECTED: Final = (BusError, GatewayError, web.HTTPException, web.RequestPayloadError)
 
 
-def make_app(gateway: Gateway) -> web.Application:
-    app = web.Application(middlewares=[_answer], client_max_size=gateway.settings.max_body_bytes)
-    known = dialects()
-    app[GATEWAY] = gateway
-    app[metrics.METRICS] = metrics.GatewayMetrics(gateway)
-    app.cleanup_ctx.append(metrics.counting)
-    app[_ENVELOPES] = Envelopes(known)
-    app.on_response_prepare.append(limits_answer.mark)
-    if gateway.origins:
-        app.on_response_prepare.append(gateway.origins.mark)
-    app.add_routes(
-        [
-            web.post("/v1/jobs", jobs.create),
-            web.get("/v1/jobs", jobs.index, allow_head=False),
-            web.post("/v1/jobs:batch", batch.create),
-            web.put("/v1/jobs/{id}", jobs.put),
-            web.get("/v1/jobs/{id}", jobs.show, allow_head=False),
-            web.delete("/v1/jobs/{id}", jobs.cancel),
-            web.get("/v1/jobs/{id}/events", events.events, allow_head=False),
-            web.get("/v1/jobs/{id}/marks", marks.marks, allow_head=False),
-            web.get("/v1/jobs/{id}/audio", audio.audio),
-            web.get("/v1/jobs/{id}/blocks/{n}", audio.block),
-            web.get("/v1/models", fleet_routes.models),
-            web.get("/v1/voices", fleet_routes.voices),
-            web.get("/v1/fleet", fleet_routes.fleet),
-            web.get("/livez", fleet_routes.livez),
-            web.get("/readyz", fleet_routes.readyz),
-            web.get("/health", fleet_routes.health),
-            web.get("/metrics", metrics.metrics),
-            web.get("/openapi.json", openapi.document),
-            web.get("/docs", openapi.page),
-        ]
+def make_app(services: Services) -> web.Application:
+    """The application of one gateway process; every handler finds the services it needs under their keys."""
+    app = web.Application(middlewares=[_answer], client_max_size=services.settings.max_body_bytes)
+    app[JOBS] = services.jobs
+    app[FLEET] = services.fleet
+    app[AUTHENTICATOR] = services.authenticator
+    app[LIMITER] = services.limiter
+    app[REQUESTS] = services.requests
+    app[ENCODED] = services.encoded
+    app[WEBHOOKS] = services.webhooks
+    app[readiness.READINESS] = readiness.Readiness(services.bus.connection, services.fleet, services.requests)
+    app[metrics.METRICS] = metrics.GatewayMetrics(
+        services.jobs,
+        services.fleet,
+        services.interest,
+        services.retention,
+        services.starts,
+        services.requests,
+        app[readiness.READINESS],
     )
+    app.cleanup_ctx.append(metrics.counting)
+    known = dialects()
+    app[_ENVELOPES] = Envelopes(known)
+    app[_ORIGINS] = services.origins
+    app.on_response_prepare.append(rate_limit_headers.mark)
+    if services.origins:
+        app.on_response_prepare.append(services.origins.mark)
+    app.add_routes(_NATIVE)
     for dialect in known:
         app.add_routes(dialect.routes)
     app[_OPEN_PATHS] = open_paths(app.router)
@@ -73,43 +71,68 @@ def make_app(gateway: Gateway) -> web.Application:
     return app
 
 
+_NATIVE: Final = [
+    web.post("/v1/jobs", jobs.create),
+    web.get("/v1/jobs", jobs.index, allow_head=False),
+    web.post("/v1/jobs:batch", batch.create),
+    web.put("/v1/jobs/{id}", jobs.put),
+    web.get("/v1/jobs/{id}", jobs.show, allow_head=False),
+    web.delete("/v1/jobs/{id}", jobs.cancel),
+    web.get("/v1/jobs/{id}/events", events.events, allow_head=False),
+    web.get("/v1/jobs/{id}/marks", marks.marks, allow_head=False),
+    web.get("/v1/jobs/{id}/audio", audio.audio),
+    web.get("/v1/jobs/{id}/blocks/{n}", audio.block),
+    web.get("/v1/models", models.models),
+    web.get("/v1/voices", models.voices),
+    web.get("/v1/fleet", fleet.fleet),
+    web.get("/livez", readiness.livez),
+    web.get("/readyz", readiness.readyz),
+    web.get("/health", readiness.health),
+    web.get("/metrics", metrics.metrics),
+    web.get("/openapi.json", openapi.document),
+    web.get("/docs", openapi.page),
+]
+
+
 @web.middleware
 async def _answer(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Run the handler; what it raises before the first byte of its answer becomes an answer, later a cut.
+    """Authenticate, count, and run the handler.
 
-    An error that nobody foresaw gets no detail: a traceback is for the log, not for the client.
+    An exception before the first byte of the response becomes an error response, a later one cuts the connection. An
+    unexpected error is answered without detail: the traceback goes to the log alone.
     """
-    gateway = request.app[GATEWAY]
+    app = request.app
+    requests = app[REQUESTS]
     task = asyncio.current_task()
     assert task is not None
-    gateway.enter(task)
+    requests.enter(task)
     try:
-        preflight = gateway.origins.preflight(request)
+        preflight = app[_ORIGINS].preflight(request)
         if preflight is not None:
             return preflight
-        request[CALLER] = asks = gateway.authenticator.authenticate(
+        request[CALLER] = asks = app[AUTHENTICATOR].authenticate(
             request,
-            request.app[_KEY_PLACES].get(request.match_info.handler, "head"),
-            is_open=request.path in request.app[_OPEN_PATHS],
+            app[_KEY_PLACES].get(request.match_info.handler, "head"),
+            is_open=request.path in app[_OPEN_PATHS],
         )
-        if makes_work(request) and (granted := gateway.limiter.request(asks)):
+        if makes_work(request) and (granted := app[LIMITER].request(asks)):
             request[GRANTED] = granted
         return await handler(request)
-    except Exception as error:  # noqa: BLE001  # this is the boundary: nothing may pass it but an answer
-        return _of_error(request, error)
+    except Exception as error:  # noqa: BLE001  # the boundary: every exception of a handler becomes a response here
+        return _error_response(request, error)
     finally:
-        gateway.leave(task)
+        requests.leave(task)
 
 
-def _of_error(request: web.Request, error: Exception) -> web.StreamResponse:
+def _error_response(request: web.Request, error: Exception) -> web.StreamResponse:
     begun: web.StreamResponse | None = request.get(BEGUN)
     context = {"job": request[JOB]} if JOB in request else {}
-    # What a client can quote, and the log has: its job's id, or one made for this error alone.
+    # The id that a client can quote and that the log has: the job's, or one made for this error alone.
     quoted = request.get(JOB) or uuid.uuid4().hex
     if isinstance(error, ConnectionError):
         log.debug("stream.abandoned", error=str(error), **context)
         return begun if begun is not None else web.Response()
-    if not isinstance(error, _FORESEEN):
+    if not isinstance(error, _EXPECTED):
         log.error(
             "http.failed", method=request.method, path=request.path[:200], request=quoted, exc_info=error, **context
         )

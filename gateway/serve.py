@@ -1,4 +1,4 @@
-"""The gateway process: one bus, one HTTP server, and what both need beside them."""
+"""The gateway process: one connection to the bus, one HTTP server, and the services around them."""
 
 import asyncio
 from contextlib import closing
@@ -12,10 +12,10 @@ from bus.telemetry.logging import logger
 from gateway.access.addresses import Addresses
 from gateway.access.authenticator import open_tokens
 from gateway.app import make_app
+from gateway.compose import Services, compose
 from gateway.http.connection import connections
-from gateway.http.gateway import Gateway
+from gateway.nats.api import NatsApi
 from gateway.nats.cancels import Cancels
-from gateway.nats.door import NatsDoor
 from gateway.settings import GatewaySettings
 from gateway.webhooks.delivery import Webhooks
 
@@ -50,31 +50,34 @@ async def serve(settings: GatewaySettings, stop: asyncio.Event) -> None:
     async with open_bus(settings.bus, "gateway") as bus:
         try:
             async with asyncio.TaskGroup() as tasks:
-                gateway = Gateway(bus, settings, tasks, tokens, addresses)
+                services = compose(bus, settings, tasks, tokens, addresses)
+                nats_api = NatsApi(
+                    services.jobs, services.fleet, services.authenticator, services.limiter, services.requests, tasks
+                )
                 for service in (
-                    gateway.fleet.run(),
-                    gateway.keys.run(),
-                    gateway.limiter.run(),
-                    gateway.starts.run(),
-                    gateway.retention.run(),
-                    Cancels(bus, gateway.authenticator, tasks).run(),
-                    NatsDoor(gateway, tasks).run(),
-                    Webhooks(gateway).run(),
+                    services.fleet.run(),
+                    services.keys.run(),
+                    services.limiter.run(),
+                    services.starts.run(),
+                    services.retention.run(),
+                    Cancels(bus, services.authenticator, tasks).run(),
+                    nats_api.run(),
+                    Webhooks(services.jobs, services.hooks, settings).run(),
                     bus.clock.keep(bus.js, bus.subjects.jobs_stream),
                     _refused(bus.connection.closed),
                     *([tokens.run()] if tokens is not None else []),
                 ):
                     tasks.create_task(service)
-                await _serve_http(gateway, stop)
+                await _serve_http(services, stop)
                 raise _Stopped
         except* _Stopped:
             log.debug("gateway.stopped")
 
 
-async def _serve_http(gateway: Gateway, stop: asyncio.Event) -> None:
-    settings = gateway.settings
+async def _serve_http(services: Services, stop: asyncio.Event) -> None:
+    settings = services.settings
     # Without `handler_cancellation` a hang-up is noticed at the next write, and a queued job never.
-    runner = web.AppRunner(make_app(gateway), handler_cancellation=True, shutdown_timeout=_CLOSE_S)
+    runner = web.AppRunner(make_app(services), handler_cancellation=True, shutdown_timeout=_CLOSE_S)
     await runner.setup()
     assert runner.server is not None
     try:
@@ -87,26 +90,26 @@ async def _serve_http(gateway: Gateway, stop: asyncio.Event) -> None:
             host = f"[{settings.host}]" if ":" in settings.host else settings.host
             log.info("gateway.ready", url=f"http://{host}:{port}", port=port)
             await stop.wait()
-        await _drain(gateway, settings.drain_s)
+        await _drain(services, settings.drain_s)
     finally:
-        gateway.interest.close()
+        services.interest.close()
         await runner.cleanup()
-        gateway.deadlines.close()
-        await gateway.limiter.close()
+        services.deadlines.close()
+        await services.limiter.close()
 
 
-async def _drain(gateway: Gateway, drain_s: float) -> None:
-    """Wait for the requests in progress, `drain_s` at most; then cancel them, which is not leaving."""
-    gateway.stop()
-    log.info("gateway.draining", requests=len(gateway.busy), drain_s=drain_s)
+async def _drain(services: Services, drain_s: float) -> None:
+    """Wait at most `drain_s` for the requests in progress; then cancel them, which does not cancel their jobs."""
+    requests = services.requests
+    requests.stop()
+    log.info("gateway.draining", requests=len(requests), drain_s=drain_s)
     try:
         async with asyncio.timeout(drain_s):
-            await gateway.idle.wait()
+            await requests.idle.wait()
     except TimeoutError:
-        log.info("gateway.drain_timeout", requests=len(gateway.busy), drain_s=drain_s)
-    gateway.interest.close()
-    for request in list(gateway.busy):
-        request.cancel()
+        log.info("gateway.drain_timeout", requests=len(requests), drain_s=drain_s)
+    services.interest.close()
+    requests.cancel()
 
 
 async def _refused(closed: asyncio.Event) -> None:

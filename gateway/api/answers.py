@@ -1,4 +1,4 @@
-"""The shapes of the native API's answers, as `/openapi.json` tells them."""
+"""The shapes of the native API's other responses, as `/openapi.json` shows them."""
 
 from typing import Annotated, Any, Literal
 
@@ -6,82 +6,32 @@ import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from bus.jobs.status import State
-from bus.wire import Timings
 from gateway.http.operation import Parameter
+from gateway.jobs.view import Count
 
-Count = Annotated[int, Meta(ge=0)]
-#: An id of a job, as every door takes it.
+#: A job id, as every API accepts it.
 JobId = Annotated[str, Meta(pattern="^[A-Za-z0-9_-]{1,64}$")]
-ID = Parameter("id", JobId, "Of the job.", where="path")
-
-
-class Links(msgspec.Struct):
-    self: str
-    events: str
-    audio: str
-    marks: str
-    blocks: str
-
-
-class AcceptedJob(msgspec.Struct):
-    id: str
-    state: State
-    links: Links
-
-
-class ShownProgress(msgspec.Struct):
-    phase: str
-    done: float
-    total: float | None
-
-
-class ShownError(msgspec.Struct):
-    code: str
-    message: str
-    path: str
-    retryable: bool
-
-
-class ShownJob(msgspec.Struct, kw_only=True):
-    id: str
-    state: State
-    model: str
-    version: str
-    voice: str
-    lane: str
-    accepted_at: str
-    expires_at: str | None
-    blocks: Count
-    frames: Count
-    #: Of audio so far.
-    seconds: float
-    worker: str | None
-    attempts: Count
-    links: Links
-    #: While it waits: jobs ahead of it, and when it starts if that can be told.
-    position: Count | UnsetType = UNSET
-    eta_s: float | UnsetType = UNSET
-    progress: ShownProgress | UnsetType = UNSET
-    #: Of a job that is done.
-    crc32: str | UnsetType = UNSET
-    engine: dict[str, Any] | UnsetType = UNSET
-    timings: Timings | UnsetType = UNSET
-    #: Of one that ended otherwise.
-    error: ShownError | UnsetType = UNSET
+ID = Parameter("id", JobId, "The job's id.", where="path")
 
 
 class JobList(msgspec.Struct):
+    """A page of jobs, newest first."""
+
     jobs: list[dict[str, Any]]
     #: The `before` of the next page; null on the last.
     next: str | None
 
 
 class EndedJob(msgspec.Struct):
+    """How a job ended."""
+
     id: str
     state: State
 
 
 class ShownWorker(msgspec.Struct):
+    """One worker, from its last heartbeat."""
+
     id: str
     pid: int
     host: str
@@ -90,7 +40,7 @@ class ShownWorker(msgspec.Struct):
     in_flight: Count
     state: str
     device: str
-    #: None: it has but a CPU, or no engine can tell.
+    #: Bytes of device memory; null with a CPU alone, or if no engine reports it.
     device_bytes: Count | None
     breaker: str
     weight: int
@@ -102,15 +52,21 @@ class ShownWorker(msgspec.Struct):
 
 
 class ShownFleet(msgspec.Struct):
+    """Every worker that this gateway knows."""
+
     workers: list[ShownWorker]
 
 
 class Status(msgspec.Struct):
+    """Liveness or readiness."""
+
     status: Literal["ok", "not ready"]
     missing: list[str] | UnsetType = UNSET
 
 
 class Health(msgspec.Struct, kw_only=True):
+    """Readiness and a few figures."""
+
     status: Literal["ok", "not ready"]
     missing: list[str]
     nats: bool
@@ -123,9 +79,31 @@ class Health(msgspec.Struct, kw_only=True):
 
 
 class ModelList(msgspec.Struct):
+    """OpenAI's list of models, with our cards in it."""
+
     object: Literal["list"]
     data: list[dict[str, Any]]
 
 
+class ShownVoice(msgspec.Struct, frozen=True, kw_only=True):
+    """A voice: our fields, then ElevenLabs'."""
+
+    id: str
+    name: str
+    language: str
+    gender: str
+    model: str
+    voice_id: str
+    #: ElevenLabs' word for voices that come with the model, as all of ours do.
+    category: str = "premade"
+    labels: dict[str, str]
+    description: str | None = None
+    preview_url: str | None = None
+    settings: dict[str, Any] | None = None
+    high_quality_base_model_ids: list[str] = []
+
+
 class VoiceList(msgspec.Struct):
-    voices: list[dict[str, Any]]
+    """The response of `/v1/voices`."""
+
+    voices: list[ShownVoice]

@@ -3,7 +3,7 @@
 import asyncio
 from collections import deque
 from http import HTTPStatus
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 from aiohttp import web
@@ -13,15 +13,15 @@ from bus.errors import BusError, Invalid, TooMany
 from bus.jobs.status import State
 from bus.jobs.submit import keyed_id
 from gateway.access.caller import caller
-from gateway.api.answers import Links
 from gateway.api.job_fields import KEY, AskedJob, idempotency_key, to_job
 from gateway.http.bodies import Body
-from gateway.http.gateway import GATEWAY, Gateway, begin
 from gateway.http.operation import LINES, Answer, operation
 from gateway.http.problems import GatewayError, ProblemBody, describe, shown
-from gateway.jobs.view import accepted
+from gateway.http.responses import begin
+from gateway.http.services import JOBS, LIMITER
+from gateway.jobs.view import AcceptedJob, Links
 from gateway.limits.limiter import REQUESTS
-from gateway.webhooks.delivery import accept, with_webhook
+from gateway.webhooks.acceptance import WEBHOOKS
 
 MAX_LINES: Final = 1000
 #: Of what one request's body may have otherwise.
@@ -90,13 +90,12 @@ class _Batch:
     def __init__(self, request: web.Request) -> None:
         """Raises Invalid for the request's Idempotency-Key."""
         self._request = request
-        self._gateway: Gateway = request.app[GATEWAY]
         self._key = idempotency_key(request)
 
     def wait_s(self) -> float:
         """Count one more line against what the caller may ask per second; above 0: not yet, in so many seconds."""
         try:
-            self._gateway.limiter.request(caller(self._request))
+            self._request.app[LIMITER].request(caller(self._request))
         except TooMany as error:
             if error.limit != REQUESTS:
                 raise
@@ -111,7 +110,7 @@ class _Batch:
             return BatchLine(line=number, status=problem.status, error=shown(problem))
 
     async def _accepted(self, number: int, data: bytes) -> BatchLine:
-        gateway, asked = self._gateway, _body.read(data)
+        jobs, webhooks, asked = self._request.app[JOBS], self._request.app[WEBHOOKS], _body.read(data)
         asked = msgspec.structs.replace(asked, lane=asked.lane or _LANE)
         job = to_job(
             self._request,
@@ -122,13 +121,12 @@ class _Batch:
             voice=asked.voice,
             job_id=asked.id or self._keyed_id(number),
         )
-        job = gateway.admission.complete(job, streams=False, size_hint_bytes=len(data))
-        name = gateway.bus.subjects.job_key(job.tenant, job.id)
-        done = await accept(gateway, name, with_webhook(gateway, job, asked.webhook))
-        state: State = "queued" if done.is_new else (await gateway.deadlines.look(name)).state
+        job = jobs.validate(job, streams=False, size_hint_bytes=len(data))
+        done = await webhooks.accept(webhooks.with_webhook(job, asked.webhook))
+        state: State = "queued" if done.is_new else (await jobs.find(jobs.key(job.tenant, job.id))).state
         status = HTTPStatus.ACCEPTED if done.is_new else HTTPStatus.OK
-        told: dict[str, Any] = accepted(done.birth, state)
-        return msgspec.convert({"line": number, "status": int(status), **told}, BatchLine)
+        shown = AcceptedJob.of(done.birth, state)
+        return BatchLine(line=number, status=int(status), id=shown.id, state=shown.state, links=shown.links)
 
     def _keyed_id(self, number: int) -> str:
         """Of a line without an id of its own, if the request has a key."""
@@ -140,7 +138,7 @@ async def _read(request: web.Request) -> bytes:
 
     Raises HTTPRequestEntityTooLarge.
     """
-    most = request.app[GATEWAY].settings.max_body_bytes * _MAX_BODIES
+    most = request.client_max_size * _MAX_BODIES
     size = request.content_length or 0
     body = bytearray()
     while size <= most:

@@ -10,7 +10,7 @@ from msgspec import Meta
 
 from bus import wire
 from bus.errors import BusError, Invalid
-from bus.jobs import lookup as find
+from bus.jobs import lookup
 from bus.jobs.attach import Attachment
 from bus.jobs.entry import STARTED, Entry
 from bus.jobs.status import Status
@@ -19,13 +19,14 @@ from bus.subjects import JobKey
 from bus.telemetry.logging import logger
 from gateway.api.answers import ID
 from gateway.api.marks import rate_of, shown
-from gateway.http.gateway import GATEWAY, Gateway, begin
 from gateway.http.operation import EVENTS, Answer, Parameter, operation
 from gateway.http.problems import JOB_HEADER
-from gateway.jobs.queue_position import Place, known_place
-from gateway.jobs.shared_run import MAX_BUFFER_BYTES
+from gateway.http.requests import Requests
+from gateway.http.responses import begin, cut_short
+from gateway.http.services import JOBS, REQUESTS, job_key
+from gateway.jobs.queue_position import QueuePosition
+from gateway.jobs.service import MAX_BUFFER_BYTES, Jobs
 from gateway.jobs.view import when
-from gateway.streaming.live import cut_short
 
 log = logger(__name__)
 
@@ -52,33 +53,32 @@ _HEADERS: Final = {
 )
 async def events(request: web.Request) -> web.StreamResponse:
     """`GET /v1/jobs/{id}/events`. `Last-Event-ID` is the stream sequence of the last entry the client has."""
-    gateway = request.app[GATEWAY]
-    name = gateway.name(request)
+    jobs, key = request.app[JOBS], job_key(request)
     after_seq = _last_event_id(request)
-    found = await gateway.deadlines.look(name)
+    found = await jobs.find(key)
     if found.is_ended and found.tail is not None and after_seq >= found.tail.seq:
-        return web.Response(status=204, headers={JOB_HEADER: name.job})  # tells an EventSource not to come back
-    response = web.StreamResponse(headers={**_HEADERS, JOB_HEADER: name.job})
+        return web.Response(status=204, headers={JOB_HEADER: key.job})  # tells an EventSource not to come back
+    response = web.StreamResponse(headers={**_HEADERS, JOB_HEADER: key.job})
     await begin(request, response)
     head = b"retry: 1000\n\n"
     if after_seq < found.birth_seq:
         head += _accepted(found)
         after_seq = 0
     await response.write(head)
-    story = _Story(gateway, name, found, response)
+    story = _Story(jobs, key, found, response)
     try:
         async with asyncio.TaskGroup() as tasks:
             ticker = tasks.create_task(story.tick())
-            stopper = tasks.create_task(_stop(gateway))
+            stopper = tasks.create_task(_stop(request.app[REQUESTS]))
             await story.tell(after_seq)
             ticker.cancel()
             stopper.cancel()
     except* _Stopping:
-        log.debug("stream.abandoned", job=name.job, tenant=name.tenant, error="this gateway stops")
+        log.debug("stream.abandoned", job=key.job, tenant=key.tenant, error="this gateway stops")
     except* ConnectionError as error:
-        log.debug("stream.abandoned", job=name.job, tenant=name.tenant, error=str(error.exceptions[0]))
+        log.debug("stream.abandoned", job=key.job, tenant=key.tenant, error=str(error.exceptions[0]))
     except* BusError as error:
-        log.warning("stream.cut", job=name.job, tenant=name.tenant, error=str(error.exceptions[0]))
+        log.warning("stream.cut", job=key.job, tenant=key.tenant, error=str(error.exceptions[0]))
         cut_short(request)
     return response
 
@@ -87,25 +87,29 @@ class _Stopping(Exception):
     """This process ends; the client comes back to another one."""
 
 
-async def _stop(gateway: Gateway) -> None:
-    await gateway.stopping.wait()
+async def _stop(requests: Requests) -> None:
+    await requests.stopping.wait()
     raise _Stopping
 
 
 class _Story:
     """One response that tells one log."""
 
-    def __init__(self, gateway: Gateway, name: JobKey, found: Status, response: web.StreamResponse) -> None:
-        self._gateway, self._name, self._birth, self._response = gateway, name, found.birth, response
-        self._birth_seq, self._rate_hz = found.birth_seq, 0
+    def __init__(self, jobs: Jobs, key: JobKey, found: Status, response: web.StreamResponse) -> None:
+        self._jobs = jobs
+        self._key = key
+        self._birth = found.birth
+        self._response = response
+        self._birth_seq = found.birth_seq
+        self._rate_hz = 0
         self._waits = found.state == "queued"
-        self._place: Place | None = None
+        self._place: QueuePosition | None = None
 
     async def tell(self, after_seq: int) -> None:
         """Write what the log says after that entry, until its end."""
-        bus = self._gateway.bus
+        bus = self._jobs.bus
         attachment = Attachment(
-            bus.connection, bus.logs, self._name, after_seq=after_seq, max_buffer_bytes=MAX_BUFFER_BYTES
+            bus.connection, bus.logs, self._key, after_seq=after_seq, max_buffer_bytes=MAX_BUFFER_BYTES
         )
         async with attachment, aclosing(aiter(attachment)) as batches:
             async for batch in batches:
@@ -128,7 +132,7 @@ class _Story:
 
     async def _marks(self, marks: list[wire.Mark], seq: int) -> bytes:
         if not self._rate_hz:  # a client that came back; what tells the rate it has had before
-            media = await find.media(self._gateway.bus, self._name, self._birth_seq)
+            media = await lookup.media(self._jobs.bus, self._key, self._birth_seq)
             if media is None:
                 return b""
             self._rate_hz = media[0]
@@ -152,7 +156,7 @@ class _Story:
     async def _queue(self) -> bytes:
         if not self._waits:
             return b""
-        now = await known_place(self._gateway.bus, self._gateway.starts, self._birth)
+        now = await self._jobs.queue_position(self._birth)
         if now is None or now == self._place or not self._waits:
             return b""
         self._place = now

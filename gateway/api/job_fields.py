@@ -11,14 +11,14 @@ from msgspec import Meta
 
 from bus import wire
 from bus.errors import Invalid
+from bus.fleet.fleet import Fleet
 from bus.jobs.submit import keyed_id
 from bus.subjects import LANES
 from bus.webhook import Webhook
 from gateway.access.caller import caller
 from gateway.codecs.format import FORMATS, MAX_SPEED, MIN_SPEED
-from gateway.http.gateway import Gateway
+from gateway.http.caching import refuses_cache
 from gateway.http.operation import Parameter
-from gateway.jobs.cache import refuses_reuse
 from gateway.jobs.validation import DEFAULT_MODEL, MAX_DEADLINE_S, MAX_LINGER_S, MAX_SEED
 
 _MAX_KEY_CHARS: Final = 255
@@ -98,7 +98,7 @@ def to_job(
     Without an id, unless the request wants no part in other requests' runs: admission gives it one.
     """
     asks = caller(request)
-    job_id = job_id or idempotent_id(request, api) or (uuid.uuid4().hex if refuses_reuse(request) else "")
+    job_id = job_id or idempotent_id(request, api) or (uuid.uuid4().hex if refuses_cache(request) else "")
     return wire.Job(
         id=job_id,
         input=input,
@@ -140,9 +140,9 @@ def traceparent(request: web.Request) -> str:
     return wire.traceparent_or_empty(request.headers.get("traceparent", ""))
 
 
-def our_model(gateway: Gateway, name: str, foreign: Container[str], default: str = DEFAULT_MODEL) -> str:
+def our_model(fleet: Fleet, name: str, foreign: Container[str], default: str = DEFAULT_MODEL) -> str:
     """The model that a foreign API's `name` stands for: `default`, unless a worker offers one of that very name."""
-    if not name or (name in foreign and gateway.fleet.card(name) is None):
+    if not name or (name in foreign and fleet.card(name) is None):
         return default
     return name
 

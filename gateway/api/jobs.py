@@ -4,24 +4,26 @@ import asyncio
 from typing import Annotated, Any, Final
 
 from aiohttp import web
-from msgspec import Meta
+from msgspec import UNSET, Meta
 
 from bus import wire
 from bus.errors import BusError, Invalid
-from bus.jobs import lookup as find
+from bus.jobs import lookup
+from bus.jobs.client import Bus
 from bus.jobs.status import Status, derive
 from bus.params import short
 from bus.transport.jetstream import Stored
 from gateway.access.caller import caller
-from gateway.api.answers import ID, AcceptedJob, EndedJob, JobList, ShownJob
+from gateway.api.answers import ID, EndedJob, JobList
 from gateway.api.job_fields import KEY, AskedJob, to_job
 from gateway.http.bodies import Body
-from gateway.http.gateway import GATEWAY, JOB, Gateway, json_answer
 from gateway.http.operation import Answer, Parameter, operation
 from gateway.http.problems import JOB_HEADER
-from gateway.jobs.queue_position import known_place
-from gateway.jobs.view import accepted, view, when, with_place
-from gateway.webhooks.delivery import accept, with_webhook
+from gateway.http.query import integer
+from gateway.http.responses import JOB, json_response
+from gateway.http.services import JOBS, job_key
+from gateway.jobs.view import AcceptedJob, ShownJob, view, when
+from gateway.webhooks.acceptance import WEBHOOKS
 
 _API: Final = "jobs"
 _MAX_LIMIT: Final = 1000
@@ -64,28 +66,28 @@ async def put(request: web.Request) -> web.Response:
 
 
 async def _accept(request: web.Request, asked: AskedJob, job_id: str, size_bytes: int) -> web.Response:
-    gateway = request.app[GATEWAY]
+    jobs, webhooks = request.app[JOBS], request.app[WEBHOOKS]
     job = to_job(request, _API, asked, input=asked.input, model=asked.model, voice=asked.voice, job_id=job_id)
-    job = gateway.admission.complete(job, streams=False, size_hint_bytes=size_bytes)
+    job = jobs.validate(job, streams=False, size_hint_bytes=size_bytes)
     request[JOB] = job.id
-    name = gateway.bus.subjects.job_key(job.tenant, job.id)
-    done = await accept(gateway, name, with_webhook(gateway, job, asked.webhook))
+    accepted = await webhooks.accept(webhooks.with_webhook(job, asked.webhook))
     headers = {"Location": f"/v1/jobs/{job.id}", JOB_HEADER: job.id}
-    if done.is_new:
-        return json_answer(accepted(done.birth, "queued"), 202, headers)
-    found = await gateway.deadlines.look(name)
-    return json_answer(accepted(done.birth, found.state), 200, headers)
+    if accepted.is_new:
+        return json_response(AcceptedJob.of(accepted.birth, "queued"), 202, headers)
+    found = await jobs.find(jobs.key(job.tenant, job.id))
+    return json_response(AcceptedJob.of(accepted.birth, found.state), 200, headers)
 
 
 @operation("Show a job.", parameters=(ID,), answers={200: Answer("All that is known of it.", ShownJob)})
 async def show(request: web.Request) -> web.Response:
     """`GET /v1/jobs/{id}`."""
-    gateway = request.app[GATEWAY]
-    found = await gateway.deadlines.look(gateway.name(request))
-    shown = await view(gateway.bus, found)
-    if found.state == "queued":
-        with_place(shown, await known_place(gateway.bus, gateway.starts, found.birth))
-    return json_answer(shown, headers={JOB_HEADER: found.birth.job.id})
+    jobs = request.app[JOBS]
+    found = await jobs.find(job_key(request))
+    shown = await view(jobs.bus, found)
+    if found.state == "queued" and (place := await jobs.queue_position(found.birth)) is not None:
+        shown.position = place.position
+        shown.eta_s = UNSET if place.eta_s is None else place.eta_s
+    return json_response(shown, headers={JOB_HEADER: found.birth.job.id})
 
 
 @operation(
@@ -93,14 +95,9 @@ async def show(request: web.Request) -> web.Response:
 )
 async def cancel(request: web.Request) -> web.Response:
     """`DELETE /v1/jobs/{id}`: answers how the job ended, which may have been in another way before."""
-    gateway = request.app[GATEWAY]
-    name = gateway.name(request)
-    found = await gateway.deadlines.look(name)
-    ended = found.state
-    if not found.is_ended:
-        ended = await gateway.bus.logs.end(name, "cancelled", "cancelled by its owner")
-        gateway.ended(name)
-    return json_answer({"id": name.job, "state": ended}, headers={JOB_HEADER: name.job})
+    key = job_key(request)
+    ended = await request.app[JOBS].cancel(key, "cancelled by its owner")
+    return json_response(EndedJob(key.job, ended), headers={JOB_HEADER: key.job})
 
 
 @operation(
@@ -113,36 +110,25 @@ async def cancel(request: web.Request) -> web.Response:
 )
 async def index(request: web.Request) -> web.Response:
     """`GET /v1/jobs?limit=&before=`: newest first; `next` is the `before` of the next page."""
-    gateway = request.app[GATEWAY]
-    limit = whole(request, "limit", 1, _MAX_LIMIT) or _DEFAULT_LIMIT
-    births, older = await find.births(
-        gateway.bus, caller(request).tenant, limit, whole(request, "before", 1, 2**63 - 1)
+    jobs = request.app[JOBS]
+    limit = integer(request, "limit", 1, _MAX_LIMIT) or _DEFAULT_LIMIT
+    births, older = await lookup.births(
+        jobs.bus, caller(request).tenant, limit, integer(request, "before", 1, 2**63 - 1)
     )
-    shown: list[dict[str, Any]] = []
+    shown: list[ShownJob | dict[str, Any]] = []
     for start in range(0, len(births), _AT_ONCE):
         some = births[start : start + _AT_ONCE]
-        shown += await asyncio.gather(*(_listed(gateway, birth) for birth in some))
-    return json_answer({"jobs": shown, "next": str(births[-1].seq) if births and older else None})
+        shown += await asyncio.gather(*(_listed(jobs.bus, birth) for birth in some))
+    return json_response({"jobs": shown, "next": str(births[-1].seq) if births and older else None})
 
 
-async def _listed(gateway: Gateway, stored: Stored) -> dict[str, Any]:
-    """One line of a list: no question is asked that a single job's page would not ask more thoroughly."""
-    bus = gateway.bus
-    birth, name = wire.decode(wire.Birth, stored.message.data), find.job_of(bus.subjects, stored)
-    tail, lease = await asyncio.gather(bus.logs.tail(name), bus.logs.lease(name))
+async def _listed(bus: Bus, stored: Stored) -> ShownJob | dict[str, Any]:
+    """One job of a list, by cheaper reads than `GET /v1/jobs/{id}` makes; a job that cannot be read shows the error."""
+    birth, key = wire.decode(wire.Birth, stored.message.data), lookup.job_of(bus.subjects, stored)
+    tail, lease = await asyncio.gather(bus.logs.tail(key), bus.logs.lease(key))
     found = Status(derive(tail, lease[1] if lease else None), stored.seq, birth, lease[1] if lease else None, tail)
     try:
         return await view(bus, found)
     except BusError as error:
-        shown = {"id": name.job, "state": found.state, "accepted_at": when(birth.accepted_at)}
+        shown = {"id": key.job, "state": found.state, "accepted_at": when(birth.accepted_at)}
         return {**shown, "error": {"code": getattr(error, "code", "unreadable"), "message": str(error)}}
-
-
-def whole(request: web.Request, name: str, least: int, most: int) -> int | None:
-    """A whole number of the query; None if it is not there. Raises Invalid."""
-    text = request.query.get(name)
-    if text is None:
-        return None
-    if not (text.isascii() and text.isdigit() and len(text) < 20 and least <= int(text) <= most):
-        raise Invalid(f"{name}: must be a whole number from {least} to {most}, not {short(text)!r}", name)
-    return int(text)

@@ -7,13 +7,15 @@ from aiohttp import web
 
 from bus import wire
 from bus.jobs.attach import Attachment
+from bus.jobs.client import Bus
 from bus.jobs.entry import Entry
 from bus.jobs.status import State, Status
 from bus.subjects import JobKey
 from gateway.api.answers import ID
-from gateway.http.gateway import GATEWAY, Gateway, json_answer
 from gateway.http.operation import Answer, operation
 from gateway.http.problems import JOB_HEADER
+from gateway.http.responses import json_response
+from gateway.http.services import JOBS, job_key
 
 
 class Shown(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -70,23 +72,22 @@ def rate_of(entry: Entry) -> int | None:
 )
 async def marks(request: web.Request) -> web.Response:
     """`GET /v1/jobs/{id}/marks`."""
-    gateway = request.app[GATEWAY]
-    name = gateway.name(request)
-    found = await gateway.deadlines.look(name)
-    rate_hz, all_marks = await _read(gateway, name, found)
-    answer = Marks(id=name.job, state=found.state, rate_hz=rate_hz, frames=found.position.frame, marks=all_marks)
-    return json_answer(answer, headers={JOB_HEADER: name.job, "Cache-Control": "no-store"})
+    jobs, key = request.app[JOBS], job_key(request)
+    found = await jobs.find(key)
+    rate_hz, all_marks = await _read(jobs.bus, key, found)
+    answer = Marks(id=key.job, state=found.state, rate_hz=rate_hz, frames=found.position.frame, marks=all_marks)
+    return json_response(answer, headers={JOB_HEADER: key.job, "Cache-Control": "no-store"})
 
 
-async def _read(gateway: Gateway, name: JobKey, found: Status) -> tuple[int | None, list[Shown]]:
+async def _read(bus: Bus, key: JobKey, found: Status) -> tuple[int | None, list[Shown]]:
     """The log's rate and marks up to where it was found. Raises Gone, Unreachable, EngineFailed."""
     rate_hz: int | None = None
     told: list[Shown] = []
     if found.tail is None:
         return rate_hz, told
-    bus, text, last_seq = gateway.bus, found.birth.job.input, found.tail.seq
+    text, last_seq = found.birth.job.input, found.tail.seq
     async with (
-        Attachment(bus.connection, bus.logs, name, max_buffer_bytes=0) as attachment,
+        Attachment(bus.connection, bus.logs, key, max_buffer_bytes=0) as attachment,
         aclosing(aiter(attachment)) as batches,
     ):
         async for batch in batches:

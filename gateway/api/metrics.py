@@ -9,14 +9,19 @@ from typing import Any, Final
 from aiohttp import web
 
 from bus.errors import ApiError, BusError
+from bus.fleet.fleet import Fleet
 from bus.jobs.client import Bus
+from bus.jobs.interest import Interest
+from bus.jobs.retention import Retention
 from bus.subjects import Subjects, queue_of
 from bus.telemetry.logging import logger
 from bus.telemetry.metrics import CONTENT_TYPE, Metrics, Sample
 from bus.transport.jetstream import is_missing_stream
-from gateway.api import fleet as fleet_routes
-from gateway.http.gateway import Gateway
+from gateway.api.readiness import Readiness
 from gateway.http.operation import Answer, operation
+from gateway.http.requests import Requests
+from gateway.jobs.queue_position import StartRates
+from gateway.jobs.service import Jobs
 
 log = logger(__name__)
 
@@ -96,9 +101,25 @@ async def _or_nothing(asked: Coroutine[Any, Any, dict[str, dict[str, Any]]]) -> 
 
 
 class GatewayMetrics:
-    def __init__(self, gateway: Gateway) -> None:
-        self._gateway = gateway
-        self._stores = Stores(gateway.bus)
+    def __init__(
+        self,
+        jobs: Jobs,
+        fleet: Fleet,
+        interest: Interest,
+        retention: Retention,
+        starts: StartRates,
+        requests: Requests,
+        readiness: Readiness,
+    ) -> None:
+        self._bus = jobs.bus
+        self._cache = jobs.cache
+        self._known_fleet = fleet
+        self._interest = interest
+        self._retention = retention
+        self._starts = starts
+        self._requests = requests
+        self._readiness = readiness
+        self._stores = Stores(jobs.bus)
         self._metrics = Metrics("gateway", self._stands)
         self.counting = self._metrics.counting
         self._text, self._next_at = b"", 0.0
@@ -114,20 +135,19 @@ class GatewayMetrics:
         return self._text
 
     def _stands(self) -> Iterator[Sample]:
-        gateway = self._gateway
-        yield Sample("antiphon_ready", not fleet_routes.missing(gateway))
-        yield Sample("antiphon_nats_up", gateway.bus.connection.is_up)
-        yield Sample("antiphon_requests", len(gateway.busy))
-        yield Sample("antiphon_listeners", gateway.interest.num_listeners)
-        yield Sample("antiphon_clock_skew_seconds", gateway.bus.clock.skew_s)
-        for how, count in gateway.reuse.counts.items():
+        yield Sample("antiphon_ready", not self._readiness.missing())
+        yield Sample("antiphon_nats_up", self._bus.connection.is_up)
+        yield Sample("antiphon_requests", len(self._requests))
+        yield Sample("antiphon_listeners", self._interest.num_listeners)
+        yield Sample("antiphon_clock_skew_seconds", self._bus.clock.skew_s)
+        for how, count in self._cache.counts.items():
             yield Sample("antiphon_cache_answers_total", count, (how,))
         yield from self._fleet()
         yield from self._store()
         yield from self._queued()
 
     def _fleet(self) -> Iterator[Sample]:
-        fleet = self._gateway.fleet
+        fleet = self._known_fleet
         heard = [seen.beat for seen in fleet.workers.values() if not fleet.is_silent(seen)]
         states = Counter(beat.state for beat in heard)
         states["silent"] = len(fleet.workers) - len(heard)
@@ -140,7 +160,7 @@ class GatewayMetrics:
         yield Sample("antiphon_fleet_slots_used", sum(len(beat.held) for beat in heard))
 
     def _store(self) -> Iterator[Sample]:
-        names, full = _names(self._gateway.bus.subjects), self._gateway.retention.full
+        names, full = _names(self._bus.subjects), self._retention.full
         for name in ("jobs", "replies"):
             yield Sample("antiphon_admission_refusing", names[name] in full, (name,))
         for name, info in self._stores.streams.items():
@@ -150,7 +170,7 @@ class GatewayMetrics:
                 yield Sample("antiphon_stream_limit_bytes", limit, (name,))
 
     def _queued(self) -> Iterator[Sample]:
-        starts, now_s = self._gateway.starts, time.monotonic()
+        starts, now_s = self._starts, time.monotonic()
         for consumer, info in self._stores.queues.items():
             labels, waiting = tuple(queue_of(consumer)), info["num_pending"]
             yield Sample("antiphon_queue_jobs", waiting, labels)

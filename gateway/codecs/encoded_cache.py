@@ -37,7 +37,7 @@ class Rendering:
 
 class Renderings:
     def __init__(self, max_bytes: int) -> None:
-        self._max_bytes = max_bytes
+        self.max_bytes = max_bytes
         self._size_bytes = self._lent_bytes = 0
         #: Least recently used first.
         self._kept: OrderedDict[Hashable, Rendering] = OrderedDict()
@@ -62,12 +62,12 @@ class Renderings:
     def _make_room(self) -> None:
         # What is being read is in memory whether it is kept or not.
         idle = (key for key, each in list(self._kept.items()) if not each.num_readers)
-        while self._size_bytes > self._max_bytes and (key := next(idle, None)) is not None:
+        while self._size_bytes > self.max_bytes and (key := next(idle, None)) is not None:
             self._size_bytes -= len(self._kept.pop(key).data)
 
     def may_lend(self, num_bytes: float) -> bool:
         """Whether one more of that size may go out: all that are read must fit into the room together."""
-        return self._lent_bytes + num_bytes <= self._max_bytes
+        return self._lent_bytes + num_bytes <= self.max_bytes
 
     @contextlib.contextmanager
     def lent(self, rendering: Rendering) -> Iterator[None]:

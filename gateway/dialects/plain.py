@@ -11,13 +11,14 @@ from bus.errors import Invalid
 from bus.jobs.status import State
 from gateway.api import audio
 from gateway.api.job_fields import KEY, Model, Text, Voice, Wishes, to_job, told
-from gateway.dialects.registry import Dialect
 from gateway.http.bodies import Body
-from gateway.http.gateway import GATEWAY, JOB, Gateway, json_answer
+from gateway.http.dialect import Dialect
 from gateway.http.operation import SOUND, Answer, Parameter, operation
 from gateway.http.problems import JOB_HEADER, BlockNotYet, NoSuchBlock, respond
+from gateway.http.responses import JOB, json_response
+from gateway.http.services import JOBS, job_key
 from gateway.jobs.pcm_reader import failure
-from gateway.streaming.live import heard
+from gateway.streaming.live import stream_for
 
 _API: Final = "plain"
 _DEFAULT_MODEL: Final = "music"
@@ -67,16 +68,15 @@ _body: Final = Body(Prompt)
 )
 async def generate(request: web.Request) -> web.Response:
     """`POST /generate`: answers once the file is there. Hanging up is leaving."""
-    gateway = request.app[GATEWAY]
-    job = await _ordered(request, gateway, streams=True)
-    async with heard(request, job, own=True) as sound:
-        async with aclosing(aiter(sound)) as pieces:
+    job = await _ordered(request, streams=True)
+    async with stream_for(request, job, own_id=True) as stream:
+        async with aclosing(aiter(stream)) as pieces:
             async for _ in pieces:
                 continue  # the file is read from the log when it is asked for
-        job_id, done, (rate_hz, channels) = sound.name.job, sound.done, sound.media
+        job_id, done, (rate_hz, channels) = stream.key.job, stream.done, stream.media
     url = f"/output/{job_id}.wav"
     told = Output(id=job_id, status="done", url=url, duration=done.seconds, sample_rate=rate_hz, channels=channels)
-    return json_answer(told, headers={JOB_HEADER: job_id, "Location": url})
+    return json_response(told, headers={JOB_HEADER: job_id, "Location": url})
 
 
 @operation(
@@ -87,13 +87,12 @@ async def generate(request: web.Request) -> web.Response:
 )
 async def start(request: web.Request) -> web.Response:
     """`POST /api/generate`: answers as soon as the job is accepted; the work goes on when nobody listens."""
-    gateway = request.app[GATEWAY]
-    job = await _ordered(request, gateway, streams=False)
+    jobs = request.app[JOBS]
+    job = await _ordered(request, streams=False)
     request[JOB] = job.id
-    name = gateway.bus.subjects.job_key(job.tenant, job.id)
-    accepted = await gateway.accept(name, job)
-    status: State = "queued" if accepted.is_new else (await gateway.deadlines.look(name)).state
-    return json_answer(Task(task_id=job.id, status=status), headers={JOB_HEADER: job.id})
+    accepted = await jobs.accept(job)
+    status: State = "queued" if accepted.is_new else (await jobs.find(jobs.key(job.tenant, job.id))).state
+    return json_response(Task(task_id=job.id, status=status), headers={JOB_HEADER: job.id})
 
 
 @operation(
@@ -109,11 +108,10 @@ async def chunk(request: web.Request) -> web.Response:
 
     Raises how the job ended for a block that it never made.
     """
-    gateway = request.app[GATEWAY]
     try:
         return await audio.block(request)
     except (BlockNotYet, NoSuchBlock):
-        found = await gateway.deadlines.look(gateway.name(request))
+        found = await request.app[JOBS].find(job_key(request))
     blocks = found.position.block
     if int(request.match_info["n"]) < blocks:  # it came between the two looks
         return await audio.block(request)
@@ -124,14 +122,15 @@ async def chunk(request: web.Request) -> web.Response:
         raise failure(found.tail)
     job_id = found.birth.job.id
     told = Task(task_id=job_id, status=found.state, chunks=blocks)
-    return json_answer(told, 202, {JOB_HEADER: job_id, "Retry-After": "1"})
+    return json_response(told, 202, {JOB_HEADER: job_id, "Retry-After": "1"})
 
 
-async def _ordered(request: web.Request, gateway: Gateway, *, streams: bool) -> wire.Job:
-    """A complete job. Raises as `Admission.complete` does; paths are those of the door's own fields."""
+async def _ordered(request: web.Request, *, streams: bool) -> wire.Job:
+    """A complete job. Raises as `Validation.complete` does; paths are those of the door's own fields."""
     data = await request.read()
     asked = _body.read(data)
-    card = gateway.admission.card(asked.model, asked.version)
+    jobs = request.app[JOBS]
+    card = jobs.card(asked.model, asked.version)
     if card.kind == "music" and len(asked.prompt.strip()) < _MIN_MUSIC_PROMPT_CHARS:
         raise Invalid(
             f"prompt: must have at least {_MIN_MUSIC_PROMPT_CHARS} characters to make music of, not {asked.prompt!r}",
@@ -147,7 +146,7 @@ async def _ordered(request: web.Request, gateway: Gateway, *, streams: bool) -> 
         params=_params(asked, card),
     )
     try:
-        return gateway.admission.complete(job, streams=streams, size_hint_bytes=len(data))
+        return jobs.validate(job, streams=streams, size_hint_bytes=len(data))
     except Invalid as error:
         raise _renamed(error, asked) from error
 

@@ -9,7 +9,7 @@ from typing import Any, Final
 import msgspec
 from aiohttp import web
 
-from gateway.dialects.registry import Dialect, door_of
+from gateway.http.dialect import Dialect, dialect_of
 from gateway.http.operation import EVENTS, Answer, Operation, Parameter, operation, operation_of
 from gateway.http.problems import JOB_HEADER, ProblemBody
 
@@ -40,7 +40,7 @@ def describe(router: web.UrlDispatcher, dialects: Sequence[Dialect]) -> dict[str
     schemas = dict(zip(map(str, listed), found, strict=True))
     paths: dict[str, Any] = {}
     for path, method, each in told:
-        door = door_of(path, dialects)
+        door = dialect_of(path, dialects)
         envelope = door.envelope if door else ProblemBody
         error = (_PROBLEM if envelope is ProblemBody else _JSON, envelope)
         paths.setdefault(path, {})[method] = _operation(path, each, schemas, door.name if door else "native", error)

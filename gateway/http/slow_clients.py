@@ -3,21 +3,18 @@
 import asyncio
 import contextlib
 import socket
-import struct
 from typing import Any, Final, cast
 
 from aiohttp import web
 
 from bus.telemetry.logging import logger
 from gateway.access.caller import CALLER
-from gateway.http.gateway import JOB
+from gateway.http.responses import JOB, reset
 
 log = logger(__name__)
 
 #: What the kernel holds that was not sent yet. Left to itself it holds megabytes for each client, outside our bounds.
 _UNSENT_BYTES: Final = 128 << 10
-#: SO_LINGER on, of no seconds: closing the socket resets its connection.
-_RESET: Final = struct.pack("ii", 1, 0)
 #: How often it is looked, in the time that a reader may stand still.
 _LOOKS: Final = 4
 
@@ -87,15 +84,6 @@ class Reader(web.RequestHandler):
             return {}
         told = {"tenant": asked[CALLER].tenant}
         return told | {"job": asked[JOB]} if JOB in asked else told
-
-
-def reset(transport: asyncio.Transport) -> None:
-    """End the connection so that its client sees an error, and drop what waits for it, in the kernel too."""
-    peer = transport.get_extra_info("socket")
-    if peer is not None:
-        with contextlib.suppress(OSError):  # it is gone already
-            peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
-    transport.abort()
 
 
 def _bound_kernel(transport: asyncio.Transport) -> None:

@@ -18,7 +18,7 @@ def failure(end: Entry) -> JobError:
     return Expired(why) if end.kind == "expired" else Cancelled(why)
 
 
-class Tape:
+class PcmReader:
     """What one listener has heard: takes entries in their order, gives the PCM that comes next."""
 
     def __init__(self, from_frame: int = 0, media: tuple[int, int] | None = None) -> None:

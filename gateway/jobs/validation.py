@@ -28,7 +28,7 @@ _GETTING_TO_KNOW_S: Final = 2.5
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
 
 
-class Admission:
+class Validation:
     def __init__(self, fleet: Fleet, clock: BusClock, max_job_bytes: int) -> None:
         self._fleet, self._clock, self._max_job_bytes = fleet, clock, max_job_bytes
         self._born = time.monotonic()

@@ -1,94 +1,157 @@
-"""A job as the native API shows it, made of its birth, its lease and its last entry."""
+"""A job as the native API shows it, made from its birth, its lease and its last entry.
+
+The structs are the schema in `/openapi.json` too, so that document and response cannot drift apart.
+"""
 
 from datetime import UTC, datetime
-from typing import Any
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import UNSET, Meta, UnsetType
 
 from bus import wire
 from bus.errors import JobError
-from bus.jobs import lookup as find
+from bus.jobs import lookup
 from bus.jobs.client import Bus
 from bus.jobs.entry import Entry
 from bus.jobs.status import State, Status
 from gateway.jobs.pcm_reader import failure
-from gateway.jobs.queue_position import Place
+
+Count = Annotated[int, Meta(ge=0)]
 
 
-def links(job_id: str) -> dict[str, str]:
-    base = f"/v1/jobs/{job_id}"
-    return {
-        "self": base,
-        "events": f"{base}/events",
-        "audio": f"{base}/audio",
-        "marks": f"{base}/marks",
-        "blocks": f"{base}/blocks/{{n}}",
-    }
+class Links(msgspec.Struct, frozen=True):
+    """Paths of a job's resources; `blocks` is a template with `{n}`."""
+
+    self: str
+    events: str
+    audio: str
+    marks: str
+    blocks: str
+
+    @classmethod
+    def of(cls, job_id: str) -> "Links":
+        """The links of the job `job_id`."""
+        base = f"/v1/jobs/{job_id}"
+        return cls(base, f"{base}/events", f"{base}/audio", f"{base}/marks", f"{base}/blocks/{{n}}")
+
+
+class AcceptedJob(msgspec.Struct, frozen=True):
+    """The response to a job's acceptance."""
+
+    id: str
+    state: State
+    links: Links
+
+    @classmethod
+    def of(cls, birth: wire.Birth, state: State) -> "AcceptedJob":
+        """The response for a job with this birth, now in `state`."""
+        return cls(birth.job.id, state, Links.of(birth.job.id))
+
+
+class ShownProgress(msgspec.Struct, frozen=True):
+    """The engine's progress; `total` is null if the engine does not know it."""
+
+    phase: str
+    done: float
+    total: float | None
+
+
+class ShownError(msgspec.Struct, frozen=True):
+    """The reason why a job ended other than `done`."""
+
+    code: str
+    message: str
+    path: str
+    retryable: bool
+
+
+class ShownJob(msgspec.Struct, kw_only=True):
+    """One job: state, progress, and where to find its audio."""
+
+    id: str
+    state: State
+    model: str
+    version: str
+    voice: str
+    lane: str
+    #: RFC 3339, UTC.
+    accepted_at: str
+    expires_at: str | None
+    #: Block entries in the log so far.
+    blocks: Count
+    frames: Count
+    #: Seconds of audio so far.
+    seconds: float
+    #: The worker that took the job last.
+    worker: str | None
+    attempts: Count
+    links: Links
+    #: While it waits: jobs ahead of it, and seconds until it starts, absent while unknown.
+    position: Count | UnsetType = UNSET
+    eta_s: float | UnsetType = UNSET
+    progress: ShownProgress | UnsetType = UNSET
+    #: Once it is done: CRC-32 of all PCM, 8 hexadecimal digits; the engine's facts; durations.
+    crc32: str | UnsetType = UNSET
+    engine: dict[str, Any] | UnsetType = UNSET
+    timings: wire.Timings | UnsetType = UNSET
+    #: Once it has ended other than `done`.
+    error: ShownError | UnsetType = UNSET
 
 
 def when(seconds: float) -> str:
-    """Unix seconds as RFC 3339."""
+    """Unix seconds as RFC 3339, UTC."""
     return datetime.fromtimestamp(seconds, UTC).isoformat().replace("+00:00", "Z")
 
 
-def accepted(birth: wire.Birth, state: State) -> dict[str, Any]:
-    """What the acceptance of a job answers."""
-    return {"id": birth.job.id, "state": state, "links": links(birth.job.id)}
-
-
-async def view(bus: Bus, found: Status) -> dict[str, Any]:
-    """All that is known of one job but its place in the queue. Raises Unreachable, Gone."""
+async def view(bus: Bus, found: Status) -> ShownJob:
+    """One job, without its queue position. Raises Unreachable, Gone."""
     job, lease, tail = found.birth.job, found.lease, found.tail
-    shown: dict[str, Any] = {
-        "id": job.id,
-        "state": found.state,
-        "model": job.model,
-        "version": job.version,
-        "voice": job.voice,
-        "lane": job.lane,
-        "accepted_at": when(found.birth.accepted_at),
-        "expires_at": when(job.expires_at.timestamp()) if job.expires_at else None,
-        "blocks": found.position.block,
-        "frames": found.position.frame,
-        "seconds": await _seconds(bus, found),
-        "worker": lease.worker if lease and lease.worker else None,
-        "attempts": lease.attempt if lease else 0,
-    }
+    shown = ShownJob(
+        id=job.id,
+        state=found.state,
+        model=job.model,
+        version=job.version,
+        voice=job.voice,
+        lane=job.lane,
+        accepted_at=when(found.birth.accepted_at),
+        expires_at=when(job.expires_at.timestamp()) if job.expires_at else None,
+        blocks=found.position.block,
+        frames=found.position.frame,
+        seconds=await _seconds(bus, found),
+        worker=lease.worker if lease and lease.worker else None,
+        attempts=lease.attempt if lease else 0,
+        links=Links.of(job.id),
+    )
     if tail is not None:
-        shown |= _of_tail(tail)
-    shown["links"] = links(job.id)
+        _add_tail(shown, tail)
     return shown
 
 
-def with_place(shown: dict[str, Any], place: Place | None) -> dict[str, Any]:
-    if place is not None:
-        shown["position"] = place.position
-        if place.eta_s is not None:
-            shown["eta_s"] = place.eta_s
-    return shown
-
-
-def _of_tail(tail: Entry) -> dict[str, Any]:
+def _add_tail(shown: ShownJob, tail: Entry) -> None:
+    """Add the fields that the log's last entry has."""
     if tail.kind == "progress":
         progress = wire.decode(wire.Progress, tail.payload)
-        return {"progress": {"phase": progress.phase, "done": progress.done, "total": progress.total}}
-    if tail.kind == "done":
+        shown.progress = ShownProgress(progress.phase, progress.done, progress.total)
+    elif tail.kind == "done":
         done = wire.decode(wire.Done, tail.payload)
-        shown: dict[str, Any] = {"crc32": done.crc32, "engine": done.engine}
-        if done.timings is not None:
-            shown["timings"] = done.timings
-        return shown
-    return {"error": _error(failure(tail))} if tail.is_end else {}
+        shown.crc32 = done.crc32
+        shown.engine = done.engine
+        shown.timings = UNSET if done.timings is None else done.timings
+    elif tail.is_end:
+        shown.error = _error(failure(tail))
 
 
-def _error(error: JobError) -> dict[str, Any]:
-    return {"code": error.code, "message": str(error), "path": error.path, "retryable": error.retryable}
+def _error(error: JobError) -> ShownError:
+    return ShownError(error.code, str(error), error.path, error.retryable)
 
 
 async def _seconds(bus: Bus, found: Status) -> float:
-    """Of audio so far."""
+    """Seconds of audio in the log so far."""
     if not found.position.frame:
         return 0.0
     if found.tail is not None and found.tail.kind == "done":
         return wire.decode(wire.Done, found.tail.payload).seconds
-    name = bus.subjects.job_key(found.birth.job.tenant, found.birth.job.id)
-    media = await find.media(bus, name, found.birth_seq)
+    key = bus.subjects.job_key(found.birth.job.tenant, found.birth.job.id)
+    media = await lookup.media(bus, key, found.birth_seq)
     return round(found.position.frame / media[0], 3) if media else 0.0

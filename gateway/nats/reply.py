@@ -21,7 +21,7 @@ from bus.transport.inboxes import is_of_another_account
 from bus.transport.parser import Message
 from gateway.codecs.wave import SAMPLE_BYTES
 from gateway.http.problems import STATUS, Problem, Reached
-from gateway.jobs.pcm_reader import Tape, failure
+from gateway.jobs.pcm_reader import PcmReader, failure
 
 #: Of a message of the door's own: `accepted`, `waiting`, `error`, and `end` on the empty one that ends an answer.
 EVENT: Final = "Antiphon-Event"
@@ -142,7 +142,7 @@ class JsonVoice:
 
     def __init__(self, caller: Caller) -> None:
         self._caller = caller
-        self._tape = Tape()
+        self._tape = PcmReader()
         self._rest = b""
         self._marks: list[wire.Mark] = []
         self._num_lines = 0

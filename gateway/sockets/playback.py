@@ -14,8 +14,8 @@ from typing import Final, Generic, Protocol, TypeVar
 
 from bus import wire
 from bus.errors import BusError, Invalid, TooMany
-from gateway.http.gateway import Gateway
-from gateway.jobs.listening import Sound, hear
+from gateway.jobs.listening import AudioStream, open_stream
+from gateway.jobs.service import Jobs
 
 #: Of text that has not begun to be said, and of what waits to be said or told.
 MAX_WAITING_CHARS: Final = 256 << 10
@@ -51,7 +51,7 @@ class Voice(Protocol[L_contra]):
         """A complete job for it. Raises BusError."""
         ...
 
-    async def play(self, line: L_contra, sound: Sound, pieces: AsyncIterator[bytes]) -> None:
+    async def play(self, line: L_contra, stream: AudioStream, pieces: AsyncIterator[bytes]) -> None:
         """Send the line's sound, whose pieces these are. Raises BusError as they do; cancelled by a barge-in."""
         ...
 
@@ -63,18 +63,19 @@ class Voice(Protocol[L_contra]):
 class _Take(Generic[L]):
     """A line's job, from its submission until it is left. A task of its own holds it: whoever plays it comes later."""
 
-    def __init__(self, gateway: Gateway, tasks: asyncio.TaskGroup, voice: Voice[L], line: L) -> None:
+    def __init__(self, jobs: Jobs, tasks: asyncio.TaskGroup, voice: Voice[L], line: L) -> None:
         self.line = line
-        self._gateway, self._voice = gateway, voice
-        self._sound: Sound | None = None
+        self._jobs = jobs
+        self._voice = voice
+        self._stream: AudioStream | None = None
         self._error: BusError | None = None
         self._is_known, self._is_left = asyncio.Event(), asyncio.Event()
         self._task = tasks.create_task(self._hold(), name="line")
 
     async def _hold(self) -> None:
         try:
-            async with hear(self._gateway, self._voice.job(self.line)) as sound:
-                self._sound = sound
+            async with open_stream(self._jobs, self._voice.job(self.line)) as stream:
+                self._stream = stream
                 self._is_known.set()
                 await self._is_left.wait()
         except BusError as error:
@@ -89,10 +90,10 @@ class _Take(Generic[L]):
             raise self._error
 
     @property
-    def sound(self) -> Sound:
+    def stream(self) -> AudioStream:
         """Of an accepted job."""
-        assert self._sound is not None
-        return self._sound
+        assert self._stream is not None
+        return self._stream
 
     async def leave(self) -> None:
         """Hang up, unless its end was heard."""
@@ -118,9 +119,11 @@ class _Pieces:
 
 
 class Speaker(Generic[L]):
-    def __init__(self, gateway: Gateway, tasks: asyncio.TaskGroup, voice: Voice[L]) -> None:
+    def __init__(self, jobs: Jobs, tasks: asyncio.TaskGroup, voice: Voice[L]) -> None:
         """`tasks` must end with the socket."""
-        self._gateway, self._tasks, self._voice = gateway, tasks, voice
+        self._jobs = jobs
+        self._tasks = tasks
+        self._voice = voice
         self._queue: deque[L | Note] = deque()
         #: Of the lines in the queue.
         self._num_chars = 0
@@ -206,8 +209,8 @@ class Speaker(Generic[L]):
             await self._voice.failed(line, error)
             return
         try:
-            async with aclosing(aiter(take.sound)) as pieces:
-                await self._voice.play(line, take.sound, _Pieces(pieces, self._begin))
+            async with aclosing(aiter(take.stream)) as pieces:
+                await self._voice.play(line, take.stream, _Pieces(pieces, self._begin))
         except BusError as error:
             await self._voice.failed(line, error)
         finally:
@@ -220,7 +223,7 @@ class Speaker(Generic[L]):
         take, self._ahead = self._ahead, None
         patience_s = _PATIENCE_S
         while True:
-            take = take or _Take(self._gateway, self._tasks, self._voice, line)
+            take = take or _Take(self._jobs, self._tasks, self._voice, line)
             try:
                 await take.accepted()
                 return take
@@ -246,4 +249,4 @@ class Speaker(Generic[L]):
             return
         following = next((item for item in self._queue if isinstance(item, Line)), None)
         if following is not None:
-            self._ahead = _Take(self._gateway, self._tasks, self._voice, following)
+            self._ahead = _Take(self._jobs, self._tasks, self._voice, following)

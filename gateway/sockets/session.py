@@ -7,7 +7,8 @@ from typing import Any, Protocol
 from aiohttp import web
 
 from bus.telemetry.logging import logger
-from gateway.http.gateway import GATEWAY, Gateway
+from gateway.http.requests import Requests
+from gateway.http.services import REQUESTS
 from gateway.sockets.playback import Speaker
 from gateway.sockets.socket import Left, Socket
 
@@ -28,14 +29,13 @@ async def converse(
     request: web.Request, max_message_bytes: int, open_session: Callable[[Socket, asyncio.TaskGroup], Session]
 ) -> web.StreamResponse:
     """Serve a WebSocket until it ends, by whomever. Whatever is being said then is left."""
-    gateway = request.app[GATEWAY]
     socket = Socket(request, max_message_bytes)
     await socket.open()
     try:
         async with asyncio.TaskGroup() as tasks:
             session = open_session(socket, tasks)
             beside = [
-                tasks.create_task(_stop(gateway, socket, session.speaker)),
+                tasks.create_task(_stop(request.app[REQUESTS], socket, session.speaker)),
                 tasks.create_task(socket.watch()),
             ]
             await session.run()
@@ -50,9 +50,9 @@ async def converse(
     return socket.response
 
 
-async def _stop(gateway: Gateway, socket: Socket, speaker: Speaker[Any]) -> None:
+async def _stop(requests: Requests, socket: Socket, speaker: Speaker[Any]) -> None:
     """When this process is to end, let what was asked for be said, then send the client to another one."""
-    await gateway.stopping.wait()
+    await requests.stopping.wait()
     while speaker.is_busy():
         await speaker.quiet.wait()
     await socket.close(1001, "this gateway stops")

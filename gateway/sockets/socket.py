@@ -10,8 +10,7 @@ from typing import Any, Final
 import msgspec
 from aiohttp import WSMsgType, web
 
-from gateway.http.gateway import BEGUN
-from gateway.http.slow_clients import reset
+from gateway.http.responses import BEGUN, reset
 
 #: A client that says nothing for so long is asked whether it is there, and has half as long to answer.
 HEARTBEAT_S: Final = 40.0

@@ -10,18 +10,20 @@ from aiohttp import web
 
 from bus import wire
 from bus.errors import EngineFailed
-from bus.jobs import lookup as find
+from bus.jobs import lookup
 from bus.jobs.attach import Attachment
 from bus.jobs.status import Status
 from bus.subjects import JobKey
 from gateway.codecs import PCM, WAV, Encoding, Format
 from gateway.codecs.encoded_cache import Key
 from gateway.codecs.wave import SAMPLE_BYTES, wav_head
-from gateway.http.gateway import Gateway, begin
 from gateway.http.problems import JOB_HEADER
 from gateway.http.ranges import Part, is_unchanged, part
-from gateway.jobs.listening import join
-from gateway.jobs.pcm_reader import Tape, failure
+from gateway.http.responses import begin
+from gateway.http.services import ENCODED, JOBS
+from gateway.jobs.listening import join_stream
+from gateway.jobs.pcm_reader import PcmReader, failure
+from gateway.jobs.service import Jobs
 from gateway.streaming.live import send
 
 #: A plain GET of a longer job that was not encoded before begins at once, without its length.
@@ -69,32 +71,33 @@ class Finished(msgspec.Struct, frozen=True):
         }
 
 
-async def finished(gateway: Gateway, name: JobKey, found: Status, form: Format, from_frame: int) -> Finished:
+async def finished(jobs: Jobs, name: JobKey, found: Status, form: Format, from_frame: int) -> Finished:
     """Raises how the job ended unless it is done."""
     assert found.tail is not None
     if found.tail.kind != "done":
         raise failure(found.tail)
     done = wire.decode(wire.Done, found.tail.payload)
-    media = await find.media(gateway.bus, name, found.birth_seq)
+    media = await lookup.media(jobs.bus, name, found.birth_seq)
     if media is None:
-        raise EngineFailed("the job is done and never told its media")
+        raise EngineFailed("the job is done and its log does not state its media type")
     return Finished(name, found, form, done.frames, done.crc32, *media, from_frame)
 
 
-async def answer(request: web.Request, gateway: Gateway, file: Finished) -> web.StreamResponse:
+async def respond_with_file(request: web.Request, file: Finished) -> web.StreamResponse:
     if file.is_plain:
-        return await _plain(request, gateway, file)
+        return await _plain(request, file)
     key = Key(file.name, file.crc32, file.frames, file.from_frame, file.form)
-    settings, kept = gateway.settings, gateway.renderings.kept(key)
-    may_keep = file.seconds <= settings.encoded_max_s and file.expected_bytes <= settings.encoded_cache_bytes / 2
+    encoded = request.app[ENCODED]
+    cache, kept = encoded.renderings, encoded.renderings.kept(key)
+    may_keep = file.seconds <= encoded.max_s and file.expected_bytes <= cache.max_bytes / 2
     # Else slow readers of many files would together hold more than may be kept.
-    may_keep = may_keep and gateway.renderings.may_lend(file.expected_bytes)
+    may_keep = may_keep and cache.may_lend(file.expected_bytes)
     has_time = file.seconds <= _WAIT_S or request.method == "HEAD" or "Range" in request.headers
     if kept is None and not (may_keep and has_time):
-        return await _stream(request, gateway, file, key if may_keep else None)
-    rendering = kept or await gateway.renderings.get(key, lambda: _encoded(gateway, file))
-    if kept is None and not rendering.num_readers and not gateway.renderings.may_lend(len(rendering.data)):
-        return await _stream(request, gateway, file, None)  # those who waited for their making with it were quicker
+        return await _stream(request, file, key if may_keep else None)
+    rendering = kept or await cache.get(key, lambda: _encoded(request.app[JOBS], file))
+    if kept is None and not rendering.num_readers and not cache.may_lend(len(rendering.data)):
+        return await _stream(request, file, None)  # those who waited for their making with it were quicker
     headers = {**file.headers, "Accept-Ranges": "bytes", "ETag": rendering.etag}
     if is_unchanged(request.headers, rendering.etag):
         return web.Response(status=304, headers=headers)
@@ -102,30 +105,31 @@ async def answer(request: web.Request, gateway: Gateway, file: Finished) -> web.
     if is_part:
         headers["Content-Range"] = wanted.content_range
     body = memoryview(rendering.data)[wanted.start : wanted.stop]
-    with gateway.renderings.lent(rendering):
+    with cache.lent(rendering):
         return await send(request, web.StreamResponse(status=206 if is_part else 200, headers=headers), body)
 
 
-async def _encoded(gateway: Gateway, file: Finished) -> AsyncGenerator[bytes]:
+async def _encoded(jobs: Jobs, file: Finished) -> AsyncGenerator[bytes]:
     """The job's sound in its format, piece by piece; a piece may be empty."""
-    async with join(gateway, file.name, file.found, file.from_frame) as sound:
+    async with join_stream(jobs, file.name, file.found, file.from_frame) as stream:
         with closing(Encoding(file.form, file.rate_hz, file.channels, file.frames_left)) as encoding:
-            async with aclosing(aiter(sound)) as pieces:
+            async with aclosing(aiter(stream)) as pieces:
                 async for pcm in pieces:
                     yield await encoding.feed(pcm)
             yield await encoding.finish()
 
 
-async def _stream(request: web.Request, gateway: Gateway, file: Finished, key: Key | None) -> web.StreamResponse:
+async def _stream(request: web.Request, file: Finished, key: Key | None) -> web.StreamResponse:
     """The whole, as it is encoded, without its length; then kept under `key`, if there is one."""
     response = web.StreamResponse(headers={**file.headers, "Accept-Ranges": "none" if key is None else "bytes"})
     if request.method == "HEAD":
         return web.Response(headers=response.headers)
-    collecting = gateway.renderings.collecting(key) if key is not None else contextlib.nullcontext(False)
-    with collecting as is_collected, gateway.recordings.recording() as recording:
+    encoded = request.app[ENCODED]
+    collecting = encoded.renderings.collecting(key) if key is not None else contextlib.nullcontext(False)
+    with collecting as is_collected, encoded.recording() as recording:
         if not is_collected:
             recording.drop()
-        async with aclosing(_encoded(gateway, file)) as pieces:
+        async with aclosing(_encoded(request.app[JOBS], file)) as pieces:
             async for piece in pieces:
                 if not response.prepared:
                     await begin(request, response)
@@ -138,7 +142,7 @@ async def _stream(request: web.Request, gateway: Gateway, file: Finished, key: K
     return response
 
 
-async def _plain(request: web.Request, gateway: Gateway, file: Finished) -> web.StreamResponse:
+async def _plain(request: web.Request, file: Finished) -> web.StreamResponse:
     etag = f'"{file.crc32}-{file.frames}-{file.from_frame}-{file.form.codec}"'
     headers = {**file.headers, "Accept-Ranges": "bytes", "ETag": etag}
     if is_unchanged(request.headers, etag):
@@ -161,14 +165,13 @@ async def _plain(request: web.Request, gateway: Gateway, file: Finished) -> web.
         max(0, wanted.stop - head_bytes) + file.from_frame * frame_bytes,
         file.frames * frame_bytes,
     )
-    await _write_file(request, response, gateway, file, head, samples)
+    await _write_file(request, response, file, head, samples)
     return response
 
 
 async def _write_file(
     request: web.Request,
     response: web.StreamResponse,
-    gateway: Gateway,
     file: Finished,
     head: bytes,
     samples: Part,
@@ -183,12 +186,12 @@ async def _write_file(
         return
     frame_bytes = file.channels * SAMPLE_BYTES
     first, skip = divmod(samples.start, frame_bytes)
-    bus, after_seq = gateway.bus, 0
+    bus, after_seq = request.app[JOBS].bus, 0
     if first:
         assert file.found.tail is not None
-        entry = await find.frame(bus, file.name, file.found.birth_seq, file.found.tail.seq, first)
+        entry = await lookup.frame(bus, file.name, file.found.birth_seq, file.found.tail.seq, first)
         after_seq = entry.seq - 1 if entry is not None else 0
-    tape = Tape(first, (file.rate_hz, file.channels))
+    tape = PcmReader(first, (file.rate_hz, file.channels))
     async with (
         Attachment(bus.connection, bus.logs, file.name, after_seq=after_seq, max_buffer_bytes=0) as attachment,
         aclosing(aiter(attachment)) as batches,

@@ -1,4 +1,4 @@
-"""A job's sound in one piece, for clients that want no stream: its length is told, and a failure is always a status."""
+"""A job's audio in one piece, for clients that do not stream: with its length, and with a status for every failure."""
 
 from collections.abc import AsyncIterator
 from contextlib import aclosing, closing
@@ -9,24 +9,24 @@ from aiohttp import web
 from bus import wire
 from gateway.codecs import Encoding, Format
 from gateway.codecs.wave import SAMPLE_BYTES
-from gateway.http.gateway import begin
-from gateway.jobs.listening import Sound
-from gateway.streaming.live import Headers, head_of, heard, send, write_out
+from gateway.http.responses import begin
+from gateway.jobs.listening import AudioStream
+from gateway.streaming.live import Headers, head_of, send, stream_for, write_out
 
-#: Of PCM that is held back: six minutes of the usual 24 kHz. What is longer comes as a stream after all.
+#: Bytes of PCM that are held back, six minutes at 24 kHz mono; longer audio is streamed.
 MAX_HELD_BYTES: Final = 16 << 20
 
 
 async def answer_whole(request: web.Request, job: wire.Job, form: Format, headers: Headers) -> web.StreamResponse:
-    """Put a complete job on the bus and answer once all of it is there, or MAX_HELD_BYTES. Hanging up is leaving."""
-    async with heard(request, job) as sound, aclosing(aiter(sound)) as pieces:
+    """Accept a validated job and respond once all of it is here, or MAX_HELD_BYTES. A client that hangs up leaves."""
+    async with stream_for(request, job) as stream, aclosing(aiter(stream)) as pieces:
         held = await held_back(pieces, MAX_HELD_BYTES)
-        with closing(encoding_of(sound, form, len(held))) as encoding:
-            head = head_of(sound, form, encoding.media, headers)
+        with closing(encoding_of(stream, form, len(held))) as encoding:
+            head = head_of(stream, form, encoding.media, headers)
             data = await encoding.feed(held)
             del held
             response = web.StreamResponse(headers=head)
-            if sound.is_whole:
+            if stream.is_whole:
                 data += await encoding.finish()
                 return await send(request, response, memoryview(data))
             await begin(request, response)
@@ -39,7 +39,7 @@ async def answer_whole(request: web.Request, job: wire.Job, form: Format, header
 
 
 async def held_back(pieces: AsyncIterator[bytes], max_bytes: int) -> bytes:
-    """PCM up to the end, or up to the first piece with which it is more than `max_bytes`. Raises as `pieces` does."""
+    """PCM up to the end, or up to the piece that exceeds `max_bytes`. Raises as `pieces` does."""
     held = bytearray()
     async for pcm in pieces:
         held += pcm
@@ -48,7 +48,10 @@ async def held_back(pieces: AsyncIterator[bytes], max_bytes: int) -> bytes:
     return bytes(held)
 
 
-def encoding_of(sound: Sound, form: Format, num_bytes: int) -> Encoding:
-    """For a sound of which so many bytes were heard: if that is all, its head can tell. Raises EngineFailed."""
-    rate_hz, channels = sound.media
-    return Encoding(form, rate_hz, channels, num_bytes // (channels * SAMPLE_BYTES) if sound.is_whole else None)
+def encoding_of(stream: AudioStream, form: Format, num_bytes: int) -> Encoding:
+    """The encoder of a stream of which `num_bytes` of PCM are here; if that is all of it, the head states its length.
+
+    Raises EngineFailed.
+    """
+    rate_hz, channels = stream.media
+    return Encoding(form, rate_hz, channels, num_bytes // (channels * SAMPLE_BYTES) if stream.is_whole else None)

@@ -14,17 +14,16 @@ import msgspec
 from bus import retry, wire
 from bus.errors import BusError, Gone, JobError, Malformed, NotFound
 from bus.jobs.status import Status
-from bus.jobs.submit import Accepted
-from bus.subjects import JobKey
 from bus.telemetry.logging import logger
 from bus.transport.jetstream import MESSAGE_ID
 from bus.webhook import Due, Told, Webhook
-from gateway.http.gateway import Gateway
+from gateway.jobs.service import Jobs
 from gateway.jobs.validation import MAX_DEADLINE_S
 from gateway.jobs.view import view, when
+from gateway.settings import GatewaySettings
 from gateway.webhooks.concurrency import Receivers
-from gateway.webhooks.queue import Hook
-from gateway.webhooks.sender import NotDelivered, Sender, check, signed
+from gateway.webhooks.queue import Hook, Hooks
+from gateway.webhooks.sender import NotDelivered, Sender, signed
 
 log = logger(__name__)
 
@@ -39,36 +38,6 @@ _MAX_RETRY_S: Final = 3600.0
 _AGAIN_S: Final = 2.0
 #: What the bus has that will not read better next time, unlike a bus that cannot be asked.
 _LASTING: Final = (Malformed, JobError)
-
-
-def with_webhook(gateway: Gateway, job: wire.Job, webhook: Webhook | None) -> wire.Job:
-    """`job`, to be told of. Raises Invalid for what can never be told."""
-    if webhook is None:
-        return job
-    check(webhook, allow_private=gateway.settings.webhook_private)
-    return msgspec.structs.replace(job, client=msgspec.structs.replace(job.client, webhook=webhook))
-
-
-async def accept(gateway: Gateway, name: JobKey, job: wire.Job) -> Accepted:
-    """`Gateway.accept` of a job of which somebody may have to be told. Raises as that does."""
-    if job.client.webhook is None:
-        return await gateway.accept(name, job)
-    # First, so that there is no moment at which the job is accepted and nobody knows that it is to be told of. One that
-    # was born had this done then, and may have been told of to its end since.
-    seq = await gateway.hooks.add(name) if await gateway.bus.logs.birth(name) is None else None
-    try:
-        accepted = await gateway.accept(name, job)
-    except JobError:
-        if seq is not None:
-            await gateway.hooks.remove(seq)
-            if await gateway.bus.logs.birth(name) is not None:
-                # Another request has made it meanwhile, and relied on what stood there.
-                await gateway.hooks.add(name)
-        raise
-    if accepted.is_new and seq is None:
-        # Laid down by another request of the same id, which may take it back because it is refused.
-        await gateway.hooks.add(name)
-    return accepted
 
 
 def event_id(root: str, birth: wire.Birth, event: Told) -> str:
@@ -95,9 +64,12 @@ def come(found: Status) -> list[Told]:
 
 
 class Webhooks:
-    def __init__(self, gateway: Gateway) -> None:
-        self._gateway, self._bus = gateway, gateway.bus
-        self._sender = Sender(allow_private=gateway.settings.webhook_private)
+    def __init__(self, jobs: Jobs, hooks: Hooks, settings: GatewaySettings) -> None:
+        self._jobs = jobs
+        self._hooks = hooks
+        self._settings = settings
+        self._bus = jobs.bus
+        self._sender = Sender(allow_private=settings.webhook_private)
         self._receivers = Receivers()
         self._room = asyncio.Semaphore(_AT_ONCE)
 
@@ -119,7 +91,7 @@ class Webhooks:
 
     async def _next(self) -> list[Hook]:
         try:
-            return await self._gateway.hooks.pull(_AT_ONCE // 2)
+            return await self._hooks.pull(_AT_ONCE // 2)
         except BusError as error:
             log.warning("webhook.poll_failed", error=str(error))
             await asyncio.sleep(_AGAIN_S)
@@ -154,8 +126,8 @@ class Webhooks:
             raise error
         due, context = hook.due, {"job": hook.name.job, "tenant": hook.name.tenant}
         tries, why = due.tries + 1, f"{type(error).__name__}: {error}"
-        if tries < self._gateway.settings.webhook_max_tries:
-            again_s = retry.delay_s(tries - 1, self._gateway.settings.webhook_retry_s, _MAX_RETRY_S)
+        if tries < self._settings.webhook_max_tries:
+            again_s = retry.delay_s(tries - 1, self._settings.webhook_retry_s, _MAX_RETRY_S)
             log.error("webhook.crashed", tries=tries, again_in_s=round(again_s, 2), exc_info=error, **context)
             await hook.step(msgspec.structs.replace(due, tries=tries, due_at=self._bus.clock.now() + again_s))
             return
@@ -172,7 +144,7 @@ class Webhooks:
             hook.later(due.due_at - now_s)
             return
         try:
-            found = await self._gateway.deadlines.look(hook.name)
+            found = await self._jobs.find(hook.name)
         except (NotFound, Gone) as error:
             self._without_a_log(hook, now_s - due.since, error)
             return
@@ -210,8 +182,8 @@ class Webhooks:
                 await self._sender.post(webhook, signed(webhook, told, int(now_s), body), body)
         except NotDelivered as error:
             tries = due.tries + 1
-            if not error.is_final and tries < self._gateway.settings.webhook_max_tries:
-                again_s = retry.delay_s(tries - 1, self._gateway.settings.webhook_retry_s, _MAX_RETRY_S)
+            if not error.is_final and tries < self._settings.webhook_max_tries:
+                again_s = retry.delay_s(tries - 1, self._settings.webhook_retry_s, _MAX_RETRY_S)
                 log.info("webhook.failed", error=str(error), tries=tries, again_in_s=round(again_s, 2), **context)
                 await hook.step(msgspec.structs.replace(due, tries=tries, due_at=now_s + again_s))
                 return

@@ -14,7 +14,8 @@ from aiohttp.test_utils import TestServer
 from bus.jobs.client import open_bus
 from bus.settings import BusSettings
 from gateway.app import make_app
-from gateway.http.gateway import Gateway
+from gateway.compose import Services, compose
+from gateway.nats.api import NatsApi
 from gateway.settings import GatewaySettings
 
 SPEECH = "/v1/audio/speech"
@@ -111,11 +112,11 @@ class _Over(Exception):
 
 
 @asynccontextmanager
-async def gateway_here(settings: BusSettings, **more: Any) -> AsyncIterator[tuple[Gateway, aiohttp.ClientSession]]:
+async def gateway_here(settings: BusSettings, **more: Any) -> AsyncIterator[tuple[Services, aiohttp.ClientSession]]:
     """A gateway in this very process, and a session that asks it."""
     try:
         async with open_bus(settings, "gateway") as bus, asyncio.TaskGroup() as tasks:
-            gateway = Gateway(bus, GatewaySettings(bus=settings, **more), tasks)
+            gateway = compose(bus, GatewaySettings(bus=settings, **more), tasks)
             tasks.create_task(gateway.fleet.run())
             async with (
                 TestServer(make_app(gateway)) as server,
@@ -125,3 +126,9 @@ async def gateway_here(settings: BusSettings, **more: Any) -> AsyncIterator[tupl
             raise _Over
     except* _Over:
         await asyncio.sleep(0)
+
+
+def nats_api(services: Services, tasks: asyncio.TaskGroup, **more: Any) -> NatsApi:
+    """The NATS API of a gateway in this process; `more`: its own options."""
+    parts = (services.jobs, services.fleet, services.authenticator, services.limiter, services.requests)
+    return NatsApi(*parts, tasks, **more)

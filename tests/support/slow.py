@@ -18,8 +18,8 @@ from bus.jobs.entry import Position
 from bus.jobs.writer import Writer
 from bus.settings import BusSettings
 from gateway.app import make_app
+from gateway.compose import Services
 from gateway.http.connection import connections
-from gateway.http.gateway import Gateway
 from tests.support.doors import gateway_here
 
 BLOCK_BYTES = 48_000
@@ -91,7 +91,7 @@ async def slow_server(server: web.Server, patience_s: float) -> AsyncIterator[Sl
 @contextlib.asynccontextmanager
 async def slow_gateway(
     settings: BusSettings, patience_s: float = 300.0, **more: Any
-) -> AsyncIterator[tuple[Gateway, SlowServer]]:
+) -> AsyncIterator[tuple[Services, SlowServer]]:
     """`more`: settings of the gateway."""
     async with gateway_here(settings, **more) as (gateway, _):
         runner = web.AppRunner(make_app(gateway), handler_cancellation=True, shutdown_timeout=0.1)

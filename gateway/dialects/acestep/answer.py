@@ -10,12 +10,12 @@ from msgspec import UNSET, UnsetType
 
 from bus import wire
 from bus.errors import Gone, NotFound
-from bus.jobs import lookup as find
+from bus.fleet.fleet import Fleet
+from bus.jobs import lookup
 from bus.jobs.status import Status
 from gateway.dialects.acestep.task import Task, task_of
-from gateway.http.gateway import Gateway
-from gateway.jobs.queue_position import known_place
-from gateway.jobs.view import view
+from gateway.jobs.service import Jobs
+from gateway.jobs.view import ShownJob, view
 
 _RUNNING, _SUCCEEDED, _FAILED = 0, 1, 2
 #: The newest births of a tenant among which a door's jobs are looked for, and how many of those are looked at.
@@ -60,11 +60,11 @@ class _Told(msgspec.Struct, frozen=True):
     position: int | None
 
 
-async def task(gateway: Gateway, tenant: str, task_id: str, path: Callable[[Task, str], str]) -> Entry:
+async def task(jobs: Jobs, fleet: Fleet, tenant: str, task_id: str, path: Callable[[Task, str], str]) -> Entry:
     """An entry of `query_result`. Nobody polls for ever for a task that is not there: it has failed."""
     try:
         named = task_of(task_id)
-        told = await _in_order(_job(gateway, tenant, named, job_id, path) for job_id in named.jobs)
+        told = await _in_order(_job(jobs, fleet, tenant, named, job_id, path) for job_id in named.jobs)
     except (NotFound, Gone) as error:
         element = {"file": "", "wave": "", "status": _FAILED, "error": str(error)}
         return Entry(task_id=task_id, status=2, result=_json([element]), progress_text="", error=str(error))
@@ -96,37 +96,38 @@ def _json(elements: list[dict[str, Any]]) -> str:
     return msgspec.json.encode(elements).decode()
 
 
-async def _job(gateway: Gateway, tenant: str, named: Task, job_id: str, path: Callable[[Task, str], str]) -> _Told:
+async def _job(
+    jobs: Jobs, fleet: Fleet, tenant: str, named: Task, job_id: str, path: Callable[[Task, str], str]
+) -> _Told:
     """Raises NotFound, Gone, Unreachable."""
-    found = await gateway.deadlines.look(gateway.bus.subjects.job_key(tenant, job_id))
-    shown = await view(gateway.bus, found)
-    wanted_s = _wanted_s(gateway, found.birth.job)
-    state, error = shown["state"], shown.get("error")
-    position, line = None, state
+    found = await jobs.find(jobs.key(tenant, job_id))
+    shown = await view(jobs.bus, found)
+    wanted_s = _wanted_s(fleet, found.birth.job)
+    state, error = shown.state, shown.error
+    position, line = None, str(state)
     if state == "queued":
-        waits = await known_place(gateway.bus, gateway.starts, found.birth)
+        waits = await jobs.queue_position(found.birth)
         if waits is not None:
             position, line = waits.position + 1, f"queued, {waits.position} ahead"
     elif state == "running":
-        line = f"running, {shown['seconds']:.1f} s" + (f" of {wanted_s:g} s" if wanted_s else "")
-    elif error is not None:
-        line = f"{state}: {error['message']}"
+        line = f"running, {shown.seconds:.1f} s" + (f" of {wanted_s:g} s" if wanted_s else "")
+    elif error is not UNSET:
+        line = f"{state}: {error.message}"
     return _Told(_element(found, shown, wanted_s, path(named, job_id)), line, position)
 
 
-def _wanted_s(gateway: Gateway, job: wire.Job) -> float | None:
+def _wanted_s(fleet: Fleet, job: wire.Job) -> float | None:
     """How long the sound will be, if the model is one that is told."""
     if "seconds" in job.params:
         return float(job.params["seconds"])
-    card = gateway.fleet.card(job.model)
+    card = fleet.card(job.model)
     default = card and card.param_schema.get("properties", {}).get("seconds", {}).get("default")
     return float(default) if default else None
 
 
-def _element(found: Status, shown: dict[str, Any], wanted_s: float | None, path: str) -> dict[str, Any]:
-    job, state, facts = found.birth.job, shown["state"], shown.get("engine", {})
+def _element(found: Status, shown: ShownJob, wanted_s: float | None, path: str) -> dict[str, Any]:
+    job, state, facts = found.birth.job, shown.state, shown.engine or {}
     status = _SUCCEEDED if state == "done" else _FAILED if found.is_ended else _RUNNING
-    error = shown.get("error")
     key = " ".join(str(facts[name]) for name in ("key", "mode") if name in facts)
     return {
         "file": path if status == _SUCCEEDED else "",
@@ -138,7 +139,7 @@ def _element(found: Status, shown: dict[str, Any], wanted_s: float | None, path:
         "lyrics": job.params.get("lyrics", ""),
         "metas": {
             "bpm": facts.get("bpm", job.params.get("bpm")),
-            "duration": shown["seconds"] if status == _SUCCEEDED else wanted_s,
+            "duration": shown.seconds if status == _SUCCEEDED else wanted_s,
             "genres": facts.get("style", ""),
             "keyscale": key or job.params.get("key", ""),
             "timesignature": facts.get("metre", ""),
@@ -149,26 +150,26 @@ def _element(found: Status, shown: dict[str, Any], wanted_s: float | None, path:
         "dit_model": job.model,
         "progress": _progress(shown, wanted_s),
         "stage": "succeeded" if status == _SUCCEEDED else state,
-        "error": error["message"] if error is not None else None,
+        "error": shown.error.message if shown.error is not UNSET else None,
     }
 
 
-def _info(shown: dict[str, Any]) -> str:
-    timings: wire.Timings | None = shown.get("timings")
-    if timings is None:
+def _info(shown: ShownJob) -> str:
+    timings = shown.timings
+    if timings is UNSET:
         return ""
-    return f"{shown['seconds']:.1f} s of sound in {timings.total_s:.2f} s, {timings.queued_s:.2f} s of them waiting"
+    return f"{shown.seconds:.1f} s of sound in {timings.total_s:.2f} s, {timings.queued_s:.2f} s of them waiting"
 
 
-def _progress(shown: dict[str, Any], wanted_s: float | None) -> float:
+def _progress(shown: ShownJob, wanted_s: float | None) -> float:
     """From 0 to 1, which is for what is done."""
-    if shown["state"] == "done":
+    if shown.state == "done":
         return 1.0
-    if wanted_s and shown["seconds"]:
-        return round(min(0.99, float(shown["seconds"]) / wanted_s), 3)
-    progress = shown.get("progress")
-    if progress and progress["total"]:
-        return round(min(0.99, float(progress["done"]) / float(progress["total"])), 3)
+    if wanted_s and shown.seconds:
+        return round(min(0.99, float(shown.seconds) / wanted_s), 3)
+    progress = shown.progress
+    if progress is not UNSET and progress.total:
+        return round(min(0.99, progress.done / progress.total), 3)
     return 0.0
 
 
@@ -183,22 +184,22 @@ _STAT: Final[dict[str, Literal["queued", "running", "succeeded", "failed"]]] = {
 }
 
 
-async def stats(gateway: Gateway, tenant: str, api: str) -> Stats:
+async def stats(jobs: Jobs, tenant: str, api: str) -> Stats:
     """Of the tenant's newest jobs by `api`."""
-    births, _ = await find.births(gateway.bus, tenant, _MAX_BIRTHS, None)
+    births, _ = await lookup.births(jobs.bus, tenant, _MAX_BIRTHS, None)
     names = [
-        find.job_of(gateway.bus.subjects, stored)
+        lookup.job_of(jobs.bus.subjects, stored)
         for stored in births
         if wire.decode(wire.Birth, stored.message.data).job.client.api == api
     ][:_MAX_LOOKED_AT]
-    shown: list[dict[str, Any]] = []
+    shown: list[ShownJob] = []
     for start in range(0, len(names), _AT_ONCE):
         some = names[start : start + _AT_ONCE]
-        found = await asyncio.gather(*(gateway.deadlines.look(name) for name in some))
-        shown += await asyncio.gather(*(view(gateway.bus, each) for each in found))
-    states: Counter[str] = Counter(_STAT[each["state"]] for each in shown)
+        found = await asyncio.gather(*(jobs.find(name) for name in some))
+        shown += await asyncio.gather(*(view(jobs.bus, each) for each in found))
+    states: Counter[str] = Counter(_STAT[each.state] for each in shown)
     counts = Counts(total=len(shown), **states)
-    took_s = [each["timings"].total_s for each in shown if each.get("timings") is not None]
+    took_s = [each.timings.total_s for each in shown if each.timings is not UNSET]
     return Stats(
         jobs=counts,
         queue_size=counts.queued,

@@ -14,8 +14,8 @@ from bus.errors import Invalid, Malformed
 from bus.params import short
 from gateway.access.authenticator import NO_TENANT
 from gateway.access.caller import CALLER, caller
-from gateway.http.gateway import GATEWAY
 from gateway.http.rate_limit_headers import GRANTED, makes_work
+from gateway.http.services import AUTHENTICATOR, LIMITER
 
 #: Other names of a field. Looked for in the body, then in `param_obj`, then in the metas.
 _ALIASES: Final[Mapping[str, Sequence[str]]] = {
@@ -177,11 +177,11 @@ async def read(request: web.Request) -> tuple[dict[str, Any], list[str]]:
 
 def _identify(request: web.Request, key: str) -> None:
     """Set the request's caller anew, and count it against the limits of a key that nobody knew of before."""
-    gateway, before = request.app[GATEWAY], caller(request)
-    request[CALLER] = asks = gateway.authenticator.authenticate_body(request, key)
+    before = caller(request)
+    request[CALLER] = asks = request.app[AUTHENTICATOR].authenticate_body(request, key)
     if asks.key == before.key or not makes_work(request):
         return
-    granted = gateway.limiter.request(msgspec.structs.replace(asks, address=""))  # whose address has been counted
+    granted = request.app[LIMITER].request(msgspec.structs.replace(asks, address=""))  # whose address has been counted
     if granted is not None:
         request[GRANTED] = granted
 

@@ -12,21 +12,24 @@ from msgspec import UNSET, Meta, UnsetType
 
 from bus import wire
 from bus.errors import BusError, Forbidden, Invalid, NotFound
+from bus.fleet.fleet import Fleet
 from bus.params import short
 from gateway.access.caller import caller
-from gateway.api.audio import sound_of
+from gateway.api.audio import respond_with_audio
 from gateway.api.job_fields import KEY, Wishes, idempotent_id, to_job, told
 from gateway.codecs import format_named
 from gateway.dialects.acestep import answer as acestep_told
 from gateway.dialects.acestep import request as acestep_asked
 from gateway.dialects.acestep.request import THEIRS, Fields
 from gateway.dialects.acestep.task import FORMATS, MAX_BATCH, Task, new_task
-from gateway.dialects.registry import Dialect
-from gateway.http.gateway import GATEWAY, JOB, Gateway, json_answer
+from gateway.http.dialect import Dialect
 from gateway.http.operation import SOUND, Answer, Parameter, operation
 from gateway.http.problems import JOB_HEADER, Problem
 from gateway.http.rate_limit_headers import makes_no_work
-from gateway.jobs.queue_position import place
+from gateway.http.responses import JOB, json_response
+from gateway.http.services import FLEET, JOBS
+from gateway.jobs.queue_position import position
+from gateway.jobs.service import Jobs
 
 T = TypeVar("T")
 Token = Annotated[str, told("The key, if no header has it.")]
@@ -98,16 +101,16 @@ class Refusal(msgspec.Struct, frozen=True):
     body=TaskBody,
     body_media=("application/json", "multipart/form-data", "application/x-www-form-urlencoded"),
     parameters=(KEY,),
-    answers={200: Answer("It is accepted, and nothing short of its ending loses it.", Enveloped[Released])},
     key_in="body",
+    answers={200: Answer("It is accepted, and nothing short of its ending loses it.", Enveloped[Released])},
 )
 async def release_task(request: web.Request) -> web.Response:
     """`POST /release_task`: as many jobs as `batch_size`, that differ in their seeds."""
-    gateway = request.app[GATEWAY]
+    service, fleet = request.app[JOBS], request.app[FLEET]
     raw, files = await acestep_asked.read(request)
     fields = Fields(raw)
-    model = _model(gateway, fields)
-    card = gateway.admission.card(model)
+    model = _model(fleet, fields)
+    card = service.card(model)
     _check_task(fields, files, card)
     codec = fields.text("audio_format", FORMATS[0]).lower()
     if codec not in FORMATS:
@@ -117,7 +120,7 @@ async def release_task(request: web.Request) -> web.Response:
     task = new_task(count, codec, idempotent_id(request, _API))
     prompt, params = fields.text("prompt") or fields.text("sample_query"), fields.params(card)
     jobs = [
-        gateway.admission.complete(
+        service.validate(
             to_job(request, _API, Wishes(seed=seed), input=prompt, model=model, params=params, job_id=job_id),
             streams=False,
             size_hint_bytes=request.content_length or 0,
@@ -125,18 +128,18 @@ async def release_task(request: web.Request) -> web.Response:
         for job_id, seed in zip(task.jobs, fields.seeds(task.count, task.seeds()), strict=True)
     ]
     request[JOB] = jobs[0].id
-    birth = await _accept(gateway, jobs)
-    position = await _position(gateway, birth)
+    birth = await _accept(service, jobs)
+    position = await _position(service, birth)
     told = Released(task.id, "queued", UNSET if position is None else position)
     return _enveloped(told, {JOB_HEADER: jobs[0].id})
 
 
-def _model(gateway: Gateway, fields: Fields) -> str:
+def _model(fleet: Fleet, fields: Fields) -> str:
     """The model asked for if a worker has it: theirs have names that nobody here need know."""
     asked = fields.text("model")
-    if asked and gateway.fleet.card(asked) is not None:
+    if asked and fleet.card(asked) is not None:
         return asked
-    return _MODEL if gateway.fleet.card(_MODEL) is not None else _DEFAULT_MODEL
+    return _MODEL if fleet.card(_MODEL) is not None else _DEFAULT_MODEL
 
 
 def _check_task(fields: Fields, files: list[str], card: wire.ModelCard) -> None:
@@ -149,25 +152,24 @@ def _check_task(fields: Fields, files: list[str], card: wire.ModelCard) -> None:
         raise Invalid(f"{given[0]}: {card.name} listens to no audio", given[0])
 
 
-async def _accept(gateway: Gateway, jobs: list[wire.Job]) -> wire.Birth:
+async def _accept(service: Jobs, jobs: list[wire.Job]) -> wire.Birth:
     """Put all on the bus, or none; the first one's birth."""
     births: list[wire.Birth] = []
     try:
         for job in jobs:
-            accepted = await gateway.accept(gateway.bus.subjects.job_key(job.tenant, job.id), job)
+            accepted = await service.accept(job)
             births.append(accepted.birth)
     except BusError:
         for birth in births:
-            name = gateway.bus.subjects.job_key(birth.job.tenant, birth.job.id)
-            await gateway.bus.logs.end(name, "cancelled", "another job of its task was refused")
+            await service.cancel(service.key(birth.job.tenant, birth.job.id), "another job of its task was refused")
         raise
     return births[0]
 
 
-async def _position(gateway: Gateway, birth: wire.Birth) -> int | None:
+async def _position(service: Jobs, birth: wire.Birth) -> int | None:
     """In the queue, from 1; 0 once it has left it; None if that cannot be told now: the task stands all the same."""
     try:
-        found = await place(gateway.bus, gateway.starts, birth)
+        found = await position(service.bus, service.starts, birth)
     except BusError:
         return None
     return 0 if found is None else found.position + 1
@@ -179,14 +181,14 @@ async def _position(gateway: Gateway, birth: wire.Birth) -> int | None:
     text="A task that nobody knows is at status 2 and says so: nobody polls for ever.",
     body=QueryBody,
     body_media=("application/json", "multipart/form-data", "application/x-www-form-urlencoded"),
-    answers={200: Answer("One entry for each; `result` is JSON within JSON.", Enveloped[list[acestep_told.Entry]])},
     key_in="body",
+    answers={200: Answer("One entry for each; `result` is JSON within JSON.", Enveloped[list[acestep_told.Entry]])},
 )
 @makes_no_work
 async def query_result(request: web.Request) -> web.Response:
     """`POST /query_result`."""
     raw, _ = await acestep_asked.read(request)
-    gateway, tenant = request.app[GATEWAY], caller(request).tenant
+    service, fleet, tenant = request.app[JOBS], request.app[FLEET], caller(request).tenant
     listed = raw.get("task_id_list")
     if isinstance(listed, str):
         try:
@@ -200,7 +202,7 @@ async def query_result(request: web.Request) -> web.Response:
     told: list[acestep_told.Entry] = []
     for start in range(0, len(listed), _AT_ONCE):
         some = listed[start : start + _AT_ONCE]
-        told += await asyncio.gather(*(acestep_told.task(gateway, tenant, task_id, _path) for task_id in some))
+        told += await asyncio.gather(*(acestep_told.task(service, fleet, tenant, task_id, _path) for task_id in some))
     return _enveloped(told)
 
 
@@ -228,10 +230,9 @@ async def audio(request: web.Request) -> web.StreamResponse:
     named = _FILE.fullmatch(path)
     if named is None or named[2] not in FORMATS:
         raise NotFound(f"no file {short(path)!r}")
-    gateway = request.app[GATEWAY]
-    name = gateway.bus.subjects.job_key(caller(request).tenant, named[1])
+    key = request.app[JOBS].key(caller(request).tenant, named[1])
     request[JOB] = named[1]
-    return await sound_of(request, gateway, name, format_named(named[2], "path"))
+    return await respond_with_audio(request, key, format_named(named[2], "path"))
 
 
 @operation(
@@ -240,11 +241,11 @@ async def audio(request: web.Request) -> web.StreamResponse:
 )
 async def stats(request: web.Request) -> web.Response:
     """`GET /v1/stats`."""
-    return _enveloped(await acestep_told.stats(request.app[GATEWAY], caller(request).tenant, _API))
+    return _enveloped(await acestep_told.stats(request.app[JOBS], caller(request).tenant, _API))
 
 
 def _enveloped(data: object, headers: dict[str, str] | None = None) -> web.Response:
-    return json_answer(Enveloped(data=data, timestamp=int(time.time() * 1000)), headers=headers)
+    return json_response(Enveloped(data=data, timestamp=int(time.time() * 1000)), headers=headers)
 
 
 def refuse(problem: Problem) -> web.Response:

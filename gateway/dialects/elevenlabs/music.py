@@ -13,12 +13,12 @@ from gateway.api.job_fields import KEY, Text, Wishes, to_job
 from gateway.codecs import Format
 from gateway.dialects.elevenlabs import names
 from gateway.dialects.elevenlabs.errors import Refusal, refusal
-from gateway.dialects.registry import Dialect
 from gateway.http.bodies import Body
-from gateway.http.gateway import GATEWAY, Gateway
+from gateway.http.dialect import Dialect
 from gateway.http.operation import SOUND, Answer, operation
 from gateway.http.problems import TextTooLong
-from gateway.streaming.live import ask
+from gateway.http.services import FLEET, JOBS
+from gateway.streaming.live import respond
 
 _API: Final = "elevenlabs-music"
 _MAX_SEED: Final = 2**31 - 1
@@ -86,13 +86,12 @@ _body: Final = Body(Music)
 )
 async def music(request: web.Request) -> web.StreamResponse:
     """`POST /v1/music` and `/v1/music/stream`: the sound from its first block on."""
-    gateway = request.app[GATEWAY]
     data = await request.read()
     asked = _body.read(data)
     form = _form(request.query.get("output_format", "auto"), asked.model_id or "music_v1")
-    job = _job(request, gateway, asked)
-    job = gateway.admission.complete(job, streams=True, size_hint_bytes=len(data))
-    return await ask(request, job, form, lambda job_id: {"request-id": job_id, "song-id": job_id})
+    job = _job(request, asked)
+    job = request.app[JOBS].validate(job, streams=True, size_hint_bytes=len(data))
+    return await respond(request, job, form, lambda job_id: {"request-id": job_id, "song-id": job_id})
 
 
 def _form(name: str, model_id: str) -> Format:
@@ -101,9 +100,9 @@ def _form(name: str, model_id: str) -> Format:
     return names.format_of(name, names.MUSIC_FORMATS)
 
 
-def _job(request: web.Request, gateway: Gateway, asked: Music) -> wire.Job:
-    model = names.music_model(gateway, asked.model_id or "")
-    card = gateway.admission.card(model, asked.version)
+def _job(request: web.Request, asked: Music) -> wire.Job:
+    model = names.music_model(request.app[FLEET], asked.model_id or "")
+    card = request.app[JOBS].card(model, asked.version)
     prompt, length_ms, lyrics = _wanted(asked)
     if len(prompt) > card.max_input_chars:
         raise TextTooLong(

@@ -8,10 +8,10 @@ from msgspec import Meta
 
 from bus import wire
 from bus.errors import Invalid
+from bus.fleet.fleet import Fleet
 from bus.params import short
 from gateway.api.job_fields import our_model
 from gateway.codecs import Format, checked, format_named
-from gateway.http.gateway import Gateway
 from gateway.http.operation import Parameter
 
 #: Their voices' ids, cloned ones too, all look like this and ours do not.
@@ -67,12 +67,12 @@ def output_format(table: dict[str, Format], default: str) -> Parameter:
     return Parameter("output_format", kind, f"Codec, rate in Hz, kbit/s; default `{default}`.")
 
 
-def speech_model(gateway: Gateway, model_id: str) -> str:
-    return our_model(gateway, model_id, _SPEECH_MODELS)
+def speech_model(fleet: Fleet, model_id: str) -> str:
+    return our_model(fleet, model_id, _SPEECH_MODELS)
 
 
-def music_model(gateway: Gateway, model_id: str) -> str:
-    return our_model(gateway, model_id, _MUSIC_MODELS, "music")
+def music_model(fleet: Fleet, model_id: str) -> str:
+    return our_model(fleet, model_id, _MUSIC_MODELS, "music")
 
 
 def speech_voice(voice_id: str, language_code: str, card: wire.ModelCard) -> str:

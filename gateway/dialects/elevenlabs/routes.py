@@ -1,4 +1,4 @@
-"""ElevenLabs' text to speech over HTTP: whole, as a stream, and either with the time of each character."""
+"""ElevenLabs' text to speech over HTTP: integer, as a stream, and either with the time of each character."""
 
 from typing import Annotated, Any, Final, Literal
 
@@ -10,17 +10,17 @@ from bus import wire
 from bus.errors import Invalid
 from gateway.access.caller import caller
 from gateway.api.job_fields import KEY, Text, Wishes, to_job, told
-from gateway.api.jobs import whole
 from gateway.codecs import Format
 from gateway.dialects.elevenlabs import names
 from gateway.dialects.elevenlabs.errors import Refusal, concurrency, refusal
 from gateway.dialects.elevenlabs.timing import Chunk, answer_lines, answer_whole
-from gateway.dialects.registry import Dialect
 from gateway.http.bodies import Body
-from gateway.http.gateway import GATEWAY
+from gateway.http.dialect import Dialect
 from gateway.http.operation import LINES, SOUND, Answer, Parameter, operation
 from gateway.http.problems import TextTooLong
-from gateway.streaming.live import Headers, ask, heard
+from gateway.http.query import integer
+from gateway.http.services import FLEET, JOBS, LIMITER
+from gateway.streaming.live import Headers, respond, stream_for
 
 _API: Final = "elevenlabs"
 _MAX_SEED: Final = 4_294_967_295
@@ -88,7 +88,7 @@ _PARAMETERS: Final = (
 async def speech(request: web.Request) -> web.StreamResponse:
     """`POST /v1/text-to-speech/{voice_id}` and `…/stream`: the sound from its first block on."""
     job, form = await _asked(request)
-    return await ask(request, job, form, _headers(request, job.input))
+    return await respond(request, job, form, _headers(request, job.input))
 
 
 @operation(
@@ -100,8 +100,8 @@ async def speech(request: web.Request) -> web.StreamResponse:
 async def with_timestamps(request: web.Request) -> web.StreamResponse:
     """`POST …/with-timestamps`: one JSON object, written as the sound is made."""
     job, form = await _asked(request)
-    async with heard(request, job) as sound:
-        return await answer_whole(request, sound, form, job.input, _headers(request, job.input))
+    async with stream_for(request, job) as stream:
+        return await answer_whole(request, stream, form, job.input, _headers(request, job.input))
 
 
 @operation(
@@ -113,15 +113,15 @@ async def with_timestamps(request: web.Request) -> web.StreamResponse:
 async def stream_with_timestamps(request: web.Request) -> web.StreamResponse:
     """`POST …/stream/with-timestamps`: a JSON object a line."""
     job, form = await _asked(request)
-    async with heard(request, job) as sound:
-        return await answer_lines(request, sound, form, job.input, _headers(request, job.input))
+    async with stream_for(request, job) as stream:
+        return await answer_lines(request, stream, form, job.input, _headers(request, job.input))
 
 
 def _headers(request: web.Request, text: str) -> Headers:
     """Theirs. The cost is what was sent to be spoken, in characters: nobody pays."""
 
     def headers(job_id: str) -> dict[str, str]:
-        jobs = request.app[GATEWAY].limiter.jobs_of(caller(request))
+        jobs = request.app[LIMITER].jobs_of(caller(request))
         told = {"request-id": job_id, "character-cost": str(len(text))}
         return told if jobs is None else told | concurrency(*jobs)
 
@@ -130,13 +130,13 @@ def _headers(request: web.Request, text: str) -> Headers:
 
 async def _asked(request: web.Request) -> tuple[wire.Job, Format]:
     """The job, complete, and how its sound is wanted. Raises what is wrong with the request."""
-    gateway = request.app[GATEWAY]
+    service = request.app[JOBS]
     data = await request.read()
     form = names.format_of(request.query.get("output_format", names.DEFAULT_FORMAT), names.SPEECH_FORMATS)
-    whole(request, "optimize_streaming_latency", 0, 4)
+    integer(request, "optimize_streaming_latency", 0, 4)
     asked = _body.read(data)
-    model = names.speech_model(gateway, asked.model_id or "")
-    card = gateway.admission.card(model, asked.version)
+    model = names.speech_model(request.app[FLEET], asked.model_id or "")
+    card = service.card(model, asked.version)
     if len(asked.text) > card.max_input_chars:
         raise TextTooLong(
             f"This request's text has {len(asked.text)} characters and exceeds the character limit of "
@@ -152,7 +152,7 @@ async def _asked(request: web.Request) -> tuple[wire.Job, Format]:
         voice=names.speech_voice(request.match_info["voice_id"], asked.language_code or "", card),
         params=params,
     )
-    complete = gateway.admission.complete(job, streams=True, size_hint_bytes=len(data))
+    complete = service.validate(job, streams=True, size_hint_bytes=len(data))
     return complete, msgspec.structs.replace(form, speed=speed)
 
 

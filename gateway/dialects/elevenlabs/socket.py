@@ -20,10 +20,10 @@ from gateway.codecs import Encoding
 from gateway.dialects.elevenlabs.errors import LIMITS, Refusal, refusal
 from gateway.dialects.elevenlabs.socket_messages import MESSAGE, PARAMETERS, Asked, Message, Schedule
 from gateway.dialects.elevenlabs.socket_timing import Chunks
-from gateway.dialects.registry import Dialect
-from gateway.http.gateway import GATEWAY
+from gateway.http.dialect import Dialect
 from gateway.http.operation import Answer, operation
-from gateway.jobs.listening import Sound
+from gateway.http.services import JOBS, LIMITER
+from gateway.jobs.listening import AudioStream
 from gateway.sockets.playback import Line, Speaker
 from gateway.sockets.session import converse
 from gateway.sockets.socket import NotText, Silent, Socket
@@ -58,7 +58,7 @@ class Generation(Line):
 class Session:
     def __init__(self, request: web.Request, socket: Socket, tasks: asyncio.TaskGroup) -> None:
         self._request, self._socket = request, socket
-        self.speaker: Speaker[Generation] = Speaker(request.app[GATEWAY], tasks, self)
+        self.speaker: Speaker[Generation] = Speaker(request.app[JOBS], tasks, self)
         self._is_begun = self._is_ended = False
         self._num_generations = 0
 
@@ -81,7 +81,7 @@ class Session:
         if not self._is_begun:
             self._asked.begin(message)
             self._asked.check()
-            self._request.app[GATEWAY].limiter.request(caller(self._request))
+            self._request.app[LIMITER].request(caller(self._request))
             self._schedule.begin(message.generation_config)
             self._is_begun = True
         if not message.text:
@@ -115,22 +115,22 @@ class Session:
     def job(self, line: Generation) -> wire.Job:
         return self._asked.job(line.text, line.place)
 
-    async def play(self, line: Generation, sound: Sound, pieces: AsyncIterator[bytes]) -> None:
+    async def play(self, line: Generation, stream: AudioStream, pieces: AsyncIterator[bytes]) -> None:
         pcm = await anext(pieces)
-        rate_hz, channels = sound.media
-        form, job = self._asked.form, sound.name.job
+        rate_hz, channels = stream.media
+        form, job = self._asked.form, stream.key.job
         chunks = Chunks(line.text, rate_hz * form.speed, channels)
         with closing(Encoding(form, rate_hz, channels)) as encoding:
             while True:
-                chunk, alignment = chunks.take(pcm, sound.marks, is_last=sound.is_whole)
+                chunk, alignment = chunks.take(pcm, stream.marks, is_last=stream.is_whole)
                 data = await encoding.feed(chunk) if chunk else b""
-                if sound.is_whole:
+                if stream.is_whole:
                     data += await encoding.finish()
                 if data or alignment is not None:
                     audio = b64encode(data).decode()
                     timed = {"normalizedAlignment": alignment, "alignment": alignment}
                     await self._socket.tell({"audio": audio, "isFinal": None, **timed, "job": job})
-                if sound.is_whole:
+                if stream.is_whole:
                     return
                 pcm = await anext(pieces)
 

@@ -14,8 +14,8 @@ from gateway.access.caller import CALLER
 from gateway.api.job_fields import Wishes, idempotent_id, to_job
 from gateway.dialects.elevenlabs import names
 from gateway.http.bodies import Body
-from gateway.http.gateway import GATEWAY
 from gateway.http.operation import Parameter
+from gateway.http.services import AUTHENTICATOR, FLEET, JOBS
 from gateway.sockets.splitter import Splitter
 
 API: Final = "elevenlabs"
@@ -80,7 +80,7 @@ class Asked:
 
     def __init__(self, request: web.Request) -> None:
         """Raises Invalid for what is wrong with the address."""
-        self._request, self._gateway = request, request.app[GATEWAY]
+        self._request = request
         query = request.query
         name = query.get("output_format", names.DEFAULT_FORMAT)
         self.form = names.format_of(_SHORT_FORMATS.get(name, name), names.SPEECH_FORMATS)
@@ -111,11 +111,12 @@ class Asked:
         return self._job(text, keyed_id(API, f"{same}/{place}") if same else "")
 
     def _job(self, text: str, job_id: str) -> wire.Job:
-        request, gateway, query = self._request, self._gateway, self._request.query
+        request, query = self._request, self._request.query
+        jobs = request.app[JOBS]
         # The key may have been revoked since.
-        request[CALLER] = gateway.authenticator.authenticate_socket(request, self._key)
-        model = names.speech_model(gateway, query.get("model_id", ""))
-        card = gateway.admission.card(model)
+        request[CALLER] = request.app[AUTHENTICATOR].authenticate_socket(request, self._key)
+        model = names.speech_model(request.app[FLEET], query.get("model_id", ""))
+        card = jobs.card(model)
         voice = names.speech_voice(request.match_info["voice_id"], query.get("language_code", ""), card)
         params = self._wishes.params
         if self._speed is not None and names.knows(card, "speed"):
@@ -124,7 +125,7 @@ class Asked:
             # An engine that has no speed of its own is played at it.
             self.form = msgspec.structs.replace(self.form, speed=self._speed)
         job = to_job(request, API, self._wishes, input=text, model=model, voice=voice, params=params, job_id=job_id)
-        return gateway.admission.complete(job, streams=True, size_hint_bytes=len(text))
+        return jobs.validate(job, streams=True, size_hint_bytes=len(text))
 
 
 class Schedule:

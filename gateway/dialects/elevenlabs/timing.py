@@ -10,9 +10,9 @@ from aiohttp import web
 
 from gateway.codecs import Encoding, Format
 from gateway.codecs.wave import SAMPLE_BYTES
-from gateway.http.gateway import begin
 from gateway.http.operation import LINES
-from gateway.jobs.listening import Sound
+from gateway.http.responses import begin
+from gateway.jobs.listening import AudioStream
 from gateway.streaming.live import Headers, head_of
 
 #: Base64 of so many bytes can be joined without padding between.
@@ -78,19 +78,19 @@ class Characters:
         told.extend(Alignment(list(self._text[start:place]), times[:-1], times[1:]))
 
 
-async def timed(sound: Sound, form: Format, text: str) -> AsyncGenerator[tuple[bytes, Alignment | None]]:
-    """Yield encoded sound and the characters that are certain by then; either may be empty. Raises as `sound` does."""
+async def timed(stream: AudioStream, form: Format, text: str) -> AsyncGenerator[tuple[bytes, Alignment | None]]:
+    """Yield encoded sound and the characters that are certain by then; either may be empty. Raises as `stream` does."""
     characters = Characters(text)
-    async with aclosing(aiter(sound)) as pieces:
+    async with aclosing(aiter(stream)) as pieces:
         pcm = await anext(pieces)
-        rate_hz, channels = sound.media
+        rate_hz, channels = stream.media
         heard_hz, frames = rate_hz * form.speed, 0
         with closing(Encoding(form, rate_hz, channels)) as encoding:
             while True:
                 frames += len(pcm) // (channels * SAMPLE_BYTES)
-                told = characters.take([(mark.start, mark.frame / heard_hz) for mark in sound.marks])
+                told = characters.take([(mark.start, mark.frame / heard_hz) for mark in stream.marks])
                 data = await encoding.feed(pcm)
-                if sound.is_whole:
+                if stream.is_whole:
                     rest = characters.rest(frames / heard_hz)
                     if told is not None and rest is not None:
                         told.extend(rest)
@@ -101,14 +101,14 @@ async def timed(sound: Sound, form: Format, text: str) -> AsyncGenerator[tuple[b
 
 
 async def answer_lines(
-    request: web.Request, sound: Sound, form: Format, text: str, headers: Headers
+    request: web.Request, stream: AudioStream, form: Format, text: str, headers: Headers
 ) -> web.StreamResponse:
     """A JSON object a line, each of some sound or some characters or both."""
     response: web.StreamResponse | None = None
-    async with aclosing(timed(sound, form, text)) as pieces:
+    async with aclosing(timed(stream, form, text)) as pieces:
         async for data, told in pieces:
             if response is None:
-                response = await _begun(request, sound, form, headers, LINES[0])
+                response = await _begun(request, stream, form, headers, LINES[0])
             if data or told is not None:
                 line = Chunk(b64encode(data).decode(), told, told)
                 await response.write(msgspec.json.encode(line) + b"\n")
@@ -118,15 +118,15 @@ async def answer_lines(
 
 
 async def answer_whole(
-    request: web.Request, sound: Sound, form: Format, text: str, headers: Headers
+    request: web.Request, stream: AudioStream, form: Format, text: str, headers: Headers
 ) -> web.StreamResponse:
     """One JSON object. Its sound leaves as it is made: an hour of it is never in memory."""
     response: web.StreamResponse | None = None
     heard, left = Alignment([], [], []), b""
-    async with aclosing(timed(sound, form, text)) as pieces:
+    async with aclosing(timed(stream, form, text)) as pieces:
         async for data, told in pieces:
             if response is None:
-                response = await _begun(request, sound, form, headers, "application/json")
+                response = await _begun(request, stream, form, headers, "application/json")
                 await response.write(b'{"audio_base64":"')
             if told is not None:
                 heard.extend(told)
@@ -142,9 +142,9 @@ async def answer_whole(
 
 
 async def _begun(
-    request: web.Request, sound: Sound, form: Format, headers: Headers, content_type: str
+    request: web.Request, stream: AudioStream, form: Format, headers: Headers, content_type: str
 ) -> web.StreamResponse:
-    head = head_of(sound, form, form.media(*sound.media), headers)
+    head = head_of(stream, form, form.media(*stream.media), headers)
     response = web.StreamResponse(headers=head | {"Content-Type": content_type})
     await begin(request, response)
     return response

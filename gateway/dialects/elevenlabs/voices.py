@@ -1,77 +1,45 @@
 """ElevenLabs' shape of a voice, and its ways to list them: `/v1/voices`, `/v1/voices/{id}`, `/v2/voices`."""
 
-from collections.abc import Iterable, Sequence
-from typing import Annotated, Any, Final
+from collections.abc import Sequence
+from typing import Annotated, Final
 
 import msgspec
 from aiohttp import web
 from msgspec import Meta
 
-from bus import wire
 from bus.errors import Invalid
 from bus.params import short
-from gateway.api.jobs import whole
+from gateway.api.answers import ShownVoice
+from gateway.api.models import shown_voices
 from gateway.dialects.elevenlabs.errors import Refusal, refusal
-from gateway.dialects.registry import Dialect
-from gateway.http.gateway import GATEWAY, json_answer
+from gateway.http.dialect import Dialect
 from gateway.http.operation import Answer, Parameter, operation
+from gateway.http.query import integer
+from gateway.http.responses import json_response
+from gateway.http.services import FLEET
 
 _MAX_PAGE, _DEFAULT_PAGE = 100, 10
-#: All of ours come with their engine.
-_CATEGORY: Final = "premade"
 _VOICE_TYPES: Final = frozenset({"default", "non-community"})
 
 
-class VoiceTold(msgspec.Struct, frozen=True, kw_only=True):
-    """Our fields, then ElevenLabs'."""
-
-    id: str
-    name: str
-    language: str
-    gender: str
-    model: str
-    voice_id: str
-    category: str = _CATEGORY
-    labels: dict[str, str]
-    description: str | None = None
-    preview_url: str | None = None
-    settings: dict[str, Any] | None = None
-    high_quality_base_model_ids: list[str] = []
-
-
 class Page(msgspec.Struct, frozen=True):
-    voices: list[VoiceTold]
+    voices: list[ShownVoice]
     has_more: bool
     total_count: int
     next_page_token: str | None
 
 
-def told(cards: Iterable[wire.ModelCard]) -> list[VoiceTold]:
-    """Every voice of `cards`."""
-    return [_voice(voice, card) for card in cards for voice in card.voices]
-
-
-def _voice(voice: wire.Voice, card: wire.ModelCard) -> VoiceTold:
-    labels = {"language": voice.language, "gender": voice.gender}
-    return VoiceTold(
-        **{name: getattr(voice, name) for name in voice.__struct_fields__},
-        model=card.name,
-        voice_id=voice.id,
-        labels={name: value for name, value in labels.items() if value},
-    )
-
-
 @operation(
     "One voice.",
     parameters=(Parameter("voice_id", str, "As `/v1/voices` lists it.", where="path"),),
-    answers={200: Answer("The first of this name.", VoiceTold)},
+    answers={200: Answer("The first of this name.", ShownVoice)},
 )
 async def show(request: web.Request) -> web.Response:
     """`GET /v1/voices/{voice_id}`."""
     wanted = request.match_info["voice_id"]
     for voice in _all(request):
         if voice.voice_id == wanted:
-            return json_answer(voice)
+            return json_response(voice)
     raise Invalid(f"A voice with the voice_id {short(wanted)} was not found.", "voice")
 
 
@@ -93,26 +61,26 @@ async def show(request: web.Request) -> web.Response:
 )
 async def search(request: web.Request) -> web.Response:
     """`GET /v2/voices`: filtered, sorted, a page at a time."""
-    page = whole(request, "page_size", 1, _MAX_PAGE) or _DEFAULT_PAGE
-    start = whole(request, "next_page_token", 0, 1 << 31) or 0
+    page = integer(request, "page_size", 1, _MAX_PAGE) or _DEFAULT_PAGE
+    start = integer(request, "next_page_token", 0, 1 << 31) or 0
     found = [voice for voice in _all(request) if _is_wanted(voice, request)]
     if request.query.get("sort") == "name":
         found.sort(key=lambda voice: voice.name, reverse=request.query.get("sort_direction") == "desc")
     more = len(found) > start + page
-    return json_answer(Page(found[start : start + page], more, len(found), str(start + page) if more else None))
+    return json_response(Page(found[start : start + page], more, len(found), str(start + page) if more else None))
 
 
-def _all(request: web.Request) -> list[VoiceTold]:
-    cards = request.app[GATEWAY].fleet.cards()
-    return told(cards[name] for name in sorted(cards))
+def _all(request: web.Request) -> list[ShownVoice]:
+    cards = request.app[FLEET].cards()
+    return shown_voices(cards[name] for name in sorted(cards))
 
 
-def _is_wanted(voice: VoiceTold, request: web.Request) -> bool:
+def _is_wanted(voice: ShownVoice, request: web.Request) -> bool:
     query, labels = request.query, voice.labels
     words = " ".join([voice.name, voice.voice_id, voice.category, *labels.values()]).casefold()
     return (
         query.get("search", "").casefold() in words
-        and query.get("category", _CATEGORY) == _CATEGORY
+        and query.get("category", voice.category) == voice.category
         and query.get("voice_type", "default") in _VOICE_TYPES
         and query.get("gender", labels.get("gender")) == labels.get("gender")
         and _is_among(voice.voice_id, query.getall("voice_ids", []))

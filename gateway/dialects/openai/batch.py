@@ -18,11 +18,13 @@ from gateway.api.job_fields import KEY, Coded, Model, Speed, Voice, Wishes, idem
 from gateway.codecs import Format
 from gateway.dialects.openai.request import API, Speech, Usage, VoiceRef, order, usage
 from gateway.http.bodies import Body
-from gateway.http.gateway import GATEWAY, Gateway, json_answer
+from gateway.http.caching import wants_fresh
 from gateway.http.operation import Answer, operation
 from gateway.http.problems import JOB_HEADER
-from gateway.jobs.cache import wants_fresh
-from gateway.jobs.listening import hear
+from gateway.http.responses import json_response
+from gateway.http.services import JOBS
+from gateway.jobs.listening import open_stream
+from gateway.jobs.service import Jobs
 from gateway.streaming.whole import encoding_of, held_back
 
 MAX_ITEMS: Final = 32
@@ -99,16 +101,15 @@ async def batch(request: web.Request) -> web.Response:
 
     Raises NoWorker if nobody is there for any of them; what is wrong with one item is that item's error.
     """
-    gateway = request.app[GATEWAY]
     data = await request.read()
     asked = _body.read(data)
     key = idempotent_id(request, API)
-    ordered = [_ordered(request, gateway, asked, index, key) for index in range(len(asked.items))]
+    ordered = [_ordered(request, asked, index, key) for index in range(len(asked.items))]
     async with asyncio.TaskGroup() as tasks:
-        asking = [tasks.create_task(_result(request, gateway, index, each)) for index, each in enumerate(ordered)]
+        asking = [tasks.create_task(_result(request, index, each)) for index, each in enumerate(ordered)]
     results = [each.result() for each in asking]
     succeeded = sum(result.status == "success" for result in results)
-    return json_answer(
+    return json_response(
         Results(
             id=f"speech-batch-{key or uuid.uuid4().hex}",
             results=results,
@@ -120,27 +121,23 @@ async def batch(request: web.Request) -> web.Response:
     )
 
 
-def _ordered(
-    request: web.Request, gateway: Gateway, asked: Batch, index: int, key: str
-) -> tuple[wire.Job, Format] | JobError:
+def _ordered(request: web.Request, asked: Batch, index: int, key: str) -> tuple[wire.Job, Format] | JobError:
     job_id = keyed_id(API, f"{key}-{index}") if key else ""
     speech = asked.speech(asked.items[index])
     try:
-        return order(request, gateway, speech, len(speech.input.encode()), job_id)
+        return order(request, speech, len(speech.input.encode()), job_id)
     except NoWorker:
         raise
     except JobError as error:
         return error
 
 
-async def _result(
-    request: web.Request, gateway: Gateway, index: int, ordered: tuple[wire.Job, Format] | JobError
-) -> Result:
+async def _result(request: web.Request, index: int, ordered: tuple[wire.Job, Format] | JobError) -> Result:
     if isinstance(ordered, JobError):
         return Result(index=index, status="error", error=str(ordered))
     job, form = ordered
     try:
-        data, used, job_id = await _sound(gateway, job, form, fresh=wants_fresh(request))
+        data, used, job_id = await _encoded(request.app[JOBS], job, form, fresh=wants_fresh(request))
     except BusError as error:
         return Result(index=index, status="error", error=str(error), job=job.id)
     return Result(
@@ -153,18 +150,18 @@ async def _result(
     )
 
 
-async def _sound(gateway: Gateway, job: wire.Job, form: Format, *, fresh: bool) -> tuple[bytes, Usage, str]:
-    """All of it, encoded, its usage, and the id of the job that was heard.
+async def _encoded(jobs: Jobs, job: wire.Job, form: Format, *, fresh: bool) -> tuple[bytes, Usage, str]:
+    """The job's whole audio, encoded, its usage, and the id of the job that was streamed.
 
     Raises the JobError it ended with, Invalid if it is too much, Unreachable.
     """
-    async with hear(gateway, job, fresh=fresh) as sound, aclosing(aiter(sound)) as pieces:
+    async with open_stream(jobs, job, fresh=fresh) as stream, aclosing(aiter(stream)) as pieces:
         held = await held_back(pieces, MAX_ITEM_BYTES)
-        if not sound.is_whole or len(held) > MAX_ITEM_BYTES:
+        if not stream.is_whole or len(held) > MAX_ITEM_BYTES:
             raise Invalid(f"input: makes more than {MAX_ITEM_BYTES} bytes of PCM, the limit of a batch", "input")
-        with closing(encoding_of(sound, form, len(held))) as encoding:
+        with closing(encoding_of(stream, form, len(held))) as encoding:
             data = await encoding.feed(held) + await encoding.finish()
-    return data, usage(sound.job, sound.done), sound.name.job
+    return data, usage(stream.job, stream.done), stream.key.job
 
 
 ROUTES: Final[Sequence[web.RouteDef]] = (web.post("/v1/audio/speech/batch", batch),)

@@ -11,7 +11,7 @@ from bus.params import short
 from gateway.api.job_fields import Coded, Model, Speed, Text, Voice, Wishes, our_model, our_voice, to_job, told
 from gateway.codecs import PCM, Format, checked, format_named
 from gateway.http.bodies import Body
-from gateway.http.gateway import Gateway
+from gateway.http.services import FLEET, JOBS
 
 API: Final = "openai"
 #: Until routes map names: what OpenAI's clients ask for, where no worker has a model of that name.
@@ -45,13 +45,12 @@ class Speech(Wishes, frozen=True, kw_only=True):
 body: Final = Body(Speech)
 
 
-def order(
-    request: web.Request, gateway: Gateway, asked: Speech, size_hint_bytes: int, job_id: str = ""
-) -> tuple[wire.Job, Format]:
-    """The complete job, and what its sound is to be played as. Raises as `Admission.complete` does."""
+def order(request: web.Request, asked: Speech, size_hint_bytes: int, job_id: str = "") -> tuple[wire.Job, Format]:
+    """The complete job, and what its sound is to be played as. Raises as `Validation.complete` does."""
     form = _format(asked)
-    model = our_model(gateway, asked.model, MODELS)
-    card = gateway.admission.card(model, asked.version)
+    jobs = request.app[JOBS]
+    model = our_model(request.app[FLEET], asked.model, MODELS)
+    card = jobs.card(model, asked.version)
     params, is_applied = _params(asked, card)
     voice = asked.voice.id if isinstance(asked.voice, VoiceRef) else asked.voice or ""
     job = to_job(
@@ -64,7 +63,7 @@ def order(
         params=params,
         job_id=job_id,
     )
-    job = gateway.admission.complete(job, streams=True, size_hint_bytes=size_hint_bytes)
+    job = jobs.validate(job, streams=True, size_hint_bytes=size_hint_bytes)
     return job, msgspec.structs.replace(form, speed=1.0) if is_applied else form
 
 

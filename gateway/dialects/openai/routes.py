@@ -7,17 +7,18 @@ import msgspec
 from aiohttp import web
 
 from bus import wire
-from gateway.api.fleet import shown_model
 from gateway.api.job_fields import KEY, our_model
+from gateway.api.models import shown_model
 from gateway.dialects.openai import batch as openai_batch
 from gateway.dialects.openai.errors import Refusal, refuse
 from gateway.dialects.openai.request import MODELS, Speech, body, order, wants_events
 from gateway.dialects.openai.sse import Event, tell
-from gateway.dialects.registry import Dialect
-from gateway.http.gateway import GATEWAY, json_answer
+from gateway.http.dialect import Dialect
 from gateway.http.operation import EVENTS, SOUND, Answer, Parameter, operation
+from gateway.http.responses import json_response
+from gateway.http.services import FLEET, JOBS
 from gateway.jobs.validation import DEFAULT_MODEL
-from gateway.streaming.live import ask
+from gateway.streaming.live import respond
 from gateway.streaming.whole import answer_whole
 
 
@@ -51,11 +52,11 @@ class VoiceList(msgspec.Struct, frozen=True, kw_only=True):
 )
 async def speech(request: web.Request) -> web.StreamResponse:
     """`POST /v1/audio/speech`: the sound, from its first block on."""
-    gateway, began = request.app[GATEWAY], time.monotonic()
+    began = time.monotonic()
     data = await request.read()
     asked = body.read(data)
     in_events = wants_events(request, asked)
-    job, form = order(request, gateway, asked, len(data))
+    job, form = order(request, asked, len(data))
 
     def headers(_: str) -> dict[str, str]:
         return {"OpenAI-Processing-Ms": str(round(1000 * (time.monotonic() - began)))}
@@ -64,7 +65,7 @@ async def speech(request: web.Request) -> web.StreamResponse:
         return await tell(request, job, form, headers)
     if asked.stream is False:
         return await answer_whole(request, job, form, headers)
-    return await ask(request, job, form, headers)
+    return await respond(request, job, form, headers)
 
 
 @operation(
@@ -74,10 +75,9 @@ async def speech(request: web.Request) -> web.StreamResponse:
 )
 async def model(request: web.Request) -> web.Response:
     """`GET /v1/models/{id}`: a model of ours, or what one of OpenAI's names stands for here."""
-    gateway = request.app[GATEWAY]
     name = request.match_info["id"]
-    card = gateway.admission.card(our_model(gateway, name, MODELS))
-    return json_answer({**shown_model(card), "id": name, "root": card.name})
+    card = request.app[JOBS].card(our_model(request.app[FLEET], name, MODELS))
+    return json_response({**shown_model(card), "id": name, "root": card.name})
 
 
 @operation(
@@ -87,9 +87,8 @@ async def model(request: web.Request) -> web.Response:
 )
 async def voices(request: web.Request) -> web.Response:
     """`GET /v1/audio/voices?model=`: Kokoro's list, with vLLM-Omni's `uploaded_voices`, of which there are none."""
-    gateway = request.app[GATEWAY]
-    card = gateway.admission.card(our_model(gateway, request.query.get("model", DEFAULT_MODEL), MODELS))
-    return json_answer(VoiceList(voices=card.voices, uploaded_voices=[]))
+    card = request.app[JOBS].card(our_model(request.app[FLEET], request.query.get("model", DEFAULT_MODEL), MODELS))
+    return json_response(VoiceList(voices=card.voices, uploaded_voices=[]))
 
 
 DIALECT: Final = Dialect(

@@ -13,10 +13,10 @@ from gateway.api.marks import Shown, shown
 from gateway.codecs import Encoding, Format
 from gateway.dialects.openai.errors import Told, told
 from gateway.dialects.openai.request import Usage, usage
-from gateway.http.gateway import begin
 from gateway.http.problems import describe
-from gateway.jobs.listening import Sound
-from gateway.streaming.live import Headers, head_of, heard
+from gateway.http.responses import begin
+from gateway.jobs.listening import AudioStream
+from gateway.streaming.live import Headers, head_of, stream_for
 
 log = logger(__name__)
 
@@ -50,42 +50,42 @@ async def tell(request: web.Request, job: wire.Job, form: Format, headers: Heade
 
     What fails before the first piece is raised; what fails later is the last event, `speech.audio.error`.
     """
-    async with heard(request, job) as sound, aclosing(aiter(sound)) as pieces:
+    async with stream_for(request, job) as stream, aclosing(aiter(stream)) as pieces:
         pcm = await anext(pieces)
-        with closing(Encoding(form, *sound.media)) as encoding:
-            response = web.StreamResponse(headers=head_of(sound, form, encoding.media, headers))
+        with closing(Encoding(form, *stream.media)) as encoding:
+            response = web.StreamResponse(headers=head_of(stream, form, encoding.media, headers))
             response.headers["Content-Type"] = "text/event-stream; charset=utf-8"
             await begin(request, response)
             try:
                 while True:
                     data = await encoding.feed(pcm)
-                    if sound.is_whole:
+                    if stream.is_whole:
                         break
-                    await response.write(_delta(data, form, sound))
+                    await response.write(_delta(data, form, stream))
                     pcm = await anext(pieces)
                 data += await encoding.finish()
             except BusError as error:
-                log.warning("stream.cut", error=f"{type(error).__name__}: {error}", job=sound.name.job)
+                log.warning("stream.cut", error=f"{type(error).__name__}: {error}", job=stream.key.job)
                 last = _event(Failed(told(describe(error, request))))
             else:
-                last = _delta(data, form, sound) + _event(Done(usage(sound.job, sound.done)))
+                last = _delta(data, form, stream) + _event(Done(usage(stream.job, stream.done)))
             await response.write_eof(last)
     return response
 
 
-def _delta(data: bytes, form: Format, sound: Sound) -> bytes:
+def _delta(data: bytes, form: Format, stream: AudioStream) -> bytes:
     """Nothing for nothing: a codec may hold back what it is fed, and most pieces have no marks."""
-    marks = [_mark(mark, form, sound) for mark in sound.marks]
+    marks = [_mark(mark, form, stream) for mark in stream.marks]
     if not data and not marks:
         return b""
     return _event(Delta(audio=b64encode(data).decode(), response_format=form.codec, marks=marks))
 
 
-def _mark(mark: wire.Mark, form: Format, sound: Sound) -> Shown:
+def _mark(mark: wire.Mark, form: Format, stream: AudioStream) -> Shown:
     """Its time is that of what is heard, which may be played faster than it was made."""
-    rate_hz = sound.media[0]
+    rate_hz = stream.media[0]
     at_s = round(mark.frame / (rate_hz * form.speed), 4)
-    return msgspec.structs.replace(shown(mark, sound.job.input, rate_hz), at_s=at_s)
+    return msgspec.structs.replace(shown(mark, stream.job.input, rate_hz), at_s=at_s)
 
 
 def _event(event: Event) -> bytes:

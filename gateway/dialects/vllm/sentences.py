@@ -17,7 +17,7 @@ from gateway.codecs import Format
 from gateway.codecs.wave import SAMPLE_BYTES
 from gateway.dialects.openai.request import Speech, VoiceRef, order
 from gateway.http.bodies import Body
-from gateway.http.gateway import Gateway
+from gateway.http.services import AUTHENTICATOR
 from gateway.sockets.playback import Line
 from gateway.sockets.splitter import Granularity
 
@@ -54,7 +54,7 @@ _config: Final = Body(Config)
 class Order:
     """A config that can be served, and the sentences' jobs."""
 
-    def __init__(self, request: web.Request, gateway: Gateway, message: bytes) -> None:
+    def __init__(self, request: web.Request, message: bytes) -> None:
         """Raises BusError for what is wrong with the config, its field named."""
         self.config = config = _config.read(message)
         self._num_bytes = len(msgspec.json.encode(config))
@@ -63,7 +63,7 @@ class Order:
             raise Invalid(f"session.config: what counts of it has {size}")
         #: Of its own, in the queue of what waits, with its next sentence.
         self.num_unsaid_chars = self._num_bytes
-        self._request, self._gateway = request, gateway
+        self._request = request
         self._size_hint_bytes = len(message)
         _, self.form = self._order("-", "")
         if config.word_timestamps and not (config.stream_audio and self.form.codec == "pcm"):
@@ -72,7 +72,7 @@ class Order:
     def job(self, text: str, place: str) -> wire.Job:
         """A sentence's complete job; `place` tells it from the socket's others. Raises BusError."""
         # The key may have been revoked since.
-        self._request[CALLER] = self._gateway.authenticator.authenticate(self._request)
+        self._request[CALLER] = self._request.app[AUTHENTICATOR].authenticate(self._request)
         # The Idempotency-Key of the handshake is one for all sentences.
         same = idempotent_id(self._request, API)
         job, _ = self._order(text, keyed_id(API, f"{same}/{place}") if same else "")
@@ -94,7 +94,7 @@ class Order:
             speed=config.speed,
             instructions=config.instructions,
         )
-        job, form = order(self._request, self._gateway, asked, self._size_hint_bytes, job_id)
+        job, form = order(self._request, asked, self._size_hint_bytes, job_id)
         return msgspec.structs.replace(job, client=msgspec.structs.replace(job.client, api=API)), form
 
 

@@ -18,12 +18,12 @@ from bus.params import short
 from gateway.access.caller import caller
 from gateway.codecs import Encoding
 from gateway.dialects.openai.errors import Refusal, refuse
-from gateway.dialects.registry import Dialect
 from gateway.dialects.vllm.sentences import Order, Sentence, Words
 from gateway.http.bodies import Body
-from gateway.http.gateway import GATEWAY
+from gateway.http.dialect import Dialect
 from gateway.http.operation import Answer, operation
-from gateway.jobs.listening import Sound
+from gateway.http.services import JOBS, LIMITER
+from gateway.jobs.listening import AudioStream
 from gateway.sockets.playback import Speaker
 from gateway.sockets.session import converse
 from gateway.sockets.socket import NotText, Silent, Socket
@@ -51,8 +51,7 @@ _message: Final = Body(_Message)
 class Session:
     def __init__(self, request: web.Request, socket: Socket, tasks: asyncio.TaskGroup) -> None:
         self._request, self._socket = request, socket
-        self._gateway = request.app[GATEWAY]
-        self.speaker: Speaker[Sentence] = Speaker(self._gateway, tasks, self)
+        self.speaker: Speaker[Sentence] = Speaker(request.app[JOBS], tasks, self)
         self._order: Order | None = None
         self._splitter = Splitter("none")
         #: The utterance that text goes into, and its sentences so far.
@@ -118,13 +117,13 @@ class Session:
     async def _configure(self, data: bytes) -> None:
         if self._has_text:
             raise Invalid("session.config came in the middle of an utterance: send input.done first", "type")
-        self._order = Order(self._request, self._gateway, data)
+        self._order = Order(self._request, data)
         self._splitter = Splitter(self._order.config.split_granularity)
 
     def _take(self, order: Order, text: str) -> None:
         self.speaker.check_room(len(text) + self._splitter.num_held_chars + order.num_unsaid_chars)
         if text and not self._has_text:
-            self._gateway.limiter.request(caller(self._request))
+            self._request.app[LIMITER].request(caller(self._request))
         self._has_text = self._has_text or bool(text)
         for piece in self._splitter.feed(text):
             self._say(order, piece)
@@ -174,26 +173,26 @@ class Session:
     def job(self, line: Sentence) -> wire.Job:
         return line.order.job(line.text, f"{line.utterance}.{line.index}")
 
-    async def play(self, line: Sentence, sound: Sound, pieces: AsyncIterator[bytes]) -> None:
-        self._playing, line.job = line, sound.name.job
+    async def play(self, line: Sentence, stream: AudioStream, pieces: AsyncIterator[bytes]) -> None:
+        self._playing, line.job = line, stream.key.job
         order = line.order
         pcm = await anext(pieces)
         if not order.config.stream_audio:
-            pcm = await _whole(pcm, sound, pieces)
-        rate_hz, channels = sound.media
-        frames = sound.done.frames if sound.is_whole else None
+            pcm = await _whole(pcm, stream, pieces)
+        rate_hz, channels = stream.media
+        frames = stream.done.frames if stream.is_whole else None
         with closing(Encoding(order.form, rate_hz, channels, frames)) as encoding:
             await self._start(line, encoding.media)
             timed = order.config.word_timestamps
             words = Words(line, rate_hz * order.form.speed, encoding.media) if timed else None
             while True:
                 data = await encoding.feed(pcm)
-                if sound.is_whole:
+                if stream.is_whole:
                     data += await encoding.finish()
                 if words is not None:
-                    words.hear(sound.marks)
+                    words.hear(stream.marks)
                 await self._send(line, data, words)
-                if sound.is_whole:
+                if stream.is_whole:
                     break
                 pcm = await anext(pieces)
         if words is not None:
@@ -241,10 +240,10 @@ def _named(error: BusError) -> tuple[str, str]:
     return code, getattr(error, "path", "")
 
 
-async def _whole(pcm: bytes, sound: Sound, pieces: AsyncIterator[bytes]) -> bytes:
+async def _whole(pcm: bytes, stream: AudioStream, pieces: AsyncIterator[bytes]) -> bytes:
     """All of a sound. Raises Invalid if that is too much for a message."""
     parts, num_bytes = [pcm], len(pcm)
-    while not sound.is_whole:
+    while not stream.is_whole:
         parts.append(await anext(pieces))
         num_bytes += len(parts[-1])
         if num_bytes > _MAX_WHOLE_BYTES:

@@ -18,11 +18,12 @@ from bus.jobs.entry import BLOCK, FRAME, KIND, NEXT, STARTED, Entry, Position
 from bus.transport.parser import Message
 from gateway.codecs import format_named
 from gateway.codecs.wave import wav_head
-from gateway.dialects.registry import Envelopes, dialects
+from gateway.dialects.registry import dialects
+from gateway.http.dialect import Envelopes
 from gateway.http.problems import STATUS, GatewayError, Problem, RangeRefused, describe
 from gateway.http.ranges import is_unchanged, part
-from gateway.jobs.pcm_reader import Tape, failure
-from gateway.jobs.queue_position import Starts
+from gateway.jobs.pcm_reader import PcmReader, failure
+from gateway.jobs.queue_position import StartRates
 
 MEDIA = wire.media_type(24_000, 2)
 
@@ -59,7 +60,7 @@ def test_a_tape_gives_every_frame_from_the_one_asked_for_whatever_the_blocks(
         entries.append(block(at, pcm[4 * at : 4 * (at + size)], media=MEDIA if at == 0 else None))
         at += size
     entries.append(done(frames))
-    tape, heard = Tape(from_frame), b""
+    tape, heard = PcmReader(from_frame), b""
     for cut in [*cuts, len(entries)]:
         heard += tape.feed(entries[:cut])
         entries = entries[cut:]
@@ -78,11 +79,11 @@ def test_a_tape_gives_every_frame_from_the_one_asked_for_whatever_the_blocks(
 )
 def test_a_tape_refuses_what_is_not_one_sound(entries: list[Entry], says: str) -> None:
     with pytest.raises(EngineFailed, match=says):
-        Tape().feed(entries)
+        PcmReader().feed(entries)
 
 
 def test_a_tape_that_misses_frames_is_not_complete() -> None:
-    tape = Tape()
+    tape = PcmReader()
     tape.feed([block(0, bytes(40), media=MEDIA), done(11)])
     with pytest.raises(EngineFailed, match="11 frames, 10"):
         tape.check_complete()
@@ -166,7 +167,7 @@ class Workers:
 
 def test_starts_are_counted_per_queue_over_a_minute_and_restarts_count_from_zero() -> None:
     fleet = Workers()
-    starts = Starts(fleet)  # type: ignore[arg-type]
+    starts = StartRates(fleet)  # type: ignore[arg-type]
     fleet.beat("w1", "a", q=100)
     starts.look(0.0)
     assert starts.per_second("q", 0.0) is None  # what was before is not of this minute

@@ -12,7 +12,7 @@ from aiohttp import web
 from bus.access.keys import Keys, Limits
 from bus.settings import BusSettings
 from gateway.app import make_app
-from gateway.http.gateway import Gateway
+from gateway.compose import Services
 from tests.support.doors import STEADY, accepted, gateway_here, state_of, tone, until_state
 from tests.support.programs import Fleet
 from tests.support.sockets import VLLM
@@ -48,7 +48,7 @@ class Told:
     body: bytes
 
 
-def routes(gateway: Gateway) -> list[tuple[str, str]]:
+def routes(gateway: Services) -> list[tuple[str, str]]:
     """(method, path) of every route that the OpenAPI document is made from."""
     found = {
         (route.method, route.resource.canonical)

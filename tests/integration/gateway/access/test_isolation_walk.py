@@ -11,11 +11,11 @@ import pytest
 
 from bus.access.keys import Keys, Limits
 from bus.settings import BusSettings
-from gateway.http.gateway import Gateway
+from gateway.compose import Services
 from tests.support.doors import SPEECH, STEADY, accepted, gateway_here, state_of, tone, until_state
 from tests.support.programs import Fleet
 from tests.support.tone import tone_pcm
-from tests.support.walk import Place, Route, ask, names_in, nobodys, routes
+from tests.support.walk import QueuePosition, Route, ask, names_in, nobodys, routes
 
 WORDS = "nobody else may read this"
 OTHER_WORDS = "what the stranger says"
@@ -30,7 +30,7 @@ OPEN_SOCKETS = {"/v1/audio/speech/stream", "/v1/text-to-speech/{voice_id}/stream
 @asynccontextmanager
 async def two_tenants(
     settings: BusSettings,
-) -> AsyncIterator[tuple[Gateway, aiohttp.ClientSession, aiohttp.ClientSession]]:
+) -> AsyncIterator[tuple[Services, aiohttp.ClientSession, aiohttp.ClientSession]]:
     """A gateway that serves nobody without a key, the owner, and the stranger."""
     async with gateway_here(settings, anonymous=False) as (gateway, http):
         texts = [(await Keys(gateway.bus).create(tenant, Limits()))[1] for tenant in ("owner", "stranger")]
@@ -71,7 +71,7 @@ async def owned(owner: aiohttp.ClientSession) -> list[str]:
     return [*made, made[-2].removesuffix("-0")]
 
 
-def asked(route: Route, ids: list[str]) -> list[tuple[Place, str]]:
+def asked(route: Route, ids: list[str]) -> list[tuple[QueuePosition, str]]:
     """Every place with every id; where each asking makes work, with those of two jobs, and with the owner's key."""
     if not route.makes_work:
         return [(place, job_id) for place in route.places for job_id in ids]

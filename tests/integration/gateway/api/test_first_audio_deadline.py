@@ -36,7 +36,7 @@ async def test_a_queued_job_expires_by_its_gateways_timer_and_its_log_says_why(
 ) -> None:
     job = tone_job(first_audio_deadline_s=0.3)
     async with gateway_here(bus_settings) as (gateway, _), asyncio.timeout(20):
-        accepted = await gateway.accept(bus.subjects.job_key("public", job.id), job)
+        accepted = await gateway.jobs.accept(job)
         while (tail := await bus.logs.tail(bus.subjects.job_key("public", job.id))) is None:
             await asyncio.sleep(0.01)
         late_s = gateway.bus.clock.now() - accepted.birth.accepted_at  # another clock may be some milliseconds behind

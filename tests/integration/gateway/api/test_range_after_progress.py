@@ -17,7 +17,7 @@ async def test_it_has_the_very_bytes_that_were_asked_for(bus_settings: BusSettin
     pcm = random.Random(2).randbytes(48_000)
     async with gateway_here(bus_settings) as (gateway, http):
         job = tone_job(run_on=True)
-        await gateway.accept(gateway.bus.subjects.job_key("public", job.id), job)
+        await gateway.jobs.accept(job)
         maker = await Maker.of(gateway.bus, job)
         for n in range(num_steps):
             await maker._writer.progress(wire.Progress(phase="steps", done=n, total=num_steps))

@@ -12,7 +12,7 @@ from aiohttp import web
 from structlog.testing import capture_logs
 
 from bus.settings import BusSettings
-from gateway.http.gateway import Gateway
+from gateway.compose import Services
 from tests.support.jobs import tone_job
 from tests.support.slow import Maker, SlowServer, slow_gateway, slow_server
 from tests.support.waiting import eventually
@@ -47,10 +47,10 @@ def traced_bytes() -> int:
 
 
 @contextlib.asynccontextmanager
-async def made(gateway: Gateway, num_blocks: int) -> AsyncIterator[tuple[str, Maker]]:
+async def made(gateway: Services, num_blocks: int) -> AsyncIterator[tuple[str, Maker]]:
     """A job that runs, and has so many seconds of sound; its id, and who makes more."""
     bus, job = gateway.bus, tone_job(run_on=True)
-    await gateway.accept(bus.subjects.job_key("public", job.id), job)
+    await gateway.jobs.accept(job)
     maker = await Maker.of(bus, job)
     await maker.make(num_blocks)
     yield job.id, maker
@@ -84,7 +84,7 @@ async def test_what_waits_for_readers_that_stand_still_is_bounded(
 async def test_a_finished_file_waits_for_a_slow_reader_where_it_is_kept(bus_settings: BusSettings) -> None:
     async with slow_gateway(bus_settings) as (gateway, server), made(gateway, 100) as (job, maker):
         await maker.end()
-        renderings = gateway.renderings
+        renderings = gateway.encoded.renderings
         async with (
             server.asked(f"GET /v1/jobs/{job}/audio?format=mp3\nRange: bytes=0-") as whole,
             server.asked(f"GET /v1/jobs/{job}/audio?format=mp3\nRange: bytes=100-") as part,
@@ -110,15 +110,15 @@ async def test_files_of_slow_readers_take_no_more_room_than_there_is(bus_setting
         await other.end()
         async with server.asked(f"GET /v1/jobs/{first}/audio?format=mp3\nRange: bytes=0-") as slow:
             await slow.read(1)
-            lent_bytes = gateway.renderings._lent_bytes
+            lent_bytes = gateway.encoded.renderings._lent_bytes
             assert lent_bytes > 1_300_000
-            gateway.renderings._max_bytes = 2_000_000
+            gateway.encoded.renderings.max_bytes = 2_000_000
             async with server.asked(f"GET /v1/jobs/{second}/audio?format=mp3\nRange: bytes=0-") as told:
                 while b"\r\n\r\n" not in told.data:
                     await told.read(4096)
                 assert told.data.startswith(b"HTTP/1.1 200 ")
                 assert b"Content-Length" not in told.data
-            assert gateway.renderings._lent_bytes == lent_bytes
+            assert gateway.encoded.renderings._lent_bytes == lent_bytes
 
 
 async def test_files_that_slow_readers_ask_for_together_take_no_more_room_than_there_is(
@@ -139,7 +139,7 @@ async def test_files_that_slow_readers_ask_for_together_take_no_more_room_than_t
             while b"\r\n\r\n" not in client.data:
                 await client.read(4096)
         assert sorted(client.data[:13] for client in clients) == [b"HTTP/1.1 200 ", b"HTTP/1.1 206 ", b"HTTP/1.1 206 "]
-        assert gateway.renderings._lent_bytes <= 3_000_000
+        assert gateway.encoded.renderings._lent_bytes <= 3_000_000
 
 
 async def test_a_reader_that_stands_still_is_reset_and_its_job_follows(bus_settings: BusSettings) -> None:
@@ -147,7 +147,7 @@ async def test_a_reader_that_stands_still_is_reset_and_its_job_follows(bus_setti
     async with slow_gateway(bus_settings, patience_s) as (gateway, server):
         bus, job = gateway.bus, tone_job(run_on=False)
         name = bus.subjects.job_key("public", job.id)
-        await gateway.accept(name, job)
+        await gateway.jobs.accept(job)
         maker = await Maker.of(bus, job)
         await maker.make(20)
         began = time.monotonic()

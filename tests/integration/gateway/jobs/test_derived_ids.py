@@ -12,7 +12,7 @@ import pytest
 from bus import wire
 from bus.jobs.client import Bus, open_bus
 from bus.jobs.submit import submit
-from gateway.jobs.cache import of_generation
+from gateway.jobs.cache import with_generation
 from tests.support import fleets
 from tests.support.doors import SPEECH, tone, until_state
 from tests.support.fleets import Stack
@@ -82,7 +82,7 @@ async def test_another_job_of_that_id_is_never_heard_instead(
     if generation:
         assert await asked(http, job.input) == (200, "miss", tone_pcm(0.2))
         assert await asked(http, job.input) == (200, "hit", tone_pcm(0.2))
-    await plant(bus, http, of_generation(job, generation))
+    await plant(bus, http, with_generation(job, generation))
     status, how, pcm = await asked(http, job.input)
     assert (status, how, pcm == tone_pcm(0.2), len(pcm)) == (200, "miss", True, 9600)
     assert await asked(http, job.input) == (200, "hit", tone_pcm(0.2))

@@ -16,9 +16,9 @@ from bus.jobs.interest import LEFT, UNHEARD
 from bus.jobs.writer import Writer
 from bus.settings import BusSettings
 from gateway.access.caller import SHARED_TENANT
-from gateway.http.gateway import Gateway
+from gateway.compose import Services
 from gateway.jobs.cache import derived_id
-from gateway.jobs.listening import Sound, hear
+from gateway.jobs.listening import AudioStream, open_stream
 from tests.support.doors import gateway_here
 from tests.support.jobs import tone_job
 from tests.support.stub_worker import CARD as STUB
@@ -33,12 +33,12 @@ def equal_job(text: str, **fields: Any) -> wire.Job:
 
 
 @pytest.fixture
-async def gateway(bus_settings: BusSettings) -> AsyncIterator[Gateway]:
+async def gateway(bus_settings: BusSettings) -> AsyncIterator[Services]:
     async with gateway_here(bus_settings) as (gateway, _):
         yield gateway
 
 
-async def working(gateway: Gateway, job: wire.Job) -> Writer:
+async def working(gateway: Services, job: wire.Job) -> Writer:
     """Be the worker of a job."""
     name = gateway.bus.subjects.job_key(job.tenant, job.id)
     lease = wire.Lease(why="running", worker="w0", boot="b", attempt=1)
@@ -56,29 +56,29 @@ async def done(writer: Writer) -> None:
     await writer.end("done", wire.Done(blocks=writer.position.block, frames=frames, seconds=frames / 24_000, crc32=""))
 
 
-async def whole(sound: Sound) -> bytes:
+async def whole(sound: AudioStream) -> bytes:
     async with aclosing(aiter(sound)) as pieces:
         return b"".join([piece async for piece in pieces])
 
 
-def queued(gateway: Gateway) -> Any:
+def queued(gateway: Services) -> Any:
     return gateway.bus.js.info(gateway.bus.subjects.jobs_stream)
 
 
 @pytest.mark.parametrize("why", [LEFT, UNHEARD])
 async def test_who_listens_to_a_run_that_ends_for_want_of_listeners_goes_on_with_the_next_behind_what_he_heard(
-    gateway: Gateway, why: str
+    gateway: Services, why: str
 ) -> None:
     job = equal_job("left")
-    async with hear(gateway, job) as first, hear(gateway, job) as second:
-        assert (first.reused, second.reused) == ("miss", "shared")
+    async with open_stream(gateway.jobs, job) as first, open_stream(gateway.jobs, job) as second:
+        assert (first.cache_outcome, second.cache_outcome) == ("miss", "shared")
         writer = await working(gateway, job)
         await block(writer, 1)
         async with asyncio.timeout(30), aclosing(aiter(second)) as pieces:
             heard = await anext(pieces)
-            await gateway.bus.logs.end(second.name, "cancelled", why)
+            await gateway.bus.logs.end(second.key, "cancelled", why)
             rest = asyncio.create_task(anext(pieces))
-            while not second.name.job.endswith("-1"):  # the next one is asked for by now
+            while not second.key.job.endswith("-1"):  # the next one is asked for by now
                 await asyncio.sleep(0.005)
             again = await working(gateway, second.job)
             for number in (1, 2, 3):
@@ -92,36 +92,36 @@ async def test_who_listens_to_a_run_that_ends_for_want_of_listeners_goes_on_with
         # So does who made the run: here it was, and could not be heard.
         async with asyncio.timeout(30):
             assert await whole(first) == heard
-        assert first.name == second.name
+        assert first.key == second.key
 
 
-async def test_who_joined_a_run_that_was_cancelled_by_its_id_is_told_so(gateway: Gateway) -> None:
+async def test_who_joined_a_run_that_was_cancelled_by_its_id_is_told_so(gateway: Services) -> None:
     job = equal_job("cancelled")
-    async with hear(gateway, job), hear(gateway, job) as second:
-        await gateway.bus.logs.end(second.name, "cancelled", "cancelled by its owner")
+    async with open_stream(gateway.jobs, job), open_stream(gateway.jobs, job) as second:
+        await gateway.bus.logs.end(second.key, "cancelled", "cancelled by its owner")
         with pytest.raises(Cancelled, match="by its owner"):
             await whole(second)
-    assert await gateway.reuse.next_generation(job, 0) == 1
+    assert await gateway.jobs.cache.next_generation(job, 0) == 1
 
 
 @pytest.mark.parametrize("is_done", [True, False])
-async def test_a_run_whose_log_has_begun_to_be_forgotten_answers_nobody(gateway: Gateway, is_done: bool) -> None:
+async def test_a_run_whose_log_has_begun_to_be_forgotten_answers_nobody(gateway: Services, is_done: bool) -> None:
     job, bus = equal_job("forgotten"), gateway.bus
-    async with hear(gateway, job) as first:
+    async with open_stream(gateway.jobs, job) as first:
         writer = await working(gateway, job)
         await block(writer, 1)
         if is_done:
             await done(writer)
         # As the server does it when a log grows too old: the birth first.
-        await bus.js.api(f"STREAM.PURGE.{bus.subjects.replies_stream}", {"filter": first.name.birth})
-        gateway.reuse.landed(first.name, first._run._flight)  # type: ignore[union-attr]  # another gateway has none
-        async with asyncio.timeout(30), hear(gateway, job) as second:
-            assert (second.reused, second.name.job) == ("miss", f"{job.id}-1")
+        await bus.js.api(f"STREAM.PURGE.{bus.subjects.replies_stream}", {"filter": first.key.birth})
+        gateway.jobs.cache.finished(first.key, first._run._run)  # type: ignore[union-attr]  # another gateway has none
+        async with asyncio.timeout(30), open_stream(gateway.jobs, job) as second:
+            assert (second.cache_outcome, second.key.job) == ("miss", f"{job.id}-1")
         first._listener.saw_end = True
 
 
 async def test_who_hears_a_log_that_is_forgotten_meanwhile_goes_on_with_a_new_run_behind_what_he_heard(
-    gateway: Gateway,
+    gateway: Services,
 ) -> None:
     job, bus = equal_job("taken"), gateway.bus
     blocks = [bytes([number]) * 64_000 for number in range(8)]  # more than is read at once
@@ -132,14 +132,14 @@ async def test_who_hears_a_log_that_is_forgotten_meanwhile_goes_on_with_a_new_ru
             await writer.block(pcm, len(pcm) // 2)
         await done(writer)
 
-    async with hear(gateway, job) as first:
+    async with open_stream(gateway.jobs, job) as first:
         await work(first.job)
         assert await whole(first) == b"".join(blocks)
-    async with asyncio.timeout(30), hear(gateway, job) as second, aclosing(aiter(second)) as pieces:
-        assert second.reused == "hit"
+    async with asyncio.timeout(30), open_stream(gateway.jobs, job) as second, aclosing(aiter(second)) as pieces:
+        assert second.cache_outcome == "hit"
         heard = await anext(pieces)
         assert len(heard) < 8 * 64_000
-        await bus.js.api(f"STREAM.PURGE.{bus.subjects.replies_stream}", {"filter": second.name.everything})
+        await bus.js.api(f"STREAM.PURGE.{bus.subjects.replies_stream}", {"filter": second.key.everything})
         rest = asyncio.create_task(anext(pieces))
         following = msgspec.structs.replace(job, id=f"{job.id}-1")
         while await bus.logs.birth(bus.subjects.job_key(job.tenant, following.id)) is None:
@@ -155,9 +155,9 @@ async def test_who_hears_a_log_that_is_forgotten_meanwhile_goes_on_with_a_new_ru
 
 
 async def test_who_asks_while_the_first_is_refused_is_not_left_waiting(
-    gateway: Gateway, monkeypatch: pytest.MonkeyPatch
+    gateway: Services, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    job, accept, asked = equal_job("refused"), gateway.accept, asyncio.Event()
+    job, accept, asked = equal_job("refused"), gateway.jobs.accept, asyncio.Event()
     hold = asyncio.Event()
 
     async def refuse_the_first(*given: Any) -> Any:
@@ -167,11 +167,11 @@ async def test_who_asks_while_the_first_is_refused_is_not_left_waiting(
             raise EngineFailed("no")
         return await accept(*given)
 
-    monkeypatch.setattr(gateway, "accept", refuse_the_first)
+    monkeypatch.setattr(gateway.jobs, "accept", refuse_the_first)
 
     async def one() -> str | None:
-        async with hear(gateway, job) as sound:
-            return sound.reused
+        async with open_stream(gateway.jobs, job) as sound:
+            return sound.cache_outcome
 
     first = asyncio.create_task(one())
     await asked.wait()
@@ -184,53 +184,53 @@ async def test_who_asks_while_the_first_is_refused_is_not_left_waiting(
         assert "miss" in await asyncio.gather(*others)
 
 
-async def test_equal_requests_leave_one_message_in_the_queue(gateway: Gateway) -> None:
+async def test_equal_requests_leave_one_message_in_the_queue(gateway: Services) -> None:
     job = equal_job("queue")
-    async with hear(gateway, job) as first:
-        gateway.reuse.landed(first.name, first._run._flight)  # type: ignore[union-attr]  # as another gateway would ask
-        gateway.reuse._newest.clear()
-        async with hear(gateway, job) as second:
-            assert (second.reused, second.name) == ("shared", first.name)
+    async with open_stream(gateway.jobs, job) as first:
+        gateway.jobs.cache.finished(first.key, first._run._run)  # type: ignore[union-attr]  # as another gateway would ask
+        gateway.jobs.cache._newest.clear()
+        async with open_stream(gateway.jobs, job) as second:
+            assert (second.cache_outcome, second.key) == ("shared", first.key)
             assert (await queued(gateway))["state"]["messages"] == 1
 
 
 async def test_a_shared_cache_answers_all_tenants_and_belongs_to_none(bus_settings: BusSettings) -> None:
     async with gateway_here(bus_settings, shared_cache=True) as (gateway, http):
         ours, theirs = equal_job("shared", tenant="acme"), equal_job("shared", tenant="globex")
-        async with hear(gateway, ours) as first, hear(gateway, theirs) as second:
-            assert first.name == second.name
-            assert first.name.tenant == SHARED_TENANT
+        async with open_stream(gateway.jobs, ours) as first, open_stream(gateway.jobs, theirs) as second:
+            assert first.key == second.key
+            assert first.key.tenant == SHARED_TENANT
             writer = await working(gateway, first.job)
             await block(writer, 5)
             await done(writer)
             assert await whole(first) == await whole(second) == bytes([5]) * 20
-        async with hear(gateway, theirs, own=True) as own:
-            assert (own.name.tenant, own.reused) == ("globex", "miss")
+        async with open_stream(gateway.jobs, theirs, own_id=True) as own:
+            assert (own.key.tenant, own.cache_outcome) == ("globex", "miss")
         for method in ("GET", "DELETE"):
-            async with http.request(method, f"/v1/jobs/{first.name.job}") as answer:
+            async with http.request(method, f"/v1/jobs/{first.key.job}") as answer:
                 assert answer.status == 404
 
 
-async def test_tenants_share_nothing_unless_the_cache_is_shared(gateway: Gateway) -> None:
+async def test_tenants_share_nothing_unless_the_cache_is_shared(gateway: Services) -> None:
     async with (
-        hear(gateway, equal_job("own", tenant="acme")) as first,
-        hear(gateway, equal_job("own", tenant="globex")) as second,
+        open_stream(gateway.jobs, equal_job("own", tenant="acme")) as first,
+        open_stream(gateway.jobs, equal_job("own", tenant="globex")) as second,
     ):
-        assert first.name.job == second.name.job
-        assert (first.reused, second.reused) == ("miss", "miss")
+        assert first.key.job == second.key.job
+        assert (first.cache_outcome, second.cache_outcome) == ("miss", "miss")
 
 
-async def test_the_newest_of_many_generations_is_found(gateway: Gateway) -> None:
+async def test_the_newest_of_many_generations_is_found(gateway: Services) -> None:
     job = equal_job(uuid.uuid4().hex)
     for generation in range(11):
-        assert await gateway.reuse.next_generation(job, -1) == generation
-        assert await gateway.reuse.next_generation(job, generation - 1) == generation
-        async with hear(gateway, job, fresh=True) as sound:
-            assert sound.name.job == (f"{job.id}-{generation}" if generation else job.id)
-            await gateway.bus.logs.end(sound.name, "cancelled", "by the test")
-        gateway.reuse._newest.clear()
-    async with hear(gateway, job) as sound:
-        assert sound.name.job == f"{job.id}-11"
+        assert await gateway.jobs.cache.next_generation(job, -1) == generation
+        assert await gateway.jobs.cache.next_generation(job, generation - 1) == generation
+        async with open_stream(gateway.jobs, job, fresh=True) as sound:
+            assert sound.key.job == (f"{job.id}-{generation}" if generation else job.id)
+            await gateway.bus.logs.end(sound.key, "cancelled", "by the test")
+        gateway.jobs.cache._newest.clear()
+    async with open_stream(gateway.jobs, job) as sound:
+        assert sound.key.job == f"{job.id}-11"
 
 
 def test_an_id_is_shared_only_by_what_must_sound_equal() -> None:

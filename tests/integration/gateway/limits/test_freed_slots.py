@@ -50,7 +50,7 @@ async def test_a_job_whose_acceptance_was_not_answered_counts_if_it_was_queued_a
         await eventually(lambda: gateway.fleet.ready and gateway.fleet.cards())
         headers = {"Authorization": f"Bearer {text}"}
         with monkeypatch.context() as losing:
-            losing.setattr("gateway.http.gateway.submit", unanswered)
+            losing.setattr("gateway.jobs.service.submit", unanswered)
             async with http.post("/v1/jobs", json=tone(), headers=headers) as answer:
                 assert answer.status == 503, await answer.text()
         assert await num_jobs(bus) == 1

@@ -14,8 +14,7 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 
 from bus.settings import BusSettings
-from gateway.nats.door import NatsDoor
-from tests.support.doors import gated, gateway_here
+from tests.support.doors import gated, gateway_here, nats_api
 from tests.support.fleets import small_bus, stack_of
 from tests.support.nats_asking import STEADY, WHOLE, job, until_ended
 from tests.support.nats_cli import Answer, NoResponders, nats_req
@@ -43,7 +42,7 @@ async def door_here(settings: BusSettings, **more: Any) -> AsyncIterator[str]:
         try:
             async with asyncio.TaskGroup() as tasks:
                 await eventually(lambda: gateway.fleet.known_models, within_s=20)
-                tasks.create_task(NatsDoor(gateway, tasks, **more).run())
+                tasks.create_task(nats_api(gateway, tasks, **more).run())
                 await asyncio.sleep(0)
                 await gateway.bus.connection.flush()
                 yield gateway.bus.subjects.submit

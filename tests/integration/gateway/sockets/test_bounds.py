@@ -15,8 +15,8 @@ import pytest
 
 from bus.access.keys import Keys, Limits
 from bus.settings import BusSettings
+from gateway.compose import Services
 from gateway.dialects.vllm import socket as vllm_ws
-from gateway.http.gateway import Gateway
 from gateway.sockets import socket as sockets
 from tests.support.doors import STEADY, gated, gateway_here, until_state
 from tests.support.fleets import small_bus
@@ -39,7 +39,7 @@ def settings(nats_url: str) -> Iterator[BusSettings]:
 
 
 @pytest.fixture
-async def here(settings: BusSettings) -> AsyncIterator[tuple[Gateway, aiohttp.ClientSession]]:
+async def here(settings: BusSettings) -> AsyncIterator[tuple[Services, aiohttp.ClientSession]]:
     """A gateway in this process."""
     async with gateway_here(settings) as (gateway, http):
         await eventually(lambda: gateway.fleet.card("tone"))
@@ -62,7 +62,7 @@ async def new_jobs(http: aiohttp.ClientSession, known: list[dict[str, Any]]) -> 
 
 
 async def test_a_client_that_never_says_what_it_wants_is_sent_away(
-    here: tuple[Gateway, aiohttp.ClientSession], monkeypatch: pytest.MonkeyPatch
+    here: tuple[Services, aiohttp.ClientSession], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert (vllm_ws.CONFIG_S, vllm_ws.IDLE_S) == (10.0, 30.0)
     monkeypatch.setattr(vllm_ws, "CONFIG_S", 0.05)
@@ -72,7 +72,7 @@ async def test_a_client_that_never_says_what_it_wants_is_sent_away(
 
 
 async def test_silence_ends_a_session_but_not_while_something_is_said(
-    here: tuple[Gateway, aiohttp.ClientSession], monkeypatch: pytest.MonkeyPatch
+    here: tuple[Services, aiohttp.ClientSession], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(vllm_ws, "IDLE_S", 0.15)
     async with talking(here[1], **tone(seconds=0.8, **STEADY)) as talk:
@@ -83,7 +83,7 @@ async def test_silence_ends_a_session_but_not_while_something_is_said(
 
 
 async def test_waiting_for_a_slot_is_no_silence(
-    here: tuple[Gateway, aiohttp.ClientSession], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    here: tuple[Services, aiohttp.ClientSession], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(vllm_ws, "IDLE_S", 0.1)
     loop = asyncio.get_running_loop()
@@ -115,7 +115,7 @@ def frame(text: str) -> bytes:
 
 
 async def test_a_client_that_vanishes_leaves_its_jobs(
-    here: tuple[Gateway, aiohttp.ClientSession], monkeypatch: pytest.MonkeyPatch
+    here: tuple[Services, aiohttp.ClientSession], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     gateway, http = here
     known = await all_jobs(http)
@@ -129,12 +129,12 @@ async def test_a_client_that_vanishes_leaves_its_jobs(
             await asyncio.sleep(0.01)
     for job in jobs:
         await until_state(http, job["id"], "cancelled")
-    await eventually(lambda: len(gateway.busy) == 0)
+    await eventually(lambda: len(gateway.requests) == 0)
     writer.close()
 
 
 async def test_a_client_that_does_not_read_holds_back_what_is_asked_for_and_no_memory(
-    here: tuple[Gateway, aiohttp.ClientSession],
+    here: tuple[Services, aiohttp.ClientSession],
 ) -> None:
     _, http = here
     known = await all_jobs(http)
@@ -157,7 +157,7 @@ async def test_a_client_that_does_not_read_holds_back_what_is_asked_for_and_no_m
 
 @pytest.mark.parametrize("text", ["", "Nobody hears this. Nor"])
 async def test_a_client_that_only_writes_is_left_once_it_does_not_answer(
-    here: tuple[Gateway, aiohttp.ClientSession], monkeypatch: pytest.MonkeyPatch, text: str
+    here: tuple[Services, aiohttp.ClientSession], monkeypatch: pytest.MonkeyPatch, text: str
 ) -> None:
     gateway, http = here
     monkeypatch.setattr(sockets, "HEARTBEAT_S", 0.3)
@@ -171,12 +171,12 @@ async def test_a_client_that_only_writes_is_left_once_it_does_not_answer(
             writer.write(nonsense)
             async with asyncio.timeout(0.2):
                 await writer.drain()
-    assert len(gateway.busy) == 1
-    await eventually(lambda: not gateway.busy)
+    assert len(gateway.requests) == 1
+    await eventually(lambda: not len(gateway.requests))
     writer.transport.abort()
 
 
-async def test_what_waits_to_be_said_is_bounded(here: tuple[Gateway, aiohttp.ClientSession]) -> None:
+async def test_what_waits_to_be_said_is_bounded(here: tuple[Services, aiohttp.ClientSession]) -> None:
     async with talking(here[1], **tone(seconds=60, **STEADY)) as talk:
         await talk.say(*["All work and no play makes Jack a dull boy, and so on and on. " * 2000] * 3, "H", done=False)
         error = (await talk.until("error", begun=True)).messages[-1]
@@ -190,7 +190,7 @@ async def test_what_waits_to_be_said_is_bounded(here: tuple[Gateway, aiohttp.Cli
 
 
 async def test_a_gateway_that_stops_lets_a_sentence_end_and_then_says_goodbye(
-    here: tuple[Gateway, aiohttp.ClientSession],
+    here: tuple[Services, aiohttp.ClientSession],
 ) -> None:
     gateway, http = here
     async with talking(http, **tone(seconds=0.5, **STEADY)) as speaking, talking(http, **tone()) as silent:
@@ -201,7 +201,7 @@ async def test_a_gateway_that_stops_lets_a_sentence_end_and_then_says_goodbye(
         assert (await speaking.until("session.done", begun=True)).of("audio.done")[0]["error"] is False
         assert await speaking.next() == 1001
     async with asyncio.timeout(20):
-        await gateway.idle.wait()
+        await gateway.requests.idle.wait()
 
 
 async def test_a_key_may_come_first_and_ends_its_socket_when_it_is_revoked(

@@ -145,7 +145,7 @@ async def test_a_format_that_cannot_be_had_is_refused_by_the_name_of_its_field(
 async def test_a_job_beyond_the_limit_is_streamed_and_a_range_of_it_is_the_whole(bus_settings: BusSettings) -> None:
     async with gateway_here(bus_settings, encoded_max_s=2.0) as (gateway, http):
         job = tone_job()
-        await gateway.accept(gateway.bus.subjects.job_key("public", job.id), job)
+        await gateway.jobs.accept(job)
         pcm = await write_tone(gateway.bus, job, 2.5)
         path = f"/v1/jobs/{job.id}/audio?format=flac"
         for headers in ({}, {"Range": "bytes=0-9"}):
@@ -167,7 +167,7 @@ async def test_a_job_beyond_the_limit_is_streamed_and_a_range_of_it_is_the_whole
 async def test_what_would_fill_the_cache_is_only_streamed(bus_settings: BusSettings) -> None:
     async with gateway_here(bus_settings, encoded_cache_bytes=50_000) as (gateway, http):
         job = tone_job()
-        await gateway.accept(gateway.bus.subjects.job_key("public", job.id), job)
+        await gateway.jobs.accept(job)
         await write_tone(gateway.bus, job, 1.0)
         for codec, kept in (("flac", "none"), ("mp3", "bytes")):
             async with http.get(f"/v1/jobs/{job.id}/audio?format={codec}") as answer:
@@ -180,7 +180,7 @@ async def test_a_longer_job_begins_at_once_and_is_a_file_afterwards(
     monkeypatch.setattr(finished, "_WAIT_S", 1.0)
     async with gateway_here(bus_settings) as (gateway, http):
         job = tone_job()
-        await gateway.accept(gateway.bus.subjects.job_key("public", job.id), job)
+        await gateway.jobs.accept(job)
         await write_tone(gateway.bus, job, 1.5)
         path = f"/v1/jobs/{job.id}/audio?format=opus"
         async with http.get(path) as answer:
@@ -203,7 +203,7 @@ async def test_parts_asked_for_at_the_same_time_are_encoded_once(
 ) -> None:
     async with gateway_here(bus_settings) as (gateway, http):
         job = tone_job()
-        await gateway.accept(gateway.bus.subjects.job_key("public", job.id), job)
+        await gateway.jobs.accept(job)
         pcm = await write_tone(gateway.bus, job, 1.0)
         wanted = b"".join(await encoded(Format("mp3"), 24_000, pcm, 5_000))
         made = count_encodings(monkeypatch)

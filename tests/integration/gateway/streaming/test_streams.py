@@ -73,7 +73,7 @@ async def test_a_client_that_leaves_in_the_middle_of_the_acceptance_leaves_no_or
 
         async def client() -> None:
             async with gateway.interest.listen(name, run_on=False, linger_s=0) as listener:
-                await gateway.accept(name, job, listener)
+                await gateway.jobs.accept(job, listener)
 
         asking = asyncio.create_task(client())
         await reached.wait()
@@ -88,7 +88,7 @@ async def test_a_client_that_leaves_in_the_middle_of_the_acceptance_leaves_no_or
 async def test_an_accepted_job_that_nobody_takes_is_ended_at_its_deadline(bus_settings: BusSettings) -> None:
     async with gateway_here(bus_settings) as (gateway, _):
         job = tone_job(expires_at=datetime.now(UTC) + timedelta(seconds=0.3))
-        await gateway.accept(gateway.bus.subjects.job_key("public", job.id), job)
+        await gateway.jobs.accept(job)
         assert await ended(gateway.bus, job) == "expired"
         await until_queued(gateway.bus, 0)
 
@@ -97,7 +97,7 @@ async def test_any_question_ends_a_job_that_is_past_its_deadline(bus_settings: B
     async with gateway_here(bus_settings) as (gateway, http):
         due = datetime.now(UTC) + timedelta(seconds=0.2)
         job = tone_job(expires_at=due)
-        await gateway.accept(gateway.bus.subjects.job_key("public", job.id), job)
+        await gateway.jobs.accept(job)
         gateway.deadlines.close()
         await asyncio.sleep(due.timestamp() - gateway.bus.clock.now() + 0.01)
         async with http.get(f"/v1/jobs/{job.id}") as answer:
@@ -114,7 +114,7 @@ async def test_silence_on_the_event_stream_is_filled(
     monkeypatch.setattr(events, "_QUEUE_S", 0.05)
     async with gateway_here(bus_settings) as (gateway, http):
         job = tone_job()
-        await gateway.accept(gateway.bus.subjects.job_key("public", job.id), job)
+        await gateway.jobs.accept(job)
         async with asyncio.timeout(20), http.get(f"/v1/jobs/{job.id}/events") as answer:
             stream = Events(answer)
             assert [event["event"] for event in await stream.until("queue")] == ["accepted", "queue"]
@@ -124,7 +124,7 @@ async def test_silence_on_the_event_stream_is_filled(
 async def test_events_tell_a_failed_job_as_it_went(bus_settings: BusSettings) -> None:
     async with gateway_here(bus_settings) as (gateway, http):
         job = tone_job()
-        await gateway.accept(gateway.bus.subjects.job_key("public", job.id), job)
+        await gateway.jobs.accept(job)
         async with asyncio.timeout(20), http.get(f"/v1/jobs/{job.id}/events") as answer:
             stream = Events(answer)
             await stream.until("queue")
@@ -157,7 +157,7 @@ async def test_a_cancel_over_the_bus_is_answered_with_how_the_job_ended(bus_sett
         await asyncio.sleep(0)
         job, finished = tone_job(), tone_job()
         for each in (job, finished):
-            await gateway.accept(bus.subjects.job_key("public", each.id), each)
+            await gateway.jobs.accept(each)
         await write_log(bus, finished, 1, done=True)
         for each, state in ((job, "cancelled"), (job, "cancelled"), (finished, "done")):
             answer = await asker.connection.request(bus.subjects.cancel("public", each.id))
@@ -172,7 +172,7 @@ async def test_a_cancel_over_the_bus_is_answered_with_how_the_job_ended(bus_sett
 async def test_a_finished_job_is_a_file_with_ranges(bus_settings: BusSettings) -> None:
     async with gateway_here(bus_settings) as (gateway, http):
         job = tone_job()
-        await gateway.accept(gateway.bus.subjects.job_key("public", job.id), job)
+        await gateway.jobs.accept(job)
         await write_log(gateway.bus, job, 40, done=True)
         pcm = b"".join(bytes([block]) * 20 for block in range(40))
         path = f"/v1/jobs/{job.id}/audio"
@@ -212,7 +212,7 @@ async def test_a_block_is_had_by_its_number_and_absence_says_of_which_kind(bus_s
     async with gateway_here(bus_settings) as (gateway, http):
         job, other = tone_job(), tone_job()
         for each in (job, other):
-            await gateway.accept(gateway.bus.subjects.job_key("public", each.id), each)
+            await gateway.jobs.accept(each)
         writer = await write_log(gateway.bus, job, 9, done=False)
         await writer.progress(wire.Progress(phase="x", done=1))
         await write_log(gateway.bus, other, 5, done=True)
@@ -233,8 +233,7 @@ async def test_a_block_is_had_by_its_number_and_absence_says_of_which_kind(bus_s
 async def test_a_log_that_lost_its_beginning_is_gone_as_a_whole(bus_settings: BusSettings) -> None:
     async with gateway_here(bus_settings) as (gateway, http):
         job = tone_job()
-        name = gateway.bus.subjects.job_key("public", job.id)
-        done = await gateway.accept(name, job)
+        done = await gateway.jobs.accept(job)
         await write_log(gateway.bus, job, 3, done=True)
         await gateway.bus.js.delete(gateway.bus.subjects.replies_stream, done.seq + 2)
         for path in ("audio", "blocks/0"):

@@ -9,7 +9,6 @@ from bus.errors import Conflict
 from bus.settings import BusSettings
 from bus.webhook import Webhook
 from bus.wire import Client
-from gateway.webhooks.delivery import accept
 from tests.support.doors import gateway_here
 from tests.support.jobs import tone_job
 
@@ -22,16 +21,16 @@ async def test_one_that_is_refused_takes_back_no_webhook_that_the_other_relied_o
     job = msgspec.structs.replace(tone_job(), client=webhook)
     other = msgspec.structs.replace(job, input="something else")
     async with gateway_here(bus_settings) as (gateway, _):
-        name, original = gateway.bus.subjects.job_key(job.tenant, job.id), gateway.accept
+        original = gateway.jobs.accept
 
         async def late(*given: Any) -> Any:
             monkeypatch.undo()
-            await accept(gateway, name, other)
+            await gateway.webhooks.accept(other)
             return await original(*given)
 
-        monkeypatch.setattr(gateway, "accept", late)
+        monkeypatch.setattr(gateway.jobs, "accept", late)
         with pytest.raises(Conflict):
-            await accept(gateway, name, job)
+            await gateway.webhooks.accept(job)
         state = (await gateway.bus.js.info(gateway.bus.subjects.hooks_stream))["state"]
         assert state["messages"] == 1
 
@@ -42,13 +41,13 @@ async def test_the_request_that_comes_second_takes_no_webhook_back(
 ) -> None:
     job = msgspec.structs.replace(tone_job(), client=Client(api="jobs", webhook=Webhook(url="http://localhost/x")))
     async with gateway_here(bus_settings) as (gateway, _):
-        name, original = gateway.bus.subjects.job_key(job.tenant, job.id), gateway.accept
+        original = gateway.jobs.accept
 
         async def late(*given: Any) -> Any:
             monkeypatch.undo()
             if is_refused:
-                monkeypatch.setattr(gateway, "accept", refused_then_accepted)
-            await accept(gateway, name, job)
+                monkeypatch.setattr(gateway.jobs, "accept", refused_then_accepted)
+            await gateway.webhooks.accept(job)
             return await original(*given)
 
         async def refused_then_accepted(*given: Any) -> Any:
@@ -60,7 +59,7 @@ async def test_the_request_that_comes_second_takes_no_webhook_back(
             await gateway.hooks.remove(stands[0].seq)
             return await original(*given)
 
-        monkeypatch.setattr(gateway, "accept", late)
-        await accept(gateway, name, job)
+        monkeypatch.setattr(gateway.jobs, "accept", late)
+        await gateway.webhooks.accept(job)
         state = (await gateway.bus.js.info(gateway.bus.subjects.hooks_stream))["state"]
         assert state["messages"] == 1

@@ -20,8 +20,9 @@ async def test_a_flood_of_questions_takes_a_small_share_of_the_time(monkeypatch:
     async def look() -> None:
         return None
 
-    gateway: Any = SimpleNamespace(bus=None)
-    told: Any = GatewayMetrics(gateway)
+    jobs: Any = SimpleNamespace(bus=None, cache=None)
+    unused: Any = None
+    told: Any = GatewayMetrics(jobs, unused, unused, unused, unused, unused, unused)
     told._metrics, told._stores.look = Figures(), look
     monkeypatch.setattr(metrics, "time", SimpleNamespace(monotonic=lambda: now.s, thread_time=lambda: now.busy_s))
     for _ in range(1000):

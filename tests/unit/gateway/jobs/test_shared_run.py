@@ -6,31 +6,31 @@ import pytest
 
 from bus.errors import Cancelled, EngineFailed, Expired, JobError
 from bus.jobs.interest import LEFT, UNHEARD
-from gateway.jobs.shared_run import EqualRun
+from gateway.jobs.shared_run import SharedRun
 from tests.support.jobs import tone_job
 
 FEW = 100
 
 
 @pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch) -> EqualRun:
+def run(monkeypatch: pytest.MonkeyPatch) -> SharedRun:
     """One that always finds another run."""
 
     async def attach(*_: Any) -> None:
         return None
 
-    monkeypatch.setattr(EqualRun, "_attach", attach)
+    monkeypatch.setattr(SharedRun, "_attach", attach)
     gateway: Any = None
-    return EqualRun(gateway, tone_job())
+    return SharedRun(gateway, tone_job())
 
 
 @pytest.mark.parametrize("error", [Cancelled(LEFT), Cancelled(UNHEARD)])
-async def test_who_listens_and_is_never_heard_has_no_end_of_runs_made(run: EqualRun, error: JobError) -> None:
+async def test_who_listens_and_is_never_heard_has_no_end_of_runs_made(run: SharedRun, error: JobError) -> None:
     moved = [await run.move_on(error) for _ in range(FEW)]
     assert moved[0]
     assert not moved[-1]
 
 
-async def test_a_run_that_failed_of_itself_is_the_answer(run: EqualRun) -> None:
+async def test_a_run_that_failed_of_itself_is_the_answer(run: SharedRun) -> None:
     for error in (EngineFailed("broke"), Cancelled("by its owner"), Expired("too late")):
         assert not await run.move_on(error)

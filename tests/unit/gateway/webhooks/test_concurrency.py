@@ -40,10 +40,12 @@ async def test_events_that_come_together_do_not_pass_where_there_is_room_for_a_f
 
     monkeypatch.setattr(webhooks, "view", view)
     bus = SimpleNamespace(clock=SimpleNamespace(now=lambda: 0.0), subjects=SimpleNamespace(root="r"))
-    gateway: Any = SimpleNamespace(bus=bus, settings=SimpleNamespace(webhook_private=True, webhook_max_tries=1))
+    jobs: Any = SimpleNamespace(bus=bus)
+    settings: Any = SimpleNamespace(webhook_private=True, webhook_max_tries=1)
+    hooks: Any = None
     found: Any = SimpleNamespace(birth=SimpleNamespace(job=SimpleNamespace(id="j", tenant="t"), queue_seq=1))
     found.is_ended = False
-    teller: Any = webhooks.Webhooks(gateway)
+    teller: Any = webhooks.Webhooks(jobs, hooks, settings)
     teller._sender = Sender()
     async with asyncio.TaskGroup() as tasks:
         for _ in range(2 * MOST_AT_ONCE):

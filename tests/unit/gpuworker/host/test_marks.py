@@ -15,7 +15,7 @@ from bus.jobs.entry import BLOCK, FRAME, KIND, MARKS, STARTED, Entry
 from bus.subjects import Subjects
 from bus.transport.parser import Message
 from bus.wire import MAX_MARKS
-from gateway.jobs.pcm_reader import Tape
+from gateway.jobs.pcm_reader import PcmReader
 from gpuworker import pipe
 from gpuworker.engine import Block, Engine, EngineJob, Mark
 from gpuworker.host.group import Group, Member
@@ -226,10 +226,10 @@ def test_marks_that_cannot_be_decoded_are_malformed(text: str) -> None:
 def test_a_tape_gives_the_marks_of_the_sound_it_gives_and_of_no_other() -> None:
     early, late, next_one = (wire.Mark(frame, "word", frame, 1) for frame in (2, 6, 10))
     entries = [entry(0, bytes(20), early, late, started=True), entry(10, bytes(20), next_one)]
-    whole = Tape()
+    whole = PcmReader()
     assert [(whole.feed([each]), whole.marks)[1] for each in entries] == [[early, late], [next_one]]
     whole.feed([])
     assert whole.marks == [], "those of the last piece only: nobody has to take them"
-    middle = Tape(from_frame=5)
+    middle = PcmReader(from_frame=5)
     middle.feed(entries)
     assert middle.marks == [late, next_one]

@@ -13,6 +13,7 @@ import msgspec
 
 from bus import wire
 from bus.errors import Invalid, Unreachable
+from bus.fleet.fleet import Fleet
 from bus.jobs.attach import Attachment
 from bus.jobs.interest import Listener
 from bus.params import short
@@ -20,10 +21,11 @@ from bus.subjects import JobKey, is_token, last_token
 from bus.telemetry.logging import logger
 from bus.transport.inboxes import is_outside_inbox
 from bus.transport.parser import Message
-from gateway.http.gateway import Gateway
+from gateway.access.authenticator import Authenticator
 from gateway.http.problems import Problem
-from gateway.jobs.queue_position import known_place
-from gateway.jobs.shared_run import MAX_BUFFER_BYTES
+from gateway.http.requests import Requests
+from gateway.jobs.service import Jobs
+from gateway.limits.limiter import Limiter
 from gateway.nats import request as nats_asked
 from gateway.nats.reply import JOB, Caller, JsonVoice, RawVoice, is_expected, problem_of
 
@@ -59,37 +61,49 @@ class _Broken(Unreachable):
     """The connection was down while something was said."""
 
 
-class NatsDoor:
+class NatsApi:
     def __init__(
         self,
-        gateway: Gateway,
+        jobs: Jobs,
+        fleet: Fleet,
+        authenticator: Authenticator,
+        limiter: Limiter,
+        requests: Requests,
         tasks: asyncio.TaskGroup,
         *,
         waiting_s: float = WAITING_S,
         max_callers: int = MAX_CALLERS,
     ) -> None:
         """`waiting_s`: silence after which a caller is told that its job waits. `tasks` outlives every request."""
-        self._gateway, self._tasks, self._waiting_s, self._max_callers = gateway, tasks, waiting_s, max_callers
+        self._jobs = jobs
+        self._fleet = fleet
+        self._authenticator = authenticator
+        self._limiter = limiter
+        self._requests = requests
+        self._tasks = tasks
+        self._waiting_s = waiting_s
+        self._max_callers = max_callers
+        self._connection = jobs.bus.connection
         self._num_callers = 0
 
     async def run(self) -> None:
         """Take requests until the gateway stops or this is cancelled; those that are being answered go on."""
         await self._get_to_know()
-        connection, subjects = self._gateway.bus.connection, self._gateway.bus.subjects
+        connection, subjects = self._connection, self._jobs.bus.subjects
         taken = [
             connection.subscribe(subject, self._asked, queue=_QUEUE)
             for subject in (subjects.submit, subjects.all_submits_as)
         ]
         log.debug("submit.ready", subject=subjects.submit)
         try:
-            await self._gateway.stopping.wait()
+            await self._requests.stopping.wait()
         finally:
             for subscription in taken:
                 subscription.close()
 
     async def _get_to_know(self) -> None:
         for _ in range(_LOOKS):
-            if self._gateway.fleet.known_models:
+            if self._fleet.known_models:
                 return
             await asyncio.sleep(_LOOK_S)
 
@@ -98,26 +112,27 @@ class NatsDoor:
             log.warning("submit.reply_refused", subject=message.subject, reply=short(message.reply))
         elif self._num_callers >= self._max_callers:
             text = f"this gateway answers {self._num_callers} callers over NATS, the limit is {self._max_callers}"
-            with Caller.at(self._gateway.bus.connection, message.reply, lambda: None) as caller:
+            with Caller.at(self._connection, message.reply, lambda: None) as caller:
                 caller.fail(Problem(status=503, code="too_many_callers", detail=text, retryable=True))
         else:
             self._num_callers += 1
             task = self._tasks.create_task(self._serve(message), name="submit")
-            self._gateway.enter(task)
+            self._requests.enter(task)
             task.add_done_callback(self._served)
 
     def _served(self, task: "asyncio.Task[Any]") -> None:
         self._num_callers -= 1
-        self._gateway.leave(task)
+        self._requests.leave(task)
 
     async def _serve(self, message: Message) -> None:
         """Answer one request, whatever happens to it."""
         left = asyncio.Event()
-        connection = self._gateway.bus.connection
+        connection = self._connection
         with Caller.at(connection, message.reply, left.set) as caller:
             try:
                 try:
-                    await _Answer(self._gateway, caller, left, self._waiting_s).give(message)
+                    answer = _Answer(self._jobs, self._authenticator, self._limiter, caller, left, self._waiting_s)
+                    await answer.give(message)
                 except _Broken:
                     await connection.up(_AWAY_S)
                     await asyncio.sleep(_COME_BACK_S)
@@ -142,41 +157,51 @@ class NatsDoor:
 class _Answer:
     """One request's answer."""
 
-    def __init__(self, gateway: Gateway, caller: Caller, left: asyncio.Event, waiting_s: float) -> None:
-        self._gateway, self._caller, self._left, self._waiting_s = gateway, caller, left, waiting_s
-        self._generation = gateway.bus.connection.generation
+    def __init__(
+        self,
+        jobs: Jobs,
+        authenticator: Authenticator,
+        limiter: Limiter,
+        caller: Caller,
+        left: asyncio.Event,
+        waiting_s: float,
+    ) -> None:
+        self._jobs = jobs
+        self._authenticator = authenticator
+        self._limiter = limiter
+        self._caller = caller
+        self._left = left
+        self._waiting_s = waiting_s
+        self._connection = jobs.bus.connection
+        self._generation = self._connection.generation
         #: Whether an entry of the log has come.
         self._heard = False
 
     async def give(self, message: Message) -> None:
         """Accept, then say the log to its end. Raises _Left, _Broken, and what the request is refused for."""
-        bus, subjects = self._gateway.bus, self._gateway.bus.subjects
+        subjects = self._jobs.bus.subjects
         tenant = None if message.subject == subjects.submit else last_token(message.subject)
         if tenant is not None and not is_token(tenant):
             raise Invalid(f"tenant: {short(tenant)!r} must be 1 to 64 characters of A-Z a-z 0-9 _ -", "tenant")
         headers = nats_asked.headers_of(message)
-        asks = self._gateway.authenticator.authenticate_message(headers.get("authorization", ""), tenant)
-        self._gateway.limiter.request(asks)
+        asks = self._authenticator.authenticate_message(headers.get("authorization", ""), tenant)
+        self._limiter.request(asks)
         request = nats_asked.read(message, headers, asks)
-        job = self._gateway.admission.complete(request.job, streams=True, size_hint_bytes=len(message.data))
-        name = subjects.job_key(job.tenant, job.id)
+        job = self._jobs.validate(request.job, streams=True, size_hint_bytes=len(message.data))
+        key = subjects.job_key(job.tenant, job.id)
         voice = JsonVoice(self._caller) if request.encoding == "json" else RawVoice(self._caller)
-        run_on = job.run_on is not False
-        # As at the HTTP doors: a listener before there is work, ears before there is sound.
-        async with self._gateway.interest.listen(name, run_on=run_on, linger_s=job.linger_s) as listener:
-            attachment = Attachment(bus.connection, bus.logs, name, is_new=True, max_buffer_bytes=MAX_BUFFER_BYTES)
-            async with attachment:
-                accepted = await self._gateway.accept(name, job, listener)
-                told = {"status": "accepted", "job": job.id, "live": name.live, "reply": name.entries}
-                self._caller.tell("accepted", told, {JOB: job.id})
-                if not accepted.is_new:
-                    await self._gateway.deadlines.look(name)
-                    attachment.read_back()
-                await self._relay(name, accepted.birth, attachment, voice, listener)
+        async with self._jobs.listen(key, job) as (listener, attachment):
+            accepted = await self._jobs.accept(job, listener)
+            body = {"status": "accepted", "job": job.id, "live": key.live, "reply": key.entries}
+            self._caller.tell("accepted", body, {JOB: job.id})
+            if not accepted.is_new:
+                await self._jobs.find(key)
+                attachment.read_back()
+            await self._relay(key, accepted.birth, attachment, voice, listener)
 
     async def _relay(
         self,
-        name: JobKey,
+        key: JobKey,
         birth: wire.Birth,
         attachment: Attachment,
         voice: RawVoice | JsonVoice,
@@ -185,8 +210,8 @@ class _Answer:
         """Say what `attachment` brings, until the job's end or the caller's leaving."""
         try:
             async with asyncio.TaskGroup() as tasks:
-                beside = (tasks.create_task(self._watch()), tasks.create_task(self._wait(name, birth)))
-                await self._say(name, attachment, voice, listener)
+                beside = (tasks.create_task(self._watch()), tasks.create_task(self._wait(key, birth)))
+                await self._say(key, attachment, voice, listener)
                 for task in beside:
                     task.cancel()
         except ExceptionGroup as group:
@@ -196,23 +221,23 @@ class _Answer:
                 listener.saw_end = True
             raise (broken or group).exceptions[0] from None
 
-    async def _say(self, name: JobKey, attachment: Attachment, voice: RawVoice | JsonVoice, listener: Listener) -> None:
+    async def _say(self, key: JobKey, attachment: Attachment, voice: RawVoice | JsonVoice, listener: Listener) -> None:
         async with aclosing(aiter(attachment)) as batches:
             async for batch in batches:
                 self._check_unbroken()
                 self._heard = True
                 if batch[-1].is_end:
                     listener.saw_end = True
-                    self._gateway.ended(name)
+                    self._jobs.ended(key)
                 voice.say(batch)
                 await self._caller.keep_up()
         self._caller.end()
-        await self._gateway.bus.connection.flush()
+        await self._connection.flush()
         self._check_unbroken()
 
     def _check_unbroken(self) -> None:
         """What was said while the connection was down is lost, and what the caller's own client missed as well."""
-        connection = self._gateway.bus.connection
+        connection = self._connection
         if connection.generation != self._generation or not connection.is_up:
             raise _Broken(_BROKEN)
 
@@ -221,13 +246,13 @@ class _Answer:
         self._check_unbroken()
         raise _Left
 
-    async def _wait(self, name: JobKey, birth: wire.Birth) -> None:
+    async def _wait(self, key: JobKey, birth: wire.Birth) -> None:
         """Tell that the job waits whenever nothing was said for a while; by that the caller's leaving is noticed."""
         while True:
             num_said = self._caller.num_said
             await asyncio.sleep(self._waiting_s)
             self._check_unbroken()
             if self._caller.num_said == num_said:
-                where = None if self._heard else await known_place(self._gateway.bus, self._gateway.starts, birth)
+                where = None if self._heard else await self._jobs.queue_position(birth)
                 told = {} if where is None else msgspec.to_builtins(where)
-                self._caller.tell("waiting", {"status": "waiting", "job": name.job, **told})
+                self._caller.tell("waiting", {"status": "waiting", "job": key.job, **told})

@@ -1,0 +1,98 @@
+"""Composes the services of one gateway process."""
+
+import asyncio
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Optional
+
+from bus.access.keyring import KeyRing
+from bus.fleet.fleet import Fleet
+from bus.jobs.client import Bus
+from bus.jobs.interest import Interest
+from bus.jobs.retention import Retention
+from gateway.access.addresses import Addresses
+from gateway.access.authenticator import Authenticator
+from gateway.access.origins import Origins
+from gateway.codecs.encoded_cache import Renderings
+from gateway.codecs.recording import Recordings
+from gateway.http.requests import Requests
+from gateway.jobs.cache import ResultCache
+from gateway.jobs.deadlines import Deadlines
+from gateway.jobs.queue_position import StartRates
+from gateway.jobs.service import Jobs
+from gateway.jobs.validation import Validation
+from gateway.limits.limiter import Limiter
+from gateway.limits.rates import rate_of
+from gateway.settings import GatewaySettings
+from gateway.webhooks.acceptance import WebhookAcceptance
+from gateway.webhooks.queue import Hooks
+
+if TYPE_CHECKING:
+    from gateway.access.tokens import Tokens
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Services:
+    """Every service of the process. Only `serve` and `make_app` get all of them: a handler gets what it needs."""
+
+    settings: GatewaySettings
+    bus: Bus
+    keys: KeyRing
+    origins: Origins
+    authenticator: Authenticator
+    limiter: Limiter
+    interest: Interest
+    fleet: Fleet
+    deadlines: Deadlines
+    starts: StartRates
+    retention: Retention
+    jobs: Jobs
+    hooks: Hooks
+    webhooks: WebhookAcceptance
+    encoded: Recordings
+    requests: Requests
+
+
+def compose(
+    bus: Bus,
+    settings: GatewaySettings,
+    tasks: asyncio.TaskGroup,
+    tokens: Optional["Tokens"] = None,
+    addresses: Addresses | None = None,
+) -> Services:
+    """`tasks` outlives every request; `tokens` verifies callers' JWTs, None if none are accepted."""
+    keys, origins, requests = KeyRing(bus), Origins(settings.cors_origins), Requests()
+    address_rate = rate_of(settings.address_requests_per_s, settings.address_burst)
+    limiter = Limiter(bus, keys, address_rate, tasks)
+    interest = Interest(bus.connection, bus.logs, tasks)
+    fleet = Fleet(bus, settings.ping_s, tasks, interest.maybe_held_by)
+    deadlines, starts, retention = Deadlines(bus, tasks), StartRates(fleet), Retention(bus)
+    validation = Validation(fleet, bus.clock, bus.settings.max_job_bytes)
+    cache = ResultCache(bus.logs, is_shared=settings.shared_cache)
+    jobs = Jobs(bus, validation, limiter, interest, deadlines, starts, retention, cache, tasks, requests.stopping)
+    hooks = Hooks(bus)
+    encoded_cache = Renderings(settings.encoded_cache_bytes)
+    return Services(
+        settings=settings,
+        bus=bus,
+        keys=keys,
+        origins=origins,
+        authenticator=Authenticator(
+            keys,
+            tokens,
+            origins,
+            addresses or Addresses(()),
+            host=settings.host,
+            anonymous=settings.anonymous,
+        ),
+        limiter=limiter,
+        interest=interest,
+        fleet=fleet,
+        deadlines=deadlines,
+        starts=starts,
+        retention=retention,
+        jobs=jobs,
+        hooks=hooks,
+        webhooks=WebhookAcceptance(jobs, hooks, allow_private=settings.webhook_private),
+        encoded=Recordings(encoded_cache, settings.encoded_cache_bytes, settings.encoded_max_s),
+        requests=requests,
+    )

@@ -1,0 +1,30 @@
+"""The services that handlers get from their application, each under a key of its own."""
+
+from typing import Final
+
+from aiohttp import web
+
+from bus.fleet.fleet import Fleet
+from bus.subjects import JobKey
+from gateway.access.authenticator import Authenticator
+from gateway.access.caller import caller
+from gateway.codecs.recording import Recordings
+from gateway.http.requests import Requests
+from gateway.http.responses import JOB
+from gateway.jobs.service import Jobs
+from gateway.limits.limiter import Limiter
+
+JOBS: Final = web.AppKey("jobs", Jobs)
+FLEET: Final = web.AppKey("fleet", Fleet)
+AUTHENTICATOR: Final = web.AppKey("authenticator", Authenticator)
+LIMITER: Final = web.AppKey("limiter", Limiter)
+REQUESTS: Final = web.AppKey("requests", Requests)
+ENCODED: Final = web.AppKey("encoded", Recordings)
+
+
+def job_key(request: web.Request) -> JobKey:
+    """The key of the caller's job that `{id}` of the path names. Raises NotFound for text that cannot be an id."""
+    job_id = request.match_info["id"]
+    key = request.app[JOBS].key(caller(request).tenant, job_id)
+    request[JOB] = job_id
+    return key

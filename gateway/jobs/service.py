@@ -1,0 +1,159 @@
+"""The one way for every API to work with jobs: validate, accept, find, cancel, listen."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from typing import Final
+
+from bus import wire
+from bus.errors import BusError, NotFound, Unreachable
+from bus.jobs.attach import Attachment
+from bus.jobs.client import Bus
+from bus.jobs.interest import Interest, Listener
+from bus.jobs.retention import Retention
+from bus.jobs.status import State, Status
+from bus.jobs.submit import Accepted, submit
+from bus.subjects import JobKey
+from bus.telemetry.logging import logger
+from gateway.jobs.cache import ResultCache
+from gateway.jobs.deadlines import Deadlines
+from gateway.jobs.queue_position import QueuePosition, StartRates, known_position
+from gateway.jobs.validation import Validation
+from gateway.limits.counted_jobs import Counted
+from gateway.limits.limiter import Limiter
+
+log = logger(__name__)
+
+#: Bytes of entries that wait in this process for one slow client; beyond it the client reads back from the log.
+MAX_BUFFER_BYTES: Final = 256 << 10
+
+
+class Jobs:
+    """The jobs of one gateway process; the state of a job itself lies in its log alone."""
+
+    def __init__(
+        self,
+        bus: Bus,
+        validation: Validation,
+        limiter: Limiter,
+        interest: Interest,
+        deadlines: Deadlines,
+        starts: StartRates,
+        retention: Retention,
+        cache: ResultCache,
+        tasks: asyncio.TaskGroup,
+        stopping: asyncio.Event,
+    ) -> None:
+        """`tasks` outlives every request; `stopping` is set once this process is to stop."""
+        self.bus = bus
+        self.cache = cache
+        self.starts = starts
+        self._validation = validation
+        self._limiter = limiter
+        self._interest = interest
+        self._deadlines = deadlines
+        self._retention = retention
+        self._tasks = tasks
+        self._stopping = stopping
+
+    def key(self, tenant: str, job_id: str) -> JobKey:
+        """The key of a tenant's job. Raises NotFound for text that cannot be an id."""
+        try:
+            return self.bus.subjects.job_key(tenant, job_id)
+        except ValueError as error:
+            raise NotFound(f"id: {error}") from error
+
+    def card(self, model: str, version: str = "") -> wire.ModelCard:
+        """The card of a model. Raises UnknownModel, or NoWorker if no worker has been seen yet."""
+        return self._validation.card(model, version)
+
+    def validate(self, job: wire.Job, *, streams: bool, size_hint_bytes: int) -> wire.Job:
+        """`job` with every default in place; see `Validation.complete`. Raises Invalid, UnknownModel, NoWorker."""
+        return self._validation.complete(job, streams=streams, size_hint_bytes=size_hint_bytes)
+
+    async def accept(self, job: wire.Job, listener: Listener | None = None) -> Accepted:
+        """Put a validated job on the bus and watch its deadline; `listener` is the one that waits for its audio.
+
+        Raises as `bus.jobs.submit.submit` does, StorageFull while the streams are nearly full, and TooMany. Cancelling
+        may leave a job of which it is not yet known whether it is queued: a task of its own settles that.
+        """
+        self._retention.check_room()
+        key = self.bus.subjects.job_key(job.tenant, job.id)
+        counted = await self._limiter.admit(key, job)
+        try:
+            accepted = await submit(self.bus, job)
+        except asyncio.CancelledError:
+            if listener is not None and not self._stopping.is_set():
+                listener.saw_end = True
+                self._tasks.create_task(self._settle(key, job, counted), name=f"settle {job.id}")
+            raise
+        except Unreachable:
+            raise  # the job may be queued although the answer is missing: it counts until its log has been read
+        except BaseException:
+            self._limiter.refused(counted)
+            raise
+        if accepted.is_new:
+            log.debug("job.accepted", job=job.id, tenant=job.tenant, model=job.model, lane=job.lane)
+        self._limiter.queued(counted, accepted)
+        self._deadlines.watch(key, accepted.birth)
+        return accepted
+
+    async def _settle(self, key: JobKey, job: wire.Job, counted: Counted | None) -> None:
+        """Finish an acceptance that was cancelled: a second submit attaches to what is there, or completes it."""
+        try:
+            self._limiter.queued(counted, await submit(self.bus, job))
+        except BusError as error:
+            log.warning("job.abandon_failed", job=job.id, tenant=job.tenant, error=str(error))
+            return
+        if not job.run_on:
+            await self._interest.left(key, job.linger_s)
+
+    async def find(self, key: JobKey) -> Status:
+        """Where the job stands; one past its deadline is ended first. Raises NotFound, Gone, Unreachable."""
+        return await self._deadlines.look(key)
+
+    async def queue_position(self, birth: wire.Birth) -> QueuePosition | None:
+        """The place of a queued job; None if it has left the queue, or while the bus cannot say."""
+        return await known_position(self.bus, self.starts, birth)
+
+    async def cancel(self, key: JobKey, why: str) -> State:
+        """End the job unless it has ended; the state it ended in. Raises NotFound, Gone, Unreachable."""
+        found = await self.find(key)
+        if found.is_ended:
+            return found.state
+        ended = await self.bus.logs.end(key, "cancelled", why)
+        self.ended(key)
+        return ended
+
+    @contextlib.asynccontextmanager
+    async def listen(
+        self, key: JobKey, job: wire.Job, *, is_new: bool = True, after_seq: int = 0, run_on: bool | None = None
+    ) -> AsyncIterator[tuple[Listener, Attachment]]:
+        """Count as a listener of the job and subscribe to its log, for the length of the block.
+
+        Enter it before the job is accepted: there must be a listener before there is work, and a subscription before
+        there is audio. `is_new`: nothing is in the log yet. `after_seq`: stream sequence to read from. `run_on`: the
+        job's own, unless given. Leaving the block before the end of the log ends the job, unless it runs on or others
+        listen.
+        """
+        run_on = job.run_on is not False if run_on is None else run_on
+        async with self._interest.listen(key, run_on=run_on, linger_s=job.linger_s) as listener:
+            attachment = Attachment(
+                self.bus.connection,
+                self.bus.logs,
+                key,
+                is_new=is_new,
+                after_seq=after_seq,
+                max_buffer_bytes=MAX_BUFFER_BYTES,
+            )
+            async with attachment:
+                yield listener, attachment
+
+    def first_entry_from(self, key: JobKey, worker: str) -> None:
+        """A listener of `key` received the first entry of an attempt by `worker`, which holds the job from now on."""
+        self._interest.spoke(key, worker)
+
+    def ended(self, key: JobKey) -> None:
+        """The terminal entry of `key` was read: its timer and its place under the limits are freed."""
+        self._deadlines.forget(key)
+        self._limiter.ended(key)
