@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import msgspec
 
-from bus import wire
+from bus.fleet.messages import ModelCard, Voice
 from gpuworker.engine import Capabilities, Engine
 
 GROUP: Final = "antiphon.engines"
@@ -31,9 +31,9 @@ def make(name: str, *, allow_faults: bool) -> Engine:
     raise UnknownEngine(f"no engine {name!r}; installed are {', '.join(names()) or 'none'}")
 
 
-def card(capabilities: Capabilities) -> wire.ModelCard:
+def card(capabilities: Capabilities) -> ModelCard:
     """What the fleet is told of an engine."""
-    return wire.ModelCard(
+    return ModelCard(
         name=capabilities.name,
         version=capabilities.version,
         kind=capabilities.kind,
@@ -44,7 +44,7 @@ def card(capabilities: Capabilities) -> wire.ModelCard:
         param_schema=msgspec.to_builtins(capabilities.param_schema),
         max_input_chars=capabilities.max_input_chars,
         voices=[
-            wire.Voice(id=voice.id, name=voice.name, language=voice.language, gender=voice.gender)
+            Voice(id=voice.id, name=voice.name, language=voice.language, gender=voice.gender)
             for voice in capabilities.voices
         ],
         languages=list(capabilities.languages),

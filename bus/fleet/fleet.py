@@ -14,6 +14,7 @@ import msgspec
 
 from bus import wire
 from bus.errors import BusError, Fenced, NoResponders, Unreachable
+from bus.fleet.messages import Heartbeat, ModelCard, Pong
 from bus.fleet.presence import DESCRIBE, Seen, beat_of
 from bus.fleet.takeover import Death, Takeovers
 from bus.jobs.client import Bus
@@ -46,7 +47,7 @@ class Fleet:
         self._pinging: set[str] = set()
         self._takeovers = Takeovers(bus.connection)
         #: The newest card of every model ever offered here, so that a fleet at rest is still known.
-        self._known: dict[str, wire.ModelCard] = {}
+        self._known: dict[str, ModelCard] = {}
 
     async def run(self) -> None:
         """Listen and ping until cancelled."""
@@ -76,11 +77,11 @@ class Fleet:
         """Whether at least one worker would take a job now."""
         return any(seen.beat.state == "ready" and not self.is_silent(seen) for seen in self._workers.values())
 
-    def cards(self) -> dict[str, wire.ModelCard]:
+    def cards(self) -> dict[str, ModelCard]:
         """Models that live workers offer, by name."""
         return {card.name: card for seen in self._workers.values() for card in seen.cards}
 
-    def card(self, model: str) -> wire.ModelCard | None:
+    def card(self, model: str) -> ModelCard | None:
         """The model's card, even if nobody offers it just now; None if nobody ever did."""
         return self._known.get(model)
 
@@ -113,7 +114,7 @@ class Fleet:
         generation = self._bus.connection.generation
         try:
             answer = await self._bus.connection.request(self._bus.subjects.ping(worker), DESCRIBE)
-            pong = wire.decode(wire.Pong, answer.data)
+            pong = wire.decode(Pong, answer.data)
         except BusError as error:
             log.debug("fleet.describe_failed", worker=worker, error=str(error))  # the next heartbeat asks again
             return
@@ -126,7 +127,7 @@ class Fleet:
         generation = self._bus.connection.generation
         try:
             answer = await self._bus.connection.request(self._bus.subjects.ping(worker), timeout_s=2.0)
-            boot = wire.decode(wire.Pong, answer.data).boot
+            boot = wire.decode(Pong, answer.data).boot
         except NoResponders:
             seen = self._workers.get(worker)
             if seen is not None and seen.answered_in == generation == self._bus.connection.generation:
@@ -160,7 +161,7 @@ class Fleet:
         for key in (*held, *unsaid):
             self._tasks.create_task(self._take_away(dead.beat, key, death), name=f"take away {key.job}")
 
-    async def _take_away(self, dead: wire.Heartbeat, key: JobKey, death: Death) -> None:
+    async def _take_away(self, dead: Heartbeat, key: JobKey, death: Death) -> None:
         """Set the lease from the dead worker's to `interrupted`; the gateway that wins NAKs that lease's delivery.
 
         A job that the worker had ended is not taken; its delivery is acknowledged in the worker's stead.
@@ -172,7 +173,7 @@ class Fleet:
         elif watch is not None:
             watch.close()
 
-    async def _took_away(self, dead: wire.Heartbeat, key: JobKey) -> bool:
+    async def _took_away(self, dead: Heartbeat, key: JobKey) -> bool:
         try:
             found = await self._bus.logs.lease(key)
             if found is None or found[1].why != "running" or (found[1].worker, found[1].boot) != (dead.id, dead.boot):

@@ -8,6 +8,7 @@ import msgspec
 
 from bus import wire
 from bus.errors import BusError, NoResponders, Unreachable
+from bus.fleet.messages import Draining, Heartbeat, ModelCard, Pong
 from bus.jobs.client import Bus
 from bus.subjects import is_token, worker_of
 from bus.telemetry.logging import logger
@@ -28,7 +29,7 @@ class TwoWorkers(BusError):
     """A live worker with the same id answers."""
 
 
-def cards_digest(cards: Sequence[wire.ModelCard]) -> str:
+def cards_digest(cards: Sequence[ModelCard]) -> str:
     return hashlib.sha256(wire.encode(list(cards))).hexdigest()[:16]
 
 
@@ -40,9 +41,9 @@ class Presence:
         bus: Bus,
         worker: str,
         boot: str,
-        beat: Callable[[], wire.Heartbeat],
+        beat: Callable[[], Heartbeat],
         stopped: Callable[[wire.Stop], None],
-        drain: Callable[[], wire.Draining] | None = None,
+        drain: Callable[[], Draining] | None = None,
     ) -> None:
         """`beat` makes the heartbeat of now; `stopped` is told that a lease of ours may have been taken.
 
@@ -50,7 +51,7 @@ class Presence:
         """
         self._bus, self._worker, self._boot, self._beat, self._stopped = bus, worker, boot, beat, stopped
         self._drain = drain
-        self.cards: list[wire.ModelCard] = []
+        self.cards: list[ModelCard] = []
         self._changed = asyncio.Event()
 
     def changed(self) -> None:
@@ -74,7 +75,7 @@ class Presence:
         answer = await self._bus.js.patiently(f"ask for another {self._worker}", answer_of_a_twin, _TWIN_S)
         if answer is None:
             return
-        boot = wire.decode(wire.Pong, answer.data).boot
+        boot = wire.decode(Pong, answer.data).boot
         raise TwoWorkers(f"worker id {self._worker!r} is taken by a live worker (boot {boot}); choose another --id")
 
     async def run(self) -> None:
@@ -103,7 +104,7 @@ class Presence:
     def _pong(self, message: Message) -> None:
         if message.reply:
             cards = self.cards if message.data == DESCRIBE else []
-            self._bus.connection.publish(message.reply, wire.encode(wire.Pong(boot=self._boot, cards=cards)))
+            self._bus.connection.publish(message.reply, wire.encode(Pong(boot=self._boot, cards=cards)))
 
     def _asked_to_drain(self, message: Message) -> None:
         if self._drain is not None:
@@ -118,20 +119,20 @@ class Presence:
 class Seen(msgspec.Struct):
     """A worker as this process knows it."""
 
-    beat: wire.Heartbeat
+    beat: Heartbeat
     #: Monotonic seconds of its last heartbeat.
     heard_at: float
     #: Connection generation in which it answered a ping; only such a worker can be found dead by no-responders.
     answered_in: int = -1
     #: Monotonic seconds of its last pong; None before the first.
     ponged_at: float | None = None
-    cards: list[wire.ModelCard] = []
+    cards: list[ModelCard] = []
 
 
-def beat_of(message: Message) -> wire.Heartbeat | None:
+def beat_of(message: Message) -> Heartbeat | None:
     """The heartbeat in `message`; None (and a log line) if it is not one, or speaks for somebody else."""
     try:
-        beat = wire.decode(wire.Heartbeat, message.data)
+        beat = wire.decode(Heartbeat, message.data)
     except BusError as error:
         log.warning("fleet.malformed", subject=message.subject, error=str(error))
         return None

@@ -12,6 +12,7 @@ from msgspec import Meta
 from bus import wire
 from bus.errors import Invalid
 from bus.fleet.fleet import Fleet
+from bus.fleet.messages import ModelCard
 from bus.jobs.submit import keyed_id
 from bus.subjects import LANES
 from bus.webhook import Webhook
@@ -147,7 +148,7 @@ def our_model(fleet: Fleet, name: str, foreign: Container[str], default: str = D
     return name
 
 
-def our_voice(name: str, foreign: Container[str], card: wire.ModelCard) -> str:
+def our_voice(name: str, foreign: Container[str], card: ModelCard) -> str:
     """`name`, or "" (the model's default) for a foreign voice that the model does not have."""
     if name in foreign and all(voice.id != name for voice in card.voices):
         return ""

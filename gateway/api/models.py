@@ -6,7 +6,7 @@ from typing import Any, Final
 import msgspec
 from aiohttp import web
 
-from bus import wire
+from bus.fleet.messages import ModelCard, Voice
 from gateway.api.answers import ModelList, ShownVoice, VoiceList
 from gateway.http.operation import Answer, Parameter, operation
 from gateway.http.responses import json_response
@@ -23,7 +23,7 @@ async def models(request: web.Request) -> web.Response:
     return json_response({"object": "list", "data": [shown_model(card) for card in cards]})
 
 
-def shown_model(card: wire.ModelCard) -> dict[str, Any]:
+def shown_model(card: ModelCard) -> dict[str, Any]:
     """A model with OpenAI's fields first, then those of its card."""
     fields = {name: value for name, value in msgspec.to_builtins(card).items() if name != "name"}
     return {"id": card.name, "object": "model", "created": _CREATED, "owned_by": "antiphon", **fields}
@@ -41,12 +41,12 @@ async def voices(request: web.Request) -> web.Response:
     return json_response({"voices": shown_voices(cards)})
 
 
-def shown_voices(cards: Iterable[wire.ModelCard]) -> list[ShownVoice]:
+def shown_voices(cards: Iterable[ModelCard]) -> list[ShownVoice]:
     """Every voice of `cards`, in their order."""
     return [_shown_voice(voice, card) for card in cards for voice in card.voices]
 
 
-def _shown_voice(voice: wire.Voice, card: wire.ModelCard) -> ShownVoice:
+def _shown_voice(voice: Voice, card: ModelCard) -> ShownVoice:
     labels = {"language": voice.language, "gender": voice.gender}
     return ShownVoice(
         **{name: getattr(voice, name) for name in voice.__struct_fields__},

@@ -5,8 +5,8 @@ from typing import Final
 
 from aiohttp import web
 
-from bus import wire
 from bus.fleet.fleet import Fleet
+from bus.fleet.messages import Heartbeat
 from bus.fleet.presence import Seen
 from bus.params import short
 from bus.transport.connection import Connection
@@ -110,7 +110,7 @@ def _cache(counts: dict[Outcome, int]) -> dict[str, float | int | None]:
     return {"misses": counts["miss"], "shared": counts["shared"], "hits": counts["hit"], "rate": rate}
 
 
-def _gpu_bytes(beats: Iterable[wire.Heartbeat]) -> int | None:
+def _gpu_bytes(beats: Iterable[Heartbeat]) -> int | None:
     """Device memory held by all workers that report it; 0 if every worker has a CPU alone, None if none reports it."""
     beats = list(beats)
     reported = [beat.device_bytes for beat in beats if beat.device_bytes is not None]

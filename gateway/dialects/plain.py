@@ -8,6 +8,7 @@ from aiohttp import web
 
 from bus import wire
 from bus.errors import Invalid
+from bus.fleet.messages import ModelCard
 from bus.jobs.status import State
 from gateway.api import audio
 from gateway.api.job_fields import KEY, Model, Text, Voice, Wishes, to_job, told
@@ -151,7 +152,7 @@ async def _ordered(request: web.Request, *, streams: bool) -> wire.Job:
         raise _renamed(error, asked) from error
 
 
-def _params(asked: Prompt, card: wire.ModelCard) -> dict[str, Any]:
+def _params(asked: Prompt, card: ModelCard) -> dict[str, Any]:
     if asked.duration is None:
         return asked.params
     if "seconds" not in card.param_schema.get("properties", {}):

@@ -19,6 +19,7 @@ from typing import Final, Literal
 import msgspec
 
 from bus import wire
+from bus.fleet.messages import ModelCard
 from bus.jobs.log import Logs
 from bus.subjects import JobKey
 from gateway.access.caller import SHARED_TENANT
@@ -36,7 +37,7 @@ _ANY_GENERATION: Final = re.compile(r"c[0-9a-f]{40}(-[0-9]+)?")
 _MAX_REMEMBERED: Final = 20_000
 
 
-def derived_id(job: wire.Job, card: wire.ModelCard) -> str:
+def derived_id(job: wire.Job, card: ModelCard) -> str:
     """The id that identical requests share; "" if another request's run cannot answer this one.
 
     `job` is complete but for its id. The id does not depend on the tenant: the subject names the tenant.

@@ -7,6 +7,7 @@ from typing import Final
 
 from bus import wire
 from bus.errors import BusError, NotFound, Unreachable
+from bus.fleet.messages import ModelCard
 from bus.jobs.attach import Attachment
 from bus.jobs.client import Bus
 from bus.jobs.interest import Interest, Listener
@@ -63,7 +64,7 @@ class Jobs:
         except ValueError as error:
             raise NotFound(f"id: {error}") from error
 
-    def card(self, model: str, version: str = "") -> wire.ModelCard:
+    def card(self, model: str, version: str = "") -> ModelCard:
         """The card of a model. Raises UnknownModel, or NoWorker if no worker has been seen yet."""
         return self._validation.card(model, version)
 

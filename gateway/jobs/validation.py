@@ -12,6 +12,7 @@ import msgspec
 from bus import params, wire
 from bus.errors import Invalid, NoWorker, UnknownModel
 from bus.fleet.fleet import Fleet
+from bus.fleet.messages import ModelCard
 from bus.params import short
 from bus.subjects import LANES, token
 from bus.text import suggestion
@@ -33,7 +34,7 @@ class Validation:
         self._fleet, self._clock, self._max_job_bytes = fleet, clock, max_job_bytes
         self._born = time.monotonic()
 
-    def card(self, model: str, version: str = "") -> wire.ModelCard:
+    def card(self, model: str, version: str = "") -> ModelCard:
         """What is known of a model. Raises UnknownModel, or NoWorker if nobody could be asked yet."""
         card = self._fleet.card(model)
         if card is None:
@@ -140,7 +141,7 @@ def _check_input(text: str, max_chars: int) -> None:
         )
 
 
-def _voice(voice: str, card: wire.ModelCard) -> str:
+def _voice(voice: str, card: ModelCard) -> str:
     if not voice:
         return card.default_voice
     ids = [each.id for each in card.voices]

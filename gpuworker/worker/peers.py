@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Iterable
 
-from bus import wire
+from bus.fleet.messages import Heartbeat
 from bus.fleet.presence import beat_of
 from bus.jobs.client import Bus
 from bus.subjects import worker_of
@@ -88,7 +88,7 @@ class Peers:
         if self._was_held:
             self._changed()
 
-    def _count_primary(self, beat: wire.Heartbeat, *, takes_jobs: bool) -> None:
+    def _count_primary(self, beat: Heartbeat, *, takes_jobs: bool) -> None:
         if takes_jobs and self._models <= set(beat.models):
             self._primaries[beat.id] = (time.monotonic(), beat.free)
         else:

@@ -13,6 +13,7 @@ import msgspec
 
 from bus import wire
 from bus.errors import BusError, EngineFailed, Fenced, Full, OutOfDeviceMemory, Unreachable
+from bus.fleet.messages import ModelCard
 from bus.jobs.claim import Claim, Claims
 from bus.jobs.client import Bus
 from bus.jobs.delivery import give_back
@@ -50,7 +51,7 @@ class Made(msgspec.Struct, frozen=True, kw_only=True):
 class Run:
     """A claimed job in this worker's hands."""
 
-    def __init__(self, bus: Bus, host: EngineHost, claims: Claims, card: wire.ModelCard, claim: Claim) -> None:
+    def __init__(self, bus: Bus, host: EngineHost, claims: Claims, card: ModelCard, claim: Claim) -> None:
         self._bus, self._host, self._claims, self._card, self.claim = bus, host, claims, card, claim
         #: Where to acknowledge; a redelivery to the same worker replaces it (rule 10).
         self.ack_subject = claim.lease.ack

@@ -5,7 +5,7 @@ import contextlib
 import secrets
 import time
 
-from bus import wire
+from bus.fleet.messages import ModelCard
 from bus.jobs.claim import Identity
 from bus.jobs.client import open_bus
 from bus.lifetime import background_tasks, fail_when_closed
@@ -52,9 +52,9 @@ async def serve(settings: WorkerSettings, stop: asyncio.Event) -> None:
             await bus.connection.flush()
 
 
-def describe(settings: WorkerSettings) -> dict[str, wire.ModelCard]:
+def describe(settings: WorkerSettings) -> dict[str, ModelCard]:
     """Cards of the models asked for, by name; one that cannot even be described is logged and left out."""
-    cards: dict[str, wire.ModelCard] = {}
+    cards: dict[str, ModelCard] = {}
     for name in settings.models:
         try:
             card = registry.card(registry.make(name, allow_faults=settings.allow_faults).capabilities())

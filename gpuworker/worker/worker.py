@@ -8,6 +8,7 @@ from collections.abc import Mapping
 
 from bus import wire
 from bus.errors import BusError, Malformed, Unreachable
+from bus.fleet.messages import Draining, Heartbeat, Held, ModelCard
 from bus.fleet.presence import Presence, cards_digest
 from bus.jobs.claim import Claims, Identity
 from bus.jobs.client import Bus
@@ -37,7 +38,7 @@ class Worker:
         bus: Bus,
         settings: WorkerSettings,
         me: Identity,
-        cards: Mapping[str, wire.ModelCard],
+        cards: Mapping[str, ModelCard],
         stop: asyncio.Event,
     ) -> None:
         """`stop` ends the work; the worker sets it itself when it is asked over the bus to drain."""
@@ -143,10 +144,10 @@ class Worker:
         if self._puller is not None:
             self._puller.wake()
 
-    def _drain_asked(self) -> wire.Draining:
+    def _drain_asked(self) -> Draining:
         log.info("worker.drain_requested")
         self._stop.set()
-        return wire.Draining(held=len(self._runs), drain_s=self._settings.drain_s)
+        return Draining(held=len(self._runs), drain_s=self._settings.drain_s)
 
     # Jobs
 
@@ -258,10 +259,10 @@ class Worker:
     def _offered(self) -> list[str]:
         return [model for model in self._cards if model not in self.host.unavailable]
 
-    def beat(self) -> wire.Heartbeat:
+    def beat(self) -> Heartbeat:
         """The heartbeat of now."""
         state = "draining" if self._intake.closed else "ready" if self.host.loaded else "starting"
-        return wire.Heartbeat(
+        return Heartbeat(
             id=self._me.worker,
             boot=self._me.boot,
             pid=os.getpid(),
@@ -270,7 +271,7 @@ class Worker:
             models=self._offered,
             cards=self._digest,
             slots=self._settings.slots,
-            held=[wire.Held(name.tenant, name.job) for name in self._runs],
+            held=[Held(name.tenant, name.job) for name in self._runs],
             started=dict(self._started),
             rss_bytes=resident_bytes(self.host.pid) or 0 if self.host.is_up else 0,
             device=self._settings.device,

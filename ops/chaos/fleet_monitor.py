@@ -4,7 +4,7 @@ import time
 from collections.abc import Sequence
 from typing import Final
 
-from bus import wire
+from bus.fleet.messages import Heartbeat
 from bus.fleet.presence import beat_of
 from bus.jobs.client import Bus
 from ops.chaos.process import Process
@@ -18,7 +18,7 @@ class FleetMonitor:
 
     def __init__(self, bus: Bus) -> None:
         #: By worker id: its last heartbeat and when it arrived, monotonic seconds.
-        self.beats: dict[str, tuple[wire.Heartbeat, float]] = {}
+        self.beats: dict[str, tuple[Heartbeat, float]] = {}
         bus.connection.subscribe(bus.subjects.all_heartbeats, self._on_heartbeat)
 
     def _on_heartbeat(self, message: object) -> None:

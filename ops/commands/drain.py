@@ -4,6 +4,7 @@ import msgspec
 
 from bus import wire
 from bus.errors import NoResponders
+from bus.fleet.messages import Draining
 from bus.settings import BusSettings
 from bus.subjects import is_token
 from ops.commands.http import wait_for
@@ -26,5 +27,5 @@ async def _ask(settings: BusSettings, worker: str) -> dict[str, object]:
             answer = await bus.connection.request(bus.subjects.drain(worker))
         except NoResponders as error:
             raise OpsError(f"no live worker is called {worker!r}; `antiphon fleet` lists them") from error
-        told: dict[str, object] = msgspec.to_builtins(wire.decode(wire.Draining, answer.data))
+        told: dict[str, object] = msgspec.to_builtins(wire.decode(Draining, answer.data))
         return {"worker": worker, **told}

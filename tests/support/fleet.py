@@ -9,8 +9,8 @@ from pathlib import Path
 
 import msgspec
 
-from bus import wire
 from bus.fleet.fleet import Fleet
+from bus.fleet.messages import Held
 from bus.fleet.presence import Presence
 from bus.jobs.client import Bus
 from bus.subjects import JobKey
@@ -60,7 +60,7 @@ async def gateway(bus: Bus, listened: Callable[[str], list[JobKey]] = lambda wor
 
 
 @contextlib.asynccontextmanager
-async def present(bus: Bus, worker: str, boot: str, held: list[wire.Held] | None = None) -> AsyncIterator[Presence]:
+async def present(bus: Bus, worker: str, boot: str, held: list[Held] | None = None) -> AsyncIterator[Presence]:
     """A worker in this process."""
     presence = Presence(bus, worker, boot, lambda: beat(worker, boot, held or []), lambda _: None)
     presence.cards = [CARD]

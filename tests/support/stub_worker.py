@@ -11,13 +11,13 @@ import sys
 
 import msgspec
 
-from bus import wire
+from bus.fleet.messages import Heartbeat, Held, ModelCard
 from bus.fleet.presence import Presence
 from bus.jobs.client import open_bus
 from bus.settings import BusSettings
 from tests.support.bus import claims, pull
 
-CARD = wire.ModelCard(
+CARD = ModelCard(
     name="tone",
     version="v1",
     kind="speech",
@@ -30,8 +30,8 @@ CARD = wire.ModelCard(
 )
 
 
-def beat(worker: str, boot: str, held: list[wire.Held]) -> wire.Heartbeat:
-    return wire.Heartbeat(
+def beat(worker: str, boot: str, held: list[Held]) -> Heartbeat:
+    return Heartbeat(
         id=worker,
         boot=boot,
         pid=os.getpid(),
@@ -47,13 +47,13 @@ def beat(worker: str, boot: str, held: list[wire.Held]) -> wire.Heartbeat:
 
 async def main(settings: BusSettings, worker: str, boot: str, num_jobs: int) -> None:
     async with open_bus(settings, "worker") as bus:
-        held: list[wire.Held] = []
+        held: list[Held] = []
         by = claims(bus, worker, boot)
         for _ in range(num_jobs):
             delivery = await pull(bus)
             claim = await by.claim(delivery, by.open(delivery))
             assert claim is not None
-            held.append(wire.Held(claim.key.tenant, claim.key.job))
+            held.append(Held(claim.key.tenant, claim.key.job))
             print(claim.lease_seq, flush=True)
         presence = Presence(bus, worker, boot, lambda: beat(worker, boot, held), lambda _: None)
         presence.cards = [CARD]

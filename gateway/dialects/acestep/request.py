@@ -9,8 +9,8 @@ import msgspec
 from aiohttp import web
 from aiohttp.http_exceptions import BadHttpMessage
 
-from bus import wire
 from bus.errors import Invalid, Malformed
+from bus.fleet.messages import ModelCard
 from bus.params import short
 from gateway.access.authenticator import NO_TENANT
 from gateway.access.caller import CALLER, caller
@@ -98,7 +98,7 @@ class Fields:
             raise Invalid(f"{name}: must be a whole number from {least} to {most}, not {_shown(self.get(name))}", name)
         return None if number is None else int(number)
 
-    def params(self, card: wire.ModelCard) -> dict[str, Any]:
+    def params(self, card: ModelCard) -> dict[str, Any]:
         """Whatever the engine has a parameter for; then `params`, ours, in the engine's own words."""
         found: dict[str, Any] = {}
         properties: Mapping[str, Mapping[str, Any]] = card.param_schema.get("properties", {})

@@ -13,6 +13,7 @@ from msgspec import UNSET, Meta, UnsetType
 from bus import wire
 from bus.errors import BusError, Forbidden, Invalid, NotFound
 from bus.fleet.fleet import Fleet
+from bus.fleet.messages import ModelCard
 from bus.params import short
 from gateway.access.caller import caller
 from gateway.api.audio import respond_with_audio
@@ -142,7 +143,7 @@ def _model(fleet: Fleet, fields: Fields) -> str:
     return _MODEL if fleet.card(_MODEL) is not None else _DEFAULT_MODEL
 
 
-def _check_task(fields: Fields, files: list[str], card: wire.ModelCard) -> None:
+def _check_task(fields: Fields, files: list[str], card: ModelCard) -> None:
     """Raises Invalid for what would come out as something else than was asked for."""
     kind = fields.text("task_type", _TEXT_TO_MUSIC)
     if kind != _TEXT_TO_MUSIC and "task_type" not in card.param_schema.get("properties", {}):

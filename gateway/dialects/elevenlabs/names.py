@@ -6,9 +6,9 @@ from typing import Annotated, Any, Final
 
 from msgspec import Meta
 
-from bus import wire
 from bus.errors import Invalid
 from bus.fleet.fleet import Fleet
+from bus.fleet.messages import ModelCard, Voice
 from bus.params import short
 from gateway.api.job_fields import our_model
 from gateway.codecs import Format, checked, format_named
@@ -75,7 +75,7 @@ def music_model(fleet: Fleet, model_id: str) -> str:
     return our_model(fleet, model_id, _MUSIC_MODELS, "music")
 
 
-def speech_voice(voice_id: str, language_code: str, card: wire.ModelCard) -> str:
+def speech_voice(voice_id: str, language_code: str, card: ModelCard) -> str:
     """The model's voice for a path's voice id, "" for its default.
 
     A voice of theirs that the model does not have becomes its default, or one of `language_code` if it has any.
@@ -91,12 +91,12 @@ def speech_voice(voice_id: str, language_code: str, card: wire.ModelCard) -> str
     return next((voice.id for voice in card.voices if _speaks(voice, code)), "")
 
 
-def _speaks(voice: wire.Voice, code: str) -> bool:
+def _speaks(voice: Voice, code: str) -> bool:
     language = voice.language.casefold()
     return language == code or language.startswith(f"{code}-")
 
 
-def knows(card: wire.ModelCard, param: str) -> bool:
+def knows(card: ModelCard, param: str) -> bool:
     """Whether the engine takes a parameter of this name."""
     properties: dict[str, Any] = card.param_schema.get("properties", {})
     return param in properties

@@ -8,6 +8,7 @@ from msgspec import Meta
 
 from bus import wire
 from bus.errors import Invalid
+from bus.fleet.messages import ModelCard
 from gateway.access.caller import caller
 from gateway.api.job_fields import KEY, Text, Wishes, to_job, told
 from gateway.codecs import Format
@@ -156,7 +157,7 @@ async def _asked(request: web.Request) -> tuple[wire.Job, Format]:
     return complete, msgspec.structs.replace(form, speed=speed)
 
 
-def _speed(asked: Speech, card: wire.ModelCard) -> tuple[dict[str, Any], float]:
+def _speed(asked: Speech, card: ModelCard) -> tuple[dict[str, Any], float]:
     """The engine's params and the speed of playing: an engine that has no speed of its own is played at it."""
     settings = asked.voice_settings
     speed = settings.speed if settings is not None else None

@@ -7,6 +7,7 @@ from aiohttp import web
 
 from bus import wire
 from bus.errors import Invalid
+from bus.fleet.messages import ModelCard
 from bus.params import short
 from gateway.api.job_fields import Coded, Model, Speed, Text, Voice, Wishes, our_model, our_voice, to_job, told
 from gateway.codecs import PCM, Format, checked, format_named
@@ -76,7 +77,7 @@ def _format(asked: Speech) -> Format:
     return form if asked.speed is None else checked(msgspec.structs.replace(form, speed=asked.speed))
 
 
-def _params(asked: Speech, card: wire.ModelCard) -> tuple[dict[str, Any], bool]:
+def _params(asked: Speech, card: ModelCard) -> tuple[dict[str, Any], bool]:
     """The engine's parameters, `speed` and `instructions` among them where it knows them, and whether it knows speed.
 
     Of the same name in `params`, the latter counts.

@@ -6,7 +6,7 @@ from typing import Final
 import msgspec
 from aiohttp import web
 
-from bus import wire
+from bus.fleet.messages import Voice
 from gateway.api.job_fields import KEY, our_model
 from gateway.api.models import shown_model
 from gateway.dialects.openai import batch as openai_batch
@@ -37,7 +37,7 @@ class ModelShown(msgspec.Struct, frozen=True, kw_only=True):
 class VoiceList(msgspec.Struct, frozen=True, kw_only=True):
     """Kokoro's list, and vLLM-Omni's of those that were uploaded."""
 
-    voices: list[wire.Voice]
+    voices: list[Voice]
     uploaded_voices: list[dict[str, str]]
 
 

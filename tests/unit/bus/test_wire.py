@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from bus import wire
 from bus.errors import EngineFailed, JobError, Malformed, from_code
+from bus.fleet.messages import Heartbeat, Pong
 
 PARAMS = st.dictionaries(st.text(), st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.text(), max_size=5)
 JOBS = st.builds(
@@ -23,7 +24,7 @@ JOBS = st.builds(
     linger_s=st.floats(0, 1e6),
     expires_at=st.none() | st.datetimes(timezones=st.just(UTC)),
 )
-KINDS = [wire.Job, wire.Birth, wire.Lease, wire.Started, wire.Done, wire.Failed, wire.Heartbeat, wire.Pong, wire.Stop]
+KINDS = [wire.Job, wire.Birth, wire.Lease, wire.Started, wire.Done, wire.Failed, Heartbeat, Pong, wire.Stop]
 
 
 @given(st.binary(), st.sampled_from(KINDS))

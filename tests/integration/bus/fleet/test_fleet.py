@@ -7,6 +7,7 @@ import time
 import pytest
 
 from bus import wire
+from bus.fleet.messages import Heartbeat, Held
 from bus.fleet.presence import Presence, TwoWorkers
 from bus.jobs.client import Bus, open_bus
 from bus.jobs.status import status
@@ -102,7 +103,7 @@ async def test_rule_19_a_gateway_that_loses_the_lease_gives_nothing_back(
         return found
 
     monkeypatch.setattr(bus.logs, "lease", lease)
-    dead = beat("w1", "b1", [wire.Held(job.tenant, job.id)])
+    dead = beat("w1", "b1", [Held(job.tenant, job.id)])
     async with gateway(bus) as one, gateway(bus) as two:
         await asyncio.gather(*(fleet._took_away(dead, name_of(bus, job)) for fleet in (one, two)))
     await bus.connection.flush()
@@ -116,7 +117,7 @@ async def test_rule_19_another_boot_in_the_pong_is_a_dead_worker_too(bus: Bus) -
     delivery = await pull(bus)
     by = claims(bus, "w1", boot="old")
     assert await by.claim(delivery, by.open(delivery))
-    held = [wire.Held(job.tenant, job.id)]
+    held = [Held(job.tenant, job.id)]
     async with open_bus(bus.settings, "test") as worker, gateway(bus) as fleet:
         async with present(worker, "w1", "old", held):
             await eventually(lambda: answers(fleet, "w1"))
@@ -153,7 +154,7 @@ async def test_rule_19_only_the_dead_workers_own_lease_is_taken_away(bus: Bus) -
         by = claims(bus, "w2" if job is moved else "w1")
         assert await by.claim(delivery, by.open(delivery))
     await bus.logs.end(name_of(bus, ended), "cancelled", "")
-    held = [wire.Held(job.tenant, job.id) for job in (moved, ended)] + [wire.Held("public", "never")]
+    held = [Held(job.tenant, job.id) for job in (moved, ended)] + [Held("public", "never")]
     async with open_bus(bus.settings, "test") as worker, gateway(bus) as fleet:
         async with present(worker, "w1", "b1", held):
             await eventually(lambda: answers(fleet, "w1"))
@@ -169,7 +170,7 @@ async def test_a_job_that_its_worker_ended_just_before_it_died_is_settled_and_no
     acks: list[bytes] = []
     bus.connection.subscribe(f"$JS.ACK.{bus.subjects.jobs_stream}.>", lambda message: acks.append(message.data))
     async with open_bus(bus.settings, "test") as worker, gateway(bus) as fleet:
-        async with present(worker, "w1", "b1", [wire.Held(job.tenant, job.id)]):
+        async with present(worker, "w1", "b1", [Held(job.tenant, job.id)]):
             await eventually(lambda: answers(fleet, "w1"))
         await eventually(lambda: "w1" not in fleet.workers)
         await eventually(lambda: acks and not fleet._takeovers._watches)
@@ -196,7 +197,7 @@ async def test_rule_19_a_worker_that_never_answered_here_is_not_found_dead(bus: 
             asked.append(1)
 
         fleet._ping = ping  # type: ignore[method-assign]
-        data = wire.encode(beat("w1", "b1", [wire.Held(job.tenant, job.id)]))
+        data = wire.encode(beat("w1", "b1", [Held(job.tenant, job.id)]))
         bus.connection.publish(bus.subjects.heartbeat("w1"), data)
         await eventually(lambda: len(asked) > 3)
         assert "w1" in fleet.workers
@@ -238,7 +239,7 @@ async def test_rule_19_a_heartbeat_goes_out_at_every_change_and_a_burst_of_chang
 async def test_rule_19_a_heartbeat_goes_out_each_second_when_nothing_changes(bus: Bus) -> None:
     made: list[float] = []
 
-    def told() -> wire.Heartbeat:
+    def told() -> Heartbeat:
         made.append(time.monotonic())
         return beat("w1", "b1", [])
 
@@ -256,8 +257,8 @@ async def test_rule_19_a_heartbeat_goes_out_each_second_when_nothing_changes(bus
         b"",
         b"garbage\xff",
         wire.encode(beat("somebody", "b1", [])),
-        wire.encode(beat("w1", "b1", [wire.Held("public", "bad.id")])),
-        wire.encode(beat("w1", "b1", [wire.Held("*", "x")])),
+        wire.encode(beat("w1", "b1", [Held("public", "bad.id")])),
+        wire.encode(beat("w1", "b1", [Held("*", "x")])),
     ],
 )
 async def test_a_heartbeat_that_is_none_or_speaks_for_another_harms_nobody(bus: Bus, data: bytes) -> None:

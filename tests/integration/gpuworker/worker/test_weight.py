@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from bus import wire
+from bus.fleet.messages import Heartbeat
 from bus.jobs.client import Bus
 from bus.transport.parser import Message
 from tests.support.bus import num_jobs, until
@@ -56,7 +57,7 @@ async def says_it_has_room(worker: str, bus: Bus) -> None:
     """A worker has told everybody that it is free for a job, and asks for one."""
     told: list[int] = []
     heartbeats = bus.connection.subscribe(
-        bus.subjects.heartbeat(worker), lambda m: told.append(wire.decode(wire.Heartbeat, m.data).free)
+        bus.subjects.heartbeat(worker), lambda m: told.append(wire.decode(Heartbeat, m.data).free)
     )
     await eventually(lambda: told and told[-1] > 0)
     heartbeats.close()

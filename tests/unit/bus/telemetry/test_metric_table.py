@@ -11,7 +11,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from bus import wire
+from bus.fleet.messages import Heartbeat
 from bus.telemetry.events import EVENTS
 from bus.telemetry.metric_table import COUNTED, METRICS, Counted
 from bus.telemetry.metrics import Metrics, Sample
@@ -91,7 +91,7 @@ def test_a_look_is_told_with_its_labels() -> None:
 
 @pytest.mark.parametrize("held", [None, 5 << 30])
 def test_device_memory_is_told_where_the_host_tells_it_and_never_made_up(held: int | None) -> None:
-    beat = wire.Heartbeat(
+    beat = Heartbeat(
         id="w1", boot="b", pid=1, host="h", state="ready", models=[], cards="", slots=2, held=[], device_bytes=held
     )
     host = SimpleNamespace(is_up=False, pid=None, loaded=set())

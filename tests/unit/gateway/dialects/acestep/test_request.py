@@ -5,14 +5,14 @@ from typing import Any
 import msgspec
 import pytest
 
-from bus import wire
 from bus.errors import Invalid, NotFound
+from bus.fleet.messages import ModelCard
 from gateway.dialects.acestep.request import Fields
 from gateway.dialects.acestep.task import FORMATS, MAX_BATCH, new_task, task_of
 from tests.support.stub_worker import CARD
 
 
-def card(**kinds: str) -> wire.ModelCard:
+def card(**kinds: str) -> ModelCard:
     """A model whose engine has these parameters."""
     schema = {"properties": {name: {"type": kind} for name, kind in kinds.items()}}
     return msgspec.structs.replace(CARD, name="acestep", kind="music", param_schema=schema)
