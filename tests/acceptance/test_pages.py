@@ -113,7 +113,7 @@ def test_every_command_of_a_page_does_what_the_page_says(up: Up, page: str, tmp_
 
 @pytest.mark.parametrize(
     ("page", "number"),
-    [(page, number) for page in ("README.md", "docs/doors.md") for number in range(len(blocks(ROOT / page, "python")))],
+    [(page, number) for page in ("README.md", "docs/apis.md") for number in range(len(blocks(ROOT / page, "python")))],
 )
 def test_every_program_of_a_page_runs_and_saves_what_it_says(up: Up, page: str, number: int, tmp_path: Path) -> None:
     reader, program = Reader(up, tmp_path), blocks(ROOT / page, "python")[number]

@@ -150,7 +150,7 @@ def _told(error: BusError) -> tuple[str, str, int]:
 
 @operation(
     "A WebSocket: text in as it is written, sound out.",
-    text="The messages are ElevenLabs'; `docs/doors.md` has them. What is wrong with the address is told in a message.",
+    text="The messages are ElevenLabs'; `docs/apis.md` has them. What is wrong with the address is told in a message.",
     parameters=PARAMETERS,
     answers={101: Answer("From here on a WebSocket.")},
     key_in="message",

@@ -257,7 +257,7 @@ async def _whole(pcm: bytes, stream: AudioStream, pieces: AsyncIterator[bytes]) 
 
 @operation(
     "A WebSocket: text in as it is written, sound out sentence by sentence.",
-    text="The messages are those of vLLM-Omni; `docs/doors.md` has them, and what is ours beside them.",
+    text="The messages are those of vLLM-Omni; `docs/apis.md` has them, and what is ours beside them.",
     answers={101: Answer("From here on a WebSocket.")},
 )
 async def stream(request: web.Request) -> web.StreamResponse:
