@@ -1,4 +1,4 @@
-"""Errors to RFC 9457 problem+json. The only module that pairs an error with an HTTP status."""
+"""Errors to RFC 9457 problem+json. The only module that pairs an error of the bus with an HTTP status."""
 
 from http import HTTPStatus
 from typing import ClassVar, Final
@@ -15,8 +15,9 @@ REQUEST_ID: Final = "X-Request-Id"
 
 
 class GatewayError(Exception):
-    """What only HTTP can ask for in a wrong way."""
+    """An error that only an HTTP API has. Each kind states its own status, so an API defines its own kinds."""
 
+    status: ClassVar[HTTPStatus]
     code: ClassVar[str]
     retryable: ClassVar[bool] = False
     path: str = ""
@@ -25,31 +26,33 @@ class GatewayError(Exception):
 class BlockNotYet(GatewayError):
     """The block has not been made yet; it may still come."""
 
-    code, retryable, path = "block_not_yet", True, "n"
+    status = HTTPStatus.NOT_FOUND
+    code = "block_not_yet"
+    retryable = True
+    path = "n"
 
 
 class NoSuchBlock(GatewayError):
     """The job has ended and never had that block."""
 
-    code, path = "no_such_block", "n"
+    status = HTTPStatus.NOT_FOUND
+    code = "no_such_block"
+    path = "n"
 
 
 class RangeRefused(GatewayError):
     """No byte of the range exists."""
 
-    code, path = "range_not_satisfiable", "Range"
+    status = HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE
+    code = "range_not_satisfiable"
+    path = "Range"
 
     def __init__(self, asked: str, size: int) -> None:
         super().__init__(f"Range: {short(asked)!r} has no byte within {size}")
         self.size = size
 
 
-class TextTooLong(GatewayError):
-    """ElevenLabs' own word for it; elsewhere it is Invalid."""
-
-    code, path = "max_character_limit_exceeded", "input"
-
-
+#: The status of each error of the bus.
 STATUS: Final[dict[type[Exception], HTTPStatus]] = {
     errors.Malformed: HTTPStatus.BAD_REQUEST,
     errors.Invalid: HTTPStatus.UNPROCESSABLE_ENTITY,
@@ -70,10 +73,6 @@ STATUS: Final[dict[type[Exception], HTTPStatus]] = {
     errors.Interrupted: HTTPStatus.BAD_GATEWAY,
     errors.Unreachable: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.NoResponders: HTTPStatus.SERVICE_UNAVAILABLE,
-    BlockNotYet: HTTPStatus.NOT_FOUND,
-    NoSuchBlock: HTTPStatus.NOT_FOUND,
-    TextTooLong: HTTPStatus.BAD_REQUEST,
-    RangeRefused: HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE,
 }
 #: Seconds; a full store empties more slowly than a worker starts.
 _RETRY_AFTER_S: Final = {429: 1, 503: 2, 507: 30}
@@ -147,7 +146,7 @@ def describe(error: Exception, request: web.Request) -> Problem:
     if isinstance(error, web.RequestPayloadError):  # whose own words quote the body
         detail = "the body cannot be read: its length, its chunks or its compression are not what HTTP/1.1 has"
         return Problem(status=400, code="malformed", detail=detail)
-    status = STATUS.get(type(error))
+    status = error.status if isinstance(error, GatewayError) else STATUS.get(type(error))
     if status is None:
         return Problem(status=500, code="internal", detail="an error of ours; the log has it")
     headers = {"Content-Range": f"bytes */{error.size}"} if isinstance(error, RangeRefused) else {}

@@ -1,12 +1,21 @@
 """ElevenLabs' envelopes for errors: `{"detail": {status, message}}`, and FastAPI's list for a field that is wrong."""
 
 from collections.abc import Callable, Mapping
+from http import HTTPStatus
 from typing import Final
 
 import msgspec
 from aiohttp import web
 
-from gateway.http.problems import Problem
+from gateway.http.problems import GatewayError, Problem
+
+
+class TextTooLong(GatewayError):
+    """The text is longer than the model takes. Only ElevenLabs has an error of its own for it."""
+
+    status = HTTPStatus.BAD_REQUEST
+    code = "max_character_limit_exceeded"
+    path = "input"
 
 
 class Named(msgspec.Struct, frozen=True):

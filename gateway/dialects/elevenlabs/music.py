@@ -12,11 +12,10 @@ from bus.errors import Invalid
 from gateway.api.job_fields import KEY, Text, Wishes, to_job
 from gateway.codecs import Format
 from gateway.dialects.elevenlabs import names
-from gateway.dialects.elevenlabs.errors import Refusal, refusal
+from gateway.dialects.elevenlabs.errors import Refusal, TextTooLong, refusal
 from gateway.http.bodies import Body
 from gateway.http.dialect import Dialect
 from gateway.http.operation import SOUND, Answer, operation
-from gateway.http.problems import TextTooLong
 from gateway.http.services import FLEET, JOBS
 from gateway.streaming.live import respond
 

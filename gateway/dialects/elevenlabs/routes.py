@@ -13,12 +13,11 @@ from gateway.access.caller import caller
 from gateway.api.job_fields import KEY, Text, Wishes, to_job, told
 from gateway.codecs import Format
 from gateway.dialects.elevenlabs import names
-from gateway.dialects.elevenlabs.errors import Refusal, concurrency, refusal
+from gateway.dialects.elevenlabs.errors import Refusal, TextTooLong, concurrency, refusal
 from gateway.dialects.elevenlabs.timing import Chunk, answer_lines, answer_whole
 from gateway.http.bodies import Body
 from gateway.http.dialect import Dialect
 from gateway.http.operation import LINES, SOUND, Answer, Parameter, operation
-from gateway.http.problems import TextTooLong
 from gateway.http.query import integer
 from gateway.http.services import FLEET, JOBS, LIMITER
 from gateway.streaming.live import Headers, respond, stream_for
