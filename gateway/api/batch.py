@@ -13,7 +13,7 @@ from bus.errors import BusError, Invalid, TooMany
 from bus.jobs.status import State
 from bus.jobs.submit import keyed_id
 from gateway.access.caller import caller
-from gateway.api.job_fields import KEY, AskedJob, idempotency_key, to_job
+from gateway.api.job_fields import KEY, HttpJobRequest, build_job, idempotency_key
 from gateway.http.bodies import Body
 from gateway.http.operation import LINES, Answer, operation
 from gateway.http.problems import GatewayError, ProblemBody, describe, shown
@@ -32,7 +32,7 @@ _LANE: Final = "batch"
 _AT_ONCE: Final = 16
 _FORESEEN: Final = (BusError, GatewayError)
 
-_body: Final = Body(AskedJob)
+_body: Final = Body(HttpJobRequest)
 
 
 class BatchLine(msgspec.Struct, kw_only=True, omit_defaults=True):
@@ -53,7 +53,7 @@ class BatchLine(msgspec.Struct, kw_only=True, omit_defaults=True):
     text="A job per line; one line is answered for each, in their order, as it is accepted. A line that is refused "
     "stops no other. Their lane is `batch` unless they say otherwise. Beyond a limit of requests per second the lines "
     "wait for their turn. With an `Idempotency-Key` the same lines again answer the same jobs.",
-    body=AskedJob,
+    body=HttpJobRequest,
     body_media=LINES,
     parameters=(KEY,),
     answers={200: Answer("What became of each line.", BatchLine, LINES)},
@@ -110,19 +110,11 @@ class _Batch:
             return BatchLine(line=number, status=problem.status, error=shown(problem))
 
     async def _accepted(self, number: int, data: bytes) -> BatchLine:
-        jobs, webhooks, asked = self._request.app[JOBS], self._request.app[WEBHOOKS], _body.read(data)
-        asked = msgspec.structs.replace(asked, lane=asked.lane or _LANE)
-        job = to_job(
-            self._request,
-            _API,
-            asked,
-            input=asked.input,
-            model=asked.model,
-            voice=asked.voice,
-            job_id=asked.id or self._keyed_id(number),
-        )
+        jobs, webhooks, body = self._request.app[JOBS], self._request.app[WEBHOOKS], _body.read(data)
+        body = msgspec.structs.replace(body, lane=body.lane or _LANE)
+        job = build_job(self._request, _API, body, job_id=body.id or self._keyed_id(number))
         job = jobs.validate(job, streams=False, size_hint_bytes=len(data))
-        done = await webhooks.accept(webhooks.with_webhook(job, asked.webhook))
+        done = await webhooks.accept(webhooks.with_webhook(job, body.webhook))
         state: State = "queued" if done.is_new else (await jobs.find(jobs.key(job.tenant, job.id))).state
         status = HTTPStatus.ACCEPTED if done.is_new else HTTPStatus.OK
         shown = AcceptedJob.of(done.birth, state)

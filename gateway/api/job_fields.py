@@ -1,4 +1,4 @@
-"""What every door of ours may be told beside its own fields, and the way from there to a job."""
+"""The options that a request to any API may have beside the API's own fields, and the job that they make."""
 
 import uuid
 from collections.abc import Container
@@ -31,91 +31,79 @@ KEY: Final = Parameter(
 )
 
 
-def told(text: str, **limits: Any) -> Meta:
-    """For the document alone: `limits`, in words of JSON Schema, are admission's to check, with more to say of them."""
+def schema(text: str, **limits: Any) -> Meta:
+    """Metadata of a field for `/openapi.json` alone: its description, and `limits` as keywords of JSON Schema.
+
+    Decoding does not check the limits: validation does, with an error that names field, limit and value.
+    """
     return Meta(description=text, extra_json_schema=limits)
 
 
 _CONTROL: Final = r"\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f"
-#: What sound can be made of.
+#: Text that audio can be made of.
 Text = Annotated[
     str,
-    told(
-        "What is to be heard: not empty, no control characters but tab and line ends.",
+    schema(
+        "The text or prompt: not empty, no control characters but tab and line ends.",
         minLength=1,
         pattern=rf"^[^{_CONTROL}]*[^\s{_CONTROL}][^{_CONTROL}]*$",
     ),
 ]
-Model = Annotated[str, told("As `/v1/models` lists it; empty: the door's default.")]
-Voice = Annotated[str, told("One of the model's; empty: its default.")]
-Speed = Annotated[float, told("Of what is heard; the pitch stays.", minimum=MIN_SPEED, maximum=MAX_SPEED)]
-Coded = Annotated[str, told("How the sound is encoded; empty: as the door has it.", enum=["", *FORMATS])]
+Model = Annotated[str, schema("A model of `/v1/models`; empty: this API's default.")]
+Voice = Annotated[str, schema("A voice of the model; empty: the model's default.")]
+Speed = Annotated[float, schema("Playing speed, with the pitch unchanged.", minimum=MIN_SPEED, maximum=MAX_SPEED)]
+Coded = Annotated[str, schema("Format of the audio; empty: this API's default.", enum=["", *FORMATS])]
 
 
-class Wishes(msgspec.Struct, frozen=True, kw_only=True):
-    """A door's body extends it; fields are those of `wire.Job`."""
+class JobOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """Fields of `wire.Job` that a request to any API may set; the body of an API extends it."""
 
-    version: Annotated[str, told("Of the model; empty: the one that is offered.")] = ""
-    params: Annotated[dict[str, Any], told("For the engine, in its own words: the model's card has their schema.")] = {}
-    seed: Annotated[int, told("Of the engine's chance.", minimum=0, maximum=MAX_SEED)] = 0
-    lane: Annotated[str, told("Empty: as the door has it.", enum=["", *LANES])] = ""
-    expires_at: Annotated[datetime, told("With an offset from UTC; within 12 h.", format="date-time")] | None = None
+    version: Annotated[str, schema("Version of the model; empty: the one on offer.")] = ""
+    params: Annotated[dict[str, Any], schema("The engine's own parameters; the model's card has their schema.")] = {}
+    seed: Annotated[int, schema("Seed of the engine's random numbers.", minimum=0, maximum=MAX_SEED)] = 0
+    lane: Annotated[str, schema("Empty: this API's default.", enum=["", *LANES])] = ""
+    expires_at: Annotated[datetime, schema("With an offset from UTC; within 12 h.", format="date-time")] | None = None
     first_audio_deadline_s: (
-        Annotated[float, told("Seconds to its first sound, or it expires.", exclusiveMinimum=0, maximum=MAX_DEADLINE_S)]
+        Annotated[
+            float,
+            schema("Seconds until its first audio, or it expires.", exclusiveMinimum=0, maximum=MAX_DEADLINE_S),
+        ]
         | None
     ) = None
-    run_on: Annotated[bool, told("Whether it goes on when nobody listens; null: as the door has it.")] | None = None
-    linger_s: Annotated[float, told("Seconds that it waits for a listener.", minimum=0, maximum=MAX_LINGER_S)] = 0.0
+    run_on: Annotated[bool, schema("Whether it runs on without listeners; null: this API's default.")] | None = None
+    linger_s: Annotated[
+        float, schema("Seconds that it waits for a listener to return.", minimum=0, maximum=MAX_LINGER_S)
+    ] = 0.0
 
 
-class Asked(Wishes, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The native API's body: a `wire.Job` less what is not the caller's to say."""
+class JobRequest(JobOptions, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The native API's request: the fields of `wire.Job` that a caller may set."""
 
     input: Text
-    id: Annotated[str, told("The caller's name for the job; empty: one is made.", pattern="^[A-Za-z0-9_-]{0,64}$")] = ""
+    id: Annotated[str, schema("The caller's id for the job; empty: a random one.", pattern="^[A-Za-z0-9_-]{0,64}$")] = (
+        ""
+    )
     model: Model = ""
     voice: Voice = ""
 
 
-class AskedJob(Asked, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """And whom to tell of it."""
+class HttpJobRequest(JobRequest, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The native API's request over HTTP, which may name a webhook."""
 
     webhook: Webhook | None = None
 
 
-def to_job(
-    request: web.Request,
-    api: str,
-    wishes: Wishes,
-    *,
-    input: str,  # noqa: A002 - the field's name on the wire
-    model: str = "",
-    voice: str = "",
-    params: dict[str, Any] | None = None,
-    job_id: str = "",
-) -> wire.Job:
-    """The caller's job, before admission. `params`: instead of the wishes'. Raises Invalid for its Idempotency-Key.
+def build_job(request: web.Request, api: str, options: JobOptions, *, job_id: str = "", **fields: Any) -> wire.Job:
+    """The caller's job, before validation.
 
-    Without an id, unless the request wants no part in other requests' runs: admission gives it one.
+    It has the fields that `options` shares with `wire.Job`; `fields`, named as there, replace them. The id is `job_id`,
+    else that of the Idempotency-Key, else a random one if the request refuses the result cache, else "": validation
+    then chooses one. Raises Invalid for the Idempotency-Key.
     """
-    asks = caller(request)
+    owner = caller(request)
     job_id = job_id or idempotent_id(request, api) or (uuid.uuid4().hex if refuses_cache(request) else "")
-    return wire.Job(
-        id=job_id,
-        input=input,
-        model=model,
-        version=wishes.version,
-        voice=voice,
-        params=wishes.params if params is None else params,
-        seed=wishes.seed,
-        lane=wishes.lane,
-        tenant=asks.tenant,
-        expires_at=wishes.expires_at,
-        first_audio_deadline_s=wishes.first_audio_deadline_s,
-        run_on=wishes.run_on,
-        linger_s=wishes.linger_s,
-        client=wire.Client(api=api, traceparent=traceparent(request), key=asks.key),
-    )
+    client = wire.Client(api=api, traceparent=traceparent(request), key=owner.key)
+    return wire.job_from(options, id=job_id, tenant=owner.tenant, client=client, **fields)
 
 
 def idempotent_id(request: web.Request, api: str) -> str:

@@ -15,7 +15,7 @@ from bus.params import short
 from bus.transport.jetstream import Stored
 from gateway.access.caller import caller
 from gateway.api.answers import ID, EndedJob, JobList
-from gateway.api.job_fields import KEY, AskedJob, to_job
+from gateway.api.job_fields import KEY, HttpJobRequest, build_job
 from gateway.http.bodies import Body
 from gateway.http.operation import Answer, Parameter, operation
 from gateway.http.problems import JOB_HEADER
@@ -32,26 +32,26 @@ _DEFAULT_LIMIT: Final = 20
 _AT_ONCE: Final = 32
 
 
-_body: Final = Body(AskedJob)
+_body: Final = Body(HttpJobRequest)
 
 
 @operation(
     "Accept a job.",
     text="An `Idempotency-Key` names the job: the same key and body again answer the same job.",
-    body=AskedJob,
+    body=HttpJobRequest,
     parameters=(KEY,),
     answers={202: Answer("It is accepted, and durable.", AcceptedJob), 200: Answer("It was there.", AcceptedJob)},
 )
 async def create(request: web.Request) -> web.Response:
     """`POST /v1/jobs`. An `Idempotency-Key` names the job instead of a random id."""
     data = await request.read()
-    asked = _body.read(data)
-    return await _accept(request, asked, asked.id, len(data))
+    body = _body.read(data)
+    return await _accept(request, body, body.id, len(data))
 
 
 @operation(
     "Accept a job under an id of the caller's.",
-    body=AskedJob,
+    body=HttpJobRequest,
     parameters=(ID,),
     answers={202: Answer("It is accepted, and durable.", AcceptedJob), 200: Answer("It was there.", AcceptedJob)},
 )
@@ -59,18 +59,18 @@ async def put(request: web.Request) -> web.Response:
     """`PUT /v1/jobs/{id}`."""
     job_id = request.match_info["id"]
     data = await request.read()
-    asked = _body.read(data)
-    if asked.id and asked.id != job_id:
-        raise Invalid(f"id: the body says {short(asked.id)!r}, the path {short(job_id)!r}", "id")
-    return await _accept(request, asked, job_id, len(data))
+    body = _body.read(data)
+    if body.id and body.id != job_id:
+        raise Invalid(f"id: the body says {short(body.id)!r}, the path {short(job_id)!r}", "id")
+    return await _accept(request, body, job_id, len(data))
 
 
-async def _accept(request: web.Request, asked: AskedJob, job_id: str, size_bytes: int) -> web.Response:
+async def _accept(request: web.Request, body: HttpJobRequest, job_id: str, size_bytes: int) -> web.Response:
     jobs, webhooks = request.app[JOBS], request.app[WEBHOOKS]
-    job = to_job(request, _API, asked, input=asked.input, model=asked.model, voice=asked.voice, job_id=job_id)
+    job = build_job(request, _API, body, job_id=job_id)
     job = jobs.validate(job, streams=False, size_hint_bytes=size_bytes)
     request[JOB] = job.id
-    accepted = await webhooks.accept(webhooks.with_webhook(job, asked.webhook))
+    accepted = await webhooks.accept(webhooks.with_webhook(job, body.webhook))
     headers = {"Location": f"/v1/jobs/{job.id}", JOB_HEADER: job.id}
     if accepted.is_new:
         return json_response(AcceptedJob.of(accepted.birth, "queued"), 202, headers)

@@ -11,7 +11,7 @@ from bus.errors import Invalid
 from bus.fleet.messages import ModelCard
 from bus.jobs.status import State
 from gateway.api import audio
-from gateway.api.job_fields import KEY, Model, Text, Voice, Wishes, to_job, told
+from gateway.api.job_fields import KEY, JobOptions, Model, Text, Voice, build_job, schema
 from gateway.http.bodies import Body
 from gateway.http.dialect import Dialect
 from gateway.http.operation import SOUND, Answer, Parameter, operation
@@ -26,11 +26,11 @@ _DEFAULT_MODEL: Final = "music"
 _MIN_MUSIC_PROMPT_CHARS: Final = 5
 
 
-class Prompt(Wishes, frozen=True, kw_only=True):
+class Prompt(JobOptions, frozen=True, kw_only=True):
     """Fields that nobody knows are ignored."""
 
     prompt: Text
-    duration: Annotated[float, told("Seconds; null: the model's default.")] | None = None
+    duration: Annotated[float, schema("Seconds; null: the model's default.")] | None = None
     model: Model = _DEFAULT_MODEL
     voice: Voice = ""
 
@@ -137,7 +137,7 @@ async def _ordered(request: web.Request, *, streams: bool) -> wire.Job:
             f"prompt: must have at least {_MIN_MUSIC_PROMPT_CHARS} characters to make music of, not {asked.prompt!r}",
             "prompt",
         )
-    job = to_job(
+    job = build_job(
         request,
         _API,
         asked,

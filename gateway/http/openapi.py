@@ -40,10 +40,11 @@ def describe(router: web.UrlDispatcher, dialects: Sequence[Dialect]) -> dict[str
     schemas = dict(zip(map(str, listed), found, strict=True))
     paths: dict[str, Any] = {}
     for path, method, each in told:
-        door = dialect_of(path, dialects)
-        envelope = door.envelope if door else ProblemBody
+        dialect = dialect_of(path, dialects)
+        envelope = dialect.envelope if dialect else ProblemBody
         error = (_PROBLEM if envelope is ProblemBody else _JSON, envelope)
-        paths.setdefault(path, {})[method] = _operation(path, each, schemas, door.name if door else "native", error)
+        tag = dialect.name if dialect else "native"
+        paths.setdefault(path, {})[method] = _operation(path, each, schemas, tag, error)
     return {
         "openapi": "3.1.0",
         "info": {
@@ -100,7 +101,7 @@ def _operation(
         "responses": {str(status): _answer(answer, schemas) for status, answer in each.answers.items()},
     }
     shown["responses"]["default"] = {
-        "description": "What was wrong, in the envelope of this door.",
+        "description": "What was wrong, in the envelope of this API.",
         "content": {media: {"schema": schemas[str(envelope)]}},
     }
     if each.text:

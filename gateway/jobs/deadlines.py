@@ -26,15 +26,15 @@ class Deadlines:
         self._bus, self._tasks = bus, tasks
         self._timers: dict[JobKey, asyncio.TimerHandle] = {}
 
-    def watch(self, name: JobKey, birth: wire.Birth, *, has_audio: bool = False) -> None:
+    def watch(self, key: JobKey, birth: wire.Birth, *, has_audio: bool = False) -> None:
         """End the job at its time, unless it has ended or is forgotten until then."""
         left_s = next_deadline(birth, has_audio)[0] - self._bus.clock.now()
         if left_s <= _MAX_AHEAD_S and len(self._timers) < _MAX_TIMERS:
-            self._arm(name, birth, left_s)
+            self._arm(key, birth, left_s)
 
-    def forget(self, name: JobKey) -> None:
+    def forget(self, key: JobKey) -> None:
         """The job has ended."""
-        timer = self._timers.pop(name, None)
+        timer = self._timers.pop(key, None)
         if timer is not None:
             timer.cancel()
 
@@ -43,35 +43,35 @@ class Deadlines:
             timer.cancel()
         self._timers.clear()
 
-    def _arm(self, name: JobKey, birth: wire.Birth, delay_s: float) -> None:
-        self.forget(name)
+    def _arm(self, key: JobKey, birth: wire.Birth, delay_s: float) -> None:
+        self.forget(key)
         loop = asyncio.get_running_loop()
-        self._timers[name] = loop.call_later(max(0.0, delay_s), self._due, name, birth)
+        self._timers[key] = loop.call_later(max(0.0, delay_s), self._due, key, birth)
 
-    def _due(self, name: JobKey, birth: wire.Birth) -> None:
-        del self._timers[name]
-        self._tasks.create_task(self._expire(name, birth), name=f"expire {name.job}")
+    def _due(self, key: JobKey, birth: wire.Birth) -> None:
+        del self._timers[key]
+        self._tasks.create_task(self._expire(key, birth), name=f"expire {key.job}")
 
-    async def _expire(self, name: JobKey, birth: wire.Birth) -> None:
+    async def _expire(self, key: JobKey, birth: wire.Birth) -> None:
         try:
-            found = await self.look(name)
+            found = await self.look(key)
         except Unreachable:
-            self._arm(name, birth, _AGAIN_S)
+            self._arm(key, birth, _AGAIN_S)
         except BusError as error:
-            log.warning("job.expire_failed", job=name.job, tenant=name.tenant, error=str(error))
+            log.warning("job.expire_failed", job=key.job, tenant=key.tenant, error=str(error))
         else:
             if not found.is_ended:  # its sound has begun, or the bus's clock was set back meanwhile
-                self.watch(name, birth, has_audio=found.position.frame > 0)
+                self.watch(key, birth, has_audio=found.position.frame > 0)
 
-    async def look(self, name: JobKey) -> Status:
+    async def look(self, key: JobKey) -> Status:
         """Where the job stands; one whose time has come is ended first.
 
         Raises NotFound, Gone, Unreachable.
         """
-        found = await status(self._bus.logs, name)
+        found = await status(self._bus.logs, key)
         due_s, why = next_deadline(found.birth, found.position.frame > 0)
         if found.is_ended or self._bus.clock.now() < due_s:
             return found
-        ended = await self._bus.logs.end(name, "expired", why)
-        log.info("job.expired", job=name.job, tenant=name.tenant, ended=ended)
-        return await status(self._bus.logs, name)
+        ended = await self._bus.logs.end(key, "expired", why)
+        log.info("job.expired", job=key.job, tenant=key.tenant, ended=ended)
+        return await status(self._bus.logs, key)

@@ -40,8 +40,8 @@ class Cancels:
         try:
             # The subject says who asks, as the account allows it; a key that came along must say the same.
             self._authenticator.authenticate_message(message.header("Authorization") or "", tenant)
-            name = self._bus.subjects.job_key(tenant, job)
-            ended = await self._bus.logs.end(name, "cancelled", "cancelled over the bus")
+            key = self._bus.subjects.job_key(tenant, job)
+            ended = await self._bus.logs.end(key, "cancelled", "cancelled over the bus")
         except (BusError, ValueError) as error:
             self._refuse(message, error)
             return

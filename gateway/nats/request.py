@@ -12,7 +12,7 @@ from bus.params import short
 from bus.text import suggestion
 from bus.transport.parser import Message
 from gateway.access.caller import Caller
-from gateway.api.job_fields import Asked
+from gateway.api.job_fields import JobRequest
 from gateway.http.bodies import Body
 
 API: Final = "nats"
@@ -20,7 +20,7 @@ API: Final = "nats"
 Encoding = Literal["raw", "json"]
 
 
-class AskedOverNats(Asked, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class NatsJobRequest(JobRequest, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The native API's fields, and what a whole `wire.Job` may say besides."""
 
     tenant: str = ""
@@ -52,7 +52,7 @@ class Request(msgspec.Struct, frozen=True):
 _PREFIX: Final = "antiphon-"
 _SPELT: Final = {_PREFIX + name.replace("_", "-"): name for name in Options.__struct_fields__}
 _UNSAID: Final = msgspec.structs.asdict(Options())
-_body: Final = Body(AskedOverNats)
+_body: Final = Body(NatsJobRequest)
 
 
 def read(message: Message, headers: dict[str, str], asks: Caller) -> Request:

@@ -33,7 +33,7 @@ _WAIT_S: Final = 30.0
 class Finished(msgspec.Struct, frozen=True):
     """A job that is done, from a frame on, in a format."""
 
-    name: JobKey
+    key: JobKey
     found: Status
     form: Format
     #: Of the whole job.
@@ -64,38 +64,38 @@ class Finished(msgspec.Struct, frozen=True):
     @property
     def headers(self) -> dict[str, str]:
         return {
-            JOB_HEADER: self.name.job,
+            JOB_HEADER: self.key.job,
             "Content-Type": self.form.content_type,
             "Antiphon-Media": wire.media_type(*self.form.media(self.rate_hz, self.channels)),
             "Cache-Control": "private, no-cache",
         }
 
 
-async def finished(jobs: Jobs, name: JobKey, found: Status, form: Format, from_frame: int) -> Finished:
+async def finished(jobs: Jobs, key: JobKey, found: Status, form: Format, from_frame: int) -> Finished:
     """Raises how the job ended unless it is done."""
     assert found.tail is not None
     if found.tail.kind != "done":
         raise failure(found.tail)
     done = wire.decode(wire.Done, found.tail.payload)
-    media = await lookup.media(jobs.bus, name, found.birth_seq)
+    media = await lookup.media(jobs.bus, key, found.birth_seq)
     if media is None:
         raise EngineFailed("the job is done and its log does not state its media type")
-    return Finished(name, found, form, done.frames, done.crc32, *media, from_frame)
+    return Finished(key, found, form, done.frames, done.crc32, *media, from_frame)
 
 
 async def respond_with_file(request: web.Request, file: Finished) -> web.StreamResponse:
     if file.is_plain:
         return await _plain(request, file)
-    key = Key(file.name, file.crc32, file.frames, file.from_frame, file.form)
+    cache_key = Key(file.key, file.crc32, file.frames, file.from_frame, file.form)
     encoded = request.app[ENCODED]
-    cache, kept = encoded.renderings, encoded.renderings.kept(key)
+    cache, kept = encoded.renderings, encoded.renderings.kept(cache_key)
     may_keep = file.seconds <= encoded.max_s and file.expected_bytes <= cache.max_bytes / 2
     # Else slow readers of many files would together hold more than may be kept.
     may_keep = may_keep and cache.may_lend(file.expected_bytes)
     has_time = file.seconds <= _WAIT_S or request.method == "HEAD" or "Range" in request.headers
     if kept is None and not (may_keep and has_time):
-        return await _stream(request, file, key if may_keep else None)
-    rendering = kept or await cache.get(key, lambda: _encoded(request.app[JOBS], file))
+        return await _stream(request, file, cache_key if may_keep else None)
+    rendering = kept or await cache.get(cache_key, lambda: _encoded(request.app[JOBS], file))
     if kept is None and not rendering.num_readers and not cache.may_lend(len(rendering.data)):
         return await _stream(request, file, None)  # those who waited for their making with it were quicker
     headers = {**file.headers, "Accept-Ranges": "bytes", "ETag": rendering.etag}
@@ -111,7 +111,7 @@ async def respond_with_file(request: web.Request, file: Finished) -> web.StreamR
 
 async def _encoded(jobs: Jobs, file: Finished) -> AsyncGenerator[bytes]:
     """The job's sound in its format, piece by piece; a piece may be empty."""
-    async with join_stream(jobs, file.name, file.found, file.from_frame) as stream:
+    async with join_stream(jobs, file.key, file.found, file.from_frame) as stream:
         with closing(Encoding(file.form, file.rate_hz, file.channels, file.frames_left)) as encoding:
             async with aclosing(aiter(stream)) as pieces:
                 async for pcm in pieces:
@@ -189,11 +189,11 @@ async def _write_file(
     bus, after_seq = request.app[JOBS].bus, 0
     if first:
         assert file.found.tail is not None
-        entry = await lookup.frame(bus, file.name, file.found.birth_seq, file.found.tail.seq, first)
+        entry = await lookup.frame(bus, file.key, file.found.birth_seq, file.found.tail.seq, first)
         after_seq = entry.seq - 1 if entry is not None else 0
     tape = PcmReader(first, (file.rate_hz, file.channels))
     async with (
-        Attachment(bus.connection, bus.logs, file.name, after_seq=after_seq, max_buffer_bytes=0) as attachment,
+        Attachment(bus.connection, bus.logs, file.key, after_seq=after_seq, max_buffer_bytes=0) as attachment,
         aclosing(aiter(attachment)) as batches,
     ):
         async for batch in batches:

@@ -17,7 +17,7 @@ from bus.fleet.messages import ModelCard
 from bus.params import short
 from gateway.access.caller import caller
 from gateway.api.audio import respond_with_audio
-from gateway.api.job_fields import KEY, Wishes, idempotent_id, to_job, told
+from gateway.api.job_fields import KEY, JobOptions, build_job, idempotent_id, schema
 from gateway.codecs import format_named
 from gateway.dialects.acestep import answer as acestep_told
 from gateway.dialects.acestep import request as acestep_asked
@@ -33,7 +33,7 @@ from gateway.jobs.queue_position import position
 from gateway.jobs.service import Jobs
 
 T = TypeVar("T")
-Token = Annotated[str, told("The key, if no header has it.")]
+Token = Annotated[str, schema("The key, if no header has it.")]
 
 _API: Final = "acestep"
 _MODEL: Final = "acestep"
@@ -59,7 +59,7 @@ class TaskBody(msgspec.Struct, kw_only=True):
     bpm: float | None = None
     key_scale: str = ""
     batch_size: Annotated[int, Meta(ge=1, le=MAX_BATCH)] | None = None
-    audio_format: Annotated[str, told("In any case; empty: the first.", pattern=_ANY_CASE)] = FORMATS[0]
+    audio_format: Annotated[str, schema("In any case; empty: the first.", pattern=_ANY_CASE)] = FORMATS[0]
     use_random_seed: bool = True
     seed: int | str | list[int] = -1
     task_type: str = _TEXT_TO_MUSIC
@@ -122,7 +122,7 @@ async def release_task(request: web.Request) -> web.Response:
     prompt, params = fields.text("prompt") or fields.text("sample_query"), fields.params(card)
     jobs = [
         service.validate(
-            to_job(request, _API, Wishes(seed=seed), input=prompt, model=model, params=params, job_id=job_id),
+            build_job(request, _API, JobOptions(seed=seed), input=prompt, model=model, params=params, job_id=job_id),
             streams=False,
             size_hint_bytes=request.content_length or 0,
         )

@@ -9,7 +9,7 @@ from msgspec import Meta
 
 from bus import wire
 from bus.errors import Invalid
-from gateway.api.job_fields import KEY, Text, Wishes, to_job
+from gateway.api.job_fields import KEY, JobOptions, Text, build_job
 from gateway.codecs import Format
 from gateway.dialects.elevenlabs import names
 from gateway.dialects.elevenlabs.errors import Refusal, TextTooLong, refusal
@@ -58,7 +58,7 @@ class Plan(msgspec.Struct, frozen=True):
     chunks: list[Chunk] = []
 
 
-class Music(Wishes, frozen=True, kw_only=True):
+class Music(JobOptions, frozen=True, kw_only=True):
     """ElevenLabs' fields, then ours. What our engines cannot honour is checked for its type and ignored."""
 
     prompt: Text | None = None
@@ -113,7 +113,7 @@ def _job(request: web.Request, asked: Music) -> wire.Job:
         params["seconds"] = length_ms / 1000
     if lyrics and names.knows(card, "lyrics"):
         params["lyrics"] = lyrics
-    return to_job(
+    return build_job(
         request,
         _API,
         msgspec.structs.replace(asked, seed=asked.seed or 0),

@@ -10,7 +10,7 @@ from bus import wire
 from bus.errors import Invalid
 from bus.fleet.messages import ModelCard
 from gateway.access.caller import caller
-from gateway.api.job_fields import KEY, Text, Wishes, to_job, told
+from gateway.api.job_fields import KEY, JobOptions, Text, build_job, schema
 from gateway.codecs import Format
 from gateway.dialects.elevenlabs import names
 from gateway.dialects.elevenlabs.errors import Refusal, TextTooLong, concurrency, refusal
@@ -39,7 +39,7 @@ class VoiceSettings(msgspec.Struct, frozen=True):
     similarity_boost: float | None = None
     style: float | None = None
     use_speaker_boost: bool | None = None
-    speed: Annotated[float, told("Of speaking, or of playing.", minimum=_MIN_SPEED, maximum=_MAX_SPEED)] | None = None
+    speed: Annotated[float, schema("Of speaking, or of playing.", minimum=_MIN_SPEED, maximum=_MAX_SPEED)] | None = None
 
 
 class Locator(msgspec.Struct, frozen=True):
@@ -50,11 +50,11 @@ class Locator(msgspec.Struct, frozen=True):
 _Requests = Annotated[list[str], Meta(max_length=3)]
 
 
-class Speech(Wishes, frozen=True, kw_only=True):
+class Speech(JobOptions, frozen=True, kw_only=True):
     """ElevenLabs' fields, then ours. What our engines cannot honour is checked for its type and ignored."""
 
     text: Text
-    model_id: Annotated[str, told("Ours, or one of theirs.")] | None = None
+    model_id: Annotated[str, schema("Ours, or one of theirs.")] | None = None
     language_code: str | None = None
     voice_settings: VoiceSettings | None = None
     pronunciation_dictionary_locators: Annotated[list[Locator], Meta(max_length=3)] | None = None
@@ -143,7 +143,7 @@ async def _asked(request: web.Request) -> tuple[wire.Job, Format]:
             f"{card.max_input_chars} characters of the model {model!r}."
         )
     params, speed = _speed(asked, card)
-    job = to_job(
+    job = build_job(
         request,
         _API,
         msgspec.structs.replace(asked, seed=asked.seed or 0),

@@ -11,7 +11,7 @@ from bus.errors import Invalid
 from bus.jobs.submit import keyed_id
 from bus.params import short
 from gateway.access.caller import CALLER
-from gateway.api.job_fields import Wishes, idempotent_id, to_job
+from gateway.api.job_fields import JobOptions, build_job, idempotent_id
 from gateway.dialects.elevenlabs import names
 from gateway.http.bodies import Body
 from gateway.http.operation import Parameter
@@ -89,7 +89,7 @@ class Asked:
         # What our engines do anyway, or cannot; still of the right kind.
         for flag in ("sync_alignment", "enable_ssml_parsing", "enable_logging"):
             _flag(request, flag)
-        self._wishes = Wishes(seed=_whole(request, "seed", 0, 4_294_967_295, 0))
+        self._wishes = JobOptions(seed=_whole(request, "seed", 0, 4_294_967_295, 0))
         self._speed: float | None = None
         self._key = ""
 
@@ -124,7 +124,7 @@ class Asked:
         elif self._speed is not None:
             # An engine that has no speed of its own is played at it.
             self.form = msgspec.structs.replace(self.form, speed=self._speed)
-        job = to_job(request, API, self._wishes, input=text, model=model, voice=voice, params=params, job_id=job_id)
+        job = build_job(request, API, self._wishes, input=text, model=model, voice=voice, params=params, job_id=job_id)
         return jobs.validate(job, streams=True, size_hint_bytes=len(text))
 
 

@@ -14,7 +14,7 @@ from msgspec import Meta
 from bus import wire
 from bus.errors import BusError, Invalid, JobError, NoWorker
 from bus.jobs.submit import keyed_id
-from gateway.api.job_fields import KEY, Coded, Model, Speed, Voice, Wishes, idempotent_id
+from gateway.api.job_fields import KEY, Coded, JobOptions, Model, Speed, Voice, idempotent_id
 from gateway.codecs import Format
 from gateway.dialects.openai.request import API, Speech, Usage, VoiceRef, order, usage
 from gateway.http.bodies import Body
@@ -46,7 +46,7 @@ class Item(msgspec.Struct, frozen=True, kw_only=True):
     seed: int | None = None
 
 
-class Batch(Wishes, frozen=True, kw_only=True):
+class Batch(JobOptions, frozen=True, kw_only=True):
     """Defaults of the items, and the items."""
 
     items: Annotated[list[Item], Meta(min_length=1, max_length=MAX_ITEMS)]

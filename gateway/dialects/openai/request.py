@@ -9,7 +9,7 @@ from bus import wire
 from bus.errors import Invalid
 from bus.fleet.messages import ModelCard
 from bus.params import short
-from gateway.api.job_fields import Coded, Model, Speed, Text, Voice, Wishes, our_model, our_voice, to_job, told
+from gateway.api.job_fields import Coded, JobOptions, Model, Speed, Text, Voice, build_job, our_model, our_voice, schema
 from gateway.codecs import PCM, Format, checked, format_named
 from gateway.http.bodies import Body
 from gateway.http.services import FLEET, JOBS
@@ -29,7 +29,7 @@ class VoiceRef(msgspec.Struct, frozen=True):
     id: Voice
 
 
-class Speech(Wishes, frozen=True, kw_only=True):
+class Speech(JobOptions, frozen=True, kw_only=True):
     """OpenAI's fields, then ours. Fields nobody knows are ignored: many clients send extras of other servers."""
 
     input: Text
@@ -37,10 +37,10 @@ class Speech(Wishes, frozen=True, kw_only=True):
     voice: Voice | VoiceRef | None = None
     response_format: Coded | None = None
     speed: Speed | None = None
-    instructions: Annotated[str, told("How it is to be said, for an engine that can be told.")] | None = None
-    stream_format: Annotated[str, told("`sse`: server-sent events.", enum=[*STREAM_FORMATS])] | None = None
+    instructions: Annotated[str, schema("How it is to be said, for an engine that can be told.")] | None = None
+    stream_format: Annotated[str, schema("`sse`: server-sent events.", enum=[*STREAM_FORMATS])] | None = None
     #: Not OpenAI's, but its imitators'.
-    stream: Annotated[bool, told("False: the whole at once, with its length; else as it comes.")] | None = None
+    stream: Annotated[bool, schema("False: the whole at once, with its length; else as it comes.")] | None = None
 
 
 body: Final = Body(Speech)
@@ -54,7 +54,7 @@ def order(request: web.Request, asked: Speech, size_hint_bytes: int, job_id: str
     card = jobs.card(model, asked.version)
     params, is_applied = _params(asked, card)
     voice = asked.voice.id if isinstance(asked.voice, VoiceRef) else asked.voice or ""
-    job = to_job(
+    job = build_job(
         request,
         API,
         asked,

@@ -12,7 +12,7 @@ from bus import wire
 from bus.errors import Invalid
 from bus.jobs.submit import keyed_id
 from gateway.access.caller import CALLER
-from gateway.api.job_fields import Wishes, idempotent_id
+from gateway.api.job_fields import JobOptions, idempotent_id
 from gateway.codecs import Format
 from gateway.codecs.wave import SAMPLE_BYTES
 from gateway.dialects.openai.request import Speech, VoiceRef, order
@@ -27,7 +27,7 @@ _DEFAULT_FORMAT: Final = "wav"
 _MAX_KEPT_BYTES: Final = 64 << 10
 
 
-class Config(Wishes, frozen=True, kw_only=True):
+class Config(JobOptions, frozen=True, kw_only=True):
     """`session.config`: what their speech endpoint takes, then ours. What only their models can use is ignored.
 
     `run_on` and `linger_s` do not apply: a sentence that is left is over, or a barge-in would free nothing.
@@ -84,7 +84,7 @@ class Order:
 
     def _order(self, text: str, job_id: str) -> tuple[wire.Job, Format]:
         config = self.config
-        wishes = {name: getattr(config, name) for name in Wishes.__struct_fields__}
+        wishes = {name: getattr(config, name) for name in JobOptions.__struct_fields__}
         asked = Speech(
             **{**wishes, "seed": config.seed or 0, "run_on": None, "linger_s": 0.0},
             input=text,
