@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Literal, Protocol, runtime_checkable
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -66,6 +67,28 @@ class Voice:
     gender: str = ""
 
 
+class EngineOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """An operator's choices for one engine: each field, with a default, is an option of `[engines.<name>]`.
+
+    An engine that has options derives a struct from this, names it in its class attribute `Options`, and takes an
+    instance in its constructor. An engine without the attribute has none and is made without an argument.
+    """
+
+
+@dataclass(frozen=True, slots=True)
+class Requirement:
+    """A Python module or a system library that an engine cannot be loaded without, and how to install it."""
+
+    #: For a module, the argument of `pip install`, extra included (`antiphon[models]`); for a library, a whole command.
+    install: str
+    #: Import name of the module; empty for a library.
+    module: str = ""
+    #: Name of the library as the linker takes it, `flite` for libflite.so; empty for a module.
+    library: str = ""
+    #: Any of these is enough instead.
+    otherwise: tuple["Requirement", ...] = ()
+
+
 @dataclass(frozen=True, slots=True)
 class Capabilities:
     """What the engine can do; constant for its life and readable before `load`."""
@@ -88,8 +111,10 @@ class Capabilities:
     default_voice: str = ""
     #: Most jobs that share one forward.
     max_batch: int = 1
-    #: SPDX expression of what runs, weights included.
+    #: SPDX expression of all that runs, weights included.
     licence: str = "Apache-2.0"
+    #: Without these the engine cannot be loaded. `antiphon doctor` checks them and prints how to install them.
+    requires: tuple[Requirement, ...] = ()
 
     @property
     def languages(self) -> tuple[str, ...]:

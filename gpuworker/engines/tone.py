@@ -21,6 +21,7 @@ from gpuworker.engine import (
     Determinism,
     Done,
     EngineJob,
+    EngineOptions,
     Estimate,
     Event,
     MemoryPolicy,
@@ -154,11 +155,20 @@ def _run(index: int, job: EngineJob) -> _Run:
     return _Run(index, job, job.start_frame // block_frames * block_frames, block_frames, _frames(job.params))
 
 
-class Tone:
-    """The engine. With `allow_faults`, `params` also take `fault` and `gate`."""
+class ToneOptions(EngineOptions, frozen=True, kw_only=True):
+    """Options of `[engines.tone]`."""
 
-    def __init__(self, *, allow_faults: bool = False) -> None:
-        self._allow_faults = allow_faults
+    #: Accept the params `fault` and `gate`, for tests and chaos. The worker's `--allow-faults` sets it.
+    allow_faults: bool = False
+
+
+class Tone:
+    """The engine."""
+
+    Options = ToneOptions
+
+    def __init__(self, options: ToneOptions | None = None) -> None:
+        self._allow_faults = options is not None and options.allow_faults
 
     def capabilities(self) -> Capabilities:
         return Capabilities(

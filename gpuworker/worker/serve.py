@@ -57,7 +57,7 @@ def describe(settings: WorkerSettings) -> dict[str, ModelCard]:
     cards: dict[str, ModelCard] = {}
     for name in settings.models:
         try:
-            card = registry.card(registry.make(name, allow_faults=settings.allow_faults).capabilities())
+            card = registry.card(registry.make(name, {}, allow_faults=settings.allow_faults).capabilities())
         except Exception as error:  # noqa: BLE001  # an engine's module is foreign code; the others can be served
             log.error("model.unavailable", model=name, reason=f"{type(error).__name__}: {error}")
         else:

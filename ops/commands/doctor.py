@@ -63,15 +63,7 @@ def _broken(checks: list[Check]) -> list[str]:
 def _checks(settings: UpSettings, nats: str | None) -> Iterator[Check]:
     yield _python()
     yield _server()
-    yield _package("torch", "music needs it", models.pip("models"))
-    yield _package("espeakng-loader", "the espeak voices need it", models.pip("espeak"))
-    yield Check(
-        "flite",
-        models.has_flite(),
-        "clearer English voices" if models.has_flite() else "libflite not found: its clearer English voices are absent",
-        "apt-get install libflite1",
-        required=False,
-    )
+    yield from _packages()
     yield from _models(settings)
     yield _port("http port", settings.http_port, "--http-port")
     for number in range(settings.nats_nodes if settings.nats_port else 1):
@@ -98,11 +90,32 @@ def _server() -> Check:
     return Check("nats-server", ok=True, detail=f"{run.stdout.strip()} ({binary})")
 
 
-def _package(name: str, purpose: str, mend: str) -> Check:
+def _packages() -> Iterator[Check]:
+    """One line for each package that an installed engine declares."""
+    seen: set[str] = set()
+    for model in models.installed():
+        try:
+            required = models.requirements(model)
+        except Exception as error:  # noqa: BLE001  # an engine's module is foreign code
+            detail = f"{type(error).__name__}: {error}"
+            yield Check(f"engine {model}", ok=False, detail=detail, mend=models.PIP_CHECK, required=False)
+            continue
+        for packages in required:
+            instead = next((package.name for package in packages if package.is_installed), None)
+            lacking = f"optional, {model} has {instead}" if instead else f"{model} needs it"
+            for package in packages:
+                if package.name not in seen:
+                    detail = _version(package.name) if package.is_installed else f"not installed; {lacking}"
+                    yield Check(package.name, package.is_installed, detail, package.mend, required=False)
+                seen.add(package.name)
+
+
+def _version(package: str) -> str:
+    """The version of the distribution that is called like a package, if one is."""
     try:
-        return Check(name, ok=True, detail=version(name), required=False)
+        return version(package)
     except PackageNotFoundError:
-        return Check(name, ok=False, detail=f"not installed; {purpose}", mend=mend, required=False)
+        return "found"
 
 
 def _models(settings: UpSettings) -> Iterator[Check]:
@@ -112,7 +125,9 @@ def _models(settings: UpSettings) -> Iterator[Check]:
         try:
             lack = models.missing(model)
         except ValueError as error:
-            yield Check(f"model {model}", ok=False, detail=str(error), mend=models.pip("worker,models,espeak"))
+            yield Check(
+                f"model {model}", ok=False, detail=str(error), mend=models.pip("antiphon[worker,models,espeak]")
+            )
             continue
         found = found or lack is None
         if lack is None:
@@ -121,7 +136,9 @@ def _models(settings: UpSettings) -> Iterator[Check]:
             required = bool(settings.models)
             yield Check(f"model {model}", ok=False, detail=lack.reason, mend=lack.mend, required=required)
     if not (found or settings.models):
-        yield Check("a model", ok=False, detail="none of them can be loaded", mend=models.pip("worker,espeak"))
+        yield Check(
+            "a model", ok=False, detail="none of them can be loaded", mend=models.pip("antiphon[worker,espeak]")
+        )
 
 
 def _port(what: str, port: int, flag: str) -> Check:

@@ -4,13 +4,19 @@ import ctypes.util
 import sys
 from importlib.metadata import entry_points
 from importlib.util import find_spec
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from bus.text import did_you_mean
 
-#: What `antiphon up` serves unless told otherwise, as far as it can be loaded.
+if TYPE_CHECKING:
+    from gpuworker.engine import Requirement
+
+#: Served by `antiphon up` unless the operator names others, as far as they can be loaded.
 DEFAULT = ("speech", "music", "tone")
+#: The command that explains a distribution that cannot be imported.
+PIP_CHECK = f"{sys.executable} -m pip check"
 _GROUP = "antiphon.engines"
 
 
@@ -22,28 +28,64 @@ class Missing(msgspec.Struct, frozen=True):
     mend: str
 
 
+class Package(msgspec.Struct, frozen=True):
+    """A Python module or a system library that an engine can be loaded with."""
+
+    name: str
+    is_installed: bool
+    #: The command that installs it.
+    mend: str
+
+
 def missing(model: str) -> Missing | None:
-    """What `model` lacks on this machine; None if its engine can be tried. Raises ValueError for a name nobody has."""
-    known = {entry.name for entry in entry_points(group=_GROUP)}
+    """The first thing that `model` lacks on this machine; None if its engine can be tried.
+
+    Raises ValueError for a name that no installed engine has.
+    """
+    known = installed()
     if model not in known:
-        among = ", ".join(sorted(known)) or "none installed"
+        among = ", ".join(known) or "none installed"
         raise ValueError(f"no engine called {model!r} among {among}{did_you_mean(model, known)}")
     if not _importable("numpy"):
-        return Missing(model, "numpy is not installed", pip("worker"))
-    if model == "music" and not _importable("torch"):
-        return Missing(model, "torch is not installed", pip("models"))
-    if model == "speech" and not _importable("espeakng_loader") and not has_flite():
-        return Missing(model, "neither the espeak-ng wheel nor libflite is installed", pip("espeak"))
+        return Missing(model, "numpy is not installed", pip("antiphon[worker]"))
+    try:
+        required = requirements(model)
+    except Exception as error:  # noqa: BLE001  # an engine's module is foreign code
+        return Missing(model, f"{type(error).__name__}: {error}", PIP_CHECK)
+    for packages in required:
+        if not any(package.is_installed for package in packages):
+            names = [package.name for package in packages]
+            lacking = f"neither {' nor '.join(names)} is" if len(names) > 1 else f"{names[0]} is not"
+            return Missing(model, f"{lacking} installed", packages[0].mend)
     return None
 
 
-def pip(extra: str) -> str:
-    """The command that installs one of our extras into this very environment."""
-    return f"{sys.executable} -m pip install 'antiphon[{extra}]'"
+def installed() -> list[str]:
+    """Names of the engines of all installed distributions, sorted."""
+    return sorted({entry.name for entry in entry_points(group=_GROUP)})
 
 
-def has_flite() -> bool:
-    return bool(ctypes.util.find_library("flite"))
+def requirements(model: str) -> list[tuple[Package, ...]]:
+    """The packages that the engine of `model` declares besides numpy; one of each tuple is enough.
+
+    Raises whatever the engine's module raises when it is imported.
+    """
+    from gpuworker import registry  # noqa: PLC0415  # needs numpy, which a machine without a worker may lack
+
+    declared = registry.make(model).capabilities().requires
+    return [tuple(map(_package, (each, *each.otherwise))) for each in declared]
+
+
+def pip(distribution: str) -> str:
+    """The command that installs a distribution, `antiphon[models]`, into this very environment."""
+    return f"{sys.executable} -m pip install '{distribution}'"
+
+
+def _package(requirement: "Requirement") -> Package:
+    if requirement.module:
+        return Package(requirement.module, _importable(requirement.module), pip(requirement.install))
+    is_there = ctypes.util.find_library(requirement.library) is not None
+    return Package(requirement.library, is_there, requirement.install)
 
 
 def _importable(name: str) -> bool:

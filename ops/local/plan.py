@@ -93,5 +93,5 @@ def _models(asked: tuple[str, ...]) -> tuple[str, ...]:
         log.warning("model.missing", model=lack.model, reason=lack.reason, fix=lack.mend)
     left = tuple(model for model in asked or models.DEFAULT if model not in {lack.model for lack in lacks})
     if not left:
-        raise OpsError(f"no model can be loaded; get speech with: {models.pip('worker,espeak')}")
+        raise OpsError(f"no model can be loaded; get speech with: {models.pip('antiphon[worker,espeak]')}")
     return left

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from gpuworker.engine import Block, EngineJob, MemoryPolicy, OutOfMemory, Pause, Rejected
-from gpuworker.engines.tone import Tone
+from gpuworker.engines.tone import Tone, ToneOptions
 from tests.engines.driving import checked, next_block, run, run_together, schema_errors
 
 ROOT = Path(__file__).parents[2]
@@ -26,7 +26,7 @@ def slept_s(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
 @pytest.fixture
 def tone() -> Tone:
-    engine = Tone(allow_faults=True)
+    engine = Tone(ToneOptions(allow_faults=True))
     engine.load("cpu", MemoryPolicy())
     return engine
 
@@ -213,8 +213,8 @@ def test_a_hanging_block_sleeps_without_end(tone: Tone, monkeypatch: pytest.Monk
 def test_an_exit_ends_the_process_at_once() -> None:
     program = (
         "from gpuworker.engine import EngineJob\n"
-        "from gpuworker.engines.tone import Tone\n"
-        "tone = Tone(allow_faults=True)\n"
+        "from gpuworker.engines.tone import Tone, ToneOptions\n"
+        "tone = Tone(ToneOptions(allow_faults=True))\n"
         "job = EngineJob(id='a', input='x', params={'fault': {'kind': 'exit', 'at_block': 1}})\n"
         "for _, event in tone.generate([tone.validate(job)]): print(event.first_frame, flush=True)\n"
     )

@@ -22,6 +22,8 @@ MAY_IMPORT = {
     "bus/process.py": set(),
     "gpuworker/engine.py": set(),
     "ops": {"bus", "gateway.settings", "gpuworker.settings", "ops"},
+    # Which engines can be loaded is what they declare themselves.
+    "ops/local/models.py": {"bus", "gpuworker.engine", "gpuworker.registry", "ops"},
     # The commands that are these processes.
     "ops/cli/main.py": {
         "bus",

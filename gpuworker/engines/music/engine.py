@@ -21,6 +21,7 @@ from gpuworker.engine import (
     MemoryPolicy,
     OutOfMemory,
     Rejected,
+    Requirement,
     Resume,
 )
 from gpuworker.engines.music.form import RATE_HZ, Form
@@ -86,6 +87,7 @@ class Music:
             determinism=Determinism.SAME_BUILD,
             param_schema=_PARAMS,
             max_input_chars=MAX_PROMPT_CHARS,
+            requires=(Requirement("antiphon[models]", module="torch"),),
         )
 
     def validate(self, job: EngineJob) -> EngineJob:

@@ -31,6 +31,7 @@ from gpuworker.engine import (
     Pcm,
     Progress,
     Rejected,
+    Requirement,
     Resume,
     Voice,
 )
@@ -72,9 +73,8 @@ _SCHEMA: Mapping[str, Any] = {
 }
 #: No control character but tab, newline and return; no half of a surrogate pair.
 _UNSPEAKABLE = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
-_HOW_TO_INSTALL = (
-    "no speech library is installed: `pip install 'antiphon[espeak]'` brings espeak-ng (GPL-3.0-or-later); "
-    "flite is used where the system has it (Debian's libflite1)"
+_LIBRARY = Requirement(
+    "antiphon[espeak]", module="espeakng_loader", otherwise=(Requirement("apt-get install libflite1", library="flite"),)
 )
 #: A checkpoint is due after so much audio: what a replacement has to make again, some tens of milliseconds' work.
 _CHECKPOINT_FRAMES = 30 * RATE_HZ
@@ -122,6 +122,7 @@ class Speech:
             voices=voices,
             default_voice=next((voice for voice in preferred if voice in ids), next(iter(sorted(ids)), "")),
             licence=" AND ".join(licences),
+            requires=(_LIBRARY,),
         )
 
     def validate(self, job: EngineJob) -> EngineJob:
@@ -181,12 +182,15 @@ class Speech:
         """Start the default voice's library; it runs on the CPU, whatever `device` is.
 
         Raises:
-            RuntimeError: no library is installed; it says how to install one.
+            RuntimeError: no library is installed; the text says how to install one.
             SpeakerFailed: the library did not start.
         """
         speaker = self._espeak_speaker or self._flite_speaker
         if speaker is None:
-            raise RuntimeError(_HOW_TO_INSTALL)
+            raise RuntimeError(
+                "no speech library is installed: `pip install 'antiphon[espeak]'` brings espeak-ng (GPL-3.0-or-later); "
+                "flite is used where the system has it (Debian's libflite1)"
+            )
         speaker.start()
 
     def warm_up(self) -> None:

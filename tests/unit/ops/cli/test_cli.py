@@ -191,7 +191,7 @@ def test_the_doctor_finds_everything_required_here(tmp_path: Path) -> None:
     by_name = {check["what"]: check for check in told["checks"]}
     assert (run.returncode, told["ok"]) == (0, True), told
     assert "v2.15.1" in by_name["nats-server"]["detail"]
-    assert {"python", "torch", "espeakng-loader", "flite", "state", "open files", "model tone"} <= by_name.keys()
+    assert {"python", "torch", "espeakng_loader", "flite", "state", "open files", "model tone"} <= by_name.keys()
 
 
 def test_the_doctor_says_how_to_mend_what_is_missing_and_exits_1(tmp_path: Path, nats_url: str) -> None:
