@@ -98,17 +98,23 @@ class Authenticator:
             raise Forbidden(f"the key is of the tenant {known.tenant!r}, the subject of {tenant!r}")
         return known
 
-    def authenticate_socket(self, request: web.Request, text: str) -> Caller:
-        """The caller of a WebSocket whose first message held `text` as its key, or "". Raises as `authenticate`."""
+    def authenticate_socket(self, request: web.Request, text: str, places: str) -> Caller:
+        """The caller of a WebSocket whose first message held `text` as its key, or "".
+
+        `places`: where this API takes keys, for the refusal of a request without one. Raises as `authenticate`.
+        """
         address = self._addresses.of(request)
         known = self._caller_of({text}, address) or self._caller_of(_credentials(request), address)
-        return known or self._anonymous(request, address, "`xi-api-key`, a header or in the first message")
+        return known or self._anonymous(request, address, places)
 
-    def authenticate_body(self, request: web.Request, text: str) -> Caller:
-        """The caller of a request whose body held `text` as its key, or "". Raises as `authenticate`."""
+    def authenticate_body(self, request: web.Request, text: str, places: str) -> Caller:
+        """The caller of a request whose body held `text` as its key, or "".
+
+        `places`: where this API takes keys, for the refusal of a request without one. Raises as `authenticate`.
+        """
         address = self._addresses.of(request)
         known = self._caller_of(_credentials(request) | {text}, address)
-        return known or self._anonymous(request, address, "`Authorization: Bearer KEY` or as `ai_token`")
+        return known or self._anonymous(request, address, places)
 
     def _anonymous(self, request: web.Request, address: str, places: str) -> Caller:
         """The caller of a request without a key. Raises Unauthorized that names the `places` for one, Forbidden."""

@@ -46,6 +46,8 @@ _POSITIVE: Final = frozenset({"audio_duration", "bpm"})
 _TRUE: Final = frozenset({"1", "true", "yes", "y", "on"})
 #: Their field for the key, beside the header.
 _KEY: Final = "ai_token"
+#: Where a client may put its key, for the refusal of a request without one.
+_KEY_PLACES: Final = f"`Authorization: Bearer KEY` or as `{_KEY}`"
 #: How long a body may take of which nobody knows yet whether it has a key: else strangers could fill our memory.
 _STRANGER_S: Final = 10.0
 #: What aiohttp raises for a form that is none, beside its own HTTP errors.
@@ -178,7 +180,7 @@ async def read(request: web.Request) -> tuple[dict[str, Any], list[str]]:
 def _identify(request: web.Request, key: str) -> None:
     """Set the request's caller anew, and count it against the limits of a key that nobody knew of before."""
     before = caller(request)
-    request[CALLER] = asks = request.app[AUTHENTICATOR].authenticate_body(request, key)
+    request[CALLER] = asks = request.app[AUTHENTICATOR].authenticate_body(request, key, _KEY_PLACES)
     if asks.key == before.key or not makes_work(request):
         return
     granted = request.app[LIMITER].request(msgspec.structs.replace(asks, address=""))  # whose address has been counted

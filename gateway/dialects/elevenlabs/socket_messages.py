@@ -24,6 +24,8 @@ _DEFAULT_SCHEDULE: Final = (120, 160, 250, 290)
 _MIN_TRIGGERED_CHARS: Final = 50
 _DEFAULT_INACTIVITY_S, _MAX_INACTIVITY_S = 20, 180
 _MIN_SPEED, _MAX_SPEED = 0.25, 4.0
+#: Where a client may put its key, for the refusal of a socket without one.
+_KEY_PLACES: Final = "`xi-api-key`, a header or in the first message"
 _FLAGS: Final = {"true": True, "1": True, "false": False, "0": False, "": False}
 #: What the path and the first message may say of a format beside what the table has.
 _SHORT_FORMATS: Final = {"mp3_44100": "mp3_44100_128"}
@@ -114,7 +116,7 @@ class Asked:
         request, query = self._request, self._request.query
         jobs = request.app[JOBS]
         # The key may have been revoked since.
-        request[CALLER] = request.app[AUTHENTICATOR].authenticate_socket(request, self._key)
+        request[CALLER] = request.app[AUTHENTICATOR].authenticate_socket(request, self._key, _KEY_PLACES)
         model = names.speech_model(request.app[FLEET], query.get("model_id", ""))
         card = jobs.card(model)
         voice = names.speech_voice(request.match_info["voice_id"], query.get("language_code", ""), card)

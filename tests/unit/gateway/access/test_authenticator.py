@@ -21,6 +21,8 @@ from gateway.access.tokens import Tokens
 
 NOW_S = 1_800_000_000.0
 UPGRADE = {"Upgrade": "WebSocket", "Connection": "Upgrade"}
+#: Where an API takes keys, in the words of its refusals.
+PLACES = "`token` of the body"
 
 
 def ring_of(*keys: Key) -> KeyRing:
@@ -193,10 +195,10 @@ def test_a_socket_may_bear_its_key_in_its_first_message(made: tuple[Key, str]) -
     opened = asks(UPGRADE, "GET", "/v1/text-to-speech/en/stream-input")
     assert who.authenticate(opened, "message").tenant == NO_TENANT
     assert not is_token(NO_TENANT)
-    assert who.authenticate_socket(opened, text).tenant == "acme"
+    assert who.authenticate_socket(opened, text, PLACES).tenant == "acme"
     for wrong in ("", "sk-foreign", text[:-1]):
         with pytest.raises(Unauthorized):
-            who.authenticate_socket(opened, wrong)
+            who.authenticate_socket(opened, wrong, PLACES)
     with pytest.raises(Unauthorized):
         who.authenticate(asks({}, "GET"), "message")
     with pytest.raises(Unauthorized):
@@ -208,18 +210,18 @@ def test_a_key_in_a_body_is_as_valid_as_one_in_a_header(made: tuple[Key, str]) -
     other, other_text = make("globex", Limits(), NOW_S)
     who, shown = authenticator(key, other, anonymous=False), {"Authorization": f"Bearer {text}"}
     assert who.authenticate(asks(), "body").tenant == NO_TENANT
-    assert who.authenticate_body(asks(), text).key == key.id
+    assert who.authenticate_body(asks(), text, PLACES).key == key.id
     for twice in (text, "", "sk-foreign"):
-        assert who.authenticate_body(asks(shown), twice).tenant == "acme"
+        assert who.authenticate_body(asks(shown), twice, PLACES).tenant == "acme"
     with pytest.raises(Unauthorized, match="two different keys"):
-        who.authenticate_body(asks(shown), other_text)
+        who.authenticate_body(asks(shown), other_text, PLACES)
     for wrong in ("", "sk-foreign", text[:-1], "ak-"):
         with pytest.raises(Unauthorized):
-            who.authenticate_body(asks(), wrong)
+            who.authenticate_body(asks(), wrong, PLACES)
     open_to_all = authenticator(key, anonymous=True)
-    assert open_to_all.authenticate_body(asks(), "sk-foreign").tenant == "public"
+    assert open_to_all.authenticate_body(asks(), "sk-foreign", PLACES).tenant == "public"
     with pytest.raises(Unauthorized):
-        open_to_all.authenticate_body(asks(), text[:-1])
+        open_to_all.authenticate_body(asks(), text[:-1], PLACES)
 
 
 def test_behind_a_trusted_proxy_the_address_is_the_clients(made: tuple[Key, str]) -> None:
