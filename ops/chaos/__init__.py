@@ -1,1 +1,1 @@
-"""`antiphon chaos` and `antiphon soak`: a stack of their own under load, hurt by a seeded schedule."""
+"""`antiphon chaos` and `antiphon soak`: load on a stack of their own, with faults by a seeded schedule or none."""

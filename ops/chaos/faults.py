@@ -68,7 +68,7 @@ class FaultKind:
         return self.for_s(ack_wait_s) if callable(self.for_s) else self.for_s
 
 
-#: Every kind by name, in the order of registration: equal seeds make equal schedules only while this order stays.
+#: Every kind by name, in the request of registration: equal seeds make equal schedules only while this request stays.
 KINDS: Final[dict[str, FaultKind]] = {}
 
 

@@ -1,4 +1,4 @@
-"""What a stack at rest holds: descriptors, memory, subscriptions, consumers; to be compared before and after."""
+"""Resources that a stack holds at rest: descriptors, memory, subscriptions, consumers; compared before and after."""
 
 import asyncio
 import os
@@ -13,48 +13,54 @@ from ops.chaos.proc import members
 from ops.chaos.stack import Stack
 
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
-#: Descriptors that a process may hold more than before without having lost any: a resolver, a log that was rotated.
+#: Descriptors that a process may hold more than before without a leak: a resolver, a log that was rotated.
 _SLACK_DESCRIPTORS = 2
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
-    """Of one process and whatever it has started."""
+class Usage:
+    """The resources of one process and of all processes that it started."""
 
     descriptors: int
     rss_bytes: int
     processes: int
 
 
-#: Fields of Rest that belong to no process of their own.
+#: Fields of Snapshot that are compared before and after.
 _COUNTS = ("subscriptions", "connections", "consumers", "unacknowledged", "queued")
 
 
 @dataclass(frozen=True, slots=True)
-class Rest:
-    processes: Mapping[str, Held]
-    #: Of all clients of the nats-server.
+class Snapshot:
+    """The resources of a stack at one moment."""
+
+    #: By name of the process.
+    processes: Mapping[str, Usage]
+    #: Of all clients of all nats-servers.
     subscriptions: int
     connections: int
     consumers: int
-    #: Deliveries that nobody has acknowledged, and messages in JOBS.
+    #: Deliveries without an acknowledgement, over all consumers.
     unacknowledged: int
+    #: Messages in JOBS.
     queued: int
 
     @property
     def counts(self) -> dict[str, int]:
-        return {what: getattr(self, what) for what in _COUNTS}
+        """The counts that belong to the servers, by name."""
+        return {name: getattr(self, name) for name in _COUNTS}
 
     def as_json(self) -> dict[str, Any]:
+        """The snapshot as plain values."""
         return asdict(self)
 
 
-async def look(stack: Stack) -> Rest:
-    """Raises OpsError or aiohttp.ClientError while the stack is not whole."""
+async def snapshot(stack: Stack) -> Snapshot:
+    """Measure `stack` now. Raises OpsError or aiohttp.ClientError while one of its nats-servers is down."""
     bases = [node.monitoring for node in stack.nodes]
     async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=10)) as session:
-        served = [await _json(session, f"{base}/connz?subs=1&limit=4096") for base in bases]
-        # Every member of a cluster has a copy of everything: one of them tells it all.
+        connections = [await _json(session, f"{base}/connz?subs=1&limit=4096") for base in bases]
+        # Every member of a cluster has a copy of every stream: one of them is enough.
         jetstream = await _json(session, f"{bases[0]}/jsz?consumers=1&streams=1")
     consumers, queued = [], 0
     for account in jetstream.get("account_details", []):
@@ -62,13 +68,14 @@ async def look(stack: Stack) -> Rest:
             consumers += stream.get("consumer_detail", [])
             if stream["name"].endswith("_JOBS"):
                 queued += stream["state"]["messages"]
-    held = {process.name: await asyncio.to_thread(held_by, process.pid) for process in stack.processes if process.pid}
-    return Rest(
-        processes=held,
-        subscriptions=sum(len(each.get("subscriptions_list", [])) for told in served for each in told["connections"]),
-        connections=sum(told["num_connections"] for told in served),
+    usage = {process.name: await asyncio.to_thread(usage_of, process.pid) for process in stack.processes if process.pid}
+    clients = [client for each in connections for client in each["connections"]]
+    return Snapshot(
+        processes=usage,
+        subscriptions=sum(len(client.get("subscriptions_list", [])) for client in clients),
+        connections=sum(each["num_connections"] for each in connections),
         consumers=len(consumers),
-        unacknowledged=sum(each.get("num_ack_pending", 0) for each in consumers),
+        unacknowledged=sum(consumer.get("num_ack_pending", 0) for consumer in consumers),
         queued=queued,
     )
 
@@ -76,12 +83,12 @@ async def look(stack: Stack) -> Rest:
 async def _json(session: aiohttp.ClientSession, url: str) -> dict[str, Any]:
     async with session.get(url) as response:
         response.raise_for_status()
-        told: dict[str, Any] = await response.json(content_type=None)
-        return told
+        body: dict[str, Any] = await response.json(content_type=None)
+        return body
 
 
-def held_by(pid: int) -> Held:
-    """Of the process group that `pid` heads; what has gone meanwhile counts nothing."""
+def usage_of(pid: int) -> Usage:
+    """The resources of the process group that `pid` leads; a process that exits meanwhile counts as none."""
     descriptors, pages, ids = 0, 0, members(pid)
     for each in ids:
         try:
@@ -89,15 +96,15 @@ def held_by(pid: int) -> Held:
             pages += int(Path(f"/proc/{each}/statm").read_text().split()[1])
         except OSError:
             continue
-    return Held(descriptors, pages * _PAGE_BYTES, len(ids))
+    return Usage(descriptors, pages * _PAGE_BYTES, len(ids))
 
 
-def leaked(before: Rest, after: Rest) -> list[str]:
-    """What is held after that was not held before, in words."""
+def leaked(before: Snapshot, after: Snapshot) -> list[str]:
+    """One line for each resource of which `after` holds more than `before`."""
     found = [
         f"{name}: {now.descriptors} descriptors, {then.descriptors} before"
         for name, now in after.processes.items()
         if (then := before.processes.get(name)) and now.descriptors > then.descriptors + _SLACK_DESCRIPTORS
     ]
     was = before.counts
-    return [*found, *(f"{now} {what}, {was[what]} before" for what, now in after.counts.items() if now > was[what])]
+    return [*found, *(f"{now} {name}, {was[name]} before" for name, now in after.counts.items() if now > was[name])]

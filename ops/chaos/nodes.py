@@ -14,33 +14,37 @@ from ops.errors import OpsError
 from ops.local import nats_server
 from ops.local.nats_server import HOST, Membership
 
-#: Name of a single nats-server among the processes, and how the names of a cluster's begin.
+#: Name of a single nats-server among the processes; the names of a cluster's servers begin with it.
 NATS: Final = "nats"
-#: A nats-server that is not healthy after this long is a failure of its own.
+#: A nats-server that is not healthy after this long fails the run.
 _READY_S: Final = 60.0
 _LOOK_S: Final = 0.02
 
 
 class Node(msgspec.Struct, frozen=True, eq=False):
+    """One nats-server of the stack."""
+
     process: Process
+    #: Its configuration, its log and its store.
     folder: Path
     port: int
-    #: By which its fellows know it.
+    #: Its name in the cluster; "" if it is alone.
     member: str = ""
 
     @property
     def url(self) -> str:
+        """Its URL for clients of NATS."""
         return f"nats://{HOST}:{self.port}"
 
     @property
     def endpoints(self) -> nats_server.Endpoints | None:
-        """Where it listens; None while it is down or not well."""
+        """Its addresses; None while it is down or not healthy."""
         pid = self.process.pid
         return nats_server.ready(self.folder, pid) if pid is not None else None
 
     @property
     def monitoring(self) -> str:
-        """Raises OpsError while it is down."""
+        """URL of its HTTP monitoring. Raises OpsError while it is down."""
         found = self.endpoints
         if found is None:
             raise OpsError(f"{self.process.name} is down")
@@ -48,11 +52,11 @@ class Node(msgspec.Struct, frozen=True, eq=False):
 
     @property
     def store(self) -> Path:
-        """Where JetStream keeps everything."""
+        """Folder of JetStream's store."""
         return self.folder / "js"
 
     async def healthy(self) -> None:
-        """Raises OpsError after a minute."""
+        """Wait until it is healthy. Raises OpsError, with the end of its log, after a minute."""
         deadline = time.monotonic() + _READY_S
         while self.endpoints is None:
             if time.monotonic() > deadline:
@@ -61,9 +65,9 @@ class Node(msgspec.Struct, frozen=True, eq=False):
 
 
 def nodes(folder: Path, ports: Sequence[int], max_store_bytes: int, cleanup: ExitStack) -> list[Node]:
-    """Servers under `folder`, not started yet; their stores are ours until `cleanup`.
+    """Servers under `folder`, not started yet; their stores stay locked until `cleanup`.
 
-    `ports`: one for a single server; for a cluster of n the n clients' ports and then the n routes'.
+    `ports` is one port for a single server; for a cluster of n it is n ports for clients, then n for routes.
     """
     if len(ports) == 1:
         return [_node(NATS, folder / "nats", ports[0], max_store_bytes, None, folder, cleanup)]

@@ -1,4 +1,4 @@
-"""Processes as the kernel tells of them."""
+"""Processes as the kernel reports them in /proc."""
 
 import os
 import signal
@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 def members(group_id: int) -> dict[int, str]:
-    """The live processes of a process group: ids, and the kernel's letter for the state of each (T is stopped)."""
+    """The live processes of a process group: process id to the kernel's letter for its state (T is stopped)."""
     found = {}
     for folder in Path("/proc").iterdir():
         if not folder.name.isdigit():
@@ -22,7 +22,7 @@ def members(group_id: int) -> dict[int, str]:
 
 
 def command_line(pid: int) -> str:
-    """Of a process; empty if it is gone."""
+    """The command line of a process; empty if it is gone."""
     try:
         return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
     except OSError:
@@ -38,6 +38,7 @@ def children(pid: int) -> list[int]:
 
 
 def kill_group(group_id: int) -> None:
+    """SIGKILL every live process of a process group."""
     for pid in members(group_id):
         with suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)

@@ -1,26 +1,33 @@
-"""What a run came to: the table for people, the same for programs, and whether it was good."""
+"""The result of a run: a table for people, JSON for programs, and whether it was good."""
 
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, get_args
 
 from ops.chaos.injector import Injection
-from ops.chaos.ledger import Damage
+from ops.chaos.ledger import Damage, Harm
 from ops.chaos.takeover import Takeover, quantile
 
-_SHOWN = 20
+#: Damages that the error message lists.
+_MAX_SHOWN = 20
 
 
 @dataclass(slots=True)
 class Report:
+    """The figures of a run, filled when it is over."""
+
     seed: int
     minutes: float
-    #: Requests made, and jobs that the bus holds a birth of.
-    orders: int = 0
+    #: Requests that clients sent.
+    requests: int = 0
+    #: Jobs that were accepted: their logs have a birth.
     jobs: int = 0
+    #: Number of jobs by the kind of their end.
     ends: dict[str, int] = field(default_factory=dict)
+    #: Audio that clients received and compared with the reference.
     audio_s: float = 0.0
+    #: Reconnects of clients.
     resumed: int = 0
     longest_silence_s: float = 0.0
     injections: Sequence[Injection] = ()
@@ -28,38 +35,41 @@ class Report:
     not_injected: Sequence[str] = ()
     damages: Sequence[Damage] = ()
     takeovers: Sequence[Takeover] = ()
-    #: Jobs that some worker still holds when all have ended.
+    #: Jobs that workers still hold after all have ended.
     slots_leaked: int = 0
     leaks: Sequence[str] = ()
-    #: Processes that ended although nobody killed them, or left children behind.
+    #: Processes that exited without a fault, and children that outlived them, one line each.
     crashes: Sequence[str] = ()
 
-    def count(self, what: str) -> int:
-        """Jobs that were `lost`, `wrong` or `doubled`."""
-        return len({damage.job for damage in self.damages if damage.what == what})
+    def count(self, harm: Harm) -> int:
+        """Number of jobs with this kind of damage."""
+        return len({damage.job for damage in self.damages if damage.what == harm})
 
     @property
     def faults(self) -> dict[str, int]:
-        return dict(sorted(Counter(injection.kind for injection in self.injections).items(), key=lambda pair: -pair[1]))
+        """Number of injected faults by kind, the most frequent first."""
+        return dict(Counter(injection.kind for injection in self.injections).most_common())
 
     @property
     def is_good(self) -> bool:
+        """Whether nothing was damaged, leaked or crashed, and every planned fault was injected."""
         return (
             not self.damages and not self.slots_leaked and not self.leaks and not self.crashes and not self.not_injected
         )
 
     def silence(self, *, undisturbed: bool) -> dict[str, float]:
-        """Seconds, and how many streams they are of."""
+        """Quantiles of the silence after a worker kill in seconds, and the number of streams that they are of."""
         some = [each.silence_s for each in self.takeovers if each.undisturbed or not undisturbed]
         shares = {"p50": 0.5, "p99": 0.99, "max": 1.0}
         return {"streams": len(some), **{name: round(quantile(some, share), 3) for name, share in shares.items()}}
 
     def as_json(self) -> dict[str, Any]:
+        """The report as `--json` prints it."""
         return {
             "good": self.is_good,
             "seed": self.seed,
             "minutes": round(self.minutes, 2),
-            "orders": self.orders,
+            "requests": self.requests,
             "jobs": self.jobs,
             "ends": self.ends,
             "audio_s": round(self.audio_s, 1),
@@ -88,33 +98,33 @@ def timeline(report: Report) -> dict[str, Any]:
 
 
 def table(report: Report) -> str:
-    """Markdown, as `docs/benchmarks.md` keeps it."""
+    """The report as a Markdown table, in the form of docs/benchmarks.md."""
     faults = report.faults
     rows = [
         ("seed, minutes under load", f"{report.seed}, {report.minutes:.1f}"),
-        ("requests; jobs accepted", f"{report.orders}; {report.jobs}"),
+        ("requests; jobs accepted", f"{report.requests}; {report.jobs}"),
         ("how they ended", ", ".join(f"{count} {end}" for end, count in report.ends.items())),
-        ("audio heard and checked", f"{report.audio_s / 60:.1f} min"),
+        ("audio received and checked", f"{report.audio_s / 60:.1f} min"),
         (f"faults: {sum(faults.values())}", ", ".join(f"{count} {kind}" for kind, count in faults.items())),
-        ("lost / wrong / doubled", " / ".join(str(report.count(what)) for what in ("lost", "wrong", "doubled"))),
+        ("lost / wrong / doubled", " / ".join(str(report.count(harm)) for harm in get_args(Harm))),
         ("worker kill to next block, one fault at a time", _spread(report.silence(undisturbed=True))),
         ("worker kill to next block, all", _spread(report.silence(undisturbed=False))),
-        ("listeners cut off that came back", str(report.resumed)),
+        ("clients cut off that resumed", str(report.resumed)),
         ("longest silence of any stream", f"{report.longest_silence_s:.1f} s"),
         ("slots leaked", str(report.slots_leaked)),
         ("leaks", "; ".join(report.leaks) or "none"),
-        ("processes that ended by themselves", "; ".join(report.crashes) or "none"),
+        ("processes that exited by themselves", "; ".join(report.crashes) or "none"),
     ]
     width = max(len(name) for name, _ in rows)
-    head = [f"| {'what':<{width}} | found |", f"| {'-' * width} | --- |"]
-    return "\n".join([*head, *(f"| {name:<{width}} | {found} |" for name, found in rows)])
+    head = [f"| {'figure':<{width}} | value |", f"| {'-' * width} | --- |"]
+    return "\n".join([*head, *(f"| {name:<{width}} | {value} |" for name, value in rows)])
 
 
 def details(report: Report) -> str:
-    """Why a run is not good, one reason per line, of damages the first; empty if it is good."""
-    lines = [f"{damage.what}: {damage.job}: {damage.detail}" for damage in report.damages[:_SHOWN]]
-    if len(report.damages) > _SHOWN:
-        lines.append(f"… and {len(report.damages) - _SHOWN} more")
+    """Why a run is not good, one reason per line, only the first damages; empty if it is good."""
+    lines = [f"{damage.what}: {damage.job}: {damage.detail}" for damage in report.damages[:_MAX_SHOWN]]
+    if len(report.damages) > _MAX_SHOWN:
+        lines.append(f"… and {len(report.damages) - _MAX_SHOWN} more")
     if report.slots_leaked:
         lines.append(f"leaked: {report.slots_leaked} slots")
     lines += [f"leaked: {leak}" for leak in report.leaks]

@@ -1,4 +1,4 @@
-"""What must be heard: recomputed for `tone`; for the other models recorded once, while nothing is disturbed."""
+"""The reference audio: recomputed for `tone`; recorded once from an undisturbed stack for the other models."""
 
 from array import array
 from sys import byteorder
@@ -17,26 +17,27 @@ def tone_period() -> bytes:
     return samples.tobytes()
 
 
-class Truth:
-    """The right bytes of one piece. `num_bytes` is None where the length is the request's to say.
-
-    `job` is the one that the piece was recorded from, "" if it was computed.
-    """
+class Reference:
+    """The right audio of one piece, s16le."""
 
     def __init__(self, pcm: bytes, rate_hz: int, channels: int, *, is_periodic: bool = False, job: str = "") -> None:
-        self.rate_hz, self.frame_bytes = rate_hz, channels * SAMPLE_BYTES
+        """`pcm` is the whole audio, or one period. `job` is the job it was recorded from, "" if it was computed."""
+        self.rate_hz = rate_hz
+        self.frame_bytes = channels * SAMPLE_BYTES
+        #: None for a periodic signal: the request says how long it is.
         self.num_bytes = None if is_periodic else len(pcm)
-        self._pcm, self.job = pcm, job
+        self.job = job
+        self._pcm = pcm
 
-    def wrong_at(self, offset: int, heard: bytes) -> int | None:
-        """Offset of the first byte of `heard`, which begins at `offset`, that is not as it must be; None if all are."""
+    def wrong_at(self, offset: int, data: bytes) -> int | None:
+        """Offset of the first byte of `data` that differs, if `data` begins at `offset`; None if all are right."""
         position, size = 0, len(self._pcm)
-        while position < len(heard):
+        while position < len(data):
             start = offset + position
             if self.num_bytes is None:
                 start %= size
-            right = self._pcm[start : start + len(heard) - position]
-            got = heard[position : position + len(right)]
+            right = self._pcm[start : start + len(data) - position]
+            got = data[position : position + len(right)]
             if not right or got != right:
                 return offset + position + _first_difference(got, right)
             position += len(right)
@@ -47,5 +48,6 @@ def _first_difference(left: bytes, right: bytes) -> int:
     return next((index for index, (a, b) in enumerate(zip(left, right, strict=False)) if a != b), 0)
 
 
-def tone() -> Truth:
-    return Truth(tone_period(), TONE_RATE_HZ, 1, is_periodic=True)
+def tone() -> Reference:
+    """The reference of the model `tone`, for a request of any length."""
+    return Reference(tone_period(), TONE_RATE_HZ, 1, is_periodic=True)

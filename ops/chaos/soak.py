@@ -1,4 +1,4 @@
-"""`antiphon soak`: steady load with hang-ups and nothing killed; memory and descriptors must stay flat."""
+"""`antiphon soak`: steady load with clients that hang up, and no fault; memory and descriptors must stay flat."""
 
 import asyncio
 import csv
@@ -9,24 +9,26 @@ from pathlib import Path
 from typing import Any, Final
 
 from ops.chaos import leaks
-from ops.chaos.clients import Clients
+from ops.chaos.live_stack import LiveStack, print_status, ready
 from ops.chaos.nodes import NATS
-from ops.chaos.orders import Orders
 from ops.chaos.report import Report
-from ops.chaos.run import Ground, at_rest, crashes, drained, judge, leaks_since, load, ready, say
-from ops.chaos.stack import Size
+from ops.chaos.requests import Requests
+from ops.chaos.run import START_SETTLE_S, clients_of, crashes, judge, load
+from ops.chaos.settling import at_rest, drained, leaks_since
+from ops.chaos.stack import StackSpec
 from ops.chaos.svg import Curve, chart
 
 _SAMPLE_EVERY_S: Final = 5.0
-_PATIENCE_S: Final = 180.0
-#: Memory is compared with what it was once caches and pools have filled: after this share of the run.
+#: Memory is compared with its mean in the second fifth of the run, when caches and pools have filled.
 _WARM_SHARE: Final = 0.2
-_MOST_GROWTH: Final = 1.10
+_MAX_GROWTH: Final = 1.10
 _MIB: Final = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
+    """The resources of one process, `at_s` seconds after the start of the load."""
+
     at_s: float
     name: str
     rss_bytes: int
@@ -34,64 +36,71 @@ class Sample:
 
 
 @dataclass(frozen=True, slots=True)
-class Soaked:
+class SoakResult:
+    """The report of a soak, its samples, and by process the factor by which its memory grew."""
+
     report: Report
     samples: Sequence[Sample]
     growth: dict[str, float]
 
     @property
-    def too_much(self) -> list[str]:
-        """Processes of ours whose memory grew by more than a tenth, in words.
+    def grown(self) -> list[str]:
+        """One line for each process of ours whose memory grew by more than a tenth.
 
-        nats-server is drawn, not judged: it keeps an index of all that it stores, and stores until retention.
+        nats-server is plotted but not judged: its index grows with the messages that it stores, until retention ends.
         """
         return [
             f"{name}: RSS grew by {100 * (growth - 1):.0f} %"
             for name, growth in self.growth.items()
-            if growth > _MOST_GROWTH and name != NATS
+            if growth > _MAX_GROWTH and name != NATS
         ]
 
     @property
     def is_good(self) -> bool:
-        return self.report.is_good and not self.too_much
+        """Whether memory stayed flat and nothing was lost or leaked."""
+        return self.report.is_good and not self.grown
 
     def as_json(self) -> dict[str, Any]:
+        """The report, with the growth of each process."""
         growth = {name: round(growth, 3) for name, growth in self.growth.items()}
         return {**self.report.as_json(), "good": self.is_good, "rss_growth": growth}
 
 
-async def soak(seed: int, duration_s: float, streams: int, settle_s: float, size: Size, folder: Path) -> Soaked:
-    """Raises OpsError if the stack does not come up."""
-    async with ready(size, folder) as ground:
-        before = await at_rest(ground, 2.0)
-        clients = Clients(ground.session, ground.stack.urls, f"soak-{seed}", ground.truths, _PATIENCE_S)
-        orders, over, samples = Orders(seed, size.models), asyncio.Event(), list[Sample]()
-        say(f"{streams} clients for {duration_s:.0f} s, seed {seed}")
+async def soak(
+    seed: int, duration_s: float, streams: int, settle_s: float, spec: StackSpec, folder: Path
+) -> SoakResult:
+    """Load a stack for `duration_s` seconds. Raises OpsError if the stack does not come up."""
+    async with ready(spec, folder) as live:
+        before = await at_rest(live, START_SETTLE_S)
+        clients = clients_of(live, f"soak-{seed}")
+        requests, over, samples = Requests(seed, spec.models), asyncio.Event(), list[Sample]()
+        print_status(f"{streams} clients for {duration_s:.0f} s, seed {seed}")
         async with asyncio.TaskGroup() as group:
             for _ in range(streams):
-                group.create_task(load(clients, orders, over))
-            await _sample(ground, duration_s, samples)
+                group.create_task(load(clients, requests, over))
+            await _sample(live, duration_s, samples)
             over.set()
-        await drained(ground)
-        leaked = await leaks_since(ground, before, settle_s)
-        report = await judge(ground, clients, None, Report(seed, duration_s / 60))
-        report.leaks, report.slots_leaked = leaked, ground.monitor.held()
-    report.crashes = crashes(ground.stack)
-    return Soaked(report, samples, growth(samples, duration_s))
+        await drained(live)
+        leaked = await leaks_since(live, before, settle_s)
+        report = await judge(live, clients, None, Report(seed, duration_s / 60))
+        report.leaks = leaked
+        report.slots_leaked = live.monitor.held()
+    report.crashes = crashes(live.stack)
+    return SoakResult(report, samples, growth(samples, duration_s))
 
 
-async def _sample(ground: Ground, duration_s: float, samples: list[Sample]) -> None:
+async def _sample(live: LiveStack, duration_s: float, samples: list[Sample]) -> None:
     began = time.monotonic()
     while (at_s := time.monotonic() - began) < duration_s:
-        for process in ground.stack.processes:
+        for process in live.stack.processes:
             if process.pid is not None:
-                held = await asyncio.to_thread(leaks.held_by, process.pid)
-                samples.append(Sample(round(at_s, 1), process.name, held.rss_bytes, held.descriptors))
+                usage = await asyncio.to_thread(leaks.usage_of, process.pid)
+                samples.append(Sample(round(at_s, 1), process.name, usage.rss_bytes, usage.descriptors))
         await asyncio.sleep(_SAMPLE_EVERY_S)
 
 
 def growth(samples: Sequence[Sample], duration_s: float) -> dict[str, float]:
-    """By process: the mean RSS of the last fifth of the run over that of the fifth after it was warm."""
+    """By process: mean RSS of the last fifth of the run, divided by the mean of the second fifth."""
     found = {}
     for name in dict.fromkeys(sample.name for sample in samples):
         of_it = [sample for sample in samples if sample.name == name]
@@ -102,14 +111,14 @@ def growth(samples: Sequence[Sample], duration_s: float) -> dict[str, float]:
     return found
 
 
-def write(soaked: Soaked, folder: Path) -> None:
-    """`soak.csv` and `soak.svg`."""
+def write(result: SoakResult, folder: Path) -> None:
+    """Write the samples to `soak.csv` and their plot to `soak.svg`."""
     with (folder / "soak.csv").open("w", newline="") as out:
         rows = csv.writer(out)
         rows.writerow(["at_s", "process", "rss_bytes", "descriptors"])
-        rows.writerows([s.at_s, s.name, s.rss_bytes, s.descriptors] for s in soaked.samples)
-    names = list(dict.fromkeys(sample.name for sample in soaked.samples))
-    by_name = {name: [sample for sample in soaked.samples if sample.name == name] for name in names}
+        rows.writerows([s.at_s, s.name, s.rss_bytes, s.descriptors] for s in result.samples)
+    names = list(dict.fromkeys(sample.name for sample in result.samples))
+    by_name = {name: [sample for sample in result.samples if sample.name == name] for name in names}
     memory = [Curve(name, [(s.at_s / 60, s.rss_bytes / _MIB) for s in by_name[name]]) for name in names]
     open_files = [Curve(name, [(s.at_s / 60, float(s.descriptors)) for s in by_name[name]]) for name in names]
     panels = [("resident memory, MiB", memory), ("descriptors", open_files)]

@@ -17,63 +17,69 @@ from ops.errors import OpsError
 from ops.local.nats_server import HOST
 from ops.local.system import ourselves, port_is_free
 
+#: Below the kernel's range of ports for outgoing connections: none of those can take a port while its server is down.
 _PORTS: Final = range(20_000, 30_000)
 
 
 @dataclass(frozen=True, slots=True)
-class Size:
-    """What to start, and how it is set."""
+class StackSpec:
+    """The processes to start, and their settings."""
 
     workers: int
     gateways: int
+    #: Jobs that one worker runs at the same time.
     slots: int
     models: tuple[str, ...]
     ack_wait_s: float
     max_store_bytes: int
     replies_max_bytes: int
-    #: A file system of its own for the store, of so many bytes, so that it can become full; 0: none. Needs root.
+    #: Size of a file system that holds only the store, so that it can become full; 0: none. Needs root.
     disk_bytes: int = 0
-    #: More than one: a cluster, every stream with a copy on each.
+    #: nats-servers; more than one form a cluster, with a copy of every stream on each.
     nats_nodes: int = 1
 
 
+@dataclass(frozen=True, slots=True)
 class Stack:
-    """Made by `running`."""
+    """The processes of a stack that `running` started."""
 
-    def __init__(
-        self, nodes: list[Node], gateways: list[Process], workers: list[Process], urls: list[str], settings: BusSettings
-    ) -> None:
-        self.nodes, self.gateways, self.workers, self.urls, self.settings = nodes, gateways, workers, urls, settings
+    nodes: list[Node]
+    gateways: list[Process]
+    workers: list[Process]
+    #: Of the gateways, in their order.
+    urls: list[str]
+    settings: BusSettings
 
     @property
     def processes(self) -> list[Process]:
+        """All of them, nats-servers first."""
         return [*(node.process for node in self.nodes), *self.gateways, *self.workers]
 
 
 @asynccontextmanager
-async def running(folder: Path, size: Size) -> AsyncIterator[Stack]:
+async def running(folder: Path, spec: StackSpec) -> AsyncIterator[Stack]:
     """Start everything under `folder`, which keeps the logs; stop everything after the block.
 
     Raises OpsError if nats-server does not come up.
     """
-    count = size.nats_nodes
+    count = spec.nats_nodes
     with ExitStack() as cleanup:
-        ports = _ports(size.gateways + (count if count == 1 else 2 * count))
-        own, ports = ports[: size.gateways], ports[size.gateways :]
-        servers = nodes(folder, ports, size.max_store_bytes, cleanup)
-        cleanup.enter_context(_disk(servers[0].store, size.disk_bytes))
+        ports = _ports(spec.gateways + (count if count == 1 else 2 * count))
+        gateway_ports, nats_ports = ports[: spec.gateways], ports[spec.gateways :]
+        servers = nodes(folder, nats_ports, spec.max_store_bytes, cleanup)
+        cleanup.enter_context(_disk(servers[0].store, spec.disk_bytes))
         settings = BusSettings(
             nats=",".join(node.url for node in servers),
-            ack_wait_s=size.ack_wait_s,
-            replies_max_bytes=size.replies_max_bytes,
+            ack_wait_s=spec.ack_wait_s,
+            replies_max_bytes=spec.replies_max_bytes,
             replicas=count,
         )
         gateways = [
             Process(f"gateway-{port}", _argv("gateway", settings, "--port", str(port)), folder / f"gateway-{port}.log")
-            for port in own
+            for port in gateway_ports
         ]
-        workers = [_worker(f"w{number}", settings, size, folder) for number in range(1, size.workers + 1)]
-        stack = Stack(servers, gateways, workers, [f"http://{HOST}:{port}" for port in own], settings)
+        workers = [_worker(f"w{number}", settings, spec, folder) for number in range(1, spec.workers + 1)]
+        stack = Stack(servers, gateways, workers, [f"http://{HOST}:{port}" for port in gateway_ports], settings)
         async with asyncio.TaskGroup() as group:
             keepers = [group.create_task(node.process.keep()) for node in servers]
             try:
@@ -89,7 +95,7 @@ async def running(folder: Path, size: Size) -> AsyncIterator[Stack]:
 
 @contextmanager
 def _disk(folder: Path, num_bytes: int) -> Iterator[None]:
-    """`folder` as a file system of its own for the length of the block. Raises OpsError if it cannot be mounted."""
+    """Mount a small file system at `folder` for the length of the block. Raises OpsError if that is not permitted."""
     if not num_bytes:
         yield
         return
@@ -109,7 +115,6 @@ def _disk(folder: Path, num_bytes: int) -> Iterator[None]:
 
 
 def _ports(count: int) -> list[int]:
-    """Free ones that no outgoing connection is given while their server is down: below the kernel's own range."""
     found = (port for port in random.sample(_PORTS, len(_PORTS)) if port_is_free(HOST, port))
     return list(islice(found, count))
 
@@ -117,22 +122,16 @@ def _ports(count: int) -> list[int]:
 def _argv(command: str, settings: BusSettings, *flags: str) -> Callable[[], Sequence[str]]:
     argv = [
         *(*ourselves(), command, "--nats", settings.nats, "--root", settings.root),
-        *(
-            "--replicas",
-            str(settings.replicas),
-            "--ack-wait-s",
-            f"{settings.ack_wait_s:g}",
-            "--replies-max-bytes",
-            str(settings.replies_max_bytes),
-        ),
+        *("--replicas", str(settings.replicas), "--ack-wait-s", f"{settings.ack_wait_s:g}"),
+        *("--replies-max-bytes", str(settings.replies_max_bytes)),
         *("--log-format", "json", "--log-level", "info", "--drain-s", "3", *flags),
     ]
     return lambda: argv
 
 
-def _worker(name: str, settings: BusSettings, size: Size, folder: Path) -> Process:
-    """Both limits are beyond what chaos does to one job, whose worker cannot tell a kill of its host from the job's own
-    doing: only what is poisonous may be given up."""
-    flags = ("--id", name, "--models", ",".join(size.models), "--slots", str(size.slots))
+def _worker(name: str, settings: BusSettings, spec: StackSpec, folder: Path) -> Process:
+    """Both limits are above the number of faults that strike one job: a worker cannot tell an injected kill of its host
+    from a job that kills it, and only poisonous jobs may be given up."""
+    flags = ("--id", name, "--models", ",".join(spec.models), "--slots", str(spec.slots))
     more = ("--allow-faults", "--stall-s", "5", "--max-attempts", "100", "--max-host-deaths", "4")
     return Process(name, _argv("worker", settings, *flags, *more), folder / f"{name}.log")

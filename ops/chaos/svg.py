@@ -5,20 +5,28 @@ from dataclasses import dataclass
 from html import escape
 from typing import Final
 
-_WIDTH, _HEIGHT, _LEFT, _RIGHT, _TOP, _BOTTOM = 900, 260, 60, 130, 28, 34
+#: Size of a panel with its margins, in pixels.
+_WIDTH: Final = 900
+_HEIGHT: Final = 260
+_LEFT: Final = 60
+_RIGHT: Final = 130
+_TOP: Final = 28
+_BOTTOM: Final = 34
 _COLOURS: Final = ("#1b6ca8", "#d1495b", "#3a7d44", "#8d5b9b", "#c98a1b", "#2a9d8f", "#6c757d", "#b5651d")
 _NUM_TICKS: Final = 4
 
 
 @dataclass(frozen=True, slots=True)
 class Curve:
+    """One line of a panel."""
+
     name: str
     #: (x, y), x ascending.
     points: Sequence[tuple[float, float]]
 
 
 def chart(panels: Sequence[tuple[str, Sequence[Curve]]], x_title: str) -> str:
-    """Every panel begins at zero. Curves without points are left out."""
+    """The SVG of `panels`, each a title and its curves. Both axes begin at 0; curves without points are left out."""
     body = [_panel(title, curves, x_title, index * _HEIGHT) for index, (title, curves) in enumerate(panels)]
     size = f'width="{_WIDTH}" height="{len(panels) * _HEIGHT}"'
     head = f'<svg xmlns="http://www.w3.org/2000/svg" {size} font-family="sans-serif" font-size="11">'

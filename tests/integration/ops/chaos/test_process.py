@@ -1,4 +1,4 @@
-"""What a program of the chaos stack leaves behind when it is killed."""
+"""Children of a process of the chaos stack, after it was killed."""
 
 import asyncio
 import signal
@@ -14,15 +14,15 @@ from tests.support.waiting import eventually
 WITHIN_S = 30.0
 #: Its child leaves when the head does: its standard input ends.
 FAITHFUL = "import subprocess; subprocess.Popen(['cat'], stdin=subprocess.PIPE).wait()"
-#: Its child does not care.
+#: Its child stays.
 CARELESS = "import subprocess; subprocess.Popen(['sleep', '60']).wait()"
-#: Its child hears that the head has gone, and is at work for a while before it leaves.
+#: Its child notices that the head is gone, and computes for a while before it exits.
 BUSY = "import sys, time; sys.stdin.read(); end = time.monotonic() + {}\nwhile time.monotonic() < end: pass"
 
 
 @asynccontextmanager
 async def kept(code: str, folder: Path, orphans_s: float) -> AsyncIterator[tuple[Process, int]]:
-    """A program under way, and the id of its group; it has one child."""
+    """A running process with one child, and the id of its group."""
     process = Process("p", lambda: (sys.executable, "-c", code), folder / "p.log", orphans_s=orphans_s)
     keeping = asyncio.create_task(process.keep())
     try:
@@ -51,7 +51,7 @@ def lonely(head: int) -> Callable[[], bool]:
     return lambda: members(head).keys() - {head} == members(head).keys() != set()
 
 
-async def test_a_child_that_stays_is_told_with_its_state_and_killed(tmp_path: Path) -> None:
+async def test_a_child_that_stays_is_reported_with_its_state_and_killed(tmp_path: Path) -> None:
     async with kept(CARELESS, tmp_path, orphans_s=0.3) as (process, head):
         process.kill()
         await eventually(lambda: process.orphans, WITHIN_S)
@@ -63,7 +63,7 @@ async def test_a_child_that_is_stopped_when_its_head_dies_has_its_time_after_the
     async with kept(FAITHFUL, tmp_path, orphans_s=2.0) as (process, head):
         thaw = process.freeze(whole=True)
         await eventually(lambda: set(members(head).values()) == {"T"}, WITHIN_S)
-        process.doom(signal.SIGKILL)
+        process.end_by(signal.SIGKILL)
         await eventually(lonely(head), WITHIN_S)
         await asyncio.sleep(3.0)  # more than a child that is not stopped may take, and two looks at it
         assert lonely(head)()
@@ -79,7 +79,7 @@ async def test_a_child_that_is_at_work_has_its_time_once_it_rests(tmp_path: Path
         assert process.orphans == []
 
 
-async def test_a_child_that_is_at_work_for_ever_is_told_too(tmp_path: Path) -> None:
+async def test_a_child_that_is_at_work_for_ever_is_reported_too(tmp_path: Path) -> None:
     async with kept(busy(60.0), tmp_path, orphans_s=0.3) as (process, _):
         process.kill()
         await eventually(lambda: process.orphans, WITHIN_S)

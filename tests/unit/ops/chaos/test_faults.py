@@ -7,7 +7,7 @@ from typing import cast
 import pytest
 
 from bus.jobs.client import Bus
-from ops.chaos.cli import course
+from ops.chaos.cli import run_plan
 from ops.chaos.faults import KINDS, Fault, default_kinds, fault
 from ops.chaos.fleet_monitor import FleetMonitor
 from ops.chaos.injector import Scene, inject
@@ -68,9 +68,9 @@ async def test_one_more_fault_is_planned_injected_and_reported(flood: str) -> No
 
 
 def test_one_more_fault_can_be_chosen_on_the_command_line(flood: str) -> None:
-    assert course(ChaosSettings(kinds=(flood,))).kinds == (flood,)
+    assert run_plan(ChaosSettings(kinds=(flood,))).kinds == (flood,)
     with pytest.raises(UsageRefused, match=f"--kinds: fire is not one of .*{flood}"):
-        course(ChaosSettings(kinds=("fire",)))
+        run_plan(ChaosSettings(kinds=("fire",)))
 
 
 async def test_a_client_fault_sends_a_request_of_that_behaviour() -> None:
@@ -99,9 +99,9 @@ def test_faults_that_need_a_cluster_or_a_disk_take_part_only_where_they_can() ->
 )
 def test_a_fault_that_the_stack_cannot_have_is_refused(kind: str, nats_nodes: int, message: str) -> None:
     with pytest.raises(UsageRefused, match=message):
-        course(ChaosSettings(kinds=(kind,), nats_nodes=nats_nodes))
+        run_plan(ChaosSettings(kinds=(kind,), nats_nodes=nats_nodes))
 
 
 def test_only_a_disk_fault_mounts_a_disk() -> None:
-    assert course(ChaosSettings(kinds=("disk",))).size.disk_bytes > 0
-    assert course(ChaosSettings()).size.disk_bytes == 0
+    assert run_plan(ChaosSettings(kinds=("disk",))).spec.disk_bytes > 0
+    assert run_plan(ChaosSettings()).spec.disk_bytes == 0
