@@ -59,8 +59,8 @@ EVENTS: dict[str, Event] = {
     "job.end_failed": Event("Ending a job failed; the next process that reads its state ends it.", ("error",)),
     "job.fenced": Event("An append was refused because another worker holds the lease."),
     "job.finished": Event(
-        "A job left this worker. `outcome`: the terminal kind, handed_back, interrupted, fenced or let go. Counts "
-        "cover this attempt; `real_time_factor` is `took_s` / `audio_s` of a job that is done.",
+        "A job left this worker. `outcome`: the terminal kind, handed_back, interrupted, fenced or "
+        "bus_unreachable. Counts cover this attempt; `real_time_factor` is `took_s` / `audio_s` of a job that is done.",
         (
             *("outcome", "attempt", "model", "blocks", "frames", "audio_s", "took_s", "first_block_s"),
             "real_time_factor",
@@ -79,8 +79,8 @@ EVENTS: dict[str, Event] = {
         ("model", "lane", "attempt", "frame", "waited_s"),
     ),
     "job.stopped": Event(
-        "A running job was stopped, `after_s` after this worker received the reason; `why`: cancelled, expired, left, "
-        "taken, handed_back, lost.",
+        "A running job was stopped, `after_s` after this worker received the reason; `why`: cancelled, expired, "
+        "no_listeners, revoked, handed_back, engine_lost.",
         ("why", "after_s"),
     ),
     "job.duplicate_removed": Event("A second queue message of the same job was removed.", ("queue_seq",)),

@@ -129,7 +129,8 @@ METRICS: Final[dict[str, Metric]] = {
     ),
     "antiphon_jobs_finished_total": _counter(
         "worker",
-        "Jobs that left this worker: done, failed, cancelled, expired, handed_back, interrupted, fenced, let go.",
+        "Jobs that left this worker: done, failed, cancelled, expired, handed_back, interrupted, fenced, "
+        "bus_unreachable.",
         "model",
         "outcome",
     ),
@@ -149,7 +150,7 @@ METRICS: Final[dict[str, Metric]] = {
     "antiphon_stop_seconds": _histogram(
         "worker",
         "From the moment this worker received the reason to stop a running job to its slot being free: cancelled, "
-        "expired, left, taken (by another worker, or a gateway), handed_back, lost.",
+        "expired, no_listeners, revoked (another process holds the lease), handed_back, engine_lost.",
         _QUICK_S,
         "why",
     ),

@@ -1,8 +1,8 @@
-"""How much audio goes into one log entry. Pure; no I/O, no clock of its own.
+"""How much audio goes into one log entry. Pure: no I/O, no clock of its own.
 
-The first entry is what came first: first sound soon. After that an entry waits while the listener is ahead, and grows
-to about a second or 64 KB, because a message costs far more than the bytes in it. It never waits into the listener's
-last `GUARD_S`.
+The first entry holds the first block alone, for an early start. Later entries gather audio while the listener is ahead,
+up to about a second or 64 KiB, because a message costs far more than its bytes. Gathering never eats into the
+listener's last `GUARD_S` seconds.
 """
 
 from typing import Final
@@ -13,7 +13,10 @@ GUARD_S: Final = 0.15
 
 
 class EntrySize:
+    """Decides, for one job, when the gathered audio is appended."""
+
     def __init__(self, rate_hz: int, frame_bytes: int) -> None:
+        """`frame_bytes`: bytes of one frame, all channels together."""
         self._bytes_per_s = rate_hz * frame_bytes
         self._first_at: float | None = None
         self._sent_s = 0.0
@@ -21,10 +24,11 @@ class EntrySize:
 
     @property
     def is_first(self) -> bool:
+        """Whether no entry has been appended yet."""
         return self._first_at is None
 
     def appended(self, num_bytes: int, now: float) -> None:
-        """An entry of `num_bytes` is in the log."""
+        """An entry of `num_bytes` is in the log. `now`: monotonic seconds."""
         seconds = num_bytes / self._bytes_per_s
         if self._first_at is None:
             self._first_at = now
@@ -32,7 +36,7 @@ class EntrySize:
         self._target_s = min(MAX_ENTRY_S, 2 * seconds)
 
     def hold_s(self, pending_bytes: int, now: float) -> float:
-        """How long to go on gathering before appending `pending_bytes`; 0: append now."""
+        """Seconds to go on gathering before appending `pending_bytes`; 0: append now."""
         if self._first_at is None or pending_bytes >= MAX_ENTRY_BYTES:
             return 0.0
         if pending_bytes / self._bytes_per_s >= self._target_s:

@@ -1,4 +1,4 @@
-"""How many jobs a worker may take now: what its slots, its breaker and the other workers leave."""
+"""How many jobs a worker may take now: bounded by its slots, its breaker and the other workers."""
 
 import asyncio
 import time
@@ -15,97 +15,148 @@ log = logger(__name__)
 _EARLY_S = 0.01
 
 
-class Intake:
+class Health:
+    """The breaker on the event loop: timers let an open one try a job, and end a trial that runs well for long."""
+
     def __init__(
-        self, settings: WorkerSettings, peers: Peers, turned: Callable[[], None], room: Callable[[], None]
+        self, settings: WorkerSettings, on_change: Callable[[], None], on_capacity: Callable[[], None]
     ) -> None:
-        """`turned` is called when the breaker's state changes, `room` when there may be room although no job ended."""
-        self._settings, self._peers, self._announce, self._room = settings, peers, turned, room
-        self.breaker = Breaker(settings.max_fails, settings.fail_timeout_s, time.monotonic, self._turned)
-        #: Set once for good: nothing new is taken.
-        self.closed = False
-        #: Deliveries that have not become a running job yet.
-        self._unproven: set[int] = set()
-        self._timer: asyncio.TimerHandle | None = None
+        """`on_change`: the state has changed. `on_capacity`: so more jobs may begin."""
+        self._max_fails = settings.max_fails
+        self._fail_timeout_s = settings.fail_timeout_s
+        self._on_change = on_change
+        self._on_capacity = on_capacity
+        self._breaker = Breaker(settings.max_fails, settings.fail_timeout_s, time.monotonic, self._entered)
 
-    def vacant(self, held: int) -> int:
-        """Jobs that could begin beside the `held` ones, if this worker were alone."""
-        return 0 if self.closed else max(0, min(self._settings.slots - held, self.breaker.room))
+    @property
+    def state(self) -> State:
+        """The breaker's state."""
+        return self._breaker.state
 
-    def free(self, held: int) -> int:
-        """Jobs that may begin now beside the `held` ones."""
-        vacant, room = self.vacant(held), self._peers.room
-        if room is None:
-            return vacant
-        if vacant and not room:
-            self._look_at_peers_later()
-        return min(vacant, room)
+    @property
+    def room(self) -> int:
+        """How many more jobs the breaker lets begin."""
+        return self._breaker.room
 
-    # What becomes of a delivery
+    def fault(self) -> None:
+        """The engine failed in a job, or the engine host died or hung."""
+        self._breaker.fault()
 
     def begin(self) -> int:
-        """A delivery came; its number is for the calls below."""
-        number = self.breaker.begin()
-        self._unproven.add(number)
-        self._peers.shares.began()
-        return number
+        """A job begins; returns its number for `running` and `settle`."""
+        return self._breaker.begin()
 
-    def runs(self, number: int, is_well: Callable[[], bool]) -> None:
-        """It was a job for us. On trial, one that `is_well` after `fail_timeout_s` need not come to its end first."""
-        self._unproven.discard(number)
-        if number == self.breaker.trial:
-            self._look_at_trial_later(number, is_well)
+    def running(self, number: int, is_well: Callable[[], bool]) -> None:
+        """Job `number` runs. On trial, it succeeds after `fail_timeout_s` if it `is_well` then, although not ended."""
+        if number == self._breaker.trial:
+            asyncio.get_running_loop().call_later(self._fail_timeout_s, self._check_trial, number, is_well)
 
-    def ended(self, number: int, *, succeeded: bool, engine_failed: bool) -> None:
-        """The job came to its outcome."""
-        if engine_failed:
-            self.breaker.fault()
-        self.breaker.settle(number, succeeded=succeeded)
+    def settle(self, number: int, *, succeeded: bool) -> None:
+        """Job `number` is over. Only the first call for a number counts."""
+        self._breaker.settle(number, succeeded=succeeded)
 
-    def over(self, number: int) -> None:
-        """The delivery is dealt with, whatever it was."""
-        self.breaker.settle(number, succeeded=False)
-        if number in self._unproven:
-            self._unproven.discard(number)
-            self._peers.shares.returned()
-
-    # Timers
-
-    def _turned(self, state: State) -> None:
-        settings = self._settings
+    def _entered(self, state: State) -> None:
         match state:
             case State.OPEN:
-                log.error("breaker.opened", max_fails=settings.max_fails, fail_timeout_s=settings.fail_timeout_s)
-                self._look_at_breaker_later()
+                log.error("breaker.opened", max_fails=self._max_fails, fail_timeout_s=self._fail_timeout_s)
+                self._check_open_later()
             case State.TRIAL:
                 log.warning("breaker.trial")
             case State.CLOSED:
                 log.info("breaker.closed")
-        self._announce()
-        self._room()
+        self._on_change()
+        self._on_capacity()
 
-    def _look_at_breaker_later(self) -> None:
-        asyncio.get_running_loop().call_later(self.breaker.wait_s + _EARLY_S, self._look_at_breaker)
+    def _check_open_later(self) -> None:
+        asyncio.get_running_loop().call_later(self._breaker.wait_s + _EARLY_S, self._check_open)
 
-    def _look_at_breaker(self) -> None:
-        if self.breaker.state is State.OPEN:
-            self._look_at_breaker_later()
+    def _check_open(self) -> None:
+        if self._breaker.state is State.OPEN:  # reading the state moves the breaker on
+            self._check_open_later()
 
-    def _look_at_trial_later(self, number: int, is_well: Callable[[], bool]) -> None:
-        loop = asyncio.get_running_loop()
-        loop.call_later(self._settings.fail_timeout_s, self._look_at_trial, number, is_well)
-
-    def _look_at_trial(self, number: int, is_well: Callable[[], bool]) -> None:
+    def _check_trial(self, number: int, is_well: Callable[[], bool]) -> None:
         if is_well():
-            self.breaker.settle(number, succeeded=True)
-        elif number == self.breaker.trial:
-            self._look_at_trial_later(number, is_well)
+            self._breaker.settle(number, succeeded=True)
+        else:
+            self.running(number, is_well)
 
-    def _look_at_peers_later(self) -> None:
-        if self._timer is None:
+
+class Intake:
+    """Admits deliveries until it is closed."""
+
+    def __init__(
+        self,
+        settings: WorkerSettings,
+        peers: Peers,
+        on_breaker_change: Callable[[], None],
+        on_capacity: Callable[[], None],
+    ) -> None:
+        """`on_capacity` is called when capacity may have grown although no job has ended."""
+        self.health = Health(settings, on_breaker_change, on_capacity)
+        self._num_slots = settings.slots
+        self._peers = peers
+        self._on_capacity = on_capacity
+        self._is_closed = False
+        #: Numbers of deliveries that have not become a running job yet.
+        self._unclaimed: set[int] = set()
+        #: Pending while the other workers leave no room.
+        self._timer: asyncio.TimerHandle | None = None
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether nothing is admitted any more."""
+        return self._is_closed
+
+    def close(self) -> None:
+        """Admit nothing from now on, for good."""
+        self._is_closed = True
+
+    def vacant(self, num_used: int) -> int:
+        """Jobs that could begin beside `num_used` ones if there were no other worker."""
+        return 0 if self._is_closed else max(0, min(self._num_slots - num_used, self.health.room))
+
+    def free(self, num_used: int) -> int:
+        """Jobs that may begin now beside `num_used` ones. If the others leave no room, `on_capacity` comes later."""
+        vacant, room = self.vacant(num_used), self._peers.room
+        if room is None:
+            return vacant
+        if vacant and not room and self._timer is None:
             wait_s = max(_EARLY_S, self._peers.wait_s)
-            self._timer = asyncio.get_running_loop().call_later(wait_s, self._look_at_peers)
+            self._timer = asyncio.get_running_loop().call_later(wait_s, self._retry)
+        return min(vacant, room)
 
-    def _look_at_peers(self) -> None:
+    def peers_changed(self) -> None:
+        """Another worker reported, or is gone: it may leave room now."""
+        if self._timer is not None:
+            self._on_capacity()
+
+    def _retry(self) -> None:
         self._timer = None
-        self._room()
+        self._on_capacity()
+
+    # The way of a delivery
+
+    def begin(self) -> int:
+        """A delivery came; returns its number for the calls below."""
+        number = self.health.begin()
+        self._unclaimed.add(number)
+        self._peers.fair_share.started()
+        return number
+
+    def running(self, number: int, is_well: Callable[[], bool]) -> None:
+        """The delivery was claimed and its job runs; see `Health.running`."""
+        self._unclaimed.discard(number)
+        self.health.running(number, is_well)
+
+    def ended(self, number: int, *, succeeded: bool, engine_failed: bool) -> None:
+        """The job came to its outcome."""
+        if engine_failed:
+            self.health.fault()
+        self.health.settle(number, succeeded=succeeded)
+
+    def over(self, number: int) -> None:
+        """The delivery is settled, whether or not it became a job."""
+        self.health.settle(number, succeeded=False)
+        if number in self._unclaimed:
+            self._unclaimed.discard(number)
+            self._peers.fair_share.not_started()

@@ -1,4 +1,4 @@
-"""A worker's metrics, served from a thread of their own: `--metrics-port`."""
+"""A worker's Prometheus metrics, served by a thread of their own: `--metrics-port`."""
 
 import asyncio
 import contextlib
@@ -13,29 +13,29 @@ from gpuworker.worker.worker import Worker
 log = logger(__name__)
 
 _STATES: Final = ("starting", "ready", "draining")
-#: How long a scrape waits for the event loop, which alone may look at the worker.
-_LOOK_S: Final = 2.0
+#: How long a scrape waits for the event loop; only code on the loop may read the worker's state.
+_READ_TIMEOUT_S: Final = 2.0
 
 
 @contextlib.asynccontextmanager
 async def serving(worker: Worker, host: str, port: int) -> AsyncIterator[None]:
-    """Count what the worker does and let it be read for the length of the block. Raises OSError."""
+    """Count the worker's events and serve its metrics for the length of the block. Raises OSError."""
     loop = asyncio.get_running_loop()
 
-    async def look() -> list[Sample]:
-        return list(stands(worker))
+    async def read() -> list[Sample]:
+        return list(samples(worker))
 
-    def looked() -> list[Sample]:
-        """From the server's thread; nothing while the loop stands still."""
-        found = asyncio.run_coroutine_threadsafe(look(), loop)
+    def read_from_thread() -> list[Sample]:
+        """The samples; none if the loop does not answer in time."""
+        reading = asyncio.run_coroutine_threadsafe(read(), loop)
         try:
-            return found.result(_LOOK_S)
+            return reading.result(_READ_TIMEOUT_S)
         except TimeoutError:
-            found.cancel()
-            log.warning("metrics.read_failed", error=f"the worker's loop did not answer within {_LOOK_S:g} s")
+            reading.cancel()
+            log.warning("metrics.read_failed", error=f"the worker's loop did not answer within {_READ_TIMEOUT_S:g} s")
             return []
 
-    metrics = Metrics("worker", looked)
+    metrics = Metrics("worker", read_from_thread)
     with metrics.counting():
         bound_port, close = await asyncio.to_thread(metrics.serve, host, port)
         shown = f"[{host}]" if ":" in host else host
@@ -46,17 +46,17 @@ async def serving(worker: Worker, host: str, port: int) -> AsyncIterator[None]:
             await asyncio.to_thread(close)
 
 
-def stands(worker: Worker) -> Iterator[Sample]:
-    """How the worker stands: what its heartbeat of now would say, and what its host takes."""
-    beat, host = worker.beat(), worker.host
+def samples(worker: Worker) -> Iterator[Sample]:
+    """The worker's state now, as its heartbeat reports it, and the memory of its host."""
+    beat = worker.heartbeat()
     for state in _STATES:
         yield Sample("antiphon_worker_state", beat.state == state, (state,))
-    for turn in State:
-        yield Sample("antiphon_breaker", beat.breaker == turn, (turn,))
+    for breaker_state in State:
+        yield Sample("antiphon_breaker", beat.breaker == breaker_state, (breaker_state,))
     yield Sample("antiphon_slots", beat.slots)
     yield Sample("antiphon_slots_used", len(beat.held))
     for model in worker.models:
-        yield Sample("antiphon_model_loaded", model in host.loaded, (model,))
+        yield Sample("antiphon_model_loaded", model in worker.host.models.loaded, (model,))
     if beat.rss_bytes:
         yield Sample("antiphon_host_resident_bytes", beat.rss_bytes)
     if beat.device_bytes is not None:

@@ -1,4 +1,4 @@
-"""The worker process: one bus, one engine host, its slots."""
+"""The worker process: one connection to the bus, one engine host, and the services beside them."""
 
 import asyncio
 import contextlib
@@ -12,28 +12,28 @@ from bus.lifetime import background_tasks, fail_when_closed
 from bus.telemetry.logging import bound, logger
 from gpuworker import registry
 from gpuworker.settings import WorkerSettings
-from gpuworker.worker.supervise import Supervisor
+from gpuworker.worker.supervise import ListenerCheck, Supervisor
 from gpuworker.worker.worker import Worker
 
 log = logger(__name__)
 
 
 class NothingToServe(RuntimeError):
-    """None of the models asked for can be served here."""
+    """None of the configured models can be served here."""
 
 
 async def serve(settings: WorkerSettings, stop: asyncio.Event) -> None:
     """Serve until `stop` is set, then drain.
 
     Raises (in an ExceptionGroup, once running):
-        NothingToServe: no model asked for can be served.
+        NothingToServe: no configured model can be served.
         TwoWorkers: a live worker has this id.
         Unreachable: no NATS at the start, or it has closed the connection for good.
         OSError: the address of the metrics cannot be bound; in no group.
     """
     me = Identity(settings.id, secrets.token_hex(8))
     cards = describe(settings)
-    began = time.monotonic()
+    started_at = time.monotonic()
     with bound(worker=me.worker):
         async with open_bus(settings.bus, "worker") as bus:
             worker = Worker(bus, settings, me, cards, stop)
@@ -43,9 +43,10 @@ async def serve(settings: WorkerSettings, stop: asyncio.Event) -> None:
                     worker.host.run(),
                     worker.presence.run(),
                     bus.clock.keep(bus.js, bus.subjects.jobs_stream),
-                    Supervisor(bus, worker, settings.stall_s).run(),
+                    Supervisor(bus, worker.runs, worker.host, settings.stall_s).run(),
+                    ListenerCheck(bus, worker.runs).run(),
                     fail_when_closed(bus.connection.closed),
-                    _announce(worker, settings, began),
+                    _report_loading(worker, settings, started_at),
                 ):
                     tasks.create_task(service)
                 await worker.work()
@@ -53,7 +54,10 @@ async def serve(settings: WorkerSettings, stop: asyncio.Event) -> None:
 
 
 def describe(settings: WorkerSettings) -> dict[str, ModelCard]:
-    """Cards of the models asked for, by name; one that cannot even be described is logged and left out."""
+    """Cards of the configured models, by name; a model that cannot even be described is logged and left out.
+
+    Raises NothingToServe if none is left.
+    """
     cards: dict[str, ModelCard] = {}
     for name in settings.models:
         try:
@@ -70,19 +74,20 @@ def describe(settings: WorkerSettings) -> dict[str, ModelCard]:
 def _metrics(worker: Worker, settings: WorkerSettings) -> contextlib.AbstractAsyncContextManager[None]:
     if settings.metrics_port is None:
         return contextlib.nullcontext()
-    from gpuworker.worker.metrics import serving  # noqa: PLC0415 - what most workers do without
+    from gpuworker.worker.metrics import serving  # noqa: PLC0415 - most workers serve no metrics
 
     return serving(worker, settings.metrics_host, settings.metrics_port)
 
 
-async def _announce(worker: Worker, settings: WorkerSettings, began: float) -> None:
-    """Say when all models have loaded or failed to; end the process if none has within `host_start_s`."""
+async def _report_loading(worker: Worker, settings: WorkerSettings, started_at: float) -> None:
+    """Log when all models have loaded or failed to. Raises NothingToServe if none has loaded then."""
+    models = worker.host.models
     try:
         async with asyncio.timeout(settings.host_start_s):
-            await worker.host.settled.wait()
+            await models.settled.wait()
     except TimeoutError:
-        log.warning("host.slow", waited_s=settings.host_start_s, loaded=sorted(worker.host.loaded))
+        log.warning("host.slow", waited_s=settings.host_start_s, loaded=sorted(models.loaded))
         return
-    if not worker.host.loaded:
-        raise NothingToServe(f"no model could be loaded: {worker.host.unavailable}")
-    log.info("worker.ready", models=sorted(worker.host.loaded), after_s=round(time.monotonic() - began, 3))
+    if not models.loaded:
+        raise NothingToServe(f"no model could be loaded: {models.unavailable}")
+    log.info("worker.ready", models=sorted(models.loaded), after_s=round(time.monotonic() - started_at, 3))

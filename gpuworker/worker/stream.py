@@ -1,4 +1,4 @@
-"""One job's stream from the engine host, as the worker reads it: audio merged into entries, words in their order."""
+"""One job's stream from the engine host. Audio is merged into log entries; control messages keep their order."""
 
 import asyncio
 import time
@@ -14,7 +14,7 @@ from gpuworker.worker.entry_size import MAX_ENTRY_BYTES, EntrySize
 
 
 class Audio(msgspec.Struct, frozen=True):
-    """What goes into one log entry: s16le from `first_frame` on, and the marks in it, `MAX_MARKS` at most."""
+    """Content of one log entry: interleaved s16le from `first_frame` on and its marks, at most `MAX_MARKS`."""
 
     first_frame: int
     pcm: bytes
@@ -22,101 +22,107 @@ class Audio(msgspec.Struct, frozen=True):
 
 
 class Interruption(Exception):
-    """The stream ends before its job does. Subclasses say what to do with the lease."""
+    """The stream ends before its job does. Subclasses say what happens to the lease."""
 
-    #: In a word, for logs and metrics.
+    #: Label of the `job.stopped` event and of its metric.
     why = "interrupted"
 
 
-class Taken(Interruption):
-    """The lease is somebody else's: stop, append nothing, ack nothing."""
+class LeaseRevoked(Interruption):
+    """Another process holds the lease: stop, append nothing, acknowledge nothing."""
 
     def __init__(self, lease: wire.Lease | None = None) -> None:
-        """`lease`: as it stands now; one that ends the job says how."""
-        super().__init__("the lease was taken")
-        self.why = lease.why if lease is not None and lease.why in wire.ENDS else "taken"
+        """`lease`: as it stands now. If it ends the job, `why` is the kind of that end."""
+        super().__init__("the lease was revoked")
+        self.why = lease.why if lease is not None and lease.why in wire.ENDS else "revoked"
 
 
 class HandBack(Interruption):
-    """We stop on purpose, the job is fine: give it to somebody else, at no cost to it."""
+    """This worker stops on purpose and the job is sound: release it for another worker, without costing an attempt."""
 
     why = "handed_back"
 
 
-class Lost(Interruption):
-    """The engine died or stalled in this very job: give it to somebody else, and count it."""
+class EngineLost(Interruption):
+    """The engine died or stalled in this job: release it for another worker, and count the attempt."""
 
-    why = "lost"
+    why = "engine_lost"
 
     def __init__(self, reason: str, *, host_died: bool = False, traceback: str = "") -> None:
+        """`host_died`: the whole engine host died or hung. `traceback`: where, if known."""
         super().__init__(reason)
-        self.host_died, self.traceback = host_died, traceback
+        self.host_died = host_died
+        self.traceback = traceback
 
 
-class Due(Interruption):
-    """Its deadline passed."""
+class DeadlinePassed(Interruption):
+    """The job expired."""
 
     why = "expired"
 
 
-class Left(Interruption):
-    """Nobody listens any more."""
+class NoListeners(Interruption):
+    """No client listens to the job any more."""
 
-    why = "left"
+    why = "no_listeners"
 
 
 Piece = Audio | pipe.Progress | pipe.Checkpoint | pipe.Done | pipe.Failed
 
 
 class Stream:
-    """Filled by the host's read loop, emptied by the job's task."""
+    """A buffer that the host's read loop fills and the job's task empties. One task may wait in `next` at a time."""
 
-    def __init__(self, handle: int, entry_size: EntrySize, credit: Callable[[int, int], None]) -> None:
-        self.handle, self._entry_size, self._credit = handle, entry_size, credit
+    def __init__(self, handle: int, entry_size: EntrySize, send_credit: Callable[[int, int], None]) -> None:
+        """`send_credit(handle, num_bytes)` lets the host produce `num_bytes` more of this job."""
+        self.handle = handle
+        self._entry_size = entry_size
+        self._send_credit = send_credit
         self._audio: deque[tuple[int, bytes, pipe.Marks]] = deque()
         self._audio_bytes = 0
-        self._words: deque[pipe.ControlMessage] = deque()
+        self._control: deque[pipe.ControlMessage] = deque()
         self._waiter: asyncio.Future[None] | None = None
         self.interruption: Interruption | None = None
-        #: Monotonic seconds of it.
+        #: Monotonic seconds of the interruption.
         self.interrupted_at = 0.0
         #: Monotonic seconds of the engine's last sign of life in this job.
-        self.progress_at = time.monotonic()
+        self._progress_at = time.monotonic()
 
     # The host's side
 
     def on_audio(self, first_frame: int, pcm: bytes, marks: pipe.Marks = ()) -> None:
+        """Audio arrived from the engine host. Blocks of a job are contiguous."""
         self._audio.append((first_frame, pcm, marks))
         self._audio_bytes += len(pcm)
-        self._progress()
+        self._progress_at = time.monotonic()
+        self._wake()
 
-    def on_control(self, word: pipe.ControlMessage) -> None:
-        self._words.append(word)
-        self._progress()
-
-    def _progress(self) -> None:
-        self.progress_at = time.monotonic()
+    def on_control(self, message: pipe.ControlMessage) -> None:
+        """A control message arrived from the engine host."""
+        self._control.append(message)
+        self._progress_at = time.monotonic()
         self._wake()
 
     def interrupt(self, interruption: Interruption) -> None:
-        """End the stream here; the first reason stands. What was made and not appended is dropped."""
+        """End the stream here; the first interruption wins. Audio that is not appended yet is dropped."""
         if self.interruption is None:
-            self.interruption, self.interrupted_at = interruption, time.monotonic()
+            self.interruption = interruption
+            self.interrupted_at = time.monotonic()
             self._wake()
 
-    def _wake(self) -> None:
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
-
     @property
-    def waits_for_bus(self) -> bool:
-        """Audio is there that the bus has not taken: silence is not the engine's fault."""
-        return self._audio_bytes > 0
+    def silent_s(self) -> float:
+        """Seconds since the engine's last sign of life; 0 while audio waits here, which is not the engine's fault."""
+        return 0.0 if self._audio_bytes else time.monotonic() - self._progress_at
+
+    def restart_silence(self) -> None:
+        """Count silence from now on: this worker stood still and has not read what the engine sent meanwhile."""
+        self._progress_at = time.monotonic()
 
     # The job's side
 
     async def next(self) -> Piece:
-        """The next piece in order; audio as much as one entry should hold.
+        """The next piece in order, with as much audio as one entry should hold.
 
         Raises Interruption. Cancelling loses nothing.
         """
@@ -124,41 +130,43 @@ class Stream:
             if self.interruption is not None:
                 raise self.interruption
             if self._audio:
-                # A word waits for all audio that is here, so progress and checkpoints may be told late, never early.
-                hold_s = 0.0 if self._words else self._entry_size.hold_s(self._audio_bytes, time.monotonic())
+                # A control message waits for all audio that is here, so progress and checkpoints may be late, never
+                # early.
+                hold_s = 0.0 if self._control else self._entry_size.hold_s(self._audio_bytes, time.monotonic())
                 if hold_s <= 0:
                     return self._merge()
                 await self._sleep(hold_s)
-            elif self._words:
-                word = self._words.popleft()
-                if isinstance(word, pipe.Progress | pipe.Checkpoint | pipe.Done | pipe.Failed):
-                    return word
+            elif self._control:
+                message = self._control.popleft()
+                if isinstance(message, pipe.Progress | pipe.Checkpoint | pipe.Done | pipe.Failed):
+                    return message
             else:
                 await self._sleep(None)
 
     def appended(self, audio: Audio) -> None:
-        """`audio` is in the log: let the engine make as much more."""
-        self._entry_size.appended(len(audio.pcm), time.monotonic())
-        self._credit(self.handle, len(audio.pcm))
-        self.progress_at = time.monotonic()
+        """`audio` is in the log: the engine may produce as much more."""
+        now = time.monotonic()
+        self._entry_size.appended(len(audio.pcm), now)
+        self._send_credit(self.handle, len(audio.pcm))
+        self._progress_at = now
 
     def _merge(self) -> Audio:
         first_frame, pcm, marks = self._audio.popleft()
         parts = [pcm]
         size = len(pcm)
         while self._audio and not self._entry_size.is_first:
-            _, more, of_more = self._audio[0]
-            if size + len(more) > MAX_ENTRY_BYTES or len(marks) + len(of_more) > MAX_MARKS:
+            _, next_pcm, next_marks = self._audio[0]
+            if size + len(next_pcm) > MAX_ENTRY_BYTES or len(marks) + len(next_marks) > MAX_MARKS:
                 break
             self._audio.popleft()
-            parts.append(more)
-            size += len(more)
-            marks += of_more
+            parts.append(next_pcm)
+            size += len(next_pcm)
+            marks += next_marks
         self._audio_bytes -= size
         return Audio(first_frame, parts[0] if len(parts) == 1 else b"".join(parts), marks)
 
     async def _sleep(self, seconds: float | None) -> None:
-        """Until something comes, `seconds` at most; without a limit the worker's watch bounds it by `stall_s`."""
+        """Until something arrives, at most `seconds`. None: the Supervisor interrupts a stream that stays silent."""
         loop = asyncio.get_running_loop()
         self._waiter = loop.create_future()
         timer = loop.call_later(seconds, self._wake) if seconds is not None else None
@@ -168,3 +176,7 @@ class Stream:
             self._waiter = None
             if timer is not None:
                 timer.cancel()
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)

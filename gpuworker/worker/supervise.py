@@ -1,106 +1,128 @@
-"""What a worker looks after while its jobs run: leases kept alive, stalls, deadlines, listeners."""
+"""Supervision of the running jobs: leases kept alive, stalls and deadlines found, listeners asked for."""
 
 import asyncio
 import time
+from collections.abc import Mapping
+from typing import Final
 
 from bus.errors import Unreachable
 from bus.jobs.client import Bus
-from bus.jobs.delivery import keep_alive
 from bus.jobs.interest import UNHEARD, anybody_listens
+from bus.subjects import JobKey
 from bus.telemetry.logging import logger
-from gpuworker.worker.engine_host import STOOD_STILL_S
+from gpuworker.worker.engine_host import EngineHost
+from gpuworker.worker.host_process import STOOD_STILL_S
 from gpuworker.worker.run import Run
-from gpuworker.worker.stream import Due, Left, Lost
-from gpuworker.worker.worker import Worker
+from gpuworker.worker.stream import DeadlinePassed, EngineLost, NoListeners
 
 log = logger(__name__)
 
-_LOOK_S = 0.25
-#: Unanswered questions that mean: the gateways died. Then the job waits for one to come back, this long at least.
-_MISSES = 2
-_RETURN_S = 30.0
+_CHECK_S: Final = 0.25
+_LISTENERS_EVERY_S: Final = 10.0
+#: A job whose listeners did not answer twice waits at least so long for them to return: their gateway may have died.
+_RETURN_S: Final = 30.0
 
 
 class Supervisor:
-    def __init__(self, bus: Bus, worker: Worker, stall_s: float, listen_every_s: float = 10.0) -> None:
-        self._bus, self._worker = bus, worker
-        self._stall_s, self._listen_every_s = stall_s, listen_every_s
-        self._asking: set[Run] = set()
+    """Interrupts jobs that stall or are past their deadline, and keeps the leases of the others alive."""
+
+    def __init__(self, bus: Bus, runs: Mapping[JobKey, Run], host: EngineHost, stall_s: float) -> None:
+        """`runs` changes as jobs begin and end. `stall_s`: the longest silence of an engine."""
+        self._bus = bus
+        self._runs = runs
+        self._host = host
+        self._stall_s = stall_s
 
     async def run(self) -> None:
-        """Until cancelled."""
-        keep_s = self._bus.settings.ack_wait_s / 3
-        kept_at = asked_at = time.monotonic()
-        async with asyncio.TaskGroup() as questions:
-            while True:
-                slept_at, pause_s = time.monotonic(), min(_LOOK_S, keep_s / 2)
-                await asyncio.sleep(pause_s)
-                now = time.monotonic()
-                if now - slept_at > pause_s + STOOD_STILL_S:
-                    self._excuse(now)
-                self._look(self._bus.clock.now())
-                if now - kept_at >= keep_s:
-                    kept_at = now
-                    self._keep()
-                if now - asked_at >= self._listen_every_s:
-                    asked_at = now
-                    for run in self._worker.runs.values():
-                        if not run.runs_on and run not in self._asking:
-                            self._asking.add(run)
-                            questions.create_task(self._ask(run), name=f"listeners of {run.claim.job.id}")
+        """Until cancelled; cancelling leaves the runs as they are."""
+        keep_alive_s = self._bus.settings.ack_wait_s / 3
+        pause_s = min(_CHECK_S, keep_alive_s / 2)
+        kept_alive_at = time.monotonic()
+        while True:
+            slept_at = time.monotonic()
+            await asyncio.sleep(pause_s)
+            now = time.monotonic()
+            if now - slept_at > pause_s + STOOD_STILL_S:
+                # This process stood still, not the engines: what they sent meanwhile has not even been read.
+                for run in self._runs.values():
+                    run.restart_silence()
+            self._interrupt_overdue(self._bus.clock.now())
+            if now - kept_alive_at >= keep_alive_s:
+                kept_alive_at = now
+                self._keep_leases_alive()
 
-    def _excuse(self, now: float) -> None:
-        """We stood still, not the engines: what they did meanwhile has not even been read."""
-        for run in self._worker.runs.values():
-            if run.stream is not None:
-                run.stream.progress_at = now
-
-    def _look(self, now_s: float) -> None:
-        """Deadlines and stalls."""
-        for run in list(self._worker.runs.values()):
+    def _interrupt_overdue(self, now_s: float) -> None:
+        for run in list(self._runs.values()):
             due_s, why = run.deadline
             if now_s >= due_s:
-                run.interrupt(Due(why))
-            elif run.silent_s > self._stall_s and not self._host_is_why:
+                run.interrupt(DeadlinePassed(why))
+            elif run.silent_s > self._stall_s and not self._is_host_at_fault:
                 log.error("job.stalled", job=run.claim.job.id, tenant=run.claim.job.tenant, stall_s=self._stall_s)
-                run.interrupt(Lost(f"no progress for {self._stall_s:g} s"))
+                run.interrupt(EngineLost(f"no progress for {self._stall_s:g} s"))
 
     @property
-    def _host_is_why(self) -> bool:
-        """Whether a silence is the host's affair: it is down, or in one step for long and about to be found hanging.
+    def _is_host_at_fault(self) -> bool:
+        """Whether the host explains a silence: it is down, or so long in one step that it may be found hanging soon.
 
-        Told as the job's too, one hang would count twice, and the breaker open for it.
+        If the job were interrupted too, one hang would count twice and could open the breaker.
         """
-        host = self._worker.host
-        return not host.is_up or host.step_s > self._stall_s / 2
+        return not self._host.is_up or self._host.step_s > self._stall_s / 2
 
-    def _keep(self) -> None:
-        """+WPI for every job whose engine lives; a stalled one loses its lease."""
-        for run in self._worker.runs.values():
+    def _keep_leases_alive(self) -> None:
+        """Restart the ack_wait countdown of every job whose engine makes progress; a stalled one loses its lease."""
+        for run in self._runs.values():
             if run.silent_s <= self._stall_s:
-                keep_alive(self._bus.connection, run.ack_subject)
+                run.lease.keep_alive()
 
-    async def _ask(self, run: Run) -> None:
-        """Rule 16, the worker's half. A gateway's death is not leaving: listeners get time to come back."""
+
+class ListenerCheck:
+    """Interrupts jobs that no client listens to any more (rule 16, the worker's half).
+
+    A gateway's death does not end its jobs: their clients get time to come back through another gateway.
+    """
+
+    def __init__(self, bus: Bus, runs: Mapping[JobKey, Run], every_s: float = _LISTENERS_EVERY_S) -> None:
+        """`runs` changes as jobs begin and end."""
+        self._bus = bus
+        self._runs = runs
+        self._every_s = every_s
+        self._checking: set[Run] = set()
+        #: Runs whose listeners did not answer the last time.
+        self._unanswered: set[Run] = set()
+
+    async def run(self) -> None:
+        """Until cancelled; cancelling leaves the runs as they are."""
+        async with asyncio.TaskGroup() as checks:
+            while True:
+                await asyncio.sleep(self._every_s)
+                runs = set(self._runs.values())
+                self._unanswered &= runs
+                for run in runs - self._checking:
+                    if run.claim.job.run_on is False:
+                        self._checking.add(run)
+                        checks.create_task(self._check(run), name=f"listeners of {run.claim.job.id}")
+
+    async def _check(self, run: Run) -> None:
         try:
-            if await self._heard(run):
-                run.misses = 0
+            if await self._has_listener(run):
+                self._unanswered.discard(run)
                 return
-            run.misses += 1
-            if run.misses < _MISSES:
+            if run not in self._unanswered:
+                self._unanswered.add(run)
                 return
             log.warning("job.no_listeners", job=run.claim.job.id, tenant=run.claim.job.tenant)
             await asyncio.sleep(max(run.claim.job.linger_s, _RETURN_S))
             if run.finished.is_set():
                 return
-            if await self._heard(run):
-                run.misses = 0
+            if await self._has_listener(run):
+                self._unanswered.discard(run)
             else:
-                run.interrupt(Left(UNHEARD))
+                run.interrupt(NoListeners(UNHEARD))
         finally:
-            self._asking.discard(run)
+            self._checking.discard(run)
 
-    async def _heard(self, run: Run) -> bool:
+    async def _has_listener(self, run: Run) -> bool:
+        """True if the bus cannot be reached: a missing answer then says nothing."""
         try:
             return await anybody_listens(self._bus.connection, run.claim.key)
         except Unreachable as error:

@@ -210,7 +210,7 @@ async def test_a_stop_learnt_by_a_refused_append_is_told_as_one_that_came_by_wor
         await ears.until_bytes(10_000)
         seq, lease = await bus.logs.lease(ears.name) or (0, wire.Lease(why="running"))
         await bus.logs.take(ears.name, msgspec.structs.replace(lease, why="handed_back"), seq)
-        assert worker.wait_for("job.stopped")["why"] == "taken"
+        assert worker.wait_for("job.stopped")["why"] == "revoked"
         assert len(worker.events("job.fenced")) == 1
         await bus.logs.end(ears.name, "cancelled", "by a test")
 

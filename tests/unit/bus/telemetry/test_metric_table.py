@@ -15,7 +15,7 @@ from bus.fleet.messages import Heartbeat
 from bus.telemetry.events import EVENTS
 from bus.telemetry.metric_table import COUNTED, METRICS, Counted
 from bus.telemetry.metrics import Metrics, Sample
-from gpuworker.worker.metrics import stands
+from gpuworker.worker.metrics import samples
 from tests.unit.bus.telemetry.test_events import logged
 
 ROOT = Path(__file__).parents[4]
@@ -94,8 +94,10 @@ def test_device_memory_is_told_where_the_host_tells_it_and_never_made_up(held: i
     beat = Heartbeat(
         id="w1", boot="b", pid=1, host="h", state="ready", models=[], cards="", slots=2, held=[], device_bytes=held
     )
-    host = SimpleNamespace(is_up=False, pid=None, loaded=set())
-    told = {sample.metric: sample.value for sample in stands(SimpleNamespace(beat=lambda: beat, host=host, models=[]))}
+    host = SimpleNamespace(is_up=False, pid=None, models=SimpleNamespace(loaded=set()))
+    told = {
+        sample.metric: sample.value for sample in samples(SimpleNamespace(heartbeat=lambda: beat, host=host, models=[]))
+    }
     assert told.get("antiphon_device_bytes") == held
     assert "antiphon_host_resident_bytes" not in told, "there is no host"
 

@@ -7,24 +7,27 @@ import pytest
 
 from gpuworker.worker.fair_share import IDLE_S, FairShare
 
-#: How often a worker tells its count, and how late it is heard.
-TELL_S, LATE_S = 0.1, 0.02
+#: Interval of a worker's reports, and the delay of their arrival.
+REPORT_S, DELAY_S = 0.1, 0.02
 
 
 class Simulated:
     """Workers with slots, jobs without end; steps of a millisecond."""
 
     def __init__(self, weights: dict[str, int], slots: int, job_s: dict[str, float], seed: int = 1) -> None:
-        self.now, self.chance = 10.0, random.Random(seed)
-        self.weights, self.slots, self.job_s = weights, slots, job_s
+        self.now = 10.0
+        self.random = random.Random(seed)
+        self.weights = weights
+        self.slots = slots
+        self.job_s = job_s
         self.shares = {name: FairShare(weight, lambda: self.now) for name, weight in weights.items()}
         self.running: dict[str, list[float]] = {name: [] for name in weights}
         self.starts: Counter[str] = Counter(dict.fromkeys(weights, 0))
-        self.told_at = {name: 10.0 + self.chance.random() * TELL_S for name in weights}
+        self.reported_at = {name: 10.0 + self.random.random() * REPORT_S for name in weights}
         self.on_the_wire: list[tuple[float, str, int]] = []
 
     def run(self, jobs: int, limit_s: float = 600.0) -> Counter[str]:
-        """Until so many have started. Returns starts by worker."""
+        """Until `jobs` have started. Returns starts by worker."""
         before, deadline = Counter(self.starts), self.now + limit_s
         while (self.starts - before).total() < jobs:
             assert self.now < deadline, self.starts
@@ -38,32 +41,32 @@ class Simulated:
 
     def _step(self, waiting: int) -> None:
         self.now += 0.001
-        self._tell()
+        self._report()
         names = list(self.weights)
-        self.chance.shuffle(names)
+        self.random.shuffle(names)
         for name in names:
             self.running[name] = [end for end in self.running[name] if end > self.now]
             room = self.shares[name].room
             free = self.slots - len(self.running[name])
             for _ in range(min(free, waiting, 1 if room is None else room)):
                 waiting -= 1
-                self.shares[name].began()
+                self.shares[name].started()
                 self.starts[name] += 1
-                self.running[name].append(self.now + self.job_s[name] * (0.5 + self.chance.random()))
+                self.running[name].append(self.now + self.job_s[name] * (0.5 + self.random.random()))
 
-    def _tell(self) -> None:
-        for name, told_at in self.told_at.items():
-            if self.now >= told_at + TELL_S:
-                self.told_at[name] = self.now
-                self.on_the_wire.append((self.now + LATE_S, name, self.starts[name]))
+    def _report(self) -> None:
+        for name, reported_at in self.reported_at.items():
+            if self.now >= reported_at + REPORT_S:
+                self.reported_at[name] = self.now
+                self.on_the_wire.append((self.now + DELAY_S, name, self.starts[name]))
         while self.on_the_wire and self.on_the_wire[0][0] <= self.now:
             _, name, starts = self.on_the_wire.pop(0)
             for other, shares in self.shares.items():
                 if other != name:
-                    shares.heard(name, self.weights[name], starts)
+                    shares.report(name, self.weights[name], starts)
 
 
-def same(seconds: float, weights: dict[str, int]) -> dict[str, float]:
+def equal_job_s(seconds: float, weights: dict[str, int]) -> dict[str, float]:
     return dict.fromkeys(weights, seconds)
 
 
@@ -71,7 +74,7 @@ def same(seconds: float, weights: dict[str, int]) -> dict[str, float]:
 @pytest.mark.parametrize("job_s", [0.02, 0.1, 0.5])
 def test_under_saturation_starts_are_shared_by_weight(slots: int, job_s: float) -> None:
     weights = {"a": 1, "b": 2, "c": 4}
-    simulated = Simulated(weights, slots, same(job_s, weights))
+    simulated = Simulated(weights, slots, equal_job_s(job_s, weights))
     simulated.idle(0.3)
     unit = 200 if job_s < 0.1 else 60 if job_s < 0.5 else 40
     starts = simulated.run(7 * unit)
@@ -80,7 +83,7 @@ def test_under_saturation_starts_are_shared_by_weight(slots: int, job_s: float) 
 
 
 def test_the_slow_ones_share_too_and_the_fast_ones_wait_for_them() -> None:
-    """Weights are the operator's word, not a measurement."""
+    """Weights are set by the operator, not measured."""
     weights = {"slow": 4, "fast": 1}
     simulated = Simulated(weights, 4, {"slow": 0.4, "fast": 0.02})
     simulated.idle(0.3)
@@ -104,27 +107,27 @@ def test_a_rival_stuck_in_long_jobs_holds_the_others_back_for_a_moment_only() ->
 
 
 def test_what_happened_before_a_pause_is_forgotten() -> None:
-    """One that had all jobs while the other had none need not stand back for as many when that one is busy again."""
+    """A worker that had all jobs while its rival was idle owes it none of them when the rival is busy again."""
     now = [0.0]
     shares = FairShare(1, lambda: now[0])
-    shares.heard("b", 2, 0)
+    shares.report("b", 2, 0)
     for _ in range(500):
-        shares.began()
+        shares.started()
     now[0] += IDLE_S + 1
     assert shares.room is None
-    shares.heard("b", 2, 0)
+    shares.report("b", 2, 0)
     now[0] += 0.1
-    shares.heard("b", 2, 4)
+    shares.report("b", 2, 4)
     assert shares.room == 3
 
 
 def test_one_that_is_gone_is_forgotten() -> None:
     now = 0.0
     shares = FairShare(1, lambda: now)
-    shares.heard("b", 4, 0)
-    shares.heard("b", 4, 1)
+    shares.report("b", 4, 0)
+    shares.report("b", 4, 1)
     for _ in range(9):
-        shares.began()
+        shares.started()
     assert (shares.room, shares.wait_s > 0) == (0, True)
     shares.forget("b")
     assert (shares.room, shares.wait_s) == (None, 0.0)
@@ -132,9 +135,9 @@ def test_one_that_is_gone_is_forgotten() -> None:
 
 def test_a_job_that_did_not_start_after_all_is_not_counted() -> None:
     shares = FairShare(1, lambda: 0.0)
-    shares.heard("b", 2, 0)
-    shares.heard("b", 2, 2)
+    shares.report("b", 2, 0)
+    shares.report("b", 2, 2)
     before = shares.room
-    shares.began()
-    shares.returned()
+    shares.started()
+    shares.not_started()
     assert shares.room == before

@@ -1,0 +1,146 @@
+"""From a delivery to one outcome: claim the job and run it, or adopt a redelivery of a job that runs here already."""
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+
+from bus import wire
+from bus.errors import BusError, Malformed, Unreachable
+from bus.fleet.messages import ModelCard
+from bus.jobs.claim import Claims
+from bus.jobs.client import Bus
+from bus.jobs.delivery import Delivery
+from bus.subjects import JobKey
+from bus.telemetry.logging import bound, logger
+from gpuworker.worker.engine_host import EngineHost
+from gpuworker.worker.intake import Intake
+from gpuworker.worker.run import Run
+from gpuworker.worker.stream import LeaseRevoked
+
+log = logger(__name__)
+
+
+class Deliveries:
+    """Handles each delivery in a task of its own and knows the runs that they became."""
+
+    def __init__(
+        self,
+        bus: Bus,
+        host: EngineHost,
+        claims: Claims,
+        cards: Mapping[str, ModelCard],
+        intake: Intake,
+        on_change: Callable[[], None],
+    ) -> None:
+        """`cards`: by model. `on_change` is called when a run begins or ends."""
+        self._bus = bus
+        self._host = host
+        self._claims = claims
+        self._cards = cards
+        self._intake = intake
+        self._on_change = on_change
+        #: Jobs that run here. After a redelivery two tasks may handle one job; the later one replaces its entry.
+        self.runs: dict[JobKey, Run] = {}
+        #: Jobs started here since the process began, by consumer.
+        self.num_started: Counter[str] = Counter()
+
+    async def handle(self, delivery: Delivery, number: int) -> None:
+        """Bring one delivery to one outcome. A job's failure is data and is not raised.
+
+        `number` is the intake's. Cancelling leaves the lease as it is: the message is delivered again after ack_wait.
+        """
+        try:
+            job = self._claims.open(delivery)
+        except Malformed as error:
+            await self._dead_letter(delivery, str(error))
+            return
+        with bound(job=job.id, tenant=job.tenant):
+            try:
+                if not await self._adopt(delivery, job):
+                    await self._run(delivery, job, number)
+            except Unreachable as error:
+                log.warning("job.claim_failed", error=str(error))  # the message is delivered again after ack_wait
+            except BusError as error:
+                log.error("job.claim_failed", error=str(error))
+
+    async def check_lease(self, key: JobKey) -> None:
+        """A message said that this job's lease was revoked: interrupt the run if the lease shows it (rule 13)."""
+        run = self.runs.get(key)
+        if run is None:
+            return
+        try:
+            lease = await self._bus.logs.lease(key)
+        except Unreachable as error:
+            log.warning("job.lease_read_failed", job=key.job, error=str(error))
+            return
+        if lease is None or lease[0] != run.lease.seq:
+            run.interrupt(LeaseRevoked(lease[1] if lease is not None else None))
+
+    async def _dead_letter(self, delivery: Delivery, reason: str) -> None:
+        try:
+            await self._claims.bury(delivery, reason)
+        except BusError as error:
+            log.error("job.claim_failed", error=str(error))
+
+    async def _adopt(self, delivery: Delivery, job: wire.Job) -> bool:
+        """Whether this is a redelivery of a job that runs here under its lease: then acknowledge that one (rule 10).
+
+        A run that has lost its lease is interrupted and awaited first.
+        """
+        key = self._bus.subjects.job_key(job.tenant, job.id)
+        run = self.runs.get(key)
+        if run is None:
+            return False
+        lease = await self._bus.logs.lease(key)
+        if lease is not None and lease[0] == run.lease.seq and not run.finished.is_set():
+            if run.claim.birth.queue_seq == delivery.seq:
+                run.lease.redelivered(delivery.ack_subject)
+                log.info("job.adopted", delivered=delivery.num_delivered)
+                return True
+            return False
+        run.interrupt(LeaseRevoked(lease[1] if lease is not None else None))
+        await run.finished.wait()
+        return False
+
+    async def _run(self, delivery: Delivery, job: wire.Job, number: int) -> None:
+        claim = await self._claims.claim(delivery, job)
+        if claim is None:
+            return
+        run = Run(self._bus, self._host, self._claims, self._cards[job.model], claim)
+        self.runs[claim.key] = run
+        self.num_started[delivery.consumer] += 1
+        self._intake.running(number, lambda: run.times.first_block_at is not None)
+        self._on_change()
+        log.info(
+            "job.started",
+            model=job.model,
+            lane=job.lane,
+            attempt=claim.lease.attempt,
+            frame=claim.position.frame,
+            waited_s=run.times.waited_s,
+        )
+        try:
+            outcome = await run.go()
+        finally:
+            if self.runs.get(claim.key) is run:
+                del self.runs[claim.key]
+            self._on_change()
+        self._intake.ended(number, succeeded=outcome == "done", engine_failed=run.engine_failed)
+        _log_end(run, outcome)
+
+
+def _log_end(run: Run, outcome: str) -> None:
+    if (stopped := run.stopped) is not None:
+        log.info("job.stopped", why=stopped[0], after_s=stopped[1])
+    facts = run.facts
+    log.info(
+        "job.finished",
+        outcome=outcome,
+        attempt=run.claim.lease.attempt,
+        model=run.claim.job.model,
+        blocks=facts.blocks,
+        frames=facts.frames,
+        audio_s=facts.audio_s,
+        took_s=facts.took_s,
+        first_block_s=facts.first_block_s,
+        real_time_factor=round(facts.took_s / facts.audio_s, 4) if outcome == "done" and facts.audio_s else None,
+    )
