@@ -19,6 +19,7 @@ from bus.subjects import JobKey
 from bus.telemetry.logging import logger
 from gateway.api.answers import ID
 from gateway.api.marks import rate_of, shown
+from gateway.http import sse
 from gateway.http.operation import EVENTS, Answer, Parameter, operation
 from gateway.http.problems import JOB_HEADER
 from gateway.http.requests import Requests
@@ -34,7 +35,7 @@ _MAX_SEQ: Final = 2**63 - 1
 _KEEP_ALIVE_S: Final = 15.0
 _QUEUE_S: Final = 2.0
 _HEADERS: Final = {
-    "Content-Type": "text/event-stream; charset=utf-8",
+    "Content-Type": sse.CONTENT_TYPE,
     "Cache-Control": "no-store",
     "X-Accel-Buffering": "no",
 }
@@ -123,12 +124,12 @@ class _Story:
         told = b""
         started = entry.message.header(STARTED)
         if started is not None:
-            told = _event("started", started.encode(), entry.seq)
+            told = sse.event("started", started.encode(), entry.seq)
             self._rate_hz = rate_of(entry) or self._rate_hz
         if entry.kind == "block":
             marks = entry.marks
             return told + await self._marks(marks, entry.seq) if marks else told
-        return told + _event(entry.kind, b"{}" if entry.kind == "checkpoint" else entry.payload, entry.seq)
+        return told + sse.event(entry.kind, b"{}" if entry.kind == "checkpoint" else entry.payload, entry.seq)
 
     async def _marks(self, marks: list[wire.Mark], seq: int) -> bytes:
         if not self._rate_hz:  # a client that came back; what tells the rate it has had before
@@ -138,7 +139,7 @@ class _Story:
             self._rate_hz = media[0]
         text = self._birth.job.input
         told = {"marks": [shown(mark, text, self._rate_hz) for mark in marks]}
-        return _event("marks", msgspec.json.encode(told), seq)
+        return sse.event("marks", msgspec.json.encode(told), seq)
 
     async def tick(self) -> None:
         """Tell the place in the queue whenever it changes, and something at least every `_KEEP_ALIVE_S`."""
@@ -160,7 +161,7 @@ class _Story:
         if now is None or now == self._place or not self._waits:
             return b""
         self._place = now
-        return _event("queue", msgspec.json.encode(now))
+        return sse.event("queue", msgspec.json.encode(now))
 
 
 def _accepted(found: Status) -> bytes:
@@ -172,14 +173,7 @@ def _accepted(found: Status) -> bytes:
         "lane": job.lane,
         "accepted_at": when(found.birth.accepted_at),
     }
-    return _event("accepted", msgspec.json.encode(told), found.birth_seq)
-
-
-def _event(kind: str, data: bytes, seq: int | None = None) -> bytes:
-    lines = [b"id: %d\n" % seq] if seq is not None else []
-    lines.append(b"event: " + kind.encode() + b"\n")
-    lines += [b"data: " + line + b"\n" for line in data.splitlines() or [b""]]
-    return b"".join([*lines, b"\n"])
+    return sse.event("accepted", msgspec.json.encode(told), found.birth_seq)
 
 
 def _last_event_id(request: web.Request) -> int:

@@ -13,6 +13,7 @@ from gateway.api.marks import Shown, shown
 from gateway.codecs import Encoding, Format
 from gateway.dialects.openai.errors import Told, told
 from gateway.dialects.openai.request import Usage, usage
+from gateway.http import sse
 from gateway.http.problems import describe
 from gateway.http.responses import begin
 from gateway.jobs.listening import AudioStream
@@ -54,7 +55,7 @@ async def tell(request: web.Request, job: wire.Job, form: Format, headers: Heade
         pcm = await anext(pieces)
         with closing(Encoding(form, *stream.media)) as encoding:
             response = web.StreamResponse(headers=head_of(stream, form, encoding.media, headers))
-            response.headers["Content-Type"] = "text/event-stream; charset=utf-8"
+            response.headers["Content-Type"] = sse.CONTENT_TYPE
             await begin(request, response)
             try:
                 while True:
@@ -91,4 +92,4 @@ def _mark(mark: wire.Mark, form: Format, stream: AudioStream) -> Shown:
 def _event(event: Event) -> bytes:
     kind = event.__struct_config__.tag
     assert isinstance(kind, str)
-    return b"event: %b\ndata: %b\n\n" % (kind.encode(), msgspec.json.encode(event))
+    return sse.event(kind, msgspec.json.encode(event))
