@@ -9,7 +9,7 @@ and where a client may put its key. Conventions of a folder:
 - Each handler carries `@operation(...)`, which describes it for `/openapi.json`. `is_open` serves it to callers without
   a key; `key_in` says that the key may be in the body or in a WebSocket's first message, and then the handler
   authenticates (`Authenticator.authenticate_body`, `authenticate_socket`) before it acts for the caller.
-- Handlers turn a request into a `wire.Job` with `gateway.api.job_fields.to_job` and `Jobs.validate`.
+- Handlers turn a request into a `wire.Job` with `gateway.api.job_fields.build_job` and `Jobs.validate`.
 - A folder imports no other dialect, except that `vllm` imports `openai`, whose speech request its messages extend.
 """
 

@@ -59,7 +59,7 @@ import msgspec
 from aiohttp import web
 
 from gateway.access.caller import CALLER
-from gateway.api.job_fields import Wishes, our_voice, to_job
+from gateway.api.job_fields import JobOptions, build_job, our_voice
 from gateway.codecs import format_named
 from gateway.dialects.jukebox.errors import Refusal, UnknownSinger, refuse
 from gateway.http.bodies import Body
@@ -94,7 +94,7 @@ async def play(request: web.Request) -> web.StreamResponse:
         raise UnknownSinger(f"singer: {song.singer} does not sing here")
     jobs = request.app[JOBS]
     voice = our_voice(song.singer, SINGERS, jobs.card("tone"))
-    job = to_job(request, "jukebox", Wishes(), input=song.lyrics, model="tone", voice=voice)
+    job = build_job(request, "jukebox", JobOptions(), input=song.lyrics, model="tone", voice=voice)
     job = jobs.validate(job, streams=True, size_hint_bytes=len(data))
     return await respond(request, job, format_named("wav", "format"))
 
