@@ -5,8 +5,8 @@ deployment. Renaming or retyping one is not; add a new field instead.
 """
 
 import functools
-import hashlib
 from datetime import datetime
+from enum import StrEnum
 from typing import Annotated, Any, Final, Literal, TypeVar
 
 import msgspec
@@ -16,63 +16,134 @@ from bus.errors import EngineFailed, Malformed
 from bus.webhook import Webhook
 
 T = TypeVar("T")
-End = Literal["done", "failed", "cancelled", "expired"]
-ENDS: Final = ("done", "failed", "cancelled", "expired")
-#: Of one entry of a log: its headers then stay below 8 KB, whatever the marks say.
+#: Most marks in one entry of a log: its headers then stay below 8 KB, whatever the marks say.
 MAX_MARKS: Final = 96
-#: `running` a worker's; `handed_back` on purpose; `interrupted` taken from a dead one; an End: it is being ended so.
-Why = Literal["running", "handed_back", "interrupted", "done", "failed", "cancelled", "expired"]
+
+
+class State(StrEnum):
+    """State of a job, derived from its log and never stored (protocol rule 12): a crash moves no job by itself.
+
+    In and out of each state: `docs/jobs.md` has the same as a table and a drawing.
+    """
+
+    #: No lease yet. In: JOBS acknowledged the message; if the gateway dies before it writes the birth, the worker that
+    #: pulls the message writes it. Out: a worker's first lease, a cancel, an expiry.
+    QUEUED = "queued"
+    #: A worker holds the lease. In: the worker that was delivered the job. Out: its terminal entry; its hand-back; a
+    #: gateway that found it dead; another worker after ack_wait, if it froze; a cancel, an expiry.
+    RUNNING = "running"
+    #: Begun, and held by no worker. In: a worker that drains, stalls or lost its engine host; a gateway in place of a
+    #: dead worker. Out: the next worker's lease, a cancel, an expiry, or `failed` once the attempts are spent.
+    INTERRUPTED = "interrupted"
+    #: All audio is in the log. In: the worker that holds the lease. Final.
+    DONE = "done"
+    #: In: the worker that holds the lease, if the engine refuses or fails; a worker that finds the attempts spent or
+    #: the message unreadable. Final: a retry makes a new job.
+    FAILED = "failed"
+    #: In: an entitled caller, the gateway whose last listener left, a worker that finds no listeners. Final.
+    CANCELLED = "cancelled"
+    #: In: the first process that looks after a deadline: a gateway's timer, a GET, the worker that pulls or runs it.
+    #: Final.
+    EXPIRED = "expired"
+
+
+class End(StrEnum):
+    """Kind of a log's terminal entry, and the state of its job from then on. Exactly one ends a log."""
+
+    DONE = "done"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    EXPIRED = "expired"
+
+
+class LeaseState(StrEnum):
+    """What a lease says of its holder."""
+
+    #: Held by `Lease.worker`. In: the worker that takes it. Out: that worker, or the next one that writes the lease.
+    RUNNING = "running"
+    #: Released by its worker, as at a drain: costs no attempt.
+    HANDED_BACK = "handed_back"
+    #: Revoked from a dead worker by a gateway, or released by a worker that could not go on: costs an attempt.
+    INTERRUPTED = "interrupted"
+    #: The job is being ended in this way: the terminal entry is in `Lease.body`. If the process that announced it dies
+    #: before it appends the entry, the next one that reads the lease does. Never replaced by another state.
+    DONE = "done"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    EXPIRED = "expired"
+
+
+#: Kinds of terminal entries as they stand in headers.
+ENDS: Final = tuple(end.value for end in End)
 
 
 class Client(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Where a job came from. Not part of its identity."""
+    """Where a job came from. Not part of its identity. Written by the gateway that accepts the job."""
 
+    #: The API: `openai`, `jobs`, `elevenlabs`, …; `nats` also for a job published without a gateway.
     api: str = "nats"
-    #: W3C trace context.
+    #: W3C trace context; "" without.
     traceparent: str = ""
-    #: Id of the API key that asked, "" if none did.
+    #: Id of the API key that authenticated the request; "" without.
     key: str = ""
-    #: Whom to tell what becomes of it.
+    #: Where to report the job's events; None: nowhere.
     webhook: Webhook | None = None
 
 
 class EngineRequest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """The part of a job that decides what an engine computes; `engine_request` takes it out of a job.
+    """The part of a job that its engine needs; `engine_request` takes it out of a job.
 
-    A field added here reaches the engine host without another list of fields.
+    A field added here reaches the engine host without another list of fields. All are written by the client, and
+    completed by the gateway's validation.
     """
 
+    #: The text, or the description of the music.
     input: str
+    #: One subject token. "": the gateway chooses one; without a gateway it is `q` and the sequence in JOBS.
     id: str = ""
+    #: Name of a model. "": the gateway's default, or the subject's.
     model: str = ""
+    #: Id of one of the model's voices; "": its default.
     voice: str = ""
+    #: For the engine, by the schema in the model's card.
     params: dict[str, Any] = {}
-    #: Equal seeds and inputs make equal audio, if the engine is deterministic.
+    #: Equal seeds and inputs make equal audio, if the engine is deterministic. 0 to 2**63-1.
     seed: int = 0
 
 
 class Job(EngineRequest, frozen=True, kw_only=True, omit_defaults=True):
-    """One request for audio. Only `input` is required of a bus user; the subject is the authority for the rest."""
+    """One request for audio. Only `input` is required of a bus user; the subject is the authority for the rest.
 
+    Unless a field says otherwise the client writes it and validation completes it.
+    """
+
+    #: Of the model. "": the one on offer, or the subject's.
     version: str = ""
+    #: `interactive`, `standard` or `batch`. "": the API's default, or the subject's.
     lane: str = ""
+    #: Written by the gateway, from the caller's key. "": the subject's.
     tenant: str = ""
-    #: Wall clock with offset. None: the lane's default counted from acceptance.
+    #: When the job expires unless it has ended, wall clock with offset. None: the lane's default after acceptance; the
+    #: process that writes the birth fills it in.
     expires_at: Annotated[datetime, Meta(tz=True)] | None = None
-    #: Seconds after acceptance within which its first block must be in the log, or it expires.
+    #: Seconds after acceptance within which its first block must be in the log, or it expires. None: no such limit.
     first_audio_deadline_s: Annotated[float, Meta(gt=0)] | None = None
-    #: Whether the work goes on when nobody listens. None: true for doors that answer before the sound.
+    #: Whether the work goes on without listeners. None: true for APIs that answer before the audio.
     run_on: bool | None = None
-    #: How long to wait for a listener to come back before the work stops.
+    #: Seconds to wait for a listener to come back before the work stops.
     linger_s: float = 0.0
+    #: Id of the dead job that this one repeats, written by `dead retry`; "" for any other.
     retry_of: str = ""
+    #: Written by the gateway.
     client: Client = Client()
 
 
 class Birth(msgspec.Struct, frozen=True, kw_only=True):
-    """The `accepted` entry on `.job`."""
+    """The `accepted` entry on `.job`, written once: by the gateway, or by the worker that finds none."""
 
+    #: Complete: every default is filled in.
     job: Job
+    #: By `bus.jobs.birth.digest`; "" for a message that is no job.
     digest: str
     #: Sequence of the job's message in JOBS. Any other message with this id is surplus.
     queue_seq: int
@@ -81,31 +152,38 @@ class Birth(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Lease(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Who may append to a log. The lease's stream sequence is the fence; this is what stands in it."""
+    """Who may append to a log. Its stream sequence is the fence. The process that takes or ends the job writes it."""
 
-    why: Why
+    #: `why` in JSON.
+    state: LeaseState = msgspec.field(name="why")
+    #: Id of the last worker that took it; "" before the first one. It stays after the worker let go.
     worker: str = ""
-    #: Tells two processes with one id apart.
+    #: Boot id of that worker: tells two processes with one id apart.
     boot: str = ""
     #: Where to acknowledge the delivery that this lease was taken with.
     ack: str = ""
     #: 1 for the first. A hand-back does not count.
     attempt: int = 0
+    #: For people: why it was released, revoked or ended; "" while it is held.
     detail: str = ""
     #: Engine hosts that died in this job, over all attempts.
     host_deaths: int = 0
-    #: What the engine was doing when it last died or hung in this job, where it could still be told; 4 KB at most.
+    #: Stack of the engine when it last died or hung in this job, 4 KB at most; "" if it could not be read.
     traceback: str = ""
-    #: With an End: the terminal entry's payload, so that whoever finishes the ending writes the announced one.
+    #: With an end: the terminal entry's payload, so that any process can finish the ending that was announced.
     body: dict[str, Any] = {}
 
 
 class Started(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Header `Antiphon-Started` of the first entry of each attempt."""
+    """Header `Antiphon-Started` of the first entry of each attempt, written by its worker."""
 
+    #: `audio/L16;rate=…;channels=…`; any other media type passes the bus untouched.
     media: str
+    #: Id of the worker.
     worker: str
+    #: `Lease.attempt`.
     attempt: int
+    #: Model and version that make the audio, as in the job.
     model: str
     version: str
     #: First frame of this attempt; absent for one that began the log.
@@ -123,106 +201,129 @@ class Started(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Timings(msgspec.Struct, frozen=True, kw_only=True):
-    """Seconds. `first_block_s` and `total_s` count from acceptance."""
+    """Written by the worker that ends the job, by the bus's clock. Seconds."""
 
+    #: From acceptance to the start of the attempt that ended the job.
     queued_s: float
+    #: From acceptance to the first block of the log; None if an earlier attempt made it.
     first_block_s: float | None
+    #: From acceptance to the end.
     total_s: float
 
 
 class Done(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Payload of the terminal entry `done`, written by the worker that holds the lease. Counts cover the whole log."""
+
+    #: Block entries.
     blocks: int
+    #: Frames of audio.
     frames: int
+    #: Length of the audio, frames by rate.
     seconds: float
     #: CRC-32 of all PCM, 8 hexadecimal digits.
     crc32: str
+    #: Absent in the logs of other writers than our worker.
     timings: Timings | None = None
+    #: Facts from the engine, JSON types only.
     engine: dict[str, Any] = {}
 
 
 class Failed(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Terminal. `code` is one of `errors.JobError.by_code`."""
+    """Payload of the terminal entry `failed`."""
 
+    #: One of `errors.JobError.by_code`.
     code: str
+    #: For people.
     message: str
+    #: Dotted name of the field at fault (`params.seconds`); "" if none is.
     path: str = ""
+    #: Id of the last worker that had it; "" if none had.
     worker: str = ""
+    #: Number of its last attempt; 0 if there was none.
     attempt: int = 0
 
 
 class Ended(msgspec.Struct, frozen=True, kw_only=True):
-    """Terminal: cancelled or expired."""
+    """Payload of the terminal entries `cancelled` and `expired`, written by the process that ended the job."""
 
+    #: For people; `left` if its last listener left.
     why: str
 
 
 class Progress(msgspec.Struct, frozen=True, kw_only=True):
+    """Payload of an entry `progress`: work of the engine that made no audio, written by its worker."""
+
+    #: The engine's name for the work.
     phase: str
+    #: In the engine's unit, of `total`.
     done: float
+    #: None if it is not known beforehand.
     total: float | None = None
 
 
 class Mark(msgspec.Struct, frozen=True, array_like=True):
-    """Where in the sound a piece of the input begins."""
+    """Where in the audio a piece of the input begins. From the engine; in header `Antiphon-Marks` of its block."""
 
     #: Counted from the beginning of the job.
     frame: int
     kind: Literal["word", "char", "sentence"]
-    #: In `input`, in characters.
+    #: First character of the piece in `input`.
     start: int
+    #: In characters.
     length: int
 
 
 class Checkpoint(msgspec.Struct, frozen=True, kw_only=True):
+    """Payload of an entry `checkpoint`: state of the engine, from which another worker can go on."""
+
+    #: The frame that the state continues at.
     frame: int
+    #: The engine's own format.
     data: bytes
 
 
 class Stop(msgspec.Struct, frozen=True, kw_only=True):
-    """Word to a worker that the lease of this job was taken. It obeys after reading the lease itself."""
+    """Sent to the worker of a lease that was replaced. It obeys after it has read the lease itself."""
 
     tenant: str
     job: str
 
 
 class DeadJob(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """A message given up on."""
+    """A dead letter: a message that no worker will be given again. Written by the worker that gave it up."""
 
+    #: For people.
     reason: str
+    #: Subject of the message in JOBS.
     subject: str
+    #: The message: a `Job` in JSON, or bytes that are none.
     payload: bytes
+    #: `Lease.attempt` of the last one; 0 for a message that is no job.
     attempts: int = 0
-    #: The last one that tried.
+    #: Id of the last worker that tried; "" if none did.
     worker: str = ""
+    #: As in the last lease.
     host_deaths: int = 0
+    #: As in the last lease.
     traceback: str = ""
 
 
 _encoder = msgspec.json.Encoder()
-_canonical = msgspec.json.Encoder(order="deterministic")
 _decoders: dict[type, msgspec.json.Decoder[Any]] = {}
-_BARE: Final = Job(input="")
-_IDENTITY: Final = {*Job.__struct_fields__} - {"id", "client", "expires_at", "first_audio_deadline_s"}
 
 
 def encode(message: Any) -> bytes:
+    """`message` as compact JSON."""
     return _encoder.encode(message)
 
 
 def decode(kind: type[T], data: bytes) -> T:
-    """Raises Malformed, with the path of what is wrong, if `data` is not a `kind`."""
+    """`data` as a `kind`. Raises Malformed, naming the field at fault, if it is none."""
     decoder = _decoders.get(kind) or _decoders.setdefault(kind, msgspec.json.Decoder(kind))
     try:
         return decoder.decode(data)  # type: ignore[no-any-return]  # as its key says
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise Malformed(f"{kind.__name__}: {error}") from error
-
-
-def digest(job: Job) -> str:
-    """SHA-256 of the normalised job, less what is not part of its identity: two bodies with one digest are one job."""
-    # By value: `omit_defaults` knows a default of another module's, a 0.0 that was read, for something else.
-    told = {name: value for name in _IDENTITY if (value := getattr(job, name)) != getattr(_BARE, name)}
-    return hashlib.sha256(_canonical.encode(told)).hexdigest()
 
 
 def engine_request(job: Job) -> EngineRequest:
@@ -251,12 +352,12 @@ def traceparent_or_empty(text: str) -> str:
 
 
 def media_type(rate_hz: int, channels: int) -> str:
-    """RFC 2586 `audio/L16`, except that ours is little-endian, as every reader of a log knows."""
+    """Media type of s16le PCM: RFC 2586 `audio/L16`, except that ours is little-endian."""
     return f"audio/L16;rate={rate_hz};channels={channels}"
 
 
 def parse_media_type(text: str) -> tuple[int, int]:
-    """(rate_hz, channels). Raises Malformed if `text` is not of `media_type`'s form."""
+    """(rate_hz, channels) of a text that `media_type` made. Raises Malformed."""
     kind, _, rest = text.partition(";")
     fields = dict(part.partition("=")[::2] for part in rest.split(";"))
     try:

@@ -176,13 +176,17 @@ class Fleet:
     async def _took_away(self, dead: Heartbeat, key: JobKey) -> bool:
         try:
             found = await self._bus.logs.lease(key)
-            if found is None or found[1].why != "running" or (found[1].worker, found[1].boot) != (dead.id, dead.boot):
+            if (
+                found is None
+                or found[1].state != wire.LeaseState.RUNNING
+                or (found[1].worker, found[1].boot) != (dead.id, dead.boot)
+            ):
                 return False
             tail = await self._bus.logs.tail(key)
             if tail is not None and tail.is_end:  # its last word; nobody will begin again
                 ack(self._bus.connection, found[1].ack)
                 return False
-            interrupted = msgspec.structs.replace(found[1], why="interrupted", detail="its worker died")
+            interrupted = msgspec.structs.replace(found[1], state=wire.LeaseState.INTERRUPTED, detail="its worker died")
             await self._bus.logs.take(key, interrupted, found[0])
         except Fenced:
             return False  # another gateway, or a worker, was faster

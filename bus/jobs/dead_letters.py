@@ -8,7 +8,7 @@ import msgspec
 
 from bus import wire
 from bus.errors import Invalid, Malformed, NotFound
-from bus.jobs.claim import read_job
+from bus.jobs.birth import read_job
 from bus.jobs.client import Bus
 from bus.jobs.submit import submit
 from bus.subjects import parse_job_of

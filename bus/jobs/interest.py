@@ -13,6 +13,7 @@ import contextlib
 from collections.abc import AsyncIterator
 from typing import Final
 
+from bus import wire
 from bus.errors import BusError, NoResponders, NotFound, Unreachable
 from bus.jobs.log import Logs
 from bus.subjects import JobKey
@@ -141,7 +142,7 @@ class Interest:
             if connection.generation != generation:
                 return False  # asked as soon as it was back, when others may not have been
             if not is_heard:
-                ended = await self._logs.end(key, "cancelled", LEFT)
+                ended = await self._logs.end(key, wire.End.CANCELLED, LEFT)
                 log.info("job.abandoned", job=key.job, tenant=key.tenant, ended=ended)
         except Unreachable:
             if connection.is_up and connection.generation == generation:

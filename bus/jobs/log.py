@@ -1,11 +1,12 @@
-"""A job's log: born once, written by whoever holds its lease, ended once. Protocol rules 3 to 14.
+"""A job's log: born once, written by the holder of its lease, ended once. Protocol rules 3 to 14.
 
-birth   `.job`    create with compare-and-set 0; whoever loses reads what stands
+birth   `.job`    created with compare-and-set 0; a process that loses the race reads the birth that stands
 lease   `.lease`  taken with compare-and-set; its stream sequence is the fence
-entries `.c`      each append names the lease it relies on; anybody else's lease shuts it out
+entries `.c`      each append names the lease it relies on; any later lease shuts it out
 """
 
 import uuid
+from typing import Final, NamedTuple
 
 import msgspec
 
@@ -13,34 +14,50 @@ from bus import wire
 from bus.errors import ApiError, BusError, Fenced, NotFound
 from bus.jobs.entry import ACCEPTED, KIND, NEXT, Entry, Position
 from bus.subjects import JobKey, Subjects
-from bus.telemetry.logging import logger
 from bus.transport.connection import Connection
 from bus.transport.jetstream import EXPECT_LAST, EXPECT_LAST_SUBJECT, MESSAGE_ID, WRONG_LAST_SEQUENCE, JetStream
 
-log = logger(__name__)
+#: Lease changes by other processes that one ending meets before it gives up; each is a whole takeover.
+_END_TRIES: Final = 50
 
-#: One ending may meet this many lease changes by others before it gives up; each is a whole takeover.
-_END_TRIES = 50
+
+class StoredBirth(NamedTuple):
+    """A birth and its sequence in REPLIES."""
+
+    seq: int
+    birth: wire.Birth
+
+
+class StoredLease(NamedTuple):
+    """A lease and its sequence in REPLIES, which is the fence."""
+
+    seq: int
+    lease: wire.Lease
 
 
 class Logs:
-    """All logs of one deployment. Knows no clock and starts nothing."""
+    """All logs of one deployment. It has no clock and starts no task."""
 
     def __init__(self, connection: Connection, js: JetStream, subjects: Subjects) -> None:
-        self._connection, self.js, self.subjects = connection, js, subjects
+        self._connection = connection
+        self.js = js
+        self.subjects = subjects
         self._stream = subjects.replies_stream
 
     # Birth
 
-    async def birth(self, key: JobKey) -> tuple[int, wire.Birth] | None:
-        """(sequence, the `accepted` entry), or None if the log was never born or has expired."""
+    async def birth(self, key: JobKey) -> StoredBirth | None:
+        """The `accepted` entry, read from the leader; None if the log was never born or has expired.
+
+        Raises Malformed, Unreachable.
+        """
         stored = await self.js.last(self._stream, key.birth)
-        return None if stored is None else (stored.seq, wire.decode(wire.Birth, stored.message.data))
+        return None if stored is None else StoredBirth(stored.seq, wire.decode(wire.Birth, stored.message.data))
 
-    async def create(self, key: JobKey, birth: wire.Birth) -> tuple[int, wire.Birth]:
-        """Give the log its birth, or read the one it has: compare `queue_seq` to see who won.
+    async def create(self, key: JobKey, birth: wire.Birth) -> StoredBirth:
+        """Write the log's birth, or read the one it has: compare `queue_seq` to see which it is.
 
-        Raises Full, Unreachable.
+        Cancelling leaves it open whether the birth was written. Raises Full, Unreachable.
         """
         headers = {EXPECT_LAST: "0", KIND: ACCEPTED}
         try:
@@ -50,24 +67,25 @@ class Logs:
                 raise
             found = await self.birth(key)
             if found is None:
-                raise BusError(f"{key.birth} was there and is gone") from error
+                raise BusError(f"{key.birth} existed and was removed meanwhile") from error
             return found
-        return ack.seq, birth
+        return StoredBirth(ack.seq, birth)
 
     # Lease
 
-    async def lease(self, key: JobKey) -> tuple[int, wire.Lease] | None:
-        """(sequence, lease), read from the leader; None if there never was one."""
+    async def lease(self, key: JobKey) -> StoredLease | None:
+        """The lease, read from the leader; None if there never was one. Raises Malformed, Unreachable."""
         stored = await self.js.last(self._stream, key.lease)
-        return None if stored is None else (stored.seq, wire.decode(wire.Lease, stored.message.data))
+        return None if stored is None else StoredLease(stored.seq, wire.decode(wire.Lease, stored.message.data))
 
     async def take(self, key: JobKey, lease: wire.Lease, expected_seq: int) -> int:
-        """Replace the lease that has `expected_seq` (0: none yet); the new one's sequence is the fence.
+        """Replace the lease that has `expected_seq` (0: none yet); returns the new one's sequence, the fence.
 
-        Raises Fenced if somebody else was there first.
+        Cancelling leaves it open whether the lease was taken. Raises Fenced if another process was faster, Full,
+        Unreachable.
         """
-        mine = f"lease.{uuid.uuid4().hex}"
-        headers = {EXPECT_LAST: str(expected_seq), MESSAGE_ID: mine}
+        message_id = f"lease.{uuid.uuid4().hex}"
+        headers = {EXPECT_LAST: str(expected_seq), MESSAGE_ID: message_id}
         try:
             return (await self.js.publish(key.lease, wire.encode(lease), headers)).seq
         except ApiError as error:
@@ -75,15 +93,15 @@ class Logs:
                 raise
             # The server compares sequences before it looks for duplicates: an attempt whose acknowledgement was lost is
             # refused when it is repeated, although the lease is ours.
-            stands = await self.js.last(self._stream, key.lease)
-            if stands is not None and stands.message.header(MESSAGE_ID) == mine:
-                return stands.seq
-            raise Fenced(f"{key.lease}: not at {expected_seq} any more") from error
+            current = await self.js.last(self._stream, key.lease)
+            if current is not None and current.message.header(MESSAGE_ID) == message_id:
+                return current.seq
+            raise Fenced(f"{key.lease}: its sequence is not {expected_seq} any more") from error
 
     # Entries
 
     async def tail(self, key: JobKey) -> Entry | None:
-        """The log's last entry, read from the leader; None for an empty log."""
+        """The log's last entry, read from the leader; None for an empty log. Raises Unreachable."""
         stored = await self.js.last(self._stream, key.entries)
         return None if stored is None else Entry.stored(stored)
 
@@ -93,8 +111,7 @@ class Logs:
         """Append one entry under a lease; returns its sequence.
 
         `number` counts appends under this lease: with it, repeating an unanswered append stores nothing twice.
-
-        Raises Fenced, Full, Unreachable.
+        Cancelling leaves it open whether the entry was stored. Raises Fenced, Full, Unreachable after `patience_s`.
         """
         headers = {
             **headers,
@@ -107,15 +124,15 @@ class Logs:
         except ApiError as error:
             if error.err_code != WRONG_LAST_SEQUENCE:
                 raise
-            raise Fenced(f"{key.lease}: {lease_seq} holds no longer") from error
+            raise Fenced(f"{key.lease}: sequence {lease_seq} was replaced") from error
 
     # End
 
     async def end(self, key: JobKey, kind: wire.End, why: str, payload: object = None) -> wire.End:
-        """Make `kind` the end of the log, unless it has one; returns how it ended. Idempotent, for anybody entitled.
+        """End the log with `kind`, unless it has an end; returns the end that stands. Idempotent, for any process.
 
-        `payload` is the terminal entry's (default: `wire.Ended`). Whoever finds a lease that announces an ending
-        finishes that one. Cancelling leaves the ending announced at most; the next one finishes it.
+        `payload` is the terminal entry's (default: `wire.Ended`). A lease that already announces an ending is finished
+        as announced. Cancelling leaves the ending announced at most; the next caller finishes it.
 
         Raises NotFound, Unreachable.
         """
@@ -124,12 +141,10 @@ class Logs:
             raise NotFound(f"no job {key.job!r}")
         body = msgspec.to_builtins(wire.Ended(why=why) if payload is None else payload)
         for _ in range(_END_TRIES):
-            old = await self.lease(key)
-            old_seq, held = old or (0, wire.Lease(why="handed_back"))
-            if held.why in wire.ENDS:
-                announced = held
-            else:
-                announced = msgspec.structs.replace(held, why=kind, detail=why, body=body)
+            old_seq, lease = await self.lease(key) or StoredLease(0, wire.Lease(state=wire.LeaseState.HANDED_BACK))
+            announced = lease
+            if lease.state not in wire.ENDS:
+                announced = msgspec.structs.replace(lease, state=wire.LeaseState(kind), detail=why, body=body)
                 try:
                     await self.take(key, announced, old_seq)
                 except Fenced:
@@ -138,24 +153,24 @@ class Logs:
                 ended = await self._finish(key, announced)
             except Fenced:
                 continue
-            await self.js.delete(self.subjects.jobs_stream, found[1].queue_seq)
+            await self.js.delete(self.subjects.jobs_stream, found.birth.queue_seq)
             if announced.worker:
-                word = wire.encode(wire.Stop(tenant=key.tenant, job=key.job))
-                self._connection.publish(self.subjects.stop(announced.worker), word)
+                stop = wire.Stop(tenant=key.tenant, job=key.job)
+                self._connection.publish(self.subjects.stop(announced.worker), wire.encode(stop))
             return ended
-        raise BusError(f"{key.lease} changed hands {_END_TRIES} times while ending the job")
+        raise BusError(f"{key.lease} was replaced {_END_TRIES} times by other processes while the job was being ended")
 
     async def _finish(self, key: JobKey, announced: wire.Lease) -> wire.End:
         """Append the announced terminal entry unless one stands; returns the kind that stands.
 
-        An announced ending is never replaced, so nobody but another finisher can append: the entry is compared with
-        the tail, not with the lease. Under the lease, a finisher that froze for longer than the server remembers
-        message ids would add a second end. Raises Fenced: look again.
+        An announced ending is never replaced, so only another finisher can append: the entry is compared with the
+        tail, not with the lease. Under the lease, a finisher that froze for longer than the server remembers message
+        ids would add a second end. Raises Fenced: look again.
         """
         tail = await self.tail(key)
         if tail is not None and tail.is_end:
-            return _end_kind(tail.kind)
-        kind = _end_kind(announced.why)
+            return wire.End(tail.kind)
+        kind = wire.End(announced.state)
         position, tail_seq = (tail.position, tail.seq) if tail is not None else (Position(), 0)
         headers = {KIND: kind, NEXT: position.header(), EXPECT_LAST: str(tail_seq)}
         try:
@@ -163,12 +178,5 @@ class Logs:
         except ApiError as error:
             if error.err_code != WRONG_LAST_SEQUENCE:
                 raise
-            raise Fenced(f"{key.entries}: not at {tail_seq} any more") from error
+            raise Fenced(f"{key.entries}: its last sequence is not {tail_seq} any more") from error
         return kind
-
-
-def _end_kind(text: str) -> wire.End:
-    for kind in wire.ENDS:
-        if kind == text:
-            return kind
-    raise BusError(f"{text!r} ends no log")

@@ -1,4 +1,4 @@
-"""The holder's side of a log: fenced appends, one in flight, each carrying where the log stands after it."""
+"""The lease holder's side of a log: fenced appends, one in flight, each carrying where the log stands after it."""
 
 from collections.abc import Sequence
 
@@ -12,7 +12,11 @@ from bus.subjects import JobKey
 
 
 class Writer:
-    """Appends under one lease. Its methods must not overlap: one append of a job is in flight at a time (rule 7)."""
+    """Appends under one lease. Its methods must not overlap: one append of a job is in flight at a time (rule 7).
+
+    Every method raises Fenced, Full or Unreachable; then nothing more may be appended. A cancelled one leaves it open
+    whether its entry was stored, and so does Unreachable.
+    """
 
     def __init__(
         self,
@@ -24,19 +28,21 @@ class Writer:
         started: wire.Started,
         patience_s: float,
     ) -> None:
-        self.key, self.lease_seq, self.lease, self.position = key, lease_seq, lease, position
-        self._logs, self._patience_s = logs, patience_s
-        #: Goes out with the first entry.
+        """`position`: where the log stands. `patience_s`: how long one append may wait for the bus."""
+        self.key = key
+        self.lease_seq = lease_seq
+        self.lease = lease
+        self.position = position
+        self._logs = logs
+        self._patience_s = patience_s
+        #: Goes out with the first entry, then None.
         self._started: wire.Started | None = started
-        self._number = 0
-        #: Whether an append was left without an answer: then nobody knows where the log stands.
+        self._num_appended = 0
+        #: Whether an append was left without an answer: where the log stands is then not known.
         self._is_open = False
 
     async def block(self, pcm: bytes, frames: int, marks: Sequence[wire.Mark] = ()) -> None:
-        """Append `frames` frames of s16le audio and the marks in them, `MAX_MARKS` at most.
-
-        Raises Fenced, Full, Unreachable; then nothing may be appended.
-        """
+        """Append `frames` frames of interleaved s16le audio and the marks in them, `MAX_MARKS` at most."""
         after = self.position.after_block(pcm, frames)
         headers = {KIND: "block", BLOCK: str(self.position.block), FRAME: str(self.position.frame)}
         if marks:
@@ -44,25 +50,28 @@ class Writer:
         await self._append(headers, pcm, after)
 
     async def progress(self, progress: wire.Progress) -> None:
+        """Append a report of work that made no audio."""
         await self._append({KIND: "progress"}, wire.encode(progress), self.position)
 
     async def checkpoint(self, checkpoint: wire.Checkpoint) -> None:
-        """Append a checkpoint. Later entries name it, so a replacement finds it with one read."""
+        """Append a checkpoint. Later entries carry its sequence, so a replacement finds it with one read."""
         seq = await self._append({KIND: "checkpoint"}, wire.encode(checkpoint), self.position)
         self.position = msgspec.structs.replace(self.position, checkpoint_seq=seq)
 
     async def end(self, kind: wire.End, payload: object) -> None:
-        """Append the terminal entry. Nothing can follow it: whoever takes the lease later reads it first."""
+        """Append the terminal entry. Nothing can follow it: a later holder of the lease reads it first."""
         await self._append({KIND: kind}, wire.encode(payload), self.position)
 
-    async def give_up(self, why: wire.Why, detail: str, *, host_died: bool = False, traceback: str = "") -> wire.Lease:
-        """Let go of the lease: `handed_back` costs the job no attempt, `interrupted` does. Returns it as it now stands.
+    async def release(
+        self, state: wire.LeaseState, detail: str, *, host_died: bool = False, traceback: str = ""
+    ) -> wire.Lease:
+        """Give the lease up as `handed_back`, which costs the job no attempt, or `interrupted`, which does.
 
-        Raises Fenced.
+        Returns the lease as it is now.
         """
         lease = msgspec.structs.replace(
             self.lease,
-            why=why,
+            state=state,
             detail=detail,
             host_deaths=self.lease.host_deaths + host_died,
             traceback=traceback or self.lease.traceback,
@@ -75,15 +84,18 @@ class Writer:
         if self._started is not None:
             headers[STARTED] = wire.encode(self._started).decode()
         if self._is_open:
-            # With the same number it might be taken for a repeat of that one and vanish with a good acknowledgement.
+            # With the same number the server might take it for a repeat and drop it with a good acknowledgement.
             raise Unreachable(f"{self.key.entries}: an append is in flight, or was left unanswered")
         self._is_open = True
         try:
-            seq = await self._logs.append(self.key, self.lease_seq, self._number, headers, payload, self._patience_s)
+            seq = await self._logs.append(
+                self.key, self.lease_seq, self._num_appended, headers, payload, self._patience_s
+            )
         except (ApiError, Fenced):
-            self._is_open = False  # an answer too: it was not stored
+            self._is_open = False  # an answer too: the entry was not stored
             raise
         self._is_open = False
-        self._started, self.position = None, after
-        self._number += 1
+        self._started = None
+        self.position = after
+        self._num_appended += 1
         return seq

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-from bus.jobs.status import State
+from bus.wire import State
 from gateway.http.operation import Parameter
 from gateway.jobs.view import Count
 

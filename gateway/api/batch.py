@@ -10,8 +10,8 @@ from aiohttp import web
 from msgspec import UNSET, UnsetType
 
 from bus.errors import BusError, Invalid, TooMany
-from bus.jobs.status import State
 from bus.jobs.submit import keyed_id
+from bus.wire import State
 from gateway.access.caller import caller
 from gateway.api.job_fields import KEY, HttpJobRequest, build_job, idempotency_key
 from gateway.http.bodies import Body
@@ -115,7 +115,7 @@ class _Batch:
         job = build_job(self._request, _API, body, job_id=body.id or self._keyed_id(number))
         job = jobs.validate(job, streams=False, size_hint_bytes=len(data))
         done = await webhooks.accept(webhooks.with_webhook(job, body.webhook))
-        state: State = "queued" if done.is_new else (await jobs.find(jobs.key(job.tenant, job.id))).state
+        state = State.QUEUED if done.is_new else (await jobs.find(jobs.key(job.tenant, job.id))).state
         status = HTTPStatus.ACCEPTED if done.is_new else HTTPStatus.OK
         shown = AcceptedJob.of(done.birth, state)
         return BatchLine(line=number, status=int(status), id=shown.id, state=shown.state, links=shown.links)

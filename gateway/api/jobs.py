@@ -13,6 +13,7 @@ from bus.jobs.client import Bus
 from bus.jobs.status import Status, derive
 from bus.params import short
 from bus.transport.jetstream import Stored
+from bus.wire import State
 from gateway.access.caller import caller
 from gateway.api.answers import ID, EndedJob, JobList
 from gateway.api.job_fields import KEY, HttpJobRequest, build_job
@@ -73,7 +74,7 @@ async def _accept(request: web.Request, body: HttpJobRequest, job_id: str, size_
     accepted = await webhooks.accept(webhooks.with_webhook(job, body.webhook))
     headers = {"Location": f"/v1/jobs/{job.id}", JOB_HEADER: job.id}
     if accepted.is_new:
-        return json_response(AcceptedJob.of(accepted.birth, "queued"), 202, headers)
+        return json_response(AcceptedJob.of(accepted.birth, State.QUEUED), 202, headers)
     found = await jobs.find(jobs.key(job.tenant, job.id))
     return json_response(AcceptedJob.of(accepted.birth, found.state), 200, headers)
 
@@ -84,7 +85,7 @@ async def show(request: web.Request) -> web.Response:
     jobs = request.app[JOBS]
     found = await jobs.find(job_key(request))
     shown = await view(jobs.bus, found)
-    if found.state == "queued" and (place := await jobs.queue_position(found.birth)) is not None:
+    if found.state == State.QUEUED and (place := await jobs.queue_position(found.birth)) is not None:
         shown.position = place.position
         shown.eta_s = UNSET if place.eta_s is None else place.eta_s
     return json_response(shown, headers={JOB_HEADER: found.birth.job.id})

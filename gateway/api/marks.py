@@ -9,8 +9,9 @@ from bus import wire
 from bus.jobs.attach import Attachment
 from bus.jobs.client import Bus
 from bus.jobs.entry import Entry
-from bus.jobs.status import State, Status
+from bus.jobs.status import Status
 from bus.subjects import JobKey
+from bus.wire import State
 from gateway.api.answers import ID
 from gateway.http.operation import Answer, operation
 from gateway.http.problems import JOB_HEADER

@@ -9,7 +9,7 @@ from aiohttp import web
 from bus import wire
 from bus.errors import Invalid
 from bus.fleet.messages import ModelCard
-from bus.jobs.status import State
+from bus.wire import State
 from gateway.api import audio
 from gateway.api.job_fields import KEY, JobOptions, Model, Text, Voice, build_job, schema
 from gateway.http.bodies import Body
@@ -92,7 +92,7 @@ async def start(request: web.Request) -> web.Response:
     job = await _ordered(request, streams=False)
     request[JOB] = job.id
     accepted = await jobs.accept(job)
-    status: State = "queued" if accepted.is_new else (await jobs.find(jobs.key(job.tenant, job.id))).state
+    status = State.QUEUED if accepted.is_new else (await jobs.find(jobs.key(job.tenant, job.id))).state
     return json_response(Task(task_id=job.id, status=status), headers={JOB_HEADER: job.id})
 
 

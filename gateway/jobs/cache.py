@@ -20,6 +20,7 @@ import msgspec
 
 from bus import wire
 from bus.fleet.messages import ModelCard
+from bus.jobs.birth import digest
 from bus.jobs.log import Logs
 from bus.subjects import JobKey
 from gateway.access.caller import SHARED_TENANT
@@ -50,7 +51,7 @@ def derived_id(job: wire.Job, card: ModelCard) -> str:
 
 
 def _digest_id(job: wire.Job) -> str:
-    return "c" + wire.digest(msgspec.structs.replace(job, tenant=""))[:40]
+    return "c" + digest(msgspec.structs.replace(job, tenant=""))[:40]
 
 
 def is_derived(job_id: str) -> bool:

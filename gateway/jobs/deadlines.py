@@ -72,6 +72,6 @@ class Deadlines:
         due_s, why = next_deadline(found.birth, found.position.frame > 0)
         if found.is_ended or self._bus.clock.now() < due_s:
             return found
-        ended = await self._bus.logs.end(key, "expired", why)
+        ended = await self._bus.logs.end(key, wire.End.EXPIRED, why)
         log.info("job.expired", job=key.job, tenant=key.tenant, ended=ended)
         return await status(self._bus.logs, key)

@@ -12,10 +12,11 @@ from bus.jobs.attach import Attachment
 from bus.jobs.client import Bus
 from bus.jobs.interest import Interest, Listener
 from bus.jobs.retention import Retention
-from bus.jobs.status import State, Status
+from bus.jobs.status import Status
 from bus.jobs.submit import Accepted, submit
 from bus.subjects import JobKey
 from bus.telemetry.logging import logger
+from bus.wire import State
 from gateway.jobs.cache import ResultCache
 from gateway.jobs.deadlines import Deadlines
 from gateway.jobs.queue_position import QueuePosition, StartRates, known_position
@@ -122,9 +123,9 @@ class Jobs:
         found = await self.find(key)
         if found.is_ended:
             return found.state
-        ended = await self.bus.logs.end(key, "cancelled", why)
+        ended = await self.bus.logs.end(key, wire.End.CANCELLED, why)
         self.ended(key)
-        return ended
+        return State(ended)
 
     @contextlib.asynccontextmanager
     async def listen(

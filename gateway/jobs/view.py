@@ -14,7 +14,8 @@ from bus.errors import JobError
 from bus.jobs import lookup
 from bus.jobs.client import Bus
 from bus.jobs.entry import Entry
-from bus.jobs.status import State, Status
+from bus.jobs.status import Status
+from bus.wire import State
 from gateway.jobs.pcm_reader import failure
 
 Count = Annotated[int, Meta(ge=0)]

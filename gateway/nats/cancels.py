@@ -4,6 +4,7 @@ import asyncio
 
 import msgspec
 
+from bus import wire
 from bus.errors import BusError, JobError, Unreachable
 from bus.jobs.client import Bus
 from bus.subjects import parse_job_of
@@ -41,7 +42,7 @@ class Cancels:
             # The subject says who asks, as the account allows it; a key that came along must say the same.
             self._authenticator.authenticate_message(message.header("Authorization") or "", tenant)
             key = self._bus.subjects.job_key(tenant, job)
-            ended = await self._bus.logs.end(key, "cancelled", "cancelled over the bus")
+            ended = await self._bus.logs.end(key, wire.End.CANCELLED, "cancelled over the bus")
         except (BusError, ValueError) as error:
             self._refuse(message, error)
             return

@@ -77,7 +77,7 @@ class Deliveries:
 
     async def _dead_letter(self, delivery: Delivery, reason: str) -> None:
         try:
-            await self._claims.bury(delivery, reason)
+            await self._claims.dead_letters.give_up_message(delivery, reason)
         except BusError as error:
             log.error("job.claim_failed", error=str(error))
 

@@ -49,16 +49,21 @@ class JobLease:
             log.error("job.end_failed", error=str(error))
             return "bus_unreachable"
 
-    async def release(self, why: wire.Why, detail: str, *, host_died: bool = False, traceback: str = "") -> str:
+    async def release(
+        self, state: wire.LeaseState, detail: str, *, host_died: bool = False, traceback: str = ""
+    ) -> str:
         """Give up the lease, then NAK the message (rule 11). The engine is stopped, the last append acknowledged.
 
         A job that may not be tried again is not offered again: it ends here, among the dead letters.
         """
         try:
-            lease = await self._writer.give_up(why, detail, host_died=host_died, traceback=traceback[:MAX_TRACE_BYTES])
-            reason = self._claims.worn_out(lease, lease.attempt + 1) if why == "interrupted" else None
+            lease = await self._writer.release(
+                state, detail, host_died=host_died, traceback=traceback[:MAX_TRACE_BYTES]
+            )
+            is_free = state == wire.LeaseState.HANDED_BACK
+            reason = None if is_free else self._claims.limits.exhausted(lease, lease.attempt + 1)
             if reason is not None:
-                await self._claims.give_up(self._claim.key, self._claim.birth, lease, reason)
+                await self._claims.dead_letters.give_up_job(self._claim.key, self._claim.birth, lease, reason)
                 ack(self._bus.connection, self._ack_subject)
                 return "failed"
         except (Fenced, Unreachable):
@@ -66,4 +71,4 @@ class JobLease:
         except BusError as error:
             log.error("job.end_failed", error=str(error))
         give_back(self._bus.connection, self._ack_subject)
-        return why
+        return state

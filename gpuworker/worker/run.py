@@ -110,15 +110,15 @@ class Run:
         try:
             outcome = await self._perform()
         except DeadlinePassed as interruption:
-            outcome = await self.lease.end("expired", str(interruption))
+            outcome = await self.lease.end(wire.End.EXPIRED, str(interruption))
         except NoListeners as interruption:
-            outcome = await self.lease.end("cancelled", str(interruption))
+            outcome = await self.lease.end(wire.End.CANCELLED, str(interruption))
         except HandBack as interruption:
-            outcome = await self.lease.release("handed_back", str(interruption))
+            outcome = await self.lease.release(wire.LeaseState.HANDED_BACK, str(interruption))
         except EngineLost as lost:
             self.engine_failed = not lost.host_died
             outcome = await self.lease.release(
-                "interrupted", str(lost), host_died=lost.host_died, traceback=lost.traceback
+                wire.LeaseState.INTERRUPTED, str(lost), host_died=lost.host_died, traceback=lost.traceback
             )
         except LeaseRevoked:
             outcome = "fenced"
@@ -153,9 +153,9 @@ class Run:
                 case pipe.Checkpoint(frame=frame, data=data):
                     await self._writer.checkpoint(wire.Checkpoint(frame=frame, data=data))
                 case pipe.Done(facts=facts):
-                    return await self.lease.finish("done", self._done(facts))
+                    return await self.lease.finish(wire.End.DONE, self._done(facts))
                 case pipe.Failed():
-                    return await self.lease.finish("failed", self._failed(piece))
+                    return await self.lease.finish(wire.End.FAILED, self._failed(piece))
 
     def _done(self, engine_facts: dict[str, object]) -> wire.Done:
         position = self._writer.position

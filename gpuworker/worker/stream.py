@@ -34,7 +34,7 @@ class LeaseRevoked(Interruption):
     def __init__(self, lease: wire.Lease | None = None) -> None:
         """`lease`: as it stands now. If it ends the job, `why` is the kind of that end."""
         super().__init__("the lease was revoked")
-        self.why = lease.why if lease is not None and lease.why in wire.ENDS else "revoked"
+        self.why = lease.state if lease is not None and lease.state in wire.ENDS else "revoked"
 
 
 class HandBack(Interruption):

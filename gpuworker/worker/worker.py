@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from bus import wire
 from bus.fleet.messages import Draining, Heartbeat, ModelCard
 from bus.fleet.presence import Presence
+from bus.jobs.attempts import AttemptLimits
 from bus.jobs.claim import Claims, Identity
 from bus.jobs.client import Bus
 from bus.subjects import JobKey
@@ -45,7 +46,7 @@ class Worker:
         self._peers = Peers(bus, settings, self._on_peers_change)
         self._intake = Intake(settings, self._peers, self.presence.changed, self._on_capacity)
         self.host = EngineHost(list(cards), settings, self._on_host_change, self._intake.health.fault)
-        claims = Claims(bus.logs, bus.clock, me, settings.max_attempts, settings.max_host_deaths)
+        claims = Claims(bus.logs, bus.clock, me, AttemptLimits(settings.max_attempts, settings.max_host_deaths))
         self._deliveries = Deliveries(bus, self.host, claims, cards, self._intake, self.presence.changed)
         self._slots = Slots(self._intake, self.host, self._deliveries.handle, self._on_capacity)
         self._pull_loop = PullLoop(bus, cards, self.host, self._peers, self._slots.num_free, self._slots.deliver)

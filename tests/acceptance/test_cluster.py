@@ -109,5 +109,5 @@ async def test_copies_look_for_duplicates_before_they_compare_and_taking_a_lease
         first = await bus.js.publish(name.lease, b"{}", headers)
         again = await bus.js.publish(name.lease, b"{}", headers)
         assert (again.seq, again.duplicate) == (first.seq, True)
-        taken = await bus.logs.take(name, wire.Lease(why="handed_back"), first.seq)
+        taken = await bus.logs.take(name, wire.Lease(state=wire.LeaseState.HANDED_BACK), first.seq)
         assert (await bus.logs.lease(name) or (0,))[0] == taken

@@ -8,6 +8,7 @@ import msgspec
 from bus import wire
 from bus.errors import NoResponders
 from bus.jobs.attach import Attachment
+from bus.jobs.attempts import AttemptLimits
 from bus.jobs.claim import Claim, Claims, Identity
 from bus.jobs.client import Bus
 from bus.jobs.delivery import Delivery
@@ -45,7 +46,7 @@ async def pull(bus: Bus, consumer: str = "tone=v1=interactive", within_s: float 
 
 
 def claims(bus: Bus, worker: str = "w1", boot: str = "b1", max_attempts: int = 3) -> Claims:
-    return Claims(bus.logs, bus.clock, Identity(worker, boot), max_attempts)
+    return Claims(bus.logs, bus.clock, Identity(worker, boot), AttemptLimits(max_attempts))
 
 
 async def take_delivery(bus: Bus, worker: str = "w1", max_attempts: int = 3) -> tuple[Delivery, Claim | None]:

@@ -80,4 +80,4 @@ def answers(fleet: Fleet, worker: str) -> bool:
 async def why(bus: Bus, name: JobKey) -> str:
     found = await bus.logs.lease(name)
     assert found is not None
-    return found[1].why
+    return found.lease.state

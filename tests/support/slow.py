@@ -112,7 +112,7 @@ class Maker:
 
     @classmethod
     async def of(cls, bus: Bus, job: wire.Job) -> "Maker":
-        lease = wire.Lease(why="running", worker="w0", boot="b", attempt=1)
+        lease = wire.Lease(state=wire.LeaseState.RUNNING, worker="w0", boot="b", attempt=1)
         started = wire.Started(media=wire.media_type(24_000, 1), worker="w0", attempt=1, model="tone", version="v1")
         name = bus.subjects.job_key(job.tenant, job.id)
         seq = await bus.logs.take(name, lease, 0)
@@ -126,4 +126,4 @@ class Maker:
     async def end(self) -> None:
         at = self._writer.position
         done = wire.Done(blocks=at.block, frames=at.frame, seconds=at.frame / 24_000, crc32=f"{at.crc32:08x}")
-        await self._writer.end("done", done)
+        await self._writer.end(wire.End.DONE, done)

@@ -153,7 +153,7 @@ async def test_rule_19_only_the_dead_workers_own_lease_is_taken_away(bus: Bus) -
         delivery = await pull(bus)
         by = claims(bus, "w2" if job is moved else "w1")
         assert await by.claim(delivery, by.open(delivery))
-    await bus.logs.end(name_of(bus, ended), "cancelled", "")
+    await bus.logs.end(name_of(bus, ended), wire.End.CANCELLED, "")
     held = [Held(job.tenant, job.id) for job in (moved, ended)] + [Held("public", "never")]
     async with open_bus(bus.settings, "test") as worker, gateway(bus) as fleet:
         async with present(worker, "w1", "b1", held):
@@ -166,7 +166,7 @@ async def test_rule_19_only_the_dead_workers_own_lease_is_taken_away(bus: Bus) -
 async def test_a_job_that_its_worker_ended_just_before_it_died_is_settled_and_not_waited_for(bus: Bus) -> None:
     job = tone_job()
     _, _, by = await start(bus, job)
-    await by.end("done", done(by))
+    await by.end(wire.End.DONE, done(by))
     acks: list[bytes] = []
     bus.connection.subscribe(f"$JS.ACK.{bus.subjects.jobs_stream}.>", lambda message: acks.append(message.data))
     async with open_bus(bus.settings, "test") as worker, gateway(bus) as fleet:

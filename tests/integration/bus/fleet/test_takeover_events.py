@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from aiohttp import ClientSession
 
+from bus import wire
 from bus.jobs.client import Bus
 from tests.support.doors import gated
 from tests.support.figures import until
@@ -66,7 +67,7 @@ async def test_the_end_of_a_job_that_nobody_goes_on_with_is_told_too(
         only.kill()
         await asyncio.to_thread(gateway.wait_for, "takeover.started")
         assert gateway.events("takeover.done") == []
-        await bus.logs.end(ears.name, "cancelled", "by a test")
+        await bus.logs.end(ears.name, wire.End.CANCELLED, "by a test")
         await eventually(lambda: gateway.events("takeover.done"))
     (done,) = gateway.events("takeover.done")
     assert (done["entry"], done["by"]) == ("cancelled", None)

@@ -40,7 +40,7 @@ async def finish(by: Writer, blocks: int, frames: int = 10, pause_s: float = 0.0
     for _ in range(blocks):
         await write(by, 1, frames)
         await asyncio.sleep(pause_s)
-    await by.end("done", done(by))
+    await by.end(wire.End.DONE, done(by))
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -212,7 +212,7 @@ async def test_a_new_log_is_heard_from_its_first_entry_without_being_read(
         for _ in range(20):
             await write(by, 1, frames=1000)
             heard += await anext(batches)
-        await by.end("done", done(by))
+        await by.end(wire.End.DONE, done(by))
         heard += await anext(batches)
         assert attached._live_bytes == 0
     monkeypatch.undo()
@@ -225,7 +225,7 @@ async def test_a_queued_job_is_waited_for(bus: Bus) -> None:
     await submit(bus, job)
     listening = asyncio.ensure_future(hear(bus, name_of(bus, job)))
     await asyncio.sleep(0)
-    await bus.logs.end(name_of(bus, job), "cancelled", "")
+    await bus.logs.end(name_of(bus, job), wire.End.CANCELLED, "")
     assert [entry.kind for entry in await asyncio.wait_for(listening, WITHIN_S)] == ["cancelled"]
 
 
@@ -292,4 +292,4 @@ async def test_two_hundred_attachments_leave_nothing_behind(bus: Bus) -> None:
         one.cancel()
     await asyncio.gather(*cancelled, return_exceptions=True)
     assert footprint(bus.connection) == before
-    await by.end("failed", wire.Failed(code="engine_failed", message=""))
+    await by.end(wire.End.FAILED, wire.Failed(code="engine_failed", message=""))

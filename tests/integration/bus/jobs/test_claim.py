@@ -8,7 +8,7 @@ import pytest
 
 from bus import wire
 from bus.errors import Invalid, Malformed
-from bus.jobs.claim import read_job
+from bus.jobs.birth import digest, read_job
 from bus.jobs.client import Bus
 from bus.jobs.delivery import Delivery
 from bus.jobs.status import status
@@ -57,7 +57,7 @@ async def handle(bus: Bus, worker: str = "w1") -> Delivery:
     delivery, by = await pull(bus), claims(bus, worker)
     with pytest.raises(Malformed) as caught:
         by.open(delivery)
-    await by.bury(delivery, str(caught.value))
+    await by.dead_letters.give_up_message(delivery, str(caught.value))
     return delivery
 
 
@@ -85,7 +85,7 @@ async def test_rule_03_the_worker_gives_birth_to_the_log_of_a_job_whose_gateway_
     found = await bus.logs.birth(name_of(bus, job))
     assert found is not None
     assert found[1] == claim.birth
-    assert (found[1].queue_seq, found[1].digest) == (seq, wire.digest(job))
+    assert (found[1].queue_seq, found[1].digest) == (seq, digest(job))
     assert (await submit(bus, job)).is_new is False
 
 
@@ -105,7 +105,7 @@ async def test_rule_03_a_surplus_message_is_acknowledged_and_touches_nothing(bus
     by = writer(bus, claim)
     await write(by, 2)
     await until(lambda: one_job(bus))
-    await by.end("done", done(by))
+    await by.end(wire.End.DONE, done(by))
 
 
 async def one_job(bus: Bus) -> bool:
@@ -124,7 +124,7 @@ async def test_a_lease_that_a_surplus_message_got_first_is_no_attempt(
     original, took, go_on = bus.logs.take, asyncio.Event(), asyncio.Event()
 
     async def take(name: Any, lease: wire.Lease, expected_seq: int) -> int:
-        if lease.worker == "w1" and lease.why == "handed_back":
+        if lease.worker == "w1" and lease.state == wire.LeaseState.HANDED_BACK:
             took.set()
             await go_on.wait()
         return await original(name, lease, expected_seq)
@@ -180,7 +180,7 @@ async def test_a_job_of_a_tenant_that_cannot_be_named_goes_to_dead_all_the_same(
     await until(lambda: emptied(bus))
 
 
-async def test_burying_garbage_does_not_end_another_job_that_bears_the_name(bus: Bus) -> None:
+async def test_dead_lettering_garbage_does_not_end_another_job_that_bears_the_name(bus: Bus) -> None:
     name = bus.subjects.job_key("public", "q1")
     birth = wire.Birth(job=wire.Job(id="q1", input=""), digest="", queue_seq=99, accepted_at=1.0)
     await bus.logs.create(name, birth)
@@ -206,8 +206,8 @@ async def test_a_job_that_chose_the_name_of_another_message_is_refused_instead_o
 async def test_rule_11_a_hand_back_costs_no_attempt_and_an_interruption_does(bus: Bus) -> None:
     delivery, claim, by = await start(bus, tone_job())
     attempts, firsts = [claim.lease.attempt], [claim.is_first]
-    for why in ("handed_back", "handed_back", "interrupted", "handed_back"):
-        await by.give_up(why, "test")
+    for state in ("handed_back", "handed_back", "interrupted", "handed_back"):
+        await by.release(wire.LeaseState(state), "test")
         delivery.give_back()
         delivery, later = await take_delivery(bus, max_attempts=9)
         assert later is not None
@@ -222,7 +222,7 @@ async def test_rule_11_after_max_attempts_the_job_fails_and_goes_to_dead(bus: Bu
     job = tone_job()
     delivery, _, by = await start(bus, job)
     await write(by, 2)
-    await by.give_up("interrupted", "engine exited")
+    await by.release(wire.LeaseState.INTERRUPTED, "engine exited")
     delivery.give_back()
     delivery, later = await take_delivery(bus, max_attempts=2)
     assert later is not None
@@ -253,7 +253,7 @@ async def test_rule_11_a_job_delivered_ten_times_without_a_lease_is_given_up_und
 
 async def test_rule_03_a_delivery_of_a_job_whose_log_has_ended_is_acknowledged(bus: Bus) -> None:
     delivery, _, by = await start(bus, tone_job())
-    await by.end("done", done(by))  # and its ack is lost
+    await by.end(wire.End.DONE, done(by))  # and its ack is lost
     delivery.give_back()
     assert (await take_delivery(bus, "w2"))[1] is None
     await until(lambda: emptied(bus))
@@ -271,13 +271,13 @@ async def test_two_deliveries_at_once_make_one_holder(bus: Bus) -> None:
     assert len(held) == 1
     for one in [claim, *again, *racing]:
         if one is not None and one is not held[0]:
-            with pytest.raises(Exception, match="holds no longer"):
+            with pytest.raises(Exception, match="was replaced"):
                 await write(writer(bus, one), 1)
     await write(writer(bus, held[0]), 1)
 
 
 async def test_a_given_back_job_comes_again_at_once_and_not_after_ack_wait(bus: Bus) -> None:
     delivery, _, by = await start(bus, tone_job())
-    await by.give_up("handed_back", "draining")
+    await by.release(wire.LeaseState.HANDED_BACK, "draining")
     delivery.give_back()
     assert (await pull(bus, within_s=ACK_WAIT_S / 2)).seq == delivery.seq

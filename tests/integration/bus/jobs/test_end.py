@@ -27,7 +27,7 @@ async def test_rule_13_ending_fences_the_worker_removes_the_message_and_sends_th
     job = tone_job()
     _, claim, by = await start(bus, job)
     await write(by, 2)
-    assert await bus.logs.end(claim.key, "cancelled", "because") == "cancelled"
+    assert await bus.logs.end(claim.key, wire.End.CANCELLED, "because") == "cancelled"
     with pytest.raises(Fenced):
         await write(by, 1)
     log = await entries(bus, claim.key)
@@ -42,7 +42,7 @@ async def test_rule_13_ending_fences_the_worker_removes_the_message_and_sends_th
 async def test_rule_13_a_queued_job_is_ended_before_anybody_ran_it(bus: Bus) -> None:
     job = tone_job()
     accepted = await submit(bus, job)
-    assert await bus.logs.end(name_of(bus, job), "cancelled", "") == "cancelled"
+    assert await bus.logs.end(name_of(bus, job), wire.End.CANCELLED, "") == "cancelled"
     assert await num_jobs(bus) == 0
     found = await status(bus.logs, name_of(bus, job))
     assert (found.state, found.position, found.birth) == ("cancelled", Position(), accepted.birth)
@@ -51,9 +51,9 @@ async def test_rule_13_a_queued_job_is_ended_before_anybody_ran_it(bus: Bus) -> 
 async def test_rule_13_cancel_is_idempotent_and_answers_done_if_done_came_first(bus: Bus) -> None:
     _, claim, by = await start(bus, tone_job())
     await write(by, 1)
-    await by.end("done", done(by))
+    await by.end(wire.End.DONE, done(by))
     for _ in range(3):
-        assert await bus.logs.end(claim.key, "cancelled", "late") == "done"
+        assert await bus.logs.end(claim.key, wire.End.CANCELLED, "late") == "done"
     assert kinds(await entries(bus, claim.key)) == ["block", "done"]
 
 
@@ -64,12 +64,12 @@ async def test_rule_13_of_many_who_end_a_running_job_one_does(bus: Bus) -> None:
         async def run(by: Any = by, blocks: int = trial) -> str:
             try:
                 await write(by, blocks)
-                await by.end("done", done(by))
+                await by.end(wire.End.DONE, done(by))
             except Fenced:
                 return "fenced"
             return "done"
 
-        ends = [bus.logs.end(claim.key, kind, kind) for kind in ("cancelled", "expired", "cancelled", "expired")]
+        ends = [bus.logs.end(claim.key, kind, kind) for kind in (wire.End.CANCELLED, wire.End.EXPIRED) * 2]
         outcome, *answers = await asyncio.gather(run(), *ends)
         log = await entries(bus, claim.key)
         terminal = [entry.kind for entry in log if entry.is_end]
@@ -83,15 +83,17 @@ async def announce(bus: Bus, claim: Any, kind: wire.End, payload: object) -> Non
     """What a gateway leaves that dies between its two steps."""
     held = await bus.logs.lease(claim.key)
     assert held is not None
-    lease = msgspec.structs.replace(held[1], why=kind, detail="why", body=msgspec.to_builtins(payload))
+    lease = msgspec.structs.replace(
+        held[1], state=wire.LeaseState(kind), detail="why", body=msgspec.to_builtins(payload)
+    )
     await bus.logs.take(claim.key, lease, held[0])
 
 
 @pytest.mark.parametrize(
     ("kind", "payload"),
     [
-        ("failed", wire.Failed(code="out_of_memory", message="no room", worker="w1", attempt=1)),
-        ("expired", wire.Ended(why="too late")),
+        (wire.End.FAILED, wire.Failed(code="out_of_memory", message="no room", worker="w1", attempt=1)),
+        (wire.End.EXPIRED, wire.Ended(why="too late")),
     ],
 )
 @pytest.mark.parametrize("finisher", ["end", "status", "worker"])
@@ -102,9 +104,9 @@ async def test_rule_13_whoever_finds_an_announced_ending_finishes_that_one(
     await write(by, 1)
     await announce(bus, claim, kind, payload)
     if finisher == "end":
-        assert await bus.logs.end(claim.key, "cancelled", "another reason") == kind
+        assert await bus.logs.end(claim.key, wire.End.CANCELLED, "another reason") == kind
     elif finisher == "status":
-        assert (await status(bus.logs, claim.key)).state == kind
+        assert (await status(bus.logs, claim.key)).state == str(kind)
     else:
         delivery.give_back()
         assert (await take_delivery(bus, "w2"))[1] is None
@@ -118,8 +120,8 @@ async def test_rule_13_the_finisher_of_an_announced_ending_sends_the_word_to_who
     words: list[bytes] = []
     bus.connection.subscribe(bus.subjects.stop("w1"), lambda message: words.append(message.data))
     _, claim, _ = await start(bus, tone_job())
-    await announce(bus, claim, "cancelled", wire.Ended(why=""))
-    await bus.logs.end(claim.key, "cancelled", "")
+    await announce(bus, claim, wire.End.CANCELLED, wire.Ended(why=""))
+    await bus.logs.end(claim.key, wire.End.CANCELLED, "")
     await eventually(lambda: words)
 
 
@@ -139,9 +141,9 @@ async def test_a_finisher_that_froze_before_its_append_adds_no_second_end(
         return await original(subject, data, headers, *args)
 
     monkeypatch.setattr(bus.js, "publish", publish)
-    first = asyncio.ensure_future(bus.logs.end(claim.key, "cancelled", "frozen"))
+    first = asyncio.ensure_future(bus.logs.end(claim.key, wire.End.CANCELLED, "frozen"))
     await frozen.wait()
-    assert await bus.logs.end(claim.key, "expired", "quick") == "cancelled"
+    assert await bus.logs.end(claim.key, wire.End.EXPIRED, "quick") == "cancelled"
     thawed.set()
     assert await first == "cancelled"
     assert kinds(await entries(bus, claim.key)) == ["block", "cancelled"]
@@ -149,7 +151,7 @@ async def test_a_finisher_that_froze_before_its_append_adds_no_second_end(
 
 async def test_nothing_is_ended_that_never_was(bus: Bus) -> None:
     with pytest.raises(NotFound):
-        await bus.logs.end(bus.subjects.job_key("public", "nobody"), "cancelled", "")
+        await bus.logs.end(bus.subjects.job_key("public", "nobody"), wire.End.CANCELLED, "")
 
 
 async def test_rule_14_now_is_the_clock_of_the_bus_whatever_the_host_believes(

@@ -79,7 +79,7 @@ async def test_rule_07_a_lease_tells_worker_boot_ack_subject_attempt_and_why(bus
     found = await bus.logs.lease(claim.key)
     assert found is not None
     lease = found[1]
-    assert (lease.worker, lease.boot, lease.ack, lease.attempt, lease.why) == (
+    assert (lease.worker, lease.boot, lease.ack, lease.attempt, lease.state) == (
         "w9", "b1", delivery.ack_subject, 1, "running",
     )  # fmt: skip
 
@@ -90,7 +90,7 @@ async def test_rule_07_a_lost_acknowledgement_of_an_append_stores_nothing_twice(
     _, claim, by = await start(bus, tone_job())
     lost = losing_answers(bus, monkeypatch, lambda subject: subject == claim.key.entries, times=3)
     await write(by, 3)
-    await by.end("done", done(by))
+    await by.end(wire.End.DONE, done(by))
     assert len(lost) == 3
     assert kinds(await entries(bus, claim.key)) == ["block"] * 3 + ["done"]
 
@@ -103,8 +103,8 @@ async def test_an_append_left_unanswered_closes_the_writer(bus: Bus) -> None:
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
     with pytest.raises(Unreachable, match="unanswered"):
-        await by.end("done", done(by))
-    await by.give_up("handed_back", "test")
+        await by.end(wire.End.DONE, done(by))
+    await by.release(wire.LeaseState.HANDED_BACK, "test")
 
 
 async def test_a_refused_append_does_not_close_the_writer(bus: Bus, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -127,7 +127,7 @@ async def test_a_lost_acknowledgement_of_a_take_leaves_the_lease_ours(
 ) -> None:
     name = bus.subjects.job_key("public", "j")
     lost = losing_answers(bus, monkeypatch, lambda subject: subject == name.lease)
-    lease = wire.Lease(why="running", worker="w1", boot="b1", attempt=1)
+    lease = wire.Lease(state=wire.LeaseState.RUNNING, worker="w1", boot="b1", attempt=1)
     taken = await bus.logs.take(name, lease, 0)
     assert lost == [name.lease]
     assert await bus.logs.lease(name) == (taken, lease)
@@ -135,7 +135,7 @@ async def test_a_lost_acknowledgement_of_a_take_leaves_the_lease_ours(
 
 async def test_an_equal_lease_of_somebody_else_is_not_taken_for_ours(bus: Bus) -> None:
     name = bus.subjects.job_key("public", "j")
-    lease = wire.Lease(why="running", worker="w1", boot="b1", attempt=1)
+    lease = wire.Lease(state=wire.LeaseState.RUNNING, worker="w1", boot="b1", attempt=1)
     await bus.logs.take(name, lease, 0)
     with pytest.raises(Fenced):
         await bus.logs.take(name, lease, 0)
@@ -170,11 +170,11 @@ async def test_rule_09_a_zombie_whose_lease_was_taken_adds_nothing_and_live_neve
         with pytest.raises(Fenced):
             await zombie.block(b"zombie", 3)
         with pytest.raises(Fenced):
-            await zombie.end("done", done(zombie))
+            await zombie.end(wire.End.DONE, done(zombie))
         with pytest.raises(Fenced):
-            await zombie.give_up("handed_back", "")
+            await zombie.release(wire.LeaseState.HANDED_BACK, "")
         await write(successor, 1)
-    await successor.end("done", done(successor))
+    await successor.end(wire.End.DONE, done(successor))
     await bus.connection.flush()
     log = await entries(bus, claim.key)
     assert live == [entry.payload for entry in log]
@@ -191,7 +191,7 @@ async def test_rule_10_a_redelivery_to_the_holder_takes_nothing_from_it_and_its_
     assert lease is not None
     assert (again.seq, lease[0]) == (claim.birth.queue_seq, by.lease_seq)
     await write(by, 2)
-    await by.end("done", done(by))
+    await by.end(wire.End.DONE, done(by))
     again.ack()
     await until(lambda: emptied(bus))
     assert kinds(await entries(bus, claim.key)) == ["block"] * 4 + ["done"]
@@ -201,8 +201,8 @@ async def emptied(bus: Bus) -> bool:
     return await num_jobs(bus) == 0
 
 
-@pytest.mark.parametrize("why", ["handed_back", "interrupted"])
-async def test_rule_12_state_is_the_terminal_entry_else_the_lease(bus: Bus, why: wire.Why) -> None:
+@pytest.mark.parametrize("state", [wire.LeaseState.HANDED_BACK, wire.LeaseState.INTERRUPTED])
+async def test_rule_12_state_is_the_terminal_entry_else_the_lease(bus: Bus, state: wire.LeaseState) -> None:
     job = tone_job()
     name = name_of(bus, job)
     with pytest.raises(NotFound):
@@ -210,12 +210,12 @@ async def test_rule_12_state_is_the_terminal_entry_else_the_lease(bus: Bus, why:
     birth = wire.Birth(job=job, digest="d", queue_seq=1, accepted_at=1.0)
     await bus.logs.create(name, birth)
     assert (await status(bus.logs, name)).state == "queued"
-    lease = wire.Lease(why="running", worker="w1")
+    lease = wire.Lease(state=wire.LeaseState.RUNNING, worker="w1")
     seq = await bus.logs.take(name, lease, 0)
     assert (await status(bus.logs, name)).state == "running"
-    seq = await bus.logs.take(name, msgspec.structs.replace(lease, why=why), seq)
+    seq = await bus.logs.take(name, msgspec.structs.replace(lease, state=state), seq)
     assert (await status(bus.logs, name)).state == "interrupted"
-    assert await bus.logs.end(name, "expired", "test") == "expired"
+    assert await bus.logs.end(name, wire.End.EXPIRED, "test") == "expired"
     found = await status(bus.logs, name)
     assert (found.state, found.is_ended) == ("expired", True)
 

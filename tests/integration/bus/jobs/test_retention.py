@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from bus import wire
 from bus.errors import StorageFull
 from bus.jobs.client import Bus
 from bus.jobs.entry import KIND, NEXT, Position
@@ -32,7 +33,7 @@ async def write_log(bus: Bus, size_bytes: int, *, ended: bool) -> JobKey:
     for number in range(max(1, size_bytes // 65_536)):
         await bus.js.publish(name.entries, bytes(65_000), {**headers, "Nats-Msg-Id": f"{job.id}.{number}"})
     if ended:
-        await bus.logs.end(name, "cancelled", "test")
+        await bus.logs.end(name, wire.End.CANCELLED, "test")
     return name
 
 
@@ -86,7 +87,7 @@ async def test_a_log_born_anew_while_a_second_gateway_purges_the_old_one_stays(
     job = tone_job()
     await submit(bus, job)
     name = bus.subjects.job_key(job.tenant, job.id)
-    assert await bus.logs.end(name, "cancelled", "test") == "cancelled"
+    assert await bus.logs.end(name, wire.End.CANCELLED, "test") == "cancelled"
     bus.clock._offset_s += 0.96 * bus.settings.replies_max_age_s
     slow, quick, api = Retention(bus, rest_s=NO_REST_S), Retention(bus, rest_s=NO_REST_S), bus.js.api
 
@@ -126,7 +127,7 @@ async def test_rule_15_above_85_percent_new_jobs_are_refused_with_stream_level_a
     await retention.look()
     with pytest.raises(StorageFull, match=rf"{bus.subjects.replies_stream} is 8\d% full, new jobs are taken up to 85%"):
         retention.check_room()
-    await bus.logs.end(running, "cancelled", "test")
+    await bus.logs.end(running, wire.End.CANCELLED, "test")
     await retention.look()
     assert await level(bus) < REFUSE_ABOVE
     retention.check_room()

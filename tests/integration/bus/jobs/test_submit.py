@@ -40,7 +40,7 @@ async def test_rule_05_the_same_request_again_attaches_and_leaves_one_message(bu
 async def test_rule_04_an_ended_log_is_final_and_attached_to(bus: Bus) -> None:
     job = tone_job()
     _, claim, by = await start(bus, job)
-    await by.end("done", done(by))
+    await by.end(wire.End.DONE, done(by))
     again = await submit(bus, job)
     assert again.is_new is False
     assert (await status(bus.logs, claim.key)).state == "done"

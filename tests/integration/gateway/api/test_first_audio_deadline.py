@@ -8,6 +8,7 @@ import pytest
 from aiohttp import ClientSession
 
 from bus import wire
+from bus.jobs.birth import digest
 from bus.jobs.client import Bus
 from bus.settings import BusSettings
 from tests.support import fleets
@@ -118,4 +119,4 @@ async def test_a_deadline_that_is_none_is_refused_with_its_limit(http: ClientSes
 
 async def test_two_requests_that_differ_in_their_patience_are_one_job(bus: Bus) -> None:
     """Like `expires_at`, it says when the answer is of use, not what is asked for."""
-    assert wire.digest(tone_job(first_audio_deadline_s=1)) == wire.digest(tone_job())
+    assert digest(tone_job(first_audio_deadline_s=1)) == digest(tone_job())

@@ -10,6 +10,7 @@ import msgspec
 import pytest
 
 from bus import wire
+from bus.jobs.birth import digest
 from bus.jobs.client import Bus, open_bus
 from bus.jobs.submit import submit
 from gateway.jobs.cache import with_generation
@@ -48,7 +49,7 @@ def equal_job(text: str) -> wire.Job:
         params=PUBLIC,
         run_on=False,
     )
-    return msgspec.structs.replace(job, id="c" + wire.digest(msgspec.structs.replace(job, tenant=""))[:40])
+    return msgspec.structs.replace(job, id="c" + digest(msgspec.structs.replace(job, tenant=""))[:40])
 
 
 async def plant(bus: Bus, http: aiohttp.ClientSession, job: wire.Job) -> None:
@@ -62,7 +63,7 @@ def test_a_default_that_is_told_makes_no_other_job() -> None:
     job = equal_job("said")
     told = wire.decode(wire.Job, b'{"linger_s":0.0,"seed":0,"voice":"","retry_of":"",' + wire.encode(job)[1:])
     assert told == job
-    assert wire.digest(told) == wire.digest(job)
+    assert digest(told) == digest(job)
 
 
 async def test_an_id_that_equal_requests_share_is_not_a_callers_to_give(http: aiohttp.ClientSession) -> None:

@@ -41,7 +41,7 @@ async def gateway(bus_settings: BusSettings) -> AsyncIterator[Services]:
 async def working(gateway: Services, job: wire.Job) -> Writer:
     """Be the worker of a job."""
     name = gateway.bus.subjects.job_key(job.tenant, job.id)
-    lease = wire.Lease(why="running", worker="w0", boot="b", attempt=1)
+    lease = wire.Lease(state=wire.LeaseState.RUNNING, worker="w0", boot="b", attempt=1)
     started = wire.Started(media=wire.media_type(24_000, 1), worker="w0", attempt=1, model="tone", version="v1")
     seq = await gateway.bus.logs.take(name, lease, 0)
     return Writer(gateway.bus.logs, name, seq, lease, Position(), started, 5.0)
@@ -53,7 +53,9 @@ async def block(writer: Writer, number: int) -> None:
 
 async def done(writer: Writer) -> None:
     frames = writer.position.frame
-    await writer.end("done", wire.Done(blocks=writer.position.block, frames=frames, seconds=frames / 24_000, crc32=""))
+    await writer.end(
+        wire.End.DONE, wire.Done(blocks=writer.position.block, frames=frames, seconds=frames / 24_000, crc32="")
+    )
 
 
 async def whole(sound: AudioStream) -> bytes:
@@ -76,7 +78,7 @@ async def test_who_listens_to_a_run_that_ends_for_want_of_listeners_goes_on_with
         await block(writer, 1)
         async with asyncio.timeout(30), aclosing(aiter(second)) as pieces:
             heard = await anext(pieces)
-            await gateway.bus.logs.end(second.key, "cancelled", why)
+            await gateway.bus.logs.end(second.key, wire.End.CANCELLED, why)
             rest = asyncio.create_task(anext(pieces))
             while not second.key.job.endswith("-1"):  # the next one is asked for by now
                 await asyncio.sleep(0.005)
@@ -98,7 +100,7 @@ async def test_who_listens_to_a_run_that_ends_for_want_of_listeners_goes_on_with
 async def test_who_joined_a_run_that_was_cancelled_by_its_id_is_told_so(gateway: Services) -> None:
     job = equal_job("cancelled")
     async with open_stream(gateway.jobs, job), open_stream(gateway.jobs, job) as second:
-        await gateway.bus.logs.end(second.key, "cancelled", "cancelled by its owner")
+        await gateway.bus.logs.end(second.key, wire.End.CANCELLED, "cancelled by its owner")
         with pytest.raises(Cancelled, match="by its owner"):
             await whole(second)
     assert await gateway.jobs.cache.next_generation(job, 0) == 1
@@ -227,7 +229,7 @@ async def test_the_newest_of_many_generations_is_found(gateway: Services) -> Non
         assert await gateway.jobs.cache.next_generation(job, generation - 1) == generation
         async with open_stream(gateway.jobs, job, fresh=True) as sound:
             assert sound.key.job == (f"{job.id}-{generation}" if generation else job.id)
-            await gateway.bus.logs.end(sound.key, "cancelled", "by the test")
+            await gateway.bus.logs.end(sound.key, wire.End.CANCELLED, "by the test")
         gateway.jobs.cache._newest.clear()
     async with open_stream(gateway.jobs, job) as sound:
         assert sound.key.job == f"{job.id}-11"

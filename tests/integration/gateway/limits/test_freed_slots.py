@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from bus import wire
 from bus.access.keys import Keys, Limits
 from bus.errors import Unreachable
 from bus.jobs.client import Bus
@@ -32,7 +33,7 @@ async def test_a_job_that_has_ended_gives_its_place_though_its_worker_has_not_ac
         name = (claim.key.tenant, claim.key.job)
         jobs.add(Counted(name, "key-k", "other", time.monotonic(), 0.0, delivery.seq))
         assert not await watch.make_room("key-k", 1), "it runs"
-        await by.end("done", done(by))
+        await by.end(wire.End.DONE, done(by))
         assert await num_jobs(bus) == 1
         assert await watch.make_room("key-k", 1)
 
@@ -58,6 +59,6 @@ async def test_a_job_whose_acceptance_was_not_answered_counts_if_it_was_queued_a
             assert answer.status == 429, await answer.text()
         async with http.get("/v1/jobs", headers=headers) as answer:
             (first,) = (await answer.json())["jobs"]
-        await bus.logs.end(bus.subjects.job_key("acme", first["id"]), "cancelled", "by the test")
+        await bus.logs.end(bus.subjects.job_key("acme", first["id"]), wire.End.CANCELLED, "by the test")
         async with http.post("/v1/jobs", json=tone(input="another"), headers=headers) as answer:
             assert answer.status == 202, await answer.text()

@@ -233,7 +233,7 @@ async def test_a_log_that_tells_no_length_keeps_no_other_job_from_being_charged(
         if not number:
             writer._started = None  # as if what began the log had been removed
         await write(writer, 3, frames=8000)
-        await bus.logs.end(claim.key, "cancelled", "by the test")
+        await bus.logs.end(claim.key, wire.End.CANCELLED, "by the test")
         by.append(claim.key)
     async with asyncio.TaskGroup() as tasks:
         jobs, gossip, audio = CountedJobs("me"), Gossip(bus.connection, bus.subjects, bus.clock), Audio(bus)

@@ -37,7 +37,7 @@ async def url(http: ClientSession, stack: Stack) -> str:
 
 async def write_tone(bus: Bus, job: wire.Job, seconds: float) -> bytes:
     """Be the worker of a submitted job that says so much of the tone's signal, in blocks of a second."""
-    lease = wire.Lease(why="running", worker="w0", boot="b", attempt=1)
+    lease = wire.Lease(state=wire.LeaseState.RUNNING, worker="w0", boot="b", attempt=1)
     started = wire.Started(media=wire.media_type(24_000, 1), worker="w0", attempt=1, model="tone", version="v1")
     name = bus.subjects.job_key(job.tenant, job.id)
     writer = Writer(bus.logs, name, await bus.logs.take(name, lease, 0), lease, Position(), started, 5.0)
@@ -46,7 +46,9 @@ async def write_tone(bus: Bus, job: wire.Job, seconds: float) -> bytes:
         block = pcm[at : at + 48_000]
         await writer.block(block, len(block) // 2)
     frames = len(pcm) // 2
-    await writer.end("done", wire.Done(blocks=1, frames=frames, seconds=seconds, crc32=f"{writer.position.crc32:08x}"))
+    await writer.end(
+        wire.End.DONE, wire.Done(blocks=1, frames=frames, seconds=seconds, crc32=f"{writer.position.crc32:08x}")
+    )
     return pcm
 
 

@@ -24,7 +24,7 @@ from tests.support.jobs import tone_job
 async def write_log(bus: Bus, job: wire.Job, blocks: int, *, done: bool) -> Writer:
     """Be the worker of a job that was submitted: some blocks of ten frames each, and its end."""
     name = bus.subjects.job_key("public", job.id)
-    lease = wire.Lease(why="running", worker="w0", boot="b", attempt=1)
+    lease = wire.Lease(state=wire.LeaseState.RUNNING, worker="w0", boot="b", attempt=1)
     started = wire.Started(media=wire.media_type(24_000, 1), worker="w0", attempt=1, model="tone", version="v1")
     seq = await bus.logs.take(name, lease, 0)
     writer = Writer(bus.logs, name, seq, lease, Position(), started, 5.0)
@@ -32,7 +32,7 @@ async def write_log(bus: Bus, job: wire.Job, blocks: int, *, done: bool) -> Writ
         await writer.block(bytes([block]) * 20, 10)
     if done:
         end = wire.Done(blocks=blocks, frames=10 * blocks, seconds=blocks / 2400, crc32=f"{writer.position.crc32:08x}")
-        await writer.end("done", end)
+        await writer.end(wire.End.DONE, end)
     return writer
 
 
@@ -131,7 +131,7 @@ async def test_events_tell_a_failed_job_as_it_went(bus_settings: BusSettings) ->
             writer = await write_log(gateway.bus, job, 2, done=False)
             await writer.progress(wire.Progress(phase="denoise", done=3, total=9))
             await writer.checkpoint(wire.Checkpoint(frame=20, data=b"secret"))
-            await writer.end("failed", wire.Failed(code="engine_failed", message="it\nbroke"))
+            await writer.end(wire.End.FAILED, wire.Failed(code="engine_failed", message="it\nbroke"))
             told = await stream.rest()
         assert [event["event"] for event in told] == ["started", "progress", "checkpoint", "failed"]
         assert told[0]["data"]["media"] == "audio/L16;rate=24000;channels=1"

@@ -10,6 +10,7 @@ import msgspec
 import pytest
 
 from bus import wire
+from bus.jobs.birth import digest
 from bus.jobs.client import Bus, open_bus
 from bus.jobs.dead_letters import DeadLetters
 from bus.jobs.entry import ACCEPTED, KIND
@@ -63,7 +64,7 @@ async def test_a_job_that_cannot_be_told_of_is_tried_so_often_and_then_lies_in_t
     hook = Webhook(url="http://127.0.0.1:9/", events=("accepted",), secret=secret)
     job = tone_job(client=wire.Client(api="jobs", webhook=hook))
     accepted_at = 1e300 if broken == "year 10^292" else 1.0
-    birth = wire.encode(wire.Birth(job=job, digest=wire.digest(job), queue_seq=1, accepted_at=accepted_at))
+    birth = wire.encode(wire.Birth(job=job, digest=digest(job), queue_seq=1, accepted_at=accepted_at))
     async with open_bus(settings, "test") as bus:
         name, subject = bus.subjects.job_key(job.tenant, job.id), bus.subjects.hook(job.tenant, job.id)
         await bus.js.publish(name.birth, b"[]" if broken == "no birth" else birth, {KIND: ACCEPTED})

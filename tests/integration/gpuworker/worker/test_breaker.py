@@ -92,5 +92,5 @@ async def test_a_trial_job_that_goes_on_for_long_need_not_come_to_its_end_first(
         async with Ears(bus, tone_job(seconds=600, block_ms=50, compute_ms=50, device="own")) as book:
             await book.until_bytes(1)
             assert (await listen(bus, tone_job(seconds=0.2))).pcm == tone_pcm(0.2)
-            await bus.logs.end(book.name, "cancelled", "by a test")
+            await bus.logs.end(book.name, wire.End.CANCELLED, "by a test")
     assert worker.events("breaker.closed")

@@ -110,13 +110,13 @@ async def test_a_backup_works_only_while_no_primary_is_free_to(fleet: Fleet, bus
             assert starts([primary, backup]) == [80, 0]
             assert (await listen(bus, tone_job(**SHORT))).pcm == tone_pcm(0.1)
             assert starts([primary, backup]) == [80, 1]
-            await bus.logs.end(ears[0].name, "cancelled", "by a test")
+            await bus.logs.end(ears[0].name, wire.End.CANCELLED, "by a test")
             await eventually(lambda: len(primary.events("job.finished")) == 73)
             await says_it_has_room("w1", bus)
             assert (await listen(bus, tone_job(**SHORT))).pcm == tone_pcm(0.1)
             assert starts([primary, backup]) == [81, 1]
             for each in ears[1:]:
-                await bus.logs.end(each.name, "cancelled", "by a test")
+                await bus.logs.end(each.name, wire.End.CANCELLED, "by a test")
 
 
 async def test_a_backup_asks_for_nothing_while_a_primary_is_free_and_never_leaves_a_pull_open(
@@ -141,7 +141,7 @@ async def test_a_backup_asks_for_nothing_while_a_primary_is_free_and_never_leave
         async with Ears(bus, tone_job(seconds=600, block_ms=100, compute_ms=100, device="own")) as ears:
             await ears.until_bytes(1)
             await eventually(lambda: len(pulls) >= 9)
-            await bus.logs.end(ears.name, "cancelled", "by a test")
+            await bus.logs.end(ears.name, wire.End.CANCELLED, "by a test")
     assert all(body.get("no_wait") for body in pulls)
 
 

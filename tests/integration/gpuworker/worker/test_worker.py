@@ -208,11 +208,11 @@ async def test_a_stop_learnt_by_a_refused_append_is_told_as_one_that_came_by_wor
     worker = fleet.worker("w1", "tone", 1)
     async with asyncio.timeout(30), Ears(bus, tone_job(seconds=600, **STEADY)) as ears:
         await ears.until_bytes(10_000)
-        seq, lease = await bus.logs.lease(ears.name) or (0, wire.Lease(why="running"))
-        await bus.logs.take(ears.name, msgspec.structs.replace(lease, why="handed_back"), seq)
+        seq, lease = await bus.logs.lease(ears.name) or (0, wire.Lease(state=wire.LeaseState.RUNNING))
+        await bus.logs.take(ears.name, msgspec.structs.replace(lease, state=wire.LeaseState.HANDED_BACK), seq)
         assert worker.wait_for("job.stopped")["why"] == "revoked"
         assert len(worker.events("job.fenced")) == 1
-        await bus.logs.end(ears.name, "cancelled", "by a test")
+        await bus.logs.end(ears.name, wire.End.CANCELLED, "by a test")
 
 
 @pytest.mark.parametrize("ack_wait_s", [60.0])
@@ -220,7 +220,7 @@ async def test_cancel_frees_the_slot_within_a_block(fleet: Fleet, bus: Bus) -> N
     worker = fleet.worker("w1", "tone", 1)
     async with asyncio.timeout(25), Ears(bus, tone_job(seconds=600, **STEADY)) as ears:
         await ears.until_bytes(10_000)
-        assert await bus.logs.end(ears.name, "cancelled", "by a test") == "cancelled"
+        assert await bus.logs.end(ears.name, wire.End.CANCELLED, "by a test") == "cancelled"
         assert (await ears.to_the_end()).end.kind == "cancelled"
         heard = await listen(bus, tone_job(seconds=0.5))
     assert heard.pcm == tone_pcm(0.5)
@@ -230,7 +230,7 @@ async def test_cancel_frees_the_slot_within_a_block(fleet: Fleet, bus: Bus) -> N
 async def test_a_cancelled_queued_job_never_runs(fleet: Fleet, bus: Bus) -> None:
     job = tone_job(seconds=1)
     async with Ears(bus, job) as ears:
-        await bus.logs.end(ears.name, "cancelled", "by a test")
+        await bus.logs.end(ears.name, wire.End.CANCELLED, "by a test")
         worker = fleet.worker()
         assert (await listen(bus, tone_job(seconds=0.2))).end.kind == "done"
         assert [event["job"] for event in worker.events("job.started")] != [job.id]

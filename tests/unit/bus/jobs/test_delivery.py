@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from bus.errors import Malformed
-from bus.jobs.claim import read_job
+from bus.jobs.birth import read_job
 from bus.jobs.delivery import Delivery, stream_seq
 from bus.subjects import JobSubject
 from bus.transport.parser import Message

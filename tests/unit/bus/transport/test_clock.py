@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bus import wire
-from bus.jobs.claim import DEFAULT_DEADLINE_S, with_deadline
+from bus.jobs.birth import DEFAULT_DEADLINE_S, with_deadline
 from bus.subjects import LANES
 from bus.transport.clock import BusClock, parse_time
 
