@@ -77,6 +77,10 @@ class BusSettings(msgspec.Struct, frozen=True, kw_only=True):
     election_patience_s: Annotated[
         Seconds, doc("How long a cluster may take to elect a leader before we call it unreachable.")
     ] = 10.0
+    own_parser: Annotated[
+        bool,
+        doc("Read and write NATS with our own, faster code. Off: only public functions of nats-py, of any version."),
+    ] = True
 
     def __repr__(self) -> str:
         fields = (f"{name}={getattr(self, name)!r}" for name in self.__struct_fields__ if name != "nats")

@@ -64,7 +64,7 @@ async def serve(settings: GatewaySettings, stop: asyncio.Event) -> None:
                     nats_api.run(),
                     Webhooks(services.jobs, services.hooks, settings).run(),
                     bus.clock.keep(bus.js, bus.subjects.jobs_stream),
-                    _refused(bus.connection.closed),
+                    _refused(bus.connection.state.closed),
                     *([tokens.run()] if tokens is not None else []),
                 ):
                     tasks.create_task(service)

@@ -89,7 +89,7 @@ class KeyRing:
         """`keys` brought up to date from `seq` on, and the sequence that they have then."""
         pending = 1
         while pending:
-            page, pending = await self._bus.js.page(
+            page, pending = await self._bus.js.direct.page(
                 self._bus.subjects.keys_stream, self._bus.subjects.all_keys, seq + 1
             )
             for stored in page:

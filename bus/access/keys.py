@@ -20,7 +20,8 @@ from bus.errors import ApiError, Conflict, Invalid, Malformed, NotFound
 from bus.jobs.client import Bus
 from bus.subjects import last_token, token
 from bus.telemetry.logging import logger
-from bus.transport.jetstream import EXPECT_LAST, WRONG_LAST_SEQUENCE, Stored, is_missing_stream
+from bus.transport.direct import Stored
+from bus.transport.jetstream import EXPECT_LAST, WRONG_LAST_SEQUENCE, is_missing_stream
 
 log = logger(__name__)
 
@@ -140,7 +141,7 @@ class Keys:
         found: list[Key] = []
         pending, after = 1, 0
         while pending:
-            page, pending = await self._bus.js.page(stream, subject, after + 1)
+            page, pending = await self._bus.js.direct.page(stream, subject, after + 1)
             found += (key for stored in page if (key := read(stored)) is not None)
             if not page:
                 break

@@ -111,7 +111,7 @@ class Fleet:
         seen.beat, seen.heard_at = beat, now
 
     async def _describe(self, worker: str) -> None:
-        generation = self._bus.connection.generation
+        generation = self._bus.connection.state.generation
         try:
             answer = await self._bus.connection.request(self._bus.subjects.ping(worker), DESCRIBE)
             pong = wire.decode(Pong, answer.data)
@@ -124,13 +124,13 @@ class Fleet:
             self._known |= {card.name: card for card in pong.cards}
 
     async def _ping(self, worker: str) -> None:
-        generation = self._bus.connection.generation
+        generation = self._bus.connection.state.generation
         try:
             answer = await self._bus.connection.request(self._bus.subjects.ping(worker), timeout_s=2.0)
             boot = wire.decode(Pong, answer.data).boot
         except NoResponders:
             seen = self._workers.get(worker)
-            if seen is not None and seen.answered_in == generation == self._bus.connection.generation:
+            if seen is not None and seen.answered_in == generation == self._bus.connection.state.generation:
                 self._bury(self._workers.pop(worker), "no responders")
             elif seen is not None and time.monotonic() - seen.heard_at > _FORGET_S:
                 del self._workers[worker]

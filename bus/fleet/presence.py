@@ -12,7 +12,6 @@ from bus.fleet.messages import Draining, Heartbeat, ModelCard, Pong
 from bus.jobs.client import Bus
 from bus.subjects import is_token, worker_of
 from bus.telemetry.logging import logger
-from bus.transport.outage import others_are_back
 from bus.transport.parser import Message
 
 log = logger(__name__)
@@ -63,16 +62,16 @@ class Presence:
         connection = self._bus.connection
 
         async def answer_of_a_twin() -> Message | None:
-            generation = connection.generation
-            await others_are_back(connection)
+            generation = connection.state.generation
+            await connection.state.wait_for_peers()
             try:
                 return await connection.request(self._bus.subjects.ping(self._worker), timeout_s=2.0)
             except NoResponders:
-                if connection.generation != generation:
+                if connection.state.generation != generation:
                     raise Unreachable("asked as soon as the bus was back, when others may not have been") from None
                 return None
 
-        answer = await self._bus.js.patiently(f"ask for another {self._worker}", answer_of_a_twin, _TWIN_S)
+        answer = await self._bus.js.retry(f"ask for another {self._worker}", answer_of_a_twin, _TWIN_S)
         if answer is None:
             return
         boot = wire.decode(Pong, answer.data).boot

@@ -58,7 +58,7 @@ class Attachment:
 
     async def __aenter__(self) -> Self:
         self._subscription = self._connection.subscribe(self._key.live, self._arrived)
-        self._off = self._connection.on_reconnect(self._reconnected)
+        self._off = self._connection.state.on_reconnect(self._reconnected)
         return self
 
     async def __aexit__(
@@ -171,7 +171,7 @@ class Attachment:
         self._behind = False
         self._wake.clear()
         try:
-            page, pending = await self._logs.js.page(
+            page, pending = await self._logs.js.direct.page(
                 self._logs.subjects.replies_stream, self._key.entries, self._last_seq + 1, max_bytes=_BATCH_BYTES
             )
             if pending:

@@ -12,7 +12,7 @@ from bus.jobs.birth import read_job
 from bus.jobs.client import Bus
 from bus.jobs.submit import submit
 from bus.subjects import parse_job_of
-from bus.transport.jetstream import Stored
+from bus.transport.direct import Stored
 
 _HIDDEN = "***"
 
@@ -103,7 +103,7 @@ class DeadLetters:
         found: deque[Stored] = deque(maxlen=limit)
         pending, after = 1, 0
         while pending:
-            page, pending = await self._bus.js.page(self._stream, subject, after + 1)
+            page, pending = await self._bus.js.direct.page(self._stream, subject, after + 1)
             found += page
             after = page[-1].seq if page else after
             if not page:

@@ -18,7 +18,7 @@ import msgspec
 
 from bus import wire
 from bus.errors import Malformed
-from bus.transport.jetstream import Stored
+from bus.transport.direct import Stored
 from bus.transport.parser import Message
 
 KIND: Final = "Antiphon-Kind"

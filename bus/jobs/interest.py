@@ -19,7 +19,6 @@ from bus.jobs.log import Logs
 from bus.subjects import JobKey
 from bus.telemetry.logging import logger
 from bus.transport.connection import Connection, Subscription
-from bus.transport.outage import others_are_back
 from bus.transport.parser import Message
 
 log = logger(__name__)
@@ -116,7 +115,7 @@ class Interest:
             if linger_s > 0:
                 await asyncio.sleep(linger_s)
             while not await self._settled(key):
-                await self._connection.up(_OUTAGE_S)
+                await self._connection.state.wait_up(_OUTAGE_S)
         except NotFound:
             return  # it was never accepted
         except Unreachable as error:
@@ -131,21 +130,21 @@ class Interest:
         Raises as `Logs.end`; Unreachable if whoever listens does not answer, so that nothing can be told.
         """
         connection = self._connection
-        generation = connection.generation
+        generation = connection.state.generation
         try:
             await connection.flush()
         except Unreachable:
             return False  # the server says nothing: if it is gone or hangs, we are told only seconds later
         try:
-            await others_are_back(connection)
+            await connection.state.wait_for_peers()
             is_heard = await anybody_listens(connection, key)
-            if connection.generation != generation:
+            if connection.state.generation != generation:
                 return False  # asked as soon as it was back, when others may not have been
             if not is_heard:
                 ended = await self._logs.end(key, wire.End.CANCELLED, LEFT)
                 log.info("job.abandoned", job=key.job, tenant=key.tenant, ended=ended)
         except Unreachable:
-            if connection.is_up and connection.generation == generation:
+            if connection.state.is_up and connection.state.generation == generation:
                 raise
             return False
         return True

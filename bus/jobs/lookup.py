@@ -7,7 +7,7 @@ from bus.errors import Gone
 from bus.jobs.client import Bus
 from bus.jobs.entry import Entry
 from bus.subjects import JobKey, Subjects, parse_birth
-from bus.transport.jetstream import Stored
+from bus.transport.direct import Stored
 
 _PAGE: Final = 256
 
@@ -22,7 +22,7 @@ async def first_entry(
     best: Entry | None = None
     while low_seq <= high_seq:
         middle = (low_seq + high_seq) // 2
-        found = await bus.js.direct_next(bus.subjects.replies_stream, key.entries, middle)
+        found = await bus.js.direct.next(bus.subjects.replies_stream, key.entries, middle)
         entry = Entry.stored(found[0]) if found else None
         if entry is None or entry.seq > high_seq:
             high_seq = middle - 1
@@ -58,7 +58,7 @@ async def media(bus: Bus, key: JobKey, birth_seq: int) -> tuple[int, int] | None
 
     Raises Gone if the first entry is lost, EngineFailed if the job's media is not PCM.
     """
-    found = await bus.js.direct_next(bus.subjects.replies_stream, key.entries, birth_seq + 1)
+    found = await bus.js.direct.next(bus.subjects.replies_stream, key.entries, birth_seq + 1)
     if found is None:
         return None
     entry = Entry.stored(found[0])
@@ -85,7 +85,7 @@ async def births(bus: Bus, tenant: str, limit: int, before_seq: int | None) -> t
     start = start_seq = await _start_of_last(bus, subject, first_seq, high, newer + limit)
     found: list[Stored] = []
     while True:
-        page, pending = await bus.js.page(stream, subject, start, batch=_PAGE)
+        page, pending = await bus.js.direct.page(stream, subject, start, batch=_PAGE)
         found += (stored for stored in page if stored.seq <= high)
         if not page or not pending or page[-1].seq > high or len(found) >= limit:
             return found[:limit][::-1], start_seq > first_seq
@@ -97,7 +97,7 @@ async def _start_of_last(bus: Bus, subject: str, low: int, high: int, wanted: in
     first = low
     while low <= high:
         middle = (low + high) // 2
-        found = await bus.js.direct_next(bus.subjects.replies_stream, subject, middle)
+        found = await bus.js.direct.next(bus.subjects.replies_stream, subject, middle)
         count = 0 if found is None else found[1] + 1
         if found is not None and count == wanted:
             return found[0].seq
@@ -109,7 +109,7 @@ async def _start_of_last(bus: Bus, subject: str, low: int, high: int, wanted: in
 
 
 async def _count(bus: Bus, subject: str, seq: int) -> int:
-    found = await bus.js.direct_next(bus.subjects.replies_stream, subject, seq)
+    found = await bus.js.direct.next(bus.subjects.replies_stream, subject, seq)
     return 0 if found is None else found[1] + 1
 
 

@@ -95,7 +95,7 @@ class Puller:
 
     async def run(self) -> None:
         """Pull until cancelled, once. Cancelling withdraws every open pull; what was on the wire is given back."""
-        off = self._connection.on_reconnect(self._restart)
+        off = self._connection.state.on_reconnect(self._restart)
         try:
             while True:
                 self._wake.clear()
@@ -152,7 +152,7 @@ class Puller:
                 await self._wake.wait()
         now = time.monotonic()
         silent = [each.name for each in self._lanes if each.open_pull and now - each.seen_at > silence_s]
-        if silent and self._connection.is_up:
+        if silent and self._connection.state.is_up:
             log.warning("pull.heartbeat_missed", consumers=silent)
             self._restart()
         if poll_s is not None:

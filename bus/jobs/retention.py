@@ -85,7 +85,7 @@ class Retention:
     async def _purge_old(self, stream: str) -> None:
         """Ended logs that the server would soon take apart."""
         born_before_s = self._bus.clock.now() - _KEEP_SHARE * self._bus.settings.replies_max_age_s
-        oldest = await self._bus.js.direct_next(stream, self._bus.subjects.all_births, 1)
+        oldest = await self._bus.js.direct.next(stream, self._bus.subjects.all_births, 1)
         if oldest is None or parse_time(oldest[0].stored_at) >= born_before_s:
             return
         purged = 0
@@ -122,7 +122,7 @@ class Retention:
         """Logs that ended at least `rest_s` ago, oldest birth first. `born_before_s`: Unix seconds, the server's."""
         subjects, seq = self._bus.subjects, 1
         while True:
-            births, pending = await self._bus.js.page(subjects.replies_stream, subjects.all_births, seq)
+            births, pending = await self._bus.js.direct.page(subjects.replies_stream, subjects.all_births, seq)
             for birth in births:
                 if parse_time(birth.stored_at) >= born_before_s:
                     return

@@ -1,41 +1,44 @@
-"""Where our parser and dispatch are put into nats-py's connection. The only module that touches its private parts.
+"""nats-py with our own parser, dispatch and writes. The only module that uses private attributes of nats-py.
 
-nats-py connects, authenticates, pings and reconnects; what it reads goes to `bus.transport.parser`, what we write
-goes straight to its socket. Held to one minor version of nats-py in pyproject.toml.
+nats-py connects, authenticates, pings and reconnects; `bus.transport.parser` reads its bytes, and what we send goes
+straight to its socket. pyproject.toml pins the minor version of nats-py, and a test names every private attribute used
+here. `nats_py_public` does without them.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from typing import Any
+import contextlib
+from typing import Any, Self, cast
 
 from nats.aio.client import Client
-from nats.aio.client import __version__ as nats_version
-from nats.errors import Error as NatsError
 from nats.errors import ProtocolError
 
-from bus.errors import NoServer, Unreachable
-from bus.settings import BusSettings, redacted
+from bus.errors import BusError, Unreachable
+from bus.settings import BusSettings
 from bus.telemetry.logging import logger
-from bus.transport.parser import Parser, ProtocolBroken
+from bus.transport.nats_py_public import connect_client
+from bus.transport.parser import Callback, Parser, ProtocolBroken, encode
+from bus.transport.state import ConnectionState
 
 log = logger(__name__)
 
 
-class SeamClient(Client):
+class DirectClient(Client):
+    """nats-py's client, which drops the socket of a server that does not answer instead of waiting for it."""
+
     def abort(self) -> None:
-        """Drop the socket and what it has not written yet."""
-        # A WebSocket's transport has no such writer, and closes on its own timeout.
+        """Drop the socket and everything that it has not written yet."""
+        # The transport of a WebSocket has no such writer, and closes on its own timeout.
         writer = getattr(self._transport, "_io_writer", None)
         if writer is not None:
             writer.transport.abort()
 
     async def _attempt_reconnect(self) -> None:
-        # Closing waits until everything is written, which a frozen server never lets happen.
+        # Closing waits until everything is written, which never happens while the server is frozen.
         self.abort()
         await super()._attempt_reconnect()
 
     async def _connect_to_server(self, server: Any) -> None:
-        # A server that took the last attempt and then said nothing still holds its socket, which nats-py forgets here.
+        # A server that accepted the last attempt and then sent nothing still holds its socket, which nats-py forgets.
         self.abort()
         await super()._connect_to_server(server)
 
@@ -43,24 +46,30 @@ class SeamClient(Client):
         try:
             await super()._process_connect_init()
         except RuntimeError as error:
-            # What uvloop says to who writes into a socket that has just died. nats-py expects asyncio's OSError: at
-            # this it would give up, in a reconnect for good.
+            # uvloop raises it on a write into a socket that has just died. nats-py expects asyncio's OSError: at this
+            # it would give up, and in a reconnect for good.
             raise ConnectionResetError(f"the server hung up: {error}") from error
 
 
 class Resubscribed:
-    """What nats-py must know of a subscription to make it again after a reconnect and to forget it on close."""
+    """The attributes of a subscription that nats-py reads to repeat it after a reconnect and to forget it on close."""
 
     __slots__ = ("_id", "_queue", "_subject")
-    _max_msgs = _received = 0
-    _wait_for_msgs_task = _message_iterator = _pending_next_msgs_calls = _jsi = None
+    _max_msgs = 0
+    _received = 0
+    _wait_for_msgs_task = None
+    _message_iterator = None
+    _pending_next_msgs_calls = None
+    _jsi = None
 
     def __init__(self, sid: int, subject: str, queue: str) -> None:
-        self._id, self._subject, self._queue = sid, subject, queue
+        self._id = sid
+        self._subject = subject
+        self._queue = queue
 
 
-class Seam:
-    """Stands where nats-py keeps its parser."""
+class ParserAdapter:
+    """Takes the place of nats-py's parser: ours reads messages, nats-py's gets every other line."""
 
     def __init__(self, theirs: Any) -> None:
         self._theirs = theirs
@@ -68,11 +77,13 @@ class Seam:
         self.parser = Parser(self._lines.append)
 
     def reset(self) -> None:
+        """Forget incomplete input; nats-py calls it before a reconnect."""
         self._lines.clear()
         self.parser.reset()
         self._theirs.reset()
 
     async def parse(self, data: bytes = b"") -> None:
+        """Parse what the socket delivered. Raises nats-py's ProtocolError, which makes it reconnect."""
         try:
             self.parser.feed(data)
         except ProtocolBroken as error:
@@ -82,57 +93,137 @@ class Seam:
             await self._theirs.parse(self._lines.pop(0) + b"\r\n")
 
 
-async def connect(settings: BusSettings, name: str, inbox_prefix: str, patience_s: float) -> tuple[Any, Seam]:
-    """A connected client and the seam in it. After `patience_s` raises NoServer, or Unreachable if one refused us.
+class DirectLink:
+    """A client of nats-py whose socket we write, and whose messages our parser dispatches.
 
-    The client is Any: what we use of it is private, which its annotations do not allow us.
+    All writes of one turn of the event loop leave in one system call.
     """
-    client: Any = SeamClient()
-    refusal = ""
 
-    async def trouble(error: Exception) -> None:
-        nonlocal refusal
-        if isinstance(error, NatsError):  # a server's own words, of a password for one; it is asked again all the same
-            refusal = str(error)
-        log.debug("nats.error", error=f"{type(error).__name__}: {error}")
+    #: Whether a subscription must reach other servers of a cluster before it takes effect there.
+    is_clustered = False
 
-    try:
-        async with asyncio.timeout(patience_s):
-            await client.connect(
-                settings.nats.split(","),
-                name=name,
-                inbox_prefix=inbox_prefix,
-                max_reconnect_attempts=-1,
-                reconnect_time_wait=0.1,
-                ping_interval=2,
-                max_outstanding_pings=2,
-                connect_timeout=2,
-                error_cb=trouble,
+    def __init__(self, state: ConnectionState) -> None:
+        self._state = state
+        #: Any because most of what is used of it is private, and not in its annotations.
+        client = cast("Any", DirectClient())
+        adapter = ParserAdapter(client._ps)
+        client._ps = adapter
+        self._client = client
+        self._callbacks = adapter.parser.callbacks
+        self._loop = asyncio.get_running_loop()
+        self._out: list[bytes] = []
+        #: SUBs and UNSUBs issued while down. nats-py repeats subscriptions before it reports the reconnect: one issued
+        #: in between would be unknown to the server until the next reconnect.
+        self._late: list[bytes] = []
+
+    @classmethod
+    async def connect(
+        cls, settings: BusSettings, name: str, inbox_prefix: str, patience_s: float, state: ConnectionState
+    ) -> Self:
+        """Connect, and report to `state` from then on. Raises as `connect_client` does."""
+        link = cls(state)
+        try:
+            await connect_client(
+                link._client,
+                settings,
+                name,
+                inbox_prefix,
+                patience_s,
+                on_down=link._went_down,
+                on_up=link._came_up,
+                on_closed=state.closed.set,
             )
-    except (TimeoutError, NatsError, OSError) as error:
-        client.abort()
-        at = redacted(settings.nats)
-        if refusal:
-            raise Unreachable(f"NATS at {at} takes no connection of ours: {refusal}") from error
-        reason = "" if isinstance(error, TimeoutError) else f": {error}"
-        raise NoServer(f"no NATS at {at} within {patience_s:g} s{reason}") from error
-    seam = Seam(client._ps)
-    client._ps = seam
-    return client, seam
+        except BusError:
+            link._client.abort()
+            raise
+        link.is_clustered = bool(link._client._server_info.get("cluster"))
+        return link
 
+    @property
+    def max_payload_bytes(self) -> int:
+        """Limit of the server for headers and data of one message."""
+        return int(self._client.max_payload)
 
-def hook(client: Any, down: Callable[[], None], up: Callable[[], None], closed: Callable[[], object]) -> None:
-    """Have these called when the connection breaks, is back, and is closed for good."""
+    def send(self, subject: str, data: bytes, reply: str, headers: dict[str, str] | None) -> None:
+        """Publish. Raises ValueError on a subject, header or size at which the server would close the connection."""
+        packet = encode(subject, data, reply, headers, self._client.max_payload)
+        if not self._out:
+            self._loop.call_soon(self._write_out)
+        self._out.append(packet)
 
-    def calling(function: Callable[[], object]) -> Callable[[], Awaitable[None]]:
-        async def callback() -> None:
-            function()
+    def subscribe(self, subject: str, queue: str, callback: Callback) -> int:
+        """Call `callback` with each message; returns an id for `unsubscribe`. Survives reconnects."""
+        client = self._client
+        client._sid += 1
+        sid: int = client._sid
+        client._subs[sid] = Resubscribed(sid, subject, queue)
+        self._callbacks[b"%d" % sid] = callback
+        self._command(b"SUB %b %b %d\r\n" % (subject.encode(), queue.encode(), sid))
+        return sid
 
-        return callback
+    def unsubscribe(self, sid: int, grace_s: float) -> None:
+        """End a subscription; idempotent. Messages on the wire still reach the callback for `grace_s`."""
+        if self._client._subs.pop(sid, None) is None:
+            return
+        if grace_s > 0:
+            self._loop.call_later(grace_s, self._callbacks.pop, b"%d" % sid, None)
+        else:
+            self._callbacks.pop(b"%d" % sid, None)
+        self._command(b"UNSUB %d\r\n" % sid)
 
-    client._disconnected_cb, client._reconnected_cb, client._closed_cb = map(calling, (down, up, closed))
+    async def ping(self, seen: "asyncio.Future[None]", timeout_s: float) -> None:
+        """Set a result on `seen` once the server has processed everything sent before."""
+        self._write_out()
+        pong: asyncio.Future[Any] = self._loop.create_future()
+        # The caller waits for another future than nats-py's: its read loop ends on one that was cancelled before PONG.
+        pong.add_done_callback(lambda _: None if seen.done() else seen.set_result(None))
+        await self._client._send_ping(pong)
 
+    async def drain(self, timeout_s: float) -> None:
+        """Wait for room in the socket's buffer. Raises Unreachable."""
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self._client._transport.drain()
+        except TimeoutError:
+            raise Unreachable(f"the server read nothing for {timeout_s:g} s") from None
+        except OSError as error:
+            raise Unreachable(f"connection lost: {error}") from error
 
-def library_version() -> str:
-    """Of nats-py, for `antiphon doctor`."""
-    return str(nats_version)
+    async def close(self, timeout_s: float) -> None:
+        """Write what is pending and close for good; after `timeout_s` drop the socket instead."""
+        self._write_out()
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self._client.close()
+        except (TimeoutError, OSError) as error:
+            log.debug("nats.error", error=f"close: {type(error).__name__}: {error}")
+            self._client.abort()
+
+    def _command(self, line: bytes) -> None:
+        if not self._state.is_up:
+            self._late.append(line)
+            return
+        if not self._out:
+            self._loop.call_soon(self._write_out)
+        self._out.append(line)
+
+    def _write_out(self) -> None:
+        if self._out and self._client.is_connected:
+            data = self._out[0] if len(self._out) == 1 else b"".join(self._out)
+            with contextlib.suppress(RuntimeError):  # uvloop: the socket has just died, which nats-py will notice
+                self._client._transport.write(data)
+        self._out.clear()
+
+    def _went_down(self) -> None:
+        if self._state.is_up and not self._client.is_closed:
+            log.warning("nats.disconnected")
+        self._out.clear()
+        self._late.clear()
+        self._state.set_down("connection lost")
+
+    def _came_up(self) -> None:
+        if self._late:
+            self._loop.call_soon(self._write_out)
+            self._out += self._late
+            self._late.clear()
+        self._state.set_up()

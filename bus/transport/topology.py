@@ -81,7 +81,7 @@ class Topology:
                     raise
                 return await self._js.api(f"STREAM.INFO.{name}")  # another process was a moment sooner
 
-        found = (await self._js.patiently(f"declare stream {name}", once, patience_s))["config"]
+        found = (await self._js.retry(f"declare stream {name}", once, patience_s))["config"]
         _same(f"stream {name}", _FIXED_STREAM, wanted, found)
         if any(found.get(key) != value for key, value in wanted.items() if key not in _FIXED_STREAM):
             await self._js.api(f"STREAM.UPDATE.{name}", {**found, **wanted})
@@ -104,7 +104,7 @@ class Topology:
                 except ApiError:
                     raise error from None
 
-        found = (await self._js.patiently(f"declare consumer {name}", once))["config"]
+        found = (await self._js.retry(f"declare consumer {name}", once))["config"]
         _same(f"consumer {name}", _FIXED_CONSUMER, wanted, found)
         if any(found.get(key) != value for key, value in wanted.items() if key not in _FIXED_CONSUMER):
             request = {"stream_name": stream, "config": {**found, **wanted}, "action": "update"}

@@ -12,7 +12,7 @@ from bus.jobs import lookup
 from bus.jobs.client import Bus
 from bus.jobs.status import Status, derive
 from bus.params import short
-from bus.transport.jetstream import Stored
+from bus.transport.direct import Stored
 from bus.wire import State
 from gateway.access.caller import caller
 from gateway.api.answers import ID, EndedJob, JobList

@@ -136,7 +136,7 @@ class GatewayMetrics:
 
     def _stands(self) -> Iterator[Sample]:
         yield Sample("antiphon_ready", not self._readiness.missing())
-        yield Sample("antiphon_nats_up", self._bus.connection.is_up)
+        yield Sample("antiphon_nats_up", self._bus.connection.state.is_up)
         yield Sample("antiphon_requests", len(self._requests))
         yield Sample("antiphon_listeners", self._interest.num_listeners)
         yield Sample("antiphon_clock_skew_seconds", self._bus.clock.skew_s)

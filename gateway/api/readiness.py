@@ -29,7 +29,7 @@ class Readiness:
     def missing(self) -> list[str]:
         """Descriptions of everything that is missing; empty if the gateway is ready."""
         missing = []
-        if not self._connection.is_up:
+        if not self._connection.state.is_up:
             missing.append("the connection to NATS")
         if self._requests.stopping.is_set():
             missing.append("time: this gateway is stopping")
@@ -91,7 +91,7 @@ async def health(request: web.Request) -> web.Response:
     body = {
         "status": "not ready" if missing else "ok",
         "missing": missing,
-        "nats": jobs.bus.connection.is_up,
+        "nats": jobs.bus.connection.state.is_up,
         "workers": len(fleet.workers),
         # A worker reports itself ready once its engines are loaded and warm.
         "model_loaded": any(seen.beat.models for seen in ready_workers(fleet)),

@@ -75,7 +75,7 @@ async def position(bus: Bus, starts: StartRates, birth: wire.Birth) -> QueuePosi
     job = birth.job
     consumer = bus.subjects.consumer(job.model, job.version, job.lane)
     stream, subject = bus.subjects.jobs_stream, bus.subjects.jobs_of(job.model, job.version, job.lane)
-    found = await bus.js.direct_next(stream, subject, birth.queue_seq)
+    found = await bus.js.direct.next(stream, subject, birth.queue_seq)
     if found is None or found[0].seq != birth.queue_seq:
         return None
     ahead = max(0, await _waiting(bus, stream, subject, consumer) - found[1] - 1)
@@ -99,5 +99,5 @@ async def _waiting(bus: Bus, stream: str, subject: str, consumer: str) -> int:
     except ApiError as error:
         if error.err_code != _CONSUMER_NOT_FOUND:
             raise
-    first = await bus.js.direct_next(stream, subject, 1)  # no worker has pulled yet: all of them wait
+    first = await bus.js.direct.next(stream, subject, 1)  # no worker has pulled yet: all of them wait
     return 0 if first is None else first[1] + 1

@@ -160,7 +160,7 @@ class Gossip:
 
     def _tell(self) -> None:
         self._timer = None
-        if self._source is None or not self._connection.is_up:
+        if self._source is None or not self._connection.state.is_up:
             return  # the reconnect tells everything
         self._told_at = asyncio.get_running_loop().time()
         everything, self._must_tell_all = self._must_tell_all, False
@@ -177,13 +177,13 @@ class Gossip:
         loop = asyncio.get_running_loop()
         self._source = source
         ears = self._connection.subscribe(self._subjects.all_gateway_usage, self._heard)
-        off = self._connection.on_reconnect(self._came_back)
+        off = self._connection.state.on_reconnect(self._came_back)
         try:
             self._came_back()
             while True:
                 await asyncio.sleep(BEAT_S)
                 every()
-                if not self._connection.is_up:
+                if not self._connection.state.is_up:
                     continue
                 if self._must_ask:
                     self._ask()

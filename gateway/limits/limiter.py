@@ -109,7 +109,7 @@ class Limiter:
 
     def _now(self, rate: Rate) -> Rate:
         """While nothing can be heard of the others, each of them counts as asking as much as this one."""
-        return rate if self._bus.connection.is_up else rate.shared_by(self._gossip.num_gateways)
+        return rate if self._bus.connection.state.is_up else rate.shared_by(self._gossip.num_gateways)
 
     def _too_many_requests(self, account: str, rate: Rate, standing: Standing) -> TooMany:
         per_s = f"{rate.per_s:g} requests per second, {rate.burst} at once"

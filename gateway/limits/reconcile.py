@@ -110,7 +110,7 @@ class Watch:
     async def _read(self, tenant: str) -> None:
         stream, subject, seq = self._bus.subjects.jobs_stream, self._bus.subjects.jobs_for(tenant), 1
         for _ in range(_MAX_PAGES):
-            page, pending = await self._bus.js.page(stream, subject, seq)
+            page, pending = await self._bus.js.direct.page(stream, subject, seq)
             for stored in page:
                 try:
                     job = wire.decode(wire.Job, stored.message.data)
@@ -176,7 +176,7 @@ class Watch:
             born = await self._bus.logs.birth(self._bus.subjects.job_key(*job.name))
             job.queue_seq = born[1].queue_seq if born is not None else 0
         if job.queue_seq and age_s >= self._settle_s:
-            is_there = await self._bus.js.holds(self._bus.subjects.jobs_stream, job.queue_seq)
+            is_there = await self._bus.js.direct.holds(self._bus.subjects.jobs_stream, job.queue_seq)
         else:
             is_there = bool(job.queue_seq) or age_s < _LOST_S
         if is_there and in_logs:

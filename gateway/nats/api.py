@@ -19,8 +19,8 @@ from bus.jobs.interest import Listener
 from bus.params import short
 from bus.subjects import JobKey, is_token, last_token
 from bus.telemetry.logging import logger
-from bus.transport.inboxes import is_outside_inbox
 from bus.transport.parser import Message
+from bus.transport.replies import is_outside_inbox
 from gateway.access.authenticator import Authenticator
 from gateway.http.problems import Problem
 from gateway.http.requests import Requests
@@ -134,7 +134,7 @@ class NatsApi:
                     answer = _Answer(self._jobs, self._authenticator, self._limiter, caller, left, self._waiting_s)
                     await answer.give(message)
                 except _Broken:
-                    await connection.up(_AWAY_S)
+                    await connection.state.wait_up(_AWAY_S)
                     await asyncio.sleep(_COME_BACK_S)
                     raise
             except asyncio.CancelledError:
@@ -173,7 +173,7 @@ class _Answer:
         self._left = left
         self._waiting_s = waiting_s
         self._connection = jobs.bus.connection
-        self._generation = self._connection.generation
+        self._generation = self._connection.state.generation
         #: Whether an entry of the log has come.
         self._heard = False
 
@@ -238,7 +238,7 @@ class _Answer:
     def _check_unbroken(self) -> None:
         """What was said while the connection was down is lost, and what the caller's own client missed as well."""
         connection = self._connection
-        if connection.generation != self._generation or not connection.is_up:
+        if connection.state.generation != self._generation or not connection.state.is_up:
             raise _Broken(_BROKEN)
 
     async def _watch(self) -> None:

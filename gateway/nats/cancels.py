@@ -9,8 +9,8 @@ from bus.errors import BusError, JobError, Unreachable
 from bus.jobs.client import Bus
 from bus.subjects import parse_job_of
 from bus.telemetry.logging import logger
-from bus.transport.inboxes import is_outside_inbox
 from bus.transport.parser import Message
+from bus.transport.replies import is_outside_inbox
 from gateway.access.authenticator import Authenticator
 
 log = logger(__name__)

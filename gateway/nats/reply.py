@@ -17,8 +17,8 @@ from bus import wire
 from bus.errors import JobError, Unreachable
 from bus.jobs.entry import BLOCK, FRAME, KIND, MARKS, Entry
 from bus.transport.connection import Connection
-from bus.transport.inboxes import is_of_another_account
 from bus.transport.parser import Message
+from bus.transport.replies import is_of_another_account
 from gateway.codecs.wave import SAMPLE_BYTES
 from gateway.http.problems import STATUS, Problem, Reached
 from gateway.jobs.pcm_reader import PcmReader, failure
@@ -79,7 +79,7 @@ class Caller:
             if message.status == "503":
                 left()
 
-        with connection.inbox(answered) as probe:
+        with connection.replies.inbox(answered) as probe:
             # Through accounts, each message with a reply subject would leave an entry of the server's behind.
             yield cls(connection, inbox, "" if is_of_another_account(inbox) else probe)
 

@@ -45,7 +45,7 @@ async def serve(settings: WorkerSettings, stop: asyncio.Event) -> None:
                     bus.clock.keep(bus.js, bus.subjects.jobs_stream),
                     Supervisor(bus, worker.runs, worker.host, settings.stall_s).run(),
                     ListenerCheck(bus, worker.runs).run(),
-                    fail_when_closed(bus.connection.closed),
+                    fail_when_closed(bus.connection.state.closed),
                     _report_loading(worker, settings, started_at),
                 ):
                     tasks.create_task(service)

@@ -9,7 +9,7 @@ from bus import wire
 from bus.jobs.client import Bus
 from bus.jobs.entry import Entry
 from bus.subjects import JobKey, parse_birth
-from bus.transport.jetstream import Stored
+from bus.transport.direct import Stored
 from ops.chaos.ledger import CheckedEntry
 from ops.chaos.samples import Reference
 
@@ -35,7 +35,7 @@ async def logs(bus: Bus, reference_of: Callable[[wire.Job], Reference | None]) -
     """The log of every job that was ever accepted, by job id. Raises BusError."""
     found, seq = {}, 1
     while True:
-        page, pending = await bus.js.page(bus.subjects.replies_stream, bus.subjects.all_births, seq)
+        page, pending = await bus.js.direct.page(bus.subjects.replies_stream, bus.subjects.all_births, seq)
         for stored in page:
             tenant, job_id = parse_birth(stored.message.subject)
             job = wire.decode(wire.Birth, stored.message.data).job
@@ -49,7 +49,7 @@ async def _log(bus: Bus, key: JobKey, job: wire.Job, reference: Reference | None
     checker, seq = _Checker(reference), 1
     log = Log(job, [], [])
     while True:
-        page, pending = await bus.js.page(bus.subjects.replies_stream, key.entries, seq, max_bytes=_PAGE_BYTES)
+        page, pending = await bus.js.direct.page(bus.subjects.replies_stream, key.entries, seq, max_bytes=_PAGE_BYTES)
         for stored in page:
             log.entries.append(checker.check(Entry.stored(stored)))
             log.stored_at.append(_unix_s(stored))

@@ -2,6 +2,8 @@
 
 import asyncio
 import secrets
+from collections.abc import Callable
+from typing import Any
 
 import msgspec
 
@@ -99,7 +101,7 @@ async def entries(bus: Bus, name: JobKey) -> list[Entry]:
     pending = 1
     while pending:
         after = found[-1].seq + 1 if found else 1
-        page, pending = await bus.js.page(bus.subjects.replies_stream, name.entries, after)
+        page, pending = await bus.js.direct.page(bus.subjects.replies_stream, name.entries, after)
         found += [Entry.stored(stored) for stored in page]
     return found
 
@@ -129,13 +131,38 @@ async def until(condition, within_s: float = 20.0) -> None:
             await asyncio.sleep(0.01)
 
 
+def client_of(connection: Connection) -> Any:
+    """nats-py's client of a connection."""
+    return connection._link._client  # type: ignore[attr-defined]
+
+
+def lose_messages(bus: Bus, attached: Attachment, is_lost: Callable[[Message], bool]) -> None:
+    """Drop live messages of an attachment before they arrive."""
+    callbacks, sid = bus.connection._link._callbacks, b"%d" % attached._subscription._sid  # type: ignore[attr-defined]
+    arrived = callbacks[sid]
+    callbacks[sid] = lambda message: None if is_lost(message) else arrived(message)
+
+
+def hold_reconnect(connection: Connection) -> asyncio.Event:
+    """Keep a connection that is lost from coming back until the returned event is set."""
+    client, may_return = client_of(connection), asyncio.Event()
+    reconnect = client._attempt_reconnect
+
+    async def late() -> None:
+        await may_return.wait()
+        await reconnect()
+
+    client._attempt_reconnect = late
+    return may_return
+
+
 def footprint(connection: Connection) -> tuple[int, int, int, int]:
     """What a connection keeps for its users; equal before and after a use that leaks nothing."""
     return (
-        len(connection._client._subs),
-        len(connection._seam.parser.callbacks),
-        len(connection._waiting) + len(connection._failing),
-        len(connection._on_reconnect),
+        len(client_of(connection)._subs),
+        len(connection._link._callbacks),  # type: ignore[attr-defined]
+        connection.replies.num_waiting,
+        connection.state.num_callbacks,
     )
 
 

@@ -14,6 +14,7 @@ from bus.fleet.messages import Held
 from bus.fleet.presence import Presence
 from bus.jobs.client import Bus
 from bus.subjects import JobKey
+from tests.support.bus import client_of
 from tests.support.stub_worker import CARD, beat
 from tests.support.waiting import eventually
 
@@ -44,7 +45,7 @@ async def process(
 
 
 def listens(bus: Bus) -> bool:
-    return bus.subjects.all_heartbeats in {sub._subject for sub in bus.connection._client._subs.values()}
+    return bus.subjects.all_heartbeats in {sub._subject for sub in client_of(bus.connection)._subs.values()}
 
 
 @contextlib.asynccontextmanager

@@ -155,7 +155,7 @@ async def test_a_ring_that_cannot_reach_the_bus_keeps_what_it_knows_and_catches_
                 await ring.look()
             assert ring.get(key.id) == key
             server.start()
-            await bus.connection.up(20.0)
+            await bus.connection.state.wait_up(20.0)
             await Keys(bus).revoke(key.id)
             # Not by a look: the bell rings again on the new connection.
             await until(lambda: revoked(ring, key.id))

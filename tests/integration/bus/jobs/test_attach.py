@@ -18,7 +18,7 @@ from bus.jobs.submit import submit
 from bus.jobs.writer import Writer
 from bus.settings import BusSettings
 from bus.subjects import JobKey
-from tests.support.bus import done, entries, footprint, hear, name_of, start, write
+from tests.support.bus import done, entries, footprint, hear, lose_messages, name_of, start, write
 from tests.support.jobs import tone_job
 from tests.support.restarts import own_server
 from tests.support.waiting import eventually
@@ -105,10 +105,7 @@ async def test_rule_18_live_messages_lost_on_the_way_are_read_back(bus: Bus, see
     _, claim, by = await start(bus, tone_job())
     heard: list[Entry] = []
     async with Attachment(bus.connection, bus.logs, claim.key, is_new=True) as attached:
-        original = attached._arrived
-        bus.connection._seam.parser.callbacks[b"%d" % attached._subscription._sid] = lambda message: (
-            original(message) if chance.random() < 0.6 or b"done" in (message.head or b"") else None
-        )
+        lose_messages(bus, attached, lambda message: chance.random() >= 0.6 and b"done" not in (message.head or b""))
         writing = asyncio.ensure_future(finish(by, 60, pause_s=0.001))
         async with asyncio.timeout(WITHIN_S):
             async for batch in attached:
@@ -135,7 +132,7 @@ async def idle_listener(bus: Bus, name: JobKey) -> AsyncIterator[tuple[Attachmen
 
     async with Attachment(bus.connection, bus.logs, name) as attached:
         listening = asyncio.ensure_future(listen())
-        await eventually(lambda: attached._last_seq and not attached._behind and not bus.connection._waiting)
+        await eventually(lambda: attached._last_seq and not attached._behind and not bus.connection.replies.num_waiting)
         yield attached, listening
         listening.cancel()
 
@@ -193,7 +190,7 @@ async def test_rule_18_after_a_reconnect_what_was_missed_is_read_back_at_once(
             await write(by, 1)
             async with idle_listener(bus, claim.key) as (attached, listening):
                 # Said while the listener was cut off, with nothing after it that would show the gap.
-                bus.connection._seam.parser.callbacks[b"%d" % attached._subscription._sid] = lambda _: None
+                lose_messages(bus, attached, lambda _: True)
                 await finish(by, 1)
                 server.restart()
                 assert len(await asyncio.wait_for(listening, WITHIN_S)) == 3
@@ -206,7 +203,7 @@ async def test_a_new_log_is_heard_from_its_first_entry_without_being_read(
     name = name_of(bus, job)
     heard: list[Entry] = []
     async with Attachment(bus.connection, bus.logs, name, is_new=True, max_buffer_bytes=10_000) as attached:
-        monkeypatch.setattr(bus.js, "page", None)
+        monkeypatch.setattr(bus.js.direct, "page", None)
         _, _, by = await start(bus, job)
         batches = aiter(attached)
         for _ in range(20):

@@ -48,7 +48,7 @@ async def publish(bus: Bus, body: bytes, tenant: str = "public") -> int:
 
 
 async def dead(bus: Bus) -> list[wire.DeadJob]:
-    page, _ = await bus.js.page(bus.subjects.dead_stream, bus.subjects.dead, 1)
+    page, _ = await bus.js.direct.page(bus.subjects.dead_stream, bus.subjects.dead, 1)
     return [wire.decode(wire.DeadJob, stored.message.data) for stored in page]
 
 

@@ -19,7 +19,7 @@ from bus.jobs.submit import submit
 from bus.settings import BusSettings
 from bus.subjects import JobKey
 from bus.transport.clock import parse_time
-from tests.support.bus import footprint, name_of, until
+from tests.support.bus import footprint, hold_reconnect, name_of, until
 from tests.support.jobs import tone_job
 from tests.support.nats import fresh_root
 from tests.support.restarts import Server, own_server
@@ -174,34 +174,28 @@ async def test_rule_16_after_an_outage_whoever_comes_back_later_is_not_taken_for
     outage: tuple[Server, Bus], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     server, bus = outage
-    monkeypatch.setattr("bus.transport.outage._RETURN_S", 1.0)
+    bus.connection.state.peer_grace_s = 1.0
     name, asked_at = await accept(bus), list[float]()
     async with open_bus(bus.settings, "gateway") as other, gateway(bus) as here, gateway(other) as there:
         first, second = await ear(here, name), await ear(there, name)
-        held = other.connection._client._attempt_reconnect
-        let_in = asyncio.Event()
-
-        async def late() -> None:
-            await let_in.wait()
-            await held()
+        let_in = hold_reconnect(other.connection)
 
         async def asked(*args: Any) -> bool:
             asked_at.append(time.monotonic())
-            await eventually(lambda: other.connection.generation == 1, 20)
+            await eventually(lambda: other.connection.state.generation == 1, 20)
             return await anybody_listens(*args)
 
-        monkeypatch.setattr(other.connection._client, "_attempt_reconnect", late)
         monkeypatch.setattr(interest_module, "anybody_listens", asked)
         await asyncio.to_thread(server.restart)
-        await eventually(lambda: bus.connection.generation == 1, 20)
+        await eventually(lambda: bus.connection.state.generation == 1, 20)
         await first.leave()
         # Asked now, nobody would answer.
         assert not await anybody_listens(bus.connection, name)
         let_in.set()
-        await eventually(lambda: other.connection.generation == 1, 20)
+        await eventually(lambda: other.connection.state.generation == 1, 20)
         second.saw_end = True  # it stays until `here` has asked, and its own leaving is no matter here
         await eventually(lambda: not here._tasks._tasks, 30)  # type: ignore[attr-defined]
-        assert [at - bus.connection.back_at >= 1.0 for at in asked_at] == [True]
+        assert [at - bus.connection.state.reconnected_at >= 1.0 for at in asked_at] == [True]
         assert await state(bus, name) == "queued"
         await second.leave()
 
@@ -210,13 +204,13 @@ async def test_rule_16_who_leaves_during_an_outage_is_settled_after_it(
     outage: tuple[Server, Bus], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     server, bus = outage
-    monkeypatch.setattr("bus.transport.outage._RETURN_S", 0.2)
+    bus.connection.state.peer_grace_s = 0.2
     monkeypatch.setattr(bus.connection, "_timeout_s", 0.1)
     name = await accept(bus)
     async with asyncio.timeout(60), gateway(bus) as here:
         one = await ear(here, name)
         await asyncio.to_thread(server.kill)
-        await eventually(lambda: not bus.connection.is_up, 20)
+        await eventually(lambda: not bus.connection.state.is_up, 20)
         await one.leave()
         with pytest.raises(Unreachable):  # by now whoever asked once has given up
             await bus.connection.flush()
@@ -237,7 +231,7 @@ async def test_rule_16_who_leaves_while_the_server_stands_still_is_settled_once_
             await one.leave()
             with pytest.raises(Unreachable):  # by now whoever asked once has given up
                 await bus.connection.flush()
-            assert bus.connection.is_up, "nobody has noticed yet"
+            assert bus.connection.state.is_up, "nobody has noticed yet"
     assert await state(bus, name) == "cancelled"
 
 

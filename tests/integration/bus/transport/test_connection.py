@@ -11,11 +11,11 @@ import msgspec
 import pytest
 import uvloop
 
-from bus.errors import NoResponders, NoServer, Unreachable
+from bus.errors import NoResponders, Unreachable
 from bus.settings import BusSettings
 from bus.transport.connection import Connection
 from bus.transport.parser import Message
-from tests.support.bus import footprint
+from tests.support.bus import client_of, footprint
 from tests.support.restarts import Server, own_server
 from tests.support.waiting import eventually
 
@@ -32,32 +32,6 @@ async def own(server: Server, bus_settings: BusSettings) -> AsyncIterator[Connec
     settings = msgspec.structs.replace(bus_settings, nats=server.url)
     async with await Connection.connect(settings, "test") as connection:
         yield connection
-
-
-class Mute:
-    """A listener that takes every connection and never says a word, as a frozen server does."""
-
-    def __init__(self) -> None:
-        self.taken = 0
-        self.held = 0
-
-    async def hold(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.taken += 1
-        self.held += 1
-        try:
-            await reader.read()
-        except ConnectionResetError:
-            pass
-        finally:
-            self.held -= 1
-            writer.close()
-
-
-@pytest.fixture
-async def mute() -> AsyncIterator[tuple[Mute, str]]:
-    listener = Mute()
-    async with await asyncio.start_server(listener.hold, "127.0.0.1") as server:
-        yield listener, f"nats://127.0.0.1:{server.sockets[0].getsockname()[1]}"
 
 
 @pytest.fixture
@@ -86,13 +60,14 @@ async def test_what_was_asked_of_a_killed_server_fails_at_once_and_later_questio
     late = asyncio.ensure_future(own.request("echo", b"after", timeout_s=20))
     server.start()
     assert (await late).data == b"after"
-    assert own.generation == 1
+    assert own.state.generation == 1
 
 
 async def test_a_subscription_made_between_the_replay_of_the_others_and_the_news_of_the_reconnect_is_heard(
     server: Server, own: Connection
 ) -> None:
-    original, heard = own._client.flush, []
+    client, heard = client_of(own), []
+    original = client.flush
 
     async def flush(*args: object) -> None:
         # nats-py has replayed subscriptions by now, and has not called us yet.
@@ -100,9 +75,9 @@ async def test_a_subscription_made_between_the_replay_of_the_others_and_the_news
         own.subscribe("gone", heard.append).close()
         await original(*args)
 
-    own._client.flush = flush
+    client.flush = flush
     server.restart()
-    await eventually(lambda: own.generation == 1)
+    await eventually(lambda: own.state.generation == 1)
     assert (await own.request("late", b"x")).data == b"x"
     with pytest.raises(NoResponders):
         await own.request("gone")
@@ -118,9 +93,9 @@ async def test_a_frozen_server_does_not_hold_a_large_question_longer_than_its_ti
                 await own.request("nobody", bytes(8_000_000), timeout_s=0.3)
         # Who waits longer is freed by nats-py's pings, which give up 6 s after the connection was made.
         assert time.monotonic() - started < 5
-        own._client.options["ping_interval"] = 0.3
+        client_of(own).options["ping_interval"] = 0.3
         # Its own closing would wait for the server to thaw.
-        await eventually(lambda: not own.is_up)
+        await eventually(lambda: not own.state.is_up)
     await own.flush(20)
 
 
@@ -155,7 +130,8 @@ async def test_subjects_that_are_no_utf_8_do_not_deafen_the_connection(
 ) -> None:
     heard: list[Message] = []
     shared.subscribe(f"{bus_settings.root}.>", heard.append)
-    shared._write(b"PUB %b.\xff\xfe 0\r\n\r\n" % bus_settings.root.encode())
+    await shared.flush()
+    client_of(shared)._transport.write(b"PUB %b.\xff\xfe 0\r\n\r\n" % bus_settings.root.encode())
     shared.publish(f"{bus_settings.root}.fine")
     await shared.flush()
     assert [message.subject.rpartition(".")[2] for message in heard] == ["\\xff\\xfe", "fine"]
@@ -241,46 +217,6 @@ async def test_a_closed_subscription_hears_what_was_on_the_wire_for_its_grace_on
     subscription.close()
 
 
-async def test_no_server_is_told_after_the_patience(bus_settings: BusSettings) -> None:
-    settings = msgspec.structs.replace(bus_settings, nats="nats://me:secret@127.0.0.1:1")
-    with pytest.raises(NoServer, match=r"me:\*\*\*@") as caught:
-        await Connection.connect(settings, "test", patience_s=0.3)
-    assert "secret" not in str(caught.value)
-
-
-async def test_a_server_that_says_nothing_is_left_with_no_socket_when_the_patience_ends(
-    mute: tuple[Mute, str], bus_settings: BusSettings
-) -> None:
-    listener, url = mute
-    async with asyncio.timeout(20):
-        while not listener.taken:  # again, if this process stood still for all of its patience
-            with pytest.raises(Unreachable):
-                await Connection.connect(msgspec.structs.replace(bus_settings, nats=url), "test", patience_s=0.3)
-            await asyncio.sleep(0)
-    await eventually(lambda: not listener.held)
-
-
-async def test_a_reconnect_drops_the_socket_of_every_attempt_that_came_to_nothing(
-    mute: tuple[Mute, str], server: Server, bus_settings: BusSettings
-) -> None:
-    listener, url = mute
-    settings = msgspec.structs.replace(bus_settings, nats=f"{server.url},{url}")
-    async with await Connection.connect(settings, "test") as connection:
-        server.kill()
-        before = listener.taken
-        await eventually(lambda: listener.taken > before, within_s=20)
-        server.start()
-        await eventually(lambda: connection.generation == 1, within_s=20)
-        await connection.flush()
-        await eventually(lambda: not listener.held)
-
-
-async def test_any_server_of_a_list_will_do(bus_settings: BusSettings) -> None:
-    settings = msgspec.structs.replace(bus_settings, nats=f"nats://127.0.0.1:1,{bus_settings.nats}")
-    async with await Connection.connect(settings, "test", patience_s=20) as connection:
-        await connection.flush()
-
-
 def test_an_answer_that_came_while_this_process_stood_still_is_an_answer(bus_settings: BusSettings) -> None:
     async def ask() -> bytes:
         async with await Connection.connect(bus_settings, "test") as connection:
@@ -290,7 +226,7 @@ def test_an_answer_that_came_while_this_process_stood_still_is_an_answer(bus_set
                 await asyncio.sleep(0)
             time.sleep(0.6)  # noqa: ASYNC251 - the whole process, as when it is stopped and goes on
             answered, _, _ = select.select(
-                [connection._client._transport._io_writer.get_extra_info("socket")], [], [], 20
+                [client_of(connection)._transport._io_writer.get_extra_info("socket")], [], [], 20
             )
             assert answered
             return (await asking).data

@@ -61,21 +61,21 @@ async def test_pages_hold_every_message_of_a_subject_once_and_tell_how_many_are_
         await bus.js.publish(other, b"other")
     seen, left, seq = [], [], 1
     while not left or left[-1]:
-        page, pending = await bus.js.page(bus.subjects.replies_stream, mine, seq, batch=10)
+        page, pending = await bus.js.direct.page(bus.subjects.replies_stream, mine, seq, batch=10)
         seen += [stored.message.data for stored in page]
         assert {stored.message.subject for stored in page} == {mine}
         left.append(pending)
         seq = page[-1].seq + 1
     assert seen == [b"%d" % k for k in range(25)]
     assert left == [15, 5, 0]
-    assert await bus.js.page(bus.subjects.replies_stream, mine, seq) == ([], 0)
+    assert await bus.js.direct.page(bus.subjects.replies_stream, mine, seq) == ([], 0)
 
 
 async def test_a_page_ends_after_max_bytes_but_never_before_its_first_message(bus: Bus) -> None:
     subject = bus.subjects.job_key("public", "a").entries
     for _ in range(5):
         await bus.js.publish(subject, bytes(10_000))
-    page, pending = await bus.js.page(bus.subjects.replies_stream, subject, 1, max_bytes=100)
+    page, pending = await bus.js.direct.page(bus.subjects.replies_stream, subject, 1, max_bytes=100)
     assert len(page) >= 1
     assert len(page) + pending == 5
     assert pending > 0
@@ -84,10 +84,10 @@ async def test_a_page_ends_after_max_bytes_but_never_before_its_first_message(bu
 async def test_direct_next_finds_the_first_message_at_or_after_a_sequence(bus: Bus) -> None:
     subjects = [bus.subjects.job_key("public", job).birth for job in ("a", "b")]
     acks = [await bus.js.publish(subject, b"x") for subject in subjects]
-    found = await bus.js.direct_next(bus.subjects.replies_stream, bus.subjects.births_of("public"), acks[0].seq + 1)
+    found = await bus.js.direct.next(bus.subjects.replies_stream, bus.subjects.births_of("public"), acks[0].seq + 1)
     assert found is not None
     assert (found[0].seq, found[0].message.subject, found[1]) == (acks[1].seq, subjects[1], 0)
-    assert await bus.js.direct_next(bus.subjects.replies_stream, subjects[0], acks[0].seq + 1) is None
+    assert await bus.js.direct.next(bus.subjects.replies_stream, subjects[0], acks[0].seq + 1) is None
 
 
 async def test_last_and_at_read_headers_and_data_and_tell_what_is_gone(bus: Bus) -> None:
@@ -133,7 +133,7 @@ async def test_what_is_under_way_when_the_server_dies_succeeds_when_it_is_back(
                 await bus.js.publish(subject, b"%d" % k, {MESSAGE_ID: f"first.{k}"})
             before = footprint(bus.connection)
             under_way = [
-                asyncio.ensure_future(bus.js.page(bus.subjects.replies_stream, subject, 1)),
+                asyncio.ensure_future(bus.js.direct.page(bus.subjects.replies_stream, subject, 1)),
                 asyncio.ensure_future(bus.js.last(bus.subjects.replies_stream, subject)),
                 asyncio.ensure_future(bus.js.publish(subject, b"200", {MESSAGE_ID: "first.200"})),
             ]
@@ -154,7 +154,7 @@ async def test_patience_ends_and_names_what_was_asked(bus: Bus) -> None:
 
     started = time.monotonic()
     with pytest.raises(Unreachable, match=r"the thing: gave up after 0\.2 s: down"):
-        await bus.js.patiently("the thing", fails, patience_s=0.2)
+        await bus.js.retry("the thing", fails, patience_s=0.2)
     assert time.monotonic() - started < bus.settings.election_patience_s / 2, "its own patience, not the bus's"
 
 
@@ -179,5 +179,5 @@ async def test_a_process_frozen_between_two_tries_does_not_try_again(bus: Bus, m
 
     monkeypatch.setattr("bus.transport.jetstream.time.monotonic", clock)
     with pytest.raises(Unreachable):
-        await bus.js.patiently("the thing", fails, patience_s=100)
+        await bus.js.retry("the thing", fails, patience_s=100)
     assert tries == 1

@@ -204,10 +204,10 @@ async def test_without_nats_each_gateway_grants_its_fair_share_and_with_it_the_d
         settings = BusSettings(nats=server.url, root=fresh_root(), jobs_max_bytes=1 << 20, replies_max_bytes=1 << 20)
         async with limiters(settings, 3) as three:
             server.kill()
-            await eventually(lambda: not any(bus.connection.is_up for bus, _ in three))
+            await eventually(lambda: not any(bus.connection.state.is_up for bus, _ in three))
             assert [num_granted(limiter, caller, 20) for _, limiter in three] == [4, 4, 4]
             server.start()
-            await eventually(lambda: all(bus.connection.is_up for bus, _ in three), 30)
+            await eventually(lambda: all(bus.connection.state.is_up for bus, _ in three), 30)
             # Each has 8 left of its own count: only the others' word makes it none.
             await eventually(lambda: [left(limiter) for _, limiter in three] == [0, 0, 0])
 

@@ -60,7 +60,7 @@ async def test_what_was_settled_stays_settled_when_the_server_is_killed(outage: 
 
     await until(one_left)
     await asyncio.to_thread(server.restart)
-    await eventually(lambda: bus.connection.generation == 1, 20)
+    await eventually(lambda: bus.connection.state.generation == 1, 20)
     assert await num_left(bus) == 1
 
 

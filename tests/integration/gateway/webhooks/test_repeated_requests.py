@@ -52,7 +52,7 @@ async def test_the_request_that_comes_second_takes_no_webhook_back(
 
         async def refused_then_accepted(*given: Any) -> Any:
             # The other one is refused, and takes back what it laid down, before this one is accepted.
-            stands = await gateway.bus.js.direct_next(
+            stands = await gateway.bus.js.direct.next(
                 gateway.bus.subjects.hooks_stream, gateway.bus.subjects.all_hooks, 1
             )
             assert stands is not None

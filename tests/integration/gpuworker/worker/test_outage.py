@@ -12,6 +12,7 @@ from bus.errors import NoResponders, Unreachable
 from bus.fleet.presence import Presence, TwoWorkers
 from bus.jobs.client import Bus, open_bus
 from bus.settings import BusSettings
+from tests.support.bus import hold_reconnect
 from tests.support.fleet import present
 from tests.support.jobs import Ears, tone_job
 from tests.support.nats import fresh_root
@@ -36,7 +37,7 @@ async def test_a_worker_asks_again_for_a_twin_when_the_server_dies_over_the_ques
     async def request(subject: str, *args: Any, **more: Any) -> object:
         asked.append(subject)
         if len(asked) == 1:
-            bus.connection.generation += 1
+            bus.connection.state.generation += 1
             raise told("of another server")
         return await original(subject, *args, **more)
 
@@ -51,21 +52,15 @@ async def test_a_twin_that_comes_back_to_the_server_later_is_found_all_the_same(
     with own_server(tmp_path) as server:
         settings = BusSettings(nats=server.url, root=fresh_root(), jobs_max_bytes=1 << 20, replies_max_bytes=1 << 20)
         async with open_bus(settings, "worker") as old, open_bus(settings, "worker") as new, present(old, "w1", "b1"):
-            let_in, held, waiting = asyncio.Event(), old.connection._client._attempt_reconnect, asyncio.Event()
+            let_in, waiting = hold_reconnect(old.connection), asyncio.Event()
 
-            async def late() -> None:
-                await let_in.wait()
-                await held()
-
-            async def others_are_back(connection: object) -> None:
-                assert connection is new.connection
+            async def wait_for_peers() -> None:
                 waiting.set()
-                await eventually(lambda: old.connection.generation == 1)
+                await eventually(lambda: old.connection.state.generation == 1)
 
-            monkeypatch.setattr(old.connection._client, "_attempt_reconnect", late)
-            monkeypatch.setattr("bus.fleet.presence.others_are_back", others_are_back)
+            monkeypatch.setattr(new.connection.state, "wait_for_peers", wait_for_peers)
             await asyncio.to_thread(server.restart)
-            await eventually(lambda: new.connection.generation == 1)
+            await eventually(lambda: new.connection.state.generation == 1)
             asking = asyncio.ensure_future(starting(new).refuse_a_twin())
             await asyncio.wait_for(waiting.wait(), 20)
             with pytest.raises(NoResponders):

@@ -8,7 +8,7 @@ import pytest
 from bus import wire
 from bus.access.keys import Key, Limits, hash_of, id_of, is_right, make, read
 from bus.errors import Malformed
-from bus.transport.jetstream import Stored
+from bus.transport.direct import Stored
 from bus.transport.parser import Message
 
 NOW_S = 1_800_000_000.0

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from bus import wire
 from bus.errors import Malformed
 from bus.jobs.entry import BLOCK, FRAME, KIND, KINDS, NEXT, STARTED, Entry, Position
-from bus.transport.jetstream import Stored
+from bus.transport.direct import Stored
 from bus.transport.parser import Message
 
 POSITIONS = st.builds(

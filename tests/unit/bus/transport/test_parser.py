@@ -9,7 +9,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from nats.protocol.parser import Parser as TheirParser
 
-from bus.transport.nats_py import Seam
+from bus.transport.nats_py import ParserAdapter
 from bus.transport.parser import Message, Parser, ProtocolBroken, encode
 
 SIDS = (b"1", b"2", b"77")
@@ -95,15 +95,15 @@ async def theirs(parts: list[bytes]) -> Recorder:
 
 async def ours(parts: list[bytes]) -> Recorder:
     recorder = Recorder()
-    seam = Seam(TheirParser(recorder))
+    adapter = ParserAdapter(TheirParser(recorder))
     for sid in SIDS:
 
         def heard(message: Message, sid: bytes = sid) -> None:
             recorder.messages.append((int(sid), message.subject, message.reply, message.head, message.data))
 
-        seam.parser.callbacks[sid] = heard
+        adapter.parser.callbacks[sid] = heard
     for part in parts:
-        await seam.parse(part)
+        await adapter.parse(part)
     return recorder
 
 

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from bus import wire
 from bus.errors import EngineFailed
 from bus.jobs.entry import Entry, Position
-from bus.transport.inboxes import is_outside_inbox
 from bus.transport.parser import Message, encode
+from bus.transport.replies import is_outside_inbox
 from gateway.nats.reply import Caller, JsonVoice, RawVoice
 
 

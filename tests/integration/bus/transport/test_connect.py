@@ -1,6 +1,7 @@
-"""A server that takes no connection of ours is told from one that is not there; one that hangs up is asked again."""
+"""Connecting: a server that refuses us, does not exist, or hangs up, and one that is silent."""
 
 import asyncio
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import msgspec
@@ -12,6 +13,32 @@ from bus.settings import BusSettings
 from bus.transport.connection import Connection
 from tests.support.restarts import own_server
 from tests.support.waiting import eventually
+
+
+class Mute:
+    """A listener that takes every connection and never says a word, as a frozen server does."""
+
+    def __init__(self) -> None:
+        self.taken = 0
+        self.held = 0
+
+    async def hold(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.taken += 1
+        self.held += 1
+        try:
+            await reader.read()
+        except ConnectionResetError:
+            pass
+        finally:
+            self.held -= 1
+            writer.close()
+
+
+@pytest.fixture
+async def mute() -> AsyncIterator[tuple[Mute, str]]:
+    listener = Mute()
+    async with await asyncio.start_server(listener.hold, "127.0.0.1") as server:
+        yield listener, f"nats://127.0.0.1:{server.sockets[0].getsockname()[1]}"
 
 
 class Refusing:
@@ -48,7 +75,7 @@ async def test_a_server_that_refuses_us_is_told_in_its_own_words(bus_settings: B
                 refusing.told = 0
         await eventually(lambda: not refusing.held)
     assert not isinstance(caught.value, NoServer)
-    assert "takes no connection of ours: " in str(caught.value)
+    assert "refused the connection: " in str(caught.value)
     assert "Authorization Violation" in str(caught.value)
 
 
@@ -82,9 +109,50 @@ async def test_a_server_that_dies_over_the_handshake_of_a_reconnect_is_asked_aga
         settings = msgspec.structs.replace(bus_settings, nats=server.url)
         async with await Connection.connect(settings, "test") as connection:
             server.kill()
-            await eventually(lambda: not connection.is_up)
+            await eventually(lambda: not connection.state.is_up)
             met = dying(monkeypatch, times=2)
             server.start()
-            await eventually(lambda: connection.generation == 1)
+            await eventually(lambda: connection.state.generation == 1)
             assert len(met) == 2
             await connection.flush()
+
+
+async def test_no_server_is_told_after_the_patience(bus_settings: BusSettings) -> None:
+    settings = msgspec.structs.replace(bus_settings, nats="nats://me:secret@127.0.0.1:1")
+    with pytest.raises(NoServer, match=r"me:\*\*\*@") as caught:
+        await Connection.connect(settings, "test", patience_s=0.3)
+    assert "secret" not in str(caught.value)
+
+
+async def test_a_server_that_says_nothing_is_left_with_no_socket_when_the_patience_ends(
+    mute: tuple[Mute, str], bus_settings: BusSettings
+) -> None:
+    listener, url = mute
+    async with asyncio.timeout(20):
+        while not listener.taken:  # again, if this process stood still for all of its patience
+            with pytest.raises(Unreachable):
+                await Connection.connect(msgspec.structs.replace(bus_settings, nats=url), "test", patience_s=0.3)
+            await asyncio.sleep(0)
+    await eventually(lambda: not listener.held)
+
+
+async def test_a_reconnect_drops_the_socket_of_every_attempt_that_came_to_nothing(
+    mute: tuple[Mute, str], tmp_path: Path, bus_settings: BusSettings
+) -> None:
+    listener, url = mute
+    with own_server(tmp_path) as server:
+        settings = msgspec.structs.replace(bus_settings, nats=f"{server.url},{url}")
+        async with await Connection.connect(settings, "test") as connection:
+            server.kill()
+            before = listener.taken
+            await eventually(lambda: listener.taken > before, within_s=20)
+            server.start()
+            await eventually(lambda: connection.state.generation == 1, within_s=20)
+            await connection.flush()
+            await eventually(lambda: not listener.held)
+
+
+async def test_any_server_of_a_list_will_do(bus_settings: BusSettings) -> None:
+    settings = msgspec.structs.replace(bus_settings, nats=f"nats://127.0.0.1:1,{bus_settings.nats}")
+    async with await Connection.connect(settings, "test", patience_s=20) as connection:
+        await connection.flush()

@@ -1,0 +1,227 @@
+"""nats-py through its public functions only: slower, but independent of its version.
+
+The setting `own_parser = false` uses it, so that an upgrade of nats-py is never blocked by `nats_py`. What it does not
+have: a message that was being written when the connection broke may be sent after the reconnect, the order of messages
+of different subscriptions is not kept, and a server that is frozen can delay closing.
+"""
+
+import asyncio
+import contextlib
+import itertools
+from collections.abc import Awaitable, Callable
+from typing import Any, Final, Self
+
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from nats.aio.subscription import Subscription
+from nats.errors import Error as NatsError
+
+from bus.errors import NoServer, Unreachable
+from bus.settings import BusSettings, redacted
+from bus.telemetry.logging import logger
+from bus.transport.parser import Callback, Message, encode
+from bus.transport.state import ConnectionState
+
+log = logger(__name__)
+
+_OPTIONS: Final[dict[str, Any]] = {
+    "max_reconnect_attempts": -1,
+    "reconnect_time_wait": 0.1,
+    "ping_interval": 2,
+    "max_outstanding_pings": 2,
+    "connect_timeout": 2,
+}
+#: Keys under which nats-py puts the status line of a message among its headers.
+_STATUS: Final = "Status"
+_DESCRIPTION: Final = "Description"
+
+
+async def connect_client(
+    client: Any,
+    settings: BusSettings,
+    name: str,
+    inbox_prefix: str,
+    patience_s: float,
+    *,
+    on_down: Callable[[], None],
+    on_up: Callable[[], None],
+    on_closed: Callable[[], None],
+) -> None:
+    """Connect `client` to a server of `settings.nats`.
+
+    From then on `on_down` is called when the connection breaks or is closed, `on_up` when it is back and all
+    subscriptions have been sent again, `on_closed` when it is closed for good.
+
+    Raises NoServer if none answered within `patience_s`, Unreachable if one refused the connection.
+    """
+    refusal = ""
+
+    async def on_error(error: Exception) -> None:
+        nonlocal refusal
+        if isinstance(error, NatsError):  # the server's own text, about a password for example; nats-py tries again
+            refusal = str(error)
+        log.debug("nats.error", error=f"{type(error).__name__}: {error}")
+
+    try:
+        async with asyncio.timeout(patience_s):
+            await client.connect(
+                settings.nats.split(","),
+                name=name,
+                inbox_prefix=inbox_prefix,
+                error_cb=on_error,
+                disconnected_cb=_as_coroutine(on_down),
+                reconnected_cb=_as_coroutine(on_up),
+                closed_cb=_as_coroutine(on_closed),
+                **_OPTIONS,
+            )
+    except (TimeoutError, NatsError, OSError) as error:
+        url = redacted(settings.nats)
+        if refusal:
+            raise Unreachable(f"NATS at {url} refused the connection: {refusal}") from error
+        reason = "" if isinstance(error, TimeoutError) else f": {error}"
+        raise NoServer(f"no NATS server at {url} within {patience_s:g} s{reason}") from error
+
+
+def _as_coroutine(function: Callable[[], None]) -> Callable[[], Awaitable[None]]:
+    async def callback() -> None:
+        function()
+
+    return callback
+
+
+class PublicLink:
+    """A client of nats-py. One task executes sends and subscriptions in the order of the calls."""
+
+    #: Not known from public functions: a longer wait is the safe answer.
+    is_clustered = True
+
+    def __init__(self, state: ConnectionState) -> None:
+        self._state = state
+        self._client = Client()
+        self._sids = itertools.count(1)
+        self._subscriptions: dict[int, Subscription] = {}
+        self._pending: asyncio.Queue[Callable[[], Awaitable[None]]] = asyncio.Queue()
+        self._sender: asyncio.Task[None] | None = None
+
+    @classmethod
+    async def connect(
+        cls, settings: BusSettings, name: str, inbox_prefix: str, patience_s: float, state: ConnectionState
+    ) -> Self:
+        """Connect, and report to `state` from then on. Raises as `connect_client` does."""
+        link = cls(state)
+        await connect_client(
+            link._client,
+            settings,
+            name,
+            inbox_prefix,
+            patience_s,
+            on_down=link._went_down,
+            on_up=state.set_up,
+            on_closed=state.closed.set,
+        )
+        link._sender = asyncio.create_task(link._send_pending(), name="sends to NATS")  # cancelled by `close`
+        return link
+
+    @property
+    def max_payload_bytes(self) -> int:
+        """Limit of the server for headers and data of one message."""
+        return int(self._client.max_payload)
+
+    def send(self, subject: str, data: bytes, reply: str, headers: dict[str, str] | None) -> None:
+        """Publish, unless the connection breaks before. Raises ValueError."""
+        encode(subject, data, reply, headers, self._client.max_payload)  # for its checks
+        generation = self._state.generation
+
+        async def publish() -> None:
+            if self._state.is_up and self._state.generation == generation:
+                await self._client.publish(subject, data, reply=reply, headers=headers)
+
+        self._pending.put_nowait(publish)
+
+    def subscribe(self, subject: str, queue: str, callback: Callback) -> int:
+        """Call `callback` with each message; returns an id for `unsubscribe`. Survives reconnects."""
+        sid = next(self._sids)
+
+        async def deliver(message: Msg) -> None:
+            callback(_message_of(message))
+
+        async def subscribe() -> None:
+            self._subscriptions[sid] = await self._client.subscribe(
+                subject, queue=queue, cb=deliver, pending_msgs_limit=0, pending_bytes_limit=0
+            )
+
+        self._pending.put_nowait(subscribe)
+        return sid
+
+    def unsubscribe(self, sid: int, grace_s: float) -> None:
+        """End a subscription after `grace_s`; idempotent."""
+
+        async def unsubscribe() -> None:
+            subscription = self._subscriptions.pop(sid, None)
+            if subscription is not None:
+                await subscription.unsubscribe()
+
+        if grace_s > 0:
+            asyncio.get_running_loop().call_later(grace_s, self._pending.put_nowait, unsubscribe)
+        else:
+            self._pending.put_nowait(unsubscribe)
+
+    async def ping(self, seen: "asyncio.Future[None]", timeout_s: float) -> None:
+        """Set a result on `seen` once the server has processed everything sent before."""
+
+        async def ping() -> None:
+            # Not awaited by the caller: nats-py's read loop ends on a ping whose future was cancelled.
+            await self._client.flush(timeout_s)  # type: ignore[arg-type]  # any number of seconds will do
+            # Messages that came before the PONG may still wait for the tasks of their subscriptions.
+            while any(subscription.pending_msgs for subscription in self._subscriptions.values()):
+                await asyncio.sleep(0)
+            if not seen.done():
+                seen.set_result(None)
+
+        self._pending.put_nowait(ping)
+
+    async def drain(self, timeout_s: float) -> None:
+        """Wait until nats-py has taken all pending messages. Raises Unreachable."""
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self._pending.join()
+        except TimeoutError:
+            raise Unreachable(f"the server read nothing for {timeout_s:g} s") from None
+
+    async def close(self, timeout_s: float) -> None:
+        """Send what is pending and close for good."""
+        with contextlib.suppress(Unreachable):
+            await self.drain(timeout_s)
+        if self._sender is not None:
+            self._sender.cancel()
+            await asyncio.gather(self._sender, return_exceptions=True)
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self._client.close()
+        except (TimeoutError, OSError) as error:
+            log.debug("nats.error", error=f"close: {type(error).__name__}: {error}")
+
+    async def _send_pending(self) -> None:
+        while True:
+            operation = await self._pending.get()
+            try:
+                await operation()
+            except Exception as error:  # noqa: BLE001 - one message is lost; the others must still be sent
+                log.debug("nats.error", error=f"{type(error).__name__}: {error}")
+            finally:
+                self._pending.task_done()
+
+    def _went_down(self) -> None:
+        if self._state.is_up and not self._client.is_closed:
+            log.warning("nats.disconnected")
+        self._state.set_down("connection lost")
+
+
+def _message_of(message: Msg) -> Message:
+    """Convert a message of nats-py, whose headers are a dictionary, to ours, whose header block is raw."""
+    if message.headers is None:
+        return Message(message.subject, message.reply, None, message.data)
+    headers = dict(message.headers)
+    status = " ".join(filter(None, (headers.pop(_STATUS, ""), headers.pop(_DESCRIPTION, ""))))
+    lines = [f"NATS/1.0 {status}" if status else "NATS/1.0", *(f"{name}: {value}" for name, value in headers.items())]
+    return Message(message.subject, message.reply, "\r\n".join([*lines, "", ""]).encode(), message.data)

@@ -1,0 +1,92 @@
+"""Whether the connection to NATS is up, how often it was re-established, and who is notified of that."""
+
+import asyncio
+import itertools
+from collections.abc import Callable
+from typing import Final
+
+from bus.errors import Unreachable
+from bus.telemetry.logging import logger
+
+log = logger(__name__)
+
+#: Seconds that other processes get to reconnect after this one has.
+PEER_GRACE_S: Final = 5.0
+
+
+class ConnectionState:
+    """State of one connection. `nats_py` and `nats_py_public` report changes; everybody else reads and waits."""
+
+    def __init__(self, on_down: Callable[[str], None], peer_grace_s: float = PEER_GRACE_S) -> None:
+        """`on_down` is called with the reason whenever the connection is lost or closed."""
+        self.is_up = True
+        #: Number of reconnects. A reader that sees another value than before may have missed messages.
+        self.generation = 0
+        #: Loop time of the last reconnect, in seconds; -inf before the first.
+        self.reconnected_at = float("-inf")
+        #: Set when the connection is closed for good, by us or by a server that refuses us: the process must end.
+        self.closed = asyncio.Event()
+        self.peer_grace_s = peer_grace_s
+        self._on_down = on_down
+        self._up = asyncio.Event()
+        self._up.set()
+        self._keys = itertools.count()
+        self._on_reconnect: dict[int, Callable[[], None]] = {}
+
+    @property
+    def num_callbacks(self) -> int:
+        """Callbacks registered with `on_reconnect`."""
+        return len(self._on_reconnect)
+
+    def on_reconnect(self, callback: Callable[[], None]) -> Callable[[], None]:
+        """Call `callback` after every reconnect. Returns a function that unregisters it."""
+        key = next(self._keys)
+        self._on_reconnect[key] = callback
+
+        def unregister() -> None:
+            self._on_reconnect.pop(key, None)
+
+        return unregister
+
+    async def wait_up(self, timeout_s: float) -> None:
+        """Return once connected. Raises Unreachable after `timeout_s`, and at once if closed for good."""
+        if self.is_up:
+            return
+        if self.closed.is_set():
+            raise Unreachable("the connection to NATS is closed")
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self._up.wait()
+        except TimeoutError:
+            raise Unreachable(f"not connected to NATS for {timeout_s:g} s") from None
+
+    async def wait_for_peers(self) -> None:
+        """Return once other processes have had `peer_grace_s` to reconnect as well.
+
+        All processes lose a server that restarts, and some reconnect later than others: until then a missing reply does
+        not mean that a peer is gone. Returns at once if this connection was never lost, or long ago.
+        """
+        now_s = asyncio.get_running_loop().time()
+        await asyncio.sleep(max(0.0, self.reconnected_at + self.peer_grace_s - now_s))
+
+    def set_down(self, reason: str) -> None:
+        """Record that the connection is lost."""
+        self.is_up = False
+        self._up.clear()
+        self._on_down(reason)
+
+    def set_up(self) -> None:
+        """Record that the connection is back, and call the callbacks of `on_reconnect`."""
+        self.generation += 1
+        self.reconnected_at = asyncio.get_running_loop().time()
+        self.is_up = True
+        self._up.set()
+        log.info("nats.reconnected", generation=self.generation)
+        for callback in list(self._on_reconnect.values()):
+            callback()
+
+    def set_closed(self) -> None:
+        """Record that the connection is closed for good."""
+        if self.is_up:
+            self.set_down("connection closed")
+        self.closed.set()
