@@ -173,7 +173,7 @@ class PublicLink:
             # Not awaited by the caller: nats-py's read loop ends on a ping whose future was cancelled.
             await self._client.flush(timeout_s)  # type: ignore[arg-type]  # any number of seconds will do
             # Messages that came before the PONG may still wait for the tasks of their subscriptions.
-            while any(subscription.pending_msgs for subscription in self._subscriptions.values()):
+            while any(subscription.pending_msgs for subscription in self._subscriptions.values()):  # noqa: ASYNC110
                 await asyncio.sleep(0)
             if not seen.done():
                 seen.set_result(None)
