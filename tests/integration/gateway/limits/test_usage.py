@@ -267,7 +267,7 @@ class Room:
         self.watch = Watch(bus, jobs, Audio(bus), gossip, tasks, lambda *_: Limits())
         jobs.add(Counted(("acme", "j"), "key-k", "other", time.monotonic(), 0.0, queue_seq))
         self._bus, self.queue_seq = bus, queue_seq
-        self._holds, bus.js.holds = bus.js.holds, self._counted  # type: ignore[method-assign]
+        self._holds, bus.js.direct.holds = bus.js.direct.holds, self._counted  # type: ignore[method-assign]
 
     async def _counted(self, stream: str, seq: int) -> bool:
         self.looks += 1
