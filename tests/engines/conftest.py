@@ -5,7 +5,9 @@ from collections.abc import Iterator
 import pytest
 
 from gpuworker.engine import Engine, MemoryPolicy
+from gpuworker.engines.speech import espeak
 from gpuworker.engines.speech.engine import Speech
+from gpuworker.engines.speech.speaker import Speaker
 from tests.engines.cases import CASES, Case, make, shipped
 
 
@@ -29,3 +31,13 @@ def speech() -> Iterator[Speech]:
     engine.load("cpu", MemoryPolicy())
     yield engine
     engine.unload()
+
+
+@pytest.fixture
+def speaker() -> Iterator[Speaker]:
+    """A helper process with espeak-ng."""
+    files = espeak.find_espeak()
+    assert files is not None
+    speaker = espeak.make_speaker(files)
+    yield speaker
+    speaker.stop()

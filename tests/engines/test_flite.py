@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from gpuworker.engine import EngineJob, MemoryPolicy, Rejected
 from gpuworker.engines.speech import espeak, flite
 from gpuworker.engines.speech.engine import Speech
+from gpuworker.engines.speech.resampler import Resampler
 from tests.engines.cases import STORY
 from tests.engines.driving import resumed, run
 
@@ -18,7 +19,7 @@ installed = pytest.mark.skipif(flite.find_flite() is None, reason="libflite is n
 
 
 def resampled(pcm: bytes, sizes: Sequence[int]) -> np.ndarray:
-    resampler, made, at = flite.Resampler(), [], 0
+    resampler, made, at = Resampler(), [], 0
     for size in (*sizes, len(pcm)):
         made.append(resampler.push(pcm[2 * at : 2 * (at + size)]))
         at += size

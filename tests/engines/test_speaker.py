@@ -1,4 +1,4 @@
-"""The helper process: it keeps the library out of ours, dies alone, and outlives nobody."""
+"""The helper process: it keeps the library out of ours, dies alone, and ends with the process that started it."""
 
 import contextlib
 import signal
@@ -20,14 +20,14 @@ from tests.engines.driving import checked, next_block, run
 from tests.support.waiting import eventually, gone
 
 ROOT = Path(__file__).parents[2]
-#: One part each; a quarter of an hour of sound (a second's work), and some hours: the helper is in the middle of it.
+#: One part each: a quarter of an hour of audio (a second's work), and some hours, which no test waits for.
 LONG = EngineJob(id="long", input=f"<speak>{STORY * 100}</speak>")
 ENDLESS = EngineJob(id="endless", input=f"<speak>{STORY * 1200}</speak>")
 SHORT = EngineJob(id="short", input="And on we go.")
 
 
 def helper(speech: Speech) -> psutil.Process:
-    return psutil.Process(speech._espeak_speaker.pid)
+    return psutil.Process(speech.helper_pids[0])
 
 
 def test_the_library_is_never_in_our_process(speech: Speech) -> None:
@@ -60,7 +60,7 @@ def test_it_speaks_well_within_a_second_of_its_start() -> None:
         finally:
             speech.unload()
 
-    # Of several: this machine does other things too.
+    # One of several: the machine of a test does other things too.
     assert any(first_block_s() < 1 for _ in range(10))
 
 
@@ -80,10 +80,10 @@ def test_a_helper_that_dies_while_a_text_is_handed_over_is_replaced(
     speech: Speech, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     expected = run(speech, SHORT).pcm
-    dead = speech._espeak_speaker._process
+    dead = helper(speech)
     dead.kill()
     dead.wait()
-    monkeypatch.setattr(dead, "poll", lambda: None)  # as it would be a moment before
+    monkeypatch.setattr(subprocess.Popen, "poll", lambda _: None)  # as a moment before its death
     assert run(speech, SHORT).pcm.tobytes() == expected.tobytes()
     assert helper(speech).pid != dead.pid
 
@@ -103,12 +103,12 @@ def test_a_crash_of_the_library_takes_one_text_with_it(speech: Speech) -> None:
     assert helper(speech).pid == survivor
 
 
-def test_a_text_refused_by_the_library_is_an_error_with_its_words(speech: Speech) -> None:
-    request = {**espeak.request("gmw/xx", {"speed": 1, "pitch": 50, "range": 50, "volume": 100}, 0)}
+def test_a_text_refused_by_the_library_is_an_error_with_its_message(speaker: Speaker) -> None:
+    request = {**espeak.make_request("gmw/xx", {"speed": 1, "pitch": 50, "range": 50, "volume": 100}, 0)}
     with pytest.raises(SpeakerFailed, match="espeak-ng has no voice 'gmw/xx'"):
-        list(speech._espeak_speaker.say({**request, "text": "a", "ssml": False}))
+        list(speaker.speak({**request, "text": "a", "ssml": False}))
     with pytest.raises(SpeakerFailed, match="KeyError"):
-        list(speech._espeak_speaker.say({"text": "a"}))
+        list(speaker.speak({"text": "a"}))
 
 
 def test_a_listener_that_leaves_stops_the_work(speech: Speech) -> None:
@@ -121,7 +121,7 @@ def test_a_listener_that_leaves_stops_the_work(speech: Speech) -> None:
     assert alive == []
 
 
-def test_the_helper_lets_the_worker_finish_when_the_whole_group_is_told_to_stop(speech: Speech) -> None:
+def test_the_helper_lets_the_worker_finish_when_the_whole_group_is_signalled_to_stop(speech: Speech) -> None:
     process = helper(speech)
     events = speech.generate([checked(speech, LONG)])
     next_block(events)
@@ -139,7 +139,7 @@ async def test_the_helper_ends_with_the_process_that_started_it() -> None:
         "from gpuworker.engines.speech.engine import Speech\n"
         "speech = Speech()\n"
         "speech.load('cpu', MemoryPolicy())\n"
-        "print(speech._espeak_speaker.pid, flush=True)\n"
+        "print(speech.helper_pids[0], flush=True)\n"
         "os.kill(os.getpid(), signal.SIGKILL)\n"
     )
     ended = subprocess.run(  # noqa: ASYNC221 - nothing else runs on this loop
@@ -155,7 +155,7 @@ def test_unloading_ends_the_helper() -> None:
     process = helper(speech)
     speech.unload()
     assert not process.is_running()
-    assert speech._espeak_speaker.pid is None
+    assert speech.helper_pids == []
 
 
 def test_without_a_library_loading_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -175,7 +175,7 @@ def test_a_library_that_does_not_open_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("opens", [True, False])
-def test_a_helper_whose_starter_has_gone_before_it_was_ready_leaves_without_a_word(opens: bool) -> None:
+def test_a_helper_whose_starter_has_gone_before_it_was_ready_ends_silently(opens: bool) -> None:
     found = espeak.find_espeak()
     assert found is not None
     arguments = [str(found.library), str(found.data)] if opens else ["none.so", "none"]
@@ -204,9 +204,9 @@ def test_the_data_may_lie_deeper_than_the_library_can_remember(tmp_path: Path) -
     deep = tmp_path.joinpath(*["a-rather-long-name-for-a-folder"] * 6)
     deep.mkdir(parents=True)
     (deep / "espeak-ng-data").symlink_to(files.data)
-    speaker = espeak.speaker(espeak.Files(files.library, deep / "espeak-ng-data"))
+    speaker = espeak.make_speaker(espeak.Files(files.library, deep / "espeak-ng-data"))
     try:
-        request = espeak.request("gmw/en-US", {"speed": 1, "pitch": 50, "range": 50, "volume": 100}, 0)
-        assert b"".join(spoken.pcm for spoken in speaker.say({**request, "text": "Hello.", "ssml": False}))
+        request = espeak.make_request("gmw/en-US", {"speed": 1, "pitch": 50, "range": 50, "volume": 100}, 0)
+        assert b"".join(spoken.pcm for spoken in speaker.speak({**request, "text": "Hello.", "ssml": False}))
     finally:
         speaker.stop()

@@ -10,7 +10,7 @@ from gpuworker.engine import EngineJob, Mark
 from gpuworker.engines.speech import espeak, flite
 from gpuworker.engines.speech.engine import RATE_HZ, Speech
 from gpuworker.engines.speech.espeak_words import Words
-from gpuworker.engines.speech.speaker import Word
+from gpuworker.engines.speech.speaker import Speaker, Word
 from tests.engines.cases import STORY
 from tests.engines.driving import Heard, run
 
@@ -125,18 +125,18 @@ def test_flite_tells_its_sentences_and_no_words_because_it_knows_none(speech: Sp
 def test_each_word_is_told_once_and_when_it_is_its_turn(
     text: str, events: list[tuple[int, int, int]], spoken: list[tuple[int, int, int]]
 ) -> None:
-    assert list(Words(text, is_document=False).told(Word(*event) for event in events)) == spoken
+    assert list(Words(text, is_document=False).locate(Word(*event) for event in events)) == spoken
 
 
-def test_the_helper_tells_each_word_once_within_the_sound_that_it_begins_in(speech: Speech) -> None:
-    at, told = 0, []
-    voice = espeak.request("gmw/en-US", {"speed": 1, "pitch": 50, "range": 50, "volume": 100}, 0)
-    with closing(speech._espeak_speaker.say({**voice, "text": "Hello brave new world.", "ssml": False})) as pieces:
+def test_the_helper_sends_each_word_once_within_the_audio_that_it_begins_in(speaker: Speaker) -> None:
+    at, starts = 0, []
+    voice = espeak.make_request("gmw/en-US", {"speed": 1, "pitch": 50, "range": 50, "volume": 100}, 0)
+    with closing(speaker.speak({**voice, "text": "Hello brave new world.", "ssml": False})) as pieces:
         for pcm, words in pieces:
             end = at + len(pcm) // 2
             assert all(at <= word.frame < end for word in words)
-            told += [word.start for word in words]
+            starts += [word.start for word in words]
             edges = {at, end - 1}
             assert not any(word.frame in edges for word in words if word.start), "to the frame, not to the piece"
             at = end
-    assert told == [0, 6, 12, 16]
+    assert starts == [0, 6, 12, 16]

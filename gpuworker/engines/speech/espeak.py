@@ -1,42 +1,39 @@
-"""espeak-ng seen from outside: where the wheel put it, the voices it has, and what to ask its process for.
+"""espeak-ng: where the wheel put it, its voices, and its speech, made in a helper process.
 
 The library itself (GPL-3.0-or-later) is loaded by `espeak_process` alone; here only its data files are read.
 """
 
-import functools
 import importlib.util
 import sys
-from collections.abc import Mapping
+from collections.abc import Generator, Iterable, Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
-from gpuworker.engine import Voice
+import numpy as np
+
+from gpuworker.engine import EngineJob, Mark
+from gpuworker.engines.speech import ssml
+from gpuworker.engines.speech.espeak_voices import read_voices
+from gpuworker.engines.speech.espeak_words import Words
+from gpuworker.engines.speech.library import Sound
+from gpuworker.engines.speech.parts import Part, plain_parts
 from gpuworker.engines.speech.speaker import Speaker
 
-RATE_HZ = 22_050
-DEFAULT_VOICE = "en-us"
-
-#: What the library calls its normal speed, and what it can do.
-_NORMAL_WPM, _MIN_WPM, _MAX_WPM = 175, 80, 700
-#: Priority of a language that a voice's file gives none; lower comes first.
-_USUAL_PRIORITY = 5
-_LIBRARY_NAMES = {"darwin": "libespeak-ng.dylib"}
+#: The library's normal speed and its limits, in words per minute.
+_NORMAL_WPM: Final = 175
+_MIN_WPM: Final = 80
+_MAX_WPM: Final = 700
+_LIBRARY_NAMES: Final = {"darwin": "libespeak-ng.dylib"}
 
 
 @dataclass(frozen=True, slots=True)
 class Files:
+    """The shared library and the folder of its data."""
+
     library: Path
     data: Path
-
-
-@dataclass(frozen=True, slots=True)
-class _Language:
-    #: As the library loads it, `gmw/en-US`.
-    name: str
-    title: str
-    #: (tag, priority), in the file's order; the first is the voice's own.
-    tags: tuple[tuple[str, int], ...]
 
 
 def find_espeak() -> Files | None:
@@ -49,80 +46,19 @@ def find_espeak() -> Files | None:
     return Files(library, folder / "espeak-ng-data") if library.exists() else None
 
 
-def speaker(files: Files) -> Speaker:
+def open_espeak() -> "Espeak | None":
+    """The installed library, not started; None if there is none."""
+    files = find_espeak()
+    return Espeak(files) if files else None
+
+
+def make_speaker(files: Files) -> Speaker:
+    """A helper process that will load the library, not started."""
     return Speaker("gpuworker.engines.speech.espeak_process", [str(files.library), str(files.data)])
 
 
-class Voices:
-    """Of one installation: 140 languages, each alone or with one of a hundred variants, `de+f3`."""
-
-    def __init__(self, data: Path) -> None:
-        self._languages: dict[str, _Language] = {}
-        self._aliases: dict[str, str] = {}
-        self._variants = {path.name.casefold(): path.name for path in (data / "voices" / "!v").iterdir()}
-        ranked: dict[str, tuple[int, str]] = {}
-        for language in _read_languages(data / "lang"):
-            own = language.tags[0][0].casefold()
-            if own in self._languages:
-                own = language.name.rpartition("/")[2].casefold()
-            self._languages[own] = language
-            for tag, priority in language.tags[1:]:
-                ranked[tag.casefold()] = min(ranked.get(tag.casefold(), (priority, own)), (priority, own))
-        self._aliases = {tag: own for tag, (_, own) in ranked.items() if tag not in self._languages}
-
-    def listed(self) -> tuple[Voice, ...]:
-        return tuple(
-            Voice(id=own, name=language.title, language=language.tags[0][0])
-            for own, language in sorted(self._languages.items())
-        )
-
-    def find(self, voice: str) -> str | None:
-        """The id of `voice`, whose case does not matter and whose language may stand for its usual accent (`en`)."""
-        tag, plus, variant = voice.partition("+")
-        own = tag.casefold() if tag.casefold() in self._languages else self._aliases.get(tag.casefold())
-        if own is None:
-            return None
-        if not plus:
-            return own
-        known = self._variants.get(variant.casefold())
-        return None if known is None else f"{own}+{known}"
-
-    def in_document(self, voice: str) -> bool:
-        """Whether the library finds `voice` when SSML names it: it knows its files' names (`en`, `fr`), not all tags.
-
-        Variants it passes over.
-        """
-        found = self.find(voice)
-        if found is None or "+" in found:
-            return False
-        return self.native(found).rpartition("/")[2].casefold() == voice.casefold()
-
-    def names(self) -> tuple[str, ...]:
-        """Every language that `find` knows, aliases included."""
-        return (*self._languages, *self._aliases)
-
-    @property
-    def variants(self) -> tuple[str, ...]:
-        return tuple(sorted(self._variants.values()))
-
-    def native(self, voice_id: str) -> str:
-        """What the library calls a voice that `find` returned."""
-        own, plus, variant = voice_id.partition("+")
-        return f"{self._languages[own].name}{plus}{variant}"
-
-
-@functools.cache
-def voices(files: Files) -> Voices:
-    return Voices(files.data)
-
-
-def words_per_minute(speed: float) -> int:
-    """1.0 is 175 words per minute. The library does 80 to 700: a `speed` under 0.46 sounds as 0.46."""
-    return min(_MAX_WPM, max(_MIN_WPM, round(_NORMAL_WPM * speed)))
-
-
-def request(native_voice: str, params: Mapping[str, Any], seed: int) -> dict[str, Any]:
-    """All that `espeak_process` needs to know besides `text` and `ssml`."""
+def make_request(native_voice: str, params: Mapping[str, Any], seed: int) -> dict[str, Any]:
+    """A request to `espeak_process`, without its `text` and `ssml`."""
     return {
         "voice": native_voice,
         "rate_wpm": words_per_minute(params["speed"]),
@@ -133,24 +69,67 @@ def request(native_voice: str, params: Mapping[str, Any], seed: int) -> dict[str
     }
 
 
-def _read_languages(folder: Path) -> list[_Language]:
-    """The languages that can be spoken, shorter names first: of two with one tag the plain one (`cmn`) has it."""
-    paths = [path for path in folder.rglob("*") if path.is_file()]
-    languages = []
-    for path in sorted(paths, key=lambda path: (len(path.name), str(path))):
-        title, tags, dictionary = "", [], ""
-        for line in path.read_text(encoding="utf-8").splitlines():
-            match line.partition("//")[0].split():
-                case ["name", *words] if not title:
-                    title = " ".join(words)
-                case ["language", tag]:
-                    tags.append((tag, _USUAL_PRIORITY))
-                case ["language", tag, priority]:
-                    tags.append((tag, int(priority)))
-                case ["dictionary", dictionary]:
-                    pass
-        dictionary = dictionary or (tags[0][0].partition("-")[0] if tags else "")
-        # Without its dictionary the library spells a language out, or stays silent.
-        if (folder.parent / f"{dictionary}_dict").exists():
-            languages.append(_Language(path.relative_to(folder).as_posix(), title, tuple(tags)))
-    return languages
+def words_per_minute(speed: float) -> int:
+    """1.0 is 175 words per minute. The library does 80 to 700: a `speed` under 0.46 sounds as 0.46."""
+    return min(_MAX_WPM, max(_MIN_WPM, round(_NORMAL_WPM * speed)))
+
+
+class Espeak:
+    """A `Library`."""
+
+    default_voice = "en-us"
+    licence = "GPL-3.0-or-later"
+
+    def __init__(self, files: Files) -> None:
+        self._known = read_voices(files.data)
+        self._speaker = make_speaker(files)
+        self.voices = self._known.listed()
+
+    @property
+    def pid(self) -> int | None:
+        """The helper process, if it runs."""
+        return self._speaker.pid
+
+    def find(self, voice: str) -> str | None:
+        """The id of a voice, `en` or `de+F3`; None if it is not one of this library's."""
+        return self._known.find(voice)
+
+    def similar(self, voice: str) -> Iterable[str]:
+        """Names to choose a suggestion from, for a voice that was not found."""
+        return self._known.similar(voice)
+
+    def check(self, job: EngineJob) -> None:
+        """Raises Rejected for SSML that cannot be spoken."""
+        if ssml.is_ssml(job.input):
+            ssml.parts(job.input, self._known.in_document)
+
+    def parts(self, text: str) -> Iterable[Part]:
+        """The parts of a plain text or an SSML document, in order."""
+        return ssml.parts(text, self._known.in_document) if ssml.is_ssml(text) else plain_parts(text)
+
+    def facts(self, job: EngineJob) -> Mapping[str, Any]:
+        """The pace that was spoken."""
+        return {"words_per_minute": words_per_minute(job.params["speed"])}
+
+    def start(self) -> None:
+        """Start the helper process. Idempotent. Raises SpeakerFailed."""
+        self._speaker.start()
+
+    def stop(self) -> None:
+        """End the helper process and every utterance in it. Idempotent."""
+        self._speaker.stop()
+
+    def speak(self, job: EngineJob, part: Part, frame: int) -> Generator[Sound, None, None]:
+        """One part of `job` with its words, in pieces of about 60 ms. Raises SpeakerFailed."""
+        is_document = ssml.is_ssml(part.text)
+        request = make_request(self._known.native(job.voice), job.params, job.seed)
+        words = Words(part.text, is_document=is_document)
+        with closing(self._speaker.speak({**request, "text": part.text, "ssml": is_document})) as pieces:
+            for piece in pieces:
+                marks = tuple(
+                    Mark(frame + word.frame, "word", part.original(word.start), word.length)
+                    for word in words.locate(piece.words)
+                    if word.start in part.body
+                )
+                pcm = np.frombuffer(piece.pcm, "<i2").astype(np.float32) / np.float32(32768)
+                yield Sound(pcm.reshape(-1, 1), marks)

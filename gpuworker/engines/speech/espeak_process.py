@@ -1,7 +1,7 @@
 """espeak-ng by ctypes, as a process of its own: `python -m gpuworker.engines.speech.espeak_process LIBRARY DATA`.
 
-The library is GPL-3.0-or-later. It is loaded here and nowhere else; the rest of Antiphon speaks to this process
-through a socket (`speaker_process.py`).
+The library is GPL-3.0-or-later. It is loaded here and nowhere else; the rest of Antiphon uses this process through a
+socket (`speaker_process.py`).
 """
 
 import ctypes
@@ -14,27 +14,33 @@ from typing import Any
 from gpuworker.engines.speech.speaker_process import Sink, serve
 
 RATE_HZ = 22_050
-#: What the library fills before it hands the audio over.
+#: Audio that the library makes at a time.
 _BUFFER_MS = 60
 
 _SYNCHRONOUS = 2
 _DONT_EXIT = 0x8000
-_CHARS_UTF8, _SSML, _END_PAUSE = 1, 0x10, 0x1000
+_CHARS_UTF8 = 1
+_SSML = 0x10
+_END_PAUSE = 0x1000
 _POSITION_CHARACTER = 1
-_RATE, _VOLUME, _PITCH, _RANGE = 1, 2, 3, 4
+_RATE = 1
+_VOLUME = 2
+_PITCH = 3
+_RANGE = 4
 
-_LAST_EVENT, _WORD_EVENT = 0, 1
+_LAST_EVENT = 0
+_WORD_EVENT = 1
 
 
 class _Event(ctypes.Structure):
     _fields_ = (
         ("kind", ctypes.c_int),
         ("utterance", ctypes.c_uint),
-        #: Characters of the text before it, and this one.
+        #: Counts from 1, in characters of the text.
         ("position", ctypes.c_int),
         ("length", ctypes.c_int),
         ("audio_ms", ctypes.c_int),
-        #: Frame of the utterance.
+        #: The frame of the utterance.
         ("sample", ctypes.c_int),
         ("user_data", ctypes.c_void_p),
         ("id", ctypes.c_char * 8),
@@ -45,8 +51,8 @@ _ON_AUDIO = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_int, ctypes
 _ON_URI = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_int, ctypes.c_char_p, ctypes.c_char_p)
 
 
-class Espeak:
-    """The library, its default voice loaded."""
+class LoadedEspeak:
+    """The library in this process, with its default voice."""
 
     def __init__(self, library: Path, data: Path) -> None:
         self._lib = ctypes.CDLL(str(library))
@@ -77,7 +83,7 @@ class Espeak:
             raise ValueError(f"espeak-ng has no voice {name!r} (code {code})")
 
     def speak(self, request: Mapping[str, Any], sink: Sink) -> None:
-        """Speak `text` in `voice`; the keys are those of `espeak.request`."""
+        """Speak `text` in `voice`; the keys are those of `espeak.make_request`. Raises ValueError, RuntimeError."""
         self._set_voice(request["voice"])
         for parameter, key in ((_RATE, "rate_wpm"), (_PITCH, "pitch"), (_RANGE, "range"), (_VOLUME, "volume")):
             self._lib.espeak_SetParameter(parameter, request[key], 0)
@@ -91,9 +97,10 @@ class Espeak:
             words += _words(events)
             if not samples or frames <= 0:
                 return 0
-            # What the library places elsewhere would be lost on its way: a word travels with the sound it begins in.
+            # A word is sent with the audio it begins in; one that the library places elsewhere would be lost.
             within = [(min(max(frame, spoken), spoken + frames - 1), at, length) for frame, at, length in words]
-            spoken, words = spoken + frames, []
+            spoken += frames
+            words = []
             return 0 if sink(ctypes.string_at(samples, 2 * frames), within) else 1
 
         callback = _ON_AUDIO(on_audio)
@@ -106,7 +113,7 @@ class Espeak:
 
 
 def _words(events: Any) -> Iterator[tuple[int, int, int]]:
-    """Frame, position from 0, and length of the words in the library's list."""
+    """(frame, position from 0, length) of the words in the library's list."""
     index = 0
     while events and events[index].kind != _LAST_EVENT:
         event = events[index]
@@ -116,4 +123,4 @@ def _words(events: Any) -> Iterator[tuple[int, int, int]]:
 
 
 if __name__ == "__main__":
-    serve(lambda: Espeak(Path(sys.argv[1]), Path(sys.argv[2])))
+    serve(lambda: LoadedEspeak(Path(sys.argv[1]), Path(sys.argv[2])))

@@ -1,47 +1,47 @@
-"""flite seen from outside: found where the system keeps its libraries, asked through a process of its own.
+"""flite: where the system keeps its libraries, its voices, and its speech, made in a helper process.
 
 Its licence is permissive (that of CMU) and it is English only. Its voices have 16 kHz; `Resampler` brings them to the
-engine's 22 050 Hz.
+engine's 22,050 Hz.
 """
 
-import functools
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Generator, Iterable, Iterator, Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
-from numpy.typing import NDArray
 
-from gpuworker.engine import Voice
+from gpuworker.engine import EngineJob, Rejected, Voice
+from gpuworker.engines.speech import ssml
+from gpuworker.engines.speech.library import DEFAULTS, Sound
+from gpuworker.engines.speech.parts import Part, plain_parts
+from gpuworker.engines.speech.resampler import Resampler, Samples
 from gpuworker.engines.speech.speaker import Speaker
 
-#: (frames,), in [-1, 1].
-Samples = NDArray[np.float64]
-
-DEFAULT_VOICE = "flite-slt"
-
-_PREFIX = "flite-"
-_VOICES = (
+_PREFIX: Final = "flite-"
+_VOICES: Final = (
     Voice(id="flite-slt", name="SLT (flite)", language="en-us", gender="female"),
     Voice(id="flite-kal16", name="KAL, diphones (flite)", language="en-us", gender="male"),
     Voice(id="flite-rms", name="RMS (flite)", language="en-us", gender="male"),
     Voice(id="flite-awb", name="AWB, Scottish accent (flite)", language="en-us", gender="male"),
 )
 _FOLDERS = ("/usr/local/lib", "/usr/lib", "/usr/lib64", "/usr/lib/*-linux-gnu*", "/lib/*-linux-gnu*")
-_NEEDED = ("libflite", "libflite_cmulex", "libflite_usenglish")
-_ASCII = str.maketrans({"‘": "'", "’": "'", "“": '"', "”": '"', "–": "-", "—": ", ", "…": "... "})  # noqa: RUF001
+_NEEDED: Final = ("libflite", "libflite_cmulex", "libflite_usenglish")
+_ASCII: Final = str.maketrans({"‘": "'", "’": "'", "“": '"', "”": '"', "–": "-", "—": ", ", "…": "... "})  # noqa: RUF001
 
 
 @dataclass(frozen=True, slots=True)
 class Files:
+    """The folder of the shared libraries, and the voices among them."""
+
     folder: Path
     voices: tuple[Voice, ...]
 
 
 def find_flite() -> Files | None:
-    """Where the libraries lie and which of the voices are there, or None."""
+    """Where the libraries are and which of the voices are there, or None."""
     root = Path("/")
     for pattern in _FOLDERS:
         for folder in sorted(root.glob(pattern.lstrip("/"))):
@@ -53,73 +53,89 @@ def find_flite() -> Files | None:
     return None
 
 
-def speaker(files: Files) -> Speaker:
-    names = [_native(voice.id) for voice in files.voices]
-    return Speaker("gpuworker.engines.speech.flite_process", [str(files.folder), *names])
-
-
-def request(voice_id: str, params: Mapping[str, Any]) -> dict[str, Any]:
-    """All that `flite_process` needs to know besides `text`. A `pitch` of 0 is an octave down, 100 one up."""
-    return {
-        "voice": _native(voice_id),
-        "stretch": 1 / params["speed"],
-        "f0_shift": 2 ** ((params["pitch"] - 50) / 50),
-    }
-
-
-def _native(voice_id: str) -> str:
-    return voice_id.removeprefix(_PREFIX)
+def open_flite() -> "Flite | None":
+    """The installed libraries, not started; None if there are none."""
+    files = find_flite()
+    return Flite(files) if files else None
 
 
 def readable(text: str) -> str:
-    """`text` in ASCII, which is all that flite reads: accents are dropped, and so is what has no such letter."""
+    """`text` in ASCII, which is all that flite reads: accents are dropped, and letters that ASCII has not."""
     return unicodedata.normalize("NFKD", text.translate(_ASCII)).encode("ascii", "ignore").decode()
 
 
-_UP, _DOWN = 441, 320  # 16 000 Hz to 22 050 Hz
-_TAPS = 32
+def _native(voice_id: str) -> str:
+    """The library's own name of a voice."""
+    return voice_id.removeprefix(_PREFIX)
 
 
-@functools.cache
-def _filters() -> NDArray[np.float64]:
-    """(phase, tap): a windowed sinc below 8 kHz for each of the `_UP` places between two samples."""
-    phases = np.arange(_UP)[:, None] / _UP
-    distance = np.arange(_TAPS)[None, :] - (_TAPS // 2 - 1) - phases
-    window = np.kaiser(2 * _TAPS * _UP + 1, 9.0)
-    taper = window[np.rint((distance / (_TAPS // 2) + 1) * _TAPS * _UP).astype(np.int64).clip(0, 2 * _TAPS * _UP)]
-    taps = 0.95 * np.sinc(0.95 * distance) * taper
-    return np.asarray(taps / taps.sum(axis=1, keepdims=True), dtype=np.float64)
+class Flite:
+    """A `Library`. It reports no words: it makes a sentence whole, without positions."""
+
+    default_voice = "flite-slt"
+    licence = "MIT-Festival"
+
+    def __init__(self, files: Files) -> None:
+        self.voices = files.voices
+        names = [_native(voice.id) for voice in files.voices]
+        self._speaker = Speaker("gpuworker.engines.speech.flite_process", [str(files.folder), *names])
+
+    @property
+    def pid(self) -> int | None:
+        """The helper process, if it runs."""
+        return self._speaker.pid
+
+    def find(self, voice: str) -> str | None:
+        """The id of a voice, whose case does not matter; None if it is not one of this library's."""
+        return next((offered.id for offered in self.voices if offered.id == voice.casefold()), None)
+
+    def similar(self, voice: str) -> Iterable[str]:  # all of them are candidates
+        """Names to choose a suggestion from, for a voice that was not found."""
+        return [offered.id for offered in self.voices]
+
+    def check(self, job: EngineJob) -> None:
+        """Raises Rejected for SSML, and for a `range` other than the default."""
+        if job.params["range"] != DEFAULTS["range"]:
+            raise Rejected("params.range", f"the voice {job.voice} cannot change its melody")
+        if ssml.is_ssml(job.input):
+            raise Rejected("input", f"is SSML, which the voice {job.voice} does not read")
+
+    def parts(self, text: str) -> Iterable[Part]:
+        """The sentences of a text, in order."""
+        return plain_parts(text)
+
+    def facts(self, job: EngineJob) -> Mapping[str, Any]:  # as any library's
+        """None."""
+        return {}
+
+    def start(self) -> None:
+        """Start the helper process. Idempotent. Raises SpeakerFailed."""
+        self._speaker.start()
+
+    def stop(self) -> None:
+        """End the helper process and every utterance in it. Idempotent."""
+        self._speaker.stop()
+
+    def speak(self, job: EngineJob, part: Part, frame: int) -> Generator[Sound, None, None]:
+        """One part of `job`; nothing for a text without a letter or digit that flite can read. Raises SpeakerFailed."""
+        text = readable(part.text)
+        if not any(char.isalnum() for char in text):
+            return
+        resampler = Resampler()
+        gain: float = job.params["volume"] / 100
+        request = {
+            "voice": _native(job.voice),
+            "text": text,
+            "stretch": 1 / job.params["speed"],
+            # A `pitch` of 0 is an octave down, 100 one up.
+            "f0_shift": 2 ** ((job.params["pitch"] - 50) / 50),
+        }
+        with closing(self._speaker.speak(request)) as pieces:
+            for piece in pieces:
+                yield from _sounds(resampler.push(piece.pcm) * gain)
+        yield from _sounds(resampler.finish() * gain)
 
 
-class Resampler:
-    """16 kHz s16le in, 22 050 Hz float64 in [-1, 1] out, of one utterance, as it comes."""
-
-    def __init__(self) -> None:
-        self._held: NDArray[np.float64] = np.zeros(_TAPS // 2 - 1)
-        #: Frames in and out so far.
-        self._in, self._out = 0, 0
-        #: Index in the input of the first held frame.
-        self._first = -(_TAPS // 2 - 1)
-
-    def push(self, pcm: bytes) -> Samples:
-        """What `pcm` makes computable; shape (frames,), perhaps empty."""
-        samples = np.frombuffer(pcm, "<i2").astype(np.float64) / 32768
-        self._in += len(samples)
-        return self._advance(samples, (self._in - _TAPS // 2) * _UP // _DOWN)
-
-    def finish(self) -> Samples:
-        """The rest, as if silence followed."""
-        return self._advance(np.zeros(_TAPS), self._in * _UP // _DOWN)
-
-    def _advance(self, samples: NDArray[np.float64], until: int) -> Samples:
-        self._held = np.concatenate((self._held, samples))
-        if until <= self._out:
-            return np.zeros(0)
-        places = np.arange(self._out, until) * _DOWN
-        first = places // _UP - (_TAPS // 2 - 1) - self._first
-        windows = self._held[first[:, None] + np.arange(_TAPS)[None, :]]
-        made = (windows * _filters()[places % _UP]).sum(axis=1).clip(-1.0, 1.0)
-        self._out = until
-        keep = until * _DOWN // _UP - (_TAPS // 2 - 1) - self._first
-        self._held, self._first = self._held[keep:], self._first + keep
-        return np.asarray(made)
+def _sounds(samples: Samples) -> Iterator[Sound]:
+    if len(samples):
+        yield Sound(samples.clip(-1.0, 1.0).astype(np.float32).reshape(-1, 1))

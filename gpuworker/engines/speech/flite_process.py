@@ -1,6 +1,6 @@
 """flite by ctypes, as a process of its own: `python -m gpuworker.engines.speech.flite_process FOLDER VOICE …`.
 
-The shared libraries lie in FOLDER; what the process offers is `speaker_process.py`'s.
+The shared libraries are in FOLDER. `speaker_process.py` has the protocol.
 """
 
 import ctypes
@@ -11,13 +11,16 @@ from typing import Any
 
 from gpuworker.engines.speech.speaker_process import Sink, serve
 
-#: Of every voice this opens; `flite.py` brings it to the engine's rate.
+#: Sampling rate of every voice; `flite.py` converts to the engine's.
 RATE_HZ = 16_000
-#: What a voice hands over at a time.
+#: Audio that a voice makes at a time.
 _BUFFER_FRAMES = RATE_HZ * 60 // 1000
-_CONTINUE, _STOP = 0, -1
+_CONTINUE = 0
+_STOP = -1
 # The library keeps pointers to the names of features: they must outlive it.
-_STRETCH, _SHIFT, _STREAMING = b"duration_stretch", b"f0_shift", b"streaming_info"
+_STRETCH = b"duration_stretch"
+_SHIFT = b"f0_shift"
+_STREAMING = b"streaming_info"
 
 
 class _Wave(ctypes.Structure):
@@ -49,8 +52,8 @@ class _Streaming(ctypes.Structure):
     )
 
 
-class Flite:
-    """The library with all its voices loaded."""
+class LoadedFlite:
+    """The library in this process, with the voices that were named."""
 
     def __init__(self, folder: Path, voices: list[str]) -> None:
         self._lib = self._open(folder, "libflite")
@@ -82,7 +85,7 @@ class Flite:
         return voice
 
     def speak(self, request: Mapping[str, Any], sink: Sink) -> None:
-        """Speak `text` in `voice`; the keys are those of `flite.request`."""
+        """Speak `text` in `voice`; the keys are those that `Flite.speak` sends."""
         voice = self._voices[request["voice"]]
         features = ctypes.cast(voice, ctypes.POINTER(_Voice)).contents.features
         for name, factor in ((_STRETCH, request["stretch"]), (_SHIFT, request["f0_shift"])):
@@ -102,4 +105,4 @@ class Flite:
 
 
 if __name__ == "__main__":
-    serve(lambda: Flite(Path(sys.argv[1]), sys.argv[2:]))
+    serve(lambda: LoadedFlite(Path(sys.argv[1]), sys.argv[2:]))

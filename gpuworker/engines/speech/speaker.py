@@ -1,6 +1,6 @@
-"""A helper process that owns a speech library, seen from outside: start it, have texts spoken, stop it.
+"""The engine's end of a helper process that owns a speech library: start it, have texts spoken, stop it.
 
-Any number of texts may be spoken at once; none hears of another. `speaker_process.py` is the other side.
+Any number of texts may be spoken at once, independently of each other. `speaker_process.py` is the other end.
 """
 
 import json
@@ -16,7 +16,7 @@ from gpuworker.engines.speech.speaker_process import END, ERROR, FRAME, LENGTH, 
 
 _PACKAGES = Path(__file__).resolve().parents[2]
 _START_S = 20.0
-#: A library that says nothing for so long is stuck.
+#: A library that sends nothing for this long hangs.
 _SILENCE_S = 20.0
 _STOP_S = 5.0
 _ERROR_CHARS = 2000
@@ -27,36 +27,41 @@ class SpeakerFailed(Exception):
 
 
 class Word(NamedTuple):
-    """As the library tells it."""
+    """A word of an utterance, as the library reports it."""
 
-    #: Of the utterance.
+    #: Frame of the utterance in which it begins.
     frame: int
-    #: In the text as it was handed over, in characters.
+    #: Position in the text of the request, in characters.
     start: int
     length: int
 
 
 class Spoken(NamedTuple):
-    #: s16le, not empty.
+    """A piece of an utterance."""
+
+    #: s16le mono, not empty, at the library's own rate.
     pcm: bytes
-    #: Those that begin in it.
+    #: The words that begin in it.
     words: tuple[Word, ...] = ()
 
 
 class Speaker:
-    """Of the module `module`, run with `arguments`. Owns one process from `start` (or the first text) to `stop`."""
+    """Owns one process from `start` (or the first text) to `stop`."""
 
     def __init__(self, module: str, arguments: Sequence[str] = ()) -> None:
-        self._module, self._arguments = module, tuple(arguments)
+        """The process runs the Python module `module` with `arguments`."""
+        self._module = module
+        self._arguments = tuple(arguments)
         self._process: subprocess.Popen[bytes] | None = None
         self._control: socket.socket | None = None
 
     @property
     def pid(self) -> int | None:
+        """The helper process, if one was started and not stopped."""
         return self._process.pid if self._process else None
 
     def start(self) -> None:
-        """Return when the library is ready to speak; nothing happens if it is. Raises SpeakerFailed."""
+        """Start the process and wait until the library is open; no effect if it is. Raises SpeakerFailed."""
         if self._process is not None and self._process.poll() is None:
             return
         self.stop()
@@ -71,16 +76,16 @@ class Speaker:
         self._control = ours
         ours.settimeout(_START_S)
         try:
-            word = ours.recv(_ERROR_CHARS)
+            status = ours.recv(_ERROR_CHARS)
         except OSError as error:
             self._kill()
             raise SpeakerFailed(f"{self._module} did not start: {error}") from error
-        if word != b"ready\n":
+        if status != b"ready\n":
             self.stop()
-            raise SpeakerFailed(f"{self._module} did not start: {word.decode().strip() or 'it died'}")
+            raise SpeakerFailed(f"{self._module} did not start: {status.decode().strip() or 'it died'}")
 
     def stop(self) -> None:
-        """Idempotent. What is being spoken is cut off."""
+        """End the process and every utterance in it. Idempotent."""
         if self._control is not None:
             self._control.close()
             self._control = None
@@ -97,19 +102,19 @@ class Speaker:
             self._process.kill()
         self.stop()
 
-    def say(self, request: Mapping[str, Any]) -> Generator[Spoken, None, None]:
-        """The text of `request` as it is made. Closing the generator stops the library at its next word.
+    def speak(self, request: Mapping[str, Any]) -> Generator[Spoken, None, None]:
+        """Yield the audio of `request` as it is made. Closing the generator stops the library at its next word.
 
         Raises:
             SpeakerFailed: at any point.
         """
         payload = json.dumps(request).encode()
-        with self._connect() as conversation:
-            conversation.settimeout(_SILENCE_S)
+        with self._connect() as connection:
+            connection.settimeout(_SILENCE_S)
             try:
-                conversation.sendall(LENGTH.pack(len(payload)) + payload)
-                with conversation.makefile("rb") as stream:
-                    yield from self._listen(stream.read, request)
+                connection.sendall(LENGTH.pack(len(payload)) + payload)
+                with connection.makefile("rb") as stream:
+                    yield from self._read(stream.read, request)
             except TimeoutError as error:
                 pid = self.pid
                 self._kill()
@@ -118,23 +123,23 @@ class Speaker:
                 raise self._died(request) from error
 
     def _connect(self) -> socket.socket:
-        """Our end of a socket whose other end a living helper has."""
+        """Our end of a socket whose other end a running helper has."""
         ours, theirs = socket.socketpair()
         with theirs:
             self.start()
             try:
                 self._hand_over(theirs)
-            except OSError:  # it died since the last text: nothing was lost, so another one speaks this
+            except OSError:  # it died since the last text: nothing was lost, a new one speaks this
                 self._kill()
                 self.start()
                 self._hand_over(theirs)
         return ours
 
-    def _hand_over(self, conversation: socket.socket) -> None:
+    def _hand_over(self, connection: socket.socket) -> None:
         assert self._control is not None
-        socket.send_fds(self._control, [b"s"], [conversation.fileno()])
+        socket.send_fds(self._control, [b"s"], [connection.fileno()])
 
-    def _listen(self, read: Callable[[int], bytes], request: Mapping[str, Any]) -> Iterator[Spoken]:
+    def _read(self, read: Callable[[int], bytes], request: Mapping[str, Any]) -> Iterator[Spoken]:
         words: tuple[Word, ...] = ()
         while True:
             head = read(FRAME.size)

@@ -1,62 +1,54 @@
-"""SSML: what of it is spoken, and where it may be cut."""
+"""SSML: the elements that are spoken, and where a document may be cut."""
 
 import itertools
 from collections.abc import Callable, Collection, Mapping
-from typing import NamedTuple
 from xml.parsers import expat
 
-from gpuworker.engine import Mark, Rejected
+from gpuworker.engine import Rejected
+from gpuworker.engines.speech.parts import Part
 
-#: What espeak-ng understands, less what reaches outside the text (`audio`, `script`, …).
+#: Elements that espeak-ng understands, except those that reach outside the text (`audio`, `script`, …).
 _ELEMENTS = frozenset(
     ("speak", "voice", "prosody", "say-as", "mark", "s", "p", "sub", "emphasis", "break", "phoneme", "metadata")
 )
 #: A document is cut only if nothing but these stands directly under `speak`.
-_SENTENCES, _BETWEEN = frozenset(("p", "s")), frozenset(("break", "mark"))
+_SENTENCES = frozenset(("p", "s"))
+_BETWEEN = frozenset(("break", "mark"))
 _MAX_DEPTH = 16
 
 
 def is_ssml(text: str) -> bool:
+    """Whether a text is an SSML document rather than plain text."""
     return text.lstrip().startswith("<speak")
 
 
-class Part(NamedTuple):
-    """What is spoken in one go. Of a document: its beginning, a stretch of what stands between, and its end."""
-
-    text: str
-    #: Of `text` that is the stretch, and where in the original it begins; in characters.
-    body: range
-    at: int
-
-    def original(self, place: int) -> int:
-        """Where the character at `place` of `text`, one of `body`, stands in the original."""
-        return place - self.body.start + self.at
-
-    def mark(self, frame: int) -> Mark:
-        """That it begins at `frame`; `body` must not be blank."""
-        body = self.text[self.body.start : self.body.stop]
-        return Mark(frame, "sentence", self.at + len(body) - len(body.lstrip()), len(body.strip()))
-
-
 def parts(text: str, knows_voice: Callable[[str], bool]) -> list[Part]:
-    """`text`, which `is_ssml`, as documents that sound one after the other as it does: its `p` and `s`, or one in all.
+    """Cut a document into documents that sound the same one after the other: its `p` and `s`, or one in all.
 
     Raises:
-        Rejected: it is not well-formed, or asks for something that is not spoken here; with line and column.
+        Rejected: it is not well-formed, or has something that is not spoken here; with line and column.
     """
     stripped = text.strip()
     return _Reader(stripped, text.find(stripped), knows_voice).read()
 
 
 class _Reader:
-    def __init__(self, text: str, at: int, knows_voice: Callable[[str], bool]) -> None:
-        """`at`: where the original has it."""
-        self._text, self._bytes, self._at, self._knows_voice = text, text.encode(), at, knows_voice
+    """Reads one document."""
+
+    def __init__(self, text: str, start: int, knows_voice: Callable[[str], bool]) -> None:
+        """`start`: where `text` begins in the original."""
+        self._text = text
+        self._bytes = text.encode()
+        self._start = start
+        self._knows_voice = knows_voice
         self._depth = 0
+        #: Where the content of `speak` begins and ends, in bytes.
         self._body_start: int | None = None
         self._body_end = 0
+        #: Where each `p` and `s` begins, in bytes.
         self._cuts: list[int] = []
-        self._safe = True
+        #: Whether cutting at `_cuts` changes nothing that is heard.
+        self._may_be_cut = True
         self._parser = expat.ParserCreate()
         self._parser.StartElementHandler = self._on_start
         self._parser.EndElementHandler = self._on_end
@@ -65,28 +57,31 @@ class _Reader:
         self._parser.ProcessingInstructionHandler = self._on_instruction
 
     def read(self) -> list[Part]:
+        """Parse the document and cut it. Raises Rejected."""
         try:
             self._parser.Parse(self._bytes, True)
         except expat.ExpatError as error:
             message = f"is no well-formed SSML: {expat.ErrorString(error.code)}"
             raise Rejected("input", f"{message} at line {error.lineno}, column {error.offset + 1}") from error
-        if not self._safe or len(self._cuts) < 2 or self._body_start is None:
-            return [Part(self._text, range(len(self._text)), self._at)]
-        head, tail = self._bytes[: self._body_start].decode(), self._bytes[self._body_end :].decode()
+        if not self._may_be_cut or len(self._cuts) < 2 or self._body_start is None:
+            return [Part(self._text, range(len(self._text)), self._start)]
+        head = self._bytes[: self._body_start].decode()
+        tail = self._bytes[self._body_end :].decode()
         edges = [self._body_start, *self._cuts[1:], self._body_end]
-        found, at = [], len(head)
+        found: list[Part] = []
+        at = self._start + len(head)
         for start, end in itertools.pairwise(edges):
             body = self._bytes[start:end].decode()
-            found.append(Part(head + body + tail, range(len(head), len(head) + len(body)), self._at + at))
+            found.append(Part(head + body + tail, range(len(head), len(head) + len(body)), at))
             at += len(body)
         return found
 
-    def _refuse(self, what: str) -> None:
+    def _refuse(self, reason: str) -> None:
         line, column = self._parser.CurrentLineNumber, self._parser.CurrentColumnNumber + 1
-        raise Rejected("input", f"{what} at line {line}, column {column} of the SSML")
+        raise Rejected("input", f"{reason} at line {line}, column {column} of the SSML")
 
     def _enter_body(self) -> None:
-        """Whatever comes first behind the start tag of `speak` shows where that tag ends."""
+        """Note where the start tag of `speak` ends: at the first event behind it."""
         if self._depth and self._body_start is None:
             self._body_start = self._parser.CurrentByteIndex
 
@@ -100,7 +95,7 @@ class _Reader:
             self._refuse(f"is nested more than {_MAX_DEPTH} deep")
         wanted = attributes.get("name", "") if name == "voice" else ""
         if wanted and not self._knows_voice(wanted):
-            self._refuse(f"asks for the voice {wanted!r}, which no document can name,")
+            self._refuse(f"has the voice {wanted!r}, which no document can name,")
         if self._depth == 1:
             self._on_sentence(name, _SENTENCES, _BETWEEN)
         self._depth += 1
@@ -109,7 +104,7 @@ class _Reader:
         if name in sentences:
             self._cuts.append(self._parser.CurrentByteIndex)
         elif name not in between:
-            self._safe = False
+            self._may_be_cut = False
 
     def _on_end(self, name: str) -> None:
         self._enter_body()
@@ -120,7 +115,7 @@ class _Reader:
     def _on_text(self, text: str) -> None:
         self._enter_body()
         if self._depth == 1 and text.strip():
-            self._safe = False
+            self._may_be_cut = False
 
     def _on_other(self, comment: str) -> None:
         self._enter_body()
