@@ -2,13 +2,13 @@
 
 import asyncio
 import uuid
+from collections.abc import Sequence
 from typing import Final
 
 import msgspec
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
-from bus.errors import BusError
 from bus.telemetry.logging import logger
 from gateway.access.authenticator import KeyPlace
 from gateway.access.caller import CALLER
@@ -17,9 +17,9 @@ from gateway.api import audio, batch, events, fleet, jobs, marks, metrics, model
 from gateway.compose import Services
 from gateway.dialects.registry import dialects
 from gateway.http import openapi, rate_limit_headers
-from gateway.http.dialect import Envelopes
+from gateway.http.dialect import Dialect, dialect_of
 from gateway.http.operation import key_places, open_paths
-from gateway.http.problems import JOB_HEADER, REQUEST_ID, GatewayError, describe
+from gateway.http.problems import JOB_HEADER, REQUEST_ID, describe_http, is_expected
 from gateway.http.rate_limit_headers import GRANTED, makes_work
 from gateway.http.responses import BEGUN, JOB, cut_short
 from gateway.http.services import AUTHENTICATOR, ENCODED, FLEET, JOBS, LIMITER, REQUESTS
@@ -27,12 +27,12 @@ from gateway.webhooks.acceptance import WEBHOOKS
 
 log = logger(__name__)
 
-_ENVELOPES: Final = web.AppKey("envelopes", Envelopes)
+_DIALECTS: Final = web.AppKey("dialects", Sequence[Dialect])
 #: Paths that need no key, and where the requests of the other handlers may bear theirs.
 _OPEN_PATHS: Final = web.AppKey("open_paths", frozenset[str])
 _KEY_PLACES: Final = web.AppKey("key_places", dict[object, KeyPlace])
 _ORIGINS: Final = web.AppKey("origins", Origins)
-_EXPECTED: Final = (BusError, GatewayError, web.HTTPException, web.RequestPayloadError)
+_OF_HTTP: Final = (web.HTTPException, web.RequestPayloadError)
 
 
 def make_app(services: Services) -> web.Application:
@@ -57,7 +57,7 @@ def make_app(services: Services) -> web.Application:
     )
     app.cleanup_ctx.append(metrics.counting)
     known = dialects()
-    app[_ENVELOPES] = Envelopes(known)
+    app[_DIALECTS] = known
     app[_ORIGINS] = services.origins
     app.on_response_prepare.append(rate_limit_headers.mark)
     if services.origins:
@@ -132,7 +132,7 @@ def _error_response(request: web.Request, error: Exception) -> web.StreamRespons
     if isinstance(error, ConnectionError):
         log.debug("stream.abandoned", error=str(error), **context)
         return begun if begun is not None else web.Response()
-    if not isinstance(error, _EXPECTED):
+    if not (isinstance(error, _OF_HTTP) or is_expected(error)):
         log.error(
             "http.failed", method=request.method, path=request.path[:200], request=quoted, exc_info=error, **context
         )
@@ -140,11 +140,11 @@ def _error_response(request: web.Request, error: Exception) -> web.StreamRespons
         log.warning("stream.cut", error=f"{type(error).__name__}: {error}", **context)
         cut_short(request)
         return begun
-    problem = describe(error, request)
+    problem = describe_http(error, request)
     log.info(
         "http.refused", status=problem.status, code=problem.code, path=request.path[:200], request=quoted, **context
     )
-    response = request.app[_ENVELOPES].refuse(request.path, problem)
+    response = dialect_of(request.path, request.app[_DIALECTS]).refuse(problem)
     if context:
         response.headers[JOB_HEADER] = request[JOB]
     response.headers[REQUEST_ID] = quoted

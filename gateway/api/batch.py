@@ -9,14 +9,14 @@ import msgspec
 from aiohttp import web
 from msgspec import UNSET, UnsetType
 
-from bus.errors import BusError, Invalid, TooMany
+from bus.errors import Invalid, TooMany
 from bus.jobs.submit import keyed_id
 from bus.wire import State
 from gateway.access.caller import caller
 from gateway.api.job_fields import KEY, HttpJobRequest, build_job, idempotency_key
 from gateway.http.bodies import Body
 from gateway.http.operation import LINES, Answer, operation
-from gateway.http.problems import GatewayError, ProblemBody, describe, shown
+from gateway.http.problems import ProblemBody, describe, is_expected
 from gateway.http.responses import begin
 from gateway.http.services import JOBS, LIMITER
 from gateway.jobs.view import AcceptedJob, Links
@@ -30,7 +30,6 @@ _API: Final = "batch"
 _LANE: Final = "batch"
 #: Lines on their way to the bus together.
 _AT_ONCE: Final = 16
-_FORESEEN: Final = (BusError, GatewayError)
 
 _body: Final = Body(HttpJobRequest)
 
@@ -105,9 +104,11 @@ class _Batch:
     async def line(self, number: int, data: bytes) -> BatchLine:
         try:
             return await self._accepted(number, data)
-        except _FORESEEN as error:
-            problem = describe(error, self._request)
-            return BatchLine(line=number, status=problem.status, error=shown(problem))
+        except Exception as error:
+            if not is_expected(error):
+                raise
+            problem = describe(error)
+            return BatchLine(line=number, status=problem.status, error=ProblemBody.of(problem))
 
     async def _accepted(self, number: int, data: bytes) -> BatchLine:
         jobs, webhooks, body = self._request.app[JOBS], self._request.app[WEBHOOKS], _body.read(data)

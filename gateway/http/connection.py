@@ -14,7 +14,7 @@ from aiohttp import http_exceptions, web
 from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 
 from bus.telemetry.logging import logger
-from gateway.http.problems import REQUEST_ID, Problem, respond
+from gateway.http.problems import INTERNAL, REQUEST_ID, Problem, respond
 from gateway.http.slow_clients import Reader
 
 log = logger(__name__)
@@ -112,7 +112,7 @@ def unread(error: BaseException | None) -> Problem:
     if isinstance(error, http_exceptions.LineTooLong):
         return _too_long(error)
     if not isinstance(error, http_exceptions.HttpProcessingError):
-        return Problem(status=500, code="internal", detail="an error of ours; the log has it")
+        return INTERNAL
     match error:
         case http_exceptions.BadHttpMethod():
             detail = "the request line begins with no HTTP method; this port speaks HTTP/1.1, without TLS"

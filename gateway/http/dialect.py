@@ -1,7 +1,7 @@
-"""A foreign API mapped to our jobs: its paths, its routes and its envelope for errors."""
+"""An API over HTTP: its paths, its routes and its format for errors. The native API is the one for all other paths."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 from aiohttp import web
@@ -15,26 +15,19 @@ class Dialect(msgspec.Struct, frozen=True, kw_only=True):
     #: Paths that begin with one of these belong to the dialect, their errors included.
     prefixes: tuple[str, ...]
     routes: Sequence[web.RouteDef]
-    #: Makes the response for an error, in the envelope that its clients expect.
+    #: Makes the response for an error, in the format that the dialect's clients expect.
     refuse: Callable[[Problem], web.Response]
     #: Tag of its operations in `/openapi.json`.
-    name: str = "native"
-    #: Schema of the body that `refuse` answers with.
+    name: str
+    #: Schema of the body that `refuse` writes.
     envelope: Any = ProblemBody
 
 
-def dialect_of(path: str, known: Sequence[Dialect]) -> Dialect | None:
-    """The dialect that `path` belongs to, by the longest prefix; None for a path of the native API."""
+#: The native API. `gateway.app` has its routes.
+NATIVE: Final = Dialect(prefixes=(), routes=(), refuse=respond, name="native")
+
+
+def dialect_of(path: str, known: Sequence[Dialect]) -> Dialect:
+    """The dialect that `path` belongs to, by the longest prefix; `NATIVE` without one."""
     found = [(len(prefix), each) for each in known for prefix in each.prefixes if path.startswith(prefix)]
-    return max(found, key=lambda pair: pair[0])[1] if found else None
-
-
-class Envelopes:
-    """Writes an error in the envelope of the API that the path belongs to."""
-
-    def __init__(self, known: Sequence[Dialect]) -> None:
-        self._known = known
-
-    def refuse(self, path: str, problem: Problem) -> web.Response:
-        dialect = dialect_of(path, self._known)
-        return dialect.refuse(problem) if dialect is not None else respond(problem)
+    return max(found, key=lambda pair: pair[0])[1] if found else NATIVE

@@ -41,10 +41,8 @@ def describe(router: web.UrlDispatcher, dialects: Sequence[Dialect]) -> dict[str
     paths: dict[str, Any] = {}
     for path, method, each in told:
         dialect = dialect_of(path, dialects)
-        envelope = dialect.envelope if dialect else ProblemBody
-        error = (_PROBLEM if envelope is ProblemBody else _JSON, envelope)
-        tag = dialect.name if dialect else "native"
-        paths.setdefault(path, {})[method] = _operation(path, each, schemas, tag, error)
+        error = (_PROBLEM if dialect.envelope is ProblemBody else _JSON, dialect.envelope)
+        paths.setdefault(path, {})[method] = _operation(path, each, schemas, dialect.name, error)
     return {
         "openapi": "3.1.0",
         "info": {

@@ -1,4 +1,12 @@
-"""Errors to RFC 9457 problem+json. The only module that pairs an error of the bus with an HTTP status."""
+"""Errors of requests as problems (RFC 9457): the only module that gives an error of the bus an HTTP status.
+
+The way of an error, in three steps:
+
+    raise       a handler raises an error of `bus.errors`, or a `GatewayError` with a status of its own
+    describe    `describe` makes it a `Problem`: status, code, detail, field at fault, headers
+    refuse      the API that the request came by writes it: `Dialect.refuse` over HTTP (`respond` for the native API),
+                `gateway.nats.errors` over NATS
+"""
 
 from http import HTTPStatus
 from typing import ClassVar, Final
@@ -66,7 +74,7 @@ STATUS: Final[dict[type[Exception], HTTPStatus]] = {
     errors.NoWorker: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.StorageFull: HTTPStatus.INSUFFICIENT_STORAGE,
     errors.Expired: HTTPStatus.GATEWAY_TIMEOUT,
-    # The request is fine, the state of the job it speaks of is not.
+    # The request is valid, but the state of its job does not permit it.
     errors.Cancelled: HTTPStatus.CONFLICT,
     errors.EngineFailed: HTTPStatus.BAD_GATEWAY,
     errors.OutOfDeviceMemory: HTTPStatus.SERVICE_UNAVAILABLE,
@@ -74,54 +82,55 @@ STATUS: Final[dict[type[Exception], HTTPStatus]] = {
     errors.Unreachable: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.NoResponders: HTTPStatus.SERVICE_UNAVAILABLE,
 }
-#: Seconds; a full store empties more slowly than a worker starts.
+#: `Retry-After` by status, in seconds: a full store empties more slowly than a worker starts.
 _RETRY_AFTER_S: Final = {429: 1, 503: 2, 507: 30}
 _HTTP_CODES: Final = {404: "no_such_path", 405: "method_not_allowed", 413: "too_large"}
 
 
-class Reached(msgspec.Struct, frozen=True, kw_only=True):
-    """The limit that a refusal is about: of the caller's, not of the system."""
+class LimitReached(msgspec.Struct, frozen=True, kw_only=True):
+    """The limit of a caller that a request was refused for."""
 
     #: `requests_per_s`, `concurrent_jobs` or `audio_s_per_day`.
     limit: str
-    #: Whose: `key`, `tenant` or `address`.
+    #: Whose limit it is: `key`, `tenant` or `address`.
     scope: str
-    #: What was set, and what of it is left.
+    #: The limit's value, and the part of it that is left; in the limit's unit.
     allowed: float
     left: float
-    #: When to try again.
+    #: Seconds until the request may succeed.
     retry_after_s: float
-
-    @classmethod
-    def of(cls, error: Exception) -> "Reached | None":
-        if not isinstance(error, errors.TooMany):
-            return None
-        return cls(
-            limit=error.limit,
-            scope=error.scope,
-            allowed=error.allowed,
-            left=error.left,
-            retry_after_s=round(error.retry_after_s, 3),
-        )
 
 
 class Problem(msgspec.Struct, frozen=True, kw_only=True):
+    """An error as any API can write it."""
+
+    #: HTTP status.
     status: int
+    #: Stable name of the kind of error.
     code: str
+    #: For people: names field, limit and value.
     detail: str
-    #: Dotted name of the field that is wrong, or "".
+    #: Dotted name of the field at fault; "" if none is.
     path: str = ""
+    #: Whether the same request may succeed later.
     retryable: bool = False
+    #: Headers of an HTTP response.
     headers: dict[str, str] = {}
-    reached: Reached | None = None
+    #: The limit that was reached, with code `too_many`.
+    limit_reached: LimitReached | None = None
 
     @property
     def title(self) -> str:
+        """The phrase of the status."""
         return HTTPStatus(self.status).phrase
 
 
+#: The answer to an error that is a fault of ours.
+INTERNAL: Final = Problem(status=500, code="internal", detail="an error of ours; the log has it")
+
+
 class ProblemBody(msgspec.Struct, kw_only=True, omit_defaults=True):
-    """The native API's error, RFC 9457. `code` is stable; `path` names the field that is wrong, if one is."""
+    """The native API's error, RFC 9457. `code` is stable; `path` names the field at fault, if one is."""
 
     title: str
     status: int
@@ -133,29 +142,42 @@ class ProblemBody(msgspec.Struct, kw_only=True, omit_defaults=True):
     #: `tenant`, `address`).
     limit: str = ""
     scope: str = ""
-    #: What was set, what of it is left, and when to try again.
+    #: The limit's value, the part of it that is left, and the seconds until the request may succeed.
     allowed: float | None = None
     left: float | None = None
     retry_after_s: float | None = None
 
+    @classmethod
+    def of(cls, problem: Problem) -> "ProblemBody":
+        """The body that describes `problem`."""
+        reached = problem.limit_reached
+        return cls(
+            title=problem.title,
+            status=problem.status,
+            detail=problem.detail,
+            code=problem.code,
+            retryable=problem.retryable,
+            path=problem.path,
+            **({} if reached is None else msgspec.structs.asdict(reached)),
+        )
 
-def describe(error: Exception, request: web.Request) -> Problem:
-    """What `error` means to a client. An error that nobody foresaw has no detail: that is for the log."""
-    if isinstance(error, web.HTTPException):
-        return _of_aiohttp(error, request)
-    if isinstance(error, web.RequestPayloadError):  # whose own words quote the body
-        detail = "the body cannot be read: its length, its chunks or its compression are not what HTTP/1.1 has"
-        return Problem(status=400, code="malformed", detail=detail)
-    status = error.status if isinstance(error, GatewayError) else STATUS.get(type(error))
+
+def is_expected(error: BaseException) -> bool:
+    """Whether `error` is one that requests are refused with; any other is a fault of ours."""
+    return _status(error) is not None
+
+
+def _status(error: BaseException) -> HTTPStatus | None:
+    if isinstance(error, GatewayError):
+        return error.status
+    return next((STATUS[kind] for kind in type(error).__mro__ if kind in STATUS), None)
+
+
+def describe(error: Exception) -> Problem:
+    """`error` as a problem. An error that is not expected is `INTERNAL`: its text is for the log alone."""
+    status = _status(error)
     if status is None:
-        return Problem(status=500, code="internal", detail="an error of ours; the log has it")
-    headers = {"Content-Range": f"bytes */{error.size}"} if isinstance(error, RangeRefused) else {}
-    if status == HTTPStatus.UNAUTHORIZED:
-        headers["WWW-Authenticate"] = 'Bearer realm="antiphon"'
-    if status in _RETRY_AFTER_S:
-        headers["Retry-After"] = str(_RETRY_AFTER_S[status])
-    if isinstance(error, errors.TooMany):
-        headers |= limit_headers(error)
+        return INTERNAL
     code, retryable = _code(error)
     return Problem(
         status=status,
@@ -163,12 +185,13 @@ def describe(error: Exception, request: web.Request) -> Problem:
         detail=str(error),
         path=getattr(error, "path", ""),
         retryable=retryable,
-        headers=headers,
-        reached=Reached.of(error),
+        headers=_headers(error, status),
+        limit_reached=_limit_reached(error) if isinstance(error, errors.TooMany) else None,
     )
 
 
 def _code(error: Exception) -> tuple[str, bool]:
+    """The code of an expected error, and whether the request may be retried."""
     if isinstance(error, errors.JobError | GatewayError):
         return error.code, error.retryable
     if isinstance(error, errors.Unreachable):
@@ -176,7 +199,34 @@ def _code(error: Exception) -> tuple[str, bool]:
     return "malformed", False
 
 
-def _of_aiohttp(error: web.HTTPException, request: web.Request) -> Problem:
+def _headers(error: Exception, status: HTTPStatus) -> dict[str, str]:
+    headers = {"Content-Range": f"bytes */{error.size}"} if isinstance(error, RangeRefused) else {}
+    if status == HTTPStatus.UNAUTHORIZED:
+        headers["WWW-Authenticate"] = 'Bearer realm="antiphon"'
+    if status in _RETRY_AFTER_S:
+        headers["Retry-After"] = str(_RETRY_AFTER_S[status])
+    if isinstance(error, errors.TooMany):
+        headers |= limit_headers(error)
+    return headers
+
+
+def _limit_reached(error: errors.TooMany) -> LimitReached:
+    return LimitReached(
+        limit=error.limit,
+        scope=error.scope,
+        allowed=error.allowed,
+        left=error.left,
+        retry_after_s=round(error.retry_after_s, 3),
+    )
+
+
+def describe_http(error: Exception, request: web.Request) -> Problem:
+    """As `describe`, of aiohttp's exceptions too, whose own texts may quote the request."""
+    if isinstance(error, web.RequestPayloadError):
+        detail = "the body cannot be read: its length, its chunks or its compression are not what HTTP/1.1 has"
+        return Problem(status=400, code="malformed", detail=detail)
+    if not isinstance(error, web.HTTPException):
+        return describe(error)
     where = f"{request.method} {short(request.path)}"
     if isinstance(error, web.HTTPRequestEntityTooLarge):
         detail = f"the body is larger than {request.client_max_size} bytes"
@@ -189,23 +239,11 @@ def _of_aiohttp(error: web.HTTPException, request: web.Request) -> Problem:
     return Problem(status=error.status, code=code, detail=detail, headers=headers)
 
 
-def shown(problem: Problem) -> ProblemBody:
-    return ProblemBody(
-        title=problem.title,
-        status=problem.status,
-        detail=problem.detail,
-        code=problem.code,
-        retryable=problem.retryable,
-        path=problem.path,
-        **({} if problem.reached is None else msgspec.structs.asdict(problem.reached)),
-    )
-
-
 def respond(problem: Problem) -> web.Response:
-    """RFC 9457."""
+    """The native API's response: RFC 9457."""
     return web.Response(
         status=problem.status,
-        body=msgspec.json.encode(shown(problem)),
+        body=msgspec.json.encode(ProblemBody.of(problem)),
         content_type="application/problem+json",
         headers=problem.headers,
     )

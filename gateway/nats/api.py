@@ -22,12 +22,12 @@ from bus.telemetry.logging import logger
 from bus.transport.parser import Message
 from bus.transport.replies import is_outside_inbox
 from gateway.access.authenticator import Authenticator
-from gateway.http.problems import Problem
+from gateway.http.problems import Problem, describe, is_expected
 from gateway.http.requests import Requests
 from gateway.jobs.service import Jobs
 from gateway.limits.limiter import Limiter
 from gateway.nats import request as nats_asked
-from gateway.nats.reply import JOB, Caller, JsonVoice, RawVoice, is_expected, problem_of
+from gateway.nats.reply import JOB, Caller, JsonVoice, RawVoice
 
 log = logger(__name__)
 
@@ -146,7 +146,7 @@ class NatsApi:
                 self._refuse(caller, message, error)
 
     def _refuse(self, caller: Caller, message: Message, error: Exception) -> None:
-        problem = problem_of(error)
+        problem = describe(error)
         if is_expected(error):
             log.info("submit.refused", subject=message.subject, status=problem.status, code=problem.code)
         else:

@@ -1,64 +1,69 @@
-"""Cancelling over the bus: `<root>.cancel.<tenant>.<job>` is a question that any gateway answers."""
+"""Cancelling a job over NATS: a request on `<root>.cancel.<tenant>.<job>`, answered by one of the gateways."""
 
 import asyncio
+from typing import Final
 
 import msgspec
 
 from bus import wire
-from bus.errors import BusError, JobError, Unreachable
+from bus.errors import BusError, Invalid
 from bus.jobs.client import Bus
 from bus.subjects import parse_job_of
 from bus.telemetry.logging import logger
 from bus.transport.parser import Message
 from bus.transport.replies import is_outside_inbox
 from gateway.access.authenticator import Authenticator
+from gateway.http.problems import describe, is_expected
+from gateway.nats.errors import error_headers
 
 log = logger(__name__)
 
-_QUEUE = "gateways"
-_CLIENT_ERROR, _SERVER_ERROR = "400", "500"
+_QUEUE: Final = "gateways"
 
 
 class Cancels:
+    """Ends the jobs that requests name, and answers each request with the state that its job ended in."""
+
     def __init__(self, bus: Bus, authenticator: Authenticator, tasks: asyncio.TaskGroup) -> None:
+        """`tasks` outlives every request."""
         self._bus = bus
         self._authenticator = authenticator
         self._tasks = tasks
 
     async def run(self) -> None:
-        """Answer until cancelled."""
-        subscription = self._bus.connection.subscribe(self._bus.subjects.all_cancels, self._asked, queue=_QUEUE)
+        """Answer requests until cancelled."""
+        subscription = self._bus.connection.subscribe(self._bus.subjects.all_cancels, self._received, queue=_QUEUE)
         try:
             await asyncio.Event().wait()
         finally:
             subscription.close()
 
-    def _asked(self, message: Message) -> None:
+    def _received(self, message: Message) -> None:
         self._tasks.create_task(self._cancel(message), name="cancel")
 
     async def _cancel(self, message: Message) -> None:
         tenant, job = parse_job_of(message.subject)
         try:
-            # The subject says who asks, as the account allows it; a key that came along must say the same.
+            # The NATS account permits the subject, which names the tenant; a key in the headers must be of that tenant.
             self._authenticator.authenticate_message(message.header("Authorization") or "", tenant)
             key = self._bus.subjects.job_key(tenant, job)
             ended = await self._bus.logs.end(key, wire.End.CANCELLED, "cancelled over the bus")
-        except (BusError, ValueError) as error:
+        except ValueError as error:  # the subject names no job
+            self._refuse(message, Invalid(str(error)))
+            return
+        except BusError as error:
             self._refuse(message, error)
             return
         log.info("job.cancelled", job=job, tenant=tenant, ended=ended)
         if is_outside_inbox(message.reply):
             self._bus.connection.publish(message.reply, msgspec.json.encode({"id": job, "state": ended}))
 
-    def _refuse(self, message: Message, error: Exception) -> None:
-        is_theirs = isinstance(error, JobError | ValueError)
-        code = error.code if isinstance(error, JobError) else "invalid" if is_theirs else "bus_unreachable"
-        if not is_theirs and not isinstance(error, Unreachable):
+    def _refuse(self, message: Message, error: BusError) -> None:
+        problem = describe(error)
+        if not is_expected(error):
             log.error("cancel.failed", subject=message.subject, error=f"{type(error).__name__}: {error}")
         if is_outside_inbox(message.reply):
-            headers = {
-                "Nats-Service-Error": str(error).replace("\n", " ")[:500],
-                "Nats-Service-Error-Code": _CLIENT_ERROR if is_theirs else _SERVER_ERROR,
-            }
-            body = msgspec.json.encode({"code": code, "detail": str(error)})
+            # The answers of this subject distinguish only a fault of the request from one of ours.
+            headers = error_headers(problem, 400 if problem.status < 500 else 500)
+            body = msgspec.json.encode({"code": problem.code, "detail": problem.detail})
             self._bus.connection.publish(message.reply, body, headers=headers)

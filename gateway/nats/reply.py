@@ -8,20 +8,19 @@ leaving: the server never says no-responders of the inbox that it puts in betwee
 import base64
 import contextlib
 from collections.abc import Callable, Iterator, Mapping
-from http import HTTPStatus
 from typing import Any, Final, Self
 
 import msgspec
 
 from bus import wire
-from bus.errors import JobError, Unreachable
 from bus.jobs.entry import BLOCK, FRAME, KIND, MARKS, Entry
 from bus.transport.connection import Connection
 from bus.transport.parser import Message
 from bus.transport.replies import is_of_another_account
 from gateway.codecs.wave import SAMPLE_BYTES
-from gateway.http.problems import STATUS, Problem, Reached
+from gateway.http.problems import Problem, ProblemBody, describe
 from gateway.jobs.pcm_reader import PcmReader, failure
+from gateway.nats.errors import error_headers
 
 #: Of a message of the door's own: `accepted`, `waiting`, `error`, and `end` on the empty one that ends an answer.
 EVENT: Final = "Antiphon-Event"
@@ -29,36 +28,10 @@ JOB: Final = "Antiphon-Job"
 #: As the server itself names a stored message's sequence.
 SEQUENCE: Final = "Nats-Sequence"
 _OURS: Final = b"Antiphon-"
-_MAX_HEADER_CHARS: Final = 500
 #: Of sound in one line of JSON: its base64 is a third larger and must stay readable in a terminal's pipe.
 _LINE_BYTES: Final = 32_766
 #: What may be on its way to the server before it is waited for.
 _UNSEEN_BYTES: Final = 256 << 10
-
-
-def problem_of(error: Exception) -> Problem:
-    """What `error` means to a caller. An error that nobody foresaw has no detail: that is for the log."""
-    status = _status(error)
-    if status is None:
-        return Problem(status=500, code="internal", detail="an error of ours; the log has it")
-    if isinstance(error, JobError):
-        code, retryable = error.code, error.retryable
-    else:
-        is_bus = isinstance(error, Unreachable)
-        code, retryable = ("bus_unreachable" if is_bus else "malformed"), is_bus
-    path = getattr(error, "path", "")
-    reached = Reached.of(error)
-    return Problem(status=status, code=code, detail=str(error), path=path, retryable=retryable, reached=reached)
-
-
-def _status(error: Exception) -> HTTPStatus | None:
-    return next((STATUS[kind] for kind in type(error).__mro__ if kind in STATUS), None)
-
-
-def error_headers(problem: Problem) -> dict[str, str]:
-    """As NATS services tell of errors (ADR-32)."""
-    text = "".join(char if char.isprintable() else " " for char in problem.detail)[:_MAX_HEADER_CHARS]
-    return {"Nats-Service-Error": text or problem.title, "Nats-Service-Error-Code": str(problem.status)}
 
 
 class Caller:
@@ -96,18 +69,7 @@ class Caller:
 
     def fail(self, problem: Problem) -> None:
         """Say what went wrong; then the answer is at its end."""
-        body: dict[str, Any] = {
-            "title": problem.title,
-            "status": problem.status,
-            "detail": problem.detail,
-            "code": problem.code,
-            "retryable": problem.retryable,
-        }
-        if problem.path:
-            body["path"] = problem.path
-        if problem.reached is not None:
-            body |= msgspec.structs.asdict(problem.reached)
-        self.tell("error", body, error_headers(problem))
+        self.tell("error", ProblemBody.of(problem), error_headers(problem))
         self.end()
 
     def end(self) -> None:
@@ -193,10 +155,5 @@ def headers_of(entry: Entry) -> dict[str, str]:
             name, _, value = line.partition(b":")
             told[name.decode(errors="backslashreplace")] = value.strip().decode(errors="backslashreplace")
     if entry.is_end and entry.kind != "done":
-        told |= error_headers(problem_of(failure(entry)))
+        told |= error_headers(describe(failure(entry)))
     return told
-
-
-def is_expected(error: Exception) -> bool:
-    """Whether a caller can be told of it; anything else is a bug of ours."""
-    return _status(error) is not None

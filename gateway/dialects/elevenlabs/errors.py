@@ -69,7 +69,7 @@ def refusal(fields: Mapping[str, str]) -> Callable[[Problem], web.Response]:
     def refuse(problem: Problem) -> web.Response:
         status, detail = _told(problem, fields)
         headers = dict(problem.headers)
-        reached = problem.reached
+        reached = problem.limit_reached
         if reached is not None and reached.limit == "concurrent_jobs":
             headers |= concurrency(reached.allowed - reached.left, reached.allowed)
         if status == 429:
@@ -96,8 +96,8 @@ def _told(problem: Problem, fields: Mapping[str, str]) -> tuple[int, Named | lis
         return 404, Named("voice_not_found", problem.detail)
     if problem.status == 422:
         return 422, [_field(problem, fields)]
-    if problem.reached is not None:
-        status, name = LIMITS[problem.reached.limit]
+    if problem.limit_reached is not None:
+        status, name = LIMITS[problem.limit_reached.limit]
         return status, Named(name, problem.detail)
     if problem.code in _BUSY:
         return 429, Named("system_busy", problem.detail)

@@ -14,7 +14,7 @@ from gateway.codecs import Encoding, Format
 from gateway.dialects.openai.errors import Told, told
 from gateway.dialects.openai.request import Usage, usage
 from gateway.http import sse
-from gateway.http.problems import describe
+from gateway.http.problems import describe_http
 from gateway.http.responses import begin
 from gateway.jobs.listening import AudioStream
 from gateway.streaming.live import Headers, head_of, stream_for
@@ -67,7 +67,7 @@ async def tell(request: web.Request, job: wire.Job, form: Format, headers: Heade
                 data += await encoding.finish()
             except BusError as error:
                 log.warning("stream.cut", error=f"{type(error).__name__}: {error}", job=stream.key.job)
-                last = _event(Failed(told(describe(error, request))))
+                last = _event(Failed(told(describe_http(error, request))))
             else:
                 last = _delta(data, form, stream) + _event(Done(usage(stream.job, stream.done)))
             await response.write_eof(last)

@@ -1,0 +1,12 @@
+"""Names of formats."""
+
+import pytest
+
+from bus.errors import Invalid
+from gateway.codecs import format_named
+
+
+def test_an_unknown_format_is_refused_with_the_known_ones() -> None:
+    with pytest.raises(Invalid, match="'midi' is not one of wav, pcm") as refused:
+        format_named("midi", "format")
+    assert refused.value.path == "format"

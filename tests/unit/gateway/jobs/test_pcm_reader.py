@@ -1,0 +1,89 @@
+"""The reader of a log's PCM, and the errors of jobs that did not end as done."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bus import errors, wire
+from bus.errors import EngineFailed, JobError
+from bus.jobs.entry import BLOCK, FRAME, KIND, NEXT, STARTED, Entry, Position
+from bus.transport.parser import Message
+from gateway.jobs.pcm_reader import PcmReader, failure
+
+MEDIA = wire.media_type(24_000, 2)
+
+
+def entry(kind: str, payload: bytes, **headers: str) -> Entry:
+    """One entry of a log. Header names as keywords are ours."""
+    lines = {KIND: kind, **headers}
+    head = "NATS/1.0" + "".join(f"\r\n{name}: {value}" for name, value in lines.items()) + "\r\n\r\n"
+    return Entry(Message("s", "", head.encode(), payload), 1)
+
+
+def block(frame: int, pcm: bytes, *, media: str | None = None) -> Entry:
+    started = wire.Started(media=media or MEDIA, worker="w", attempt=1, model="m", version="v1")
+    told = {STARTED: wire.encode(started).decode()} if media else {}
+    return entry("block", pcm, **{BLOCK: "0", FRAME: str(frame), **told})
+
+
+def done(frames: int) -> Entry:
+    return entry("done", b"{}", **{NEXT: Position(1, frames).header()})
+
+
+@given(
+    sizes=st.lists(st.integers(1, 50), min_size=1, max_size=20),
+    from_frame=st.integers(0, 300),
+    cuts=st.lists(st.integers(1, 5), max_size=20),
+)
+def test_a_tape_gives_every_frame_from_the_one_asked_for_whatever_the_blocks(
+    sizes: list[int], from_frame: int, cuts: list[int]
+) -> None:
+    frames = sum(sizes)
+    pcm = b"".join(index.to_bytes(4, "little") for index in range(frames))
+    entries, at = [], 0
+    for size in sizes:
+        entries.append(block(at, pcm[4 * at : 4 * (at + size)], media=MEDIA if at == 0 else None))
+        at += size
+    entries.append(done(frames))
+    tape, heard = PcmReader(from_frame), b""
+    for cut in [*cuts, len(entries)]:
+        heard += tape.feed(entries[:cut])
+        entries = entries[cut:]
+    tape.check_complete()
+    assert heard == pcm[4 * from_frame :]
+
+
+@pytest.mark.parametrize(
+    ("entries", "says"),
+    [
+        ([block(0, bytes(40))], "before its media"),
+        ([block(0, bytes(40), media=MEDIA), block(11, bytes(4))], "frame 11 came where 10 was due"),
+        ([block(0, bytes(40), media=MEDIA), block(10, bytes(4), media=wire.media_type(48_000, 2))], "changes to"),
+        ([block(0, bytes(40), media="audio/ogg")], "not PCM"),
+    ],
+)
+def test_a_tape_refuses_what_is_not_one_sound(entries: list[Entry], says: str) -> None:
+    with pytest.raises(EngineFailed, match=says):
+        PcmReader().feed(entries)
+
+
+def test_a_tape_that_misses_frames_is_not_complete() -> None:
+    tape = PcmReader()
+    tape.feed([block(0, bytes(40), media=MEDIA), done(11)])
+    with pytest.raises(EngineFailed, match="11 frames, 10"):
+        tape.check_complete()
+
+
+@pytest.mark.parametrize(
+    ("kind", "payload", "error"),
+    [
+        ("failed", wire.encode(wire.Failed(code="out_of_memory", message="m")), errors.OutOfDeviceMemory),
+        ("failed", wire.encode(wire.Failed(code="invalid", message="m", path="params.x")), errors.Invalid),
+        ("failed", wire.encode(wire.Failed(code="of a newer version", message="m")), errors.EngineFailed),
+        ("failed", b"garbage", errors.EngineFailed),
+        ("cancelled", wire.encode(wire.Ended(why="left")), errors.Cancelled),
+        ("expired", wire.encode(wire.Ended(why="late")), errors.Expired),
+    ],
+)
+def test_how_a_job_ended_is_an_error_of_its_kind(kind: str, payload: bytes, error: type[JobError]) -> None:
+    assert type(failure(entry(kind, payload))) is error
