@@ -170,6 +170,9 @@ class PublicLink:
         """Set a result on `seen` once the server has processed everything sent before."""
 
         async def ping() -> None:
+            # nats-py writes a PING at once, past the messages that its own task has not written yet.
+            while self._client.pending_data_size and self._state.is_up:  # noqa: ASYNC110
+                await asyncio.sleep(0)
             # Not awaited by the caller: nats-py's read loop ends on a ping whose future was cancelled.
             await self._client.flush(timeout_s)  # type: ignore[arg-type]  # any number of seconds will do
             # Messages that came before the PONG may still wait for the tasks of their subscriptions.

@@ -1,0 +1,53 @@
+"""Private attributes of aiohttp that gateway/http uses: a new version that lacks one fails here, by name."""
+
+from pathlib import Path
+
+import aiohttp
+import pytest
+from aiohttp import http_exceptions, web
+from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
+from aiohttp.web_protocol import RequestHandler
+
+from tests.support.private_attributes import Private, missing, used
+
+ROOT = Path(__file__).parents[4]
+CONNECTION = "gateway/http/connection.py"
+SLOW = "gateway/http/slow_clients.py"
+PRIVATE = [
+    Private(RequestHandler, "_request_count", f"{CONNECTION}: how many requests one read brought"),
+    Private(RequestHandler, "_messages", f"{CONNECTION}: the bodies of the requests that wait"),
+    Private(RequestHandler, "_current_request", f"{SLOW}: job and tenant of a stalled client"),
+    Private(RequestHandler, "_loop", f"{SLOW}: its clock and timers"),
+]
+#: Not underscored, but of no public document: aiohttp may change them with a minor version as well.
+INTERNAL = [
+    Private(RequestHandler, name, f"{CONNECTION}, {SLOW}: overridden")
+    for name in (
+        *("connection_made", "connection_lost", "data_received", "pause_writing", "resume_writing"),
+        *("finish_response", "handle_error", "transport"),
+    )
+]
+HINT = "adapt gateway/http, or stay on the version that pyproject.toml pins"
+
+
+def test_aiohttp_has_every_attribute_that_we_use() -> None:
+    assert missing("aiohttp", aiohttp.__version__, PRIVATE + INTERNAL, {}) == [], HINT
+
+
+def test_the_list_is_complete() -> None:
+    listed = {private.name for private in PRIVATE}
+    assert used(ROOT / CONNECTION) | used(ROOT / SLOW) == listed
+
+
+def test_the_errors_of_its_parser_are_those_that_we_tell_apart() -> None:
+    assert issubclass(http_exceptions.LineTooLong, http_exceptions.HttpProcessingError), HINT
+    assert http_exceptions.LineTooLong(b"x", 8190).args[1] == 8190, HINT
+    for kind in ("BadHttpMethod", "BadStatusLine", "InvalidURLError", "InvalidHeader"):
+        assert issubclass(getattr(http_exceptions, kind), http_exceptions.HttpProcessingError), HINT
+
+
+@pytest.mark.parametrize("name", ["is_eof", "set_exception", "exception", "feed_eof"])
+def test_a_body_can_be_failed_and_ended(name: str) -> None:
+    assert hasattr(StreamReader, name), f"aiohttp {aiohttp.__version__} changed: StreamReader.{name}; {HINT}"
+    assert EMPTY_PAYLOAD.is_eof()
+    assert issubclass(web.RequestPayloadError, Exception)
