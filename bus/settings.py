@@ -25,6 +25,11 @@ def doc(text: str) -> Meta:
     return Meta(description=text)
 
 
+def repeatable(metavar: str, text: str) -> Meta:
+    """Like `doc`, for a tuple whose flag is given once per value; a variable still separates values with commas."""
+    return Meta(description=text, extra={"metavar": metavar})
+
+
 def shaped(pattern: str, words: str) -> Meta:
     """A string must match `pattern`; whoever gives another one is told `words`."""
     return Meta(pattern=pattern, examples=[words])
@@ -107,8 +112,8 @@ def load(
 ) -> S:
     """Fill `kind`: a flag wins over a variable, a variable over a line of the TOML `file`.
 
-    A flag that is None was not given. `also_known` are names that belong to sibling processes: they may stand in the
-    environment and the file that all of them share, and are left alone.
+    A flag that is None, or an empty list, was not given. `also_known` are names that belong to sibling processes: they
+    may stand in the environment and the file that all of them share, and are left alone.
 
     Raises SettingsError on a bad value, and on a name that nobody knows: a misspelt ANTIPHON_SLOST must not silently
     leave the default in force.
@@ -144,7 +149,7 @@ class _Source(msgspec.Struct, frozen=True):
 def _sources(flags: Mapping[str, object], environ: Mapping[str, str], file: Path | None) -> list[_Source]:
     """Weakest first."""
     ours = {key.removeprefix(PREFIX).lower(): value for key, value in environ.items() if key.startswith(PREFIX)}
-    asked = {name: value for name, value in flags.items() if value is not None}
+    asked = {name: value for name, value in flags.items() if value is not None and value != []}
     return [
         _Source(lambda name: f"{name} in {file}", _read(file) if file else {}),
         _Source(lambda name: f"{PREFIX}{name.upper()}", ours),
@@ -170,7 +175,7 @@ def _value(name: str, value: object, kind: Any) -> object:
     except msgspec.ValidationError as error:
         words = _words(kind) if "regex" in str(error) else None
         reason = f"must be {words}" if words else str(error)
-        shown = ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
+        shown = ",".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
         raise SettingsError(f"{name}: {redacted(shown)!r}: {reason[0].lower()}{reason[1:]}") from error
 
 

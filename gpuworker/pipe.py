@@ -45,6 +45,8 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     models: list[str]
     #: As torch names it: `cpu`, `cuda`, `cuda:1`.
     device: str = "cpu"
+    #: Options by engine, checked by the worker.
+    engine_options: dict[str, dict[str, Any]] = {}
     #: Whether engines obey `fault` parameters.
     allow_faults: bool = False
     log_level: LogLevel = "info"

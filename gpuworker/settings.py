@@ -1,15 +1,27 @@
-"""What a worker process is told at its start."""
+"""Settings of a worker process."""
 
 import secrets
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
 from msgspec import Meta
 
-from bus.settings import BusSettings, LogFormat, LogLevel, Seconds, Token, doc
+from bus.settings import BusSettings, LogFormat, LogLevel, Seconds, Token, doc, repeatable, shaped
+
+EngineOptionFlags = Annotated[
+    tuple[
+        Annotated[
+            str, shaped(r"^[A-Za-z0-9_-]{1,64}\.[A-Za-z0-9_]+=", "like tone.allow_faults=true, engine and option")
+        ],
+        ...,
+    ],
+    repeatable("NAME.KEY=VALUE", "One option of an engine, before the file's table [engines.NAME]; repeatable."),
+]
 
 
 class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """Every setting is a flag, a variable and a line of the TOML file; `engines` is a table of the file alone."""
+
     bus: BusSettings = msgspec.field(default_factory=BusSettings)
     id: Annotated[Token, doc("Unique in the fleet, one subject token; random unless given.")] = msgspec.field(
         default_factory=lambda: f"w{secrets.token_hex(4)}"
@@ -18,6 +30,9 @@ class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True):
         "speech",
         "tone",
     )
+    #: Options by engine: a table `[engines.NAME]` of the file for each.
+    engines: dict[str, dict[str, Any]] = {}
+    engine_option: EngineOptionFlags = ()
     slots: Annotated[int, Meta(ge=1, le=1024), doc("Jobs that may run at the same time.")] = 8
     device: Annotated[str, Meta(min_length=1), doc("As torch names it: cpu, cuda, cuda:1.")] = "cpu"
     drain_s: Annotated[
@@ -25,29 +40,50 @@ class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True):
         Meta(ge=0, le=86_400),
         doc("On SIGTERM running jobs may finish for this long; then they are handed back mid-stream."),
     ] = 30.0
-    stall_s: Annotated[Seconds, doc("An engine that makes no progress for this long has lost its job.")] = 30.0
+    stall_s: Annotated[Seconds, doc("A job whose engine makes no progress for this long is taken from it.")] = 30.0
     allow_faults: Annotated[bool, doc("Obey the `fault` parameter of `tone`: tests and chaos only.")] = False
-    max_attempts: Annotated[int, Meta(ge=1, le=1000), doc("A job is given up after this many attempts.")] = 5
+    max_attempts: Annotated[int, Meta(ge=1, le=1000), doc("A job fails after this many attempts.")] = 5
     max_host_deaths: Annotated[
-        int, Meta(ge=1, le=1000), doc("A job in which so many engine hosts died is given up at once.")
+        int, Meta(ge=1, le=1000), doc("A job fails at once after this many engine hosts have died in it.")
     ] = 2
-    host_start_s: Annotated[Seconds, doc("The engine host must answer within this time of its start.")] = 60.0
+    host_start_s: Annotated[
+        Seconds, doc("Models that have not loaded this long after the start of the worker are reported as slow.")
+    ] = 60.0
     weight: Annotated[
         int,
         Meta(ge=1, le=1000),
         doc("Busy workers of the same models start jobs in proportion to their weights."),
     ] = 1
-    backup: Annotated[bool, doc("Take jobs only while no other worker of these models is free to.")] = False
+    backup: Annotated[bool, doc("Take a job only if no other worker of these models has a free slot.")] = False
     max_fails: Annotated[
-        int, Meta(ge=0, le=1000), doc("After so many failures of the engine within fail_timeout_s it pauses; 0: never.")
+        int,
+        Meta(ge=0, le=1000),
+        doc("After this many failures of the engine within fail_timeout_s the worker pauses; 0: never."),
     ] = 2
     fail_timeout_s: Annotated[
-        Seconds, doc("The window of max_fails, and how long the worker then takes nothing before it tries one job.")
+        Seconds, doc("The window of max_fails, and how long the worker then takes no job before it tries one.")
     ] = 30.0
     metrics_port: Annotated[
         Annotated[int, Meta(ge=0, le=65_535)] | None,
         doc("Serve Prometheus metrics at /metrics of this port; 0 means any free one. Not at all if not given."),
     ] = None
-    metrics_host: Annotated[str, Meta(min_length=1), doc("Where: whoever reaches it may read them.")] = "127.0.0.1"
+    metrics_host: Annotated[
+        str, Meta(min_length=1), doc("Address of the metrics; every host that reaches it may read them.")
+    ] = "127.0.0.1"
     log_level: LogLevel = "info"
     log_format: LogFormat = "auto"
+
+    def options_of(self, engine: str) -> dict[str, Any]:
+        """Options of one engine by name, unchecked; values from `engine_option` are text and win over the file's."""
+        options = dict(self.engines.get(engine, {}))
+        for assignment in self.engine_option:
+            path, _, value = assignment.partition("=")
+            name, _, key = path.partition(".")
+            if name == engine:
+                options[key] = value
+        return options
+
+    @property
+    def configured_engines(self) -> set[str]:
+        """Names of the engines that have options here, whether or not they are served or exist."""
+        return {*self.engines, *(assignment.partition(".")[0] for assignment in self.engine_option)}

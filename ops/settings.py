@@ -10,7 +10,7 @@ from msgspec import Meta
 
 from bus.settings import BusSettings, LogFormat, LogLevel, NatsUrl, Root, Seconds, Token, doc, field_types, load, shaped
 from gateway.settings import GatewaySettings
-from gpuworker.settings import WorkerSettings
+from gpuworker.settings import EngineOptionFlags, WorkerSettings
 
 S = TypeVar("S", bound=msgspec.Struct)
 
@@ -38,6 +38,7 @@ class UpSettings(msgspec.Struct, frozen=True, kw_only=True):
     slots: Annotated[int, Meta(ge=1, le=1024), doc("Jobs that one worker may run at the same time.")] = 8
     models: Annotated[tuple[Token, ...], doc("Engines to serve; all that can be loaded of speech,music,tone.")] = ()
     allow_faults: Annotated[bool, doc("Obey the `fault` parameter of `tone`: tests and chaos only.")] = False
+    engine_option: EngineOptionFlags = ()
     require_keys: Annotated[bool, doc("Refuse callers without an API key.")] = False
     drain_s: Annotated[float, Meta(ge=0, le=86_400), doc("On SIGTERM running jobs may finish for this long.")] = 5.0
     log_level: LogLevel = "info"

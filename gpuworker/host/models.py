@@ -51,7 +51,9 @@ class Models:
         for name in self._options.models:
             began = time.monotonic()
             try:
-                engine = registry.make(name, {}, allow_faults=self._options.allow_faults)
+                engine = registry.make(
+                    name, self._options.engine_options.get(name, {}), allow_faults=self._options.allow_faults
+                )
                 engine.load(self._options.device, MemoryPolicy())
                 engine.warm_up()
             except Exception as error:  # noqa: BLE001  # an engine is foreign code: its failure costs this model alone

@@ -118,6 +118,7 @@ class HostProcess:
                     crash_fd=crash_report.fd,
                     models=models,
                     device=settings.device,
+                    engine_options={name: settings.options_of(name) for name in models},
                     allow_faults=settings.allow_faults,
                     log_level=settings.log_level,
                     log_format=settings.log_format,

@@ -9,7 +9,9 @@ from bus.fleet.messages import ModelCard
 from bus.jobs.claim import Identity
 from bus.jobs.client import open_bus
 from bus.lifetime import background_tasks, fail_when_closed
+from bus.settings import SettingsError
 from bus.telemetry.logging import bound, logger
+from bus.text import suggestion
 from gpuworker import registry
 from gpuworker.settings import WorkerSettings
 from gpuworker.worker.supervise import ListenerCheck, Supervisor
@@ -27,6 +29,7 @@ async def serve(settings: WorkerSettings, stop: asyncio.Event) -> None:
 
     Raises (in an ExceptionGroup, once running):
         NothingToServe: no configured model can be served.
+        SettingsError: an option of an engine is unknown or wrong; in no group.
         TwoWorkers: a live worker has this id.
         Unreachable: no NATS at the start, or it has closed the connection for good.
         OSError: the address of the metrics cannot be bound; in no group.
@@ -56,16 +59,20 @@ async def serve(settings: WorkerSettings, stop: asyncio.Event) -> None:
 def describe(settings: WorkerSettings) -> dict[str, ModelCard]:
     """Cards of the configured models, by name; a model that cannot even be described is logged and left out.
 
-    Raises NothingToServe if none is left.
+    Raises NothingToServe if none is left, SettingsError for options of an engine that is not installed and for options
+    that a served engine does not have or refuses.
     """
+    for name in settings.configured_engines - set(registry.names()):
+        raise SettingsError(f"options of an unknown engine: engines.{name}{suggestion(name, registry.names())}")
     cards: dict[str, ModelCard] = {}
     for name in settings.models:
         try:
-            card = registry.card(registry.make(name, {}, allow_faults=settings.allow_faults).capabilities())
+            engine = registry.make(name, settings.options_of(name), allow_faults=settings.allow_faults)
+            cards[name] = registry.card(engine.capabilities())
+        except SettingsError:
+            raise
         except Exception as error:  # noqa: BLE001  # an engine's module is foreign code; the others can be served
             log.error("model.unavailable", model=name, reason=f"{type(error).__name__}: {error}")
-        else:
-            cards[name] = card
     if not cards:
         raise NothingToServe(f"none of {', '.join(settings.models)} can be served here; `antiphon doctor` says why")
     return cards

@@ -39,7 +39,7 @@ def _options(kind: type[msgspec.Struct]) -> list[inspect.Parameter]:
     for field in msgspec.structs.fields(kind):
         if isinstance(field.type, type) and issubclass(field.type, msgspec.Struct):
             options += _options(field.type)
-        else:
+        elif get_origin(_described(field.type)[0]) is not dict:  # a table of the file has no flag
             options.append(_option(field))
     return options
 
@@ -51,6 +51,8 @@ def _option(field: msgspec.structs.FieldInfo) -> inspect.Parameter:
     text = f"{help_text} [{default}]" if default else help_text
     if plain in {bool, bool | None}:
         annotation: Any = Annotated[bool | None, typer.Option(f"{flag}/--no-{flag[2:]}", help=text)]
+    elif metavar := _repeated(field.type):
+        annotation = Annotated[list[str] | None, typer.Option(flag, help=text, metavar=metavar)]
     else:
         also = _ALSO.get(field.name, ())
         annotation = Annotated[str | None, typer.Option(flag, *also, help=text, metavar=_metavar(field.name, plain))]
@@ -72,6 +74,12 @@ def _described(kind: Any) -> tuple[Any, str]:
         return kind, ""
     plain, *notes = get_args(kind)
     return plain, next((n.description for n in notes if isinstance(n, msgspec.Meta) and n.description), "")
+
+
+def _repeated(kind: Any) -> str:
+    """The metavar of a setting whose flag may be given several times; empty for any other."""
+    notes = get_args(kind)[1:] if get_origin(kind) is Annotated else ()
+    return next((str(n.extra["metavar"]) for n in notes if isinstance(n, msgspec.Meta) and n.extra), "")
 
 
 def _default(field: msgspec.structs.FieldInfo) -> str:

@@ -48,7 +48,8 @@ class Plan(msgspec.Struct, frozen=True):
     def worker_command(self, worker: str) -> list[str]:
         faults = "--allow-faults" if self.settings.allow_faults else "--no-allow-faults"
         flags = ["--id", worker, "--models", ",".join(self.models), "--slots", str(self.settings.slots), faults]
-        return [*self._command("worker"), *flags]
+        options = [part for option in self.settings.engine_option for part in ("--engine-option", option)]
+        return [*self._command("worker"), *flags, *options]
 
     def _command(self, name: str) -> list[str]:
         settings = self.settings

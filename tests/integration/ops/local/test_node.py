@@ -67,3 +67,10 @@ def test_a_cluster_gives_its_children_every_url_as_many_replicas_and_a_longer_ac
     assert "--replicas 3 --ack-wait-s 12 --request-timeout-s 2" in command
     monkeypatch.setenv("ANTIPHON_ACK_WAIT_S", "20")
     assert "--ack-wait-s 20" in " ".join(planning.plan(settings, None).gateway_command())
+
+
+def test_options_of_engines_are_handed_on_to_the_workers(tmp_path: Path) -> None:
+    options = ("tone.allow_faults=true", "tone.other=a,b")
+    settings = UpSettings(state=str(tmp_path), http_port=0, nats_port=0, models=("tone",), engine_option=options)
+    command = planning.plan(settings, None).worker_command("w1")
+    assert [command[i + 1] for i, part in enumerate(command) if part == "--engine-option"] == list(options)

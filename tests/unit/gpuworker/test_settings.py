@@ -1,0 +1,69 @@
+"""Options of engines in a worker's settings: where they come from, which one wins, how a wrong one is refused."""
+
+from pathlib import Path
+
+import pytest
+
+from bus.settings import SettingsError, load
+from gpuworker.settings import WorkerSettings
+from gpuworker.worker.serve import describe
+
+
+def settings(tmp_path: Path, text: str = "", *flags: str) -> WorkerSettings:
+    file = tmp_path / "antiphon.toml"
+    file.write_text(text)
+    return load(WorkerSettings, {"engine_option": list(flags)}, {}, file)
+
+
+def test_a_table_of_the_file_holds_the_options_of_one_engine(tmp_path: Path) -> None:
+    loaded = settings(tmp_path, "[engines.tone]\nallow_faults = true\n[engines.music]\nstyle = 'x'")
+    assert loaded.options_of("tone") == {"allow_faults": True}
+    assert loaded.options_of("music") == {"style": "x"}
+    assert loaded.options_of("speech") == {}
+    assert loaded.configured_engines == {"tone", "music"}
+
+
+def test_a_flag_wins_over_the_table_and_the_last_flag_over_the_first(tmp_path: Path) -> None:
+    flags = ("tone.allow_faults=false", "music.url=http://x/?a=b,c", "tone.allow_faults=true")
+    loaded = settings(tmp_path, "[engines.tone]\nallow_faults = false\nother = 1", *flags)
+    assert loaded.options_of("tone") == {"allow_faults": "true", "other": 1}
+    assert loaded.options_of("music") == {"url": "http://x/?a=b,c"}
+
+
+def test_without_a_flag_the_variable_holds() -> None:
+    environ = {"ANTIPHON_ENGINE_OPTION": "tone.allow_faults=true, music.a=1"}
+    loaded = load(WorkerSettings, {"engine_option": []}, environ)
+    assert loaded.configured_engines == {"tone", "music"}
+
+
+@pytest.mark.parametrize("flag", ["tone", "tone.allow_faults", "tone=true", ".allow_faults=true", "a b.c=1"])
+def test_a_flag_that_is_no_assignment_is_refused(tmp_path: Path, flag: str) -> None:
+    with pytest.raises(SettingsError, match=r"--engine-option: '.*': must be like tone\.allow_faults=true"):
+        settings(tmp_path, "", flag)
+
+
+def test_a_table_that_is_none_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match=r"engines in .*antiphon\.toml"):
+        settings(tmp_path, "[engines]\ntone = 3")
+
+
+@pytest.mark.parametrize(
+    ("flag", "message"),
+    [
+        ("tone.allow_fault=true", r"unknown option engines\.tone\.allow_fault; did you mean 'allow_faults'\?"),
+        ("tone.allow_faults=perhaps", r"engines\.tone\.allow_faults: 'perhaps': expected `bool`"),
+        ("tnoe.allow_faults=true", r"options of an unknown engine: engines\.tnoe; did you mean 'tone'\?"),
+    ],
+)
+def test_a_worker_refuses_options_that_its_engine_does_not_have(flag: str, message: str) -> None:
+    with pytest.raises(SettingsError, match=message):
+        describe(WorkerSettings(models=("tone",), engine_option=(flag,)))
+
+
+def test_an_option_reaches_the_engine() -> None:
+    def takes_faults(*flags: str) -> bool:
+        card = describe(WorkerSettings(models=("tone",), engine_option=flags))["tone"]
+        return "fault" in card.param_schema["properties"]
+
+    assert takes_faults("tone.allow_faults=true")
+    assert not takes_faults()
