@@ -1,4 +1,4 @@
-"""Pages of docs/ that are made from the code: `make docs` writes them, a test holds them."""
+"""Generated parts of docs/: `make docs` writes them, a test compares them with the code."""
 
 from pathlib import Path
 
@@ -7,17 +7,17 @@ from bus.telemetry.metric_table import COUNTED, METRICS, Process
 
 
 def telemetry_page(page: str) -> str:
-    """`page` with its tables of events and metrics as the code has them. Raises ValueError if their marks are gone."""
+    """`page` with the tables of events and metrics from the code. Raises ValueError if a mark around one is gone."""
     page = _between(page, "events", "bus/telemetry/events.py", _events())
     page = _between(page, "metrics of a gateway", "bus/telemetry/metric_table.py", _metrics("gateway"))
     return _between(page, "metrics of a worker", "bus/telemetry/metric_table.py", _metrics("worker"))
 
 
-def _between(page: str, what: str, source: str, table: str) -> str:
-    before, begin, rest = page.partition(f"<!-- {what}: made by `make docs` from {source} -->\n")
-    _, end, after = rest.partition(f"<!-- end of {what} -->\n")
+def _between(page: str, topic: str, source: str, table: str) -> str:
+    before, begin, rest = page.partition(f"<!-- {topic}: made by `make docs` from {source} -->\n")
+    _, end, after = rest.partition(f"<!-- end of {topic} -->\n")
     if not (begin and end):
-        raise ValueError(f"docs/telemetry.md has lost the marks around its table of {what}")
+        raise ValueError(f"docs/telemetry.md has lost the marks around its table of {topic}")
     return f"{before}{begin}\n{table}\n\n{end}{after}"
 
 

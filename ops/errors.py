@@ -1,13 +1,17 @@
-"""What an operator's command can end with, by what its exit code says.
+"""Errors of an operator's command, by its exit code.
 
-OpsError       1: it could not be done; the message says what to do about it
-UsageRefused   2: it was asked for in a way that cannot work
+OpsError       1: the command failed; the message says what to do about it
+UsageRefused   2: the command cannot work with these arguments
 """
 
 
 class OpsError(Exception):
+    """A command failed. The message is one line for the operator, with the next step."""
+
     exit_code = 1
 
 
 class UsageRefused(OpsError):
+    """A command cannot work with its arguments."""
+
     exit_code = 2

@@ -1,4 +1,4 @@
-"""Command-line flags made from a settings struct: each setting is a flag of the same name, described once, there."""
+"""Command-line flags made from a settings struct: each setting is a flag of the same name and description."""
 
 import inspect
 import types
@@ -10,22 +10,25 @@ import typer
 
 from bus.settings import redacted
 
-#: Spellings that people bring from elsewhere: nginx's has no unit.
+#: Second spellings that users know from other programs: nginx's flag has no unit.
 _ALSO = {"fail_timeout_s": ("--fail-timeout",)}
 _METAVARS = {int: "N", float: "N", str: "TEXT", tuple: "A,B"}
 
 
 def with_flags(kind: type[msgspec.Struct]) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Give a command one option per setting of `kind`; it receives those as keyword arguments, None where not given.
+    """Give a command one option per setting of `kind`, as keyword arguments, None where not given.
 
-    The values stay text: `bus.settings.load` judges them, so that a flag, a variable and a file meet the same limits.
+    The values stay text: `bus.settings.load` checks them, so that a flag, a variable and a file have the same limits.
+
+    typer takes options from the signature of a function, so this writes the options into the signature. Parameters
+    written by hand, one per setting and command, would be a second list of settings that drifts from the structs.
     """
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
         signature = inspect.signature(command)
         own = [p for p in signature.parameters.values() if p.kind is not inspect.Parameter.VAR_KEYWORD]
         parameters = [*own, *_options(kind)]
-        # typer reads both, in this version or that
+        # typer reads the signature or the annotations, depending on its version.
         described = cast("Any", command)
         described.__signature__ = signature.replace(parameters=parameters)
         described.__annotations__ = {p.name: p.annotation for p in parameters} | {"return": None}
@@ -60,8 +63,8 @@ def _option(field: msgspec.structs.FieldInfo) -> inspect.Parameter:
 
 
 def _metavar(name: str, plain: Any) -> str:
-    """What stands for the value in the help: S for seconds, the words themselves where there are but a few."""
-    if get_origin(plain) in {Union, types.UnionType}:  # of a value and None, which is how it is left out
+    """The placeholder of the value in the help: S for seconds, the choices themselves for a Literal."""
+    if get_origin(plain) in {Union, types.UnionType}:  # a value or None, which means not set
         plain, _ = _described(next(kind for kind in get_args(plain) if kind is not types.NoneType))
     if plain is float and name.endswith("_s") and not name.endswith("_per_s"):
         return "S"
@@ -69,7 +72,7 @@ def _metavar(name: str, plain: Any) -> str:
 
 
 def _described(kind: Any) -> tuple[Any, str]:
-    """The bare type under Annotated, and the description among its metadata."""
+    """The bare type inside Annotated, and the description from its metadata."""
     if get_origin(kind) is not Annotated:
         return kind, ""
     plain, *notes = get_args(kind)

@@ -1,6 +1,6 @@
 """The command `antiphon`: names and flags only.
 
-What a command needs is imported when it runs, so that `--help` is quick and a gateway never loads what a worker needs.
+Each command imports its modules when it runs, so that `--help` is quick and a gateway loads no module of a worker.
 """
 
 import io
@@ -31,21 +31,23 @@ app.add_typer(dead_app, name="dead")
 app.add_typer(keys_app, name="keys")
 
 Config = Annotated[str | None, typer.Option("--config", help="A TOML file of settings.", metavar="FILE")]
-Json = Annotated[bool, typer.Option("--json", help="Answer in JSON, for programs.")]
-Ready = Annotated[bool, typer.Option("--json", help="Print one line of JSON once a request would succeed.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
+Ready = Annotated[bool, typer.Option("--json", help="Print one line of JSON once requests succeed.")]
 Out = Annotated[
-    str | None, typer.Option("-o", "--output", help="A file, or - for stdout. Played if not given.", metavar="FILE")
+    str | None,
+    typer.Option("-o", "--output", help="A file, or - for stdout; without it the audio is played.", metavar="FILE"),
 ]
 Form = Annotated[
     str | None,
     typer.Option(
-        "--format", help="wav, pcm, mp3, opus, aac or flac; by the file's ending if not given.", metavar="TEXT"
+        "--format", help="wav, pcm, mp3, opus, aac or flac; by default the ending of the file's name.", metavar="TEXT"
     ),
 ]
 Version = Annotated[
-    bool, typer.Option("--version", help="Say which version this is.", callback=lambda asked: _say_version(asked=asked))
+    bool,
+    typer.Option("--version", help="Print the version.", callback=lambda given: _print_version(given=given)),
 ]
-JobId = Annotated[str, typer.Argument(help="As the header Antiphon-Job told it.", metavar="JOB")]
+JobId = Annotated[str, typer.Argument(help="Its id, from the header Antiphon-Job.", metavar="JOB")]
 
 
 @app.callback()
@@ -53,8 +55,8 @@ def antiphon(*, version: Version = False) -> None:
     """Serve generative audio from a fleet of GPUs over a durable bus."""
 
 
-def _say_version(*, asked: bool) -> None:
-    if asked:
+def _print_version(*, given: bool) -> None:
+    if given:
         from importlib.metadata import version
 
         typer.echo(f"antiphon {version('antiphon')}")
@@ -91,68 +93,68 @@ def worker(*, config: Config = None, **flags: Any) -> None:
     from gpuworker.worker.serve import NothingToServe, serve
     from ops.local.process import run
 
-    process, foreseen = f"worker {settings.id}", (NothingToServe,)
-    run(process, settings, serve, level=settings.log_level, form=settings.log_format, foreseen=foreseen)
+    process, expected = f"worker {settings.id}", (NothingToServe,)
+    run(process, settings, serve, level=settings.log_level, form=settings.log_format, expected=expected)
 
 
 @app.command(short_help="Speak a text through a running stack.")
 @with_flags(ClientSettings)
 def say(
-    text: Annotated[str, typer.Argument(help="What to say; - reads it from stdin.", metavar="TEXT")],
+    text: Annotated[str, typer.Argument(help="The text; - reads it from stdin.", metavar="TEXT")],
     *,
     output: Out = None,
-    voice: Annotated[str | None, typer.Option(help="One of GET /v1/voices.", metavar="ID")] = None,
+    voice: Annotated[str | None, typer.Option(help="A voice of GET /v1/voices.", metavar="ID")] = None,
     form: Form = None,
     config: Config = None,
     **flags: Any,
 ) -> None:
     """Speak TEXT through a running stack, into a file or through the loudspeaker."""
-    from ops.commands.say import Order, fetch, words
+    from ops.commands.say import SpeechRequest, fetch, text_of
 
-    order = Order(model="speech", input=words(text), voice=voice)
-    fetch(read(ClientSettings, flags, config), order, output, form)
+    speech = SpeechRequest(model="speech", input=text_of(text), voice=voice)
+    fetch(read(ClientSettings, flags, config), speech, output, form)
 
 
 @app.command(short_help="Compose music through a running stack.")
 @with_flags(ClientSettings)
 def compose(
-    prompt: Annotated[str, typer.Argument(help="What the music should be like.", metavar="PROMPT")],
+    prompt: Annotated[str, typer.Argument(help="A description of the music.", metavar="PROMPT")],
     *,
-    seconds: Annotated[float, typer.Option(help="How long it should be.", min=0.1, metavar="S")] = 20.0,
+    seconds: Annotated[float, typer.Option(help="Length of the music in seconds.", min=0.1, metavar="S")] = 20.0,
     output: Out = None,
     form: Form = None,
     config: Config = None,
     **flags: Any,
 ) -> None:
     """Compose music for PROMPT through a running stack, into a file or through the loudspeaker."""
-    from ops.commands.say import Order, fetch
+    from ops.commands.say import SpeechRequest, fetch
 
-    order = Order(model="music", input=prompt, seconds=seconds)
-    fetch(read(ClientSettings, flags, config), order, output, form)
+    music = SpeechRequest(model="music", input=prompt, seconds=seconds)
+    fetch(read(ClientSettings, flags, config), music, output, form)
 
 
 @app.command()
 @with_flags(ClientSettings)
 def fleet(*, json: Json = False, config: Config = None, **flags: Any) -> None:
-    """Who works, on what."""
+    """List the workers with their state, models and load."""
     from ops.commands.show import show_fleet
 
     show_fleet(read(ClientSettings, flags, config), as_json=json)
 
 
-app.command(short_help="Ask one worker to hand on what it does, and to end.")(drain)
+app.command(short_help="Stop one worker; its jobs go on elsewhere.")(drain)
 
 
 @jobs_app.command("list")
 @with_flags(ClientSettings)
 def list_jobs(
     *,
-    limit: Annotated[int, typer.Option(help="At most so many, newest first.", min=1, max=1000)] = 20,
+    limit: Annotated[int, typer.Option(help="Maximum number of jobs, newest first.", min=1, max=1000)] = 20,
     json: Json = False,
     config: Config = None,
     **flags: Any,
 ) -> None:
-    """Your jobs, newest first."""
+    """List your jobs, newest first."""
     from ops.commands.show import show_jobs
 
     show_jobs(read(ClientSettings, flags, config), limit, as_json=json)
@@ -161,7 +163,7 @@ def list_jobs(
 @jobs_app.command("show")
 @with_flags(ClientSettings)
 def show_job(job: JobId, *, json: Json = False, config: Config = None, **flags: Any) -> None:
-    """State, progress and timings of one job."""
+    """Show state, progress and timings of one job."""
     from ops.commands.show import show_job as show
 
     show(read(ClientSettings, flags, config), job, as_json=json)
@@ -170,22 +172,22 @@ def show_job(job: JobId, *, json: Json = False, config: Config = None, **flags: 
 @jobs_app.command("cancel")
 @with_flags(ClientSettings)
 def cancel_job(job: JobId, *, json: Json = False, config: Config = None, **flags: Any) -> None:
-    """Cancel one job; once more does no harm."""
+    """Cancel one job; a job that has ended stays as it is."""
     from ops.commands.show import cancel
 
     cancel(read(ClientSettings, flags, config), job, as_json=json)
 
 
-@app.command(short_help="Say what this machine lacks for `antiphon up`.")
+@app.command(short_help="Check this machine for `antiphon up`.")
 @with_flags(UpSettings)
 def doctor(
     *,
-    nats: Annotated[str | None, typer.Option(help="A NATS to try as well.", metavar="URL")] = None,
+    nats: Annotated[str | None, typer.Option(help="A NATS server to check too.", metavar="URL")] = None,
     json: Json = False,
     config: Config = None,
     **flags: Any,
 ) -> None:
-    """Say what `antiphon up`, with the same flags, would miss on this machine, and how to get it."""
+    """Check what `antiphon up` with the same flags needs on this machine, and print how to get what is missing."""
     from ops.commands.doctor import examine
 
     examine(read(UpSettings, flags, config), nats, as_json=json)
@@ -197,34 +199,34 @@ def bench(
     rounds: Annotated[int, typer.Option(help="Rounds of every scenario.", min=1, max=100)] = 3,
     json: Json = False,
 ) -> None:
-    """Measure a stack of its own against bare aiohttp, in turn; ratios within a round are what counts."""
+    """Measure a stack of its own and bare aiohttp in turn; compare ratios within a round, not absolute figures."""
     from ops.bench.run import report, run
 
     typer.echo(report(run(rounds), as_json=json))
 
 
-@app.command(short_help="Break a stack of its own under load; account for every sample.")
+@app.command(short_help="Inject faults into a stack of its own, and check every sample.")
 @with_flags(ChaosSettings)
 def chaos(*, json: Json = False, config: Config = None, **flags: Any) -> None:
-    """Kill, freeze and cut off the parts of a stack of its own under load, and account for every job and sample."""
+    """Kill, freeze and disconnect parts of a stack of its own under load, and account for every job and sample."""
     from ops.chaos.cli import run_chaos
 
     run_chaos(read(ChaosSettings, flags, config), as_json=json)
 
 
-@app.command(short_help="Load a stack of its own; see that its memory stays flat.")
+@app.command(short_help="Load a stack of its own, and check that its memory stays flat.")
 @with_flags(SoakSettings)
 def soak(*, json: Json = False, config: Config = None, **flags: Any) -> None:
-    """Load a stack of its own steadily, with hang-ups, and see that its memory and descriptors stay flat."""
+    """Load a stack of its own steadily, with clients that hang up, and check that memory and descriptors stay flat."""
     from ops.chaos.cli import run_soak
 
     run_soak(read(SoakSettings, flags, config), as_json=json)
 
 
 def main() -> None:
-    """Exit codes: 0 done, 1 not possible, 2 asked for in a way that cannot work."""
+    """Run the command line. Exit codes: 0 done, 1 failed, 2 wrong usage."""
     if isinstance(sys.stdout, io.TextIOWrapper):
-        # A terminal that knows no `ü` shows `\xfc`: a command that did its work does not end in a traceback.
+        # A terminal without the letter `ü` shows `\xfc`: a command that has done its work must not end in a traceback.
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
         app(prog_name="antiphon")

@@ -1,4 +1,4 @@
-"""`antiphon doctor`: what this machine has, what it lacks, and the command that mends it."""
+"""`antiphon doctor`: checks this machine for `antiphon up`, and names the command that mends each finding."""
 
 import asyncio
 import os
@@ -24,25 +24,29 @@ from ops.local.nats_server import HOST
 from ops.local.system import called, port_is_free
 from ops.settings import UpSettings, read
 
-_PYTHON = (3, 11)
-_FREE_BYTES = 6 << 30
-_OPEN_FILES = 4096
-_SKEW_S = 1.0
+_MIN_PYTHON = (3, 11)
+_MIN_FREE_BYTES = 6 << 30
+_MIN_OPEN_FILES = 4096
+#: Between the clock of NATS and ours.
+_MAX_SKEW_S = 1.0
 _NATS_PATIENCE_S = 2.0
 
 
 class Check(msgspec.Struct, frozen=True):
+    """The result of one check, also a row of the JSON."""
+
+    #: Name of the thing that was checked.
     what: str
     ok: bool
     detail: str
-    #: The exact command, or what to change; empty if it is well.
+    #: The exact command, or the change to make; empty if it is ok.
     mend: str = ""
-    #: Whether `antiphon up` cannot do without.
+    #: Whether `antiphon up` needs it.
     required: bool = True
 
 
 def examine(settings: UpSettings, nats: str | None, *, as_json: bool) -> None:
-    """Print every check. Raises OpsError if something required is missing."""
+    """Print every check, also of the server at `nats`. Raises OpsError if something required is missing."""
     checks = list(_checks(settings, nats))
     if as_json:
         print(msgspec.json.encode({"ok": not _broken(checks), "checks": checks}).decode())
@@ -75,8 +79,7 @@ def _checks(settings: UpSettings, nats: str | None) -> Iterator[Check]:
 
 
 def _python() -> Check:
-    told = sys.version.split()[0]
-    return Check("python", sys.version_info >= _PYTHON, told, "install Python 3.11 or later")
+    return Check("python", sys.version_info >= _MIN_PYTHON, sys.version.split()[0], "install Python 3.11 or later")
 
 
 def _server() -> Check:
@@ -119,7 +122,7 @@ def _version(package: str) -> str:
 
 
 def _models(settings: UpSettings) -> Iterator[Check]:
-    """Asked for by name, a model is required; of the default ones any is enough."""
+    """A model that the settings name is required; of the default models one is enough."""
     found = False
     for model in settings.models or models.DEFAULT:
         try:
@@ -141,33 +144,33 @@ def _models(settings: UpSettings) -> Iterator[Check]:
         )
 
 
-def _port(what: str, port: int, flag: str) -> Check:
+def _port(name: str, port: int, flag: str) -> Check:
     if port_is_free(HOST, port):
-        return Check(what, ok=True, detail=f"{port} is free" if port else "any free one")
-    return Check(what, ok=False, detail=f"{port} is taken", mend=f"{called()} up {flag} 0")
+        return Check(name, ok=True, detail=f"{port} is free" if port else "any free one")
+    return Check(name, ok=False, detail=f"{port} is taken", mend=f"{called()} up {flag} 0")
 
 
 def _state(state: Path) -> Check:
-    """The folder itself may not exist yet: then its nearest ancestor decides."""
+    """Whether the folder can be written and has room. If it does not exist yet, its nearest ancestor decides."""
     there = next(folder for folder in (state, *state.absolute().parents) if folder.exists())
     mend = f"{called()} up --state DIR"
     if not os.access(there, os.W_OK):
-        told = f"{state} cannot be " + ("written" if there == state else f"made: {there} cannot be written")
-        return Check("state", ok=False, detail=told, mend=mend)
+        detail = f"{state} cannot be " + ("written" if there == state else f"made: {there} cannot be written")
+        return Check("state", ok=False, detail=detail, mend=mend)
     free = shutil.disk_usage(there).free
-    told = f"{state}, {free / (1 << 30):.1f} GiB free"
-    return Check("state", free >= _FREE_BYTES, told, f"{mend}, with {_FREE_BYTES >> 30} GiB free")
+    detail = f"{state}, {free / (1 << 30):.1f} GiB free"
+    return Check("state", free >= _MIN_FREE_BYTES, detail, f"{mend}, with {_MIN_FREE_BYTES >> 30} GiB free")
 
 
 def _open_files() -> Check:
     """The hard limit counts: every process of ours raises its own to it."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    enough = hard == resource.RLIM_INFINITY or hard >= _OPEN_FILES
-    return Check("open files", enough, f"at most {hard}", f"ulimit -Hn {_OPEN_FILES}", required=False)
+    enough = hard == resource.RLIM_INFINITY or hard >= _MIN_OPEN_FILES
+    return Check("open files", enough, f"at most {hard}", f"ulimit -Hn {_MIN_OPEN_FILES}", required=False)
 
 
 async def _bus(settings: BusSettings) -> Check:
-    """Whether NATS answers, and how far its clock is from ours. Deadlines of jobs are told by its clock."""
+    """Whether NATS answers, and how far its clock, by which jobs expire, is from ours."""
     where, mend = redacted(settings.nats), "check the URL, the server and its password"
     try:
         async with await Connection.connect(settings, "doctor", _NATS_PATIENCE_S) as connection:
@@ -176,5 +179,5 @@ async def _bus(settings: BusSettings) -> Check:
     except (BusError, TimeoutError) as error:
         return Check("nats", ok=False, detail=f"{where}: {error or type(error).__name__}", mend=mend)
     skew_s = abs(clock.skew_s)
-    told = f"{where} answers, its clock is {skew_s:.3f} s from ours"
-    return Check("nats", skew_s <= _SKEW_S, told, "synchronise the clocks: timedatectl set-ntp true")
+    detail = f"{where} answers, its clock is {skew_s:.3f} s from ours"
+    return Check("nats", skew_s <= _MAX_SKEW_S, detail, "synchronise the clocks: timedatectl set-ntp true")

@@ -1,4 +1,4 @@
-"""`antiphon drain`: ask one worker, by its name, to stop as on SIGTERM."""
+"""`antiphon drain`: make one worker, by its id, stop as on SIGTERM."""
 
 import msgspec
 
@@ -7,25 +7,29 @@ from bus.errors import NoResponders
 from bus.fleet.messages import Draining
 from bus.settings import BusSettings
 from bus.subjects import is_token
-from ops.commands.http import wait_for
-from ops.commands.show import print_told
-from ops.commands.visit import visit
+from ops.commands.bus_session import bus_session
+from ops.commands.http import run_async
+from ops.commands.show import print_result
 from ops.errors import OpsError
 
 
 def drain(settings: BusSettings, worker: str, *, as_json: bool) -> None:
-    """Return once the worker has said that it drains. Raises OpsError."""
-    told = wait_for(_ask(settings, worker))
-    print_told(told, lambda: print(f"{worker} drains: {told['held']} jobs get {told['drain_s']:g} s"), as_json=as_json)
+    """Return once the worker has confirmed that it drains. Raises OpsError if no live worker has this id."""
+    result = run_async(_request(settings, worker))
+    print_result(
+        result,
+        lambda: print(f"{worker} drains: {result['held']} jobs get {result['drain_s']:g} s"),
+        as_json=as_json,
+    )
 
 
-async def _ask(settings: BusSettings, worker: str) -> dict[str, object]:
+async def _request(settings: BusSettings, worker: str) -> dict[str, object]:
     if not is_token(worker):
-        raise OpsError(f"{worker!r} can be no worker's id")
-    async with visit(settings) as bus:
+        raise OpsError(f"{worker!r} cannot be the id of a worker")
+    async with bus_session(settings) as bus:
         try:
-            answer = await bus.connection.request(bus.subjects.drain(worker))
+            reply = await bus.connection.request(bus.subjects.drain(worker))
         except NoResponders as error:
             raise OpsError(f"no live worker is called {worker!r}; `antiphon fleet` lists them") from error
-        told: dict[str, object] = msgspec.to_builtins(wire.decode(Draining, answer.data))
-        return {"worker": worker, **told}
+        draining: dict[str, object] = msgspec.to_builtins(wire.decode(Draining, reply.data))
+        return {"worker": worker, **draining}

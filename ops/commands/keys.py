@@ -1,4 +1,4 @@
-"""`antiphon keys`: make, list, limit and revoke API keys, on the bus itself."""
+"""`antiphon keys`: make, list, limit and revoke API keys, on the bus itself. Every function raises OpsError."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -7,66 +7,71 @@ import msgspec
 
 from bus.access.keys import Key, Keys, Limits
 from bus.settings import BusSettings
-from ops.commands.http import wait_for
-from ops.commands.show import fields, print_told, table
-from ops.commands.visit import visit
+from ops.commands.bus_session import bus_session
+from ops.commands.http import run_async
+from ops.commands.show import print_fields, print_result, print_table
 from ops.errors import UsageRefused
 
 _COLUMNS = ("id", "tenant", "created", "state", "limits")
-#: Takes a limit away again.
+#: The value that removes a limit.
 _NONE = "none"
 
+#: Limits by name, as text; None: not given.
 Given = Mapping[str, str | None]
 
 
 def create(settings: BusSettings, tenant: str, given: Given, *, as_json: bool) -> None:
-    """Make a key and print it, this once. Raises OpsError, like all here, and UsageRefused for a limit that is none."""
-    key, text = wait_for(_create(settings, tenant, _limits(Limits(), given)))
-    told = {"id": key.id, "key": text, "tenant": key.tenant}
-    print_told(told, lambda: _print_new(told), as_json=as_json)
+    """Make a key and print it, this once. Raises UsageRefused for a value that cannot be a limit."""
+    key, text = run_async(_create(settings, tenant, _limits(Limits(), given)))
+    result = {"id": key.id, "key": text, "tenant": key.tenant}
+    print_result(result, lambda: _print_new(result), as_json=as_json)
 
 
 def show_all(settings: BusSettings, *, as_json: bool) -> None:
-    told = {"keys": [_told(key) for key in wait_for(_all(settings))]}
-    print_told(told, lambda: table(_COLUMNS, [_row(key) for key in told["keys"]], "no keys"), as_json=as_json)
+    """Print every key with its tenant and limits; never the key itself."""
+    result = {"keys": [_view(key) for key in run_async(_all(settings))]}
+    print_result(
+        result, lambda: print_table(_COLUMNS, [_row(key) for key in result["keys"]], "no keys"), as_json=as_json
+    )
 
 
 def limit(settings: BusSettings, key_id: str, given: Given, *, as_json: bool) -> None:
-    """Change those limits that are `given`; the others stay."""
+    """Change the limits that are `given`; the others stay. Raises UsageRefused if there are none."""
     if all(value is None for value in given.values()):
-        raise UsageRefused("say at least one limit; `none` takes one away")
-    told = _told(wait_for(_limit(settings, key_id, given)))
-    print_told(told, lambda: fields(told), as_json=as_json)
+        raise UsageRefused("give at least one limit; `none` removes one")
+    result = _view(run_async(_limit(settings, key_id, given)))
+    print_result(result, lambda: print_fields(result), as_json=as_json)
 
 
 def revoke(settings: BusSettings, key_id: str, *, as_json: bool) -> None:
-    told = _told(wait_for(_revoke(settings, key_id)))
-    print_told(told, lambda: print(f"{told['id']} of {told['tenant']} is revoked"), as_json=as_json)
+    """End a key for good."""
+    result = _view(run_async(_revoke(settings, key_id)))
+    print_result(result, lambda: print(f"{result['id']} of {result['tenant']} is revoked"), as_json=as_json)
 
 
 async def _create(settings: BusSettings, tenant: str, limits: Limits) -> tuple[Key, str]:
-    async with visit(settings) as bus:
+    async with bus_session(settings) as bus:
         return await Keys(bus).create(tenant, limits)
 
 
 async def _all(settings: BusSettings) -> list[Key]:
-    async with visit(settings) as bus:
+    async with bus_session(settings) as bus:
         return await Keys(bus).all()
 
 
 async def _limit(settings: BusSettings, key_id: str, given: Given) -> Key:
-    async with visit(settings) as bus:
+    async with bus_session(settings) as bus:
         keys = Keys(bus)
         return await keys.limit(key_id, _limits((await keys.find(key_id)).limits, given))
 
 
 async def _revoke(settings: BusSettings, key_id: str) -> Key:
-    async with visit(settings) as bus:
+    async with bus_session(settings) as bus:
         return await Keys(bus).revoke(key_id)
 
 
 def _limits(old: Limits, given: Given) -> Limits:
-    """`old` with those that are given in place. Raises UsageRefused, naming the flag."""
+    """`old` with the limits of `given` in their place. Raises UsageRefused, naming the flag."""
     values: dict[str, Any] = msgspec.structs.asdict(old)
     for name, text in given.items():
         if text is None:
@@ -80,8 +85,8 @@ def _limits(old: Limits, given: Given) -> Limits:
     return Limits(**values)
 
 
-def _told(key: Key) -> dict[str, Any]:
-    """A key for an operator's eyes; its hash is for nobody's."""
+def _view(key: Key) -> dict[str, Any]:
+    """A key for an operator, without its hash."""
     shown: dict[str, Any] = msgspec.to_builtins(key)
     return {
         "id": key.id,
@@ -92,18 +97,18 @@ def _told(key: Key) -> dict[str, Any]:
     }
 
 
-def _row(told: dict[str, Any]) -> dict[str, Any]:
+def _row(result: dict[str, Any]) -> dict[str, Any]:
     """One key on one line of a terminal."""
-    limits = [f"{name} {told[name]:g}" for name in Limits.__struct_fields__ if told[name] is not None]
+    limits = [f"{name} {result[name]:g}" for name in Limits.__struct_fields__ if result[name] is not None]
     return {
-        "id": told["id"],
-        "tenant": told["tenant"],
-        "created": told["created_at"][:10],
-        "state": f"revoked {told['revoked_at'][:10]}" if told["revoked_at"] else "valid",
+        "id": result["id"],
+        "tenant": result["tenant"],
+        "created": result["created_at"][:10],
+        "state": f"revoked {result['revoked_at'][:10]}" if result["revoked_at"] else "valid",
         "limits": ", ".join(limits) or None,
     }
 
 
-def _print_new(told: dict[str, str]) -> None:
-    fields(told)
-    print("\nKeep the key now: nobody can show it again.")
+def _print_new(result: dict[str, str]) -> None:
+    print_fields(result)
+    print("\nKeep the key now: it cannot be shown again.")

@@ -1,4 +1,4 @@
-"""A loudspeaker for a WAV that streams: the first player program of this machine."""
+"""Plays a WAV that streams, with the first player program that this machine has."""
 
 import shutil
 import subprocess
@@ -8,7 +8,7 @@ from typing import IO
 
 from ops.errors import OpsError
 
-#: In order of preference. FILE stands for the WAV's path; without it the player reads the stream from stdin.
+#: In order of preference. FILE stands for the path of the WAV; a player without it reads the stream from stdin.
 _PLAYERS = (
     ("aplay", "-q", "-"),
     ("paplay", "FILE"),
@@ -18,7 +18,7 @@ _PLAYERS = (
 
 
 class Player:
-    """Give it bytes of a WAV, then `finish`. A context manager: leaving early silences it."""
+    """Takes the bytes of a WAV by `write`, then `finish`. Leaving its block earlier stops the sound."""
 
     def __init__(self) -> None:
         """Raises OpsError if this machine has no player."""
@@ -38,7 +38,7 @@ class Player:
         return self
 
     def write(self, data: bytes) -> None:
-        """Blocks while the player has enough. Raises OpsError if it has gone."""
+        """Pass bytes to the player; blocks while its buffer is full. Raises OpsError if it has exited."""
         sink = self._file if self._process is None else self._process.stdin
         assert sink is not None
         try:
@@ -48,11 +48,11 @@ class Player:
             raise OpsError(f"{self._argv[0]} stopped playing; write a file instead with -o FILE") from error
 
     def path(self) -> Path | None:
-        """The file that is going to be played, if this player wants one."""
+        """The file that `finish` will play; None for a player that reads a stream."""
         return Path(self._file.name) if self._file else None
 
     def finish(self) -> None:
-        """Wait until the last sample has sounded. Raises OpsError if the player failed."""
+        """Wait until the last sample has been played. Raises OpsError if the player failed."""
         if self._file is not None:
             self._process = subprocess.Popen([self._file.name if part == "FILE" else part for part in self._argv])
         assert self._process is not None

@@ -1,4 +1,4 @@
-"""`antiphon say` and `compose`: one request, its sound into a file, to stdout or to the loudspeaker."""
+"""`antiphon say` and `antiphon compose`: one request, its audio into a file, to stdout or to the loudspeaker."""
 
 import os
 import sys
@@ -11,28 +11,31 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from ops.commands import wav
-from ops.commands.http import asked, wait_for
+from ops.commands.http import request, run_async
 from ops.commands.player import Player
 from ops.errors import OpsError, UsageRefused
 from ops.settings import ClientSettings
 
 FORMATS = ("wav", "pcm", "mp3", "opus", "aac", "flac")
-#: Endings of files that are called otherwise than their format.
+#: Endings of file names that differ from the name of their format.
 _ENDINGS = {"ogg": "opus", "oga": "opus", "wave": "wav"}
+#: The head of a WAV lies within these bytes.
 _HEAD_BYTES = 4096
 
 Write = Callable[[bytes], object]
 
 
-class Order(msgspec.Struct, frozen=True, kw_only=True):
+class SpeechRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """A request for speech or music."""
+
     model: str
     input: str
     voice: str | None = None
-    #: Of music; None: as long as the words take.
+    #: Length of music; None: speech is as long as its text.
     seconds: float | None = None
 
     def body(self, form: str) -> dict[str, object]:
-        """The request as OpenAI's speech API has it, with our `params`."""
+        """The body for OpenAI's speech API, with our `params`; `form` is the audio format."""
         body: dict[str, object] = {"model": self.model, "input": self.input, "response_format": form}
         if self.voice is not None:
             body["voice"] = self.voice
@@ -41,35 +44,38 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
         return body
 
 
-def words(text: str) -> str:
-    """`text`, or stdin for a dash. Raises UsageRefused for bytes that are no text where this command runs."""
+def text_of(text: str) -> str:
+    """`text`, or stdin for a dash. Raises UsageRefused for bytes that are no text in this locale."""
     try:
         given = sys.stdin.read() if text == "-" else text
         given.encode()
     except UnicodeError as error:
-        raise UsageRefused(f"the text is not {sys.stdin.encoding}, which is what this locale has") from error
+        raise UsageRefused(f"the text is not {sys.stdin.encoding}, the encoding of this locale") from error
     return given
 
 
-def fetch(at: ClientSettings, order: Order, output: str | None, form: str | None) -> None:
-    """Do as asked. Raises OpsError; then no file is left behind, or the one that stood there before is untouched."""
+def fetch(settings: ClientSettings, speech: SpeechRequest, output: str | None, form: str | None) -> None:
+    """Write the audio to `output`: a path, - for stdout, None for the loudspeaker.
+
+    Raises OpsError. The file is then as it was before: the audio is written beside it and replaces it at the end.
+    """
     chosen = _format(output, form)
     if output is None:
         with Player() as player:
-            head = wait_for(_stream(at, order, chosen, player.write))
+            head = run_async(_stream(settings, speech, chosen, player.write))
             if head is not None and (path := player.path()) is not None:
-                wav.mend(path, head)
+                wav.write_sizes(path, head)
             player.finish()
     elif output == "-":
         out = sys.stdout.buffer
-        wait_for(_stream(at, order, chosen, out.write))
+        run_async(_stream(settings, speech, chosen, out.write))
         out.flush()
     else:
         with _replacing(Path(output)) as part:
             with part.open("wb") as file:
-                head = wait_for(_stream(at, order, chosen, file.write))
+                head = run_async(_stream(settings, speech, chosen, file.write))
             if head is not None:
-                wav.mend(part, head)
+                wav.write_sizes(part, head)
 
 
 def _format(output: str | None, form: str | None) -> str:
@@ -78,14 +84,14 @@ def _format(output: str | None, form: str | None) -> str:
     ending = Path(output).suffix[1:].lower() if output not in {None, "-"} else ""
     chosen = form or _ENDINGS.get(ending, ending) or "wav"
     if chosen not in FORMATS:
-        told = f"--format {form}" if form else f"-o {output}: no format is called {ending!r}"
-        raise UsageRefused(f"{told}: choose one of {', '.join(FORMATS)}{'' if form else ' with --format'}")
+        problem = f"--format {form}" if form else f"-o {output}: no format is called {ending!r}"
+        raise UsageRefused(f"{problem}: choose one of {', '.join(FORMATS)}{'' if form else ' with --format'}")
     return chosen
 
 
 @contextmanager
 def _replacing(path: Path) -> Iterator[Path]:
-    """A path beside `path` that takes its place when the block succeeds and vanishes when it does not."""
+    """Yield a path beside `path` that replaces it if the block succeeds, and is removed if it does not."""
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         yield part
@@ -96,15 +102,15 @@ def _replacing(path: Path) -> Iterator[Path]:
         part.unlink(missing_ok=True)
 
 
-async def _stream(at: ClientSettings, order: Order, form: str, write: Write) -> wav.WavHead | None:
-    """Hand the sound to `write` as it comes. Returns the WAV's head, None for another format.
+async def _stream(settings: ClientSettings, speech: SpeechRequest, form: str, write: Write) -> wav.WavHead | None:
+    """Pass the audio to `write` as it arrives. Returns the head of a WAV, None for another format.
 
-    Raises OpsError if the gateway refuses, or the answer breaks off.
+    Raises OpsError if the gateway refuses, or the response breaks off.
     """
     head, begun, size = None, b"", 0
     with _progress() as progress:
-        task = progress.add_task("waiting", total=order.seconds)
-        async with asked(at, "POST", "/v1/audio/speech", json=order.body(form), silence_s=None) as response:
+        task = progress.add_task("waiting", total=speech.seconds)
+        async with request(settings, "POST", "/v1/audio/speech", json=speech.body(form), silence_s=None) as response:
             async for data in response.content.iter_any():
                 write(data)
                 size += len(data)
@@ -117,12 +123,12 @@ async def _stream(at: ClientSettings, order: Order, form: str, write: Write) -> 
                     seconds = head.seconds(size)
                     progress.update(task, description=f"{seconds:.1f} s of audio", completed=seconds)
     if size == 0:
-        raise OpsError("the answer holds no sound")
+        raise OpsError("the response holds no audio")
     return head
 
 
 def _progress() -> Progress:
-    """On stderr, so that stdout may carry the sound; silent where stderr is no terminal."""
+    """A progress bar on stderr, since stdout may carry the audio; disabled where stderr is no terminal."""
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
     return Progress(*columns, console=console, disable=not console.is_terminal)

@@ -1,4 +1,7 @@
-"""`antiphon jobs` and `fleet`: what a running gateway tells, as a table for people or as its own JSON."""
+"""`antiphon jobs` and `antiphon fleet`: the answers of a gateway, as a table or as its own JSON.
+
+The commands here raise OpsError.
+"""
 
 import sys
 from collections.abc import Callable
@@ -10,45 +13,49 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from ops.commands.http import answer, wait_for
+from ops.commands.http import fetch_json, run_async
 from ops.settings import ClientSettings
 
 _JOB_COLUMNS = ("id", "state", "model", "seconds", "worker", "attempts")
-#: Columns of a page that nobody looks at.
-_WIDE = 1000
 _WORKER_COLUMNS = ("id", "state", "host", "pid", "models", "slots", "in_flight")
+#: Columns of output that goes to a file or another program: wide enough that no line is broken.
+_WIDE = 1000
 
 
-def show_fleet(at: ClientSettings, *, as_json: bool) -> None:
-    """Raises OpsError, like all here."""
-    told = wait_for(answer(at, "GET", "/v1/fleet"))
-    print_told(told, lambda: table(_WORKER_COLUMNS, told["workers"], "no worker"), as_json=as_json)
+def show_fleet(settings: ClientSettings, *, as_json: bool) -> None:
+    """Print every worker with its state, its models and its load."""
+    fleet = run_async(fetch_json(settings, "GET", "/v1/fleet"))
+    print_result(fleet, lambda: print_table(_WORKER_COLUMNS, fleet["workers"], "no worker"), as_json=as_json)
 
 
-def show_jobs(at: ClientSettings, limit: int, *, as_json: bool) -> None:
-    told = wait_for(answer(at, "GET", f"/v1/jobs?limit={limit}"))
-    print_told(told, lambda: table(_JOB_COLUMNS, told["jobs"], "no jobs"), as_json=as_json)
+def show_jobs(settings: ClientSettings, limit: int, *, as_json: bool) -> None:
+    """Print the newest jobs of the caller's tenant, at most `limit`."""
+    page = run_async(fetch_json(settings, "GET", f"/v1/jobs?limit={limit}"))
+    print_result(page, lambda: print_table(_JOB_COLUMNS, page["jobs"], "no jobs"), as_json=as_json)
 
 
-def show_job(at: ClientSettings, job: str, *, as_json: bool) -> None:
-    told = wait_for(answer(at, "GET", f"/v1/jobs/{quote(job, safe='')}"))
-    print_told(told, lambda: fields(told), as_json=as_json)
+def show_job(settings: ClientSettings, job: str, *, as_json: bool) -> None:
+    """Print the state, progress and timings of one job."""
+    view = run_async(fetch_json(settings, "GET", f"/v1/jobs/{quote(job, safe='')}"))
+    print_result(view, lambda: print_fields(view), as_json=as_json)
 
 
-def cancel(at: ClientSettings, job: str, *, as_json: bool) -> None:
-    told = wait_for(answer(at, "DELETE", f"/v1/jobs/{quote(job, safe='')}")) or {}
-    print_told(told, lambda: print(f"{job}: {told.get('state', 'cancelled')}"), as_json=as_json)
+def cancel(settings: ClientSettings, job: str, *, as_json: bool) -> None:
+    """Cancel one job and print its state."""
+    view = run_async(fetch_json(settings, "DELETE", f"/v1/jobs/{quote(job, safe='')}")) or {}
+    print_result(view, lambda: print(f"{job}: {view.get('state', 'cancelled')}"), as_json=as_json)
 
 
-def print_told(told: Any, for_people: Callable[[], None], *, as_json: bool) -> None:
+def print_result(result: Any, print_text: Callable[[], None], *, as_json: bool) -> None:
+    """Print `result` as one line of JSON, or call `print_text`."""
     if as_json:
-        print(msgspec.json.encode(told).decode())
+        print(msgspec.json.encode(result).decode())
     else:
-        for_people()
+        print_text()
 
 
-def table(columns: tuple[str, ...], rows: list[dict[str, Any]], none: str) -> None:
-    """The first column names a row and is never cut: it is what the next command is given."""
+def print_table(columns: tuple[str, ...], rows: list[dict[str, Any]], none: str) -> None:
+    """Print `rows`, or the text `none`. The first column is never cut: it is the argument of the next command."""
     if not rows:
         _console().print(none)
         return
@@ -61,15 +68,16 @@ def table(columns: tuple[str, ...], rows: list[dict[str, Any]], none: str) -> No
     _console().print(table)
 
 
-def fields(told: dict[str, Any]) -> None:
+def print_fields(values: dict[str, Any]) -> None:
+    """Print one line for each field: its name and its value."""
     table = Table(show_header=False, box=None, pad_edge=False)
-    for name, value in told.items():
+    for name, value in values.items():
         table.add_row(name, Text(_cell(value)))
     _console().print(table)
 
 
 def _console() -> Console:
-    """As wide as the terminal; what goes to a file or to another program is not broken into lines."""
+    """As wide as the terminal; output for a file or another program is not broken into lines."""
     return Console() if sys.stdout.isatty() else Console(width=_WIDE)
 
 

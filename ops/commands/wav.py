@@ -1,4 +1,4 @@
-"""Reading the head of a WAV that streams, whose length is not known yet, and mending it once it is."""
+"""The head of a WAV that streams: reads it, and writes the length into it once that is known."""
 
 import struct
 from pathlib import Path
@@ -11,19 +11,21 @@ _FORMAT = struct.Struct("<HHIIHH")
 
 
 class WavHead(msgspec.Struct, frozen=True):
+    """The format of a WAV, and where its samples begin."""
+
     rate_hz: int
     channels: int
     bits: int
-    #: Offset of the first sample.
+    #: Offset of the first sample, in bytes.
     data_at: int
 
     def seconds(self, size_bytes: int) -> float:
-        """How much sound a file of `size_bytes` holds so far."""
+        """Length of the audio in a file of `size_bytes`."""
         return max(0, size_bytes - self.data_at) / (self.rate_hz * self.channels * self.bits // 8)
 
 
 def parse(head: bytes) -> WavHead | None:
-    """The head of a WAV in its first bytes, or None if they are too few yet, or no WAV at all."""
+    """The head of a WAV from its first bytes; None if they are too few yet, or no WAV."""
     if len(head) < _RIFF_HEAD.size or head[:4] != b"RIFF" or head[8:12] != b"WAVE":
         return None
     at, form = _RIFF_HEAD.size, None
@@ -38,8 +40,8 @@ def parse(head: bytes) -> WavHead | None:
     return None
 
 
-def mend(path: Path, head: WavHead) -> None:
-    """Write the true sizes into a finished file that was begun without knowing them."""
+def write_sizes(path: Path, head: WavHead) -> None:
+    """Write the sizes into the head of a finished file; a size above 4 GiB is written as 0xFFFFFFFF."""
     size = path.stat().st_size
     with path.open("r+b") as file:
         file.seek(4)

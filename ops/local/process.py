@@ -1,4 +1,4 @@
-"""A long-running process of ours from its first line to its last: limits, logging, the event loop, signals."""
+"""Runs a long-running process of ours: limits, logging, the event loop, signals."""
 
 import asyncio
 import errno
@@ -19,7 +19,8 @@ from ops.local.system import raise_file_limit
 log = telemetry.logger(__name__)
 
 _CANNOT_LISTEN = {errno.EADDRINUSE, errno.EADDRNOTAVAIL, errno.EACCES}
-_ADDRESS = "--host or --port of a gateway, --metrics-host or --metrics-port of a worker"
+#: The flags that an operator changes if an address cannot be bound.
+_ADDRESS_FLAGS = "--host or --port of a gateway, --metrics-host or --metrics-port of a worker"
 
 S = TypeVar("S", bound=msgspec.Struct)
 
@@ -31,12 +32,12 @@ def run(
     *,
     level: LogLevel,
     form: LogFormat,
-    foreseen: tuple[type[Exception], ...] = (),
+    expected: tuple[type[Exception], ...] = (),
 ) -> None:
-    """Run `serve(settings, stop)` until it returns. SIGTERM and SIGINT set `stop`, a second one ends at once.
+    """Run `serve(settings, stop)` until it returns. SIGTERM and SIGINT set `stop`, a second one exits at once.
 
-    Whatever `serve` raises is logged as `process.crashed` and becomes exit code 1. What an operator can mend, and what
-    is `foreseen`, is told in one line, all else with its traceback.
+    An exception of `serve` is logged as `process.crashed` and becomes exit code 1: in one line if it is `expected` or
+    an operator can mend it, with its traceback otherwise.
     """
     telemetry.configure(process, level=level, form=form)
     raise_file_limit()
@@ -44,34 +45,34 @@ def run(
     try:
         uvloop.run(_until_stopped(settings, serve))
     except Exception as error:
-        if not (told := _one_line(error, foreseen)):
+        if not (hint := operator_hint(error, expected)):
             raise
-        log.critical("process.crashed", exception=told)
+        log.critical("process.crashed", exception=hint)
         raise SystemExit(1) from error
     log.info("process.stopped")
 
 
-def _one_line(error: Exception, foreseen: tuple[type[Exception], ...]) -> str:
-    """What to do about it; empty if only a traceback tells."""
+def operator_hint(error: Exception, expected: tuple[type[Exception], ...]) -> str:
+    """One line that says how to mend `error`; empty for an error that needs its traceback."""
     while isinstance(error, ExceptionGroup) and len(error.exceptions) == 1:
         error = error.exceptions[0]
     if isinstance(error, NoServer):
-        return f"{error}; start a nats-server there, or say with --nats where one is"
+        return f"{error}; start a nats-server there, or give the address of one with --nats"
     if isinstance(error, OSError) and error.errno in _CANNOT_LISTEN and error.filename is None:  # a file has one
-        return f"{error.strerror}; choose another address: {_ADDRESS}"
-    return str(error) if isinstance(error, (Unreachable, TwoWorkers, *foreseen)) else ""
+        return f"{error.strerror}; choose another address: {_ADDRESS_FLAGS}"
+    return str(error) if isinstance(error, (Unreachable, TwoWorkers, *expected)) else ""
 
 
 async def _until_stopped(settings: S, serve: Callable[[S, asyncio.Event], Awaitable[None]]) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
 
-    def asked(number: signal.Signals) -> None:
+    def on_signal(number: signal.Signals) -> None:
         if stop.is_set():
             os._exit(128 + number)
         log.info("process.stopping", signal=number.name)
         stop.set()
 
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, asked, number)
+        loop.add_signal_handler(number, on_signal, number)
     await serve(settings, stop)

@@ -1,4 +1,4 @@
-"""Small truths about processes: who listens where, how many files may be open."""
+"""Facts of the operating system: free ports, the command line of `antiphon`, the limit of open files."""
 
 import contextlib
 import resource
@@ -48,7 +48,7 @@ def ourselves() -> list[str]:
 
 
 def called() -> str:
-    """What a person types, in the folder they are in, to call `antiphon` of this very environment."""
+    """The shortest command by which a person calls `antiphon` of this environment from the current folder."""
     script = Path(sysconfig.get_path("scripts")) / "antiphon"
     if not script.exists():
         return shlex.join(ourselves())

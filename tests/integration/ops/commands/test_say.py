@@ -18,7 +18,7 @@ from aiohttp import web
 
 from ops.commands import show as look
 from ops.commands.http import describe
-from ops.commands.say import Order, fetch, words
+from ops.commands.say import SpeechRequest, fetch, text_of
 from ops.errors import OpsError, UsageRefused
 from ops.settings import ClientSettings
 
@@ -34,14 +34,14 @@ class FakeGateway:
     """Answers as scripted and remembers what it was asked."""
 
     def __init__(self) -> None:
-        self.asked: list[tuple[str, str, Any]] = []
+        self.received: list[tuple[str, str, Any]] = []
         self.status = 200
         self.body: Any = None
         self.breaks_off = False
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         text = await request.text()
-        self.asked.append((request.method, str(request.rel_url), json.loads(text) if text else None))
+        self.received.append((request.method, str(request.rel_url), json.loads(text) if text else None))
         if self.body is not None:
             return web.json_response(self.body, status=self.status)
         response = web.StreamResponse(headers={"Content-Type": "audio/wav"})
@@ -92,7 +92,7 @@ def url(gateway: FakeGateway) -> Iterator[str]:
     thread.join(20)
 
 
-ORDER = Order(model="speech", input="Hello", voice="en")
+ORDER = SpeechRequest(model="speech", input="Hello", voice="en")
 
 
 def test_a_sentence_becomes_a_wav_whose_head_tells_its_true_length(
@@ -104,14 +104,16 @@ def test_a_sentence_becomes_a_wav_whose_head_tells_its_true_length(
     assert written[44:] == PCM
     assert struct.unpack("<I", written[4:8])[0] == len(written) - 8
     assert struct.unpack("<I", written[40:44])[0] == len(PCM)
-    assert gateway.asked == [
+    assert gateway.received == [
         ("POST", "/v1/audio/speech", {"model": "speech", "input": "Hello", "voice": "en", "response_format": "wav"})
     ]
 
 
 def test_music_is_asked_for_with_its_length(url: str, gateway: FakeGateway, tmp_path: Path) -> None:
-    fetch(ClientSettings(url=url), Order(model="music", input="calm", seconds=3.0), str(tmp_path / "a.wav"), None)
-    assert gateway.asked[0][2] == {
+    fetch(
+        ClientSettings(url=url), SpeechRequest(model="music", input="calm", seconds=3.0), str(tmp_path / "a.wav"), None
+    )
+    assert gateway.received[0][2] == {
         "model": "music",
         "input": "calm",
         "response_format": "wav",
@@ -139,7 +141,7 @@ def test_the_format_follows_the_flag_and_else_the_ending(
     url: str, gateway: FakeGateway, tmp_path: Path, output: str, form: str | None, asked: str
 ) -> None:
     fetch(ClientSettings(url=url), ORDER, str(tmp_path / output), form)
-    assert gateway.asked[0][2]["response_format"] == asked
+    assert gateway.received[0][2]["response_format"] == asked
 
 
 def test_a_format_that_nobody_makes_is_refused_before_asking(url: str, gateway: FakeGateway, tmp_path: Path) -> None:
@@ -147,16 +149,16 @@ def test_a_format_that_nobody_makes_is_refused_before_asking(url: str, gateway: 
         fetch(ClientSettings(url=url), ORDER, str(tmp_path / "a"), "ogg")
     with pytest.raises(UsageRefused, match=r"a\.xyz: no format is called 'xyz': choose one of wav.* with --format"):
         fetch(ClientSettings(url=url), ORDER, str(tmp_path / "a.xyz"), None)
-    assert gateway.asked == []
+    assert gateway.received == []
 
 
 def test_a_text_that_is_none_is_refused_here_and_not_by_the_gateway(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"caf\xe9"), "utf-8"))
     with pytest.raises(UsageRefused, match="the text is not utf-8"):
-        words("-")
+        text_of("-")
     with pytest.raises(UsageRefused, match="the text is not"):
-        words("caf\udce9")
-    assert words("café") == "café"
+        text_of("caf\udce9")
+    assert text_of("café") == "café"
 
 
 def test_a_server_that_speaks_something_else_is_told_in_a_line(nats_url: str, tmp_path: Path) -> None:
@@ -198,7 +200,7 @@ def test_an_answer_that_breaks_off_leaves_the_old_file_and_no_other(
 ) -> None:
     gateway.breaks_off = True
     (tmp_path / "a.wav").write_bytes(b"old")
-    with pytest.raises(OpsError, match="broke off its answer"):
+    with pytest.raises(OpsError, match="broke off its response"):
         fetch(ClientSettings(url=url), ORDER, str(tmp_path / "a.wav"), None)
     assert [(file.name, file.read_bytes()) for file in tmp_path.iterdir()] == [("a.wav", b"old")]
 
@@ -287,7 +289,7 @@ def test_cancelling_tells_the_state(url: str, gateway: FakeGateway, capsys: pyte
     gateway.body = {"id": "j/1", "state": "done"}
     look.cancel(ClientSettings(url=url), "j/1", as_json=False)
     assert capsys.readouterr().out == "j/1: done\n"
-    assert gateway.asked == [("DELETE", "/v1/jobs/j%2F1", None)]
+    assert gateway.received == [("DELETE", "/v1/jobs/j%2F1", None)]
 
 
 def test_a_job_that_is_not_there_is_one_line(url: str, gateway: FakeGateway) -> None:

@@ -19,7 +19,7 @@ from ops.cli.main import app
 from ops.commands import doctor
 from ops.errors import OpsError
 from ops.local import nats_server
-from ops.local.process import _one_line
+from ops.local.process import operator_hint
 from ops.local.system import called
 from ops.settings import UpSettings
 from tests.support.commands import antiphon
@@ -86,11 +86,11 @@ def every_help(command: Any = None, *args: str) -> Iterator[tuple[tuple[str, ...
 def test_no_help_shows_python_or_half_a_sentence() -> None:
     helps = dict(every_help())
     assert len(helps) > 20
-    told = [line for text in helps.values() for line in text.splitlines() if not line.startswith("Usage:")]
-    assert [line for line in told if "..." in line or "typing." in line or "<class" in line] == []
+    lines = [line for text in helps.values() for line in text.splitlines() if not line.startswith("Usage:")]
+    assert [line for line in lines if "..." in line or "typing." in line or "<class" in line] == []
 
 
-def test_the_version_is_told() -> None:
+def test_the_version_is_printed() -> None:
     run = antiphon("--version")
     assert (run.returncode, run.stdout) == (0, f"antiphon {version('antiphon')}\n")
 
@@ -133,7 +133,7 @@ def test_an_error_is_one_line_and_an_exit_code(
     assert "Traceback" not in run.stderr
 
 
-def test_what_an_operator_can_mend_is_one_line_of_the_log(nats_url: str, root: str) -> None:
+def test_an_error_that_an_operator_can_mend_is_one_line_of_the_log(nats_url: str, root: str) -> None:
     taken = nats_url.rpartition(":")[2]
     refused = {
         ("gateway", "--nats", nats_url, "--root", root, "--port", taken): "address already in use; choose another",
@@ -150,24 +150,24 @@ def test_what_an_operator_can_mend_is_one_line_of_the_log(nats_url: str, root: s
 def test_a_bus_that_is_not_there_is_said_with_what_to_do() -> None:
     gone = ExceptionGroup("", [ExceptionGroup("", [NoServer("no NATS at nats://b:1 within 30 s")])])
     assert (
-        _one_line(gone, ())
-        == "no NATS at nats://b:1 within 30 s; start a nats-server there, or say with --nats where one is"
+        operator_hint(gone, ())
+        == "no NATS at nats://b:1 within 30 s; start a nats-server there, or give the address of one with --nats"
     )
-    assert _one_line(Unreachable("NATS has closed the connection for good"), ()) == (
+    assert operator_hint(Unreachable("NATS has closed the connection for good"), ()) == (
         "NATS has closed the connection for good"
     ), "there is one"
-    assert _one_line(ExceptionGroup("", [Unreachable("a"), ValueError("b")]), ()) == ""
-    assert _one_line(ValueError("a bug"), ()) == ""
+    assert operator_hint(ExceptionGroup("", [Unreachable("a"), ValueError("b")]), ()) == ""
+    assert operator_hint(ValueError("a bug"), ()) == ""
 
 
-def test_a_worker_whose_port_is_taken_is_told_of_flags_that_it_has() -> None:
-    told = _one_line(OSError(errno.EADDRINUSE, "Address already in use"), ())
-    assert told.startswith("Address already in use; choose another")
-    assert "--metrics-port" in told
+def test_a_worker_whose_port_is_taken_gets_a_hint_with_its_own_flags() -> None:
+    hint = operator_hint(OSError(errno.EADDRINUSE, "Address already in use"), ())
+    assert hint.startswith("Address already in use; choose another")
+    assert "--metrics-port" in hint
 
 
 def test_a_file_that_may_not_be_read_is_no_address() -> None:
-    assert _one_line(PermissionError(errno.EACCES, "Permission denied", "/etc/key"), ()) == ""
+    assert operator_hint(PermissionError(errno.EACCES, "Permission denied", "/etc/key"), ()) == ""
 
 
 def test_the_command_is_named_as_it_is_typed_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -187,9 +187,9 @@ def test_the_command_is_named_as_it_is_typed_here(tmp_path: Path, monkeypatch: p
 
 def test_the_doctor_finds_everything_required_here(tmp_path: Path) -> None:
     run = antiphon("doctor", "--json", "--state", str(tmp_path), "--http-port", "0", "--nats-port", "0")
-    told = json.loads(run.stdout)
-    by_name = {check["what"]: check for check in told["checks"]}
-    assert (run.returncode, told["ok"]) == (0, True), told
+    result = json.loads(run.stdout)
+    by_name = {check["what"]: check for check in result["checks"]}
+    assert (run.returncode, result["ok"]) == (0, True), result
     assert "v2.15.1" in by_name["nats-server"]["detail"]
     assert {"python", "torch", "espeakng_loader", "flite", "state", "open files", "model tone"} <= by_name.keys()
 
@@ -204,9 +204,18 @@ def test_the_doctor_says_how_to_mend_what_is_missing_and_exits_1(tmp_path: Path,
     assert "antiphon: missing: model tune, nats port" in run.stderr
 
 
-def test_the_doctor_tries_a_nats_that_is_not_there_and_hides_its_password(tmp_path: Path) -> None:
-    told = ("--state", str(tmp_path), "--http-port", "0", "--nats-port", "0", "--nats", "nats://me:hunter2@127.0.0.1:1")
-    run = antiphon("doctor", *told)
+def test_the_doctor_checks_a_nats_that_is_not_there_and_hides_its_password(tmp_path: Path) -> None:
+    flags = (
+        "--state",
+        str(tmp_path),
+        "--http-port",
+        "0",
+        "--nats-port",
+        "0",
+        "--nats",
+        "nats://me:hunter2@127.0.0.1:1",
+    )
+    run = antiphon("doctor", *flags)
     assert run.returncode == 1
     assert "MISSING  nats           nats://me:***@127.0.0.1:1: " in run.stdout
     assert "hunter2" not in run.stdout + run.stderr
@@ -216,9 +225,9 @@ def test_without_a_single_model_the_doctor_is_not_content_as_up_is_not(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("ops.local.models._importable", lambda name: name != "numpy")
-    asked = UpSettings(state=str(tmp_path), http_port=0, nats_port=0)
+    settings = UpSettings(state=str(tmp_path), http_port=0, nats_port=0)
     with pytest.raises(OpsError, match=r"^missing: a model$"):
-        doctor.examine(asked, None, as_json=False)
+        doctor.examine(settings, None, as_json=False)
     assert "MISSING  a model        none of them can be loaded" in capsys.readouterr().out
 
 

@@ -1,4 +1,4 @@
-"""A command's visit to a running deployment's bus, and every way it can fail as one clear line."""
+"""A command's connection to a running deployment's bus, with one clear line for every way in which it can fail."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -10,12 +10,16 @@ from bus.telemetry.logging import configure
 from bus.transport.jetstream import is_missing_stream
 from ops.errors import OpsError
 
+#: A command waits this long for NATS.
 _PATIENCE_S = 5.0
 
 
 @asynccontextmanager
-async def visit(settings: BusSettings) -> AsyncIterator[Bus]:
-    """The bus, its streams as they are. Raises OpsError for whatever the bus raises, in the block too."""
+async def bus_session(settings: BusSettings) -> AsyncIterator[Bus]:
+    """Connect for the length of the block; streams are neither made nor changed.
+
+    Raises OpsError for every BusError, also for one that is raised in the block.
+    """
     configure("antiphon", level="error", form="console")
     try:
         async with open_bus(settings, "operator", _PATIENCE_S, declare=False) as bus:
@@ -23,7 +27,7 @@ async def visit(settings: BusSettings) -> AsyncIterator[Bus]:
     except ApiError as error:
         if is_missing_stream(error):
             raise OpsError(
-                f"nothing of root {settings.root!r} at {redacted(settings.nats)}; is it the --root of the stack?"
+                f"no stream of root {settings.root!r} at {redacted(settings.nats)}; is it the --root of the stack?"
             ) from error
         raise OpsError(str(error)) from error
     except Unreachable as error:
