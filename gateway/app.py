@@ -115,7 +115,7 @@ async def _answer(request: web.Request, handler: Handler) -> web.StreamResponse:
             app[_KEY_PLACES].get(request.match_info.handler, "head"),
             is_open=request.path in app[_OPEN_PATHS],
         )
-        if makes_work(request) and (granted := app[LIMITER].request(asks)):
+        if makes_work(request) and (granted := app[LIMITER].requests.grant(asks)):
             request[GRANTED] = granted
         return await handler(request)
     except Exception as error:  # noqa: BLE001  # the boundary: every exception of a handler becomes a response here

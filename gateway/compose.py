@@ -68,7 +68,7 @@ def compose(
     deadlines, starts, retention = Deadlines(bus, tasks), StartRates(fleet), Retention(bus)
     validation = Validation(fleet, bus.clock, bus.settings.max_job_bytes)
     cache = ResultCache(bus.logs, is_shared=settings.shared_cache)
-    jobs = Jobs(bus, validation, limiter, interest, deadlines, starts, retention, cache, tasks, requests.stopping)
+    jobs = Jobs(bus, validation, limiter.jobs, interest, deadlines, starts, retention, cache, tasks, requests.stopping)
     hooks = Hooks(bus)
     encoded_cache = Renderings(settings.encoded_cache_bytes)
     return Services(

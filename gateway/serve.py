@@ -52,7 +52,12 @@ async def serve(settings: GatewaySettings, stop: asyncio.Event) -> None:
             async with asyncio.TaskGroup() as tasks:
                 services = compose(bus, settings, tasks, tokens, addresses)
                 nats_api = NatsApi(
-                    services.jobs, services.fleet, services.authenticator, services.limiter, services.requests, tasks
+                    services.jobs,
+                    services.fleet,
+                    services.authenticator,
+                    services.limiter.requests,
+                    services.requests,
+                    tasks,
                 )
                 for service in (
                     services.fleet.run(),

@@ -20,7 +20,7 @@ from gateway.http.problems import ProblemBody, describe, is_expected
 from gateway.http.responses import begin
 from gateway.http.services import JOBS, LIMITER
 from gateway.jobs.view import AcceptedJob, Links
-from gateway.limits.limiter import REQUESTS
+from gateway.limits.refusals import REQUESTS
 from gateway.webhooks.acceptance import WEBHOOKS
 
 MAX_LINES: Final = 1000
@@ -94,7 +94,7 @@ class _Batch:
     def wait_s(self) -> float:
         """Count one more line against what the caller may ask per second; above 0: not yet, in so many seconds."""
         try:
-            self._request.app[LIMITER].request(caller(self._request))
+            self._request.app[LIMITER].requests.grant(caller(self._request))
         except TooMany as error:
             if error.limit != REQUESTS:
                 raise

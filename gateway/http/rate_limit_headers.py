@@ -11,7 +11,8 @@ from typing import Final, TypeVar
 from aiohttp import web
 
 from bus.errors import TooMany
-from gateway.limits.limiter import AUDIO, JOBS, REQUESTS, Granted
+from gateway.limits.limiter import Granted
+from gateway.limits.refusals import AUDIO, JOBS, REQUESTS
 
 _Handler = TypeVar("_Handler", bound=Callable[[web.Request], Awaitable[web.StreamResponse]])
 

@@ -21,8 +21,8 @@ from gateway.jobs.cache import ResultCache
 from gateway.jobs.deadlines import Deadlines
 from gateway.jobs.queue_position import QueuePosition, StartRates, known_position
 from gateway.jobs.validation import Validation
-from gateway.limits.counted_jobs import Counted
-from gateway.limits.limiter import Limiter
+from gateway.limits.counted_jobs import CountedJob
+from gateway.limits.limiter import JobLimiter
 
 log = logger(__name__)
 
@@ -37,7 +37,7 @@ class Jobs:
         self,
         bus: Bus,
         validation: Validation,
-        limiter: Limiter,
+        limiter: JobLimiter,
         interest: Interest,
         deadlines: Deadlines,
         starts: StartRates,
@@ -100,7 +100,7 @@ class Jobs:
         self._deadlines.watch(key, accepted.birth)
         return accepted
 
-    async def _settle(self, key: JobKey, job: wire.Job, counted: Counted | None) -> None:
+    async def _settle(self, key: JobKey, job: wire.Job, counted: CountedJob | None) -> None:
         """Finish an acceptance that was cancelled: a second submit attaches to what is there, or completes it."""
         try:
             self._limiter.queued(counted, await submit(self.bus, job))

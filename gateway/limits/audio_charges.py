@@ -1,94 +1,101 @@
-"""Audio charged to accounts, by the day (UTC, the bus's clock): as the ledger says, and as others heard it say."""
+"""Audio charged to accounts, by the day (UTC, the bus's clock): as the ledger and the other gateways report it."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from bus import wire
 from bus.errors import BusError
-from bus.jobs import lookup as find
+from bus.jobs import lookup
 from bus.jobs.client import Bus
 from bus.subjects import JobKey
-from gateway.limits.gossip import Used
-from gateway.limits.usage_ledger import Ledger
+from gateway.limits.gossip import AudioUsed
+from gateway.limits.usage_ledger import UsageLedger
 
 _MS: Final = 1000
 
 
-class NoEndYet(BusError):
-    """The job has left the queue, and its log says nothing of its end so far."""
+class NotEnded(BusError):
+    """The job has left the queue, but its log has no terminal entry yet."""
 
 
-class Audio:
+class AudioCharges:
+    """The audio that accounts used today, and what a job adds to it."""
+
     def __init__(self, bus: Bus) -> None:
-        self._bus, self._ledger = bus, Ledger(bus)
+        self._bus = bus
+        self._ledger = UsageLedger(bus)
         self._day = ""
-        #: Milliseconds of `_day`, by account. A counter only grows, so of two figures the larger is the newer.
-        self._used: dict[str, int] = {}
-        self._untold: set[str] = set()
+        #: Milliseconds of `_day`, by account. A counter only grows, so the larger of two figures is the newer one.
+        self._used_ms: dict[str, int] = {}
+        self._unreported: set[str] = set()
 
     async def used_s(self, account: str) -> float:
-        """Seconds charged today. Reads the ledger once a day and account, listens afterwards. Raises Unreachable."""
+        """Seconds charged today. Reads the ledger once per day and account, then follows gossip. Raises Unreachable."""
         day = self._today()
-        if account not in self._used:
-            self._learn(day, account, await self._ledger.used_ms(day, account))
-        return self._used.get(account, 0) / _MS
+        if account not in self._used_ms:
+            self._update(day, account, await self._ledger.used_ms(day, account))
+        return self._used_ms.get(account, 0) / _MS
 
     def seconds_left_of_day(self) -> float:
+        """Seconds until midnight UTC."""
         now = datetime.fromtimestamp(self._bus.clock.now(), UTC)
         tomorrow = datetime.combine(now.date() + timedelta(days=1), datetime.min.time(), UTC)
         return (tomorrow - now).total_seconds()
 
-    async def charge(self, account: str, name: JobKey) -> tuple[int, int]:
-        """Charge an ended job for all the audio in its log; (its milliseconds, those of the day so far).
+    async def charge(self, account: str, key: JobKey) -> tuple[int, int]:
+        """Charge an ended job for all the audio in its log; (its milliseconds, those of the account today).
 
-        However it ended: who cancels has heard what was made. Charging it again within two minutes changes nothing.
-        Raises NoEndYet, Unreachable, ApiError; Gone, Malformed and EngineFailed for a log that tells no length.
+        The outcome does not matter: a cancelled job is charged for the audio made before. Charging a job again within
+        2 min changes nothing. Raises NotEnded, Unreachable, ApiError; Gone, Malformed and EngineFailed for a log from
+        which no length can be read.
         """
-        ms = round(await self._made_s(name) * _MS)
+        ms = round(await self._made_s(key) * _MS)
         day = self._today()
         if not ms:
-            return 0, self._used.get(account, 0)
-        total_ms = await self._ledger.charge(day, account, name.tenant, name.job, ms)
-        if self._learn(day, account, total_ms):
-            self._untold.add(account)
+            return 0, self._used_ms.get(account, 0)
+        total_ms = await self._ledger.charge(day, account, key.tenant, key.job, ms)
+        if self._update(day, account, total_ms):
+            self._unreported.add(account)
         return ms, total_ms
 
-    async def _made_s(self, name: JobKey) -> float:
-        tail = await self._bus.logs.tail(name)
+    async def _made_s(self, key: JobKey) -> float:
+        """Seconds of audio in the log."""
+        tail = await self._bus.logs.tail(key)
         if tail is None:
             return 0.0
         if tail.kind == "done":
             return wire.decode(wire.Done, tail.payload).seconds
         if not tail.is_end:
-            raise NoEndYet(f"{name.entries} has no end yet")
-        born = await self._bus.logs.birth(name)
-        media = None if born is None else await find.media(self._bus, name, born[0])
+            raise NotEnded(f"{key.entries} has no terminal entry yet")
+        birth = await self._bus.logs.birth(key)
+        media = None if birth is None else await lookup.media(self._bus, key, birth[0])
         return 0.0 if media is None else tail.position.frame / media[0]
 
-    # What gateways tell each other
-
-    def news(self, *, everything: bool) -> list[Used]:
+    def take_changes(self, *, full: bool) -> list[AudioUsed]:
+        """The accounts charged since the last call; `full`: all that are known."""
         day = self._today()
-        told = [Used(account, day, self._used[account]) for account in (self._used if everything else self._untold)]
-        self._untold.clear()
-        return told
+        accounts = self._used_ms if full else self._unreported
+        changes = [AudioUsed(account, day, self._used_ms[account]) for account in accounts]
+        self._unreported.clear()
+        return changes
 
-    def hear(self, used: list[Used]) -> None:
+    def merge(self, used: list[AudioUsed]) -> None:
+        """Apply what another gateway reported."""
         self._today()
         for each in used:
-            self._learn(each.day, each.account, each.ms)
+            self._update(each.day, each.account, each.ms)
 
-    def _learn(self, day: str, account: str, ms: int) -> bool:
-        """False for what is old, or of another day."""
-        if day != self._day or ms < self._used.get(account, 0):
+    def _update(self, day: str, account: str, ms: int) -> bool:
+        """False for a figure that is older, or of another day."""
+        if day != self._day or ms < self._used_ms.get(account, 0):
             return False
-        self._used[account] = ms
+        self._used_ms[account] = ms
         return True
 
     def _today(self) -> str:
         day = datetime.fromtimestamp(self._bus.clock.now(), UTC).date().isoformat()
         if day != self._day:
             self._day = day
-            self._used.clear()
-            self._untold.clear()
+            self._used_ms.clear()
+            self._unreported.clear()
         return day

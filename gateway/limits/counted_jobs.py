@@ -1,141 +1,145 @@
-"""Jobs that count against a limit, of all gateways: which there are, who accepted them, which of them may have ended.
+"""Jobs that count against a limit, of all gateways: which gateway accepted each, and when to check whether it ended.
 
-Pure: a table without a clock or a bus. Whether a job has ended is told by the queue: its message stays in JOBS, also
-while it runs, until its log has an end; and, where room is wanted, by that log. So a job counts for as long as it is
-one, whoever accepted it, listens to it, or has died.
+Pure: a table without a clock or a bus. The queue decides whether a job has ended: its message stays in JOBS, also while
+it runs, until its log has an end. Where a place is wanted, the log itself decides. So a job counts until it ends,
+whichever gateway accepted it, and whether or not that gateway still runs.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 from typing import Final
 
 import msgspec
 
-from gateway.limits.gossip import Began, Ended
+from gateway.limits.gossip import AcceptedJob, EndedJob
 
-#: (tenant, job).
-Name = tuple[str, str]
+#: (tenant, job id).
+JobName = tuple[str, str]
 
-_FIRST_LOOK_S: Final = 1.0
-_LAST_LOOK_S: Final = 10.0
+_FIRST_CHECK_S: Final = 1.0
+_LAST_CHECK_S: Final = 10.0
 
 
 def account_of(key: str, tenant: str) -> str:
-    """Whose limits they are: the key's, or the tenant's for callers without one."""
+    """The account whose limits apply: the key's, or the tenant's for callers without a key."""
     return f"key-{key}" if key else f"tenant-{tenant}"
 
 
-class Counted(msgspec.Struct):
-    """One job. `owner`: the gateway that accepted it, "" if that is not known."""
+class CountedJob(msgspec.Struct):
+    """One job that counts against its account's limits."""
 
-    name: Name
+    name: JobName
     account: str
+    #: Id of the gateway that accepted it; "" if that is not known.
     owner: str
+    #: Since when this gateway knows it.
     since_s: float
-    #: When it should be asked whether it has ended.
+    #: When to check whether it has ended.
     due_s: float
-    #: Of its message in JOBS; 0 while that is not known.
+    #: Sequence of its message in JOBS; 0 while that is not known.
     queue_seq: int = 0
     #: Whether its audio is charged to the account when it ends.
     is_charged: bool = False
-    asked_s: float = 0.0
+    #: When it was last found running; 0: never.
+    checked_s: float = 0.0
 
 
 class CountedJobs:
-    """`me` is this gateway. Times are seconds of one clock of this process."""
+    """The table. Times are seconds of one monotonic clock of this process."""
 
-    def __init__(self, me: str) -> None:
-        self._me = me
-        self._jobs: dict[Name, Counted] = {}
-        self._of: dict[str, dict[Name, Counted]] = {}
-        self._began: dict[Name, None] = {}
-        self._ended: dict[Name, None] = {}
-
-    def __len__(self) -> int:
-        return len(self._jobs)
-
-    def get(self, name: Name) -> Counted | None:
-        return self._jobs.get(name)
+    def __init__(self, gateway: str) -> None:
+        """`gateway`: this gateway's id."""
+        self._gateway = gateway
+        self._jobs: dict[JobName, CountedJob] = {}
+        #: Every counted job; changed by the methods of this class only.
+        self.by_name: Mapping[JobName, CountedJob] = MappingProxyType(self._jobs)
+        self._by_account: dict[str, dict[JobName, CountedJob]] = {}
+        self._unreported: dict[JobName, None] = {}
+        self._ended: dict[JobName, None] = {}
 
     def count(self, account: str) -> int:
-        return len(self._of.get(account, ()))
+        """Jobs of the account that have not ended."""
+        return len(self._by_account.get(account, ()))
 
-    def add(self, job: Counted) -> bool:
+    def add(self, job: CountedJob) -> bool:
         """Count a job; False if it is counted already."""
         if job.name in self._jobs:
             return False
-        self._jobs[job.name] = self._of.setdefault(job.account, {})[job.name] = job
-        if job.owner == self._me:
-            self._began[job.name] = None
+        self._jobs[job.name] = job
+        self._by_account.setdefault(job.account, {})[job.name] = job
+        if job.owner == self._gateway:
+            self._unreported[job.name] = None
         return True
 
-    def queued(self, job: Counted, queue_seq: int) -> None:
-        """A job that this gateway accepts is in the queue now."""
+    def set_queued(self, job: CountedJob, queue_seq: int) -> None:
+        """Note that a job which this gateway accepts is now in the queue."""
         job.queue_seq = queue_seq
-        if job.name in self._jobs and job.owner == self._me:
-            self._began[job.name] = None
+        if job.name in self._jobs and job.owner == self._gateway:
+            self._unreported[job.name] = None
 
-    def remove(self, name: Name, *, tell: bool = True) -> Counted | None:
-        """The job has ended, or never was one. `tell`: the others too."""
+    def remove(self, name: JobName, *, report: bool = True) -> CountedJob | None:
+        """Stop counting a job that has ended or was refused; `report`: tell the other gateways. None: not counted."""
         job = self._jobs.pop(name, None)
         if job is None:
             return None
-        of = self._of[job.account]
-        del of[name]
-        if not of:
-            del self._of[job.account]
-        self._began.pop(name, None)
-        if tell:
+        same_account = self._by_account[job.account]
+        del same_account[name]
+        if not same_account:
+            del self._by_account[job.account]
+        self._unreported.pop(name, None)
+        if report:
             self._ended[name] = None
         return job
 
-    # Which to ask about
+    def least_recently_checked(self, account: str, most: int) -> list[CountedJob]:
+        """At most so many jobs of the account, the longest unchecked first."""
+        return sorted(self._by_account.get(account, {}).values(), key=lambda job: job.checked_s)[:most]
 
-    def longest_unasked(self, account: str, most: int) -> list[Counted]:
-        return sorted(self._of.get(account, {}).values(), key=lambda job: job.asked_s)[:most]
-
-    def due(self, now_s: float, most: int) -> list[Counted]:
+    def due(self, now_s: float, most: int) -> list[CountedJob]:
+        """At most so many jobs that are due for a check, the longest overdue first."""
         found = [job for job in self._jobs.values() if job.due_s <= now_s]
         return sorted(found, key=lambda job: job.due_s)[:most]
 
-    def runs_on(self, job: Counted, now_s: float) -> None:
-        """It has not ended yet: ask again, the later the longer it takes."""
-        job.asked_s = now_s
-        job.due_s = now_s + min(_LAST_LOOK_S, max(_FIRST_LOOK_S, (now_s - job.since_s) / 2))
+    def postpone(self, job: CountedJob, now_s: float) -> None:
+        """Schedule the next check of a job that has not ended: the older it is, the later, 10 s at most."""
+        job.checked_s = now_s
+        job.due_s = now_s + min(_LAST_CHECK_S, max(_FIRST_CHECK_S, (now_s - job.since_s) / 2))
 
     def orphan(self, gateway: str, now_s: float) -> None:
-        """The gateway is gone: its jobs are everybody's to ask about."""
+        """Check the jobs of a gateway that has left at once: every remaining gateway does."""
         for job in self._jobs.values():
             if job.owner == gateway:
                 job.due_s = now_s
 
-    # What gateways tell each other
-
-    def news(self, *, everything: bool) -> tuple[list[Began], list[Ended]]:
-        """What began and ended here since the last call; `everything`: all that this gateway accepted."""
-        if everything:
-            began: Iterable[Counted] = [job for job in self._jobs.values() if job.owner == self._me]
+    def take_changes(self, *, full: bool) -> tuple[list[AcceptedJob], list[EndedJob]]:
+        """Jobs accepted and ended here since the last call; `full`: every job accepted here that has not ended."""
+        if full:
+            accepted: Iterable[CountedJob] = [job for job in self._jobs.values() if job.owner == self._gateway]
         else:
-            began = [self._jobs[name] for name in self._began]
-        ended = [Ended(*name) for name in self._ended]
-        self._began.clear()
+            accepted = [self._jobs[name] for name in self._unreported]
+        ended = [EndedJob(*name) for name in self._ended]
+        self._unreported.clear()
         self._ended.clear()
-        return [Began(job.account, *job.name, job.queue_seq, job.is_charged) for job in began], ended
+        return [AcceptedJob(job.account, *job.name, job.queue_seq, job.is_charged) for job in accepted], ended
 
-    def hear(self, gateway: str, began: list[Began], ended: list[Ended], now_s: float) -> None:
-        """Count what another gateway accepted. Its jobs are its own to ask about, unless it is gone."""
-        for each in began:
-            job = self._jobs.get((each.tenant, each.job))
+    def merge(self, gateway: str, accepted: list[AcceptedJob], ended: list[EndedJob], now_s: float) -> None:
+        """Apply what another gateway reported. It checks its jobs itself; this one does so later, or when it leaves."""
+        for each in accepted:
+            name = (each.tenant, each.job)
+            job = self._jobs.get(name)
             if job is None:
-                name = (each.tenant, each.job)
-                job = Counted(name, each.account, gateway, now_s, now_s + _LAST_LOOK_S)
+                job = CountedJob(name, each.account, gateway, now_s, now_s + _LAST_CHECK_S)
                 self.add(job)
-            elif job.owner == self._me:
-                continue  # both were asked for one job; ours finds out whose it is
-            job.owner, job.is_charged = gateway, each.is_charged
+            elif job.owner == self._gateway:
+                continue  # both gateways accept one job; `set_queued` here finds out which of them made it
+            job.owner = gateway
+            job.is_charged = each.is_charged
             job.queue_seq = each.queue_seq or job.queue_seq
         for gone in ended:
             job = self._jobs.get((gone.tenant, gone.job))
             if job is not None and job.owner == gateway:
-                self.remove(job.name, tell=False)
+                self.remove(job.name, report=False)
             elif job is not None:
-                job.due_s, job.asked_s = now_s, 0.0  # its owner is told of the end where it listens, and charges
+                # Its owner learns of the end where it listens, and charges the job.
+                job.due_s = now_s
+                job.checked_s = 0.0

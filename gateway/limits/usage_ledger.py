@@ -1,7 +1,7 @@
-"""Audio used, by account and day: counters that outlive every gateway.
+"""Audio used, by account and day: counters in JetStream that outlive every gateway.
 
-Each is a counter of JetStream's (`Nats-Incr`): the server adds, so that no gateway needs to read before it writes, and
-the message id is the job, so that gateways that all charge one job charge it once. The stream is made at the first use.
+Each is a server-side counter (`Nats-Incr`): the server adds, so no gateway has to read before it writes. The message id
+is the job, so several gateways that charge one job charge it once. The stream is created at the first use.
 """
 
 import msgspec
@@ -17,7 +17,9 @@ class _Counter(msgspec.Struct):
     val: str
 
 
-class Ledger:
+class UsageLedger:
+    """Reads and increments the counters. Days are UTC, as in `2030-01-31`."""
+
     def __init__(self, bus: Bus) -> None:
         self._bus = bus
         self._is_declared = False
@@ -34,16 +36,16 @@ class Ledger:
             raise Malformed(f"counter {day} {account}: {error}") from error
 
     async def charge(self, day: str, account: str, tenant: str, job: str, ms: int) -> int:
-        """Charge a job once, however often within two minutes this is asked for; returns what is charged in all.
+        """Charge a job and return the account's milliseconds of that day; charging it again within 2 min adds nothing.
 
-        Cancelling leaves it open whether it was charged; ask again. Raises as `used_ms`.
+        If cancelled, the job may or may not have been charged: charge it again. Raises as `used_ms`.
         """
         await self._declare()
         headers = {_INCREMENT: f"+{ms}", MESSAGE_ID: f"{tenant}.{job}"}
         try:
             await self._bus.js.publish(self._bus.subjects.usage(day, account), b"", headers)
         except BusError:
-            self._is_declared = False  # somebody may have removed the stream
+            self._is_declared = False  # the stream may have been removed
             raise
         return await self.used_ms(day, account)
 

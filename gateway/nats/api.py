@@ -25,7 +25,7 @@ from gateway.access.authenticator import Authenticator
 from gateway.http.problems import Problem, describe, is_expected
 from gateway.http.requests import Requests
 from gateway.jobs.service import Jobs
-from gateway.limits.limiter import Limiter
+from gateway.limits.limiter import RequestLimiter
 from gateway.nats import request as nats_asked
 from gateway.nats.reply import JOB, Caller, JsonVoice, RawVoice
 
@@ -67,7 +67,7 @@ class NatsApi:
         jobs: Jobs,
         fleet: Fleet,
         authenticator: Authenticator,
-        limiter: Limiter,
+        limiter: RequestLimiter,
         requests: Requests,
         tasks: asyncio.TaskGroup,
         *,
@@ -161,7 +161,7 @@ class _Answer:
         self,
         jobs: Jobs,
         authenticator: Authenticator,
-        limiter: Limiter,
+        limiter: RequestLimiter,
         caller: Caller,
         left: asyncio.Event,
         waiting_s: float,
@@ -185,7 +185,7 @@ class _Answer:
             raise Invalid(f"tenant: {short(tenant)!r} must be 1 to 64 characters of A-Z a-z 0-9 _ -", "tenant")
         headers = nats_asked.headers_of(message)
         asks = self._authenticator.authenticate_message(headers.get("authorization", ""), tenant)
-        self._limiter.request(asks)
+        self._limiter.grant(asks)
         request = nats_asked.read(message, headers, asks)
         job = self._jobs.validate(request.job, streams=True, size_hint_bytes=len(message.data))
         key = subjects.job_key(job.tenant, job.id)

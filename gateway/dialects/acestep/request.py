@@ -183,7 +183,9 @@ def _identify(request: web.Request, key: str) -> None:
     request[CALLER] = asks = request.app[AUTHENTICATOR].authenticate_body(request, key, _KEY_PLACES)
     if asks.key == before.key or not makes_work(request):
         return
-    granted = request.app[LIMITER].request(msgspec.structs.replace(asks, address=""))  # whose address has been counted
+    granted = request.app[LIMITER].requests.grant(
+        msgspec.structs.replace(asks, address="")
+    )  # whose address has been counted
     if granted is not None:
         request[GRANTED] = granted
 

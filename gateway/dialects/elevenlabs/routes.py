@@ -121,7 +121,7 @@ def _headers(request: web.Request, text: str) -> Headers:
     """Theirs. The cost is what was sent to be spoken, in characters: nobody pays."""
 
     def headers(job_id: str) -> dict[str, str]:
-        jobs = request.app[LIMITER].jobs_of(caller(request))
+        jobs = request.app[LIMITER].jobs.num_jobs(caller(request))
         told = {"request-id": job_id, "character-cost": str(len(text))}
         return told if jobs is None else told | concurrency(*jobs)
 

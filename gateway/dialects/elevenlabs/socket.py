@@ -81,7 +81,7 @@ class Session:
         if not self._is_begun:
             self._asked.begin(message)
             self._asked.check()
-            self._request.app[LIMITER].request(caller(self._request))
+            self._request.app[LIMITER].requests.grant(caller(self._request))
             self._schedule.begin(message.generation_config)
             self._is_begun = True
         if not message.text:

@@ -123,7 +123,7 @@ class Session:
     def _take(self, order: Order, text: str) -> None:
         self.speaker.check_room(len(text) + self._splitter.num_held_chars + order.num_unsaid_chars)
         if text and not self._has_text:
-            self._request.app[LIMITER].request(caller(self._request))
+            self._request.app[LIMITER].requests.grant(caller(self._request))
         self._has_text = self._has_text or bool(text)
         for piece in self._splitter.feed(text):
             self._say(order, piece)
