@@ -17,7 +17,7 @@ import pytest
 from tests.support.pages import PAGES, ROOT, Command, blocks, commands, fits
 from tests.support.up import Up, running
 
-WALKED = ("README.md", *(f"docs/{name}.md" for name in ("http", "doors", "reuse", "webhooks", "keys", "operations")))
+WALKED = ("README.md", *(f"docs/{name}.md" for name in ("http", "apis", "reuse", "webhooks", "keys", "operations")))
 #: StartRates what runs already, is somebody else's program, goes to machines that are not there, or to dead letters (`test_dead.py`).
 ELSEWHERE = re.compile(r"make up|.*(bus\.example|\b10\.0\.0\.7)|antiphon dead (show|retry|drop)|promtool|prometheus")
 WITHIN_S = 60.0
