@@ -165,7 +165,7 @@ def test_ten_hours_start_anywhere_and_keep_no_more_than_a_few_sections(music: Mu
     scores = Scores(piece, Form(36_000.0, 60 / piece.bpm, piece.beats, 0.3), RATE_HZ)
     for second in range(0, 3_600, 7):
         assert scores.between(float(second), second + 0.5).notes
-        assert len(scores._parts) <= 4
+        assert scores.num_kept <= 4
 
 
 def test_done_tells_tempo_key_form_and_players(music: Music) -> None:

@@ -3,12 +3,13 @@ import itertools
 import pytest
 
 from gpuworker.engines.music.drums import GROOVES
-from gpuworker.engines.music.form import END, Form, Section
+from gpuworker.engines.music.form import Form
 from gpuworker.engines.music.mood import parse_key, plan
 from gpuworker.engines.music.orchestra import INSTRUMENTS
 from gpuworker.engines.music.parts import BASSLINES, COMPS
-from gpuworker.engines.music.scene import scene
+from gpuworker.engines.music.scene import make_scene
 from gpuworker.engines.music.score import LONGEST_TAIL_S, compose
+from gpuworker.engines.music.sections import END, Section
 from gpuworker.engines.music.styles import MOODS, STYLES
 from gpuworker.engines.music.theory import SCALES, Chord, Key, voice_lead
 
@@ -125,12 +126,12 @@ def test_every_style_can_be_asked_for_and_its_tables_name_what_exists(style: str
 
 def test_every_mood_leads_to_a_style_and_every_instrument_has_a_sound() -> None:
     from gpuworker.engines.music.kit import DRUMS
-    from gpuworker.engines.music.tones import VOICES
+    from gpuworker.engines.music.tones import TIMBRES
 
     assert {mood.style for mood in MOODS.values()} <= set(STYLES)
-    assert set(VOICES) == set(INSTRUMENTS)
+    assert set(TIMBRES) == set(INSTRUMENTS)
     assert {line.sound for groove in GROOVES.values() for line in groove} <= set(DRUMS)
-    assert max(voice.tail_s for voice in VOICES.values()) < LONGEST_TAIL_S
+    assert max(timbre.tail_s for timbre in TIMBRES.values()) < LONGEST_TAIL_S
 
 
 @pytest.mark.parametrize("text", ["", "H", "C##", "Bb purple", "12"])
@@ -174,7 +175,7 @@ def test_a_tune_recurs_and_the_last_bars_come_home() -> None:
     first, again = names.index("A"), names.index("A", names.index("A") + 1)
     assert [pitch for pitch, _ in tunes[first]] == [pitch for pitch, _ in tunes[again]]
     assert tunes[first] != tunes[names.index("B")]
-    outro, end = (scene(made, form, section) for section in sections[-2:])
+    outro, end = (make_scene(made, section) for section in sections[-2:])
     assert [harmony.chord.degree for harmony in outro.harmonies][-2:] == [3, 4]
     assert [harmony.chord.degree for harmony in end.harmonies] == [0]
 

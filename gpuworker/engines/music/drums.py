@@ -3,13 +3,15 @@
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from gpuworker.engines.music.form import END, INTRO, OUTRO
 from gpuworker.engines.music.scene import Scene, Stroke
+from gpuworker.engines.music.sections import END, INTRO, OUTRO
 
 _LOUD = {"X": 1.0, "x": 0.75, "o": 0.5, "-": 0.26}
 
 
 class Line(NamedTuple):
+    """One sound of a groove."""
+
     sound: str
     steps: str
     #: Plays in sections whose drum level (0 … 3) is at least this.
@@ -48,7 +50,7 @@ GROOVES: dict[str, tuple[Line, ...]] = {
     "trap": _groove("0 kick X......x..X.....", "1 clap ........X.......", "0 hat x.x.x.x.x.x.x.x.",
         "2 hat .....o....o..o.o", "3 openhat ..............x.", "3 rim ...o......o....."),
 }  # fmt: skip
-#: In three beats, whatever the style: soft and full.
+#: Grooves in three beats, the same for all styles: soft and full.
 _THREE = {
     False: _groove("0 brush x...o...o...", "1 kick x...........", "2 rim ....o...o...", "3 tambourine ....x...x..."),
     True: _groove("0 kick X...........", "1 snare ....x...x...", "0 hat x.o.x.o.x.o.", "3 openhat ..........x."),

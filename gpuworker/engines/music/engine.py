@@ -1,7 +1,7 @@
 """`music`: a composer. The prompt's words make a plan, the plan makes a score, and torch plays it block by block.
 
-There is no model and no sample here: every sound is a formula of time, so a block can be made from nothing but its
-number. That is what `Resume.RANDOM_ACCESS` promises. The rooms are in `composer/`; torch is imported by `load` alone.
+There is no model and no sample here: every sound is a formula of time, so a block can be made from its number alone,
+which `Resume.RANDOM_ACCESS` promises. torch is imported by `load` alone.
 """
 
 import math
@@ -31,8 +31,11 @@ from gpuworker.engines.music.orchestra import INSTRUMENTS
 if TYPE_CHECKING:
     from gpuworker.engines.music.render import Studio
 
-MIN_PROMPT_CHARS, MAX_PROMPT_CHARS = 5, 2_000
-MIN_SECONDS, MAX_SECONDS, DEFAULT_SECONDS = 1, 36_000, 30.0
+MIN_PROMPT_CHARS = 5
+MAX_PROMPT_CHARS = 2_000
+MIN_SECONDS = 1
+MAX_SECONDS = 36_000
+DEFAULT_SECONDS = 30.0
 #: Device memory of one piece while it plays: its buses, and the rows of the busiest block.
 _JOB_BYTES = 64 << 20
 #: Device seconds per second of music on one core; a GPU is not slower.
@@ -78,6 +81,7 @@ class Music:
         self._studio: Studio | None = None
 
     def capabilities(self) -> Capabilities:
+        """Readable without torch."""
         return Capabilities(
             name="music",
             kind="music",
@@ -91,7 +95,7 @@ class Music:
         )
 
     def validate(self, job: EngineJob) -> EngineJob:
-        """Fills in `params.seconds`; the rest stays the prompt's to decide."""
+        """`job` with `params.seconds` filled in; the prompt decides the rest. Raises Rejected."""
         if job.voice:
             raise Rejected("voice", f"music has no voices; name instruments in the prompt, not {job.voice!r}")
         length = len(job.input)
@@ -118,15 +122,17 @@ class Music:
         return replace(job, params=params)
 
     def estimate(self, job: EngineJob, batch: int = 1) -> Estimate:
+        """The length is exact; the cost counts the frames from `start_frame` on."""
         seconds = float(job.params.get("seconds", DEFAULT_SECONDS))
         left_s = max(0.0, seconds - job.start_frame / RATE_HZ)
         return Estimate(device_bytes=_JOB_BYTES, seconds=seconds, cost_s=left_s * _COST)
 
     def batch_key(self, job: EngineJob) -> Hashable | None:
+        """None: every job runs alone."""
         return None
 
     def load(self, device: str, policy: MemoryPolicy) -> None:
-        """Makes the drums and the rooms on `device`. `policy.dtype` has no say: the sound is float32."""
+        """Make the drums and the reverbs on `device`. `policy.dtype` is ignored: the audio is float32."""
         if self._studio is not None:
             return
         import torch  # noqa: PLC0415  # first start must not wait for torch
@@ -136,7 +142,7 @@ class Music:
         self._studio = Studio(torch.device(device))
 
     def warm_up(self) -> None:
-        """Every voice that a first block may need, once: the first audio must not wait for lazy initialisation."""
+        """Play two short pieces: the first audio of a job must not wait for lazy initialisation."""
         for prompt in ("warm up pop", "warm up epic strings"):
             job = self.validate(EngineJob(id="warm-up", input=prompt, params={"seconds": 1.0}))
             for _ in self.generate([job]):
@@ -163,6 +169,7 @@ class Music:
             playing = going
 
     def unload(self) -> None:
+        """Free the drums and the reverbs, and torch's cache on a GPU. Idempotent."""
         if self._studio is None:
             return
         on_gpu = self._studio.on_gpu
@@ -173,7 +180,7 @@ class Music:
             torch.cuda.empty_cache()
 
     def device_bytes(self) -> int | None:
-        """What torch has reserved of the GPU, for every engine of this process that uses torch."""
+        """Bytes of the GPU that torch has reserved in this process, for every engine that uses it; None on a CPU."""
         if self._studio is None or not self._studio.on_gpu:
             return None
         import torch  # noqa: PLC0415  # loaded already

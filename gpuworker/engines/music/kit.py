@@ -12,10 +12,12 @@ TAKES = 3
 
 @dataclass(frozen=True, slots=True)
 class Drum:
+    """How a drum is made and placed in the mix."""
+
     make: Callable[["Workshop"], Tensor]
     gain: float
     pan: float
-    #: To the reverb.
+    #: Share that goes to the reverb.
     send: float
 
 
@@ -23,16 +25,17 @@ class Workshop:
     """Noise and envelopes of one take, on the CPU: every device gets the same drums."""
 
     def __init__(self, rate_hz: int, take: int) -> None:
-        self.rate_hz, self.take = rate_hz, take
+        self.rate_hz = rate_hz
         self._random = torch.Generator().manual_seed(4_000 + take)
-        #: A little off for every take.
+        #: Detuning of the take, a factor.
         self.tilt = 1.0 + 0.012 * (take - 1)
 
     def time(self, seconds: float) -> Tensor:
+        """Seconds of each frame, (frames,) float32."""
         return torch.arange(round(seconds * self.rate_hz), dtype=torch.float32) / self.rate_hz
 
     def noise(self, seconds: float, low_hz: float, high_hz: float) -> Tensor:
-        """White noise between two soft edges, RMS 1."""
+        """White noise between two soft edges, RMS 1, (frames,) float32."""
         count = round(seconds * self.rate_hz)
         white = torch.randn(count, generator=self._random)
         hz = torch.arange(count // 2 + 1) * (self.rate_hz / count)
@@ -41,7 +44,7 @@ class Workshop:
         return shaped / shaped.square().mean().sqrt()
 
     def sweep(self, seconds: float, end_hz: float, extra_hz: float, fall: float) -> Tensor:
-        """A sine whose pitch falls to `end_hz`."""
+        """A sine whose pitch falls to `end_hz`, (frames,) float32."""
         t = self.time(seconds)
         return torch.sin(2 * math.pi * self.tilt * (end_hz * t + extra_hz / fall * (1 - torch.exp(-fall * t))))
 

@@ -4,8 +4,8 @@ from collections.abc import Iterator
 from random import Random
 from typing import NamedTuple
 
-from gpuworker.engines.music.form import END, INTRO, OUTRO
-from gpuworker.engines.music.scene import Event, Scene
+from gpuworker.engines.music.scene import Scene, WrittenNote
+from gpuworker.engines.music.sections import END, INTRO, OUTRO
 from gpuworker.engines.music.theory import Chord
 
 #: One-bar rhythms in beats, from restful to busy; a negative length is a rest.
@@ -59,6 +59,7 @@ def motif(rng: Random, beats: int, energy: float) -> Motif:
 
 
 def inverted(source: Motif) -> Motif:
+    """The same rhythm with every step turned upside down."""
     return Motif(source.rhythm, tuple(-step for step in source.steps))
 
 
@@ -76,8 +77,8 @@ def ornamented(source: Motif, rng: Random) -> Motif:
     )
 
 
-def write_lead(scene: Scene) -> Iterator[Event]:
-    """The tune of the section: phrases of four bars, the first asks, the second answers."""
+def write_lead(scene: Scene) -> Iterator[WrittenNote]:
+    """The tune of the section: phrases of four bars, the first open, the second closed."""
     section, plan = scene.section, scene.plan
     if section.kind is END:
         yield from _last_note(scene)
@@ -97,7 +98,7 @@ def write_lead(scene: Scene) -> Iterator[Event]:
             yield from _state(scene, bar, anchor, _developed(scene, source, place))
 
 
-def write_counter(scene: Scene) -> Iterator[Event]:
+def write_counter(scene: Scene) -> Iterator[WrittenNote]:
     """A second voice in long notes: thirds and sevenths of the chords, low enough to stay out of the tune's way."""
     centre = 60
     previous = centre
@@ -105,11 +106,11 @@ def write_counter(scene: Scene) -> Iterator[Event]:
         guide = harmony.chord.degrees[1] if not harmony.chord.sevenths else harmony.chord.degrees[3]
         pitch = scene.key.pitch(guide, harmony.chord) % 12
         previous = min(range(centre - 7 + (pitch - centre + 7) % 12, 73, 12), key=lambda p: abs(p - previous))
-        yield Event("counter", harmony.beat, harmony.beats * 0.97, previous, 0.5)
+        yield WrittenNote("counter", harmony.beat, harmony.beats * 0.97, previous, 0.5)
 
 
 def _motif_of(scene: Scene) -> Motif:
-    """Equal for all sections of one material in a movement: that is what makes a tune recur."""
+    """The motif of the section, equal for all sections of one material in a movement: so a tune recurs."""
     section = scene.section
     movement = 0 if section.kind in {INTRO, OUTRO, END} else section.movement
     lively = scene.plan.energy + 0.08 - (0.25 if section.kind.material == "c" else 0.0)
@@ -126,7 +127,7 @@ def _developed(scene: Scene, source: Motif, place: int) -> Motif:
     return source
 
 
-def _state(scene: Scene, bar: int, anchor: int, source: Motif) -> Iterator[Event]:
+def _state(scene: Scene, bar: int, anchor: int, source: Motif) -> Iterator[WrittenNote]:
     beat = float(bar * scene.plan.beats)
     rng = scene.rng("lead", bar)
     for length, step in zip(source.rhythm, source.steps, strict=True):
@@ -138,7 +139,7 @@ def _state(scene: Scene, bar: int, anchor: int, source: Motif) -> Iterator[Event
         beat += abs(length)
 
 
-def _cadence(scene: Scene, bar: int, anchor: int, *, answers: bool) -> Iterator[Event]:
+def _cadence(scene: Scene, bar: int, anchor: int, *, answers: bool) -> Iterator[WrittenNote]:
     """Two notes lead into a long one; a phrase that answers rests on the chord's root or third, then breathes."""
     beat, beats = float(bar * scene.plan.beats), scene.plan.beats
     long_at = beat + (2.0 if beats == 4 else 1.0)
@@ -156,7 +157,7 @@ def _cadence(scene: Scene, bar: int, anchor: int, *, answers: bool) -> Iterator[
     yield _event(scene, long_at, beats - (long_at - beat) - 0.5, rest, 0.7)
 
 
-def _last_note(scene: Scene) -> Iterator[Event]:
+def _last_note(scene: Scene) -> Iterator[WrittenNote]:
     home = scene.key.step_near(scene.centre("lead"))
     tonic = min((7 * octave for octave in range(3, 9)), key=lambda step: abs(step - home))
     yield _event(scene, 0.0, float(scene.plan.beats), tonic, 0.66)
@@ -172,6 +173,6 @@ def _triad_steps(chord: Chord) -> list[int]:
     return [degree + 7 * octave for degree in chord.degrees[:3] for octave in range(2, 9)]
 
 
-def _event(scene: Scene, beat: float, beats: float, step: int, velocity: float) -> Event:
+def _event(scene: Scene, beat: float, beats: float, step: int, velocity: float) -> WrittenNote:
     chord = scene.harmony_at(beat).chord
-    return Event("lead", beat, beats, scene.key.pitch(step, chord), velocity)
+    return WrittenNote("lead", beat, beats, scene.key.pitch(step, chord), velocity)

@@ -1,4 +1,4 @@
-"""From buses to the record: reverb, echo, levelling and a soft ceiling, each with a memory bounded in blocks."""
+"""Mixing and mastering: reverb, echo, levelling and a soft ceiling, each with a memory bounded in blocks."""
 
 import math
 from dataclasses import dataclass
@@ -6,18 +6,19 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-#: A reverb tail of this many blocks; also how far echoes reach.
+#: Length of a reverb tail in blocks; also how far echoes reach.
 REVERB_BLOCKS = 3
-#: Blocks before a block whose content it depends on.
+#: Blocks before a block that its content depends on.
 PREROLL_BLOCKS = REVERB_BLOCKS
-#: -0.63 dBFS.
+#: Highest sample, -0.63 dBFS.
 CEILING = 0.93
 _KNEE = 0.62
-#: What the room gives back of a send, before a style's `wet`.
+#: Gain of the room's answer to a send, before a style's `wet`.
 _ROOM_GAIN = 0.42
 _TARGET_LUFS = -15.8
 _RATIO = 0.75
-_BOOST, _CUT = 4.0, 0.25
+_BOOST = 4.0
+_CUT = 0.25
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +49,7 @@ class Room:
         self._spectra = torch.fft.rfft(parts, 2 * block).to(device)
 
     def spectrum(self, before: Tensor, now: Tensor) -> Tensor:
-        """Of two consecutive blocks of a send."""
+        """The spectrum of two consecutive blocks of a send, each (frames,)."""
         out: Tensor = torch.fft.rfft(torch.cat([before, now]))
         return out
 
@@ -61,8 +62,8 @@ class Room:
         return answer[:, self.block :]
 
 
-class Ear:
-    """Loudness of a block as BS.1770 weighs it, without its gates."""
+class LoudnessMeter:
+    """Loudness of a block as BS.1770 weights it, without its gates."""
 
     def __init__(self, block: int, rate_hz: int, device: torch.device) -> None:
         hz = torch.arange(block // 2 + 1) * (rate_hz / block)
@@ -78,7 +79,7 @@ class Ear:
 
 
 def level(powers: list[float]) -> float:
-    """The gain that brings a stretch of blocks of these powers towards the target, not all the way."""
+    """The gain that brings a run of blocks of these powers towards the target, not all the way."""
     mean = sum(powers) / len(powers)
     lufs = -0.691 + 10 * math.log10(mean + 1e-9)
     return min(_BOOST, max(_CUT, 10 ** (_RATIO * (_TARGET_LUFS - lufs) / 20)))

@@ -1,4 +1,4 @@
-"""A prompt's words as a `Plan`: tempo, key, metre, style, players. What a prompt says outright wins over its mood."""
+"""Turns a prompt into a `Plan`: tempo, key, metre, style, players. Explicit words win over the mood."""
 
 import hashlib
 import re
@@ -67,7 +67,7 @@ _SOLO = "solo only alone nur allein* seul seule seulement solamente unaccompanie
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """All that decides a piece but its length. Frozen: every bar is a function of it."""
+    """Everything that decides a piece except its length. Every bar is a function of it."""
 
     #: Root of every random choice, as hex.
     seed: str
@@ -83,21 +83,21 @@ class Plan:
     groove: str
     #: Role (lead, chords, pad, arp, bass) to instrument.
     voices: Mapping[str, str]
-    #: The key was asked for, so the piece does not leave it.
+    #: The prompt or the params name the key, so the piece does not leave it.
     key_fixed: bool
     comp: str
     bassline: str
 
     def rng(self, *path: object) -> Random:
-        """A random source of its own for `path`: what one bar draws never shifts another's."""
+        """A random source of its own for `path`: the draws of one bar never shift another's."""
         return Random("/".join([self.seed, *map(str, path)]))
 
 
 def plan(prompt: str, seed: int, bpm: float | None = None, key: str | None = None) -> Plan:
-    """The piece that `prompt` asks for; equal arguments give equal plans.
+    """The plan of the piece that `prompt` describes; equal arguments give equal plans.
 
     Raises:
-        ValueError: `key` is none; `parse_key` says what one looks like.
+        ValueError: `key` is no key; see `parse_key`.
     """
     digest = hashlib.sha256(f"{seed}\n{prompt}".encode()).hexdigest()[:32]
     rng = Random(digest)
@@ -109,14 +109,14 @@ def plan(prompt: str, seed: int, bpm: float | None = None, key: str | None = Non
     bend = MOODS[mood] if mood else Mood("", (), style_name)
     fixed = parse_key(key) if key else _key_in(prompt, text)
     tonic, mode = _key(fixed, text, bend, style, rng)
-    asked_bpm = bpm or _bpm_in(text)
+    fixed_bpm = bpm or _bpm_in(text)
     drawn_bpm = rng.randint(*style.bpm) * bend.tempo
     energy = min(1.0, max(0.05, style.energy + bend.energy))
     return Plan(
         seed=digest,
         style_name=style_name,
         style=style,
-        bpm=asked_bpm or float(round(min(BPM_MAX, max(BPM_MIN, drawn_bpm)))),
+        bpm=fixed_bpm or float(round(min(BPM_MAX, max(BPM_MIN, drawn_bpm)))),
         key=Key(tonic, mode),
         beats=_beats_in(text, style),
         energy=energy,
@@ -143,10 +143,10 @@ def plain(prompt: str) -> str:
 
 
 def parse_key(text: str) -> tuple[int, str | None]:
-    """`C`, `F#`, `Bb minor`: pitch class and mode (None: unsaid).
+    """Pitch class and mode (None: not given) of `C`, `F#`, `Bb minor`.
 
     Raises:
-        ValueError: naming what a key looks like.
+        ValueError: with the forms that are keys.
     """
     found = re.fullmatch(rf"\s*([A-Ga-g])([#♯b♭]?)(?:\s*({_MODES}))?\s*", text, re.IGNORECASE)
     if not found:
@@ -155,7 +155,7 @@ def parse_key(text: str) -> tuple[int, str | None]:
 
 
 def named(words: Sequence[str], stems: str) -> int:
-    """How many of `words` are meant by `stems` (`*` ends a stem)."""
+    """How many of `words` match one of `stems` (`*` ends a stem)."""
     exact = {stem for stem in stems.split() if not stem.endswith("*")}
     starts = tuple(stem[:-1] for stem in stems.split() if stem.endswith("*"))
     return sum(word in exact or (bool(starts) and word.startswith(starts)) for word in words)
@@ -174,8 +174,8 @@ def _best(table: Mapping[str, Mood] | Mapping[str, Style], words: Sequence[str])
 
 def _style_name(words: Sequence[str], mood: str, rng: Random) -> str:
     fallback = rng.choice(("pop", "folk", "cinematic", "lofi", "ballad"))
-    if asked := _best(STYLES, words):
-        return asked
+    if named_style := _best(STYLES, words):
+        return named_style
     if mood:
         return MOODS[mood].style
     suited = (style for name, style in _SUITED.items() if named(words, INSTRUMENTS[name].words))
@@ -205,10 +205,10 @@ def _key_in(prompt: str, text: str) -> tuple[int, str | None] | None:
 def _key(fixed: tuple[int, str | None] | None, text: str, mood: Mood, style: Style, rng: Random) -> tuple[int, str]:
     drawn_tonic = rng.choice((0, 2, 4, 5, 7, 9, 11, 3, 10))
     drawn_mode = rng.choice(mood.modes or style.modes)
-    said = next((_MODE_OF[word] for word in re.findall(r"[a-z]+", text) if word in _MODE_OF and len(word) > 3), None)
+    given = next((_MODE_OF[word] for word in re.findall(r"[a-z]+", text) if word in _MODE_OF and len(word) > 3), None)
     if fixed is None:
-        return drawn_tonic, said or drawn_mode
-    return fixed[0], fixed[1] or said or drawn_mode
+        return drawn_tonic, given or drawn_mode
+    return fixed[0], fixed[1] or given or drawn_mode
 
 
 def _bpm_in(text: str) -> float | None:
@@ -230,7 +230,7 @@ def _groove(style: Style, wanted: Sequence[str], refused: Sequence[str]) -> str:
 
 def _voices(style: Style, wanted: Sequence[str], refused: Sequence[str], rng: Random) -> dict[str, str]:
     banned = {name for name, entry in INSTRUMENTS.items() if named(refused, entry.words)}
-    asked = [
+    wanted_names = [
         name
         for word in wanted
         for name, entry in INSTRUMENTS.items()
@@ -238,22 +238,22 @@ def _voices(style: Style, wanted: Sequence[str], refused: Sequence[str], rng: Ra
     ]
     voices: dict[str, str] = {}
     if style is STYLES["rock"]:
-        asked = ["eguitar" if name == "guitar" else name for name in asked]
-    for name in dict.fromkeys(asked):
+        wanted_names = ["eguitar" if name == "guitar" else name for name in wanted_names]
+    for name in dict.fromkeys(wanted_names):
         free = [role for role in INSTRUMENTS[name].roles if role not in voices]
         if free:
             voices[free[0]] = name
-    only_asked = bool(voices) and named(wanted, _SOLO)
+    only_wanted = bool(voices) and named(wanted, _SOLO)
     if len(voices) == 1:  # one instrument named: it leads, and accompanies itself where it can
         name = next(iter(voices.values()))
         voices |= {role: name for role in ("chords", "lead") if role in INSTRUMENTS[name].roles}
-        if only_asked and "bass" in INSTRUMENTS[name].roles:
+        if only_wanted and "bass" in INSTRUMENTS[name].roles:
             voices["bass"] = name
     for role in ("lead", "chords", "pad", "bass", "arp"):
         allowed = [name for name in getattr(style, role) if name not in banned]
         fresh = [name for name in allowed if name not in voices.values()]
         drawn = rng.choice(fresh or allowed or [""])
-        if role not in voices and drawn and not only_asked:
+        if role not in voices and drawn and not only_wanted:
             voices[role] = drawn
     if named(refused, _BASS):
         voices.pop("bass", None)

@@ -1,15 +1,17 @@
-"""The instruments: the words that call them, the roles they can take, where they sound. No sound is made here."""
+"""The instruments: the words that name them, the roles they can take, and their range. No audio is made here."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
 class Instrument:
-    #: As a listener would say it; goes into the job's facts.
+    """An instrument, as a player sees it."""
+
+    #: Name in the job's facts.
     title: str
     #: Words of a prompt that name it; `*` ends a stem.
     words: str
-    #: What it can play, best first: lead, chords, pad, arp, bass.
+    #: The roles it can take, best first: lead, chords, pad, arp, bass.
     roles: tuple[str, ...]
     #: Middle of its comfortable range, a MIDI number.
     centre: int

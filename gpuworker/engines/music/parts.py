@@ -1,10 +1,10 @@
-"""What accompanies the tune: chords in a pattern, a bass that follows them, pads and arpeggios."""
+"""The accompaniment of the tune: chords in a pattern, a bass that follows them, pads and arpeggios."""
 
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
-from gpuworker.engines.music.form import END, INTRO
-from gpuworker.engines.music.scene import Event, Harmony, Scene
+from gpuworker.engines.music.scene import Harmony, Scene, WrittenNote
+from gpuworker.engines.music.sections import END, INTRO
 
 #: (beat in the bar, beats, which tones: -1 all, -2 upper ones, else an index, velocity)
 _Pattern = tuple[tuple[float, float, int, float], ...]
@@ -17,7 +17,7 @@ def _steady(step: float, length: float, tones: tuple[int, ...], velocity: float,
     )
 
 
-#: Four beats each; in a bar of three, what lies beyond the third beat is left out.
+#: Four beats each; in a bar of three, the strokes beyond the third beat are left out.
 COMPS: dict[str, _Pattern] = {
     "block": ((0, 3.8, -1, 0.55),),
     "sparse": ((0, 1.6, -1, 0.5), (2.5, 1.2, -2, 0.4)),
@@ -63,10 +63,11 @@ class _Cell(NamedTuple):
     velocity: float
 
 
-def write_chords(scene: Scene) -> Iterator[Event]:
+def write_chords(scene: Scene) -> Iterator[WrittenNote]:
+    """The chords in the plan's pattern."""
     if scene.section.kind is END:
         for index, pitch in enumerate(scene.harmonies[0].voicing):
-            yield Event("chords", 0.045 * index, float(scene.plan.beats), pitch, 0.58)
+            yield WrittenNote("chords", 0.045 * index, float(scene.plan.beats), pitch, 0.58)
         return
     for cell in _cells(scene, COMPS[_comp(scene)]):
         voicing = cell.harmony.voicing
@@ -75,14 +76,15 @@ def write_chords(scene: Scene) -> Iterator[Event]:
         strum_beats = 0.03 if scene.plan.comp == "strum" else 0.008
         for index, pitch in enumerate(chosen):
             late = strum_beats * index
-            yield Event("chords", cell.beat + late, cell.beats - late, pitch, cell.velocity)
+            yield WrittenNote("chords", cell.beat + late, cell.beats - late, pitch, cell.velocity)
 
 
-def write_bass(scene: Scene) -> Iterator[Event]:
+def write_bass(scene: Scene) -> Iterator[WrittenNote]:
+    """The roots and fifths of the chords in the plan's bassline, with steps that lead to the next chord."""
     centre = scene.centre("bass")
     if scene.section.kind is END:
         root = _near(scene.key.pitch(0, scene.harmonies[0].chord), centre)
-        yield Event("bass", 0.0, float(scene.plan.beats), root, 0.72)
+        yield WrittenNote("bass", 0.0, float(scene.plan.beats), root, 0.72)
         return
     restful = scene.section.kind.material == "c" or scene.section.kind is INTRO
     name = (
@@ -101,22 +103,22 @@ def write_bass(scene: Scene) -> Iterator[Event]:
         if leaves and following != root and name in {"walking", "eighths", "syncopated"}:
             pitch = following - 1 if root < following else following + 1 if name == "walking" else following + 2
             pitch = _in_scale(scene, cell, pitch) if name != "walking" else pitch
-        yield Event("bass", cell.beat, cell.beats, pitch, cell.velocity)
+        yield WrittenNote("bass", cell.beat, cell.beats, pitch, cell.velocity)
 
 
-def write_pad(scene: Scene) -> Iterator[Event]:
+def write_pad(scene: Scene) -> Iterator[WrittenNote]:
     """Whole chords, common tones tied over; the middle of the section swells."""
     for index, harmony in enumerate(scene.harmonies):
         swell = 0.5 + 0.06 * (index % 2)
         for pitch in harmony.voicing:
-            yield Event("pad", harmony.beat, harmony.beats * 0.985, _near(pitch, scene.centre("pad")), swell)
+            yield WrittenNote("pad", harmony.beat, harmony.beats * 0.985, _near(pitch, scene.centre("pad")), swell)
 
 
-def write_arp(scene: Scene) -> Iterator[Event]:
+def write_arp(scene: Scene) -> Iterator[WrittenNote]:
     """Broken chords above the others, thinner where little happens."""
     if scene.section.kind is END:
         for index, pitch in enumerate(scene.harmonies[0].voicing):
-            yield Event("arp", 0.5 * (index + 1), scene.plan.beats - 0.5 * (index + 1), pitch + 12, 0.36)
+            yield WrittenNote("arp", 0.5 * (index + 1), scene.plan.beats - 0.5 * (index + 1), pitch + 12, 0.36)
         return
     step = 0.25 if scene.energy > 0.72 and scene.plan.bpm < 140 else 0.5 if scene.energy > 0.25 else 1.0
     order = scene.plan.rng("arp", scene.section.movement).choice(
@@ -130,10 +132,10 @@ def write_arp(scene: Scene) -> Iterator[Event]:
             if rng.random() < 0.9:
                 accent = 0.1 if index % 4 == 0 else 0.0
                 at = harmony.beat + index * step
-                yield Event("arp", at, step * 0.95, tones[order[index % 4]] + lift, 0.36 + accent)
+                yield WrittenNote("arp", at, step * 0.95, tones[order[index % 4]] + lift, 0.36 + accent)
 
 
-WRITERS: dict[str, Callable[[Scene], Iterator[Event]]] = {
+WRITERS: dict[str, Callable[[Scene], Iterator[WrittenNote]]] = {
     "chords": write_chords,
     "bass": write_bass,
     "pad": write_pad,

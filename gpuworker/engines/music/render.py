@@ -1,4 +1,4 @@
-"""Blocks of a piece on a grid from frame 0, whatever block comes first: that is what makes them equal bit by bit.
+"""Renders a piece in blocks on a grid from frame 0, so that a block is the same bit by bit whichever came first.
 
 A block is made from its own notes and the sends of the `PREROLL_BLOCKS` before it, which a late start makes again.
 """
@@ -16,7 +16,7 @@ from gpuworker.engines.music import kit, mix
 from gpuworker.engines.music.form import RATE_HZ, Form
 from gpuworker.engines.music.mood import Plan
 from gpuworker.engines.music.score import Hit, Note, Part, Scores
-from gpuworker.engines.music.tones import VOICES, Voice, strike
+from gpuworker.engines.music.tones import TIMBRES, Timbre, strike
 
 BLOCK = 24_000
 #: Notes are computed where they sound, in steps of this many frames.
@@ -26,7 +26,7 @@ _NOISE_BLOCKS = 11
 
 
 class Studio:
-    """What all pieces on one device share; constant after construction. About 12 MB."""
+    """Shared by all pieces on one device; constant after construction. About 12 MB."""
 
     def __init__(self, device: torch.device) -> None:
         with one_thread():
@@ -35,7 +35,7 @@ class Studio:
             self.max_rows = 64 if self.on_gpu else 4
             self.drums = kit.build(RATE_HZ, device)
             self.rooms = {hall: mix.Room(BLOCK, RATE_HZ, device, hall=hall) for hall in (False, True)}
-            self.ear = mix.Ear(BLOCK, RATE_HZ, device)
+            self.loudness_meter = mix.LoudnessMeter(BLOCK, RATE_HZ, device)
             self.steps = torch.arange(BLOCK, dtype=torch.float64).to(device)
             noise = torch.randn(_NOISE_BLOCKS, BLOCK, generator=torch.Generator().manual_seed(11)) * 0.7
             self.noise = noise.to(device)
@@ -46,8 +46,8 @@ class Studio:
 def one_thread() -> Iterator[None]:
     """One intra-op thread inside, the host's number again outside.
 
-    How many threads share a sum decides its order, and so the last bit of what is made from it: measured on the drums,
-    which differ between one thread and two. Only the thread that drives the engine may compute while this is open.
+    The number of threads decides the order of a sum, and so the last bit of its result: measured on the drums, which
+    differ between one thread and two. Only the thread that drives the engine may compute while this is open.
     """
     before = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -62,7 +62,9 @@ class Renderer:
     """One piece, block after block from any block. Memory does not depend on the piece's length."""
 
     def __init__(self, studio: Studio, plan: Plan, form: Form) -> None:
-        self._studio, self._plan, self._form = studio, plan, form
+        self._studio = studio
+        self._plan = plan
+        self._form = form
         self._scores = Scores(plan, form, RATE_HZ)
         self._room = studio.rooms[plan.style.hall]
         self._echo_frames = round(_echo_beats(plan) * form.beat_s * RATE_HZ)
@@ -77,19 +79,19 @@ class Renderer:
         start_block = max(0, first_block - mix.PREROLL_BLOCKS) if first_block < end_block else end_block
         for index in range(start_block, end_block):
             with one_thread():
-                self._hear(index)
+                self._add(index)
                 if index < first_block:
                     continue
                 pcm = self._master(index)[:, : self._form.frames - index * BLOCK].T.contiguous().cpu().numpy()
             yield index * BLOCK, pcm
 
-    def _hear(self, index: int) -> None:
+    def _add(self, index: int) -> None:
         """Play block `index` into the buses."""
         bus = self._play(index)
         before = self._buses[-1].send if self._buses else self._studio.silence[0]
         keep = mix.PREROLL_BLOCKS
         self._spectra = [*self._spectra[-keep:], self._room.spectrum(before, bus.send)]
-        self._powers = [*self._powers[-keep:], self._studio.ear.power(bus.dry)]
+        self._powers = [*self._powers[-keep:], self._studio.loudness_meter.power(bus.dry)]
         self._buses = [*self._buses[-keep:], bus]
 
     def _master(self, index: int) -> Tensor:
@@ -138,16 +140,16 @@ class Renderer:
         self._drum(part, index, dry, send)
         return mix.Bus(dry, send, echo)
 
-    def _batches(self, groups: dict[str, list[Note]]) -> Iterator[tuple[Voice, list[Note]]]:
-        """The notes in the order of their voices, as many at a time as the device likes."""
+    def _batches(self, groups: dict[str, list[Note]]) -> Iterator[tuple[Timbre, list[Note]]]:
+        """The notes in the order of their voices, at most as many rows at a time as suit the device."""
         for name, notes in groups.items():
-            voice = VOICES[name]
+            voice = TIMBRES[name]
             size = max(1, self._studio.max_rows // len(voice.unison))
             for first in range(0, len(notes), size):
                 yield voice, notes[first : first + size]
 
     def _duck(self, part: Part, index: int) -> Tensor:
-        """The kick pushes the others down: a dip of a few milliseconds' edge, gone within half a second."""
+        """Gain of the other players under the kick: a dip with an edge of a few milliseconds, gone in half a second."""
         gain = torch.ones_like(self._studio.silence[0])
         for hit in part.hits:
             since = index * BLOCK - hit.frame
@@ -165,10 +167,10 @@ class Renderer:
             start = hit.frame - index * BLOCK
             first, last = max(0, start), min(BLOCK, start + sample.numel())
             if first < last:
-                _add(hit, sample[first - start : last - start], dry[:, first:last], send[first:last])
+                _add_hit(hit, sample[first - start : last - start], dry[:, first:last], send[first:last])
 
 
-def _add(hit: Hit, sound: Tensor, dry: Tensor, send: Tensor) -> None:
+def _add_hit(hit: Hit, sound: Tensor, dry: Tensor, send: Tensor) -> None:
     drum = kit.DRUMS[hit.sound]
     loud = hit.velocity**1.2
     dry[0] += sound * (loud * math.sqrt(1 - drum.pan))
@@ -180,12 +182,12 @@ def _sounding(part: Part, start_s: float, end_s: float) -> dict[str, list[Note]]
     """The notes that sound in [start_s, end_s) by voice, in the order of the score."""
     groups: dict[str, list[Note]] = {}
     for note in part.notes:
-        if note.start_s < end_s and note.start_s + note.dur_s + VOICES[note.voice].tail_s > start_s:
+        if note.start_s < end_s and note.start_s + note.dur_s + TIMBRES[note.voice].tail_s > start_s:
             groups.setdefault(note.voice, []).append(note)
     return groups
 
 
-def _stretch(voice: Voice, notes: list[Note], start_s: float) -> tuple[int, int]:
+def _stretch(voice: Timbre, notes: list[Note], start_s: float) -> tuple[int, int]:
     """The frames of the block at `start_s` in which `notes` sound, in whole `_GRAIN`s."""
     first_s = min(note.start_s for note in notes) - start_s
     last_s = max(note.start_s + note.dur_s for note in notes) + voice.tail_s - start_s

@@ -1,20 +1,20 @@
-"""What every player of a section is told: the chords of its bars, how they are voiced, and who else plays."""
+"""The scene of a section, shared by all its players: the chords of its bars, how they are voiced, and who plays."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from random import Random
 from typing import NamedTuple
 
-from gpuworker.engines.music.form import BRIDGE, END, INTRO, OUTRO, Form, Section
 from gpuworker.engines.music.mood import Plan
 from gpuworker.engines.music.orchestra import INSTRUMENTS
+from gpuworker.engines.music.sections import BRIDGE, END, INTRO, OUTRO, Section
 from gpuworker.engines.music.theory import Chord, Key, dominant, loop, predominant, voice_lead
 
 _MODULATIONS = (0, 2, 0, -3, 5, 0, -2, 3)
 
 
-class Event(NamedTuple):
-    """A note as written. Beats count from the section's start."""
+class WrittenNote(NamedTuple):
+    """A note of the score. Beats count from the section's start."""
 
     role: str
     beat: float
@@ -25,7 +25,7 @@ class Event(NamedTuple):
 
 
 class Stroke(NamedTuple):
-    """A drum stroke as written."""
+    """A drum stroke of the score; its beat counts from the section's start."""
 
     sound: str
     beat: float
@@ -33,8 +33,10 @@ class Stroke(NamedTuple):
 
 
 class Harmony(NamedTuple):
+    """A chord and how long it lasts."""
+
     chord: Chord
-    #: From the section's start.
+    #: Counts from the section's start.
     beat: float
     beats: float
     #: Ascending MIDI numbers.
@@ -43,6 +45,8 @@ class Harmony(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Scene:
+    """A section with everything that its players need."""
+
     plan: Plan
     section: Section
     key: Key
@@ -52,30 +56,35 @@ class Scene:
 
     @property
     def beats(self) -> int:
-        """Of the section."""
+        """Length of the section."""
         return self.section.bars * self.plan.beats
 
     def rng(self, *path: object) -> Random:
+        """A random source of its own for `path` within the section."""
         return self.plan.rng("section", self.section.index, *path)
 
     def plays(self, role: str) -> bool:
+        """Whether the plan has an instrument for `role` and the section uses it."""
         return role in self.plan.voices and role in self.section.kind.roles
 
     def harmony_at(self, beat: float) -> Harmony:
+        """The harmony that sounds at `beat`."""
         return next(h for h in reversed(self.harmonies) if h.beat <= beat + 1e-9)
 
     def centre(self, role: str) -> int:
+        """Middle of the range of the role's instrument, a MIDI number."""
         return INSTRUMENTS[self.plan.voices[role]].centre
 
 
 def key_of(plan: Plan, section: Section) -> Key:
-    """Later movements move to a related key and the outro comes home, unless the key was asked for."""
+    """Later movements move to a related key and the outro comes home, unless the prompt or the params name the key."""
     if plan.key_fixed or section.kind in {INTRO, OUTRO, END, BRIDGE}:
         return plan.key
     return plan.key.moved(_MODULATIONS[section.movement % len(_MODULATIONS)])
 
 
-def scene(plan: Plan, form: Form, section: Section) -> Scene:
+def make_scene(plan: Plan, section: Section) -> Scene:
+    """A pure function of its arguments."""
     key = key_of(plan, section)
     spans = _spans(plan, section)
     centre = 62.0 if plan.voices.get("chords") in {"guitar", "piano", "eguitar"} else 64.0

@@ -8,12 +8,13 @@ from random import Random
 from typing import NamedTuple
 
 from gpuworker.engines.music.drums import write_drums
-from gpuworker.engines.music.form import END, INTRO, Form, Section
+from gpuworker.engines.music.form import Form
 from gpuworker.engines.music.melody import write_counter, write_lead
 from gpuworker.engines.music.mood import Plan
 from gpuworker.engines.music.orchestra import INSTRUMENTS
 from gpuworker.engines.music.parts import WRITERS
-from gpuworker.engines.music.scene import Event, Scene, scene
+from gpuworker.engines.music.scene import Scene, WrittenNote, make_scene
+from gpuworker.engines.music.sections import END, INTRO, Section
 
 #: Longest time that a note may sound after its section has ended, reverb and echo apart.
 LONGEST_TAIL_S = 6.0
@@ -24,8 +25,10 @@ _BALANCE = {"lead": 1.0, "chords": 0.62, "pad": 0.5, "arp": 0.5, "bass": 0.95, "
 
 
 class Note(NamedTuple):
+    """A note in time, ready to be played."""
+
     start_s: float
-    #: Until the key is let go.
+    #: Seconds until the key is released.
     dur_s: float
     #: MIDI number.
     pitch: int
@@ -39,25 +42,27 @@ class Note(NamedTuple):
 
 
 class Hit(NamedTuple):
+    """A drum stroke in time, ready to be played."""
+
     #: First frame.
     frame: int
     sound: str
     velocity: float
-    #: Which take of the sound.
+    #: Index of the take of the sound.
     take: int
 
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """All that a section sounds, in order of time."""
+    """Everything that sounds in a section, in order of time."""
 
     notes: tuple[Note, ...]
     hits: tuple[Hit, ...]
 
 
 def compose(plan: Plan, form: Form, section: Section, rate_hz: int) -> Part:
-    """A pure function of its arguments."""
-    stage = scene(plan, form, section)
+    """Write a section down and place it in time; a pure function of its arguments."""
+    stage = make_scene(plan, section)
     first_beat = float(section.first_bar * plan.beats)
     hand = stage.rng("hand")
     notes = tuple(sorted(_note(plan, form, section, event, first_beat, hand) for event in _events(stage)))
@@ -70,7 +75,7 @@ def compose(plan: Plan, form: Form, section: Section, rate_hz: int) -> Part:
     return Part(notes, tuple(sorted(strokes)))
 
 
-def _events(stage: Scene) -> Iterator[Event]:
+def _events(stage: Scene) -> Iterator[WrittenNote]:
     for role, write in WRITERS.items():
         if stage.plays(role):
             yield from _entering(stage, role, write(stage))
@@ -82,8 +87,8 @@ def _events(stage: Scene) -> Iterator[Event]:
         yield from write_counter(stage)
 
 
-def _entering(stage: Scene, role: str, events: Iterator[Event]) -> Iterator[Event]:
-    """In an intro the players come in one after another; who is alone begins at once."""
+def _entering(stage: Scene, role: str, events: Iterator[WrittenNote]) -> Iterator[WrittenNote]:
+    """In an intro the players enter one after another; a lone one begins at once."""
     if stage.section.kind is not INTRO:
         return events
     present = [name for name in ("pad", "chords", "arp") if name in stage.plan.voices]
@@ -91,16 +96,16 @@ def _entering(stage: Scene, role: str, events: Iterator[Event]) -> Iterator[Even
     return (event for event in events if event.beat >= waits - 1e-9)
 
 
-def _pickup(stage: Scene) -> Iterator[Event]:
+def _pickup(stage: Scene) -> Iterator[WrittenNote]:
     """The intro's last beat runs up to the tune's first note."""
     start = stage.beats - 1.0
     chord = stage.harmonies[-1].chord
     home = stage.key.step_near(stage.centre("lead"))
     for index, step in enumerate((-2, -1)):
-        yield Event("lead", start + 0.5 * index, 0.45, stage.key.pitch(home + step, chord), 0.5 + 0.08 * index)
+        yield WrittenNote("lead", start + 0.5 * index, 0.45, stage.key.pitch(home + step, chord), 0.5 + 0.08 * index)
 
 
-def _note(plan: Plan, form: Form, section: Section, event: Event, first_beat: float, hand: Random) -> Note:
+def _note(plan: Plan, form: Form, section: Section, event: WrittenNote, first_beat: float, hand: Random) -> Note:
     voice = plan.voices["pad" if event.role == "counter" else event.role]
     start_s = _second(plan, form, first_beat + event.beat)
     until = first_beat + event.beat + event.beats
@@ -132,14 +137,21 @@ def _second(plan: Plan, form: Form, beat: float) -> float:
 
 
 class Scores:
-    """The sections that sound around a moment, composed when first asked for. Keeps a handful."""
+    """The sections that sound around a moment, composed when first needed. Keeps a handful."""
 
     def __init__(self, plan: Plan, form: Form, rate_hz: int) -> None:
-        self._plan, self._form, self._rate_hz = plan, form, rate_hz
+        self._plan = plan
+        self._form = form
+        self._rate_hz = rate_hz
         self._parts: dict[int, Part] = {}
 
+    @property
+    def num_kept(self) -> int:
+        """Composed sections that are kept."""
+        return len(self._parts)
+
     def between(self, start_s: float, end_s: float) -> Part:
-        """All that may sound in [start_s, end_s), in a fixed order."""
+        """All notes and hits that may sound in [start_s, end_s), in a fixed order."""
         first = self._form.section_at_bar(self._form.bar_at(max(0.0, start_s - LONGEST_TAIL_S)))
         parts, section = [], first
         while True:

@@ -1,15 +1,18 @@
-"""The styles a prompt can ask for, and the moods that bend them. Data only."""
+"""The styles that a prompt can choose, and the moods that change them. Data only."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
 class Style:
-    #: Words of a prompt that ask for it; `*` ends a stem.
+    """The habits of a genre."""
+
+    #: Words of a prompt that choose it; `*` ends a stem.
     words: str
+    #: Slowest and fastest.
     bpm: tuple[int, int]
     modes: tuple[str, ...]
-    #: Name in `drums.GROOVES`; empty: no drums unless asked for.
+    #: Name in `drums.GROOVES`; empty: no drums unless the prompt wants some.
     groove: str
     lead: tuple[str, ...]
     chords: tuple[str, ...]
@@ -25,7 +28,7 @@ class Style:
     #: Delay of the second eighth, as a share of a beat; 1/6 is a triplet.
     swing: float = 0.0
     sevenths: bool = False
-    #: Spread of human timing.
+    #: Spread of the players' timing, seconds.
     loose_s: float = 0.006
     wet: float = 0.22
     hall: bool = False
@@ -129,12 +132,17 @@ STYLES: dict[str, Style] = {
 
 @dataclass(frozen=True, slots=True)
 class Mood:
+    """How a mood changes a style."""
+
+    #: Words of a prompt that name it; `*` ends a stem.
     words: str
-    #: Where the piece is likely to live; empty: the style decides.
+    #: Likely modes of the piece; empty: the style decides.
     modes: tuple[str, ...]
     #: Style when the prompt names none.
     style: str
+    #: Factor of the style's tempo.
     tempo: float = 1.0
+    #: Added to the style's energy.
     energy: float = 0.0
 
 

@@ -50,17 +50,21 @@ class Chord:
 
     @property
     def degrees(self) -> tuple[int, ...]:
+        """Scale steps of its tones, the root first."""
         return tuple(self.degree + step for step in ((0, 2, 4, 6) if self.sevenths else (0, 2, 4)))
 
 
 @dataclass(frozen=True, slots=True)
 class Key:
+    """A tonic and a mode."""
+
     #: Pitch class of the tonic, 0 (C) … 11.
     tonic: int
     mode: str
 
     @property
     def is_dark(self) -> bool:
+        """Whether the mode has a minor third."""
         return self.mode in {"minor", "dorian", "phrygian"}
 
     @property
@@ -80,6 +84,7 @@ class Key:
         return round((pitch - self.tonic) * 7 / 12)
 
     def moved(self, semitones: int) -> "Key":
+        """The same mode `semitones` higher."""
         return Key((self.tonic + semitones) % 12, self.mode)
 
 
@@ -107,13 +112,14 @@ def parse(text: str, *, sevenths: bool) -> tuple[Chord, ...]:
 
 
 def dominant(mode: str, *, sevenths: bool) -> Chord:
-    """What wants to go home: V, with its leading note in the dark modes; in phrygian the chord above the tonic."""
+    """The chord that leads to the tonic: V, with its leading note where needed; in phrygian the one above the tonic."""
     if mode == "phrygian":
         return Chord(1, sevenths=sevenths)
     return Chord(4, mode in {"minor", "dorian", "mixolydian"}, sevenths)
 
 
 def predominant(*, sevenths: bool) -> Chord:
+    """IV, which leads to the dominant."""
     return Chord(3, sevenths=sevenths)
 
 

@@ -9,14 +9,16 @@ from torch import Tensor
 
 from gpuworker.engines.music.score import Note
 
-#: Cents and pan of the rows that one note becomes.
+#: Cents and pan of each row that a note becomes.
 _Unison = tuple[tuple[float, float], ...]
 _ALONE: _Unison = ((0.0, 0.0),)
 
 
 @dataclass(frozen=True, slots=True)
-class Voice:
-    shape: Callable[["Strike", "Voice"], Tensor]
+class Timbre:
+    """The sound of an instrument."""
+
+    shape: Callable[["Strike", "Timbre"], Tensor]
     #: RMS of a note at full velocity is about 0.1 before this.
     gain: float
     attack_s: float
@@ -40,7 +42,7 @@ class Voice:
 
     @property
     def tail_s(self) -> float:
-        """How long it sounds after the key is let go."""
+        """Seconds that it sounds after the key is released."""
         return 5.0 * self.release_s
 
 
@@ -58,8 +60,9 @@ class Strike:
     dur: Tensor
     #: White noise, the same for every row, (frames,).
     noise: Tensor
-    #: Some note begins or has just begun in this stretch; some note is let go before its end.
+    #: A note begins in this stretch, or began shortly before it.
     rises: bool
+    #: A note is released before the end of this stretch.
     falls: bool
     _vibrato: Tensor | None = field(default=None)
 
@@ -75,7 +78,7 @@ class Strike:
         self._vibrato = (self.hz * depth * swell * (1 - torch.cos(self.t * (2 * math.pi * rate_hz)))).double()
 
 
-def envelope(strike: Strike, voice: Voice) -> Tensor:
+def envelope(strike: Strike, voice: Timbre) -> Tensor:
     """Attack, decay, release; exactly 0 before the note and after its tail, without a corner that clicks."""
     shape = strike.velocity**1.3
     if strike.rises:
@@ -91,12 +94,12 @@ def envelope(strike: Strike, voice: Voice) -> Tensor:
     return shape
 
 
-def _decay(strike: Strike, voice: Voice) -> Tensor:
+def _decay(strike: Strike, voice: Timbre) -> Tensor:
     return voice.decay_s * (262.0 / strike.hz) ** 0.5
 
 
 def _roof(hz: Tensor, bright: float) -> Tensor:
-    """The largest ratio between overtones that leaves nothing audible to fold back at half the sampling rate."""
+    """The largest ratio between overtones without audible aliasing."""
     return bright * torch.exp(hz * (-6.9 / 24_000))
 
 
@@ -106,7 +109,7 @@ def _overtones(angle: Tensor, ratio: Tensor) -> Tensor:
     return torch.sin(angle) * torch.sqrt(1 - quiet) / (1 + quiet - 2 * ratio * torch.cos(angle))
 
 
-def _plucked(strike: Strike, voice: Voice) -> Tensor:
+def _plucked(strike: Strike, voice: Timbre) -> Tensor:
     """A string: bright at first; plucking near the bridge takes out some overtones."""
     ratio = (
         _roof(strike.hz, voice.bright)
@@ -117,7 +120,7 @@ def _plucked(strike: Strike, voice: Voice) -> Tensor:
     return _overtones(angle, ratio) - 0.6 * _overtones(angle + 2 * math.pi * 0.23, ratio)
 
 
-def _bowed(strike: Strike, voice: Voice) -> Tensor:
+def _bowed(strike: Strike, voice: Timbre) -> Tensor:
     """Bow, reed, lips or filter: the overtones come in with the attack (`sweep_s` < 0) or die away."""
     if voice.vibrato:
         strike.bend(voice.vibrato)
@@ -128,8 +131,8 @@ def _bowed(strike: Strike, voice: Voice) -> Tensor:
     return torch.tanh(out * voice.drive) if voice.drive else out
 
 
-def _struck(strike: Strike, voice: Voice) -> Tensor:
-    """Partials that die each in its own time: piano, bells, bars. Softer strokes are duller."""
+def _struck(strike: Strike, voice: Timbre) -> Tensor:
+    """Partials that decay each in its own time: piano, bells, bars. Softer strokes are duller."""
     base = _decay(strike, voice)
     out = torch.zeros_like(strike.t)
     for ratio, amplitude, life in voice.partials:
@@ -141,7 +144,7 @@ def _struck(strike: Strike, voice: Voice) -> Tensor:
     return out + thump
 
 
-def _tine(strike: Strike, voice: Voice) -> Tensor:
+def _tine(strike: Strike, voice: Timbre) -> Tensor:
     """Electric piano: a fork whose bark follows the touch."""
     angle = strike.angle()
     bark = 0.25 + 1.4 * voice.bright * strike.velocity**2 * torch.exp(strike.t / -0.35)
@@ -149,8 +152,8 @@ def _tine(strike: Strike, voice: Voice) -> Tensor:
     return torch.sin(angle + bark * torch.sin(angle)) + tine
 
 
-def _sung(strike: Strike, voice: Voice) -> Tensor:
-    """Overtones weighed by resonances: voices, woodwind."""
+def _sung(strike: Strike, voice: Timbre) -> Tensor:
+    """Overtones weighted by resonances: voices, woodwind."""
     if voice.vibrato:
         strike.bend(voice.vibrato, 4.9)
     angle = strike.angle()
@@ -166,7 +169,7 @@ def _sung(strike: Strike, voice: Voice) -> Tensor:
     return out * 1.2 + breath
 
 
-def _weight(hz: Tensor, n: int, voice: Voice) -> Tensor:
+def _weight(hz: Tensor, n: int, voice: Timbre) -> Tensor:
     resonance = torch.full_like(hz, 0.06)
     for index, formant in enumerate(voice.formants):
         width = 0.12 * formant + 90
@@ -175,7 +178,7 @@ def _weight(hz: Tensor, n: int, voice: Voice) -> Tensor:
     return (resonance * fall + (0.35 if n == 1 else 0.0)) * (hz < 16_000)
 
 
-def _drawbars(strike: Strike, voice: Voice) -> Tensor:
+def _drawbars(strike: Strike, voice: Timbre) -> Tensor:
     """Organ: sines, and a slow rotor."""
     rotor = 1.0 + 0.08 * torch.sin(strike.t * (2 * math.pi * 5.6))
     out = torch.zeros_like(strike.t)
@@ -184,13 +187,13 @@ def _drawbars(strike: Strike, voice: Voice) -> Tensor:
     return out * rotor
 
 
-def _squared(strike: Strike, voice: Voice) -> Tensor:
+def _squared(strike: Strike, voice: Timbre) -> Tensor:
     if voice.vibrato:
         strike.bend(voice.vibrato, 6.0)
     return torch.tanh(torch.sin(strike.angle()) * voice.drive)
 
 
-def _deep(strike: Strike, voice: Voice) -> Tensor:
+def _deep(strike: Strike, voice: Timbre) -> Tensor:
     """A sine that drops into its note, warmed."""
     drop = 2 * math.pi * 0.9 * (1 - torch.exp(strike.t * -28.0))
     return torch.tanh(torch.sin(strike.angle() + drop) * voice.drive)
@@ -204,51 +207,53 @@ _ENSEMBLE: _Unison = ((-7.0, -0.75), (0.0, 0.05), (6.0, 0.7))
 _PAIR: _Unison = ((-4.0, -0.7), (4.5, 0.7))
 _DETUNED: _Unison = ((-9.0, -0.5), (8.0, 0.5))
 
-VOICES: dict[str, Voice] = {
-    "piano": Voice(_struck, 0.2, 0.003, 1.5, 0.16, partials=_PIANO, drive=0.12),
-    "epiano": Voice(_tine, 0.17, 0.004, 1.8, 0.14, bright=0.8, echo=0.3, unison=((-1.5, -0.3), (1.5, 0.3))),
-    "guitar": Voice(_plucked, 0.16, 0.0025, 1.1, 0.1, bright=0.9, sweep_s=0.25),
-    "eguitar": Voice(_bowed, 0.075, 0.004, 3.0, 0.07, bright=0.82, sweep_s=1.5, drive=2.6, unison=_DETUNED, send=0.6),
-    "strings": Voice(_bowed, 0.085, 0.11, 0.0, 0.22, bright=0.82, sweep_s=-0.3, unison=_ENSEMBLE, send=1.2),
-    "violin": Voice(_bowed, 0.13, 0.06, 0.0, 0.14, bright=0.86, sweep_s=-0.15, vibrato=16, send=1.3),
-    "cello": Voice(_bowed, 0.14, 0.07, 0.0, 0.16, bright=0.84, sweep_s=-0.2, vibrato=13, send=1.2),
-    "flute": Voice(_sung, 0.14, 0.05, 0.0, 0.1, bright=0.45, vibrato=12, formants=(600.0,), drive=0.05, send=1.3,
+TIMBRES: dict[str, Timbre] = {
+    "piano": Timbre(_struck, 0.2, 0.003, 1.5, 0.16, partials=_PIANO, drive=0.12),
+    "epiano": Timbre(_tine, 0.17, 0.004, 1.8, 0.14, bright=0.8, echo=0.3, unison=((-1.5, -0.3), (1.5, 0.3))),
+    "guitar": Timbre(_plucked, 0.16, 0.0025, 1.1, 0.1, bright=0.9, sweep_s=0.25),
+    "eguitar": Timbre(_bowed, 0.075, 0.004, 3.0, 0.07, bright=0.82, sweep_s=1.5, drive=2.6, unison=_DETUNED, send=0.6),
+    "strings": Timbre(_bowed, 0.085, 0.11, 0.0, 0.22, bright=0.82, sweep_s=-0.3, unison=_ENSEMBLE, send=1.2),
+    "violin": Timbre(_bowed, 0.13, 0.06, 0.0, 0.14, bright=0.86, sweep_s=-0.15, vibrato=16, send=1.3),
+    "cello": Timbre(_bowed, 0.14, 0.07, 0.0, 0.16, bright=0.84, sweep_s=-0.2, vibrato=13, send=1.2),
+    "flute": Timbre(_sung, 0.14, 0.05, 0.0, 0.1, bright=0.45, vibrato=12, formants=(600.0,), drive=0.05, send=1.3,
         echo=0.4),
-    "clarinet": Voice(_sung, 0.13, 0.035, 0.0, 0.09, bright=0.8, vibrato=5, formants=(1400.0, 2600.0), drive=0.015,
+    "clarinet": Timbre(_sung, 0.13, 0.035, 0.0, 0.09, bright=0.8, vibrato=5, formants=(1400.0, 2600.0), drive=0.015,
         send=1.2),
-    "brass": Voice(_bowed, 0.1, 0.06, 0.0, 0.14, bright=0.88, sweep_s=-0.12, vibrato=4, unison=_PAIR, send=1.2),
-    "trumpet": Voice(_bowed, 0.12, 0.03, 0.0, 0.09, bright=0.9, sweep_s=-0.06, vibrato=9, send=1.1),
-    "sax": Voice(_bowed, 0.12, 0.03, 0.0, 0.09, bright=0.84, sweep_s=-0.08, vibrato=12, drive=1.3, send=1.1, echo=0.2),
-    "organ": Voice(_drawbars, 0.07, 0.012, 0.0, 0.06,
+    "brass": Timbre(_bowed, 0.1, 0.06, 0.0, 0.14, bright=0.88, sweep_s=-0.12, vibrato=4, unison=_PAIR, send=1.2),
+    "trumpet": Timbre(_bowed, 0.12, 0.03, 0.0, 0.09, bright=0.9, sweep_s=-0.06, vibrato=9, send=1.1),
+    "sax": Timbre(_bowed, 0.12, 0.03, 0.0, 0.09, bright=0.84, sweep_s=-0.08, vibrato=12, drive=1.3, send=1.1, echo=0.2),
+    "organ": Timbre(_drawbars, 0.07, 0.012, 0.0, 0.06,
         partials=((0.5, 0.5, 1), (1, 1, 1), (1.5, 0.35, 1), (2, 0.6, 1), (3, 0.35, 1), (4, 0.25, 1))),
-    "accordion": Voice(_bowed, 0.1, 0.04, 0.0, 0.08, bright=0.87, sweep_s=-0.1, unison=_DETUNED),
-    "choir": Voice(_sung, 0.1, 0.16, 0.0, 0.3, bright=0.93, vibrato=9, formants=(620.0, 1100.0, 2700.0), drive=0.008,
+    "accordion": Timbre(_bowed, 0.1, 0.04, 0.0, 0.08, bright=0.87, sweep_s=-0.1, unison=_DETUNED),
+    "choir": Timbre(_sung, 0.1, 0.16, 0.0, 0.3, bright=0.93, vibrato=9, formants=(620.0, 1100.0, 2700.0), drive=0.008,
         unison=_PAIR, send=1.5),
-    "bells": Voice(_struck, 0.13, 0.002, 1.3, 0.5,
+    "bells": Timbre(_struck, 0.13, 0.002, 1.3, 0.5,
         partials=((1, 1, 1), (2.0, 0.5, 0.7), (2.76, 0.35, 0.5), (5.4, 0.2, 0.25)), send=1.4, echo=0.6),
-    "marimba": Voice(_struck, 0.22, 0.002, 0.36, 0.14, partials=((1, 1, 1), (3.93, 0.3, 0.3), (9.2, 0.1, 0.12)),
+    "marimba": Timbre(_struck, 0.22, 0.002, 0.36, 0.14, partials=((1, 1, 1), (3.93, 0.3, 0.3), (9.2, 0.1, 0.12)),
         drive=0.06, echo=0.3),
-    "harp": Voice(_plucked, 0.17, 0.0025, 1.0, 0.3, bright=0.8, sweep_s=0.2, send=1.3, echo=0.3),
-    "musicbox": Voice(_struck, 0.15, 0.0015, 0.9, 0.4, partials=((1, 1, 1), (3.0, 0.25, 0.5), (6.3, 0.2, 0.2)),
+    "harp": Timbre(_plucked, 0.17, 0.0025, 1.0, 0.3, bright=0.8, sweep_s=0.2, send=1.3, echo=0.3),
+    "musicbox": Timbre(_struck, 0.15, 0.0015, 0.9, 0.4, partials=((1, 1, 1), (3.0, 0.25, 0.5), (6.3, 0.2, 0.2)),
         send=1.3, echo=0.4),
-    "lead": Voice(_bowed, 0.12, 0.012, 0.0, 0.09, bright=0.8, sweep_s=0.5, vibrato=9, unison=_DETUNED, echo=1.0),
-    "warm": Voice(_bowed, 0.09, 0.3, 0.0, 0.4, bright=0.62, sweep_s=-1.2, unison=_ENSEMBLE, send=1.3),
-    "glass": Voice(_bowed, 0.09, 0.22, 0.0, 0.5, bright=0.45, sweep_s=1.5, vibrato=5, unison=_PAIR, send=1.6, echo=0.5),
-    "pluck": Voice(_bowed, 0.2, 0.003, 0.28, 0.12, bright=0.92, sweep_s=0.12, unison=_DETUNED, echo=1.0),
-    "chip": Voice(_squared, 0.08, 0.003, 1.6, 0.03, drive=3.0, vibrato=8, send=0.5, echo=0.6),
-    "upright": Voice(_plucked, 0.22, 0.006, 0.9, 0.07, bright=0.62, sweep_s=0.15, send=0.3),
-    "fingered": Voice(_bowed, 0.2, 0.006, 1.1, 0.06, bright=0.74, sweep_s=0.2, send=0.15),
-    "synthbass": Voice(_bowed, 0.18, 0.005, 2.2, 0.05, bright=0.85, sweep_s=0.16, drive=1.4, send=0.1),
-    "sub": Voice(_deep, 0.19, 0.006, 1.6, 0.09, drive=1.5, send=0.05),
+    "lead": Timbre(_bowed, 0.12, 0.012, 0.0, 0.09, bright=0.8, sweep_s=0.5, vibrato=9, unison=_DETUNED, echo=1.0),
+    "warm": Timbre(_bowed, 0.09, 0.3, 0.0, 0.4, bright=0.62, sweep_s=-1.2, unison=_ENSEMBLE, send=1.3),
+    "glass": Timbre(_bowed, 0.09, 0.22, 0.0, 0.5, bright=0.45, sweep_s=1.5, vibrato=5, unison=_PAIR, send=1.6,
+        echo=0.5),
+    "pluck": Timbre(_bowed, 0.2, 0.003, 0.28, 0.12, bright=0.92, sweep_s=0.12, unison=_DETUNED, echo=1.0),
+    "chip": Timbre(_squared, 0.08, 0.003, 1.6, 0.03, drive=3.0, vibrato=8, send=0.5, echo=0.6),
+    "upright": Timbre(_plucked, 0.22, 0.006, 0.9, 0.07, bright=0.62, sweep_s=0.15, send=0.3),
+    "fingered": Timbre(_bowed, 0.2, 0.006, 1.1, 0.06, bright=0.74, sweep_s=0.2, send=0.15),
+    "synthbass": Timbre(_bowed, 0.18, 0.005, 2.2, 0.05, bright=0.85, sweep_s=0.16, drive=1.4, send=0.1),
+    "sub": Timbre(_deep, 0.19, 0.006, 1.6, 0.09, drive=1.5, send=0.05),
 }  # fmt: skip
 
 
 def strike(
-    notes: Sequence[Note], voice: Voice, seconds: Tensor, span_s: tuple[float, float], noise: Tensor
+    notes: Sequence[Note], voice: Timbre, seconds: Tensor, span_s: tuple[float, float], noise: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Notes of one voice at `seconds` (float64, (frames,), the stretch `span_s`), left and right, (frames,) float32.
+    """Left and right of the notes of one voice at `seconds`, each (frames,) float32.
 
-    Within, a note takes as many rows as the voice has in unison.
+    `seconds` is float64, (frames,), the times of the stretch `span_s`. A note takes as many rows of memory as the
+    voice has in unison.
     """
     rows = [
         (
