@@ -20,7 +20,7 @@ from gpuworker.worker.stream import Audio, EngineLost, HandBack, Interruption, S
 def claim(model: str = "tone", **params: object) -> Claim:
     job = wire.Job(id="j", input="tone", model=model, params=params, tenant="public")
     birth = wire.Birth(job=job, digest="", queue_seq=1, accepted_at=0.0)
-    lease = wire.Lease(state=wire.LeaseState("running"), attempt=1)
+    lease = wire.Lease(state=wire.LeaseState.RUNNING, attempt=1)
     return Claim(Subjects("test").job_key("public", "j"), birth, 1, lease, Position())
 
 
