@@ -1,15 +1,15 @@
-"""Attach to a log at an entry: what was said, then what is said, without a gap, a repeat or an unbounded buffer.
+"""Replays a log's stored entries, then follows live ones: no gap, no duplicate, bounded memory. Protocol rule 18.
 
-Protocol rule 18. Live entries come by the republish subject (stored entries only); whatever is missing is read back by
-direct get. A listener slower than the audio costs the worker nothing, and us `max_buffer_bytes` and a batch: once more
-waits, all of it is dropped, and read back when the listener is ready for it.
+Live entries come by the republish subject (stored entries only); an entry that is missing is read back by direct get. A
+listener slower than the audio costs the worker nothing, and this process `max_buffer_bytes` and a batch: above that all
+buffered entries are dropped, and read back when the listener is ready for them.
 """
 
 import asyncio
 from collections import deque
 from collections.abc import AsyncGenerator
 from types import TracebackType
-from typing import Self
+from typing import Final, Self
 
 from bus.errors import Gone, NotFound, Unreachable
 from bus.jobs.entry import Entry
@@ -18,19 +18,72 @@ from bus.subjects import JobKey
 from bus.transport.connection import Connection
 from bus.transport.parser import Message
 
-#: Silence after which the log's end is looked at: a lost last message would otherwise hang its listener.
-_SILENCE_S = 2.0
-#: The same before the first entry, in a cluster: the job may be quicker than the news of our subscription on its way to
-#: the server that tells of it. Doubles until the other.
-_FIRST_SILENCE_S = 0.2
-#: Of one batch, its last entry besides: what a listener that stands still has in its hands.
-_BATCH_BYTES = 64 << 10
+#: Silence after which the log's last entry is read: without that, a lost last message would hang its listener.
+_SILENCE_S: Final = 2.0
+#: The same before the first entry, in a cluster: the job may be quicker than our subscription on its way to the server
+#: that publishes the entries. Doubles up to the other.
+_FIRST_SILENCE_S: Final = 0.2
+#: A batch ends with the entry that brings it to this size: a listener that stands still holds no more.
+_BATCH_BYTES: Final = 64 << 10
+#: Memory of an entry beside its payload.
+_ENTRY_BYTES: Final = 512
+#: A replica may be behind its leader by so long.
+_REPLICA_S: Final = 0.02
+
+
+class _LiveEntries:
+    """Live entries that the listener has not taken yet, oldest first."""
+
+    __slots__ = ("_entries", "_max_bytes", "is_behind", "num_bytes")
+
+    def __init__(self, max_bytes: int, *, is_behind: bool) -> None:
+        self._max_bytes = max_bytes
+        self._entries: deque[Entry] = deque()
+        self.num_bytes = 0
+        #: Whether the log may hold entries that are not here. While it is set none are added: they are read back.
+        self.is_behind = is_behind
+
+    def __bool__(self) -> bool:
+        return bool(self._entries)
+
+    def add(self, message: Message) -> None:
+        size = len(message.data) + _ENTRY_BYTES
+        if not self.is_behind and self.num_bytes + size > self._max_bytes:
+            self.is_behind = True
+            self.clear()
+        if not self.is_behind:
+            self._entries.append(Entry.live(message))
+            self.num_bytes += size
+
+    def clear(self) -> None:
+        self._entries.clear()
+        self.num_bytes = 0
+
+    def take(self, last_seq: int) -> list[Entry]:
+        """The entries that follow sequence `last_seq` without a gap, at most a batch and not beyond the log's end."""
+        batch: list[Entry] = []
+        num_bytes = 0
+        while self._entries and num_bytes < _BATCH_BYTES:
+            entry = self._entries[0]
+            if entry.seq > last_seq:
+                if entry.last_seq > last_seq:
+                    self.is_behind = True  # entries between were lost on the way
+                    break
+                batch.append(entry)
+                last_seq = entry.seq
+                num_bytes += len(entry.payload)
+            self._entries.popleft()
+            self.num_bytes -= len(entry.payload) + _ENTRY_BYTES
+            if batch and entry.is_end:
+                break
+        return batch
 
 
 class Attachment:
-    """`async with` it, then iterate: each step gives entries that are there, oldest first; ends after the end.
+    """One listener's view of a log. `async with` it, then iterate: each step gives the entries that are there.
 
-    A batch is its listener's, who may clear it to let go of what was heard.
+    Entries come oldest first, and the iteration ends after the terminal one. A batch belongs to the listener, which may
+    clear it to free its memory.
     """
 
     def __init__(
@@ -42,23 +95,29 @@ class Attachment:
         after_seq: int = 0,
         is_new: bool = False,
         max_buffer_bytes: int = 512 << 10,
+        silence_s: float = _SILENCE_S,
     ) -> None:
-        """`after_seq`: stream sequence of the last entry the listener has. `is_new`: the log is known to be empty."""
-        self._connection, self._logs, self._key = connection, logs, key
-        self._last_seq, self._max_buffer_bytes = after_seq, max_buffer_bytes
-        self._live: deque[Entry] = deque()
-        self._live_bytes = 0
+        """`after_seq`: stream sequence of the last entry the listener has. `is_new`: the log is known to be empty.
+
+        `silence_s`: after so long without an entry the log's last one is read.
+        """
+        self._connection = connection
+        self._logs = logs
+        self._key = key
+        self._last_seq = after_seq
+        self._live = _LiveEntries(max_buffer_bytes, is_behind=not is_new)
         self._wake = asyncio.Event()
-        #: The log may hold entries that are not in `_live`.
-        self._behind = not is_new
         #: Whether the listener has the log's end.
-        self._ended = False
+        self._is_ended = False
         self._expect_beginning = after_seq == 0
-        self._silence_s = _FIRST_SILENCE_S if connection.is_clustered else _SILENCE_S
+        self._max_silence_s = silence_s
+        self._silence_s = min(silence_s, _FIRST_SILENCE_S) if connection.is_clustered else silence_s
+        #: Whether the listener has every stored entry and waits for live ones.
+        self.is_idle = False
 
     async def __aenter__(self) -> Self:
         self._subscription = self._connection.subscribe(self._key.live, self._arrived)
-        self._off = self._connection.state.on_reconnect(self._reconnected)
+        self._off = self._connection.state.on_reconnect(self.read_back)
         return self
 
     async def __aexit__(
@@ -67,27 +126,18 @@ class Attachment:
         self._subscription.close()
         self._off()
 
+    @property
+    def buffered_bytes(self) -> int:
+        """Memory of the live entries that the listener has not taken yet."""
+        return self._live.num_bytes
+
     def read_back(self) -> None:
-        """The log turned out not to be new: begin with what it holds."""
-        self._behind = True
+        """Read the log before the next step: it turned out not to be new, or messages may have been lost."""
+        self._live.is_behind = True
         self._wake.set()
 
     def _arrived(self, message: Message) -> None:
-        size = len(message.data) + 512
-        if not self._behind and self._live_bytes + size > self._max_buffer_bytes:
-            self._behind = True
-            self._forget_live()
-        if not self._behind:  # else the log is read back, with this one
-            self._live.append(Entry.live(message))
-            self._live_bytes += size
-        self._wake.set()
-
-    def _forget_live(self) -> None:
-        self._live.clear()
-        self._live_bytes = 0
-
-    def _reconnected(self) -> None:
-        self._behind = True
+        self._live.add(message)
         self._wake.set()
 
     async def __aiter__(self) -> AsyncGenerator[list[Entry], None]:
@@ -97,93 +147,81 @@ class Attachment:
             NotFound: there is no such job.
             Gone: the log lost its beginning to retention.
         """
-        while not self._ended:
-            batch = await self._read_back() if self._behind else self._take_live()
+        while not self._is_ended:
+            batch = await self._read_batch() if self._live.is_behind else self._live.take(self._last_seq)
             if batch:
                 self._check_beginning(batch[0])
-                self._last_seq, self._ended = batch[-1].seq, batch[-1].is_end
-                self._silence_s = _SILENCE_S
+                self._last_seq = batch[-1].seq
+                self._is_ended = batch[-1].is_end
+                self._silence_s = self._max_silence_s
                 yield batch
-            elif not self._behind and not self._ended:
+            elif not self._live.is_behind and not self._is_ended:
                 await self._wait()
-
-    def _take_live(self) -> list[Entry]:
-        batch: list[Entry] = []
-        last_seq, num_bytes = self._last_seq, 0
-        while self._live and num_bytes < _BATCH_BYTES:
-            entry = self._live[0]
-            if entry.seq > last_seq:
-                if entry.last_seq > last_seq:
-                    self._behind = True  # entries between were dropped on the way
-                    break
-                batch.append(entry)
-                last_seq, num_bytes = entry.seq, num_bytes + len(entry.payload)
-            self._live.popleft()
-            self._live_bytes -= len(entry.payload) + 512
-            if batch and entry.is_end:
-                break
-        return batch
 
     async def _wait(self) -> None:
         self._wake.clear()
-        if self._live or self._behind:
+        if self._live or self._live.is_behind:
             return
+        self.is_idle = True
         try:
             async with asyncio.timeout(self._silence_s):
                 await self._wake.wait()
         except TimeoutError:
-            self._silence_s = min(_SILENCE_S, self._silence_s * 2)
-            await self._look_unless_woken()
-
-    async def _look_unless_woken(self) -> None:
-        """Look at the end, but not for longer than it stays silent.
-
-        While a leader is elected an answer takes seconds: entries that come meanwhile must not wait for it.
-        """
-        look, woken = asyncio.ensure_future(self._look_at_the_end()), asyncio.ensure_future(self._wake.wait())
-        try:
-            await asyncio.wait((look, woken), return_when=asyncio.FIRST_COMPLETED)
+            self._silence_s = min(self._max_silence_s, self._silence_s * 2)
+            await self._check_tail_until_woken()
         finally:
-            look.cancel()
-            woken.cancel()
-            await asyncio.wait((look, woken))
-        if not look.cancelled():
-            look.result()
+            self.is_idle = False
 
-    async def _look_at_the_end(self) -> None:
+    async def _check_tail_until_woken(self) -> None:
+        """Read the log's last entry, but stop waiting for it when a live one arrives.
+
+        While a leader is elected the read takes seconds: entries that come meanwhile must not wait for it.
+        """
+        check = asyncio.ensure_future(self._check_tail())
+        woken = asyncio.ensure_future(self._wake.wait())
+        try:
+            await asyncio.wait((check, woken), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            check.cancel()
+            woken.cancel()
+            await asyncio.wait((check, woken))
+        if not check.cancelled():
+            check.result()
+
+    async def _check_tail(self) -> None:
         try:
             tail = await self._logs.tail(self._key)
             is_born = tail is not None or await self._logs.birth(self._key) is not None
         except Unreachable:
-            return  # the next silence asks again; a reconnect reads back anyway
+            return  # the next silence reads again; a reconnect reads back anyway
         if tail is not None:
-            self._behind = self._behind or tail.seq > self._last_seq
-            # The listener came back with the end, or with a sequence that never was: nothing can follow.
-            self._ended = tail.is_end and tail.seq <= self._last_seq
+            self._live.is_behind = self._live.is_behind or tail.seq > self._last_seq
+            # The listener came back with the end, or with a sequence that never existed: nothing can follow.
+            self._is_ended = tail.is_end and tail.seq <= self._last_seq
         elif not is_born:
             if self._last_seq:
                 raise Gone(f"job {self._key.job!r} was removed by retention while it was read")
             raise NotFound(f"no job {self._key.job!r}")
 
-    async def _read_back(self) -> list[Entry]:
-        # Cleared first: what arrives while we read lands in `_live` and is dropped there if the page has it too.
-        self._forget_live()
-        self._behind = False
+    async def _read_batch(self) -> list[Entry]:
+        # Cleared first: an entry that arrives while we read is buffered, and dropped later if the page has it too.
+        self._live.clear()
+        self._live.is_behind = False
         self._wake.clear()
         try:
             page, pending = await self._logs.js.direct.page(
                 self._logs.subjects.replies_stream, self._key.entries, self._last_seq + 1, max_bytes=_BATCH_BYTES
             )
             if pending:
-                self._behind = True
+                self._live.is_behind = True
             elif not page:
-                await self._look_unless_woken()
-                if self._behind:
-                    await asyncio.sleep(0.02)  # a replica that has not caught up with its leader
+                await self._check_tail_until_woken()
+                if self._live.is_behind:
+                    await asyncio.sleep(_REPLICA_S)
             else:
-                self._behind = not Entry.stored(page[-1]).is_end
+                self._live.is_behind = not Entry.stored(page[-1]).is_end
         except BaseException:
-            self._behind = True
+            self._live.is_behind = True
             raise
         return [Entry.stored(stored) for stored in page]
 

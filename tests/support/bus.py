@@ -2,7 +2,6 @@
 
 import asyncio
 import secrets
-from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -25,7 +24,7 @@ from bus.transport.stream_configs import PRIORITY_GROUP
 _PATIENCE_S = 10.0
 
 
-def name_of(bus: Bus, job: wire.Job) -> JobKey:
+def key_of(bus: Bus, job: wire.Job) -> JobKey:
     return bus.subjects.job_key(job.tenant, job.id)
 
 
@@ -110,13 +109,16 @@ def kinds(log: list[Entry]) -> list[str]:
     return [entry.kind for entry in log]
 
 
-async def hear(bus: Bus, name: JobKey, after_seq: int = 0, within_s: float = 20.0) -> list[Entry]:
-    """Attach and listen to the end."""
-    heard: list[Entry] = []
-    async with asyncio.timeout(within_s), Attachment(bus.connection, bus.logs, name, after_seq=after_seq) as attachment:
+async def follow(bus: Bus, key: JobKey, after_seq: int = 0, within_s: float = 20.0, **options: float) -> list[Entry]:
+    """Attach with these options of `Attachment`, and listen to the end."""
+    received: list[Entry] = []
+    async with (
+        asyncio.timeout(within_s),
+        Attachment(bus.connection, bus.logs, key, after_seq=after_seq, **options) as attachment,
+    ):
         async for batch in attachment:
-            heard += batch
-    return heard
+            received += batch
+    return received
 
 
 async def num_jobs(bus: Bus) -> int:
@@ -134,13 +136,6 @@ async def until(condition, within_s: float = 20.0) -> None:
 def client_of(connection: Connection) -> Any:
     """nats-py's client of a connection."""
     return connection._link._client  # type: ignore[attr-defined]
-
-
-def lose_messages(bus: Bus, attached: Attachment, is_lost: Callable[[Message], bool]) -> None:
-    """Drop live messages of an attachment before they arrive."""
-    callbacks, sid = bus.connection._link._callbacks, b"%d" % attached._subscription._sid  # type: ignore[attr-defined]
-    arrived = callbacks[sid]
-    callbacks[sid] = lambda message: None if is_lost(message) else arrived(message)
 
 
 def hold_reconnect(connection: Connection) -> asyncio.Event:

@@ -13,7 +13,7 @@ from bus.jobs.client import Bus, open_bus
 from bus.jobs.status import status
 from bus.jobs.submit import submit
 from bus.subjects import JobKey
-from tests.support.bus import answers_pings, claims, done, name_of, num_jobs, pull, start
+from tests.support.bus import answers_pings, claims, done, key_of, num_jobs, pull, start
 from tests.support.fleet import answers, gateway, listens, present, process, why
 from tests.support.jobs import tone_job
 from tests.support.stub_worker import CARD, beat
@@ -38,7 +38,7 @@ async def test_rule_19_a_killed_worker_is_found_and_its_jobs_go_on_elsewhere_lon
         again = [await pull(bus), await pull(bus)]
         assert time.monotonic() - killed_at < bus.settings.ack_wait_s
         assert [delivery.num_delivered for delivery in again] == [2, 2]
-        assert [await why(bus, name_of(bus, job)) for job in jobs] == ["interrupted"] * 2
+        assert [await why(bus, key_of(bus, job)) for job in jobs] == ["interrupted"] * 2
         assert "w1" not in fleet.workers
         by = claims(bus, "w2")
         claim = await by.claim(again[0], by.open(again[0]))
@@ -56,10 +56,10 @@ async def test_rule_19_a_frozen_worker_is_left_to_ack_wait(bus: Bus, monkeypatch
         freeze(worker.pid)
         await eventually(lambda: fleet.is_silent(fleet.workers["w1"]))
         assert not fleet.ready
-        assert await why(bus, name_of(bus, job)) == "running"
+        assert await why(bus, key_of(bus, job)) == "running"
         worker.send_signal(signal.SIGCONT)
         await eventually(lambda: fleet.ready)
-        assert await why(bus, name_of(bus, job)) == "running"
+        assert await why(bus, key_of(bus, job)) == "running"
 
 
 async def test_rule_19_of_two_gateways_that_find_a_worker_dead_one_gives_its_job_back(bus: Bus) -> None:
@@ -105,7 +105,7 @@ async def test_rule_19_a_gateway_that_loses_the_lease_gives_nothing_back(
     monkeypatch.setattr(bus.logs, "lease", lease)
     dead = beat("w1", "b1", [Held(job.tenant, job.id)])
     async with gateway(bus) as one, gateway(bus) as two:
-        await asyncio.gather(*(fleet._took_away(dead, name_of(bus, job)) for fleet in (one, two)))
+        await asyncio.gather(*(fleet._took_away(dead, key_of(bus, job)) for fleet in (one, two)))
     await bus.connection.flush()
     assert naks == [b"-NAK"]
 
@@ -123,7 +123,7 @@ async def test_rule_19_another_boot_in_the_pong_is_a_dead_worker_too(bus: Bus) -
             await eventually(lambda: answers(fleet, "w1"))
         async with present(worker, "w1", "new"):
             assert (await pull(bus)).seq == delivery.seq
-            assert await why(bus, name_of(bus, job)) == "interrupted"
+            assert await why(bus, key_of(bus, job)) == "interrupted"
             await eventually(lambda: "w1" in fleet.workers and fleet.workers["w1"].beat.boot == "new")
 
 
@@ -135,7 +135,7 @@ async def test_a_job_that_died_before_any_heartbeat_told_of_it_goes_on_at_once_i
         await submit(bus, each)
         delivery = await pull(bus)
         assert await by[worker].claim(delivery, by[worker].open(delivery))
-    names = [name_of(bus, job), name_of(bus, running)]
+    names = [key_of(bus, job), key_of(bus, running)]
     async with open_bus(bus.settings, "test") as worker, gateway(bus, lambda _: names) as fleet:
         async with present(worker, "w1", "old", []):
             await eventually(lambda: answers(fleet, "w1"))
@@ -153,14 +153,14 @@ async def test_rule_19_only_the_dead_workers_own_lease_is_taken_away(bus: Bus) -
         delivery = await pull(bus)
         by = claims(bus, "w2" if job is moved else "w1")
         assert await by.claim(delivery, by.open(delivery))
-    await bus.logs.end(name_of(bus, ended), wire.End.CANCELLED, "")
+    await bus.logs.end(key_of(bus, ended), wire.End.CANCELLED, "")
     held = [Held(job.tenant, job.id) for job in (moved, ended)] + [Held("public", "never")]
     async with open_bus(bus.settings, "test") as worker, gateway(bus) as fleet:
         async with present(worker, "w1", "b1", held):
             await eventually(lambda: answers(fleet, "w1"))
         await eventually(lambda: "w1" not in fleet.workers)
-    assert await why(bus, name_of(bus, moved)) == "running"
-    assert (await status(bus.logs, name_of(bus, ended))).state == "cancelled"
+    assert await why(bus, key_of(bus, moved)) == "running"
+    assert (await status(bus.logs, key_of(bus, ended))).state == "cancelled"
 
 
 async def test_a_job_that_its_worker_ended_just_before_it_died_is_settled_and_not_waited_for(bus: Bus) -> None:
@@ -201,7 +201,7 @@ async def test_rule_19_a_worker_that_never_answered_here_is_not_found_dead(bus: 
         bus.connection.publish(bus.subjects.heartbeat("w1"), data)
         await eventually(lambda: len(asked) > 3)
         assert "w1" in fleet.workers
-    assert await why(bus, name_of(bus, job)) == "running"
+    assert await why(bus, key_of(bus, job)) == "running"
 
 
 async def test_rule_19_a_second_live_worker_of_one_id_refuses_to_start(bus: Bus) -> None:

@@ -18,8 +18,8 @@ from tests.support.bus import (
     claims,
     done,
     entries,
+    key_of,
     kinds,
-    name_of,
     num_jobs,
     pull,
     start,
@@ -79,10 +79,10 @@ async def test_rule_04_a_direct_job_without_an_id_is_named_by_its_sequence(bus: 
 async def test_rule_03_the_worker_gives_birth_to_the_log_of_a_job_whose_gateway_died(bus: Bus) -> None:
     job = tone_job()
     seq = await publish(bus, wire.encode(job))
-    assert await bus.logs.birth(name_of(bus, job)) is None
+    assert await bus.logs.birth(key_of(bus, job)) is None
     _, claim = await take_delivery(bus)
     assert claim is not None
-    found = await bus.logs.birth(name_of(bus, job))
+    found = await bus.logs.birth(key_of(bus, job))
     assert found is not None
     assert found[1] == claim.birth
     assert (found[1].queue_seq, found[1].digest) == (seq, digest(job))
@@ -229,7 +229,7 @@ async def test_rule_11_after_max_attempts_the_job_fails_and_goes_to_dead(bus: Bu
     delivery.give_back()  # it dies: the lease stays `running`
     delivery, none = await take_delivery(bus, "w3", max_attempts=2)
     assert none is None
-    log = await entries(bus, name_of(bus, job))
+    log = await entries(bus, key_of(bus, job))
     assert kinds(log) == ["block", "block", "failed"]
     failed = wire.decode(wire.Failed, log[-1].payload)
     assert (failed.code, failed.attempt) == ("interrupted", 2)
@@ -246,7 +246,7 @@ async def test_rule_11_a_job_delivered_ten_times_without_a_lease_is_given_up_und
         (await pull(bus)).give_back()
     delivery, none = await take_delivery(bus)
     assert (delivery.num_delivered, none) == (10, None)
-    assert (await status(bus.logs, name_of(bus, job))).state == "failed"
+    assert (await status(bus.logs, key_of(bus, job))).state == "failed"
     assert len(await dead(bus)) == 1
     await until(lambda: emptied(bus))
 

@@ -14,7 +14,7 @@ from bus.jobs.entry import Position
 from bus.jobs.status import status
 from bus.jobs.submit import submit
 from bus.transport.clock import BusClock
-from tests.support.bus import done, entries, kinds, name_of, num_jobs, start, take_delivery, write
+from tests.support.bus import done, entries, key_of, kinds, num_jobs, start, take_delivery, write
 from tests.support.jobs import tone_job
 from tests.support.waiting import eventually
 
@@ -42,9 +42,9 @@ async def test_rule_13_ending_fences_the_worker_removes_the_message_and_sends_th
 async def test_rule_13_a_queued_job_is_ended_before_anybody_ran_it(bus: Bus) -> None:
     job = tone_job()
     accepted = await submit(bus, job)
-    assert await bus.logs.end(name_of(bus, job), wire.End.CANCELLED, "") == "cancelled"
+    assert await bus.logs.end(key_of(bus, job), wire.End.CANCELLED, "") == "cancelled"
     assert await num_jobs(bus) == 0
-    found = await status(bus.logs, name_of(bus, job))
+    found = await status(bus.logs, key_of(bus, job))
     assert (found.state, found.position, found.birth) == ("cancelled", Position(), accepted.birth)
 
 

@@ -19,7 +19,7 @@ from bus.jobs.submit import submit
 from bus.settings import BusSettings
 from bus.subjects import JobKey
 from bus.transport.clock import parse_time
-from tests.support.bus import footprint, hold_reconnect, name_of, until
+from tests.support.bus import footprint, hold_reconnect, key_of, until
 from tests.support.jobs import tone_job
 from tests.support.nats import fresh_root
 from tests.support.restarts import Server, own_server
@@ -55,7 +55,7 @@ async def gateway(bus: Bus) -> AsyncIterator[Interest]:
 async def accept(bus: Bus, **fields: Any) -> JobKey:
     job = tone_job(**fields)
     await submit(bus, job)
-    return name_of(bus, job)
+    return key_of(bus, job)
 
 
 async def ear(*args: Any, **kwargs: Any) -> Ear:

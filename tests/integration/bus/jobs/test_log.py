@@ -14,7 +14,7 @@ from bus.jobs.client import Bus
 from bus.jobs.entry import NEXT, Position
 from bus.jobs.status import status
 from bus.transport.jetstream import EXPECT_LAST, PubAck
-from tests.support.bus import done, entries, kinds, name_of, num_jobs, pull, start, take_delivery, until, write, writer
+from tests.support.bus import done, entries, key_of, kinds, num_jobs, pull, start, take_delivery, until, write, writer
 from tests.support.jobs import tone_job
 
 
@@ -204,7 +204,7 @@ async def emptied(bus: Bus) -> bool:
 @pytest.mark.parametrize("state", [wire.LeaseState.HANDED_BACK, wire.LeaseState.INTERRUPTED])
 async def test_rule_12_state_is_the_terminal_entry_else_the_lease(bus: Bus, state: wire.LeaseState) -> None:
     job = tone_job()
-    name = name_of(bus, job)
+    name = key_of(bus, job)
     with pytest.raises(NotFound):
         await status(bus.logs, name)
     birth = wire.Birth(job=job, digest="d", queue_seq=1, accepted_at=1.0)

@@ -13,7 +13,7 @@ from bus.jobs.client import Bus, open_bus
 from bus.jobs.status import status
 from bus.jobs.submit import keyed_id, submit
 from bus.settings import BusSettings
-from tests.support.bus import done, name_of, num_jobs, start, take_delivery
+from tests.support.bus import done, key_of, num_jobs, start, take_delivery
 from tests.support.jobs import tone_job
 
 
@@ -25,7 +25,7 @@ async def test_rule_03_accepted_means_that_jobs_has_the_message_that_the_birth_n
     assert stored is not None
     assert wire.decode(wire.Job, stored.message.data) == accepted.job
     assert stored.message.header("Nats-Msg-Id") is None
-    assert (await bus.logs.birth(name_of(bus, job))) == (accepted.seq, accepted.birth)
+    assert (await bus.logs.birth(key_of(bus, job))) == (accepted.seq, accepted.birth)
 
 
 async def test_rule_05_the_same_request_again_attaches_and_leaves_one_message(bus: Bus) -> None:
