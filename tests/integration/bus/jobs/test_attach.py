@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import random
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import msgspec
@@ -18,10 +18,9 @@ from bus.jobs.submit import submit
 from bus.jobs.writer import Writer
 from bus.settings import BusSettings
 from bus.subjects import JobKey
-from bus.transport.connection import Connection, Subscription
-from bus.transport.parser import Callback, Message
 from tests.support.bus import done, entries, follow, footprint, key_of, start, write
 from tests.support.jobs import tone_job
+from tests.support.lossy import LossyConnection
 from tests.support.restarts import own_server
 from tests.support.waiting import eventually
 
@@ -30,19 +29,6 @@ WITHIN_S = 20.0
 
 #: An attachment with this silence never reads the tail for want of messages: its entries came in another way.
 NEVER_S = 600.0
-
-
-class LossyConnection:
-    """A connection whose messages to one attachment a test may drop on the way: those that `passes` refuses."""
-
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
-        self.passes: Callable[[Message], bool] = lambda _: True
-        self.is_clustered = connection.is_clustered
-        self.state = connection.state
-
-    def subscribe(self, subject: str, callback: Callback) -> Subscription:
-        return self._connection.subscribe(subject, lambda message: callback(message) if self.passes(message) else None)
 
 
 def seqs(log: list[Entry]) -> list[int]:
