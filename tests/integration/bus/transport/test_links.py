@@ -12,7 +12,7 @@ from bus.jobs.client import open_bus
 from bus.settings import BusSettings
 from bus.transport.connection import Connection
 from bus.transport.parser import Message
-from tests.support.bus import done, entries, hear, kinds, start, write
+from tests.support.bus import done, entries, follow, kinds, start, write
 from tests.support.jobs import tone_job
 from tests.support.restarts import own_server
 from tests.support.waiting import eventually
@@ -129,7 +129,7 @@ async def test_a_whole_job_runs(either: BusSettings) -> None:
     async with open_bus(either, "test") as bus:
         job = tone_job()
         _, claim, by = await start(bus, job)
-        listening = asyncio.ensure_future(hear(bus, claim.key))
+        listening = asyncio.ensure_future(follow(bus, claim.key))
         await write(by, 5)
         await by.end("done", done(by))
         stored = await entries(bus, claim.key)
