@@ -4,8 +4,8 @@ A dialect is one folder, or one file if it is small, and everything foreign live
 bodies, the error envelope and errors that only that API has (`GatewayError`), names of models, voices and formats,
 and where a client may put its key. Conventions of a folder:
 
-- `routes.py` has the handlers and `DIALECT`. A second module of the folder (a WebSocket, another product of the same
-  vendor) either has a `DIALECT` of its own under the same `name`, or a tuple `ROUTES` that `routes.py` includes.
+- `routes.py` (`socket.py` for a WebSocket) has the handlers and `DIALECT`. Another module of the folder either has a
+  `DIALECT` of its own under the same `name`, or a tuple `ROUTES` that `routes.py` includes.
 - Each handler carries `@operation(...)`, which describes it for `/openapi.json`. `is_open` serves it to callers without
   a key; `key_in` says that the key may be in the body or in a WebSocket's first message, and then the handler
   authenticates (`Authenticator.authenticate_body`, `authenticate_socket`) before it acts for the caller.

@@ -1,4 +1,4 @@
-"""A WebSocket served from its hand-shake to its end, whoever ends it: what every dialect's socket has in common."""
+"""Serves a WebSocket from its handshake to its end: the part that the sockets of all dialects share."""
 
 import asyncio
 from collections.abc import Callable
@@ -9,50 +9,53 @@ from aiohttp import web
 from bus.telemetry.logging import logger
 from gateway.http.requests import Requests
 from gateway.http.services import REQUESTS
-from gateway.sockets.playback import Speaker
-from gateway.sockets.socket import Left, Socket
+from gateway.sockets.playback import Playback
+from gateway.sockets.socket import ClientGone, Socket
 
 log = logger(__name__)
 
 
 class Session(Protocol):
-    """One client's socket in a dialect."""
+    """A dialect's protocol on one socket."""
 
-    speaker: Speaker[Any]
+    playback: Playback[Any]
 
     async def run(self) -> None:
-        """Read until the socket is closed by us; raises Left when by the client."""
+        """Handle messages until this side closes the socket; raises ClientGone if the client ends it."""
         ...
 
 
-async def converse(
+async def serve_session(
     request: web.Request, max_message_bytes: int, open_session: Callable[[Socket, asyncio.TaskGroup], Session]
 ) -> web.StreamResponse:
-    """Serve a WebSocket until it ends, by whomever. Whatever is being said then is left."""
+    """Serve a WebSocket until either side ends it; the job that is played then is left.
+
+    Raises HTTPBadRequest if the request is no WebSocket handshake.
+    """
     socket = Socket(request, max_message_bytes)
     await socket.open()
     try:
         async with asyncio.TaskGroup() as tasks:
             session = open_session(socket, tasks)
-            beside = [
-                tasks.create_task(_stop(request.app[REQUESTS], socket, session.speaker)),
+            background = [
+                tasks.create_task(_close_on_stop(request.app[REQUESTS], socket, session.playback)),
                 tasks.create_task(socket.watch()),
             ]
             await session.run()
             await socket.closed.wait()
-            await session.speaker.hush()
-            for task in beside:
+            await session.playback.interrupt()
+            for task in background:
                 task.cancel()
-    except* (Left, ConnectionError) as gone:
+    except* (ClientGone, ConnectionError) as gone:
         log.debug("stream.abandoned", error=str(gone.exceptions[0]))
     finally:
         socket.abandon()
     return socket.response
 
 
-async def _stop(requests: Requests, socket: Socket, speaker: Speaker[Any]) -> None:
-    """When this process is to end, let what was asked for be said, then send the client to another one."""
+async def _close_on_stop(requests: Requests, socket: Socket, playback: Playback[Any]) -> None:
+    """When this process is to stop: play what is queued, then close, so that the client connects to another gateway."""
     await requests.stopping.wait()
-    while speaker.is_busy():
-        await speaker.quiet.wait()
+    while playback.is_busy():
+        await playback.idle.wait()
     await socket.close(1001, "this gateway stops")

@@ -1,4 +1,4 @@
-"""ElevenLabs' envelopes for errors: `{"detail": {status, message}}`, and FastAPI's list for a field that is wrong."""
+"""ElevenLabs' envelopes for errors: `{"detail": {status, message}}`, and FastAPI's list for invalid fields."""
 
 from collections.abc import Callable, Mapping
 from http import HTTPStatus
@@ -17,14 +17,22 @@ class TextTooLong(GatewayError):
     code = "max_character_limit_exceeded"
     path = "input"
 
+    def __init__(self, field: str, num_chars: int, max_chars: int, model: str) -> None:
+        super().__init__(
+            f"This request's {field} has {num_chars} characters and exceeds the character limit of {max_chars} "
+            f"characters of the model {model!r}."
+        )
 
-class Named(msgspec.Struct, frozen=True):
+
+class Detail(msgspec.Struct, frozen=True):
+    """An error by its name."""
+
     status: str
     message: str
 
 
-class Field(msgspec.Struct, frozen=True):
-    """What is wrong with one field."""
+class FieldError(msgspec.Struct, frozen=True):
+    """An invalid field."""
 
     type: str
     #: Where it is: `body`, `query`, `path` or `header`, then its name, part by part.
@@ -32,16 +40,17 @@ class Field(msgspec.Struct, frozen=True):
     msg: str
 
 
-class Refusal(msgspec.Struct, frozen=True):
-    """The body of an error; a list is that of a 422."""
+class ErrorResponse(msgspec.Struct, frozen=True):
+    """The body of a response to a failed request; a list with status 422."""
 
-    detail: Named | list[Field]
+    detail: Detail | list[FieldError]
 
 
-#: Our load, which a client answers by trying again later; a limit of the key's is another name.
+#: Errors that mean load on our side, which clients answer with a retry. A limit of the key's has another name.
 _BUSY: Final = frozenset({"no_worker", "storage_full", "out_of_memory"})
 _BUSY_RETRY_AFTER_S: Final = 2
-#: Limits of the caller's, each answered in another way: wait for one of your own to end, ask less often, ask tomorrow.
+#: Status and name for each limit of the caller's. Clients react to the name: wait for an own request to end, slow down,
+#: or give up for the day.
 LIMITS: Final = {
     "concurrent_jobs": (429, "too_many_concurrent_requests"),
     "requests_per_s": (429, "rate_limit_exceeded"),
@@ -53,7 +62,7 @@ _NAMES: Final = {
     "unauthorized": "invalid_api_key",
     "forbidden": "missing_permissions",
 }
-#: Where a field comes from that is not the body's.
+#: Places of the fields that are not in the body.
 _PLACES: Final = {
     "output_format": "query",
     "optimize_streaming_latency": "query",
@@ -63,20 +72,20 @@ _PLACES: Final = {
 }
 
 
-def refusal(fields: Mapping[str, str]) -> Callable[[Problem], web.Response]:
-    """A dialect's `refuse`. `fields`: their name of a field by ours, as a path."""
+def refuser(fields: Mapping[str, str]) -> Callable[[Problem], web.Response]:
+    """A dialect's `refuse`. `fields`: ElevenLabs' name of a field, as a dotted path, by ours."""
 
     def refuse(problem: Problem) -> web.Response:
-        status, detail = _told(problem, fields)
+        status, detail = _detail(problem, fields)
         headers = dict(problem.headers)
         reached = problem.limit_reached
         if reached is not None and reached.limit == "concurrent_jobs":
-            headers |= concurrency(reached.allowed - reached.left, reached.allowed)
+            headers |= concurrency_headers(reached.allowed - reached.left, reached.allowed)
         if status == 429:
             headers.setdefault("Retry-After", str(_BUSY_RETRY_AFTER_S))
         return web.Response(
             status=status,
-            body=msgspec.json.encode(Refusal(detail)),
+            body=msgspec.json.encode(ErrorResponse(detail)),
             content_type="application/json",
             headers=headers,
         )
@@ -84,29 +93,30 @@ def refusal(fields: Mapping[str, str]) -> Callable[[Problem], web.Response]:
     return refuse
 
 
-def concurrency(now: float, most: float) -> dict[str, str]:
-    """Their headers of it."""
-    return {"current-concurrent-requests": f"{now:g}", "maximum-concurrent-requests": f"{most:g}"}
+def concurrency_headers(num_running: float, max_running: float) -> dict[str, str]:
+    """ElevenLabs' headers about the caller's concurrent requests."""
+    return {"current-concurrent-requests": f"{num_running:g}", "maximum-concurrent-requests": f"{max_running:g}"}
 
 
-def _told(problem: Problem, fields: Mapping[str, str]) -> tuple[int, Named | list[Field]]:
+def _detail(problem: Problem, fields: Mapping[str, str]) -> tuple[int, Detail | list[FieldError]]:
+    """ElevenLabs' status and body for a problem."""
     if problem.code == "malformed":
-        return 422, [Field("json_invalid", ["body"], problem.detail)]
+        return 422, [FieldError("json_invalid", ["body"], problem.detail)]
     if problem.path == "voice" and problem.status == 422:
-        return 404, Named("voice_not_found", problem.detail)
+        return 404, Detail("voice_not_found", problem.detail)
     if problem.status == 422:
-        return 422, [_field(problem, fields)]
+        return 422, [_field_error(problem, fields)]
     if problem.limit_reached is not None:
         status, name = LIMITS[problem.limit_reached.limit]
-        return status, Named(name, problem.detail)
+        return status, Detail(name, problem.detail)
     if problem.code in _BUSY:
-        return 429, Named("system_busy", problem.detail)
-    return problem.status, Named(_NAMES.get(problem.code, problem.code), problem.detail)
+        return 429, Detail("system_busy", problem.detail)
+    return problem.status, Detail(_NAMES.get(problem.code, problem.code), problem.detail)
 
 
-def _field(problem: Problem, fields: Mapping[str, str]) -> Field:
+def _field_error(problem: Problem, fields: Mapping[str, str]) -> FieldError:
     path = fields.get(problem.path, problem.path)
     message = problem.detail.removeprefix(f"{problem.path}: ")
     place = _PLACES.get(path, "body")
     kind = "missing" if message == "is required" else "value_error"
-    return Field(kind, [place, *path.split(".")] if path else [place], message)
+    return FieldError(kind, [place, *path.split(".")] if path else [place], message)

@@ -1,7 +1,7 @@
-"""ElevenLabs' music: a prompt or a composition plan, as one stream of sound."""
+"""ElevenLabs' music: a prompt or a composition plan in, streamed audio out."""
 
 from collections.abc import Iterable
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, NamedTuple
 
 import msgspec
 from aiohttp import web
@@ -12,7 +12,7 @@ from bus.errors import Invalid
 from gateway.api.job_fields import KEY, JobOptions, Text, build_job
 from gateway.codecs import Format
 from gateway.dialects.elevenlabs import names
-from gateway.dialects.elevenlabs.errors import Refusal, TextTooLong, refusal
+from gateway.dialects.elevenlabs.errors import ErrorResponse, TextTooLong, refuser
 from gateway.http.bodies import Body
 from gateway.http.dialect import Dialect
 from gateway.http.operation import SOUND, Answer, operation
@@ -21,8 +21,11 @@ from gateway.streaming.live import respond
 
 _API: Final = "elevenlabs-music"
 _MAX_SEED: Final = 2**31 - 1
-_MAX_PART_MS, _MIN_MS, _MAX_MS = 120_000, 3_000, 600_000
-#: What `auto` stands for, by the generation of their models.
+#: Lengths in milliseconds: of the whole piece, and of one part of a plan.
+_MIN_MS: Final = 3_000
+_MAX_MS: Final = 600_000
+_MAX_PART_MS: Final = 120_000
+#: The format that `auto` stands for, by model; newer models have another one.
 _AUTO: Final = {"music_v1": "mp3_44100_128"}
 _AUTO_NEWER: Final = "mp3_48000_192"
 _FIELDS: Final = {
@@ -35,6 +38,8 @@ _PartMs = Annotated[int, Meta(ge=_MIN_MS, le=_MAX_PART_MS)]
 
 
 class Section(msgspec.Struct, frozen=True):
+    """A part of a plan for `music_v1`."""
+
     section_name: Annotated[str, Meta(min_length=1, max_length=100)]
     duration_ms: _PartMs
     positive_local_styles: list[str] = []
@@ -43,6 +48,8 @@ class Section(msgspec.Struct, frozen=True):
 
 
 class Chunk(msgspec.Struct, frozen=True):
+    """A part of a plan for newer models."""
+
     duration_ms: _PartMs
     text: str = ""
     positive_styles: list[str] = []
@@ -50,7 +57,7 @@ class Chunk(msgspec.Struct, frozen=True):
 
 
 class Plan(msgspec.Struct, frozen=True):
-    """Both of theirs: `sections` of `music_v1`, `chunks` of what came later."""
+    """A composition plan of either generation of models: `sections` or `chunks`."""
 
     positive_global_styles: list[str] = []
     negative_global_styles: list[str] = []
@@ -58,8 +65,8 @@ class Plan(msgspec.Struct, frozen=True):
     chunks: list[Chunk] = []
 
 
-class Music(JobOptions, frozen=True, kw_only=True):
-    """ElevenLabs' fields, then ours. What our engines cannot honour is checked for its type and ignored."""
+class MusicRequest(JobOptions, frozen=True, kw_only=True):
+    """ElevenLabs' fields, then ours. Fields that no engine supports are checked for their type and ignored."""
 
     prompt: Text | None = None
     composition_plan: Plan | None = None
@@ -73,75 +80,82 @@ class Music(JobOptions, frozen=True, kw_only=True):
     sign_with_c2pa: bool | None = None
 
 
-_body: Final = Body(Music)
+MUSIC: Final = Body(MusicRequest)
+
+
+class Piece(NamedTuple):
+    """The piece of music that a request describes."""
+
+    prompt: str
+    #: None if the request does not state it.
+    length_ms: int | None
+    lyrics: str
 
 
 @operation(
-    "Music, as it comes.",
-    text="Exactly one of `prompt` and `composition_plan`. A plan's styles become one prompt.",
-    body=Music,
+    "Compose music, streamed as it is made.",
+    text="Exactly one of `prompt` and `composition_plan` is required. The styles of a plan become one prompt.",
+    body=MusicRequest,
     parameters=(KEY, names.output_format(names.MUSIC_FORMATS, "auto")),
-    answers={200: Answer("The sound.", None, SOUND)},
+    answers={200: Answer("The audio.", None, SOUND)},
 )
 async def music(request: web.Request) -> web.StreamResponse:
-    """`POST /v1/music` and `/v1/music/stream`: the sound from its first block on."""
+    """`POST /v1/music` and `/v1/music/stream`: the audio from its first block on."""
     data = await request.read()
-    asked = _body.read(data)
-    form = _form(request.query.get("output_format", "auto"), asked.model_id or "music_v1")
-    job = _job(request, asked)
+    body = MUSIC.read(data)
+    form = _format(request.query.get("output_format", "auto"), body.model_id or "music_v1")
+    job = _build_job(request, body)
     job = request.app[JOBS].validate(job, streams=True, size_hint_bytes=len(data))
     return await respond(request, job, form, lambda job_id: {"request-id": job_id, "song-id": job_id})
 
 
-def _form(name: str, model_id: str) -> Format:
+def _format(name: str, model_id: str) -> Format:
     if name == "auto":
         name = _AUTO.get(model_id, _AUTO_NEWER)
     return names.format_of(name, names.MUSIC_FORMATS)
 
 
-def _job(request: web.Request, asked: Music) -> wire.Job:
-    model = names.music_model(request.app[FLEET], asked.model_id or "")
-    card = request.app[JOBS].card(model, asked.version)
-    prompt, length_ms, lyrics = _wanted(asked)
-    if len(prompt) > card.max_input_chars:
-        raise TextTooLong(
-            f"This request's prompt has {len(prompt)} characters and exceeds the character limit of "
-            f"{card.max_input_chars} characters of the model {model!r}."
-        )
+def _build_job(request: web.Request, body: MusicRequest) -> wire.Job:
+    """The job, before validation. Raises Invalid, TextTooLong, UnknownModel, NoWorker."""
+    model = names.music_model(request.app[FLEET], body.model_id or "")
+    card = request.app[JOBS].card(model, body.version)
+    piece = _piece(body)
+    if len(piece.prompt) > card.max_input_chars:
+        raise TextTooLong("prompt", len(piece.prompt), card.max_input_chars, model)
     params: dict[str, Any] = {}
-    if length_ms is not None and names.knows(card, "seconds"):
-        params["seconds"] = length_ms / 1000
-    if lyrics and names.knows(card, "lyrics"):
-        params["lyrics"] = lyrics
+    if piece.length_ms is not None and names.has_param(card, "seconds"):
+        params["seconds"] = piece.length_ms / 1000
+    if piece.lyrics and names.has_param(card, "lyrics"):
+        params["lyrics"] = piece.lyrics
     return build_job(
         request,
         _API,
-        msgspec.structs.replace(asked, seed=asked.seed or 0),
-        input=prompt,
+        msgspec.structs.replace(body, seed=body.seed or 0),
+        input=piece.prompt,
         model=model,
-        params={**params, **asked.params},
+        params={**params, **body.params},
     )
 
 
-def _wanted(asked: Music) -> tuple[str, int | None, str]:
-    """Prompt, length in milliseconds if it is said, lyrics. Raises Invalid."""
-    plan = asked.composition_plan
-    if (asked.prompt is None) == (plan is None):
-        said = "both are given" if plan is not None else "neither is given"
-        raise Invalid(f"prompt: exactly one of prompt and composition_plan is needed, {said}", "prompt")
+def _piece(body: MusicRequest) -> Piece:
+    """The piece that the prompt or the plan describes. Raises Invalid."""
+    plan = body.composition_plan
+    if (body.prompt is None) == (plan is None):
+        given = "both are given" if plan is not None else "neither is given"
+        raise Invalid(f"prompt: exactly one of prompt and composition_plan is needed, {given}", "prompt")
     if plan is None:
-        assert asked.prompt is not None
-        return asked.prompt, asked.music_length_ms, ""
-    if asked.music_length_ms is not None:
+        assert body.prompt is not None
+        return Piece(body.prompt, body.music_length_ms, "")
+    if body.music_length_ms is not None:
         raise Invalid(
             "music_length_ms: goes with a prompt; the parts of a composition_plan have lengths of their own",
             "music_length_ms",
         )
-    return _planned(plan)
+    return _piece_of_plan(plan)
 
 
-def _planned(plan: Plan) -> tuple[str, int, str]:
-    """A plan in the words of a prompt. Our composers have one prompt for a piece: the parts' styles run together."""
+def _piece_of_plan(plan: Plan) -> Piece:
+    """The piece of a plan. Our engines take one prompt for a piece, so the styles of all parts are joined."""
     parts = [(part.duration_ms, part.positive_local_styles, part.negative_local_styles) for part in plan.sections]
     parts += [(part.duration_ms, part.positive_styles, part.negative_styles or []) for part in plan.chunks]
     if not parts:
@@ -151,22 +165,23 @@ def _planned(plan: Plan) -> tuple[str, int, str]:
         raise Invalid(
             f"composition_plan: its parts are {length_ms} ms long, at most {_MAX_MS} are allowed", "composition_plan"
         )
-    wanted = _once([plan.positive_global_styles, *(some for _, some, _ in parts)])
-    unwanted = _once([plan.negative_global_styles, *(some for _, _, some in parts)])
+    positive = _distinct([plan.positive_global_styles, *(styles for _, styles, _ in parts)])
+    negative = _distinct([plan.negative_global_styles, *(styles for _, _, styles in parts)])
     lyrics = [f"[{part.section_name}]\n" + "\n".join(part.lines) for part in plan.sections if part.lines]
     lyrics += [part.text for part in plan.chunks if part.text.strip()]
-    return ", ".join([*wanted, *(f"no {style}" for style in unwanted)]), length_ms, "\n\n".join(lyrics)
+    prompt = ", ".join([*positive, *(f"no {style}" for style in negative)])
+    return Piece(prompt, length_ms, "\n\n".join(lyrics))
 
 
-def _once(styles: Iterable[list[str]]) -> list[str]:
-    """All of them in order, none twice."""
-    return list(dict.fromkeys(style.strip() for some in styles for style in some if style.strip()))
+def _distinct(lists: Iterable[list[str]]) -> list[str]:
+    """Every style of the lists once, in order."""
+    return list(dict.fromkeys(style.strip() for styles in lists for style in styles if style.strip()))
 
 
 DIALECT: Final = Dialect(
+    name="elevenlabs",
     prefixes=("/v1/music",),
     routes=(web.post("/v1/music", music), web.post("/v1/music/stream", music)),
-    refuse=refusal(_FIELDS),
-    name="elevenlabs",
-    envelope=Refusal,
+    refuse=refuser(_FIELDS),
+    envelope=ErrorResponse,
 )

@@ -1,4 +1,4 @@
-"""ElevenLabs' names for what a job asks for, mapped to ours: models, voices, output formats."""
+"""ElevenLabs' names of models, voices and output formats, mapped to ours."""
 
 import re
 from collections.abc import Iterable
@@ -14,7 +14,7 @@ from gateway.api.job_fields import our_model
 from gateway.codecs import Format, checked, format_named
 from gateway.http.operation import Parameter
 
-#: Their voices' ids, cloned ones too, all look like this and ours do not.
+#: The form of every voice id of ElevenLabs', cloned voices included. Ours do not have it.
 _THEIR_VOICE: Final = re.compile(r"[A-Za-z0-9]{20}")
 _COMMON: Final = (
     "mp3_22050_32 mp3_24000_48 mp3_44100_32 mp3_44100_64 mp3_44100_96 mp3_44100_128 mp3_44100_192 "
@@ -24,10 +24,14 @@ _COMMON: Final = (
 _WAV: Final = "wav_8000 wav_16000 wav_22050 wav_24000 wav_32000 wav_44100 wav_48000"
 _MUSIC: Final = "mp3_48000_128 mp3_48000_192 mp3_48000_240 mp3_48000_320"
 DEFAULT_FORMAT: Final = "mp3_44100_128"
+#: ElevenLabs' ranges for two fields of speech.
+MAX_SEED: Final = 4_294_967_295
+MIN_SPEED: Final = 0.25
+MAX_SPEED: Final = 4.0
 
 
-class _Named:
-    """The models of theirs whose names begin so, those of next year too."""
+class _NamesWithPrefix:
+    """Every name with a prefix, so that models to come are included."""
 
     def __init__(self, prefix: str) -> None:
         self._prefix = prefix
@@ -36,11 +40,12 @@ class _Named:
         return isinstance(name, str) and name.startswith(self._prefix)
 
 
-_SPEECH_MODELS: Final = _Named("eleven_")
-_MUSIC_MODELS: Final = _Named("music_v")
+_SPEECH_MODELS: Final = _NamesWithPrefix("eleven_")
+_MUSIC_MODELS: Final = _NamesWithPrefix("music_v")
 
 
 def _formats(names: Iterable[str]) -> dict[str, Format]:
+    """The formats of names such as `mp3_44100_128`: codec, rate in Hz, kbit/s."""
     table = {}
     for name in names:
         codec, rate_hz, *kbps = name.split("_")
@@ -53,7 +58,7 @@ MUSIC_FORMATS: Final = _formats(f"{_COMMON} {_MUSIC}".split())
 
 
 def format_of(name: str, table: dict[str, Format]) -> Format:
-    """Raises Invalid, with what is accepted."""
+    """The format of this name. Raises Invalid that lists the accepted names."""
     known = table.get(name)
     if known is None:
         raise Invalid(f"output_format: {short(name)!r} is not one of {', '.join(table)}", "output_format")
@@ -62,23 +67,26 @@ def format_of(name: str, table: dict[str, Format]) -> Format:
 
 
 def output_format(table: dict[str, Format], default: str) -> Parameter:
-    """What a handler says of it."""
+    """The query parameter `output_format`, for `@operation`."""
     kind = Annotated[str, Meta(examples=[*table])]
     return Parameter("output_format", kind, f"Codec, rate in Hz, kbit/s; default `{default}`.")
 
 
 def speech_model(fleet: Fleet, model_id: str) -> str:
+    """Our model for a model id of a speech request."""
     return our_model(fleet, model_id, _SPEECH_MODELS)
 
 
 def music_model(fleet: Fleet, model_id: str) -> str:
+    """Our model for a model id of a music request."""
     return our_model(fleet, model_id, _MUSIC_MODELS, "music")
 
 
 def speech_voice(voice_id: str, language_code: str, card: ModelCard) -> str:
-    """The model's voice for a path's voice id, "" for its default.
+    """The model's voice for the voice id of a path; "" for its default.
 
-    A voice of theirs that the model does not have becomes its default, or one of `language_code` if it has any.
+    A voice of ElevenLabs' that the model does not have becomes the default voice, or another one that speaks
+    `language_code` if the default does not. Any other id is returned as it is, for validation to refuse.
     """
     ids = [voice.id for voice in card.voices]
     if not ids:
@@ -96,7 +104,7 @@ def _speaks(voice: Voice, code: str) -> bool:
     return language == code or language.startswith(f"{code}-")
 
 
-def knows(card: ModelCard, param: str) -> bool:
-    """Whether the engine takes a parameter of this name."""
+def has_param(card: ModelCard, param: str) -> bool:
+    """Whether the engine has a parameter of this name."""
     properties: dict[str, Any] = card.param_schema.get("properties", {})
     return param in properties

@@ -1,4 +1,4 @@
-"""vLLM-Omni's `POST /v1/audio/speech/batch`: up to 32 texts in, all their sound at once out, in JSON."""
+"""vLLM-Omni's `POST /v1/audio/speech/batch`: up to 32 texts in one request, their audio in one JSON response."""
 
 import asyncio
 import uuid
@@ -16,7 +16,7 @@ from bus.errors import BusError, Invalid, JobError, NoWorker
 from bus.jobs.submit import keyed_id
 from gateway.api.job_fields import KEY, Coded, JobOptions, Model, Speed, Voice, idempotent_id
 from gateway.codecs import Format
-from gateway.dialects.openai.request import API, Speech, Usage, VoiceRef, order, usage
+from gateway.dialects.openai.request import API, SpeechRequest, Usage, VoiceRef, build_speech_job, usage
 from gateway.http.bodies import Body
 from gateway.http.caching import wants_fresh
 from gateway.http.operation import Answer, operation
@@ -28,13 +28,13 @@ from gateway.jobs.service import Jobs
 from gateway.streaming.whole import encoding_of, held_back
 
 MAX_ITEMS: Final = 32
-#: Of PCM, one item: an answer is held in memory until its last item is there.
+#: Bytes of PCM of one item: the response stays in memory until its last item is complete.
 MAX_ITEM_BYTES: Final = 4 << 20
 _DEFAULT_FORMAT: Final = "wav"
 
 
 class Item(msgspec.Struct, frozen=True, kw_only=True):
-    """What is None is as the batch says."""
+    """One text. A field that is null has the value of the batch."""
 
     input: str
     model: Model | None = None
@@ -47,7 +47,7 @@ class Item(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Batch(JobOptions, frozen=True, kw_only=True):
-    """Defaults of the items, and the items."""
+    """The items, and the defaults of their fields."""
 
     items: Annotated[list[Item], Meta(min_length=1, max_length=MAX_ITEMS)]
     model: Model = ""
@@ -56,15 +56,15 @@ class Batch(JobOptions, frozen=True, kw_only=True):
     speed: Speed | None = None
     instructions: str | None = None
 
-    def speech(self, item: Item) -> Speech:
-        """The request that `item` is."""
+    def speech_request(self, item: Item) -> SpeechRequest:
+        """`item` as a request of its own."""
         fields = {name: value for name, value in msgspec.structs.asdict(self).items() if name != "items"}
         fields |= {name: value for name, value in msgspec.structs.asdict(item).items() if value is not None}
-        return Speech(**{**fields, "response_format": fields["response_format"] or _DEFAULT_FORMAT})
+        return SpeechRequest(**{**fields, "response_format": fields["response_format"] or _DEFAULT_FORMAT})
 
 
 class Result(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Of one item."""
+    """The result of one item."""
 
     index: int
     status: Literal["success", "error"]
@@ -73,12 +73,12 @@ class Result(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     media_type: str = ""
     usage: Usage | None = None
     error: str = ""
-    #: Its job's id, if it came so far.
+    #: The id of the item's job; absent if the item was refused.
     job: str = ""
 
 
 class Results(msgspec.Struct, frozen=True, kw_only=True):
-    """By the items' order."""
+    """The response: a result for each item, in their order."""
 
     id: str
     results: list[Result]
@@ -87,27 +87,28 @@ class Results(msgspec.Struct, frozen=True, kw_only=True):
     failed: int
 
 
-_body: Final = Body(Batch)
+BATCH: Final = Body(Batch)
 
 
 @operation(
-    "Up to 32 texts at once, their sound in JSON.",
+    "Generate speech for up to 32 texts, in one JSON response.",
     body=Batch,
     parameters=(KEY,),
-    answers={200: Answer("What became of each item, in their order.", Results)},
+    answers={200: Answer("A result for each item, in their order.", Results)},
 )
 async def batch(request: web.Request) -> web.Response:
-    """Answer once every item is done or has failed. Hanging up is leaving all of them.
+    """`POST /v1/audio/speech/batch`: responds once every item is done or has failed.
 
-    Raises NoWorker if nobody is there for any of them; what is wrong with one item is that item's error.
+    A client that hangs up leaves all jobs. Raises NoWorker if no worker is there for an item; any other error of an
+    item is its result.
     """
     data = await request.read()
-    asked = _body.read(data)
+    body = BATCH.read(data)
     key = idempotent_id(request, API)
-    ordered = [_ordered(request, asked, index, key) for index in range(len(asked.items))]
+    jobs = [_item_job(request, body, index, key) for index in range(len(body.items))]
     async with asyncio.TaskGroup() as tasks:
-        asking = [tasks.create_task(_result(request, index, each)) for index, each in enumerate(ordered)]
-    results = [each.result() for each in asking]
+        running = [tasks.create_task(_result(request, index, each)) for index, each in enumerate(jobs)]
+    results = [each.result() for each in running]
     succeeded = sum(result.status == "success" for result in results)
     return json_response(
         Results(
@@ -121,21 +122,23 @@ async def batch(request: web.Request) -> web.Response:
     )
 
 
-def _ordered(request: web.Request, asked: Batch, index: int, key: str) -> tuple[wire.Job, Format] | JobError:
+def _item_job(request: web.Request, body: Batch, index: int, key: str) -> tuple[wire.Job, Format] | JobError:
+    """The job of an item and its format, or the error for which the item is refused. Raises NoWorker."""
     job_id = keyed_id(API, f"{key}-{index}") if key else ""
-    speech = asked.speech(asked.items[index])
+    item = body.speech_request(body.items[index])
     try:
-        return order(request, speech, len(speech.input.encode()), job_id)
+        return build_speech_job(request, item, len(item.input.encode()), job_id)
     except NoWorker:
         raise
     except JobError as error:
         return error
 
 
-async def _result(request: web.Request, index: int, ordered: tuple[wire.Job, Format] | JobError) -> Result:
-    if isinstance(ordered, JobError):
-        return Result(index=index, status="error", error=str(ordered))
-    job, form = ordered
+async def _result(request: web.Request, index: int, job_or_error: tuple[wire.Job, Format] | JobError) -> Result:
+    """Run the job of one item to its end."""
+    if isinstance(job_or_error, JobError):
+        return Result(index=index, status="error", error=str(job_or_error))
+    job, form = job_or_error
     try:
         data, used, job_id = await _encoded(request.app[JOBS], job, form, fresh=wants_fresh(request))
     except BusError as error:
@@ -153,7 +156,7 @@ async def _result(request: web.Request, index: int, ordered: tuple[wire.Job, For
 async def _encoded(jobs: Jobs, job: wire.Job, form: Format, *, fresh: bool) -> tuple[bytes, Usage, str]:
     """The job's whole audio, encoded, its usage, and the id of the job that was streamed.
 
-    Raises the JobError it ended with, Invalid if it is too much, Unreachable.
+    Raises the JobError it ended with, Invalid for more than MAX_ITEM_BYTES of PCM, Unreachable.
     """
     async with open_stream(jobs, job, fresh=fresh) as stream, aclosing(aiter(stream)) as pieces:
         held = await held_back(pieces, MAX_ITEM_BYTES)

@@ -1,4 +1,4 @@
-"""What a speech request of OpenAI's kind asks for, as a job of ours and the format of its answer."""
+"""OpenAI's speech request, and the job and audio format that it stands for."""
 
 from typing import Annotated, Any, Final
 
@@ -15,101 +15,114 @@ from gateway.http.bodies import Body
 from gateway.http.services import FLEET, JOBS
 
 API: Final = "openai"
-#: Until routes map names: what OpenAI's clients ask for, where no worker has a model of that name.
+#: OpenAI's names of models. Each stands for our default model, unless a worker offers a model of that very name.
 MODELS: Final = frozenset({"tts-1", "tts-1-hd", "gpt-4o-mini-tts", "gpt-4o-mini-tts-2025-12-15"})
+#: OpenAI's names of voices. Each stands for the model's default voice, unless the model has a voice of that name.
 VOICES: Final = frozenset(
     ("alloy", "ash", "ballad", "cedar", "coral", "echo", "fable", "marin", "nova", "onyx", "sage", "shimmer", "verse")
 )
 DEFAULT_FORMAT: Final = "mp3"
+#: The rate of OpenAI's own PCM.
 PCM_RATE_HZ: Final = 24_000
 STREAM_FORMATS: Final = ("audio", "sse")
 
 
 class VoiceRef(msgspec.Struct, frozen=True):
+    """A voice as an object, the form that OpenAI uses for custom voices."""
+
     id: Voice
 
 
-class Speech(JobOptions, frozen=True, kw_only=True):
-    """OpenAI's fields, then ours. Fields nobody knows are ignored: many clients send extras of other servers."""
+class SpeechRequest(JobOptions, frozen=True, kw_only=True):
+    """OpenAI's fields, then ours. Unknown fields are ignored: many clients send extras of other servers."""
 
     input: Text
     model: Model = ""
     voice: Voice | VoiceRef | None = None
     response_format: Coded | None = None
     speed: Speed | None = None
-    instructions: Annotated[str, schema("How it is to be said, for an engine that can be told.")] | None = None
+    instructions: Annotated[str, schema("How to speak, for engines that take instructions.")] | None = None
     stream_format: Annotated[str, schema("`sse`: server-sent events.", enum=[*STREAM_FORMATS])] | None = None
-    #: Not OpenAI's, but its imitators'.
-    stream: Annotated[bool, schema("False: the whole at once, with its length; else as it comes.")] | None = None
+    #: Not a field of OpenAI's, but of servers that imitate it.
+    stream: (
+        Annotated[bool, schema("False: one response with its length, once all audio is made; else streamed.")] | None
+    ) = None
 
 
-body: Final = Body(Speech)
+SPEECH: Final = Body(SpeechRequest)
 
 
-def order(request: web.Request, asked: Speech, size_hint_bytes: int, job_id: str = "") -> tuple[wire.Job, Format]:
-    """The complete job, and what its sound is to be played as. Raises as `Validation.complete` does."""
-    form = _format(asked)
+def build_speech_job(
+    request: web.Request, body: SpeechRequest, size_hint_bytes: int, job_id: str = ""
+) -> tuple[wire.Job, Format]:
+    """The validated job, and the format of the audio. Raises as `Validation.complete` does.
+
+    `job_id`: "" for the one that the Idempotency-Key or the job's content gives.
+    """
+    form = _format(body)
     jobs = request.app[JOBS]
-    model = our_model(request.app[FLEET], asked.model, MODELS)
-    card = jobs.card(model, asked.version)
-    params, is_applied = _params(asked, card)
-    voice = asked.voice.id if isinstance(asked.voice, VoiceRef) else asked.voice or ""
+    model = our_model(request.app[FLEET], body.model, MODELS)
+    card = jobs.card(model, body.version)
+    params, engine_has_speed = _params(body, card)
+    voice = body.voice.id if isinstance(body.voice, VoiceRef) else body.voice or ""
     job = build_job(
         request,
         API,
-        asked,
-        input=asked.input,
+        body,
+        input=body.input,
         model=model,
         voice=our_voice(voice, VOICES, card),
         params=params,
         job_id=job_id,
     )
     job = jobs.validate(job, streams=True, size_hint_bytes=size_hint_bytes)
-    return job, msgspec.structs.replace(form, speed=1.0) if is_applied else form
+    return job, msgspec.structs.replace(form, speed=1.0) if engine_has_speed else form
 
 
-def _format(asked: Speech) -> Format:
-    """Raises Invalid."""
-    form = format_named(asked.response_format or DEFAULT_FORMAT, "response_format")
-    if form.codec == PCM.codec and asked.model in MODELS:
-        # It tells no rate, and who asks by OpenAI's names plays it at OpenAI's.
+def _format(body: SpeechRequest) -> Format:
+    """The audio format of the response, `speed` included. Raises Invalid."""
+    form = format_named(body.response_format or DEFAULT_FORMAT, "response_format")
+    if form.codec == PCM.codec and body.model in MODELS:
+        # Raw PCM does not state its rate, and clients that use OpenAI's names play it at OpenAI's rate.
         form = msgspec.structs.replace(form, rate_hz=PCM_RATE_HZ)
-    return form if asked.speed is None else checked(msgspec.structs.replace(form, speed=asked.speed))
+    return form if body.speed is None else checked(msgspec.structs.replace(form, speed=body.speed))
 
 
-def _params(asked: Speech, card: ModelCard) -> tuple[dict[str, Any], bool]:
-    """The engine's parameters, `speed` and `instructions` among them where it knows them, and whether it knows speed.
+def _params(body: SpeechRequest, card: ModelCard) -> tuple[dict[str, Any], bool]:
+    """The engine's params, with `speed` and `instructions` if it has them; and whether it has `speed`.
 
-    Of the same name in `params`, the latter counts.
+    A value in `params` takes precedence over the field of the same name.
     """
     known = card.param_schema.get("properties", {})
-    params = asked.params
-    if asked.speed is not None and "speed" in known:
-        params = {"speed": asked.speed, **params}
-    if asked.instructions and "instructions" in known:
-        params = {"instructions": asked.instructions, **params}
+    params = body.params
+    if body.speed is not None and "speed" in known:
+        params = {"speed": body.speed, **params}
+    if body.instructions and "instructions" in known:
+        params = {"instructions": body.instructions, **params}
     return params, "speed" in known
 
 
-def wants_events(request: web.Request, asked: Speech) -> bool:
-    """Whether the answer is server-sent events. Raises Invalid."""
-    if asked.stream_format not in {None, *STREAM_FORMATS}:
-        given = short(str(asked.stream_format))
+def wants_events(request: web.Request, body: SpeechRequest) -> bool:
+    """Whether the response is server-sent events: by `stream_format`, else by the header Accept. Raises Invalid."""
+    if body.stream_format not in {None, *STREAM_FORMATS}:
+        given = short(str(body.stream_format))
         raise Invalid(f"stream_format: {given!r} is not one of {', '.join(STREAM_FORMATS)}", "stream_format")
-    if asked.stream_format is None:
+    if body.stream_format is None:
         return request.headers.get("Accept", "").startswith("text/event-stream")
-    return asked.stream_format == "sse"
+    return body.stream_format == "sse"
 
 
 class Usage(msgspec.Struct, frozen=True, kw_only=True):
-    """What OpenAI calls usage. No engine of ours counts tokens, so there are none; what is known stands beside them."""
+    """OpenAI's usage figures. The token counts are 0, since no engine counts tokens; two figures of ours follow."""
 
     input_tokens: int = 0
     output_tokens: int = 0
     total_tokens: int = 0
     input_characters: int
+    #: Seconds of audio.
     output_seconds: float
 
 
 def usage(job: wire.Job, done: wire.Done) -> Usage:
+    """The usage of a job that is done."""
     return Usage(input_characters=len(job.input), output_seconds=done.seconds)

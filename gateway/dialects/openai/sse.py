@@ -1,4 +1,4 @@
-"""A job's sound as OpenAI's server-sent events: one `speech.audio.delta` for each piece as it comes, then the end."""
+"""A job's audio as OpenAI's server-sent events: a `speech.audio.delta` for each piece, then `speech.audio.done`."""
 
 from base64 import b64encode
 from contextlib import aclosing, closing
@@ -11,7 +11,7 @@ from bus.errors import BusError
 from bus.telemetry.logging import logger
 from gateway.api.marks import Shown, shown
 from gateway.codecs import Encoding, Format
-from gateway.dialects.openai.errors import Told, told
+from gateway.dialects.openai.errors import Error, error_of
 from gateway.dialects.openai.request import Usage, usage
 from gateway.http import sse
 from gateway.http.problems import describe_http
@@ -23,7 +23,7 @@ log = logger(__name__)
 
 
 class Delta(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="speech.audio.delta", omit_defaults=True):
-    """What came next of the sound, and what begins in it."""
+    """The next piece of the audio, and the marks in it."""
 
     #: Base64.
     audio: str
@@ -32,24 +32,26 @@ class Delta(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="sp
 
 
 class Done(msgspec.Struct, frozen=True, tag_field="type", tag="speech.audio.done"):
-    """All of it has been told."""
+    """The last event of a complete stream."""
 
     usage: Usage
 
 
 class Failed(msgspec.Struct, frozen=True, tag_field="type", tag="speech.audio.error"):
-    """Instead of `speech.audio.done`, vLLM-Omni's."""
+    """The last event of a stream that failed, instead of `speech.audio.done`; vLLM-Omni has it, OpenAI does not."""
 
-    error: Told
+    error: Error
 
 
 Event = Delta | Done | Failed
 
 
-async def tell(request: web.Request, job: wire.Job, form: Format, headers: Headers) -> web.StreamResponse:
-    """Put a complete job on the bus and answer with its sound in events. Hanging up is leaving.
+async def respond_with_events(
+    request: web.Request, job: wire.Job, form: Format, headers: Headers
+) -> web.StreamResponse:
+    """Accept a validated job and respond with its audio in events. A client that hangs up leaves the job.
 
-    What fails before the first piece is raised; what fails later is the last event, `speech.audio.error`.
+    Raises an error that occurs before the first piece; a later one becomes the last event, `speech.audio.error`.
     """
     async with stream_for(request, job) as stream, aclosing(aiter(stream)) as pieces:
         pcm = await anext(pieces)
@@ -67,29 +69,29 @@ async def tell(request: web.Request, job: wire.Job, form: Format, headers: Heade
                 data += await encoding.finish()
             except BusError as error:
                 log.warning("stream.cut", error=f"{type(error).__name__}: {error}", job=stream.key.job)
-                last = _event(Failed(told(describe_http(error, request))))
+                last = _framed(Failed(error_of(describe_http(error, request))))
             else:
-                last = _delta(data, form, stream) + _event(Done(usage(stream.job, stream.done)))
+                last = _delta(data, form, stream) + _framed(Done(usage(stream.job, stream.done)))
             await response.write_eof(last)
     return response
 
 
 def _delta(data: bytes, form: Format, stream: AudioStream) -> bytes:
-    """Nothing for nothing: a codec may hold back what it is fed, and most pieces have no marks."""
+    """The event of one piece; no bytes if it has neither audio nor marks, as when the codec holds back its input."""
     marks = [_mark(mark, form, stream) for mark in stream.marks]
     if not data and not marks:
         return b""
-    return _event(Delta(audio=b64encode(data).decode(), response_format=form.codec, marks=marks))
+    return _framed(Delta(audio=b64encode(data).decode(), response_format=form.codec, marks=marks))
 
 
 def _mark(mark: wire.Mark, form: Format, stream: AudioStream) -> Shown:
-    """Its time is that of what is heard, which may be played faster than it was made."""
+    """A mark with its time in the response, which may be played faster than the audio was made."""
     rate_hz = stream.media[0]
     at_s = round(mark.frame / (rate_hz * form.speed), 4)
     return msgspec.structs.replace(shown(mark, stream.job.input, rate_hz), at_s=at_s)
 
 
-def _event(event: Event) -> bytes:
+def _framed(event: Event) -> bytes:
     kind = event.__struct_config__.tag
     assert isinstance(kind, str)
     return sse.event(kind, msgspec.json.encode(event))

@@ -1,173 +1,155 @@
-"""How a sentence of vLLM-Omni's socket is asked for, and what is told of it."""
+"""The sentences and utterances of vLLM-Omni's socket, and the messages about them."""
 
 from base64 import b64encode
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
-
-import msgspec
-from aiohttp import web
+from typing import Any
 
 from bus import wire
-from bus.errors import Invalid
-from bus.jobs.submit import keyed_id
-from gateway.access.caller import CALLER
-from gateway.api.job_fields import JobOptions, idempotent_id
-from gateway.codecs import Format
 from gateway.codecs.wave import SAMPLE_BYTES
-from gateway.dialects.openai.request import Speech, VoiceRef, order
-from gateway.http.bodies import Body
-from gateway.http.services import AUTHENTICATOR
-from gateway.sockets.playback import Line
-from gateway.sockets.splitter import Granularity
-
-API: Final = "vllm"
-_DEFAULT_FORMAT: Final = "wav"
-#: Of a config, once what nobody here understands is dropped: it is kept for as long as a sentence of it waits.
-_MAX_KEPT_BYTES: Final = 64 << 10
-
-
-class Config(JobOptions, frozen=True, kw_only=True):
-    """`session.config`: what their speech endpoint takes, then ours. What only their models can use is ignored.
-
-    `run_on` and `linger_s` do not apply: a sentence that is left is over, or a barge-in would free nothing.
-    """
-
-    model: str | None = None
-    voice: str | VoiceRef | None = None
-    #: Another name for `voice`.
-    speaker: str | VoiceRef | None = None
-    response_format: str | None = None
-    speed: float | None = None
-    instructions: str | None = None
-    seed: int | None = None  # type: ignore[assignment]  # theirs may be null
-    #: Sound as it comes; else a sentence is one message.
-    stream_audio: bool = False
-    split_granularity: Granularity = "none"
-    #: The time of each word, with the sound as JSON.
-    word_timestamps: bool = False
-
-
-_config: Final = Body(Config)
-
-
-class Order:
-    """A config that can be served, and the sentences' jobs."""
-
-    def __init__(self, request: web.Request, message: bytes) -> None:
-        """Raises BusError for what is wrong with the config, its field named."""
-        self.config = config = _config.read(message)
-        self._num_bytes = len(msgspec.json.encode(config))
-        if self._num_bytes > _MAX_KEPT_BYTES:
-            size = f"{self._num_bytes} bytes, the limit is {_MAX_KEPT_BYTES}"
-            raise Invalid(f"session.config: what counts of it has {size}")
-        #: Of its own, in the queue of what waits, with its next sentence.
-        self.num_unsaid_chars = self._num_bytes
-        self._request = request
-        self._size_hint_bytes = len(message)
-        _, self.form = self._order("-", "")
-        if config.word_timestamps and not (config.stream_audio and self.form.codec == "pcm"):
-            raise Invalid("word_timestamps: needs stream_audio true and response_format pcm", "word_timestamps")
-
-    def job(self, text: str, place: str) -> wire.Job:
-        """A sentence's complete job; `place` tells it from the socket's others. Raises BusError."""
-        # The key may have been revoked since.
-        self._request[CALLER] = self._request.app[AUTHENTICATOR].authenticate(self._request)
-        # The Idempotency-Key of the handshake is one for all sentences.
-        same = idempotent_id(self._request, API)
-        job, _ = self._order(text, keyed_id(API, f"{same}/{place}") if same else "")
-        return job
-
-    def sentence(self, text: str, utterance: int, index: int) -> "Sentence":
-        num_chars, self.num_unsaid_chars = self.num_unsaid_chars, 0
-        return Sentence(text, self, utterance, index, num_order_chars=num_chars)
-
-    def _order(self, text: str, job_id: str) -> tuple[wire.Job, Format]:
-        config = self.config
-        wishes = {name: getattr(config, name) for name in JobOptions.__struct_fields__}
-        asked = Speech(
-            **{**wishes, "seed": config.seed or 0, "run_on": None, "linger_s": 0.0},
-            input=text,
-            model=config.model or "",
-            voice=config.speaker if config.voice is None else config.voice,
-            response_format=config.response_format or _DEFAULT_FORMAT,
-            speed=config.speed,
-            instructions=config.instructions,
-        )
-        job, form = order(self._request, asked, self._size_hint_bytes, job_id)
-        return msgspec.structs.replace(job, client=msgspec.structs.replace(job.client, api=API)), form
+from gateway.dialects.vllm.config import JobTemplate
+from gateway.sockets.queue import Segment
 
 
 @dataclass(slots=True)
-class Sentence(Line):
-    order: Order
+class Sentence(Segment):
+    """One sentence of an utterance."""
+
+    template: JobTemplate
+    #: Number of its utterance on this socket, and its own number in that, both from 0.
     utterance: int
     index: int
+    #: Characters of its config that count as queued with it: those of the config's first sentence.
+    num_config_chars: int = 0
     job: str = ""
     is_started: bool = False
-    #: Of encoded sound, sent.
+    #: Encoded audio sent so far.
     num_bytes: int = 0
-    #: Of its order, if it is the first one of it.
-    num_order_chars: int = 0
 
     @property
     def num_chars(self) -> int:
-        return len(self.text) + self.num_order_chars
+        """Characters that it takes of the queue's limit."""
+        return len(self.text) + self.num_config_chars
 
-    def told(self, kind: str, **more: Any) -> dict[str, Any]:
-        """A message about it."""
-        return {"type": kind, "utterance_index": self.utterance, "sentence_index": self.index, **more}
+    def message(self, kind: str, **fields: Any) -> dict[str, Any]:
+        """A message about this sentence."""
+        return {"type": kind, "utterance_index": self.utterance, "sentence_index": self.index, **fields}
 
-    def start(self, media: tuple[int, int] | None) -> dict[str, Any]:
-        """`audio.start`; `media`: (rate_hz, channels) of what is sent, None if nothing will be."""
-        more: dict[str, Any] = {"sentence_text": self.text, "format": self.order.form.codec}
+    def start_message(self, media: tuple[int, int] | None) -> dict[str, Any]:
+        """`audio.start`; `media`: (rate_hz, channels) of the audio that follows, None if none will."""
+        fields: dict[str, Any] = {"sentence_text": self.text, "format": self.template.form.codec}
         if media is not None:
-            more |= {"sample_rate": media[0], "channels": media[1]}
-        if self.order.config.word_timestamps:
-            more["word_timestamps"] = True
+            fields |= {"sample_rate": media[0], "channels": media[1]}
+        if self.template.config.word_timestamps:
+            fields["word_timestamps"] = True
         if self.job:
-            more["job"] = self.job
-        return self.told("audio.start", **more)
+            fields["job"] = self.job
+        return self.message("audio.start", **fields)
+
+    def done_message(self, *, failed: bool = False, cancelled: bool = False) -> dict[str, Any]:
+        """`audio.done`."""
+        message = self.message("audio.done", total_bytes=self.num_bytes, error=failed)
+        return {**message, "cancelled": True} if cancelled else message
+
+
+class Utterances:
+    """Numbers a socket's utterances and their sentences, as they are received and as they are played."""
+
+    def __init__(self) -> None:
+        #: Whether the utterance that is received has any text.
+        self.has_text = False
+        #: The utterance that is received, and its sentences so far.
+        self._received = 0
+        self._num_sentences = 0
+        #: The first utterance whose `session.done` was not sent, and its sentences that were started.
+        self._playing = 0
+        self._num_started = 0
+
+    def sentence(self, text: str, template: JobTemplate) -> Sentence:
+        """The next sentence of the utterance that is received."""
+        num_config_chars = template.num_queued_chars
+        template.num_queued_chars = 0
+        sentence = Sentence(text, template, self._received, self._num_sentences, num_config_chars)
+        self._num_sentences += 1
+        return sentence
+
+    def finish(self) -> dict[str, Any]:
+        """End the utterance that is received; its `session.done`, to be sent when it has been played."""
+        done = _session_done(self._received, self._num_sentences)
+        self._begin()
+        return done
+
+    def started(self, sentence: Sentence) -> None:
+        """Audio of `sentence` is sent from now on."""
+        self._num_started = sentence.index + 1
+
+    def played(self) -> None:
+        """The utterance that is played has been played to its end."""
+        self._playing += 1
+        self._num_started = 0
+
+    def cancel(self) -> list[dict[str, Any]]:
+        """End every utterance that has not been played to its end; a `session.done` for each."""
+        if self.has_text:
+            self._begin()
+        cancelled = []
+        while self._playing < self._received:
+            cancelled.append({**_session_done(self._playing, self._num_started), "cancelled": True})
+            self.played()
+        return cancelled
+
+    def _begin(self) -> None:
+        self._received += 1
+        self._num_sentences = 0
+        self.has_text = False
+
+
+def _session_done(utterance: int, num_sentences: int) -> dict[str, Any]:
+    return {"type": "session.done", "utterance_index": utterance, "total_sentences": num_sentences}
 
 
 @dataclass(slots=True)
-class Words:
-    """`audio.chunk`s of a sentence: its sound as it comes, and after it when each word was heard.
+class TimedChunks:
+    """The `audio.chunk` messages of a sentence: its audio as it is made, then the time of each word.
 
-    Times count from the beginning of the sentence. A word lasts until the next begins: the engine knows no more.
+    Times count from the beginning of the sentence. A word lasts until the next one begins: engines mark no ends.
     """
 
     sentence: Sentence
-    #: Frames of the job that are heard in a second.
-    heard_hz: float
-    #: (rate_hz, channels) of what is sent.
+    #: Frames of the job that are played in a second.
+    played_hz: float
+    #: (rate_hz, channels) of the audio that is sent.
     media: tuple[int, int]
     _marks: list[wire.Mark] = field(default_factory=list)
     _num_chunks: int = 0
     _num_frames: int = 0
 
-    def hear(self, marks: Sequence[wire.Mark]) -> None:
+    def add(self, marks: Sequence[wire.Mark]) -> None:
+        """Keep the marks of words for `last`."""
         self._marks += [mark for mark in marks if mark.kind == "word"]
 
     def chunk(self, pcm: bytes) -> dict[str, Any]:
-        channels = self.media[1]
-        start, self._num_frames = self._num_frames, self._num_frames + len(pcm) // (channels * SAMPLE_BYTES)
-        return self._told(pcm, None, start)
+        """The message with the next audio, s16le and interleaved."""
+        start = self._num_frames
+        self._num_frames += len(pcm) // (self.media[1] * SAMPLE_BYTES)
+        return self._message(pcm, None, start)
 
     def last(self) -> dict[str, Any]:
-        """Without sound, with the words; null where the engine does not tell them."""
-        text, marks, end_ms = self.sentence.text, self._marks, self._ms(self._num_frames, self.media[0])
-        starts_ms = [self._ms(mark.frame, self.heard_hz) for mark in marks]
+        """The message with the words, without audio; `timestamps` is null if the engine marks no words."""
+        text = self.sentence.text
+        starts_ms = [self._ms(mark.frame, self.played_hz) for mark in self._marks]
+        ends_ms = [*starts_ms[1:], self._ms(self._num_frames, self.media[0])]
         words = [
-            {"word": text[mark.start : mark.start + mark.length], "start_ms": start_ms, "end_ms": next_ms}
-            for mark, start_ms, next_ms in zip(marks, starts_ms, [*starts_ms[1:], end_ms], strict=False)
+            {"word": text[mark.start : mark.start + mark.length], "start_ms": start_ms, "end_ms": end_ms}
+            for mark, start_ms, end_ms in zip(self._marks, starts_ms, ends_ms, strict=False)
         ]
-        return self._told(b"", words or None, 0)
+        return self._message(b"", words or None, 0)
 
-    def _told(self, pcm: bytes, words: list[dict[str, Any]] | None, start: int) -> dict[str, Any]:
+    def _message(self, pcm: bytes, words: list[dict[str, Any]] | None, start: int) -> dict[str, Any]:
         rate_hz, channels = self.media
-        number, self._num_chunks = self._num_chunks, self._num_chunks + 1
-        return self.sentence.told(
+        number = self._num_chunks
+        self._num_chunks += 1
+        return self.sentence.message(
             "audio.chunk",
             chunk_id=number,
             chunk_start_ms=self._ms(start, rate_hz),

@@ -180,13 +180,13 @@ async def test_what_waits_to_be_said_is_bounded(here: tuple[Services, aiohttp.Cl
     async with talking(here[1], **tone(seconds=60, **STEADY)) as talk:
         await talk.say(*["All work and no play makes Jack a dull boy, and so on and on. " * 2000] * 3, "H", done=False)
         error = (await talk.until("error", begun=True)).messages[-1]
-        assert "characters would wait to be said, the limit is 262144" in error["message"]
+        assert "characters would be queued, the limit is 262144" in error["message"]
         await talk.tell("input.cancel")
         await talk.until("input.cancelled", begun=True)
         await talk.say("Hi. " * 6000, done=False)
         await talk.say("One more.")
         error = (await talk.until("error", begun=True)).messages[-1]
-        assert "sentences wait to be said, the limit is 4096" in error["message"]
+        assert "sentences are queued, the limit is 4096" in error["message"]
 
 
 async def test_a_gateway_that_stops_lets_a_sentence_end_and_then_says_goodbye(
@@ -196,7 +196,7 @@ async def test_a_gateway_that_stops_lets_a_sentence_end_and_then_says_goodbye(
     async with talking(http, **tone(seconds=0.5, **STEADY)) as speaking, talking(http, **tone()) as silent:
         await speaking.say("Let me finish.")
         await speaking.json()
-        gateway.stop()
+        gateway.requests.stop()
         assert await silent.next() == 1001
         assert (await speaking.until("session.done", begun=True)).of("audio.done")[0]["error"] is False
         assert await speaking.next() == 1001

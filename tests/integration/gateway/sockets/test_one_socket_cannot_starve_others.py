@@ -66,7 +66,7 @@ async def test_configs_that_wait_take_no_more_room_than_texts_that_wait(ws: aioh
     for _ in range(10):
         await ws.send_json(config(instructions="x" * 60_000))
         await say(ws)
-    assert "characters would wait to be said" in await refusal(ws)
+    assert "characters would be queued" in await refusal(ws)
 
 
 async def test_a_flood_of_small_messages_lets_others_have_their_turn(
@@ -74,7 +74,7 @@ async def test_a_flood_of_small_messages_lets_others_have_their_turn(
 ) -> None:
     """Between two turns of everybody else this socket is read at most a few times, however much has come."""
     num_read, most = 0, 0
-    read = Socket.text
+    read = Socket.receive_text
 
     async def counted(*args: object) -> str | None:
         nonlocal num_read
@@ -88,7 +88,7 @@ async def test_a_flood_of_small_messages_lets_others_have_their_turn(
             most, num_read = max(most, num_read), 0
             await asyncio.sleep(0)
 
-    monkeypatch.setattr(Socket, "text", counted)
+    monkeypatch.setattr(Socket, "receive_text", counted)
     turns = asyncio.create_task(others())
     for _ in range(2000):
         await ws.send_str('{"type":"input.text","text":""}')

@@ -35,7 +35,7 @@ http = fleets.http()
             "word_timestamps: needs",
             "word_timestamps",
         ),
-        (b"\x00\xff", "a binary message came", None),
+        (b"\x00\xff", "the message is binary", None),
         ('{"type":"input.text","text":"' + "x" * (128 << 10) + '"}', "the limit is 131072", "text"),
     ],
 )
