@@ -6,8 +6,8 @@ from typing import Final
 
 from aiohttp import web
 
-from bus.errors import Unreachable
 from bus.jobs.client import open_bus
+from bus.lifetime import background_tasks, fail_when_closed
 from bus.telemetry.logging import logger
 from gateway.access.addresses import Addresses
 from gateway.access.authenticator import open_tokens
@@ -24,10 +24,6 @@ log = logger(__name__)
 _BACKLOG: Final = 2048
 #: For what is left to write when every request has been answered or cancelled.
 _CLOSE_S: Final = 2.0
-
-
-class _Stopped(Exception):
-    """Ends the task group and everything that waits in it."""
 
 
 async def serve(settings: GatewaySettings, stop: asyncio.Event) -> None:
@@ -48,35 +44,32 @@ async def serve(settings: GatewaySettings, stop: asyncio.Event) -> None:
     )
     addresses = Addresses(settings.trusted_proxies)
     async with open_bus(settings.bus, "gateway") as bus:
-        try:
-            async with asyncio.TaskGroup() as tasks:
-                services = compose(bus, settings, tasks, tokens, addresses)
-                nats_api = NatsApi(
-                    services.jobs,
-                    services.fleet,
-                    services.authenticator,
-                    services.limiter.requests,
-                    services.requests,
-                    tasks,
-                )
-                for service in (
-                    services.fleet.run(),
-                    services.keys.run(),
-                    services.limiter.run(),
-                    services.starts.run(),
-                    services.retention.run(),
-                    Cancels(bus, services.authenticator, tasks).run(),
-                    nats_api.run(),
-                    Webhooks(services.jobs, services.hooks, settings).run(),
-                    bus.clock.keep(bus.js, bus.subjects.jobs_stream),
-                    _refused(bus.connection.state.closed),
-                    *([tokens.run()] if tokens is not None else []),
-                ):
-                    tasks.create_task(service)
-                await _serve_http(services, stop)
-                raise _Stopped
-        except* _Stopped:
-            log.debug("gateway.stopped")
+        async with background_tasks() as tasks:
+            services = compose(bus, settings, tasks, tokens, addresses)
+            nats_api = NatsApi(
+                services.jobs,
+                services.fleet,
+                services.authenticator,
+                services.limiter.requests,
+                services.requests,
+                tasks,
+            )
+            for service in (
+                services.fleet.run(),
+                services.keys.run(),
+                services.limiter.run(),
+                services.starts.run(),
+                services.retention.run(),
+                Cancels(bus, services.authenticator, tasks).run(),
+                nats_api.run(),
+                Webhooks(services.jobs, services.hooks, settings).run(),
+                bus.clock.keep(bus.js, bus.subjects.jobs_stream),
+                fail_when_closed(bus.connection.state.closed),
+                *([tokens.run()] if tokens is not None else []),
+            ):
+                tasks.create_task(service)
+            await _serve_http(services, stop)
+        log.debug("gateway.stopped")
 
 
 async def _serve_http(services: Services, stop: asyncio.Event) -> None:
@@ -115,8 +108,3 @@ async def _drain(services: Services, drain_s: float) -> None:
         log.info("gateway.drain_timeout", requests=len(requests), drain_s=drain_s)
     services.interest.close()
     requests.cancel()
-
-
-async def _refused(closed: asyncio.Event) -> None:
-    await closed.wait()
-    raise Unreachable("NATS has closed the connection for good")
