@@ -6,7 +6,7 @@ from pathlib import Path
 
 
 def family(pid: int) -> list[int]:
-    """`pid` and all that descend from it now."""
+    """`pid` and the ids of all its descendants now."""
     children: dict[int, list[int]] = defaultdict(list)
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit() and (fields := _stat(int(entry.name))):
@@ -19,7 +19,7 @@ def family(pid: int) -> list[int]:
 
 
 def cpu_s(pids: list[int]) -> float:
-    """User and system seconds they have used so far; one that is gone counts nothing."""
+    """User and system time that they have used so far, in seconds; a process that is gone counts 0."""
     ticks = sum(int(fields[11]) + int(fields[12]) for pid in pids if (fields := _stat(pid)))
     return ticks / os.sysconf("SC_CLK_TCK")
 

@@ -1,4 +1,4 @@
-"""The floor: bare aiohttp that makes the same sound in the handler. No bus, no worker, nothing kept.
+"""The floor of the benchmark: bare aiohttp that generates the same audio in its handler, without bus or worker.
 
 `python -m ops.bench.floor` prints its port and serves until it is killed.
 """
@@ -16,6 +16,7 @@ _BACKLOG = 2048
 
 
 async def speech(request: web.Request) -> web.StreamResponse:
+    """Stream `tone` with the pace of the request's params."""
     params = json.loads(await request.read())["params"]
     block_bytes = 2 * tone.RATE_HZ * params["block_ms"] // 1000
     response = web.StreamResponse(headers={"Content-Type": "audio/pcm"})
@@ -28,6 +29,7 @@ async def speech(request: web.Request) -> web.StreamResponse:
 
 
 async def serve() -> None:
+    """Serve on a free port until cancelled; the port is the first line on stdout."""
     app = web.Application()
     app.router.add_post("/v1/audio/speech", speech)
     runner = web.AppRunner(app, access_log=None)

@@ -1,4 +1,4 @@
-"""One scenario against one URL: so many listeners at once, every byte compared."""
+"""Runs one scenario against one URL: concurrent clients that compare every byte."""
 
 import asyncio
 import itertools
@@ -11,16 +11,19 @@ from aiohttp import ClientError, ClientSession, ClientTimeout, TCPConnector
 from ops.bench import tone
 
 _REQUEST_S: Final = 60.0
-#: A listener who plays from the first byte is dry if data comes this much later than it was needed.
+#: A client that plays from the first byte on runs dry if data arrives this much later than it is needed.
 _DRY_S: Final = 0.1
-#: Each request is to be computed, whatever was asked before.
+#: Each request must be computed: an answer from the cache would measure the cache.
 _NO_STORE: Final = {"Cache-Control": "no-store"}
 
 
 class Scenario(msgspec.Struct, frozen=True, kw_only=True):
+    """A load: concurrent clients and the audio that each requests."""
+
     name: str
-    what: str
-    listeners: int
+    description: str
+    #: Clients at the same time.
+    clients: int
     requests: int
     blocks: int
     block_ms: int = 100
@@ -28,28 +31,38 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True):
 
 
 SCENARIOS: Final = (
-    Scenario(name="idle", what="one at a time, one block, no compute", listeners=1, requests=200, blocks=1),
-    Scenario(name="burst", what="50 at once, 20 blocks, no compute", listeners=50, requests=600, blocks=20),
-    Scenario(name="real", what="32 at once, 50 blocks of 5 ms", listeners=32, requests=128, blocks=50, compute_ms=5),
+    Scenario(name="idle", description="one at a time, one block, no compute", clients=1, requests=200, blocks=1),
+    Scenario(name="burst", description="50 at once, 20 blocks, no compute", clients=50, requests=600, blocks=20),
     Scenario(
-        name="many", what="200 at once, 20 blocks of 100 ms", listeners=200, requests=200, blocks=20, compute_ms=100
+        name="real", description="32 at once, 50 blocks of 5 ms", clients=32, requests=128, blocks=50, compute_ms=5
+    ),
+    Scenario(
+        name="many",
+        description="200 at once, 20 blocks of 100 ms",
+        clients=200,
+        requests=200,
+        blocks=20,
+        compute_ms=100,
     ),
 )
 
 
 class Result(msgspec.Struct, frozen=True, kw_only=True):
-    """Milliseconds; `failed` counts whatever was not 200 with the right bytes."""
+    """The figures of one scenario. Times count from the request, in milliseconds."""
 
+    #: Good requests per second.
     rate: float
     first_p50_ms: float
     first_p99_ms: float
     total_p50_ms: float
+    #: Share of the good requests that ran dry.
     dry: float
+    #: Responses that were not 200 with the right bytes.
     failed: int
     ok: int
 
 
-class _Heard(msgspec.Struct):
+class _Download(msgspec.Struct):
     first_s: float = 0.0
     total_s: float = 0.0
     dry: bool = False
@@ -57,32 +70,32 @@ class _Heard(msgspec.Struct):
 
 
 async def measure(url: str, scenario: Scenario) -> Result:
-    """Run `scenario` against `url`. Raises nothing a server can cause: a failure is counted."""
+    """Run `scenario` against `url`. A failure of the server is counted, not raised."""
     numbers = itertools.count()
-    heard: list[_Heard] = []
+    downloads: list[_Download] = []
     timeout = ClientTimeout(total=_REQUEST_S)
     async with ClientSession(connector=TCPConnector(limit=0), timeout=timeout) as http:
         began = time.perf_counter()
 
-        async def listener() -> None:
+        async def client() -> None:
             while (number := next(numbers)) < scenario.requests:
-                heard.append(await _listen(http, url, scenario, number))
+                downloads.append(await _download(http, url, scenario, number))
 
-        await asyncio.gather(*(listener() for _ in range(scenario.listeners)))
+        await asyncio.gather(*(client() for _ in range(scenario.clients)))
         elapsed_s = time.perf_counter() - began
-    good = [one for one in heard if one.right]
+    good = [one for one in downloads if one.right]
     return Result(
         rate=len(good) / elapsed_s,
         first_p50_ms=_quantile([one.first_s for one in good], 0.5),
         first_p99_ms=_quantile([one.first_s for one in good], 0.99),
         total_p50_ms=_quantile([one.total_s for one in good], 0.5),
         dry=sum(one.dry for one in good) / max(1, len(good)),
-        failed=len(heard) - len(good),
+        failed=len(downloads) - len(good),
         ok=len(good),
     )
 
 
-async def _listen(http: ClientSession, url: str, scenario: Scenario, number: int) -> _Heard:
+async def _download(http: ClientSession, url: str, scenario: Scenario, number: int) -> _Download:
     params: dict[str, Any] = {
         "seconds": scenario.blocks * scenario.block_ms / 1000,
         "block_ms": scenario.block_ms,
@@ -91,7 +104,7 @@ async def _listen(http: ClientSession, url: str, scenario: Scenario, number: int
     }
     body = {"model": "tone", "input": f"bench {number}", "response_format": "pcm", "params": params}
     want = 2 * tone.RATE_HZ * scenario.blocks * scenario.block_ms // 1000
-    heard, size, right = _Heard(), 0, True
+    found, size, right = _Download(), 0, True
     began = time.perf_counter()
     try:
         async with http.post(f"{url}/v1/audio/speech", json=body, headers=_NO_STORE) as response:
@@ -99,16 +112,16 @@ async def _listen(http: ClientSession, url: str, scenario: Scenario, number: int
             async for data in response.content.iter_any():
                 now = time.perf_counter() - began
                 if not size:
-                    heard.first_s = now
-                elif now - heard.first_s > size / (2 * tone.RATE_HZ) + _DRY_S:
-                    heard.dry = True
+                    found.first_s = now
+                elif now - found.first_s > size / (2 * tone.RATE_HZ) + _DRY_S:
+                    found.dry = True
                 right = right and tone.is_right(data, size)
                 size += len(data)
     except (ClientError, TimeoutError):
         right = False
-    heard.total_s = time.perf_counter() - began
-    heard.right = right and size == want
-    return heard
+    found.total_s = time.perf_counter() - began
+    found.right = right and size == want
+    return found
 
 
 def _quantile(values: list[float], share: float) -> float:

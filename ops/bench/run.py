@@ -1,4 +1,4 @@
-"""`antiphon bench`: the floor and a stack of its own in turn, round by round; what counts are ratios within a round."""
+"""`antiphon bench`: the floor and a stack of its own in turn, round by round; only ratios within a round compare."""
 
 import asyncio
 import json
@@ -20,21 +20,25 @@ from ops.bench.cost import cpu_s, family
 from ops.bench.load import SCENARIOS, Result, Scenario, measure
 from ops.local.system import ourselves
 
-_WARM = Scenario(name="warm", what="not counted", listeners=50, requests=100, blocks=3)
+_WARM = Scenario(name="warm", description="not counted", clients=50, requests=100, blocks=3)
 
 
 class Target(msgspec.Struct, frozen=True):
+    """A running server to measure."""
+
     name: str
     url: str
     pid: int
 
 
 class Row(msgspec.Struct, frozen=True, kw_only=True):
+    """The result of one scenario in one round."""
+
     round: int
     target: str
     scenario: str
     result: Result
-    #: Of all the target's processes, per good request.
+    #: CPU time of all processes of the target, per good request.
     cpu_ms: float
 
 
@@ -73,7 +77,7 @@ def _stack() -> Iterator[Target]:
 
 
 def run(rounds: int) -> list[Row]:
-    """Measure. Each target is started afresh for every round and warmed up."""
+    """Measure `rounds` rounds. Each round starts every target again and warms it up."""
     rows: list[Row] = []
     for number in range(rounds):
         for start in (_floor, _stack):
@@ -96,7 +100,7 @@ async def _round(number: int, target: Target) -> list[Row]:
 
 
 def table(rows: list[Row]) -> str:
-    """Markdown: medians over the rounds, and the median of the ratios to the floor of the same round."""
+    """Markdown: medians over the rounds, and medians of the ratios to the floor of the same round."""
     when = datetime.now(UTC).date().isoformat()
     rounds = 1 + max(row.round for row in rows)
     text = (
@@ -105,7 +109,7 @@ def table(rows: list[Row]) -> str:
     )
     columns = ("rate", "first_p50_ms", "first_p99_ms", "total_p50_ms")
     for scenario in SCENARIOS:
-        text += f"\n**{scenario.name}**: {scenario.what}\n\n"
+        text += f"\n**{scenario.name}**: {scenario.description}\n\n"
         text += "| target | requests/s | first audio p50 ms | p99 ms | total p50 ms | server CPU ms | dry | failed |\n"
         text += "| --- | --: | --: | --: | --: | --: | --: | --: |\n"
         for target in dict.fromkeys(row.target for row in rows):
@@ -134,5 +138,6 @@ def _cell(values: list[float], base: list[float]) -> str:
 
 
 def report(rows: list[Row], *, as_json: bool) -> str:
+    """The rows as JSON, or their medians as Markdown."""
     plain: Any = msgspec.to_builtins(rows)
     return json.dumps(plain) if as_json else table(rows)

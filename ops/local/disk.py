@@ -1,7 +1,7 @@
-"""A nats-server whose disk was full takes nothing until it is started anew: done here, once there is room again.
+"""Restarts a nats-server whose disk was full, once there is room again: until then it stores no message.
 
-The server tells it by itself: after one failed write its health stays `write error: …`, whatever is freed later.
-Nothing that was acknowledged is lost by that: what it could not write it did not acknowledge.
+After one failed write the server reports `write error: …` as its health for the rest of its life, also when the disk
+has room again. Nothing acknowledged is lost by that: the server acknowledges only messages that it has written.
 """
 
 import asyncio
@@ -18,51 +18,51 @@ from ops.local.supervisor import Child
 
 log = logger(__name__)
 
-_LOOK_S: Final = 2.0
-#: Room to begin again with: so much, or this share of a disk too small for it.
-_ROOM_BYTES: Final = 64 << 20
-_ROOM_SHARE: Final = 0.05
-#: One node is not started anew more often: a disk may have room and yet refuse every write.
+_POLL_S: Final = 2.0
+#: Free space that a restart needs: this much, or this share of a disk that is too small for it.
+_MIN_FREE_BYTES: Final = 64 << 20
+_MIN_FREE_SHARE: Final = 0.05
+#: Between two restarts of one node: a disk may have room and refuse every write all the same.
 _PAUSE_S: Final = 30.0
 _UNWRITABLE: Final = re.compile(r"write error|no space left|JetStream not enabled", re.IGNORECASE)
 
 
-class Disks:
-    """Watches the stores of `up`."""
+class DiskMonitor:
+    """Checks the health of the nats-servers of `antiphon up`, every `poll_s` seconds."""
 
-    def __init__(self, servers: Mapping[Child, Node], look_s: float = _LOOK_S) -> None:
-        self._servers, self._look_s = servers, look_s
-        #: Those known to be stuck.
+    def __init__(self, servers: Mapping[Child, Node], poll_s: float = _POLL_S) -> None:
+        self._servers = servers
+        self._poll_s = poll_s
+        #: Servers whose disk was full and that were not restarted yet.
         self._full: set[Child] = set()
-        self._renewed_at: dict[Child, float] = {}
+        #: Monotonic seconds.
+        self._restarted_at: dict[Child, float] = {}
 
-    async def keep(self) -> None:
-        """Look until cancelled."""
+    async def run(self) -> None:
+        """Check until cancelled."""
         while True:
             for child, node in self._servers.items():
-                await self._look(child, node)
-            await asyncio.sleep(self._look_s)
+                await self._check(child, node)
+            await asyncio.sleep(self._poll_s)
 
-    async def _look(self, child: Child, node: Node) -> None:
+    async def _check(self, child: Child, node: Node) -> None:
         pid = child.pid
-        trouble = await asyncio.to_thread(nats_server.trouble, node.folder, pid) if pid is not None else ""
-        if not _UNWRITABLE.search(trouble):
+        error = await asyncio.to_thread(nats_server.health_error, node.folder, pid) if pid is not None else ""
+        if not _UNWRITABLE.search(error):
             self._full.discard(child)
             return
-        free_bytes, wanted_bytes = room(node)
+        free_bytes, wanted_bytes = disk_space(node)
         if child not in self._full:
             self._full.add(child)
-            log.error(
-                "disk.full", child=child.spec.name, error=trouble, free_bytes=free_bytes, wanted_bytes=wanted_bytes
-            )
-        rested = time.monotonic() - self._renewed_at.get(child, -_PAUSE_S) >= _PAUSE_S
+            log.error("disk.full", child=child.spec.name, error=error, free_bytes=free_bytes, wanted_bytes=wanted_bytes)
+        rested = time.monotonic() - self._restarted_at.get(child, -_PAUSE_S) >= _PAUSE_S
         if free_bytes >= wanted_bytes and rested:
-            self._renewed_at[child] = time.monotonic()
+            self._restarted_at[child] = time.monotonic()
             log.warning("disk.has_room", child=child.spec.name, free_bytes=free_bytes)
-            await child.renew()
+            await child.restart()
 
 
-def room(node: Node) -> tuple[int, int]:
-    """(free bytes of the disk of its store, how many it takes to begin again)."""
+def disk_space(node: Node) -> tuple[int, int]:
+    """(free bytes of the disk that holds its store, free bytes that a restart needs)."""
     disk = shutil.disk_usage(node.folder)
-    return disk.free, min(_ROOM_BYTES, int(disk.total * _ROOM_SHARE))
+    return disk.free, min(_MIN_FREE_BYTES, int(disk.total * _MIN_FREE_SHARE))

@@ -1,6 +1,6 @@
 """A private nats-server on loopback: its binary, its configuration, the lock on its store, and when it is ready.
 
-Starting is split into pieces so that the supervisor (asyncio) and a test fixture (plain subprocess) share them:
+Starting is split into steps, so that the supervisor (asyncio) and a test fixture (plain subprocess) share them:
 
     with locked(state) as lock:
         launch = prepare(state, lock, port=0)
@@ -8,8 +8,8 @@ Starting is split into pieces so that the supervisor (asyncio) and a test fixtur
         while (endpoints := ready(state, process.pid)) is None: ...
 
 `state/` holds `lock`, `nats.conf`, `server.log` (rotated), `server.out` (panics), `run/` and `js/`, the store.
-Two servers on one store start without complaint and ruin it, hence the lock. The server inherits the lock's descriptor:
-the lock is free only when the server is gone too, even if whoever started it was killed.
+Two servers on one store start without an error and corrupt it, hence the lock. The server inherits the descriptor of
+the lock, so the lock is free only when the server is gone too, even if the process that started it was killed.
 """
 
 import fcntl
@@ -35,56 +35,59 @@ _LOG_TAIL_LINES = 5
 
 
 class NatsServerError(Exception):
-    """nats-server cannot be started; the message says what to do about it."""
+    """nats-server cannot be started; the message says how to mend it."""
 
 
 class Endpoints(msgspec.Struct, frozen=True):
+    """URLs of a running server."""
+
     nats: str
     monitoring: str
 
     @property
     def port(self) -> int:
+        """Port for clients of NATS."""
         return urlsplit(self.nats).port or 0
 
 
 class Membership(msgspec.Struct, frozen=True):
     """A server's place in a cluster on loopback."""
 
-    #: By this name the others know its copies: it stays with the store.
+    #: The other servers know its copies by this name, so it must stay with the store.
     name: str
     route_port: int
-    #: Of all members, its own too.
+    #: Ports of all members, its own included.
     route_ports: tuple[int, ...]
 
 
 class Launch(msgspec.Struct, frozen=True):
-    """How to start the server. Its output belongs in `output`, never in a pipe."""
+    """How to start the server. Its output must go to `output`: a pipe that is not read stops it."""
 
     argv: list[str]
     state: Path
-    #: Must be inherited by the server.
+    #: A descriptor that the server must inherit.
     lock: int
 
     @property
     def output(self) -> Path:
-        """Where stdout and stderr go: nothing but a panic is ever written there."""
+        """The file for stdout and stderr; only a panic writes there."""
         return self.state / "server.out"
 
 
 def ready(state: Path, pid: int) -> Endpoints | None:
-    """Where the server `pid` on `state` listens, once it says that it is healthy; None before. Blocks 0.5 s at most."""
+    """URLs of the server `pid` on `state` once it reports to be healthy; None before. Blocks 0.5 s at most."""
     endpoints = _read_ports(state / "run" / f"nats-server_{pid}.ports")
     return endpoints if endpoints and _health(endpoints) == "" else None
 
 
-def trouble(state: Path, pid: int) -> str:
-    """What the server `pid` on `state` suffers from, in its words; empty if it tells nothing. Blocks 0.5 s at most."""
+def health_error(state: Path, pid: int) -> str:
+    """The error that the server `pid` on `state` reports; empty if it reports none. Blocks 0.5 s at most."""
     endpoints = _read_ports(state / "run" / f"nats-server_{pid}.ports")
     return (_health(endpoints) or "") if endpoints else ""
 
 
 def log_tail(state: Path) -> str:
-    """The last lines that the server wrote, for the message of an error."""
+    """The last lines of the server's log, for the message of an error."""
     lines: list[str] = []
     for name in ("server.out", "server.log"):
         path = state / name
@@ -108,10 +111,10 @@ def find_binary() -> Path:
 
 @contextmanager
 def locked(state: Path, patience_s: float = 5.0) -> Iterator[int]:
-    """Own the store under `state` for the length of the block; yields the lock's descriptor.
+    """Lock the store under `state` for the length of the block; yields the descriptor of the lock.
 
-    Waits `patience_s` for a server whose starter was killed and that is just leaving. Raises NatsServerError, with the
-    other process's id, if somebody holds it still.
+    Waits `patience_s` seconds for a server that is exiting because its parent was killed. Raises NatsServerError, with
+    the id of the process that holds the lock, if it is not free by then.
     """
     state.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(state / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -142,9 +145,9 @@ def _try_lock(descriptor: int) -> bool:
 def prepare(
     state: Path, lock: int, *, port: int, max_store_bytes: int = 20 << 30, membership: Membership | None = None
 ) -> Launch:
-    """Write the configuration under `state`, whose `lock` the caller holds. Port 0: any free one, told by `ready`.
+    """Write the configuration under `state`, whose `lock` the caller holds. Port 0: any free one, see `ready`.
 
-    Call it again with the port that `ready` told before starting the server anew: clients come back to that one.
+    Before a restart call it again, with the port of the first start: clients reconnect to that one.
     Raises NatsServerError if the port is taken or there is no binary.
     """
     binary = find_binary()
@@ -200,20 +203,20 @@ cluster {{
 def _read_ports(path: Path) -> Endpoints | None:
     try:
         ports = json.loads(path.read_bytes())
-    except (FileNotFoundError, json.JSONDecodeError):  # not there yet, or half written
+    except (FileNotFoundError, json.JSONDecodeError):  # not written yet, or half written
         return None
     return Endpoints(nats=ports["nats"][0], monitoring=ports["monitoring"][0])
 
 
 def _health(endpoints: Endpoints) -> str | None:
-    """Empty if the server is well, else its own word for what is wrong; None if it does not answer."""
+    """Empty if the server is healthy, else the error that it reports; None if it does not answer."""
     connection = http.client.HTTPConnection(urlsplit(endpoints.monitoring).netloc, timeout=_HEALTH_TIMEOUT_S)
     try:
         connection.request("GET", "/healthz")
         answer = connection.getresponse()
-        told = answer.read()
+        body = answer.read()
     except (OSError, http.client.HTTPException):
         return None
     finally:
         connection.close()
-    return "" if answer.status == http.HTTPStatus.OK else str(json.loads(told).get("error") or answer.reason)
+    return "" if answer.status == http.HTTPStatus.OK else str(json.loads(body).get("error") or answer.reason)

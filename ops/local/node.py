@@ -1,7 +1,7 @@
 """The nats-servers of `antiphon up`: one, or a cluster on loopback, each with a folder, a lock and ports of its own.
 
-One server lives in `nats/` itself, the members of a cluster in `nats/n1/`, `nats/n2/` and so on: a store keeps the
-number of servers that it was begun with, because its streams are copied to as many.
+A single server has the folder `nats/` itself, the members of a cluster have `nats/n1/`, `nats/n2/` and so on. A store
+keeps the number of servers that it was made with, because each of its streams has that many copies.
 """
 
 import signal
@@ -16,39 +16,41 @@ from ops.local import nats_server, supervisor
 from ops.local.nats_server import HOST, Membership, NatsServerError
 from ops.local.system import free_ports
 
-#: A majority must outlive the loss of one; two nodes lose theirs with either, four survive no more than three do.
+#: A majority must survive the loss of one. Two nodes lose it with either one; four survive no more losses than three.
 SIZES = (1, 3, 5)
 
 
 class Node(msgspec.Struct, frozen=True):
-    """One nats-server, decided before it is started."""
+    """One nats-server, planned before it is started."""
 
-    #: As the log calls its process.
+    #: Name of its process in the log.
     name: str
     folder: Path
     port: int
-    #: None: it is alone.
+    #: None for a single server.
     membership: Membership | None = None
 
     @property
     def url(self) -> str:
+        """Its URL for clients of NATS."""
         return f"nats://{HOST}:{self.port}"
 
     def ready(self, pid: int | None) -> nats_server.Endpoints | None:
-        """Where its process `pid` listens, if it is there and well. Blocks 0.5 s at most."""
+        """URLs of its process `pid`, None if it is not healthy. Blocks 0.5 s at most."""
         return nats_server.ready(self.folder, pid) if pid is not None else None
 
 
-class HeldNode(msgspec.Struct, frozen=True):
-    """A node whose store is ours."""
+class LockedNode(msgspec.Struct, frozen=True):
+    """A node whose store this process has locked."""
 
     node: Node
+    #: Descriptor of the lock.
     lock: int
     #: Descriptor of `server.out`.
     out: int
 
     def launch(self) -> supervisor.Launch:
-        """How to start it, now. Raises LaunchError: its port is taken, or the disk is full."""
+        """How to start it now. Raises LaunchError if its port is taken or the disk is full."""
         node = self.node
         try:
             launch = nats_server.prepare(node.folder, self.lock, port=node.port, membership=node.membership)
@@ -58,14 +60,14 @@ class HeldNode(msgspec.Struct, frozen=True):
 
 
 def plan_nodes(state: Path, count: int, port: int) -> tuple[Node, ...]:
-    """`count` nodes under `state`, the first at `port` and the others right behind it; 0: any free ones.
+    """`count` nodes under `state`, on `port` and the ports after it; 0: on any free ones.
 
     Raises OpsError if `state` holds the store of another number of nodes.
     """
     if (found := _stored(state)) and found != count:
         raise OpsError(
             f"{state} holds the store of {_servers(found)}, which {_servers(count)} cannot take over;"
-            f" say --nats-nodes {found} or choose another folder with --state"
+            f" use --nats-nodes {found} or choose another folder with --state"
         )
     ports = [port + number for number in range(count)] if port else free_ports(HOST, count)
     if count == 1:
@@ -78,7 +80,7 @@ def plan_nodes(state: Path, count: int, port: int) -> tuple[Node, ...]:
 
 
 def _stored(state: Path) -> int:
-    """How many servers the store under `state` belongs to; 0 if there is none."""
+    """Number of servers of the store under `state`; 0 if there is none."""
     return 1 if (state / "js").exists() else len(list(state.glob("n[1-9]/js")))
 
 
@@ -87,19 +89,19 @@ def _servers(count: int) -> str:
 
 
 @contextmanager
-def held(nodes: Sequence[Node], patience_s: float) -> Iterator[list[HeldNode]]:
-    """Own the stores of `nodes` for the length of the block. Raises OpsError if one is in use or cannot be written."""
+def locked(nodes: Sequence[Node], patience_s: float) -> Iterator[list[LockedNode]]:
+    """Lock the stores of `nodes` for the length of the block. Raises OpsError if one is in use or cannot be written."""
     with ExitStack() as cleanup:
-        ours = []
+        locked_nodes = []
         try:
             for node in nodes:
                 lock = cleanup.enter_context(nats_server.locked(node.folder, patience_s))
                 out = cleanup.enter_context((node.folder / "server.out").open("ab")).fileno()
                 nats_server.prepare(node.folder, lock, port=node.port, membership=node.membership)
-                ours.append(HeldNode(node, lock, out))
+                locked_nodes.append(LockedNode(node, lock, out))
         except NatsServerError as error:
             raise OpsError(str(error)) from error
         except OSError as error:
             where = error.filename or node.folder
             raise OpsError(f"cannot write {where}: {error.strerror}; choose another folder with --state") from error
-        yield ours
+        yield locked_nodes

@@ -1,4 +1,4 @@
-"""What `antiphon up` is going to start, decided before anything is: models, ports, command lines."""
+"""The plan of `antiphon up`, made before anything is started: models, ports, command lines."""
 
 import sys
 from pathlib import Path
@@ -17,35 +17,39 @@ log = logger(__name__)
 
 
 class Plan(msgspec.Struct, frozen=True):
-    """What to start, decided before anything is started."""
+    """The processes to start, with their models and ports."""
 
     settings: UpSettings
     models: tuple[str, ...]
     http_port: int
     nodes: tuple[Node, ...]
-    #: For the children of a cluster; None: as the environment and the file say.
+    #: Settings of the children if NATS is a cluster; None: they read their own.
     cluster: ClusterSettings | None
-    #: A TOML file for the children, absolute.
+    #: Absolute path of a TOML file for the children.
     config: str | None
 
     @property
     def http(self) -> str:
+        """URL of the gateway."""
         return f"http://{HOST}:{self.http_port}"
 
     @property
     def nats(self) -> str:
-        """The URL of every nats-server, separated by commas."""
+        """The URLs of all nats-servers, separated by commas."""
         return ",".join(node.url for node in self.nodes)
 
     @property
     def workers(self) -> list[str]:
+        """Ids of the workers."""
         return [f"w{number}" for number in range(1, self.settings.workers + 1)]
 
     def gateway_command(self) -> list[str]:
+        """The command line of the gateway."""
         keys = ["--no-anonymous"] if self.settings.require_keys else []
         return [*self._command("gateway"), "--port", str(self.http_port), *keys]
 
     def worker_command(self, worker: str) -> list[str]:
+        """The command line of the worker with this id."""
         faults = "--allow-faults" if self.settings.allow_faults else "--no-allow-faults"
         flags = ["--id", worker, "--models", ",".join(self.models), "--slots", str(self.settings.slots), faults]
         options = [part for option in self.settings.engine_option for part in ("--engine-option", option)]
@@ -63,7 +67,7 @@ class Plan(msgspec.Struct, frozen=True):
 
 
 def plan(settings: UpSettings, config: str | None) -> Plan:
-    """Decide models and ports. Raises UsageRefused or OpsError with what to do about it."""
+    """Choose models and ports. Raises UsageRefused or OpsError, whose message says how to mend it."""
     if settings.http_port and not port_is_free(HOST, settings.http_port):
         raise OpsError(
             f"port {settings.http_port} of {HOST} is taken; choose another with --http-port, 0 means any free one"
@@ -74,7 +78,7 @@ def plan(settings: UpSettings, config: str | None) -> Plan:
     return Plan(
         settings=settings,
         models=_models(settings.models),
-        # Chosen here, not by the children: one that is started again must come back where its clients know it.
+        # Chosen here, not by the gateway: after a restart its clients must find it at the same port.
         http_port=settings.http_port or free_port(HOST),
         nodes=plan_nodes(state, settings.nats_nodes, settings.nats_port),
         cluster=read(ClusterSettings, {}, config) if settings.nats_nodes > 1 else None,
@@ -82,17 +86,17 @@ def plan(settings: UpSettings, config: str | None) -> Plan:
     )
 
 
-def _models(asked: tuple[str, ...]) -> tuple[str, ...]:
-    """All that were asked for, or all of the default ones that this machine can load."""
+def _models(named: tuple[str, ...]) -> tuple[str, ...]:
+    """All models that the settings name, or those of the default ones that this machine can load."""
     try:
-        lacks = [lack for model in asked or models.DEFAULT if (lack := models.missing(model))]
+        lacks = [lack for model in named or models.DEFAULT if (lack := models.missing(model))]
     except ValueError as error:
         raise UsageRefused(f"--models: {error}") from error
-    if asked and lacks:
+    if named and lacks:
         raise OpsError("; ".join(f"{lack.model}: {lack.reason}; get it with: {lack.mend}" for lack in lacks))
     for lack in lacks:
         log.warning("model.missing", model=lack.model, reason=lack.reason, fix=lack.mend)
-    left = tuple(model for model in asked or models.DEFAULT if model not in {lack.model for lack in lacks})
+    left = tuple(model for model in named or models.DEFAULT if model not in {lack.model for lack in lacks})
     if not left:
         raise OpsError(f"no model can be loaded; get speech with: {models.pip('antiphon[worker,espeak]')}")
     return left

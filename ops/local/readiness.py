@@ -1,4 +1,4 @@
-"""When the one-machine stack is ready, asked of the stack itself: not before a request would succeed."""
+"""Waits until the one-machine stack is ready: not before a request would succeed."""
 
 import asyncio
 from collections.abc import Mapping, Sequence
@@ -15,13 +15,13 @@ from ops.local.supervisor import Child
 
 log = logger(__name__)
 
-_LOOK_EVERY_S = 0.05
-_SAY_WAITING_EVERY_S = 5.0
+_POLL_S = 0.05
+_LOG_EVERY_S = 5.0
 _NATS_READY_S = 60.0
 
 
 async def nats_ready(servers: Mapping[Child, Node], stop: asyncio.Event) -> bool:
-    """True once every server is healthy, False if `stop` came first. Raises OpsError, with its log, after a minute."""
+    """True once every server is healthy, False if `stop` is set first. Raises OpsError after a minute, with a log."""
     waiting = dict(servers)
     try:
         async with asyncio.timeout(_NATS_READY_S):
@@ -37,25 +37,25 @@ async def nats_ready(servers: Mapping[Child, Node], stop: asyncio.Event) -> bool
 
 
 async def stack_ready(plan: Plan, children: Sequence[Child]) -> None:
-    """Return once every worker serves every model. Raises OpsError if a child refuses its settings."""
+    """Return once every worker serves every model. Raises OpsError if a child exits with a usage error."""
     now = asyncio.get_running_loop().time
-    began = said = now()
+    began = logged = now()
     async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=5.0)) as session:
         while waiting_for := await _not_ready(session, plan):
             if refused := [child.spec.name for child in children if child.refused.is_set()]:
                 raise OpsError(f"{refused[0]} refused its settings; see its line above")
-            if now() - said >= _SAY_WAITING_EVERY_S:
-                said = now()
+            if now() - logged >= _LOG_EVERY_S:
+                logged = now()
                 log.warning("stack.waiting", waiting_for=waiting_for, after_s=round(now() - began, 1))
-            await asyncio.sleep(_LOOK_EVERY_S)
+            await asyncio.sleep(_POLL_S)
     log.info("stack.ready", http=plan.http, nats=plan.nats, after_s=round(now() - began, 3))
 
 
 async def _not_ready(session: aiohttp.ClientSession, plan: Plan) -> str:
-    """What a request would still lack; empty if nothing."""
-    asked = [("worker", worker) for worker in plan.workers] + [("model", model) for model in plan.models]
+    """The reason why a request would fail now; empty if it would succeed."""
+    query = [("worker", worker) for worker in plan.workers] + [("model", model) for model in plan.models]
     try:
-        async with session.get(f"{plan.http}/readyz", params=asked) as ready:
+        async with session.get(f"{plan.http}/readyz", params=query) as ready:
             if ready.status != HTTPStatus.OK:
                 return f"GET /readyz: {ready.status} {(await ready.text())[:500]}"
     except (aiohttp.ClientError, TimeoutError) as error:

@@ -8,8 +8,8 @@ from collections.abc import Awaitable, Callable
 import msgspec
 
 from bus.telemetry.logging import logger
-from ops.local.disk import Disks
-from ops.local.node import held
+from ops.local.disk import DiskMonitor
+from ops.local.node import locked
 from ops.local.plan import Plan, plan
 from ops.local.readiness import nats_ready, stack_ready
 from ops.local.supervisor import Child, Launch, Spec, stop_all, supervised
@@ -18,18 +18,22 @@ from ops.settings import UpSettings
 
 log = logger(__name__)
 
-#: A child that was asked to drain gets this much longer before it is killed.
+#: A child may take this much longer than its drain before it is killed.
 _GRACE_S = 5.0
-#: For a nats-server on our store that is just leaving because its `up` was killed.
+#: Wait for a nats-server on the same store that is exiting because its `antiphon up` was killed.
 LOCK_PATIENCE_S = 5.0
 
 
 class Stack(msgspec.Struct):
+    """The supervised processes."""
+
     nats: list[Child]
     gateways: list[Child]
+    #: By worker id.
     workers: dict[str, Child]
 
     def pids(self) -> dict[str, object]:
+        """Process ids as the line of `--json` has them."""
         servers = [child.pid for child in self.nats]
         return {
             "nats": servers if len(servers) > 1 else servers[0],
@@ -42,7 +46,7 @@ Announce = Callable[[Plan, Stack], None]
 
 
 def serve(config: str | None, *, as_json: bool) -> Callable[[UpSettings, asyncio.Event], Awaitable[None]]:
-    """What `ops.local.process.run` runs for `antiphon up`."""
+    """The function that `ops.local.process.run` runs for `antiphon up`."""
 
     async def run(settings: UpSettings, stop: asyncio.Event) -> None:
         await up(plan(settings, config), stop, announce_json if as_json else announce_human)
@@ -53,9 +57,9 @@ def serve(config: str | None, *, as_json: bool) -> Callable[[UpSettings, asyncio
 async def up(plan: Plan, stop: asyncio.Event, announce: Announce) -> None:
     """Run the stack until `stop`, calling `announce` once a request would succeed. Leaves no process behind.
 
-    Raises OpsError if the store is in use, NATS does not start, or a child refuses its settings before it is ready.
+    Raises OpsError if the store is in use, NATS does not start, or a child exits with a usage error before it is ready.
     """
-    with held(plan.nodes, LOCK_PATIENCE_S) as nodes:
+    with locked(plan.nodes, LOCK_PATIENCE_S) as nodes:
         try:
             async with supervised(_to_stderr) as start:
                 servers = {start(Spec(own.node.name, own.launch, patience_s=10.0)): own.node for own in nodes}
@@ -63,13 +67,13 @@ async def up(plan: Plan, stop: asyncio.Event, announce: Announce) -> None:
                     await stop_all(list(servers))
                     return
                 stack = _start(plan, start, list(servers))
-                await _until_stopped(plan, stack, Disks(servers), stop, announce)
+                await _until_stopped(plan, stack, DiskMonitor(servers), stop, announce)
         except ExceptionGroup as group:
             raise _first(group) from None
 
 
 def _start(plan: Plan, start: Callable[[Spec], Child], servers: list[Child]) -> Stack:
-    """All others side by side, once NATS is there."""
+    """Start the other processes at once; NATS is ready."""
     patience_s = plan.settings.drain_s + _GRACE_S
     return Stack(
         nats=servers,
@@ -80,17 +84,17 @@ def _start(plan: Plan, start: Callable[[Spec], Child], servers: list[Child]) -> 
     )
 
 
-async def _until_stopped(plan: Plan, stack: Stack, disks: Disks, stop: asyncio.Event, announce: Announce) -> None:
+async def _until_stopped(plan: Plan, stack: Stack, disks: DiskMonitor, stop: asyncio.Event, announce: Announce) -> None:
     async with asyncio.TaskGroup() as group:
         watches = (
             group.create_task(_announce(plan, stack, announce), name="readiness"),
-            group.create_task(disks.keep(), name="disks"),
+            group.create_task(disks.run(), name="disks"),
         )
         await stop.wait()
         for watch in watches:
             watch.cancel()
     log.info("stack.stopping")
-    # Workers first: while they finish what they hold, the gateway still carries it to the listeners.
+    # Workers first: while they finish their jobs, the gateway still streams the audio to the clients.
     await stop_all(list(stack.workers.values()))
     await stop_all(stack.gateways)
     await stop_all(stack.nats)
@@ -102,7 +106,7 @@ async def _announce(plan: Plan, stack: Stack, announce: Announce) -> None:
 
 
 def _first(error: Exception) -> Exception:
-    """What went wrong first: each task group wraps what its own body raised once more."""
+    """The first error inside nested groups: each task group wraps the error of its body once more."""
     return _first(error.exceptions[0]) if isinstance(error, ExceptionGroup) else error
 
 
@@ -116,13 +120,13 @@ def _to_stderr(lines: bytes) -> None:
 
 
 def announce_json(plan: Plan, stack: Stack) -> None:
-    """The one line on stdout that scripts wait for."""
+    """Print the line of JSON that scripts wait for."""
     line = {"ready": True, "http": plan.http, "nats": plan.nats, "pids": stack.pids()}
     print(json.dumps(line, separators=(",", ":")), flush=True)
 
 
 def announce_human(plan: Plan, stack: Stack) -> None:
-    """What a person does next."""
+    """Print the addresses and the next commands to try."""
     model = "speech" if "speech" in plan.models else plan.models[0]
     first, key = "", ""
     if plan.settings.require_keys:

@@ -1,8 +1,8 @@
 """Child processes that are started again when they die, and stopped in order.
 
-Owns processes, not what they do: what to start comes as a function that is asked anew at every start. What a child
-writes, stdout and stderr alike, goes to our stderr line by line, unchanged. Each child is the head of a process group:
-when it dies, whatever it started is killed too, so that nobody keeps a device.
+Owns processes, not their purpose: the command line comes from a function that is called at every start. The output of a
+child, stdout and stderr alike, goes to our stderr line by line, unchanged. Each child leads a process group: when it
+dies, its own children are killed too, so that none of them keeps a device.
 """
 
 import asyncio
@@ -23,20 +23,20 @@ from bus.telemetry.logging import logger
 log = logger(__name__)
 
 FIRST_DELAY_S = 0.1
-LONGEST_DELAY_S = 5.0
-#: A child that has lived this long is forgiven its earlier deaths.
+MAX_DELAY_S = 5.0
+#: The delay starts from `FIRST_DELAY_S` again after a child has lived this long.
 STEADY_S = 30.0
-#: argparse's and typer's word for "I cannot be started like this": starting again would not help.
+#: Exit code of argparse and typer for a usage error: a restart would not help.
 USAGE_ERROR = 2
-_LONGEST_LINE_BYTES = 1 << 20
-#: For the last lines of a dead child; more only if somebody outside its group has inherited its output.
+_MAX_LINE_BYTES = 1 << 20
+#: Wait for the last lines of a dead child: a process outside its group may have inherited its output and keep it open.
 _LAST_LINE_S = 1.0
 
 Write = Callable[[bytes], object]
 
 
 class LaunchError(Exception):
-    """A child cannot be started right now; the message says why."""
+    """A child cannot be started now; the message says why."""
 
 
 class Launch(msgspec.Struct, frozen=True):
@@ -45,13 +45,15 @@ class Launch(msgspec.Struct, frozen=True):
     argv: Sequence[str]
     output: int | None = None
     pass_fds: tuple[int, ...] = ()
-    #: What the kernel sends it if we are killed.
+    #: Signal that the kernel sends it if this process is killed.
     on_orphaned: signal.Signals = signal.SIGKILL
 
 
 class Spec(msgspec.Struct, frozen=True):
+    """A child to supervise."""
+
     name: str
-    #: Asked at every start. May raise LaunchError; then it is asked again after the delay.
+    #: Called at every start. May raise LaunchError; then it is called again after the delay.
     launch: Callable[[], Launch]
     #: Between SIGTERM and SIGKILL.
     patience_s: float
@@ -59,7 +61,7 @@ class Spec(msgspec.Struct, frozen=True):
 
 def delay_s(deaths: int) -> float:
     """How long to wait before starting a child again that has died `deaths` times in a row, 1 or more."""
-    return retry.delay_s(deaths - 1, FIRST_DELAY_S, LONGEST_DELAY_S, None)
+    return retry.delay_s(deaths - 1, FIRST_DELAY_S, MAX_DELAY_S, None)
 
 
 class Child:
@@ -67,7 +69,7 @@ class Child:
 
     def __init__(self, spec: Spec, write: Write) -> None:
         self.spec = spec
-        #: Set once the process has refused to be started as it was (exit code 2).
+        #: Set once the process has exited with a usage error.
         self.refused = asyncio.Event()
         self.starts = 0
         self._write = write
@@ -77,20 +79,20 @@ class Child:
 
     @property
     def pid(self) -> int | None:
-        """Of the process that runs now; None between two lives."""
+        """Id of the process that runs now; None between two lives."""
         return self._process.pid if self._process else None
 
     async def run(self) -> None:
-        """Start, watch and start again until `stop`. Cancelled, it kills the process."""
+        """Start, watch and restart the process until `stop`. When cancelled it kills the process."""
         deaths, now = 0, asyncio.get_running_loop().time
         try:
             while not self._stopping.is_set():
                 began = now()
-                why = await self._live()
+                reason = await self._live()
                 if self._stopping.is_set():
                     return
                 deaths = 1 if now() - began >= STEADY_S else deaths + 1
-                log.warning("child.exited", child=self.spec.name, again_in_s=delay_s(deaths), **why)
+                log.warning("child.exited", child=self.spec.name, again_in_s=delay_s(deaths), **reason)
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(delay_s(deaths)):
                         await self._stopping.wait()
@@ -98,7 +100,7 @@ class Child:
             self._ended.set()
 
     async def _live(self) -> dict[str, object]:
-        """One life; returns what to say of its end."""
+        """Run the process once; returns fields for the log that say how it ended."""
         try:
             launch = self.spec.launch()
         except LaunchError as error:
@@ -106,13 +108,14 @@ class Child:
         async with _output(launch, self._write) as (out, started):
             process = await asyncio.create_subprocess_exec(*launch.argv, **_options(launch, out))
             started()
-            self._process, self.starts = process, self.starts + 1
+            self._process = process
+            self.starts += 1
             log.info("child.started", child=self.spec.name, pid=process.pid)
             try:
                 code = await self._until_ended(process)
             finally:
                 self._process = None
-                # Also when cancelled: the group holds the child itself and whatever it left behind.
+                # Also when cancelled: the group holds the child itself and its children.
                 with contextlib.suppress(ProcessLookupError):
                     os.killpg(process.pid, signal.SIGKILL)
                 await process.wait()
@@ -121,7 +124,7 @@ class Child:
         return {"pid": process.pid, "code": code}
 
     async def _until_ended(self, process: asyncio.subprocess.Process) -> int:
-        """The exit code. Told to stop, the child gets SIGTERM and, after its patience, SIGKILL."""
+        """Wait for the exit code. On `stop` the child gets SIGTERM and, after its patience, SIGKILL."""
         async with asyncio.TaskGroup() as group:
             ended = group.create_task(process.wait())
             stopping = group.create_task(self._stopping.wait())
@@ -138,8 +141,8 @@ class Child:
             log.info("child.stopped", child=self.spec.name, pid=process.pid, code=code)
         return code
 
-    async def renew(self) -> None:
-        """End the process that runs now as `stop` would; it is started again like one that died."""
+    async def restart(self) -> None:
+        """End the process that runs now as `stop` does; it is started again like one that died."""
         process = self._process
         if process is None:
             return
@@ -153,14 +156,14 @@ class Child:
             process.kill()
 
     async def stop(self) -> None:
-        """SIGTERM, then SIGKILL after the child's patience; returns when it is gone. Idempotent."""
+        """SIGTERM, then SIGKILL after the child's patience; returns when it is gone. May be called again."""
         self._stopping.set()
         await self._ended.wait()
 
 
 @asynccontextmanager
 async def supervised(write: Write) -> AsyncIterator[Callable[[Spec], Child]]:
-    """Yield a function that starts a supervised child. Leaving the block kills what was not stopped before."""
+    """Yield a function that starts a supervised child. Leaving the block kills the children that were not stopped."""
     async with asyncio.TaskGroup() as group:
         tasks: list[asyncio.Task[None]] = []
 
@@ -177,7 +180,7 @@ async def supervised(write: Write) -> AsyncIterator[Callable[[Spec], Child]]:
 
 
 async def stop_all(children: Sequence[Child]) -> None:
-    """Stop them side by side."""
+    """Stop all of them at the same time."""
     async with asyncio.TaskGroup() as group:
         for child in children:
             group.create_task(child.stop(), name=f"stop {child.spec.name}")
@@ -189,7 +192,7 @@ def _options(launch: Launch, out: int) -> dict[str, Any]:
         "stdout": out,
         "stderr": out,
         "pass_fds": launch.pass_fds,
-        # Ctrl-C in a terminal reaches us alone: we stop the children in order.
+        # Ctrl-C in a terminal reaches only this process, which stops the children in order.
         "start_new_session": True,
         "preexec_fn": partial(die_with_parent, os.getpid(), launch.on_orphaned),
     }
@@ -197,10 +200,10 @@ def _options(launch: Launch, out: int) -> dict[str, Any]:
 
 @asynccontextmanager
 async def _output(launch: Launch, write: Write) -> AsyncIterator[tuple[int, Callable[[], None]]]:
-    """The descriptor for a child's output, and what to call when the child has it.
+    """Yield the descriptor for a child's output, and a function to call once the child has inherited it.
 
-    Unless the child has a file of its own, the descriptor is a pipe to `write`; leaving the block waits until its last
-    line has passed. The pipe is ours, not asyncio's: `Process.wait` would else wait for everybody who inherited it.
+    Unless the child writes to a file, the descriptor is a pipe to `write`; leaving the block waits for the last line.
+    The pipe is ours, not asyncio's: `Process.wait` would wait for every process that inherited it.
     """
     if launch.output is not None:
         yield launch.output, lambda: None
@@ -210,7 +213,7 @@ async def _output(launch: Launch, write: Write) -> AsyncIterator[tuple[int, Call
     loop = asyncio.get_running_loop()
     transport, _ = await loop.connect_read_pipe(lambda: lines, os.fdopen(reading, "rb", 0))
     with contextlib.ExitStack() as ours:
-        # Until we let go of it too, the pipe has no end.
+        # The pipe reaches its end only after this process has closed it too.
         ours.callback(os.close, writing)
         try:
             yield writing, ours.close
@@ -223,17 +226,18 @@ async def _output(launch: Launch, write: Write) -> AsyncIterator[tuple[int, Call
 
 
 class _Lines(asyncio.Protocol):
-    """Hands whole lines on, so that the lines of two children never mix. `ended` once the pipe has no writer."""
+    """Passes whole lines on, so that lines of two children never mix. `ended` is set when the pipe has no writer."""
 
     def __init__(self, write: Write) -> None:
-        self._write, self._rest = write, b""
+        self._write = write
+        self._rest = b""
         self.ended = asyncio.Event()
 
     def data_received(self, data: bytes) -> None:
         lines, newline, self._rest = (self._rest + data).rpartition(b"\n")
         if newline:
             self._write(lines + newline)
-        if len(self._rest) > _LONGEST_LINE_BYTES:
+        if len(self._rest) > _MAX_LINE_BYTES:
             self._pass_rest()
 
     def connection_lost(self, exc: Exception | None) -> None:

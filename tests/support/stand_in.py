@@ -1,6 +1,6 @@
-"""Stands in for `antiphon gateway` and `antiphon worker` where a test is about who starts and stops whom.
+"""Stands in for `antiphon gateway` and `antiphon worker` in tests of their supervision.
 
-The gateway reads what the fleet shall be from a file, at every question whether it is ready.
+The gateway reads its fleet from a file, at every request for its readiness.
 """
 
 import argparse
@@ -17,18 +17,18 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("role", choices=["gateway", "worker", "refuses"])
     parser.add_argument("--port", type=int, default=0)
-    parser.add_argument("--told", type=Path)
-    asked, _ = parser.parse_known_args()
+    parser.add_argument("--fleet-file", type=Path)
+    given, _ = parser.parse_known_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    if asked.role == "refuses":
+    if given.role == "refuses":
         sys.exit(2)
-    if asked.role == "worker":
+    if given.role == "worker":
         signal.pause()
-    told = asked.told
+    fleet_file = given.fleet_file
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            body = told.read_bytes() if told.exists() else b"{}"
+            body = fleet_file.read_bytes() if fleet_file.exists() else b"{}"
             self.send_response(200 if self.is_ready(json.loads(body)) else 503)
             self.send_header("Content-Type", "application/json")
             self.send_header("Content-Length", str(len(body)))
@@ -36,14 +36,14 @@ def main() -> None:
             self.wfile.write(body)
 
         def is_ready(self, fleet: dict[str, Any]) -> bool:
-            asked = parse_qs(urlsplit(self.path).query)
+            query = parse_qs(urlsplit(self.path).query)
             models = {each["id"]: set(each["models"]) for each in fleet.get("workers", [])}
-            return bool(models) and all(models.get(name, set()) >= set(asked["model"]) for name in asked["worker"])
+            return bool(models) and all(models.get(name, set()) >= set(query["model"]) for name in query["worker"])
 
         def log_message(self, *_: object) -> None:
             """Says nothing."""
 
-    http.server.ThreadingHTTPServer(("127.0.0.1", asked.port), Handler).serve_forever()
+    http.server.ThreadingHTTPServer(("127.0.0.1", given.port), Handler).serve_forever()
 
 
 if __name__ == "__main__":

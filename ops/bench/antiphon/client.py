@@ -1,8 +1,8 @@
-"""Load client for the shared harness: asks Antiphon for `tone` and checks every byte of it.
+"""Load client for the shared harness: requests `tone` from Antiphon and checks every byte of it.
 
-The harness compares the body with its own stub's bytes. Antiphon's engine speaks another signal, so each piece that
-comes is compared with what `tone` must say at that place, and the stub's bytes of the same range are handed on only if
-it is equal; otherwise the piece itself is, which the harness then counts as `wrong`. The check costs the client.
+The harness compares the body with the bytes of its own stub, and Antiphon's engine generates another signal. So each
+piece is compared with `tone` at its offset: if it is equal, the stub's bytes of that range are passed on, else the
+piece itself, which the harness then counts as `wrong`. The check costs CPU time of the client.
 """
 
 import contextlib
@@ -13,10 +13,10 @@ from typing import Any
 import aiohttp
 import stub
 
-#: Each request is to be computed, whatever was asked before.
+#: Each request must be computed: an answer from the cache would measure the cache.
 _NO_STORE = {"Cache-Control": "no-store"}
 _PERIOD_BYTES = 2 * 65536
-#: One period of the tone, and as much again, so that any piece of up to a period is one slice.
+#: Two periods of the tone, so that any piece of up to one period is one slice.
 _TONE = array("h", [((index * 40503) & 0xFFFF) - 32768 for index in range(65536)]).tobytes() * 2
 
 
@@ -31,6 +31,7 @@ def _is_tone(data: bytes, offset: int) -> bool:
 
 @contextlib.asynccontextmanager
 async def open_client(url: str) -> AsyncIterator[Callable[[dict[str, Any]], AsyncIterator[bytes]]]:
+    """Yield a function that streams one job of the harness."""
     connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=60)
     timeout = aiohttp.ClientTimeout(total=None)
     async with aiohttp.ClientSession(connector=connector, timeout=timeout) as session:

@@ -37,7 +37,7 @@ def test_a_second_owner_of_a_store_is_refused_with_the_first_ones_pid(tmp_path: 
         pass
 
 
-def test_the_server_itself_keeps_the_lock_when_whoever_started_it_let_go(tmp_path: Path) -> None:
+def test_the_server_itself_keeps_the_lock_when_its_starter_let_go(tmp_path: Path) -> None:
     with locked(tmp_path) as lock:
         launch = prepare(tmp_path, lock, port=0)
         context = running(launch)

@@ -8,7 +8,7 @@ import pytest
 from ops.errors import OpsError, UsageRefused
 from ops.local import nats_server
 from ops.local import plan as planning
-from ops.local.node import held, plan_nodes
+from ops.local.node import locked, plan_nodes
 from ops.local.supervisor import LaunchError
 from ops.settings import UpSettings
 
@@ -24,7 +24,7 @@ def test_any_other_number_of_nodes_than_one_three_or_five_is_refused(tmp_path: P
 def test_a_store_keeps_its_number_of_nodes(tmp_path: Path, before: int, after: int) -> None:
     for node in plan_nodes(tmp_path, before, 0):
         (node.folder / "js").mkdir(parents=True)
-    with pytest.raises(OpsError, match=rf"say --nats-nodes {before} or choose another folder with --state"):
+    with pytest.raises(OpsError, match=rf"use --nats-nodes {before} or choose another folder with --state"):
         plan_nodes(tmp_path, after, 0)
     assert len(plan_nodes(tmp_path, before, 0)) == before
 
@@ -40,9 +40,9 @@ def test_the_nodes_of_a_cluster_listen_side_by_side_and_know_each_other(tmp_path
 
 def test_each_node_has_a_lock_and_one_taken_refuses_the_cluster(tmp_path: Path) -> None:
     nodes = plan_nodes(tmp_path, 3, 0)
-    with held(nodes[1:2], 0.0), pytest.raises(OpsError, match=r"n2 is in use by process \d+"), held(nodes, 0.0):
+    with locked(nodes[1:2], 0.0), pytest.raises(OpsError, match=r"n2 is in use by process \d+"), locked(nodes, 0.0):
         pass
-    with held(nodes, 0.0) as ours:
+    with locked(nodes, 0.0) as ours:
         assert len({own.lock for own in ours}) == 3
 
 
@@ -52,7 +52,7 @@ def test_a_server_that_cannot_be_started_for_want_of_room_is_tried_again_and_doe
     def full(*_: object, **__: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    with held(plan_nodes(tmp_path, 1, 0), 0.0) as (own,):
+    with locked(plan_nodes(tmp_path, 1, 0), 0.0) as (own,):
         monkeypatch.setattr(nats_server, "prepare", full)
         with pytest.raises(LaunchError, match="No space left on device"):
             own.launch()

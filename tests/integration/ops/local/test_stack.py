@@ -14,7 +14,7 @@ from structlog.testing import capture_logs
 from ops.errors import OpsError, UsageRefused
 from ops.local import plan as planning
 from ops.local.nats_server import Endpoints
-from ops.local.node import Node, held, plan_nodes
+from ops.local.node import Node, locked, plan_nodes
 from ops.local.plan import Plan
 from ops.local.stack import Stack, announce_human, announce_json, up
 from ops.local.system import free_port
@@ -25,7 +25,7 @@ from tests.support.waiting import eventually, gone
 
 
 class StandIns(Plan, frozen=True):
-    told: Path
+    fleet_file: Path
     worker_role: str = "worker"
 
     def gateway_command(self) -> list[str]:
@@ -36,18 +36,18 @@ class StandIns(Plan, frozen=True):
             "gateway",
             "--port",
             str(self.http_port),
-            "--told",
-            str(self.told),
+            "--fleet-file",
+            str(self.fleet_file),
         ]
 
     def worker_command(self, worker: str) -> list[str]:
         return [sys.executable, "-P", stand_in.__file__, self.worker_role, "--id", worker]
 
-    def tell(self, workers: Iterable[str], models: Iterable[str] = ("speech", "tone")) -> None:
-        """What the fleet is from now on. Written whole: the gateway may read at any time."""
-        part = self.told.with_suffix(".part")
+    def set_fleet(self, workers: Iterable[str], models: Iterable[str] = ("speech", "tone")) -> None:
+        """The fleet from now on. The file is replaced as a whole: the gateway may read it at any time."""
+        part = self.fleet_file.with_suffix(".part")
         part.write_text(json.dumps({"workers": [{"id": worker, "models": list(models)} for worker in workers]}))
-        part.replace(self.told)
+        part.replace(self.fleet_file)
 
 
 @pytest.fixture
@@ -59,12 +59,12 @@ def plan(tmp_path: Path) -> StandIns:
         nodes=(Node("nats", tmp_path / "state" / "nats", free_port("127.0.0.1")),),
         cluster=None,
         config=None,
-        told=tmp_path / "told.json",
+        fleet_file=tmp_path / "fleet.json",
     )
 
 
 class Running:
-    """The stack in a task of its own, and what it announced."""
+    """The stack in a task of its own, and the result that it announced."""
 
     def __init__(self, plan: Plan) -> None:
         self.stop = asyncio.Event()
@@ -100,12 +100,12 @@ def all_pids(stack: Stack) -> list[int]:
 
 async def test_it_is_ready_only_when_every_worker_serves_every_model(plan: StandIns, running: Running) -> None:
     with capture_logs() as logs:
-        for told in ((["w1"],), (["w1", "w2"], ["tone"])):
-            plan.tell(*told)
+        for fleet in ((["w1"],), (["w1", "w2"], ["tone"])):
+            plan.set_fleet(*fleet)
             with pytest.raises(TimeoutError):
                 async with asyncio.timeout(0.5):
                     await asyncio.shield(running.ready)
-        plan.tell(["w1", "w2", "stranger"])
+        plan.set_fleet(["w1", "w2", "stranger"])
         stack = await running.stack()
     assert len(all_pids(stack)) == 4
     assert [log["event"] for log in logs][-1] == "stack.ready"
@@ -114,7 +114,7 @@ async def test_it_is_ready_only_when_every_worker_serves_every_model(plan: Stand
 async def test_the_announcement_is_one_line_with_every_pid(
     plan: StandIns, running: Running, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    plan.tell(plan.workers)
+    plan.set_fleet(plan.workers)
     stack = await running.stack()
     capsys.readouterr()
     announce_json(plan, stack)
@@ -129,21 +129,23 @@ async def test_the_announcement_is_one_line_with_every_pid(
     assert sorted(workers) == ["w1", "w2"]
 
 
-def test_what_it_says_to_a_person_can_be_typed_as_it_stands(
+def test_the_commands_it_prints_can_be_typed_as_they_stand(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("ops.local.stack.called", lambda: ".venv/bin/antiphon")
-    asked = settings(tmp_path, models=("tone", "music"), require_keys=True)
-    made = planning.plan(asked, None)
+    given = settings(tmp_path, models=("tone", "music"), require_keys=True)
+    made = planning.plan(given, None)
     announce_human(made, Stack([], [], {}))
-    told = capsys.readouterr().out
-    assert f"first: .venv/bin/antiphon keys create --tenant me --nats {made.nats}, and export ANTIPHON_API_KEY=" in told
-    assert f'curl {made.http}/v1/audio/speech -H "Authorization: Bearer $ANTIPHON_API_KEY" -H ' in told
-    assert f'.venv/bin/antiphon compose "a calm evening" --seconds 20 -o evening.wav --url {made.http}\n' in told
+    printed = capsys.readouterr().out
+    assert (
+        f"first: .venv/bin/antiphon keys create --tenant me --nats {made.nats}, and export ANTIPHON_API_KEY=" in printed
+    )
+    assert f'curl {made.http}/v1/audio/speech -H "Authorization: Bearer $ANTIPHON_API_KEY" -H ' in printed
+    assert f'.venv/bin/antiphon compose "a calm evening" --seconds 20 -o evening.wav --url {made.http}\n' in printed
 
 
 async def test_stopping_ends_workers_before_the_gateway_and_nats_last(plan: StandIns, running: Running) -> None:
-    plan.tell(plan.workers)
+    plan.set_fleet(plan.workers)
     stack = await running.stack()
     pids = all_pids(stack)
     with capture_logs() as logs:
@@ -155,14 +157,14 @@ async def test_stopping_ends_workers_before_the_gateway_and_nats_last(plan: Stan
 
 
 async def test_each_that_is_killed_comes_back_nats_on_its_port(plan: StandIns, running: Running) -> None:
-    plan.tell(plan.workers)
+    plan.set_fleet(plan.workers)
     stack = await running.stack()
     before = all_pids(stack)
     for pid in before:
         os.kill(pid, signal.SIGKILL)
     await eventually(lambda: len(all_pids(stack)) == 4 and not set(all_pids(stack)) & set(before))
     (node,) = plan.nodes
-    # Kept: asked once more, a busy server may not answer in time.
+    # Kept: a busy server may not answer a second request in time.
     found: list[Endpoints] = []
 
     def back() -> bool:
@@ -192,7 +194,7 @@ async def test_stopping_before_it_is_ready_leaves_nothing(plan: StandIns, runnin
 async def test_a_second_stack_on_the_same_state_is_refused(
     plan: StandIns, running: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    plan.tell(plan.workers)
+    plan.set_fleet(plan.workers)
     await running.stack()
     monkeypatch.setattr("ops.local.stack.LOCK_PATIENCE_S", 0.0)
     with pytest.raises(OpsError, match=rf"in use by process {os.getpid()}; .*--state"):
@@ -203,7 +205,7 @@ def test_a_folder_that_cannot_be_written_is_named_with_the_flag_for_another() ->
     nodes = plan_nodes(Path("/proc/nowhere/nats"), 1, 0)
     with (
         pytest.raises(OpsError, match=r"^cannot write /proc/nowhere.*; choose another folder with --state$"),
-        held(nodes, 0.0),
+        locked(nodes, 0.0),
     ):
         pass
 
@@ -212,9 +214,9 @@ def settings(tmp_path: Path, **more: object) -> UpSettings:
     return UpSettings(state=str(tmp_path), **{"http_port": 0, "nats_port": 0} | more)
 
 
-def test_a_stack_that_requires_keys_has_a_gateway_that_serves_nobody_without(tmp_path: Path) -> None:
-    told = [planning.plan(settings(tmp_path, require_keys=keys), None).gateway_command() for keys in (True, False)]
-    assert ["--no-anonymous" in command for command in told] == [True, False]
+def test_a_stack_that_requires_keys_has_a_gateway_that_serves_no_caller_without(tmp_path: Path) -> None:
+    commands = [planning.plan(settings(tmp_path, require_keys=keys), None).gateway_command() for keys in (True, False)]
+    assert ["--no-anonymous" in command for command in commands] == [True, False]
 
 
 def test_a_taken_http_port_is_refused_by_number_and_flag(tmp_path: Path) -> None:
@@ -231,7 +233,7 @@ def test_port_0_means_any_free_one_chosen_once(tmp_path: Path) -> None:
     assert {made.http_port, node.port}.isdisjoint({0})
 
 
-def test_models_that_cannot_be_loaded_are_left_out_unless_asked_for(
+def test_models_that_cannot_be_loaded_are_left_out_unless_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("ops.local.models._importable", lambda name: name != "torch")
@@ -242,6 +244,6 @@ def test_models_that_cannot_be_loaded_are_left_out_unless_asked_for(
         planning.plan(settings(tmp_path, models=("music", "tone")), None)
 
 
-def test_a_model_that_nobody_has_is_refused_with_the_one_that_was_meant(tmp_path: Path) -> None:
+def test_a_model_that_no_engine_has_is_refused_with_the_one_that_was_meant(tmp_path: Path) -> None:
     with pytest.raises(UsageRefused, match=r"--models: no engine called 'spech'.*did you mean speech\?"):
         planning.plan(settings(tmp_path, models=("spech",)), None)

@@ -12,7 +12,7 @@ import pytest
 
 from ops.local.supervisor import (
     FIRST_DELAY_S,
-    LONGEST_DELAY_S,
+    MAX_DELAY_S,
     USAGE_ERROR,
     Child,
     Launch,
@@ -71,7 +71,7 @@ async def start(output: Output) -> AsyncIterator[Callable[..., Child]]:
 
 @pytest.mark.parametrize("deaths", range(1, 40))
 def test_the_delay_doubles_from_its_first_value_to_its_cap(deaths: int) -> None:
-    assert delay_s(deaths) == pytest.approx(min(LONGEST_DELAY_S, FIRST_DELAY_S * 2 ** (deaths - 1)))
+    assert delay_s(deaths) == pytest.approx(min(MAX_DELAY_S, FIRST_DELAY_S * 2 ** (deaths - 1)))
 
 
 async def test_a_child_that_is_killed_is_started_again(start: Callable[..., Child], output: Output) -> None:
@@ -84,7 +84,7 @@ async def test_a_child_that_is_killed_is_started_again(start: Callable[..., Chil
     assert child.starts == 2
 
 
-async def test_a_restart_asks_anew_what_to_start(start: Callable[..., Child], output: Output) -> None:
+async def test_a_restart_calls_for_the_command_line_again(start: Callable[..., Child], output: Output) -> None:
     numbers = itertools.count()
 
     def launch() -> Launch:
@@ -125,7 +125,7 @@ async def test_a_renewed_child_ends_and_is_started_again(
     await output.wait_for(1)
     before = child.pid
     assert before is not None
-    await child.renew()
+    await child.restart()
     await output.wait_for(2)
     assert gone(before)
     assert child.pid not in {None, before}
@@ -194,7 +194,7 @@ async def test_the_last_line_of_a_life_passes_before_the_next_begins(output: Out
     assert output.lines == ["last"]
 
 
-async def test_a_usage_error_is_told_apart_from_a_death(start: Callable[..., Child], output: Output) -> None:
+async def test_a_usage_error_is_distinguished_from_a_death(start: Callable[..., Child], output: Output) -> None:
     wrong, dying = start(script(f"raise SystemExit({USAGE_ERROR})")), start(script("print('x'); raise SystemExit(1)"))
     async with asyncio.timeout(20):
         await wrong.refused.wait()
