@@ -4,25 +4,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from gpuworker.engine import Engine, MemoryPolicy
+from gpuworker.engine import MemoryPolicy
 from gpuworker.engines.speech import espeak
 from gpuworker.engines.speech.engine import Speech
 from gpuworker.engines.speech.speaker import Speaker
-from tests.engines.cases import CASES, Case, make, shipped
-
-
-@pytest.fixture(scope="module", params=sorted(shipped()))
-def engine(request: pytest.FixtureRequest) -> Iterator[Engine]:
-    """Each shipped engine in turn."""
-    engine = make(request.param)
-    engine.load("cpu", MemoryPolicy())
-    yield engine
-    engine.unload()
-
-
-@pytest.fixture
-def case(engine: Engine) -> Case:
-    return CASES[engine.capabilities().name]
 
 
 @pytest.fixture(scope="module")

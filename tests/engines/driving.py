@@ -1,4 +1,4 @@
-"""Driving an engine as the engine host does, and checking on the way what the protocol promises of every event."""
+"""Drives an engine as the engine host does, and checks on the way that every event keeps the protocol."""
 
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field, replace
@@ -12,8 +12,8 @@ Events = Generator[tuple[int, Event], None, None]
 
 
 @dataclass
-class Heard:
-    """What one job yielded."""
+class Output:
+    """The events of one job."""
 
     channels: int
     blocks: list[Block] = field(default_factory=list)
@@ -33,7 +33,7 @@ class Heard:
         return self.blocks[-1].first_frame + len(self.blocks[-1].pcm)
 
     def from_frame(self, frame: int) -> Pcm:
-        """What the host appends to a log that already holds `frame` frames."""
+        """The audio that the host appends to a log that already holds `frame` frames."""
         if not self.blocks:
             return np.zeros((0, self.channels), np.float32)
         return self.pcm[max(0, frame - self.blocks[0].first_frame) :]
@@ -60,33 +60,33 @@ class Heard:
 
 
 def schema_errors(engine: Engine, job: EngineJob) -> list[str]:
-    """What the host's check of `params` says before the engine sees the job."""
+    """The errors of the host's check of `params`, which comes before the engine's."""
     validator = jsonschema.Draft202012Validator(engine.capabilities().param_schema)
     return [error.message for error in validator.iter_errors(dict(job.params))]
 
 
 def checked(engine: Engine, job: EngineJob) -> EngineJob:
-    """`job` as the host hands it to `generate`."""
+    """`job` as the host passes it to `generate`."""
     assert schema_errors(engine, job) == []
     return engine.validate(job)
 
 
-def run_together(engine: Engine, jobs: Sequence[EngineJob]) -> list[Heard]:
+def run_together(engine: Engine, jobs: Sequence[EngineJob]) -> list[Output]:
     """All of `jobs` in one `generate`, to the end. Pauses are not slept."""
     channels = engine.capabilities().channels
-    results = [Heard(channels) for _ in jobs]
+    results = [Output(channels) for _ in jobs]
     for index, event in engine.generate([checked(engine, job) for job in jobs]):
         results[index].add(event)
     return results
 
 
-def run(engine: Engine, job: EngineJob) -> Heard:
+def run(engine: Engine, job: EngineJob) -> Output:
     (result,) = run_together(engine, [job])
     assert result.done is not None
     return result
 
 
-def resumed(engine: Engine, job: EngineJob, frame: int, whole: Heard, attempt: int = 2) -> Heard:
+def resumed(engine: Engine, job: EngineJob, frame: int, whole: Output, attempt: int = 2) -> Output:
     """A later attempt after `frame` frames, with the last checkpoint that the log held by then."""
     notes = [note for note in whole.checkpoints if note.frame <= frame]
     checkpoint = notes[-1].data if notes else None

@@ -12,8 +12,8 @@ from gpuworker.engine import EngineJob, MemoryPolicy, Rejected
 from gpuworker.engines.speech import espeak, flite
 from gpuworker.engines.speech.engine import Speech
 from gpuworker.engines.speech.resampler import Resampler
-from tests.engines.cases import STORY
 from tests.engines.driving import resumed, run
+from tests.engines.texts import STORY
 
 installed = pytest.mark.skipif(flite.find_flite() is None, reason="libflite is not installed (Debian: libflite1)")
 

@@ -15,8 +15,8 @@ from gpuworker.engine import EngineJob, MemoryPolicy
 from gpuworker.engines.speech import espeak, flite
 from gpuworker.engines.speech.engine import Speech
 from gpuworker.engines.speech.speaker import Speaker, SpeakerFailed
-from tests.engines.cases import STORY
 from tests.engines.driving import checked, next_block, run
+from tests.engines.texts import STORY
 from tests.support.waiting import eventually, gone
 
 ROOT = Path(__file__).parents[2]

@@ -9,8 +9,8 @@ import pytest
 
 from gpuworker.engine import EngineJob, MemoryPolicy, Pcm, Rejected
 from gpuworker.engines.speech.engine import RATE_HZ, Speech
-from tests.engines.cases import STORY
 from tests.engines.driving import checked, next_block, resumed, run, schema_errors
+from tests.engines.texts import STORY
 
 SENTENCES = [
     "The quick brown fox jumps over the lazy dog.",

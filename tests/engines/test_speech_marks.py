@@ -11,11 +11,11 @@ from gpuworker.engines.speech import espeak, flite
 from gpuworker.engines.speech.engine import RATE_HZ, Speech
 from gpuworker.engines.speech.espeak_words import Words
 from gpuworker.engines.speech.speaker import Speaker, Word
-from tests.engines.cases import STORY
-from tests.engines.driving import Heard, run
+from tests.engines.driving import Output, run
+from tests.engines.texts import STORY
 
 
-def heard(speech: Speech, text: str, voice: str = "") -> Heard:
+def heard(speech: Speech, text: str, voice: str = "") -> Output:
     return run(speech, EngineJob(id="j", input=text, voice=voice))
 
 

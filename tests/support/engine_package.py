@@ -17,7 +17,6 @@ def install(folder: Path, name: str, attribute: str, source: str) -> None:
     (info / "entry_points.txt").write_text(f"[antiphon.engines]\n{name} = {name}:{attribute}\n")
 
 
-def environment(folder: Path) -> dict[str, str]:
-    """This process's environment with `folder` first on the path of Python."""
-    paths = [str(folder), *filter(None, [os.environ.get("PYTHONPATH")])]
-    return {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
+def python_path(*folders: Path) -> str:
+    """A value of PYTHONPATH with `folders` first."""
+    return os.pathsep.join([*map(str, folders), *filter(None, [os.environ.get("PYTHONPATH")])])

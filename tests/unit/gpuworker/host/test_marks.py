@@ -16,13 +16,12 @@ from bus.subjects import Subjects
 from bus.transport.parser import Message
 from bus.wire import MAX_MARKS
 from gateway.jobs.pcm_reader import PcmReader
-from gpuworker import pipe
+from gpuworker import pipe, registry
 from gpuworker.engine import Block, Engine, EngineJob, Mark
 from gpuworker.host.group import Group, Member
 from gpuworker.host.marks import cut_at_marks, valid_marks
 from gpuworker.worker.entry_size import MAX_ENTRY_BYTES, EntrySize
 from gpuworker.worker.stream import Audio, Stream
-from tests.engines.cases import make
 
 FRAMES = 1000
 #: Frames of marks: single ones, and crowds on one frame or spread over many.
@@ -125,7 +124,7 @@ def sent_by_group(blocks: Sequence[Block], start_frame: int = 0) -> Sent:
             yield from ((0, block) for block in blocks)
 
         def capabilities(self) -> Any:
-            return make("tone").capabilities()
+            return registry.make("tone").capabilities()
 
     sent = Sent()
     engine: Engine = Scripted()  # type: ignore[assignment]  # all that a group calls
