@@ -1,102 +1,89 @@
-"""How long a job that was taken from a dead worker stays silent, told by the gateway that took it away."""
+"""Takes a dead worker's jobs away from it, so that they go on before ack_wait. Protocol rule 19."""
 
 import asyncio
-import time
+from collections.abc import Callable, Iterable
+from itertools import islice
+from typing import Final
 
 import msgspec
 
-from bus.jobs.entry import Entry
+from bus import wire
+from bus.errors import BusError, Fenced
+from bus.fleet.liveness import KnownWorker
+from bus.fleet.messages import Heartbeat
+from bus.fleet.takeover_timing import Death, TakeoverTimers
+from bus.jobs.client import Bus
+from bus.jobs.delivery import ack, give_back
 from bus.subjects import JobKey
 from bus.telemetry.logging import logger
-from bus.transport.connection import Connection
-from bus.transport.parser import Message
 
 log = logger(__name__)
 
-#: How long to listen for the next entry, and to how many jobs at most.
-_LISTEN_S = 30.0
-_MAX_WATCHES = 1000
-
-
-class Death(msgspec.Struct, frozen=True):
-    """Of a worker, as one gateway found it. Monotonic seconds."""
-
-    worker: str
-    found_at: float
-    ponged_at: float | None
+#: Leases read, at a worker's death, of jobs that it may hold although no heartbeat listed them.
+_MAX_UNLISTED: Final = 200
 
 
 class Takeovers:
-    """The takeovers of this process whose next entry has not come yet."""
+    """The takeovers of one gateway. Others take jobs of the same workers: per job, the lease elects one of them."""
 
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
-        self._watches: set[_Watch] = set()
+    def __init__(self, bus: Bus, tasks: asyncio.TaskGroup, listened: Callable[[str], Iterable[JobKey]]) -> None:
+        """`listened(worker)`: jobs that this process listens to and that `worker` may hold."""
+        self._bus = bus
+        self._tasks = tasks
+        self._listened = listened
+        self._timers = TakeoverTimers(bus.connection)
 
-    def begin(self, key: JobKey, death: Death) -> "_Watch | None":
-        """Listen to a job from before it is taken away; None if too many are listened to already."""
-        if len(self._watches) >= _MAX_WATCHES:
-            return None
-        watch = _Watch(self._connection, key, death, self._watches)
-        self._watches.add(watch)
-        return watch
+    @property
+    def num_timed(self) -> int:
+        """Takeovers whose next entry has not come yet."""
+        return len(self._timers)
 
-    def close(self) -> None:
-        for watch in list(self._watches):
-            watch.close()
-
-
-class _Watch:
-    """Lives until the first entry of the job's next attempt, its end, or `_LISTEN_S`."""
-
-    def __init__(self, connection: Connection, key: JobKey, death: Death, among: "set[_Watch]") -> None:
-        self._key, self._death, self._among = key, death, among
-        self._seen: tuple[float, Entry] | None = None
-        self._is_taken = False
-        self._subscription = connection.subscribe(key.live, self._arrived)
-        self._timer = asyncio.get_running_loop().call_later(_LISTEN_S, self._give_up)
-
-    def taken(self) -> None:
-        """The job was taken away by us: what follows is to be told."""
-        self._is_taken = True
-        self._tell()
+    def start(self, worker: KnownWorker) -> None:
+        """Take away every job that `worker`, which is dead, holds or may hold. Never waits."""
+        dead = worker.heartbeat
+        death = Death.now(dead.id, worker.pong_at)
+        held = {self._bus.subjects.job_key(each.tenant, each.job) for each in dead.held}
+        # No heartbeat lists a job that the worker took after its last one, but the gateway that it is for listens.
+        unlisted = islice((key for key in self._listened(dead.id) if key not in held), _MAX_UNLISTED)
+        for key in (*held, *unlisted):
+            self._tasks.create_task(self._take_timed(dead, key, death), name=f"take away {key.job}")
 
     def close(self) -> None:
-        """Idempotent."""
-        self._subscription.close()
-        self._timer.cancel()
-        self._among.discard(self)
+        """Stop timing. Takeovers that are under way go on."""
+        self._timers.close()
 
-    def _arrived(self, message: Message) -> None:
-        entry = Entry.live(message)
-        # Not the dead worker's last words, which may still be on the wire: only a new attempt says that it starts.
-        if self._seen is None and (entry.started is not None or entry.is_end):
-            self._seen = (time.monotonic(), entry)
-            self._tell()
+    async def _take_timed(self, dead: Heartbeat, key: JobKey, death: Death) -> None:
+        timer = self._timers.start(key, death)
+        is_taken = await self._take(dead, key)
+        if timer is not None and is_taken:
+            timer.taken()
+        elif timer is not None:
+            timer.close()
 
-    def _tell(self) -> None:
-        if not self._is_taken or self._seen is None:
-            return
-        (at, entry), death = self._seen, self._death
-        log.info(
-            "takeover.done",
-            job=self._key.job,
-            tenant=self._key.tenant,
-            worker=death.worker,
-            entry=entry.kind,
-            by=entry.started.worker if entry.started is not None else None,
-            seconds=round(at - death.found_at, 3),
-            since_pong_s=round(at - death.ponged_at, 3) if death.ponged_at is not None else None,
-        )
-        self.close()
+    async def _take(self, dead: Heartbeat, key: JobKey) -> bool:
+        """Set the lease from the dead worker's to `interrupted`; the gateway that wins NAKs that lease's delivery.
 
-    def _give_up(self) -> None:
-        if self._is_taken:
-            log.warning(
-                "takeover.not_observed",
-                job=self._key.job,
-                tenant=self._key.tenant,
-                worker=self._death.worker,
-                waited_s=_LISTEN_S,
+        A job that the worker had ended is not taken; its delivery is acknowledged in the worker's place.
+        """
+        try:
+            found = await self._bus.logs.lease(key)
+            if found is None or found.lease.state != wire.LeaseState.RUNNING:
+                return False
+            if (found.lease.worker, found.lease.boot) != (dead.id, dead.boot):
+                return False
+            tail = await self._bus.logs.tail(key)
+            if tail is not None and tail.is_end:  # the worker died between its end and its acknowledgement
+                ack(self._bus.connection, found.lease.ack)
+                return False
+            interrupted = msgspec.structs.replace(
+                found.lease, state=wire.LeaseState.INTERRUPTED, detail="its worker died"
             )
-        self.close()
+            await self._bus.logs.take(key, interrupted, found.seq)
+        except Fenced:
+            return False  # another gateway, or a worker, was faster
+        except BusError as error:
+            log.warning("takeover.failed", job=key.job, tenant=key.tenant, error=str(error))
+            return False
+        give_back(self._bus.connection, found.lease.ack)
+        log.info("takeover.started", job=key.job, tenant=key.tenant, worker=dead.id)
+        return True

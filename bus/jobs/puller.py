@@ -21,7 +21,7 @@ from bus.jobs.delivery import Delivery
 from bus.jobs.lanes import UNKNOWN, Consumer, Lane, Lanes
 from bus.telemetry.logging import logger
 from bus.transport.connection import Connection
-from bus.transport.parser import Message
+from bus.transport.parser import Callback, Message
 from bus.transport.pull import PullInbox, PullProgress
 from bus.transport.stream_configs import PRIORITY_GROUP
 
@@ -65,6 +65,36 @@ class _Immediate:
         return self.consumer is consumer and self.progress.num_received < self.progress.batch
 
 
+class _Requests:
+    """Sends pull requests on one inbox, opened with the first of them."""
+
+    def __init__(self, connection: Connection, stream: str, settings: PullSettings, on_message: Callback) -> None:
+        self._connection = connection
+        self._stream = stream
+        self._settings = settings
+        self._on_message = on_message
+        self._inbox: PullInbox | None = None
+
+    def send(self, consumer: Consumer, batch: int, *, is_long: bool = False) -> str:
+        """Returns the request's reply subject."""
+        if self._inbox is None:
+            self._inbox = PullInbox(self._connection, self._stream, "worker", self._on_message)
+        return self._inbox.request(
+            consumer.name,
+            batch,
+            expires_s=self._settings.expires_s if is_long else 0.0,
+            heartbeat_s=self._settings.heartbeat_s if is_long else 0.0,
+            group=PRIORITY_GROUP,
+            priority=self._settings.priority,
+        )
+
+    def withdraw(self) -> None:
+        """Close the inbox, and with it every open pull."""
+        if self._inbox is not None:
+            self._inbox.close(_GRACE_S)
+            self._inbox = None
+
+
 class Puller:
     """Pulls from the consumers of one stream into the free slots of one worker."""
 
@@ -79,13 +109,12 @@ class Puller:
     ) -> None:
         """`free` says how many more jobs may start now; `deliver` starts one and lowers it before returning."""
         self._connection = connection
-        self._stream = stream
         self._free = free
         self._deliver = deliver
         self._settings = settings or PullSettings()
         self._lanes = Lanes(lanes, self._settings.patience)
         self._wake = asyncio.Event()
-        self._inbox: PullInbox | None = None
+        self._requests = _Requests(connection, stream, self._settings, self._arrived)
         self._immediate: _Immediate | None = None
         self._is_stopped = False
 
@@ -120,7 +149,7 @@ class Puller:
     async def _pull_now(self, consumer: Consumer) -> None:
         """Take the jobs that are there, without waiting for more."""
         batch = self._lanes.batch_for(consumer, self._free())
-        immediate = self._immediate = _Immediate(consumer, self._request(consumer, batch), batch)
+        immediate = self._immediate = _Immediate(consumer, self._requests.send(consumer, batch), batch)
         progress = immediate.progress
         try:
             is_over = await progress.wait(self._settings.answer_s)
@@ -139,7 +168,7 @@ class Puller:
         """Send a long pull to every consumer that has none and is known to be empty."""
         for consumer in self._lanes:
             if consumer.open_pull is None and not consumer.num_pending:
-                consumer.open_pull = self._request(consumer, 1, self._settings.expires_s, self._settings.heartbeat_s)
+                consumer.open_pull = self._requests.send(consumer, 1, is_long=True)
                 consumer.seen_at = time.monotonic()
 
     async def _wait(self, poll_s: float | None) -> None:
@@ -159,23 +188,9 @@ class Puller:
             for consumer in self._lanes:
                 consumer.num_pending = consumer.num_pending or UNKNOWN
 
-    def _request(self, consumer: Consumer, batch: int, expires_s: float = 0.0, heartbeat_s: float = 0.0) -> str:
-        if self._inbox is None:
-            self._inbox = PullInbox(self._connection, self._stream, "worker", self._arrived)
-        return self._inbox.request(
-            consumer.name,
-            batch,
-            expires_s=expires_s,
-            heartbeat_s=heartbeat_s,
-            group=PRIORITY_GROUP,
-            priority=self._settings.priority,
-        )
-
     def _withdraw(self) -> None:
-        """Close the inbox, and with it every open pull. What waits in the consumers is not known from here on."""
-        if self._inbox is not None:
-            self._inbox.close(_GRACE_S)
-            self._inbox = None
+        """Make every open pull void. How many messages wait in the consumers is not known from here on."""
+        self._requests.withdraw()
         for consumer in self._lanes:
             consumer.forget()
 

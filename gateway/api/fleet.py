@@ -6,7 +6,7 @@ from typing import Any
 from aiohttp import web
 
 from bus.fleet.fleet import Fleet
-from bus.fleet.presence import Seen
+from bus.fleet.liveness import KnownWorker
 from gateway.api.answers import ShownFleet
 from gateway.http.operation import Answer, operation
 from gateway.http.responses import json_response
@@ -17,12 +17,12 @@ from gateway.http.services import FLEET
 async def fleet(request: web.Request) -> web.Response:
     """`GET /v1/fleet`."""
     known = request.app[FLEET]
-    seen = sorted(known.workers.values(), key=lambda each: each.beat.id)
+    seen = sorted(known.workers.values(), key=lambda each: each.id)
     return json_response({"workers": [_worker(known, each) for each in seen]})
 
 
-def _worker(known: Fleet, seen: Seen) -> dict[str, Any]:
-    beat = seen.beat
+def _worker(known: Fleet, seen: KnownWorker) -> dict[str, Any]:
+    beat = seen.heartbeat
     return {
         "id": beat.id,
         "pid": beat.pid,
@@ -38,5 +38,5 @@ def _worker(known: Fleet, seen: Seen) -> dict[str, Any]:
         "backup": beat.backup,
         "boot": beat.boot,
         "rss_bytes": beat.rss_bytes,
-        "heard_s": round(time.monotonic() - seen.heard_at, 3),
+        "heard_s": round(time.monotonic() - seen.heartbeat_at, 3),
     }

@@ -148,7 +148,7 @@ class GatewayMetrics:
 
     def _fleet(self) -> Iterator[Sample]:
         fleet = self._known_fleet
-        heard = [seen.beat for seen in fleet.workers.values() if not fleet.is_silent(seen)]
+        heard = [seen.heartbeat for seen in fleet.workers.values() if not fleet.is_silent(seen)]
         states = Counter(beat.state for beat in heard)
         states["silent"] = len(fleet.workers) - len(heard)
         breakers = Counter(beat.breaker for beat in heard)

@@ -7,7 +7,6 @@ from aiohttp import web
 
 from bus.fleet.fleet import Fleet
 from bus.fleet.messages import Heartbeat
-from bus.fleet.presence import Seen
 from bus.params import short
 from bus.transport.connection import Connection
 from gateway.api.answers import Health, Status
@@ -33,20 +32,15 @@ class Readiness:
             missing.append("the connection to NATS")
         if self._requests.stopping.is_set():
             missing.append("time: this gateway is stopping")
-        known, ready = self._fleet.known_models, ready_workers(self._fleet)
+        known, ready = self._fleet.known_models, self._fleet.ready_workers
         if not ready:
             missing.append("a worker that is ready")
-        elif unknown := sorted({model for seen in ready for model in seen.beat.models if model not in known}):
+        elif unknown := sorted({model for seen in ready for model in seen.heartbeat.models if model not in known}):
             missing.append(f"the description of {', '.join(unknown)}")
         return missing
 
 
 READINESS: Final = web.AppKey("readiness", Readiness)
-
-
-def ready_workers(fleet: Fleet) -> list[Seen]:
-    """Workers that would take a job now."""
-    return [seen for seen in fleet.workers.values() if seen.beat.state == "ready" and not fleet.is_silent(seen)]
 
 
 @operation("Whether the process answers.", answers={200: Answer("It does.", Status)}, is_open=True)
@@ -73,7 +67,7 @@ async def readyz(request: web.Request) -> web.Response:
     models = set(query.getall("model", []))
     for worker in query.getall("worker", []):
         seen = request.app[FLEET].workers.get(worker)
-        if absent := models - set(seen.beat.models if seen else ()):
+        if absent := models - set(seen.heartbeat.models if seen else ()):
             missing.append(f"{short(worker)}: {short(', '.join(sorted(absent)))}")
     if missing:
         return json_response({"status": "not ready", "missing": missing}, 503, {"Retry-After": "1"})
@@ -94,8 +88,8 @@ async def health(request: web.Request) -> web.Response:
         "nats": jobs.bus.connection.state.is_up,
         "workers": len(fleet.workers),
         # A worker reports itself ready once its engines are loaded and warm.
-        "model_loaded": any(seen.beat.models for seen in ready_workers(fleet)),
-        "gpu_memory_used": _gpu_bytes(seen.beat for seen in fleet.workers.values()),
+        "model_loaded": any(seen.heartbeat.models for seen in fleet.ready_workers),
+        "gpu_memory_used": _gpu_bytes(seen.heartbeat for seen in fleet.workers.values()),
         "requests": len(request.app[REQUESTS]),
         "clock_skew_s": round(jobs.bus.clock.skew_s, 3),
         "cache": _cache(jobs.cache.counts),

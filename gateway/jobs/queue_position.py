@@ -48,7 +48,7 @@ class StartRates:
 
     def look(self, now_s: float) -> None:
         """Take one sample. `now_s`: monotonic seconds."""
-        beats = [seen.beat for seen in self._fleet.workers.values()]
+        beats = [seen.heartbeat for seen in self._fleet.workers.values()]
         counted = {(beat.id, beat.boot): beat.started for beat in beats}
         for worker, started in counted.items():
             before = self._counted.get(worker)

@@ -3,8 +3,8 @@
 import time
 from collections.abc import Callable, Iterable
 
+from bus.fleet.liveness import read_heartbeat
 from bus.fleet.messages import Heartbeat
-from bus.fleet.presence import beat_of
 from bus.jobs.client import Bus
 from bus.subjects import worker_of
 from bus.transport.parser import Message
@@ -78,7 +78,7 @@ class Peers:
     def _on_heartbeat(self, message: Message) -> None:
         if worker_of(message.subject) == self._id:
             return
-        beat = beat_of(message)
+        beat = read_heartbeat(message)
         if beat is None:
             return
         takes_jobs = beat.state == "ready" and beat.breaker == "closed" and not beat.loading

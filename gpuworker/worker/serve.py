@@ -30,7 +30,7 @@ async def serve(settings: WorkerSettings, stop: asyncio.Event) -> None:
     Raises (in an ExceptionGroup, once running):
         NothingToServe: no configured model can be served.
         SettingsError: an option of an engine is unknown or wrong; in no group.
-        TwoWorkers: a live worker has this id.
+        DuplicateWorkerId: a live worker has this id.
         Unreachable: no NATS at the start, or it has closed the connection for good.
         OSError: the address of the metrics cannot be bound; in no group.
     """
@@ -40,7 +40,7 @@ async def serve(settings: WorkerSettings, stop: asyncio.Event) -> None:
     with bound(worker=me.worker):
         async with open_bus(settings.bus, "worker") as bus:
             worker = Worker(bus, settings, me, cards, stop)
-            await worker.presence.refuse_a_twin()
+            await worker.presence.ensure_unique_id()
             async with _metrics(worker, settings), background_tasks() as tasks:
                 for service in (
                     worker.host.run(),

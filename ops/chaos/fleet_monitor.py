@@ -4,8 +4,8 @@ import time
 from collections.abc import Sequence
 from typing import Final
 
+from bus.fleet.liveness import read_heartbeat
 from bus.fleet.messages import Heartbeat
-from bus.fleet.presence import beat_of
 from bus.jobs.client import Bus
 from ops.chaos.process import Process
 
@@ -22,7 +22,7 @@ class FleetMonitor:
         bus.connection.subscribe(bus.subjects.all_heartbeats, self._on_heartbeat)
 
     def _on_heartbeat(self, message: object) -> None:
-        beat = beat_of(message)  # type: ignore[arg-type]
+        beat = read_heartbeat(message)  # type: ignore[arg-type]
         if beat is not None:
             self.beats[beat.id] = (beat, time.monotonic())
 

@@ -11,7 +11,7 @@ import msgspec
 import uvloop
 
 from bus.errors import NoServer, Unreachable
-from bus.fleet.presence import TwoWorkers
+from bus.fleet.presence import DuplicateWorkerId
 from bus.settings import LogFormat, LogLevel
 from bus.telemetry import logging as telemetry
 from ops.local.system import raise_file_limit
@@ -60,7 +60,7 @@ def operator_hint(error: Exception, expected: tuple[type[Exception], ...]) -> st
         return f"{error}; start a nats-server there, or give the address of one with --nats"
     if isinstance(error, OSError) and error.errno in _CANNOT_LISTEN and error.filename is None:  # a file has one
         return f"{error.strerror}; choose another address: {_ADDRESS_FLAGS}"
-    return str(error) if isinstance(error, (Unreachable, TwoWorkers, *expected)) else ""
+    return str(error) if isinstance(error, (Unreachable, DuplicateWorkerId, *expected)) else ""
 
 
 async def _until_stopped(settings: S, serve: Callable[[S, asyncio.Event], Awaitable[None]]) -> None:

@@ -1,8 +1,8 @@
 """The lease and the log as a machine small enough to walk through every interleaving (protocol rule 27).
 
-Actors do what `bus.jobs.log`, `bus.jobs.claim`, `bus.jobs.writer` and `bus.fleet.fleet` do, one request to the server per step; between any two
-steps anybody else may run, die for good, or (a zombie) sleep as long as it likes. An answer may be lost after the server
-has acted; then the request is repeated.
+Actors do what `bus.jobs.log`, `bus.jobs.claim`, `bus.jobs.writer` and `bus.fleet.takeover` do, one request to the server
+per step. Between any two steps any other actor may run, die for good, or (a zombie) sleep without a limit. An answer may
+be lost after the server has acted; then the request is repeated.
 
     first    the job's first delivery           later    any other delivery of it
     surplus  a second message of the same id    ender    cancels or expires the job

@@ -49,9 +49,11 @@ def listens(bus: Bus) -> bool:
 
 
 @contextlib.asynccontextmanager
-async def gateway(bus: Bus, listened: Callable[[str], list[JobKey]] = lambda worker: []) -> AsyncIterator[Fleet]:
+async def gateway(
+    bus: Bus, listened: Callable[[str], list[JobKey]] = lambda worker: [], silent_s: float = 3.0
+) -> AsyncIterator[Fleet]:
     async with asyncio.TaskGroup() as tasks:
-        fleet = Fleet(bus, PING_S, tasks, listened)
+        fleet = Fleet(bus, PING_S, tasks, listened, silent_s=silent_s)
         running = tasks.create_task(fleet.run())
         await eventually(lambda: listens(bus))
         try:
@@ -61,9 +63,11 @@ async def gateway(bus: Bus, listened: Callable[[str], list[JobKey]] = lambda wor
 
 
 @contextlib.asynccontextmanager
-async def present(bus: Bus, worker: str, boot: str, held: list[Held] | None = None) -> AsyncIterator[Presence]:
-    """A worker in this process."""
-    presence = Presence(bus, worker, boot, lambda: beat(worker, boot, held or []), lambda _: None)
+async def present(
+    bus: Bus, worker: str, boot: str, held: list[Held] | None = None, **times_s: float
+) -> AsyncIterator[Presence]:
+    """A worker in this process; `times_s` are options of `Presence`."""
+    presence = Presence(bus, worker, boot, lambda: beat(worker, boot, held or []), lambda _: None, **times_s)
     presence.cards = [CARD]
     running = asyncio.ensure_future(presence.run())
     try:
@@ -74,8 +78,8 @@ async def present(bus: Bus, worker: str, boot: str, held: list[Held] | None = No
 
 
 def answers(fleet: Fleet, worker: str) -> bool:
-    seen = fleet.workers.get(worker)
-    return seen is not None and seen.answered_in >= 0
+    known = fleet.workers.get(worker)
+    return known is not None and known.pong_at is not None
 
 
 async def why(bus: Bus, name: JobKey) -> str:

@@ -57,7 +57,7 @@ async def main(settings: BusSettings, worker: str, boot: str, num_jobs: int) -> 
             print(claim.lease_seq, flush=True)
         presence = Presence(bus, worker, boot, lambda: beat(worker, boot, held), lambda _: None)
         presence.cards = [CARD]
-        await presence.refuse_a_twin()
+        await presence.ensure_unique_id()
         asyncio.get_running_loop().call_soon(lambda: print("ready", flush=True))
         await presence.run()
 

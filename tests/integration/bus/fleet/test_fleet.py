@@ -1,18 +1,22 @@
-"""Workers come, die, freeze and are doubled; their jobs are taken from the dead, once, and from nobody else."""
+"""Workers come, die, freeze and are doubled; their jobs are taken from the dead, once, and from no other worker."""
 
 import asyncio
 import signal
 import time
+from typing import Any
 
 import pytest
 
 from bus import wire
+from bus.fleet.liveness import KnownWorker
 from bus.fleet.messages import Heartbeat, Held
-from bus.fleet.presence import Presence, TwoWorkers
+from bus.fleet.presence import DuplicateWorkerId, Presence
+from bus.fleet.takeover import Takeovers
 from bus.jobs.client import Bus, open_bus
 from bus.jobs.status import status
 from bus.jobs.submit import submit
 from bus.subjects import JobKey
+from bus.transport.parser import Message
 from tests.support.bus import answers_pings, claims, done, key_of, num_jobs, pull, start
 from tests.support.fleet import answers, gateway, listens, present, process, why
 from tests.support.jobs import tone_job
@@ -22,7 +26,7 @@ from tests.support.waiting import eventually, freeze
 
 @pytest.fixture
 def ack_wait_s() -> float:
-    """What comes again was given back."""
+    """A message that comes again was given back."""
     return 30.0
 
 
@@ -46,19 +50,18 @@ async def test_rule_19_a_killed_worker_is_found_and_its_jobs_go_on_elsewhere_lon
         assert claim.lease.attempt == 2
 
 
-async def test_rule_19_a_frozen_worker_is_left_to_ack_wait(bus: Bus, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bus.fleet.fleet._SILENT_S", 1.3)
+async def test_rule_19_a_frozen_worker_is_left_to_ack_wait(bus: Bus) -> None:
     job = tone_job()
     await bus.topology.declare_consumers("tone", "v1")
     await submit(bus, job)
-    async with gateway(bus) as fleet, process(bus, "w1", num_jobs=1) as worker:
+    async with gateway(bus, silent_s=1.3) as fleet, process(bus, "w1", num_jobs=1) as worker:
         await eventually(lambda: answers(fleet, "w1"))
         freeze(worker.pid)
         await eventually(lambda: fleet.is_silent(fleet.workers["w1"]))
-        assert not fleet.ready
+        assert not fleet.ready_workers
         assert await why(bus, key_of(bus, job)) == "running"
         worker.send_signal(signal.SIGCONT)
-        await eventually(lambda: fleet.ready)
+        await eventually(lambda: fleet.ready_workers)
         assert await why(bus, key_of(bus, job)) == "running"
 
 
@@ -94,18 +97,19 @@ async def test_rule_19_a_gateway_that_loses_the_lease_gives_nothing_back(
     bus.connection.subscribe("$JS.ACK.>", lambda message: naks.append(message.data))
     original, readers, both = bus.logs.lease, [], asyncio.Event()
 
-    async def lease(name: JobKey) -> object:
-        found = await original(name)
-        readers.append(name)
+    async def lease(key: JobKey) -> object:
+        found = await original(key)
+        readers.append(key)
         if len(readers) == 2:
             both.set()
         await both.wait()
         return found
 
     monkeypatch.setattr(bus.logs, "lease", lease)
-    dead = beat("w1", "b1", [Held(job.tenant, job.id)])
-    async with gateway(bus) as one, gateway(bus) as two:
-        await asyncio.gather(*(fleet._took_away(dead, key_of(bus, job)) for fleet in (one, two)))
+    dead = KnownWorker(beat("w1", "b1", [Held(job.tenant, job.id)]), time.monotonic())
+    async with asyncio.TaskGroup() as tasks:
+        for _ in range(2):
+            Takeovers(bus, tasks, lambda _: ()).start(dead)
     await bus.connection.flush()
     assert naks == [b"-NAK"]
 
@@ -124,10 +128,10 @@ async def test_rule_19_another_boot_in_the_pong_is_a_dead_worker_too(bus: Bus) -
         async with present(worker, "w1", "new"):
             assert (await pull(bus)).seq == delivery.seq
             assert await why(bus, key_of(bus, job)) == "interrupted"
-            await eventually(lambda: "w1" in fleet.workers and fleet.workers["w1"].beat.boot == "new")
+            await eventually(lambda: "w1" in fleet.workers and fleet.workers["w1"].heartbeat.boot == "new")
 
 
-async def test_a_job_that_died_before_any_heartbeat_told_of_it_goes_on_at_once_if_somebody_listens(bus: Bus) -> None:
+async def test_a_job_that_no_heartbeat_listed_goes_on_at_once_if_it_has_a_listener(bus: Bus) -> None:
     job, running = tone_job(), tone_job()
     await bus.topology.declare_consumers("tone", "v1")
     by = {"w1": claims(bus, "w1", boot="old"), "w2": claims(bus, "w2")}
@@ -135,17 +139,17 @@ async def test_a_job_that_died_before_any_heartbeat_told_of_it_goes_on_at_once_i
         await submit(bus, each)
         delivery = await pull(bus)
         assert await by[worker].claim(delivery, by[worker].open(delivery))
-    names = [key_of(bus, job), key_of(bus, running)]
-    async with open_bus(bus.settings, "test") as worker, gateway(bus, lambda _: names) as fleet:
+    keys = [key_of(bus, job), key_of(bus, running)]
+    async with open_bus(bus.settings, "test") as worker, gateway(bus, lambda _: keys) as fleet:
         async with present(worker, "w1", "old", []):
             await eventually(lambda: answers(fleet, "w1"))
         async with present(worker, "w1", "new"):
             assert (await pull(bus)).num_delivered == 2
-            assert [await why(bus, name) for name in names] == ["interrupted", "running"]
+            assert [await why(bus, key) for key in keys] == ["interrupted", "running"]
 
 
 async def test_rule_19_only_the_dead_workers_own_lease_is_taken_away(bus: Bus) -> None:
-    """Its last heartbeat lists a job that somebody else runs by now, and one that has ended."""
+    """Its last heartbeat lists a job that another worker runs by now, and one that has ended."""
     moved, ended = tone_job(), tone_job()
     await bus.topology.declare_consumers("tone", "v1")
     for job in (moved, ended):
@@ -169,37 +173,39 @@ async def test_a_job_that_its_worker_ended_just_before_it_died_is_settled_and_no
     await by.end(wire.End.DONE, done(by))
     acks: list[bytes] = []
     bus.connection.subscribe(f"$JS.ACK.{bus.subjects.jobs_stream}.>", lambda message: acks.append(message.data))
-    async with open_bus(bus.settings, "test") as worker, gateway(bus) as fleet:
-        async with present(worker, "w1", "b1", [Held(job.tenant, job.id)]):
-            await eventually(lambda: answers(fleet, "w1"))
-        await eventually(lambda: "w1" not in fleet.workers)
-        await eventually(lambda: acks and not fleet._takeovers._watches)
-        await bus.connection.flush()
-        assert acks == [b"+ACK"]
+    dead = KnownWorker(beat("w1", "b1", [Held(job.tenant, job.id)]), time.monotonic())
+    async with asyncio.TaskGroup() as tasks:
+        takeovers = Takeovers(bus, tasks, lambda _: ())
+        takeovers.start(dead)
+    await eventually(lambda: acks)
+    assert takeovers.num_timed == 0, "no attempt will follow"
+    await bus.connection.flush()
+    assert acks == [b"+ACK"]
     async with asyncio.timeout(20):
         while await num_jobs(bus):
             await asyncio.sleep(0.01)
 
 
-async def test_rule_19_a_worker_that_never_answered_here_is_not_found_dead(bus: Bus) -> None:
+async def test_rule_19_a_worker_that_never_answered_here_is_not_found_dead(
+    bus: Bus, monkeypatch: pytest.MonkeyPatch
+) -> None:
     job = tone_job()
     await bus.topology.declare_consumers("tone", "v1")
     await submit(bus, job)
     delivery = await pull(bus)
     by = claims(bus, "w1")
     assert await by.claim(delivery, by.open(delivery))
-    asked: list[int] = []
+    original, pings = bus.connection.request, list[str]()
+
+    async def request(subject: str, *args: Any, **kwargs: Any) -> Message:
+        pings.append(subject)
+        return await original(subject, *args, **kwargs)
+
+    monkeypatch.setattr(bus.connection, "request", request)
     async with gateway(bus) as fleet:
-        original = fleet._ping
-
-        async def ping(worker: str) -> None:
-            await original(worker)
-            asked.append(1)
-
-        fleet._ping = ping  # type: ignore[method-assign]
         data = wire.encode(beat("w1", "b1", [Held(job.tenant, job.id)]))
         bus.connection.publish(bus.subjects.heartbeat("w1"), data)
-        await eventually(lambda: len(asked) > 3)
+        await eventually(lambda: pings.count(bus.subjects.ping("w1")) > 4)
         assert "w1" in fleet.workers
     assert await why(bus, key_of(bus, job)) == "running"
 
@@ -209,22 +215,17 @@ async def test_rule_19_a_second_live_worker_of_one_id_refuses_to_start(bus: Bus)
         async with asyncio.timeout(20):
             while not await answers_pings(bus, "w1"):  # its task may not have subscribed yet
                 await asyncio.sleep(0)
-        twin = Presence(bus, "w1", "b2", lambda: beat("w1", "b2", []), lambda _: None)
-        with pytest.raises(TwoWorkers, match=r"'w1'.*boot b1"):
-            await twin.refuse_a_twin()
-        await Presence(bus, "w2", "b2", lambda: beat("w2", "b2", []), lambda _: None).refuse_a_twin()
+        second = Presence(bus, "w1", "b2", lambda: beat("w1", "b2", []), lambda _: None)
+        with pytest.raises(DuplicateWorkerId, match=r"'w1'.*boot b1"):
+            await second.ensure_unique_id()
+        await Presence(bus, "w2", "b2", lambda: beat("w2", "b2", []), lambda _: None).ensure_unique_id()
 
 
-async def test_rule_19_a_heartbeat_goes_out_at_every_change_and_a_burst_of_changes_is_one(
-    bus: Bus, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(
-        "bus.fleet.presence._GATHER_S", 1.0
-    )  # far longer than the burst, and far shorter than what follows
-    monkeypatch.setattr("bus.fleet.presence._HEARTBEAT_S", 600.0)
+async def test_rule_19_a_heartbeat_goes_out_at_every_change_and_a_burst_of_changes_is_one(bus: Bus) -> None:
     beats: list[bytes] = []
     bus.connection.subscribe(bus.subjects.heartbeat("w1"), lambda message: beats.append(message.data))
-    async with present(bus, "w1", "b1") as presence:
+    # Gathering takes far longer than the burst, and far less than the interval of heartbeats.
+    async with present(bus, "w1", "b1", gather_s=1.0, heartbeat_s=600.0) as presence:
         await eventually(lambda: len(beats) == 1)
         for _ in range(50):
             presence.changed()
@@ -233,17 +234,17 @@ async def test_rule_19_a_heartbeat_goes_out_at_every_change_and_a_burst_of_chang
         presence.changed()
         await eventually(lambda: len(beats) == 3)
     await bus.connection.flush()
-    assert len(beats) == 4  # the last is its farewell
+    assert len(beats) == 4, "the last one is sent when it stops"
 
 
 async def test_rule_19_a_heartbeat_goes_out_each_second_when_nothing_changes(bus: Bus) -> None:
     made: list[float] = []
 
-    def told() -> Heartbeat:
+    def make() -> Heartbeat:
         made.append(time.monotonic())
         return beat("w1", "b1", [])
 
-    running = asyncio.ensure_future(Presence(bus, "w1", "b1", told, lambda _: None).run())
+    running = asyncio.ensure_future(Presence(bus, "w1", "b1", make, lambda _: None).run())
     await eventually(lambda: len(made) == 5)
     running.cancel()
     await asyncio.wait({running})
@@ -256,12 +257,12 @@ async def test_rule_19_a_heartbeat_goes_out_each_second_when_nothing_changes(bus
     [
         b"",
         b"garbage\xff",
-        wire.encode(beat("somebody", "b1", [])),
+        wire.encode(beat("another", "b1", [])),
         wire.encode(beat("w1", "b1", [Held("public", "bad.id")])),
         wire.encode(beat("w1", "b1", [Held("*", "x")])),
     ],
 )
-async def test_a_heartbeat_that_is_none_or_speaks_for_another_harms_nobody(bus: Bus, data: bytes) -> None:
+async def test_a_malformed_heartbeat_and_one_of_another_worker_are_ignored(bus: Bus, data: bytes) -> None:
     async with gateway(bus) as fleet:
         bus.connection.publish(bus.subjects.heartbeat("w1"), data)
         bus.connection.publish(f"{bus.subjects.root}.worker.bad!id.hb", wire.encode(beat("bad!id", "b1", [])))
@@ -271,14 +272,14 @@ async def test_a_heartbeat_that_is_none_or_speaks_for_another_harms_nobody(bus: 
             await eventually(lambda: answers(fleet, "w2"))
 
 
-async def test_what_workers_offer_is_known_from_them_and_remembered_after_them(bus: Bus) -> None:
+async def test_models_that_workers_offer_are_known_and_remembered_after_them(bus: Bus) -> None:
     async with gateway(bus) as fleet:
-        assert not fleet.ready
+        assert not fleet.ready_workers
         async with open_bus(bus.settings, "test") as other, present(other, "w1", "b1"):
             await eventually(fleet.cards)
             assert fleet.cards() == {"tone": CARD}
-            assert fleet.ready
-            assert fleet.starts("tone=v1=interactive") == 3
+            assert fleet.ready_workers
+            assert fleet.workers["w1"].heartbeat.started == {"tone=v1=interactive": 3}
         await eventually(lambda: not fleet.workers)
         assert not fleet.cards()
         assert (fleet.card("tone"), fleet.known_models) == (CARD, ["tone"])

@@ -104,7 +104,7 @@ async def test_a_job_whose_acceptance_was_not_answered_counts_if_it_was_queued_a
     async with gateway_here(bus.settings) as (gateway, http), present(bus, "w1", "b1"):
         _, text = await Keys(gateway.bus).create("acme", Limits(concurrent_jobs=1))
         await gateway.keys.look()
-        await eventually(lambda: gateway.fleet.ready and gateway.fleet.cards())
+        await eventually(lambda: gateway.fleet.ready_workers and gateway.fleet.cards())
         headers = {"Authorization": f"Bearer {text}"}
         with monkeypatch.context() as losing:
             losing.setattr("gateway.jobs.service.submit", unanswered)

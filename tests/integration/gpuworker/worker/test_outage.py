@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from bus.errors import NoResponders, Unreachable
-from bus.fleet.presence import Presence, TwoWorkers
+from bus.fleet.presence import DuplicateWorkerId, Presence
 from bus.jobs.client import Bus, open_bus
 from bus.settings import BusSettings
 from tests.support.bus import hold_reconnect
@@ -42,7 +42,7 @@ async def test_a_worker_asks_again_for_a_twin_when_the_server_dies_over_the_ques
         return await original(subject, *args, **more)
 
     monkeypatch.setattr(bus.connection, "request", request)
-    await starting(bus).refuse_a_twin()
+    await starting(bus).ensure_unique_id()
     assert asked == [bus.subjects.ping("w1")] * 2
 
 
@@ -61,12 +61,12 @@ async def test_a_twin_that_comes_back_to_the_server_later_is_found_all_the_same(
             monkeypatch.setattr(new.connection.state, "wait_for_peers", wait_for_peers)
             await asyncio.to_thread(server.restart)
             await eventually(lambda: new.connection.state.generation == 1)
-            asking = asyncio.ensure_future(starting(new).refuse_a_twin())
+            asking = asyncio.ensure_future(starting(new).ensure_unique_id())
             await asyncio.wait_for(waiting.wait(), 20)
             with pytest.raises(NoResponders):
                 await new.connection.request(new.subjects.ping("w1"))
             let_in.set()
-            with pytest.raises(TwoWorkers, match=r"boot b1"):
+            with pytest.raises(DuplicateWorkerId, match=r"boot b1"):
                 await asyncio.wait_for(asking, 60)
 
 

@@ -13,7 +13,7 @@ class Workers:
         self.workers: dict[str, Any] = {}
 
     def beat(self, worker: str, boot: str, **started: int) -> None:
-        self.workers[worker] = SimpleNamespace(beat=SimpleNamespace(id=worker, boot=boot, started=started))
+        self.workers[worker] = SimpleNamespace(heartbeat=SimpleNamespace(id=worker, boot=boot, started=started))
 
 
 def test_starts_are_counted_per_queue_over_a_minute_and_restarts_count_from_zero() -> None:
