@@ -1,4 +1,4 @@
-"""ACE-Step 1.5's HTTP API: tasks that are polled until their files can be fetched."""
+"""ACE-Step 1.5's HTTP API: tasks that clients poll until the audio can be downloaded."""
 
 import asyncio
 import re
@@ -19,13 +19,15 @@ from gateway.access.caller import caller
 from gateway.api.audio import respond_with_audio
 from gateway.api.job_fields import KEY, JobOptions, build_job, idempotent_id, schema
 from gateway.codecs import format_named
-from gateway.dialects.acestep import answer as acestep_told
-from gateway.dialects.acestep import request as acestep_asked
-from gateway.dialects.acestep.request import THEIRS, Fields
+from gateway.dialects.acestep import stats as task_stats
+from gateway.dialects.acestep.errors import ErrorResponse, refuse
+from gateway.dialects.acestep.fields import Fields
+from gateway.dialects.acestep.request import read_body
+from gateway.dialects.acestep.results import Entry, TaskResults
 from gateway.dialects.acestep.task import FORMATS, MAX_BATCH, Task, new_task
 from gateway.http.dialect import Dialect
 from gateway.http.operation import SOUND, Answer, Parameter, operation
-from gateway.http.problems import JOB_HEADER, Problem
+from gateway.http.problems import JOB_HEADER
 from gateway.http.rate_limit_headers import makes_no_work
 from gateway.http.responses import JOB, json_response
 from gateway.http.services import FLEET, JOBS
@@ -33,24 +35,27 @@ from gateway.jobs.queue_position import position
 from gateway.jobs.service import Jobs
 
 T = TypeVar("T")
-Token = Annotated[str, schema("The key, if no header has it.")]
+Token = Annotated[str, schema("The key, unless a header has it.")]
 
 _API: Final = "acestep"
+#: The model of tasks whose model no worker offers; the second if no worker offers the first.
 _MODEL: Final = "acestep"
 _DEFAULT_MODEL: Final = "music"
 _DEFAULT_BATCH: Final = 2
-_MAX_ASKED: Final = 100
-#: Tasks that are looked at together.
-_AT_ONCE: Final = 8
+#: Tasks in one `query_result`, and tasks that are read at the same time.
+_MAX_TASKS: Final = 100
+_CONCURRENCY: Final = 8
 _FILE: Final = re.compile(r"/jobs/([A-Za-z0-9_-]{1,64})\.([a-z0-9]{1,8})")
+#: A pattern for the formats in any case.
 _ANY_CASE: Final = f"^({'|'.join(''.join(f'[{c}{c.upper()}]' for c in name) for name in FORMATS)}|)$"
 _TEXT_TO_MUSIC: Final = "text2music"
-#: Of files on the server of theirs; nobody reads ours.
-_PATHS: Final = ("reference_audio_path", "src_audio_path")
+#: Fields that name files of ACE-Step's own server. Files of this one are never read for a client.
+_FILE_FIELDS: Final = ("reference_audio_path", "src_audio_path")
+_BODY_MEDIA: Final = ("application/json", "multipart/form-data", "application/x-www-form-urlencoded")
 
 
-class TaskBody(msgspec.Struct, kw_only=True):
-    """The fields that are of use here, under their first names; more are passed to an engine that has them."""
+class TaskRequest(msgspec.Struct, kw_only=True):
+    """The fields that are used here, by their first names. Others are passed to an engine that has them."""
 
     prompt: str = ""
     lyrics: str = ""
@@ -59,170 +64,170 @@ class TaskBody(msgspec.Struct, kw_only=True):
     bpm: float | None = None
     key_scale: str = ""
     batch_size: Annotated[int, Meta(ge=1, le=MAX_BATCH)] | None = None
-    audio_format: Annotated[str, schema("In any case; empty: the first.", pattern=_ANY_CASE)] = FORMATS[0]
+    audio_format: Annotated[str, schema("In upper or lower case; empty: the first.", pattern=_ANY_CASE)] = FORMATS[0]
     use_random_seed: bool = True
     seed: int | str | list[int] = -1
     task_type: str = _TEXT_TO_MUSIC
     param_obj: dict[str, Any] | str = ""
     metas: dict[str, Any] | str = ""
     ai_token: Token = ""
-    #: Ours: in the engine's own words.
+    #: Ours: params of the engine.
     params: dict[str, Any] = {}
 
 
-class QueryBody(msgspec.Struct):
-    task_id_list: Annotated[list[str], Meta(max_length=_MAX_ASKED)] | str
+class QueryRequest(msgspec.Struct):
+    """The tasks to report."""
+
+    task_id_list: Annotated[list[str], Meta(max_length=_MAX_TASKS)] | str
     ai_token: Token = ""
 
 
-class Enveloped(msgspec.Struct, Generic[T], frozen=True, kw_only=True):
-    """Around every answer that is no error."""
+class Envelope(msgspec.Struct, Generic[T], frozen=True, kw_only=True):
+    """The envelope of every response but errors."""
 
     data: T
     code: int = 200
     error: None = None
+    #: Unix milliseconds.
     timestamp: int
     extra: None = None
 
 
 class Released(msgspec.Struct, frozen=True):
+    """A task that was accepted."""
+
     task_id: str
     status: Literal["queued"]
-    #: From 1; 0 once it has left the queue.
+    #: From 1; 0 once it has left the queue; absent if unknown.
     queue_position: int | UnsetType = UNSET
 
 
-class Refusal(msgspec.Struct, frozen=True):
-    detail: str
-
-
 @operation(
-    "A task: as many pieces of music as `batch_size`, which differ in their seeds.",
-    text="Fields have several names, and may stand in `param_obj` or `metas`, as ACE-Step's clients write them.",
-    body=TaskBody,
-    body_media=("application/json", "multipart/form-data", "application/x-www-form-urlencoded"),
+    "Create a task: as many pieces of music as `batch_size`, with different seeds.",
+    text="Fields have several names, and may be in `param_obj` or `metas`, as ACE-Step's clients send them.",
+    body=TaskRequest,
+    body_media=_BODY_MEDIA,
     parameters=(KEY,),
     key_in="body",
-    answers={200: Answer("It is accepted, and nothing short of its ending loses it.", Enveloped[Released])},
+    answers={200: Answer("The task is accepted and durable.", Envelope[Released])},
 )
 async def release_task(request: web.Request) -> web.Response:
-    """`POST /release_task`: as many jobs as `batch_size`, that differ in their seeds."""
-    service, fleet = request.app[JOBS], request.app[FLEET]
-    raw, files = await acestep_asked.read(request)
-    fields = Fields(raw)
-    model = _model(fleet, fields)
-    card = service.card(model)
+    """`POST /release_task`: makes as many jobs as `batch_size`, which differ in their seeds."""
+    jobs = request.app[JOBS]
+    body, files = await read_body(request)
+    fields = Fields(body)
+    model = _model(request.app[FLEET], fields)
+    card = jobs.card(model)
     _check_task(fields, files, card)
     codec = fields.text("audio_format", FORMATS[0]).lower()
     if codec not in FORMATS:
         raise Invalid(f"audio_format: {short(codec)!r} is not one of {', '.join(FORMATS)}", "audio_format")
     format_named(codec, "audio_format")
-    count = fields.whole("batch_size", 1, MAX_BATCH) or _DEFAULT_BATCH
-    task = new_task(count, codec, idempotent_id(request, _API))
-    prompt, params = fields.text("prompt") or fields.text("sample_query"), fields.params(card)
-    jobs = [
-        service.validate(
-            build_job(request, _API, JobOptions(seed=seed), input=prompt, model=model, params=params, job_id=job_id),
-            streams=False,
-            size_hint_bytes=request.content_length or 0,
-        )
-        for job_id, seed in zip(task.jobs, fields.seeds(task.count, task.seeds()), strict=True)
+    num_jobs = fields.integer("batch_size", 1, MAX_BATCH) or _DEFAULT_BATCH
+    task = new_task(num_jobs, codec, idempotent_id(request, _API))
+    prompt = fields.text("prompt") or fields.text("sample_query")
+    params = fields.params(card)
+    seeds = fields.seeds(num_jobs, task.seeds())
+    built = [
+        build_job(request, _API, JobOptions(seed=seed), input=prompt, model=model, params=params, job_id=job_id)
+        for job_id, seed in zip(task.jobs, seeds, strict=True)
     ]
-    request[JOB] = jobs[0].id
-    birth = await _accept(service, jobs)
-    position = await _position(service, birth)
-    told = Released(task.id, "queued", UNSET if position is None else position)
-    return _enveloped(told, {JOB_HEADER: jobs[0].id})
+    size_hint_bytes = request.content_length or 0
+    valid = [jobs.validate(job, streams=False, size_hint_bytes=size_hint_bytes) for job in built]
+    request[JOB] = valid[0].id
+    birth = await _accept_all(jobs, valid)
+    place = await _queue_position(jobs, birth)
+    released = Released(task.id, "queued", UNSET if place is None else place)
+    return _enveloped(released, {JOB_HEADER: valid[0].id})
 
 
 def _model(fleet: Fleet, fields: Fields) -> str:
-    """The model asked for if a worker has it: theirs have names that nobody here need know."""
-    asked = fields.text("model")
-    if asked and fleet.card(asked) is not None:
-        return asked
+    """The request's model if a worker offers it, else our default: ACE-Step's names of models are unknown here."""
+    model = fields.text("model")
+    if model and fleet.card(model) is not None:
+        return model
     return _MODEL if fleet.card(_MODEL) is not None else _DEFAULT_MODEL
 
 
 def _check_task(fields: Fields, files: list[str], card: ModelCard) -> None:
-    """Raises Invalid for what would come out as something else than was asked for."""
+    """Raises Invalid for a task that the model would not make as the request describes it."""
     kind = fields.text("task_type", _TEXT_TO_MUSIC)
     if kind != _TEXT_TO_MUSIC and "task_type" not in card.param_schema.get("properties", {}):
-        raise Invalid(f"task_type: {card.name} does {_TEXT_TO_MUSIC}, not {short(kind)!r}", "task_type")
-    given = [*files, *(name for name in _PATHS if fields.get(name) is not None)]
+        raise Invalid(f"task_type: {card.name} supports {_TEXT_TO_MUSIC}, not {short(kind)!r}", "task_type")
+    given = [*files, *(name for name in _FILE_FIELDS if fields.get(name) is not None)]
     if given:
-        raise Invalid(f"{given[0]}: {card.name} listens to no audio", given[0])
+        raise Invalid(f"{given[0]}: {card.name} takes no audio as input", given[0])
 
 
-async def _accept(service: Jobs, jobs: list[wire.Job]) -> wire.Birth:
-    """Put all on the bus, or none; the first one's birth."""
+async def _accept_all(jobs: Jobs, task_jobs: list[wire.Job]) -> wire.Birth:
+    """Accept all jobs of a task, or cancel those that were accepted before one is refused; the first one's birth."""
     births: list[wire.Birth] = []
     try:
-        for job in jobs:
-            accepted = await service.accept(job)
+        for job in task_jobs:
+            accepted = await jobs.accept(job)
             births.append(accepted.birth)
     except BusError:
         for birth in births:
-            await service.cancel(service.key(birth.job.tenant, birth.job.id), "another job of its task was refused")
+            await jobs.cancel(jobs.key(birth.job.tenant, birth.job.id), "another job of its task was refused")
         raise
     return births[0]
 
 
-async def _position(service: Jobs, birth: wire.Birth) -> int | None:
-    """In the queue, from 1; 0 once it has left it; None if that cannot be told now: the task stands all the same."""
+async def _queue_position(jobs: Jobs, birth: wire.Birth) -> int | None:
+    """From 1; 0 if the job has left the queue; None while the bus cannot say, which does not affect the task."""
     try:
-        found = await position(service.bus, service.starts, birth)
+        place = await position(jobs.bus, jobs.starts, birth)
     except BusError:
         return None
-    return 0 if found is None else found.position + 1
+    return 0 if place is None else place.position + 1
 
 
-@makes_no_work
 @operation(
-    "How tasks stand.",
-    text="A task that nobody knows is at status 2 and says so: nobody polls for ever.",
-    body=QueryBody,
-    body_media=("application/json", "multipart/form-data", "application/x-www-form-urlencoded"),
+    "Report the status of tasks.",
+    text="An unknown task has status 2 and an error that says so, so that no client polls for it forever.",
+    body=QueryRequest,
+    body_media=_BODY_MEDIA,
     key_in="body",
-    answers={200: Answer("One entry for each; `result` is JSON within JSON.", Enveloped[list[acestep_told.Entry]])},
+    answers={200: Answer("An entry for each task; `result` is JSON in a string.", Envelope[list[Entry]])},
 )
 @makes_no_work
 async def query_result(request: web.Request) -> web.Response:
     """`POST /query_result`."""
-    raw, _ = await acestep_asked.read(request)
-    service, fleet, tenant = request.app[JOBS], request.app[FLEET], caller(request).tenant
-    listed = raw.get("task_id_list")
+    body, _ = await read_body(request)
+    listed = body.get("task_id_list")
     if isinstance(listed, str):
         try:
             listed = msgspec.json.decode(listed)
         except (msgspec.DecodeError, RecursionError) as error:
-            raise Invalid(f"task_id_list: is text that is no JSON: {error}", "task_id_list") from None
+            raise Invalid(f"task_id_list: is text that is not JSON: {error}", "task_id_list") from None
     if not isinstance(listed, list) or not all(isinstance(each, str) for each in listed):
         raise Invalid("task_id_list: must be a list of task ids, or JSON of one", "task_id_list")
-    if len(listed) > _MAX_ASKED:
-        raise Invalid(f"task_id_list: has {len(listed)} tasks, the limit is {_MAX_ASKED}", "task_id_list")
-    told: list[acestep_told.Entry] = []
-    for start in range(0, len(listed), _AT_ONCE):
-        some = listed[start : start + _AT_ONCE]
-        told += await asyncio.gather(*(acestep_told.task(service, fleet, tenant, task_id, _path) for task_id in some))
-    return _enveloped(told)
+    if len(listed) > _MAX_TASKS:
+        raise Invalid(f"task_id_list: has {len(listed)} tasks, the limit is {_MAX_TASKS}", "task_id_list")
+    results = TaskResults(request.app[JOBS], request.app[FLEET], caller(request).tenant, _path)
+    entries: list[Entry] = []
+    for start in range(0, len(listed), _CONCURRENCY):
+        some = listed[start : start + _CONCURRENCY]
+        entries += await asyncio.gather(*(results.entry(task_id) for task_id in some))
+    return _enveloped(entries)
 
 
 def _path(task: Task, job_id: str) -> str:
-    """Where a job's file is fetched."""
+    """The URL path of a job's audio."""
     return f"/v1/audio?path={quote(f'/jobs/{job_id}.{task.format}', safe='')}"
 
 
 @operation(
-    "A piece of music, as its task's `result` names it.",
-    parameters=(Parameter("path", str, "A name of ours that looks like a file's.", required=True),),
+    "Download a piece of music that the `result` of its task names.",
+    parameters=(Parameter("path", str, "The `path` in a `file` of `result`. It names a job.", required=True),),
     answers={
-        200: Answer("The sound; with a length and ranges once it is done.", None, SOUND),
-        206: Answer("A part of it.", None, SOUND),
-        304: Answer("It is what the client has."),
+        200: Answer("The audio; with its length and ranges once the job is done.", None, SOUND),
+        206: Answer("A range of it.", None, SOUND),
+        304: Answer("The client has it already."),
     },
 )
 async def audio(request: web.Request) -> web.StreamResponse:
-    """`GET /v1/audio?path=`: a name of ours that looks like a file's. No file is ever opened for it."""
+    """`GET /v1/audio?path=`: the path looks like a file's, but names a job; no file is ever opened for it."""
     path = request.query.get("path")
     if path is None:
         raise Invalid("path: is required", "path")
@@ -237,33 +242,20 @@ async def audio(request: web.Request) -> web.StreamResponse:
 
 
 @operation(
-    "The caller's tasks in figures.",
-    answers={200: Answer("Of the newest ones.", Enveloped[acestep_told.Stats])},
+    "Show the caller's tasks in figures.",
+    answers={200: Answer("Figures of the newest jobs.", Envelope[task_stats.Stats])},
 )
 async def stats(request: web.Request) -> web.Response:
     """`GET /v1/stats`."""
-    return _enveloped(await acestep_told.stats(request.app[JOBS], caller(request).tenant, _API))
+    return _enveloped(await task_stats.stats(request.app[JOBS], caller(request).tenant, _API))
 
 
 def _enveloped(data: object, headers: dict[str, str] | None = None) -> web.Response:
-    return json_response(Enveloped(data=data, timestamp=int(time.time() * 1000)), headers=headers)
-
-
-def refuse(problem: Problem) -> web.Response:
-    """`{"detail": "…"}`; what is wrong with a request is 400 there, never 422."""
-    detail = problem.detail
-    for ours, theirs in {"input": "prompt", **{f"params.{ours}": theirs for ours, theirs in THEIRS.items()}}.items():
-        if detail.startswith(f"{ours}: "):
-            detail = theirs + detail.removeprefix(ours)
-    return web.Response(
-        status=400 if problem.status == 422 else problem.status,
-        body=msgspec.json.encode(Refusal(detail)),
-        content_type="application/json",
-        headers=problem.headers,
-    )
+    return json_response(Envelope(data=data, timestamp=int(time.time() * 1000)), headers=headers)
 
 
 DIALECT: Final = Dialect(
+    name="acestep",
     prefixes=("/release_task", "/query_result", "/v1/audio", "/v1/stats"),
     routes=(
         web.post("/release_task", release_task),
@@ -272,6 +264,5 @@ DIALECT: Final = Dialect(
         web.get("/v1/stats", stats),
     ),
     refuse=refuse,
-    name="acestep",
-    envelope=Refusal,
+    envelope=ErrorResponse,
 )

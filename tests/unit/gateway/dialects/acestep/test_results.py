@@ -1,4 +1,4 @@
-"""What a task of several jobs tells."""
+"""The results of a task with several jobs."""
 
 import asyncio
 from typing import Never
@@ -6,10 +6,10 @@ from typing import Never
 import pytest
 
 from bus.errors import NotFound
-from gateway.dialects.acestep.answer import _in_order
+from gateway.dialects.acestep.results import gather_in_order
 
 
-async def test_of_several_jobs_that_are_not_there_the_first_is_named_however_soon_the_others_are() -> None:
+async def test_the_first_missing_job_is_named_although_another_is_found_missing_sooner() -> None:
     is_late = asyncio.Event()
 
     async def first() -> Never:
@@ -21,4 +21,4 @@ async def test_of_several_jobs_that_are_not_there_the_first_is_named_however_soo
         raise NotFound("second")
 
     with pytest.raises(NotFound, match="first"):
-        await _in_order([first(), second()])
+        await gather_in_order([first(), second()])

@@ -1,0 +1,74 @@
+"""ACE-Step's figures about a tenant's jobs."""
+
+import asyncio
+from collections import Counter
+from typing import Final, Literal
+
+import msgspec
+from msgspec import UNSET
+
+from bus import wire
+from bus.jobs import lookup
+from bus.wire import State
+from gateway.jobs.service import Jobs
+from gateway.jobs.view import ShownJob, view
+
+#: The tenant's newest jobs that are searched for those of one API, and how many of these are counted.
+_MAX_SEARCHED: Final = 1000
+_MAX_COUNTED: Final = 200
+#: Jobs that are read at the same time.
+_CONCURRENCY: Final = 32
+
+_COUNTED_AS: Final[dict[State, Literal["queued", "running", "succeeded", "failed"]]] = {
+    State.QUEUED: "queued",
+    State.RUNNING: "running",
+    State.INTERRUPTED: "running",
+    State.DONE: "succeeded",
+    State.FAILED: "failed",
+    State.CANCELLED: "failed",
+    State.EXPIRED: "failed",
+}
+
+
+class Counts(msgspec.Struct, kw_only=True):
+    """Numbers of jobs."""
+
+    total: int
+    queued: int = 0
+    running: int = 0
+    succeeded: int = 0
+    failed: int = 0
+
+
+class Stats(msgspec.Struct, frozen=True, kw_only=True):
+    """The newest jobs in figures."""
+
+    jobs: Counts
+    queue_size: int
+    #: Always null: the queue is limited in bytes, not in jobs.
+    queue_maxsize: int | None
+    avg_job_seconds: float
+
+
+async def stats(jobs: Jobs, tenant: str, api: str) -> Stats:
+    """Figures of the tenant's newest jobs that came by `api`. Raises Unreachable, Gone."""
+    births, _ = await lookup.births(jobs.bus, tenant, _MAX_SEARCHED, None)
+    keys = [
+        lookup.job_of(jobs.bus.subjects, stored)
+        for stored in births
+        if wire.decode(wire.Birth, stored.message.data).job.client.api == api
+    ][:_MAX_COUNTED]
+    shown: list[ShownJob] = []
+    for start in range(0, len(keys), _CONCURRENCY):
+        some = keys[start : start + _CONCURRENCY]
+        found = await asyncio.gather(*(jobs.find(key) for key in some))
+        shown += await asyncio.gather(*(view(jobs.bus, each) for each in found))
+    by_state: Counter[str] = Counter(_COUNTED_AS[each.state] for each in shown)
+    counts = Counts(total=len(shown), **by_state)
+    durations_s = [each.timings.total_s for each in shown if each.timings is not UNSET]
+    return Stats(
+        jobs=counts,
+        queue_size=counts.queued,
+        queue_maxsize=None,
+        avg_job_seconds=round(sum(durations_s) / len(durations_s), 3) if durations_s else 0.0,
+    )
