@@ -1,4 +1,4 @@
-"""The plain doors: a prompt and a duration in, a file or its pieces out, for scripts of a few lines."""
+"""Plain paths for scripts of a few lines: a prompt and a duration in, a file or its chunks out."""
 
 from contextlib import aclosing
 from typing import Annotated, Any, Final
@@ -26,8 +26,8 @@ _DEFAULT_MODEL: Final = "music"
 _MIN_MUSIC_PROMPT_CHARS: Final = 5
 
 
-class Prompt(JobOptions, frozen=True, kw_only=True):
-    """Fields that nobody knows are ignored."""
+class PromptRequest(JobOptions, frozen=True, kw_only=True):
+    """A prompt, and options. Unknown fields are ignored."""
 
     prompt: Text
     duration: Annotated[float, schema("Seconds; null: the model's default.")] | None = None
@@ -36,7 +36,7 @@ class Prompt(JobOptions, frozen=True, kw_only=True):
 
 
 class Output(msgspec.Struct, frozen=True, kw_only=True):
-    """A file that is there."""
+    """A finished file."""
 
     id: str
     status: str
@@ -49,47 +49,50 @@ class Output(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Task(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Where a task stands."""
+    """The state of a task."""
 
     task_id: str
     status: State
-    #: So far.
+    #: Chunks made so far.
     chunks: int = 0
 
 
-_body: Final = Body(Prompt)
+PROMPT: Final = Body(PromptRequest)
 
 
 @operation(
-    "Music, or any sound, as a file.",
-    text="Answers once the file is there; hanging up stops the work.",
-    body=Prompt,
+    "Generate music or any other audio as a file.",
+    text="Responds once the file is complete. A client that hangs up cancels the job.",
+    body=PromptRequest,
     parameters=(KEY,),
-    answers={200: Answer("Where the file is.", Output)},
+    answers={200: Answer("The file's URL and properties.", Output)},
 )
 async def generate(request: web.Request) -> web.Response:
-    """`POST /generate`: answers once the file is there. Hanging up is leaving."""
-    job = await _ordered(request, streams=True)
+    """`POST /generate`: responds once the file is complete. A client that hangs up leaves the job."""
+    job = await _read_job(request, streams=True)
     async with stream_for(request, job, own_id=True) as stream:
         async with aclosing(aiter(stream)) as pieces:
             async for _ in pieces:
-                continue  # the file is read from the log when it is asked for
-        job_id, done, (rate_hz, channels) = stream.key.job, stream.done, stream.media
+                continue  # a download reads the file from the log
+        job_id = stream.key.job
+        done = stream.done
+        rate_hz, channels = stream.media
     url = f"/output/{job_id}.wav"
-    told = Output(id=job_id, status="done", url=url, duration=done.seconds, sample_rate=rate_hz, channels=channels)
-    return json_response(told, headers={JOB_HEADER: job_id, "Location": url})
+    output = Output(id=job_id, status="done", url=url, duration=done.seconds, sample_rate=rate_hz, channels=channels)
+    return json_response(output, headers={JOB_HEADER: job_id, "Location": url})
 
 
 @operation(
-    "The same, without waiting.",
-    body=Prompt,
+    "Generate music or any other audio in the background.",
+    text="Responds at once. The job runs on without listeners.",
+    body=PromptRequest,
     parameters=(KEY,),
-    answers={200: Answer("The task, whose chunks can be asked for from now on, and whose file.", Task)},
+    answers={200: Answer("The task, whose chunks and file can be requested from now on.", Task)},
 )
 async def start(request: web.Request) -> web.Response:
-    """`POST /api/generate`: answers as soon as the job is accepted; the work goes on when nobody listens."""
+    """`POST /api/generate`: responds as soon as the job is accepted; the job runs on without listeners."""
     jobs = request.app[JOBS]
-    job = await _ordered(request, streams=False)
+    job = await _read_job(request, streams=False)
     request[JOB] = job.id
     accepted = await jobs.accept(job)
     status = State.QUEUED if accepted.is_new else (await jobs.find(jobs.key(job.tenant, job.id))).state
@@ -97,72 +100,72 @@ async def start(request: web.Request) -> web.Response:
 
 
 @operation(
-    "One piece of a task's sound.",
-    parameters=(Parameter("n", int, "Counted from 0.", "path", required=True),),
+    "Get one chunk of a task's audio.",
+    parameters=(Parameter("n", int, "The chunk's number, from 0.", "path", required=True),),
     answers={
-        200: Answer("The piece, a WAV of its own.", media=SOUND),
-        202: Answer("It may still come: ask again.", Task),
+        200: Answer("The chunk as a WAV file.", media=SOUND),
+        202: Answer("The chunk may still be made: try again.", Task),
     },
 )
 async def chunk(request: web.Request) -> web.Response:
-    """`GET /api/chunk/{id}/{n}`: one block as a WAV; 202 while it may still come, 404 behind the last of a whole job.
+    """`GET /api/chunk/{id}/{n}`: one block as a WAV file; 202 while it may still be made.
 
-    Raises how the job ended for a block that it never made.
+    Raises NoSuchBlock after the last block of a job that is done, and for any other job that has ended its error.
     """
     try:
         return await audio.block(request)
     except (BlockNotYet, NoSuchBlock):
         found = await request.app[JOBS].find(job_key(request))
     blocks = found.position.block
-    if int(request.match_info["n"]) < blocks:  # it came between the two looks
+    if int(request.match_info["n"]) < blocks:  # it was made between the two reads
         return await audio.block(request)
-    if found.state == "done":
+    if found.state is State.DONE:
         raise NoSuchBlock(f"n: the task is done and has {blocks} chunks, the last is {blocks - 1}")
     if found.is_ended:
         assert found.tail is not None
         raise failure(found.tail)
     job_id = found.birth.job.id
-    told = Task(task_id=job_id, status=found.state, chunks=blocks)
-    return json_response(told, 202, {JOB_HEADER: job_id, "Retry-After": "1"})
+    task = Task(task_id=job_id, status=found.state, chunks=blocks)
+    return json_response(task, 202, {JOB_HEADER: job_id, "Retry-After": "1"})
 
 
-async def _ordered(request: web.Request, *, streams: bool) -> wire.Job:
-    """A complete job. Raises as `Validation.complete` does; paths are those of the door's own fields."""
+async def _read_job(request: web.Request, *, streams: bool) -> wire.Job:
+    """The request's validated job. Raises as `Validation.complete` does, with the names of this API's fields."""
     data = await request.read()
-    asked = _body.read(data)
+    body = PROMPT.read(data)
     jobs = request.app[JOBS]
-    card = jobs.card(asked.model, asked.version)
-    if card.kind == "music" and len(asked.prompt.strip()) < _MIN_MUSIC_PROMPT_CHARS:
+    card = jobs.card(body.model, body.version)
+    if card.kind == "music" and len(body.prompt.strip()) < _MIN_MUSIC_PROMPT_CHARS:
         raise Invalid(
-            f"prompt: must have at least {_MIN_MUSIC_PROMPT_CHARS} characters to make music of, not {asked.prompt!r}",
-            "prompt",
+            f"prompt: must have at least {_MIN_MUSIC_PROMPT_CHARS} characters for music, not {body.prompt!r}", "prompt"
         )
     job = build_job(
         request,
         _API,
-        asked,
-        input=asked.prompt,
-        model=asked.model,
-        voice=asked.voice,
-        params=_params(asked, card),
+        body,
+        input=body.prompt,
+        model=body.model,
+        voice=body.voice,
+        params=_params(body, card),
     )
     try:
         return jobs.validate(job, streams=streams, size_hint_bytes=len(data))
     except Invalid as error:
-        raise _renamed(error, asked) from error
+        raise _renamed(error, body) from error
 
 
-def _params(asked: Prompt, card: ModelCard) -> dict[str, Any]:
-    if asked.duration is None:
-        return asked.params
+def _params(body: PromptRequest, card: ModelCard) -> dict[str, Any]:
+    """The engine's params, with the duration. Raises Invalid if the engine takes none."""
+    if body.duration is None:
+        return body.params
     if "seconds" not in card.param_schema.get("properties", {}):
-        raise Invalid(f"duration: {card.name} decides itself how long it takes", "duration")
-    return {"seconds": asked.duration, **asked.params}
+        raise Invalid(f"duration: {card.name} takes no duration, its input determines it", "duration")
+    return {"seconds": body.duration, **body.params}
 
 
-def _renamed(error: Invalid, asked: Prompt) -> Invalid:
-    """`error` in the words of this door."""
-    names = {"input": "prompt"} | ({} if asked.duration is None else {"params.seconds": "duration"})
+def _renamed(error: Invalid, body: PromptRequest) -> Invalid:
+    """`error` with the name of this API's field."""
+    names = {"input": "prompt"} | ({} if body.duration is None else {"params.seconds": "duration"})
     name = names.get(error.path)
     if name is None:
         return error
