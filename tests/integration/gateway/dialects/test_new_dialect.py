@@ -1,25 +1,21 @@
 """A new dialect is one folder: this one is written to a temporary place, and nothing else of the gateway changes."""
 
-import asyncio
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
-from aiohttp.test_utils import TestClient, TestServer
 
 import gateway.dialects
 from bus.access.keys import Keys, Limits
 from bus.jobs.client import Bus
 from bus.settings import BusSettings
-from gateway.app import make_app
-from gateway.compose import compose
-from gateway.settings import GatewaySettings
+from tests.support.doors import gateway_here
 from tests.support.programs import Fleet
+from tests.support.waiting import eventually
 
 ERRORS = '''
-"""Jukebox' envelope for errors, and an error that no other API has."""
+"""The envelope for errors of Jukebox's API, and an error that no other API has."""
 
 from http import HTTPStatus
 
@@ -30,14 +26,14 @@ from gateway.http.problems import GatewayError, Problem
 
 
 class UnknownSinger(GatewayError):
-    """Nobody of this name sings here."""
+    """No singer has this name."""
 
     status = HTTPStatus.PAYMENT_REQUIRED
     code = "no_such_singer"
     path = "singer"
 
 
-class Refusal(msgspec.Struct):
+class ErrorResponse(msgspec.Struct):
     """The body of an error."""
 
     oops: str
@@ -46,12 +42,12 @@ class Refusal(msgspec.Struct):
 
 def refuse(problem: Problem) -> web.Response:
     """A response to a failed request."""
-    body = Refusal(oops=problem.code, reason=problem.detail)
+    body = ErrorResponse(oops=problem.code, reason=problem.detail)
     return web.Response(status=problem.status, body=msgspec.json.encode(body), content_type="application/json")
 '''
 
 ROUTES = '''
-"""Jukebox' API: coins, which are keys, and songs in, WAV out."""
+"""Jukebox's API: lyrics and a coin, which is a key, in; a song out."""
 
 from typing import Any
 
@@ -61,7 +57,7 @@ from aiohttp import web
 from gateway.access.caller import CALLER
 from gateway.api.job_fields import JobOptions, build_job, our_voice
 from gateway.codecs import format_named
-from gateway.dialects.jukebox.errors import Refusal, UnknownSinger, refuse
+from gateway.dialects.jukebox.errors import ErrorResponse, UnknownSinger, refuse
 from gateway.http.bodies import Body
 from gateway.http.dialect import Dialect
 from gateway.http.operation import SOUND, Answer, operation
@@ -69,7 +65,7 @@ from gateway.http.responses import json_response
 from gateway.http.services import AUTHENTICATOR, JOBS
 from gateway.streaming.live import respond
 
-#: Jukebox' names of voices; each sings with the voice that our model has by default.
+#: Jukebox's names of voices. Each stands for the model's default voice.
 SINGERS = {"elvira", "frank"}
 
 
@@ -81,14 +77,14 @@ class Song(msgspec.Struct, frozen=True):
     coin: str = ""
 
 
-_body = Body(Song)
+SONG = Body(Song)
 
 
-@operation("A song.", body=Song, answers={200: Answer("A WAV file.", None, SOUND)}, key_in="body")
+@operation("Sing a song.", body=Song, answers={200: Answer("A WAV file.", None, SOUND)}, key_in="body")
 async def play(request: web.Request) -> web.StreamResponse:
     """`POST /jukebox/play`: the song as a WAV file, as it is made."""
     data = await request.read()
-    song = _body.read(data)
+    song = SONG.read(data)
     request[CALLER] = request.app[AUTHENTICATOR].authenticate_body(request, song.coin, "a `coin`")
     if song.singer not in SINGERS:
         raise UnknownSinger(f"singer: {song.singer} does not sing here")
@@ -99,7 +95,7 @@ async def play(request: web.Request) -> web.StreamResponse:
     return await respond(request, job, format_named("wav", "format"))
 
 
-@operation("Who sings.", answers={200: Answer("Their names.", list[str])}, is_open=True)
+@operation("List the singers.", answers={200: Answer("Their names.", list[str])}, is_open=True)
 async def singers(request: web.Request) -> web.Response:
     """`GET /jukebox/singers`."""
     return json_response(sorted(SINGERS))
@@ -110,7 +106,7 @@ DIALECT = Dialect(
     prefixes=("/jukebox/",),
     routes=(web.post("/jukebox/play", play), web.get("/jukebox/singers", singers)),
     refuse=refuse,
-    envelope=Refusal,
+    envelope=ErrorResponse,
 )
 '''
 
@@ -130,51 +126,33 @@ def jukebox(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         del sys.modules[name]
 
 
-@pytest.fixture
-async def http(jukebox: None, bus: Bus, bus_settings: BusSettings, fleet: Fleet) -> AsyncIterator[TestClient[Any, Any]]:
-    """A client of a gateway with this dialect, which serves no caller without a key, and one worker."""
+async def test_a_dialect_is_one_folder(jukebox: None, bus: Bus, bus_settings: BusSettings, fleet: Fleet) -> None:
     fleet.worker("w1", "tone", 2)
-    async with asyncio.TaskGroup() as tasks:
-        services = compose(bus, GatewaySettings(bus=bus_settings, anonymous=False), tasks)
-        running = [tasks.create_task(each) for each in (services.fleet.run(), services.keys.run())]
-        async with TestClient(TestServer(make_app(services))) as client:
-            async with asyncio.timeout(30):
-                while services.fleet.card("tone") is None or not services.keys.is_read:
-                    await asyncio.sleep(0.02)
-            yield client
-        services.interest.close()
-        services.deadlines.close()
-        for each in running:
-            each.cancel()
-
-
-async def test_a_dialect_is_one_folder(http: TestClient[Any, Any], bus: Bus) -> None:
     _, key = await Keys(bus).create("acme", Limits())
     song = {"lyrics": "One for my baby", "singer": "frank", "coin": key}
-    async with http.get("/jukebox/singers") as response:
-        assert await response.json() == ["elvira", "frank"]
-    async with asyncio.timeout(30):
-        while (response := await http.post("/jukebox/play", json=song)).status == 401:  # the key is on its way
-            await asyncio.sleep(0.02)
-    assert (response.status, response.content_type) == (200, "audio/wav"), await response.text()
-    assert (await response.read()).startswith(b"RIFF")
-    birth = await bus.logs.birth(bus.subjects.job_key("acme", response.headers["Antiphon-Job"]))
+    async with gateway_here(bus_settings, anonymous=False) as (gateway, http):
+        await gateway.keys.look()
+        await eventually(lambda: gateway.fleet.card("tone"), 30)
+        async with http.get("/jukebox/singers") as response:
+            assert await response.json() == ["elvira", "frank"]
+        async with http.post("/jukebox/play", json=song) as response:
+            assert (response.status, response.content_type) == (200, "audio/wav"), await response.text()
+            assert (await response.read()).startswith(b"RIFF")
+            job_id = response.headers["Antiphon-Job"]
+        for wrong, status, name in (
+            ({"coin": ""}, 401, "unauthorized"),
+            ({"singer": "caruso"}, 402, "no_such_singer"),
+            ({"lyrics": "\0"}, 422, "invalid"),
+            ({"lyrics": 7}, 422, "invalid"),
+        ):
+            async with http.post("/jukebox/play", json=song | wrong) as response:
+                assert (response.status, (await response.json())["oops"]) == (status, name), await response.text()
+        async with http.get("/openapi.json") as response:
+            document = await response.json()
+    birth = await bus.logs.birth(bus.subjects.job_key("acme", job_id))
     assert birth is not None
     assert (birth[1].job.client.api, birth[1].job.voice) == ("jukebox", "")
-
-    for wrong, status, name in (
-        ({"coin": ""}, 401, "unauthorized"),
-        ({"singer": "caruso"}, 402, "no_such_singer"),
-        ({"lyrics": "\0"}, 422, "invalid"),
-        ({"lyrics": 7}, 422, "invalid"),
-    ):
-        async with http.post("/jukebox/play", json=song | wrong) as response:
-            assert (response.status, (await response.json())["oops"]) == (status, name), await response.text()
-    async with http.get("/openapi.json") as response:
-        document = await response.json()
     described = document["paths"]["/jukebox/play"]["post"]
     envelope = described["responses"]["default"]["content"]["application/json"]["schema"]["$ref"].rpartition("/")[2]
-    assert (described["tags"], list(document["components"]["schemas"][envelope]["properties"])) == (
-        ["jukebox"],
-        ["oops", "reason"],
-    )
+    assert described["tags"] == ["jukebox"]
+    assert list(document["components"]["schemas"][envelope]["properties"]) == ["oops", "reason"]
