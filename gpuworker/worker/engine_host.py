@@ -87,7 +87,7 @@ class EngineHost:
     # The process
 
     async def run(self) -> None:
-        """Keep a host alive until cancelled; then ask it to quit, and kill it if it has not after 2 s."""
+        """Keep a host alive until cancelled; then send it Quit, and kill it if it still runs after 2 s."""
         num_restarts = 0
         while True:
             started_at = time.monotonic()

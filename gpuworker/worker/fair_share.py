@@ -2,8 +2,8 @@
 
 Each worker counts its own starts and receives its rivals' counts in their heartbeats. A worker may be only a little
 ahead of a rival, counted in starts per weight; one that is ahead leaves the next jobs to those behind. A rival that
-starts nothing for `IDLE_S` (it is stuck in long jobs, or no job waits) is not waited for any longer, and what it was
-owed is dropped.
+starts nothing for `IDLE_S` (it is stuck in long jobs, or no job waits) is not waited for any longer, and the
+starts that it was owed are dropped.
 
 Pure: no I/O, and no clock but the one it is given.
 """

@@ -1,4 +1,4 @@
-"""The worker's heartbeat: its state, what it serves and what it holds."""
+"""The worker's heartbeat: its state, its models and the jobs that it holds."""
 
 import os
 import socket

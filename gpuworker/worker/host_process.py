@@ -65,7 +65,7 @@ class HostChannel(asyncio.Protocol):
             self._transport.write(data)
 
     def close(self) -> None:
-        """Close after sending what is buffered. Idempotent."""
+        """Close after sending the buffered commands. Idempotent."""
         if self._transport is not None:
             self._transport.close()
 
@@ -167,7 +167,7 @@ class HostProcess:
             ended.cancel()
 
     def quit(self) -> None:
-        """Ask the process to end."""
+        """Send Quit and close the channel; the process ends by itself unless it hangs."""
         self.channel.send(pipe.encode_command(pipe.Quit()))
         self.channel.close()
 

@@ -23,6 +23,7 @@ async def serving(worker: Worker, host: str, port: int) -> AsyncIterator[None]:
     loop = asyncio.get_running_loop()
 
     async def read() -> list[Sample]:
+        """The samples, on the loop."""
         return list(samples(worker))
 
     def read_from_thread() -> list[Sample]:

@@ -54,6 +54,7 @@ class Peers:
         gone = connection.subscribe(subjects.all_gone, self._on_gone)
 
         def unsubscribe() -> None:
+            """Close both subscriptions."""
             heartbeats.close()
             gone.close()
 

@@ -22,7 +22,7 @@ class Audio(msgspec.Struct, frozen=True):
 
 
 class Interruption(Exception):
-    """The stream ends before its job does. Subclasses say what happens to the lease."""
+    """The stream ends before its job does. Each subclass stands for one treatment of the lease."""
 
     #: Label of the `job.stopped` event and of its metric.
     why = "interrupted"
@@ -116,7 +116,7 @@ class Stream:
         return 0.0 if self._audio_bytes else time.monotonic() - self._progress_at
 
     def restart_silence(self) -> None:
-        """Count silence from now on: this worker stood still and has not read what the engine sent meanwhile."""
+        """Count silence from now on: this worker stood still and has not read the engine's messages meanwhile."""
         self._progress_at = time.monotonic()
 
     # The job's side

@@ -1,4 +1,4 @@
-"""Supervision of the running jobs: leases kept alive, stalls and deadlines found, listeners asked for."""
+"""Supervision of the running jobs: leases kept alive, stalls, deadlines and missing listeners found."""
 
 import asyncio
 import time
@@ -43,7 +43,7 @@ class Supervisor:
             await asyncio.sleep(pause_s)
             now = time.monotonic()
             if now - slept_at > pause_s + STOOD_STILL_S:
-                # This process stood still, not the engines: what they sent meanwhile has not even been read.
+                # This process stood still, not the engines: their messages have not even been read.
                 for run in self._runs.values():
                     run.restart_silence()
             self._interrupt_overdue(self._bus.clock.now())

@@ -69,7 +69,8 @@ class Worker:
     async def work(self) -> None:
         """Take jobs until stopped, then drain: running jobs get `drain_s`, the rest is handed back mid-stream.
 
-        Raises what makes the process unsound; a job's failure is not raised. Cancelling leaves the leases as they are.
+        An exception that it raises means that the process is unsound; a job's failure is not raised. Cancelling leaves
+        the leases as they are.
         """
         async with asyncio.TaskGroup() as tasks:
             self._slots.open(tasks)

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from bus import wire
 from gpuworker import pipe
 
-WORDS = [
+MESSAGES = [
     pipe.Loaded("tone", 0.5),
     pipe.Unavailable("music", "no torch"),
     pipe.Progress("denoise", 1, 8),
@@ -55,10 +55,10 @@ def test_frames_to_the_worker_arrive_whole_and_in_order(
     sent: list[tuple[object, ...]] = []
     data = b""
     for handle, (index, marks) in enumerate(choice, 1):
-        sent += [(handle, 5 * handle, pcm, marks), (handle, WORDS[index])]
-        data += pipe.encode_audio(handle, 5 * handle, pcm, marks) + pipe.encode_control(handle, WORDS[index])
+        sent += [(handle, 5 * handle, pcm, marks), (handle, MESSAGES[index])]
+        data += pipe.encode_audio(handle, 5 * handle, pcm, marks) + pipe.encode_control(handle, MESSAGES[index])
     got: list[tuple[object, ...]] = []
-    reader = pipe.MessageReader(lambda *audio: got.append(audio), lambda *word: got.append(word))
+    reader = pipe.MessageReader(lambda *audio: got.append(audio), lambda *message: got.append(message))
     for piece in pieces(data, cuts):
         reader.feed(piece)
     assert got == sent
@@ -74,7 +74,7 @@ def test_commands_to_the_host_arrive_whole_and_in_order(cuts: list[int], choice:
     assert got == sent
 
 
-def test_the_step_mark_names_the_job_being_stepped_and_nobody_between_steps() -> None:
+def test_the_step_mark_names_the_job_being_stepped_and_none_between_steps() -> None:
     mark = pipe.StepMark(mmap.mmap(-1, pipe.StepMark.SIZE))
     assert mark.read() == (0, 0.0)
     mark.enter(42, 17.25)

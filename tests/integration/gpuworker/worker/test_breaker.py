@@ -1,4 +1,4 @@
-"""An ill worker steps aside, and comes back by one trial job."""
+"""A worker whose engine fails pauses, and resumes after one trial job."""
 
 import asyncio
 import json
@@ -19,11 +19,11 @@ RAISES = {"kind": "raise", "at_block": 0}
 
 
 async def shown_breaker(url: str) -> str:
-    def ask() -> Any:
+    def fetch() -> Any:
         with urllib.request.urlopen(f"{url}/v1/fleet", timeout=5) as answer:
             return json.load(answer)
 
-    workers = (await asyncio.to_thread(ask))["workers"]
+    workers = (await asyncio.to_thread(fetch))["workers"]
     return str(workers[0]["breaker"]) if workers else ""
 
 
@@ -41,7 +41,7 @@ async def test_an_ill_worker_takes_nothing_for_fail_timeout_s_and_then_one_job(f
         await eventually(lambda: worker.events("breaker.opened"))
         await until(lambda: is_shown(url, "open"))
         started = len(worker.events("job.started"))
-        # Three jobs: the first one on trial fails and closes the door again, the next one opens it for the third.
+        # The first job on trial fails and opens the breaker again; the second one succeeds and closes it for the others.
         async with asyncio.TaskGroup() as group:
             trial = group.create_task(listen(bus, tone_job(fault=RAISES)))
             await asyncio.to_thread(worker.wait_for, "breaker.trial")
@@ -64,12 +64,12 @@ def _all(worker: Any) -> list[dict[str, Any]]:
     return sorted((event for name in names for event in worker.events(name)), key=lambda event: event["timestamp"])
 
 
-async def test_requests_that_cannot_be_served_say_nothing_about_the_worker(fleet: Fleet, bus: Bus) -> None:
+async def test_requests_that_cannot_be_served_are_no_faults_of_the_worker(fleet: Fleet, bus: Bus) -> None:
     worker = fleet.worker("w1", "tone", 8, "--max-fails", "1")
     async with asyncio.timeout(60):
         for _ in range(3):
-            heard = await listen(bus, tone_job(seconds=-1))
-            assert wire.decode(wire.Failed, heard.end.payload).code == "invalid"
+            received = await listen(bus, tone_job(seconds=-1))
+            assert wire.decode(wire.Failed, received.end.payload).code == "invalid"
         assert (await listen(bus, tone_job(seconds=0.2))).pcm == tone_pcm(0.2)
     assert not worker.events("breaker.opened")
 
@@ -89,8 +89,8 @@ async def test_a_trial_job_that_goes_on_for_long_need_not_come_to_its_end_first(
     async with asyncio.timeout(60):
         assert (await listen(bus, tone_job(fault=RAISES))).end.kind == "failed"
         await asyncio.to_thread(worker.wait_for, "breaker.opened")
-        async with Ears(bus, tone_job(seconds=600, block_ms=50, compute_ms=50, device="own")) as book:
-            await book.until_bytes(1)
+        async with Ears(bus, tone_job(seconds=600, block_ms=50, compute_ms=50, device="own")) as listener:
+            await listener.until_bytes(1)
             assert (await listen(bus, tone_job(seconds=0.2))).pcm == tone_pcm(0.2)
-            await bus.logs.end(book.name, wire.End.CANCELLED, "by a test")
+            await bus.logs.end(listener.name, wire.End.CANCELLED, "by a test")
     assert worker.events("breaker.closed")

@@ -11,8 +11,8 @@ from tests.support.programs import Fleet
 async def test_an_engine_option_reaches_the_engine_in_its_host(fleet: Fleet, bus: Bus) -> None:
     fleet.worker("w1", "tone", 8, "--no-allow-faults", "--engine-option", "tone.allow_faults=true")
     async with asyncio.timeout(30):
-        heard = await listen(bus, tone_job(seconds=1, fault={"kind": "raise", "at_block": 2}))
-    assert wire.decode(wire.Failed, heard.end.payload).code == "engine_failed"
+        received = await listen(bus, tone_job(seconds=1, fault={"kind": "raise", "at_block": 2}))
+    assert wire.decode(wire.Failed, received.end.payload).code == "engine_failed"
 
 
 async def test_a_worker_with_a_misspelt_engine_option_does_not_start(fleet: Fleet) -> None:

@@ -1,4 +1,4 @@
-"""What becomes of jobs whose engine is slow, runs out of memory, or takes its host down with it."""
+"""Jobs whose engine is slow, runs out of memory, or takes its host down with it."""
 
 import asyncio
 import os
@@ -21,7 +21,7 @@ BUSY = {"block_ms": 100, "compute_ms": 200, "device": "shared"}
 
 @pytest.fixture
 def ack_wait_s() -> float:
-    """What is not given back comes again long after the test has failed."""
+    """A job that is not handed back is redelivered only long after the test has failed."""
     return 120.0
 
 
@@ -37,9 +37,9 @@ async def hurt(worker: Program, number: signal.Signals, hosts: int) -> None:
 async def test_a_slow_step_is_waited_for_and_costs_nothing(fleet: Fleet, bus: Bus) -> None:
     worker = fleet.worker("w1", "tone", 8, "--stall-s", "5")
     async with asyncio.timeout(30):
-        heard = await listen(bus, tone_job(seconds=1, fault={"kind": "slow", "at_block": 3}))
-    assert heard.pcm == tone_pcm(1)
-    assert [start.attempt for start in heard.starts] == [1]
+        received = await listen(bus, tone_job(seconds=1, fault={"kind": "slow", "at_block": 3}))
+    assert received.pcm == tone_pcm(1)
+    assert [start.attempt for start in received.starts] == [1]
     assert not worker.events("host.ended")
 
 
@@ -58,12 +58,12 @@ async def test_a_step_that_is_slower_than_stall_s_costs_its_job_an_attempt_and_i
     assert {start.attempt for start in well.result().starts} == {1}
 
 
-async def test_a_batch_that_does_not_fit_is_halved_and_nobody_hears_it(fleet: Fleet, bus: Bus) -> None:
+async def test_a_batch_that_does_not_fit_is_halved_inaudibly(fleet: Fleet, bus: Bus) -> None:
     fault = {"kind": "oom", "at_block": 4, "min_batch": 3}
     job = {"seconds": 0.5, "block_ms": 50, "compute_ms": 1, "max_batch": 4, "fault": fault}
     worker = fleet.worker("w1", "tone", 5)
     async with asyncio.timeout(30), asyncio.TaskGroup() as group:
-        # What comes while the device is busy with this one's block begins together.
+        # Jobs that arrive while the device computes this one's block begin together.
         group.create_task(listen(bus, tone_job(seconds=0.1, block_ms=100, compute_ms=3000)))
         await eventually(lambda: len(worker.events("job.started")) == 1)
         ends = [group.create_task(listen(bus, tone_job(**job))) for _ in range(4)]
@@ -78,14 +78,14 @@ async def test_a_host_killed_for_its_memory_in_a_step_costs_that_job_an_attempt_
     fleet: Fleet, bus: Bus
 ) -> None:
     worker = fleet.worker()
-    async with asyncio.timeout(40), Ears(bus, tone_job(seconds=1, **BUSY)) as ears:
-        await ears.until_bytes(4_800)
+    async with asyncio.timeout(40), Ears(bus, tone_job(seconds=1, **BUSY)) as listener:
+        await listener.until_bytes(4_800)
         await hurt(worker, signal.SIGKILL, 1)
         await eventually(lambda: len(worker.events("job.started")) == 2)
-        lease = await bus.logs.lease(ears.name)
-        heard = await ears.to_the_end()
-    assert heard.pcm == tone_pcm(1)
-    assert [start.attempt for start in heard.starts] == [1, 2]
+        lease = await bus.logs.lease(listener.name)
+        received = await listener.to_the_end()
+    assert received.pcm == tone_pcm(1)
+    assert [start.attempt for start in received.starts] == [1, 2]
     assert lease is not None
     assert lease[1].host_deaths == 1
     assert worker.events("host.ended")[0]["code"] == -signal.SIGKILL
@@ -94,15 +94,15 @@ async def test_a_host_killed_for_its_memory_in_a_step_costs_that_job_an_attempt_
 async def test_a_job_in_which_two_hosts_crash_is_given_up_with_the_place_of_the_crash(fleet: Fleet, bus: Bus) -> None:
     worker = fleet.worker("w1", "tone", 8, "--max-attempts", "9")
     job = tone_job(seconds=3, **BUSY)
-    async with asyncio.timeout(40), Ears(bus, job) as ears:
+    async with asyncio.timeout(40), Ears(bus, job) as listener:
         for number in (1, 2):
-            await ears.until_bytes(4_800 * 2 * number)
+            await listener.until_bytes(4_800 * 2 * number)
             await hurt(worker, signal.SIGSEGV, number)
-        heard = await ears.to_the_end()
-    failed = wire.decode(wire.Failed, heard.end.payload)
-    assert (heard.end.kind, failed.code, failed.attempt) == ("failed", "interrupted", 2)
+        received = await listener.to_the_end()
+    failed = wire.decode(wire.Failed, received.end.payload)
+    assert (received.end.kind, failed.code, failed.attempt) == ("failed", "interrupted", 2)
     assert "SIGSEGV" in failed.message
-    assert heard.pcm == tone_pcm(3)[: len(heard.pcm)]
+    assert received.pcm == tone_pcm(3)[: len(received.pcm)]
     dead = (await DeadLetters(bus).find(job.id)).dead
     assert (dead.attempts, dead.host_deaths, dead.worker) == (2, 2, "w1")
     assert "Segmentation fault" in dead.traceback
@@ -114,8 +114,8 @@ async def test_a_host_that_hangs_twice_in_a_job_leaves_where_it_hung(fleet: Flee
     fleet.worker("w1", "tone", 8, "--stall-s", "1.5", "--max-attempts", "9")
     job = tone_job(seconds=1, fault={"kind": "hang", "at_block": 2, "times": 9})
     async with asyncio.timeout(40):
-        heard = await listen(bus, job)
-    assert heard.end.kind == "failed"
+        received = await listen(bus, job)
+    assert received.end.kind == "failed"
     dead = (await DeadLetters(bus).find(job.id)).dead
     assert (dead.attempts, dead.host_deaths) == (2, 2)
     assert "hung for 1.5 s" in dead.reason
@@ -125,16 +125,16 @@ async def test_a_host_that_hangs_twice_in_a_job_leaves_where_it_hung(fleet: Flee
 async def test_a_worker_that_stood_still_blames_no_engine_for_it(fleet: Fleet, bus: Bus) -> None:
     """Worker and host frozen together, in the middle of a step, for longer than a stall may last."""
     worker = fleet.worker("w1", "tone", 8, "--stall-s", "1")
-    async with asyncio.timeout(40), Ears(bus, tone_job(seconds=2, **BUSY)) as ears:
-        await ears.until_bytes(4800)
+    async with asyncio.timeout(40), Ears(bus, tone_job(seconds=2, **BUSY)) as listener:
+        await listener.until_bytes(4800)
         pids = (worker.pid, host_pid(worker))
         for pid in pids:
             freeze(pid)
         await asyncio.sleep(3)  # the length of the freeze is what is tested
         for pid in pids:
             os.kill(pid, signal.SIGCONT)
-        heard = await ears.to_the_end()
-    assert heard.pcm == tone_pcm(2)
-    assert [start.attempt for start in heard.starts] == [1]
+        received = await listener.to_the_end()
+    assert received.pcm == tone_pcm(2)
+    assert [start.attempt for start in received.starts] == [1]
     assert not worker.events("job.stalled")
     assert not worker.events("host.hung")

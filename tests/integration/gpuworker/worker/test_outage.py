@@ -1,4 +1,4 @@
-"""Outages that meet a worker which is just starting, or loads a model anew."""
+"""Outages that meet a worker while it starts or loads a model again."""
 
 import asyncio
 import os
@@ -27,26 +27,27 @@ def starting(bus: Bus) -> Presence:
     return Presence(bus, "w1", "b2", lambda: beat("w1", "b2", []), lambda _: None)
 
 
-@pytest.mark.parametrize("told", [Unreachable, NoResponders])
-async def test_a_worker_asks_again_for_a_twin_when_the_server_dies_over_the_question(
-    bus: Bus, monkeypatch: pytest.MonkeyPatch, told: type[Exception]
+@pytest.mark.parametrize("error", [Unreachable, NoResponders])
+async def test_a_worker_looks_again_for_its_id_when_the_server_dies_over_the_request(
+    bus: Bus, monkeypatch: pytest.MonkeyPatch, error: type[Exception]
 ) -> None:
-    """That nobody answers means nothing if the server is a new one, which others may not have found yet."""
-    asked, original = [], bus.connection.request
+    """A missing answer means nothing if the server is a new one, to which others may not have reconnected yet."""
+    subjects: list[str] = []
+    original = bus.connection.request
 
     async def request(subject: str, *args: Any, **more: Any) -> object:
-        asked.append(subject)
-        if len(asked) == 1:
+        subjects.append(subject)
+        if len(subjects) == 1:
             bus.connection.state.generation += 1
-            raise told("of another server")
+            raise error("of another server")
         return await original(subject, *args, **more)
 
     monkeypatch.setattr(bus.connection, "request", request)
     await starting(bus).ensure_unique_id()
-    assert asked == [bus.subjects.ping("w1")] * 2
+    assert subjects == [bus.subjects.ping("w1")] * 2
 
 
-async def test_a_twin_that_comes_back_to_the_server_later_is_found_all_the_same(
+async def test_a_worker_of_the_same_id_that_reconnects_later_is_found_all_the_same(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with own_server(tmp_path) as server:
@@ -61,17 +62,17 @@ async def test_a_twin_that_comes_back_to_the_server_later_is_found_all_the_same(
             monkeypatch.setattr(new.connection.state, "wait_for_peers", wait_for_peers)
             await asyncio.to_thread(server.restart)
             await eventually(lambda: new.connection.state.generation == 1)
-            asking = asyncio.ensure_future(starting(new).ensure_unique_id())
+            checking = asyncio.ensure_future(starting(new).ensure_unique_id())
             await asyncio.wait_for(waiting.wait(), 20)
             with pytest.raises(NoResponders):
                 await new.connection.request(new.subjects.ping("w1"))
             let_in.set()
             with pytest.raises(DuplicateWorkerId, match=r"boot b1"):
-                await asyncio.wait_for(asking, 60)
+                await asyncio.wait_for(checking, 60)
 
 
-async def test_a_worker_whose_model_is_loaded_while_nobody_answers_goes_on_once_somebody_does(tmp_path: Path) -> None:
-    """Its queues are asked for again then: it had ended, and what it ran with it."""
+async def test_a_worker_whose_model_loads_during_an_outage_serves_once_it_is_over(tmp_path: Path) -> None:
+    """It declares its consumers again then; it used to end, and its jobs with it."""
     with own_server(tmp_path) as server:
         settings = BusSettings(nats=server.url, root=fresh_root(), jobs_max_bytes=1 << 20, replies_max_bytes=64 << 20)
         with fleet_of(settings) as fleet:
@@ -79,7 +80,11 @@ async def test_a_worker_whose_model_is_loaded_while_nobody_answers_goes_on_once_
             with server.frozen():
                 os.kill(host_pid(worker), signal.SIGKILL)
                 await asyncio.to_thread(worker.wait_for, "pull.declare_failed")
-            async with asyncio.timeout(60), open_bus(settings, "test") as bus, Ears(bus, tone_job(seconds=1)) as ears:
-                heard = await ears.to_the_end()
-            assert heard.pcm == tone_pcm(1)
+            async with (
+                asyncio.timeout(60),
+                open_bus(settings, "test") as bus,
+                Ears(bus, tone_job(seconds=1)) as listener,
+            ):
+                received = await listener.to_the_end()
+            assert received.pcm == tone_pcm(1)
             assert worker.process.poll() is None

@@ -1,4 +1,4 @@
-"""`--weight` and `--backup`: who gets the jobs, among workers that could all take them."""
+"""`--weight` and `--backup`: which worker gets the jobs, among workers that could all take them."""
 
 import asyncio
 import contextlib
@@ -31,13 +31,13 @@ def ack_wait_s() -> float:
 
 
 async def flood(bus: Bus, count: int, compute_ms: int) -> None:
-    """Queue jobs that nobody listens to, faster than they are made."""
+    """Queue jobs without listeners, faster than they are computed."""
     jobs = [tone_job(**SHORT, compute_ms=compute_ms, run_on=True) for _ in range(count)]
     subject = bus.subjects.job("tone", "v1", "interactive", "public")
     await asyncio.gather(*(bus.js.publish(subject, wire.encode(job)) for job in jobs))
 
 
-async def emptied(bus: Bus) -> bool:
+async def is_empty(bus: Bus) -> bool:
     return await num_jobs(bus) == 0
 
 
@@ -46,20 +46,20 @@ def starts(workers: list[Program]) -> list[int]:
 
 
 async def know_each_other(workers: list[Program], bus: Bus) -> None:
-    """Each worker has heard the others: heartbeats come every second at least."""
-    heard: Counter[str] = Counter()
-    subscription = bus.connection.subscribe(bus.subjects.all_heartbeats, lambda m: heard.update([m.subject]))
-    await eventually(lambda: len(heard) == len(workers) and min(heard.values()) >= 2)
+    """Wait until each worker has received the others' heartbeats, which come every second at least."""
+    received: Counter[str] = Counter()
+    subscription = bus.connection.subscribe(bus.subjects.all_heartbeats, lambda m: received.update([m.subject]))
+    await eventually(lambda: len(received) == len(workers) and min(received.values()) >= 2)
     subscription.close()
 
 
-async def says_it_has_room(worker: str, bus: Bus) -> None:
-    """A worker has told everybody that it is free for a job, and asks for one."""
-    told: list[int] = []
+async def reports_a_free_slot(worker: str, bus: Bus) -> None:
+    """Wait until a worker has reported a free slot in a heartbeat, and so pulls a job."""
+    reported: list[int] = []
     heartbeats = bus.connection.subscribe(
-        bus.subjects.heartbeat(worker), lambda m: told.append(wire.decode(Heartbeat, m.data).free)
+        bus.subjects.heartbeat(worker), lambda m: reported.append(wire.decode(Heartbeat, m.data).free)
     )
-    await eventually(lambda: told and told[-1] > 0)
+    await eventually(lambda: reported and reported[-1] > 0)
     heartbeats.close()
 
 
@@ -69,9 +69,9 @@ async def test_under_saturation_starts_are_shared_by_weight_within_a_tenth(
 ) -> None:
     workers = [fleet.worker(f"w{weight}", "tone", slots, "--weight", str(weight)) for weight in (1, 2, 4)]
     await know_each_other(workers, bus)
-    # So many that a worker which is not heard for some tenths of a second, and is carried forward, changes no tenth.
+    # So many that a worker whose reports are late, and extrapolated, for some tenths of a second changes no tenth.
     await flood(bus, 1050, compute_ms)
-    await until(lambda: emptied(bus), within_s=300)
+    await until(lambda: is_empty(bus), within_s=300)
     assert sum(starts(workers)) == 1050
     for count, weight in zip(starts(workers), (1, 2, 4), strict=True):
         assert count == pytest.approx(150 * weight, rel=0.1), starts(workers)
@@ -82,7 +82,7 @@ async def test_a_worker_of_any_weight_that_is_alone_takes_everything_at_full_spe
     heavy = fleet.worker("w2", "tone", 4, "--weight", "1000")
     await know_each_other([light, heavy], bus)
     await flood(bus, 10, 10)
-    await until(lambda: emptied(bus))
+    await until(lambda: is_empty(bus))
     heavy.kill()
     async with asyncio.timeout(20):
         async with asyncio.TaskGroup() as group:
@@ -104,25 +104,25 @@ async def test_a_backup_works_only_while_no_primary_is_free_to(fleet: Fleet, bus
         assert starts([primary, backup]) == [72, 0]
         long = {"seconds": 600, "block_ms": 100, "compute_ms": 100, "device": "own"}
         async with contextlib.AsyncExitStack() as stack:
-            ears = [await stack.enter_async_context(Ears(bus, tone_job(**long))) for _ in range(8)]
-            for each in ears:
+            listeners = [await stack.enter_async_context(Ears(bus, tone_job(**long))) for _ in range(8)]
+            for each in listeners:
                 await each.until_bytes(1)
             assert starts([primary, backup]) == [80, 0]
             assert (await listen(bus, tone_job(**SHORT))).pcm == tone_pcm(0.1)
             assert starts([primary, backup]) == [80, 1]
-            await bus.logs.end(ears[0].name, wire.End.CANCELLED, "by a test")
+            await bus.logs.end(listeners[0].name, wire.End.CANCELLED, "by a test")
             await eventually(lambda: len(primary.events("job.finished")) == 73)
-            await says_it_has_room("w1", bus)
+            await reports_a_free_slot("w1", bus)
             assert (await listen(bus, tone_job(**SHORT))).pcm == tone_pcm(0.1)
             assert starts([primary, backup]) == [81, 1]
-            for each in ears[1:]:
+            for each in listeners[1:]:
                 await bus.logs.end(each.name, wire.End.CANCELLED, "by a test")
 
 
-async def test_a_backup_asks_for_nothing_while_a_primary_is_free_and_never_leaves_a_pull_open(
+async def test_a_backup_pulls_nothing_while_a_primary_is_free_and_never_leaves_a_pull_open(
     fleet: Fleet, bus: Bus
 ) -> None:
-    """An open pull of it would get the job that comes just before a primary opens its next one."""
+    """Its open pull would get the job that arrives just before a primary opens its next pull."""
     primary = fleet.worker("w1", "tone", 1)
     backup = fleet.worker("w2", "tone", 1, "--backup")
     await know_each_other([primary, backup], bus)
@@ -138,10 +138,10 @@ async def test_a_backup_asks_for_nothing_while_a_primary_is_free_and_never_leave
         for _ in range(3):  # heartbeats of both; no timer of the backup is left from before they met
             await know_each_other([primary, backup], bus)
         assert pulls == []
-        async with Ears(bus, tone_job(seconds=600, block_ms=100, compute_ms=100, device="own")) as ears:
-            await ears.until_bytes(1)
+        async with Ears(bus, tone_job(seconds=600, block_ms=100, compute_ms=100, device="own")) as listener:
+            await listener.until_bytes(1)
             await eventually(lambda: len(pulls) >= 9)
-            await bus.logs.end(ears.name, wire.End.CANCELLED, "by a test")
+            await bus.logs.end(listener.name, wire.End.CANCELLED, "by a test")
     assert all(body.get("no_wait") for body in pulls)
 
 

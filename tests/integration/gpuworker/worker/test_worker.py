@@ -45,16 +45,16 @@ async def queue_is_empty(bus: Bus) -> bool:
 
 
 async def test_a_job_is_made_sample_exact_and_leaves_the_queue(shared: Bus) -> None:
-    heard = await listen(shared, tone_job(seconds=3.3, block_ms=70))
-    done = wire.decode(wire.Done, heard.end.payload)
-    assert (heard.end.kind, heard.pcm) == ("done", tone_pcm(3.3))
-    assert (done.frames, done.seconds, done.crc32) == (79200, 3.3, f"{__import__('zlib').crc32(heard.pcm):08x}")
+    received = await listen(shared, tone_job(seconds=3.3, block_ms=70))
+    done = wire.decode(wire.Done, received.end.payload)
+    assert (received.end.kind, received.pcm) == ("done", tone_pcm(3.3))
+    assert (done.frames, done.seconds, done.crc32) == (79200, 3.3, f"{__import__('zlib').crc32(received.pcm):08x}")
     await until(lambda: queue_is_empty(shared))
 
 
 async def test_first_entry_is_one_block_and_later_entries_grow(shared: Bus) -> None:
-    heard = await listen(shared, tone_job(seconds=20, block_ms=20, compute_ms=1))
-    sizes = [len(entry.payload) for entry in heard.entries if entry.kind == "block"]
+    received = await listen(shared, tone_job(seconds=20, block_ms=20, compute_ms=1))
+    sizes = [len(entry.payload) for entry in received.entries if entry.kind == "block"]
     assert sizes[0] == 960
     assert max(sizes) > 10 * sizes[0]
     assert max(sizes) <= 64 << 10
@@ -81,7 +81,7 @@ async def test_slots_bound_what_a_worker_holds(fleet: Fleet, bus: Bus, tmp_path:
         ({"kind": "oom", "at_block": 2}, "out_of_memory", "tone"),
     ],
 )
-async def test_a_models_failure_is_its_jobs_outcome_and_nobody_elses(
+async def test_a_models_failure_is_its_jobs_outcome_alone(
     stack: Stack, shared: Bus, fault: dict[str, Any], code: str, word: str
 ) -> None:
     async with asyncio.TaskGroup() as group:
@@ -99,7 +99,7 @@ async def test_an_exiting_engine_host_gives_every_job_back_at_once_and_only_the_
     fleet: Fleet, bus: Bus, tmp_path: Path
 ) -> None:
     fleet.worker()
-    # Both are heard before the host exits, and the bystander is not over by then.
+    # Audio of both is received before the host exits, and the bystander is not over by then.
     sick = tone_job(**gated(tmp_path / "go", 20, seconds=2, fault={"kind": "exit", "at_block": 20}, **STEADY))
     well = tone_job(**gated(tmp_path / "on", 30, seconds=3, **STEADY))
     async with asyncio.timeout(40), Ears(bus, sick) as culprit, Ears(bus, well) as bystander:
@@ -113,36 +113,36 @@ async def test_an_exiting_engine_host_gives_every_job_back_at_once_and_only_the_
 
 
 @pytest.mark.parametrize("ack_wait_s", [60.0])
-async def test_killing_the_engine_host_alone_costs_nobody_a_sample_or_an_attempt(fleet: Fleet, bus: Bus) -> None:
+async def test_killing_the_engine_host_alone_costs_no_sample_and_no_attempt(fleet: Fleet, bus: Bus) -> None:
     worker = fleet.worker()
-    async with asyncio.timeout(30), Ears(bus, tone_job(seconds=3, **STEADY)) as ears:
-        await ears.until_bytes(20_000)
+    async with asyncio.timeout(30), Ears(bus, tone_job(seconds=3, **STEADY)) as listener:
+        await listener.until_bytes(20_000)
         os.kill(host_pid(worker), signal.SIGKILL)
-        heard = await ears.to_the_end()
-    assert heard.pcm == tone_pcm(3)
-    assert len(heard.starts) == 2
-    assert heard.starts[1].seam_frame is not None
+        received = await listener.to_the_end()
+    assert received.pcm == tone_pcm(3)
+    assert len(received.starts) == 2
+    assert received.starts[1].seam_frame is not None
 
 
 async def test_a_hanging_engine_is_cut_after_stall_s_and_its_job_goes_on(fleet: Fleet, bus: Bus) -> None:
     worker = fleet.worker("w1", "tone", 8, "--stall-s", "1")
     async with asyncio.timeout(30):
-        heard = await listen(bus, tone_job(seconds=1, fault={"kind": "hang", "at_block": 3}))
-    assert heard.pcm == tone_pcm(1)
-    assert [start.attempt for start in heard.starts] == [1, 2]
+        received = await listen(bus, tone_job(seconds=1, fault={"kind": "hang", "at_block": 3}))
+    assert received.pcm == tone_pcm(1)
+    assert [start.attempt for start in received.starts] == [1, 2]
     assert worker.events("host.hung")
     assert not worker.events("breaker.opened")  # one hang is one fault, however many noticed it
 
 
-async def test_a_job_that_kills_its_host_every_time_fails_after_max_attempts_and_is_buried(
+async def test_a_job_that_kills_its_host_every_time_fails_after_max_attempts_and_is_dead_lettered(
     fleet: Fleet, bus: Bus
 ) -> None:
     fleet.worker("w1", "tone", 8, "--max-attempts", "2")
     job = tone_job(seconds=1, fault={"kind": "exit", "at_block": 1, "times": 99})
     async with asyncio.timeout(30):
-        heard = await listen(bus, job)
-    end = failure(heard.end.payload)
-    assert (heard.end.kind, end["code"], end["attempt"]) == ("failed", "interrupted", 2)
+        received = await listen(bus, job)
+    end = failure(received.end.payload)
+    assert (received.end.kind, end["code"], end["attempt"]) == ("failed", "interrupted", 2)
     dead = await bus.js.last(bus.subjects.dead_stream, bus.subjects.dead_job("public", job.id))
     assert dead is not None
     assert "limit is 2" in wire.decode(wire.DeadJob, dead.message.data).reason
@@ -152,26 +152,26 @@ async def test_a_job_that_kills_its_host_every_time_fails_after_max_attempts_and
 async def test_kill_minus_9_of_a_worker_in_mid_stream_is_inaudible(fleet: Fleet, bus: Bus) -> None:
     workers = [fleet.worker("w1"), fleet.worker("w2")]
     async with asyncio.timeout(30), asyncio.TaskGroup() as group:
-        ears = [group.create_task(listen(bus, tone_job(seconds=2.5, **STEADY))) for _ in range(6)]
+        streams = [group.create_task(listen(bus, tone_job(seconds=2.5, **STEADY))) for _ in range(6)]
         await eventually(lambda: any(each.events("job.started") for each in workers))
         next(each for each in workers if each.events("job.started")).kill()
-    assert all(ear.result().pcm == tone_pcm(2.5) for ear in ears)
+    assert all(stream.result().pcm == tone_pcm(2.5) for stream in streams)
 
 
 @pytest.mark.parametrize("ack_wait_s", [2.0])
 async def test_a_frozen_worker_that_comes_back_adds_nothing_to_the_log(fleet: Fleet, bus: Bus) -> None:
     frozen = fleet.worker("w1")
-    async with asyncio.timeout(40), Ears(bus, tone_job(seconds=3, **STEADY)) as ears:
-        await ears.until_bytes(10_000)
+    async with asyncio.timeout(40), Ears(bus, tone_job(seconds=3, **STEADY)) as listener:
+        await listener.until_bytes(10_000)
         freeze(host_pid(frozen))
         freeze(frozen.pid)
         fleet.worker("w2")
-        await ears.until_bytes(30_000)
+        await listener.until_bytes(30_000)
         frozen.send(signal.SIGCONT)
         os.kill(host_pid(frozen), signal.SIGCONT)
-        heard = await ears.to_the_end()
-        assert heard.pcm == tone_pcm(3)
-        assert [start.worker for start in heard.starts] == ["w1", "w2"]
+        received = await listener.to_the_end()
+        assert received.pcm == tone_pcm(3)
+        assert [start.worker for start in received.starts] == ["w1", "w2"]
         frozen.wait_for("job.finished")
         assert frozen.events("job.finished")[0]["outcome"] == "fenced"
 
@@ -180,57 +180,57 @@ async def test_a_frozen_worker_that_comes_back_adds_nothing_to_the_log(fleet: Fl
 async def test_sigterm_hands_running_jobs_back_in_mid_stream_at_no_cost(fleet: Fleet, bus: Bus) -> None:
     first = fleet.worker("w1", "tone", 8, "--drain-s", "0.2")
     fleet.worker("w2", "tone", 8, "--backup")
-    async with asyncio.timeout(30), Ears(bus, tone_job(seconds=3, **STEADY)) as ears:
-        await ears.until_bytes(10_000)
+    async with asyncio.timeout(30), Ears(bus, tone_job(seconds=3, **STEADY)) as listener:
+        await listener.until_bytes(10_000)
         assert await asyncio.to_thread(first.stop) == 0
-        heard = await ears.to_the_end()
-    assert heard.pcm == tone_pcm(3)
-    assert [(start.worker, start.attempt) for start in heard.starts] == [("w1", 1), ("w2", 1)]
+        received = await listener.to_the_end()
+    assert received.pcm == tone_pcm(3)
+    assert [(start.worker, start.attempt) for start in received.starts] == [("w1", 1), ("w2", 1)]
 
 
-async def test_a_draining_worker_finishes_what_it_can_and_takes_nothing_new(fleet: Fleet, bus: Bus) -> None:
+async def test_a_draining_worker_finishes_its_jobs_and_takes_no_new_one(fleet: Fleet, bus: Bus) -> None:
     worker = fleet.worker("w1", "tone", 8, "--drain-s", "10")
-    async with asyncio.timeout(30), Ears(bus, tone_job(seconds=1.5, **STEADY)) as ears:
-        await ears.until_bytes(10_000)
+    async with asyncio.timeout(30), Ears(bus, tone_job(seconds=1.5, **STEADY)) as listener:
+        await listener.until_bytes(10_000)
         worker.send(signal.SIGTERM)
         await eventually(lambda: worker.events("worker.draining"))
         late = tone_job(seconds=0.5)
         async with Ears(bus, late):
-            heard = await ears.to_the_end()
+            received = await listener.to_the_end()
             await asyncio.to_thread(worker.process.wait, 20)
-            assert heard.starts[0].worker == "w1"
-            assert heard.pcm == tone_pcm(1.5)
+            assert received.starts[0].worker == "w1"
+            assert received.pcm == tone_pcm(1.5)
             assert await bus.logs.lease(bus.subjects.job_key("public", late.id)) is None
 
 
 @pytest.mark.parametrize("ack_wait_s", [60.0])
-async def test_a_stop_learnt_by_a_refused_append_is_told_as_one_that_came_by_word(fleet: Fleet, bus: Bus) -> None:
+async def test_a_revocation_found_by_a_refused_append_is_logged_like_an_announced_one(fleet: Fleet, bus: Bus) -> None:
     worker = fleet.worker("w1", "tone", 1)
-    async with asyncio.timeout(30), Ears(bus, tone_job(seconds=600, **STEADY)) as ears:
-        await ears.until_bytes(10_000)
-        seq, lease = await bus.logs.lease(ears.name) or (0, wire.Lease(state=wire.LeaseState.RUNNING))
-        await bus.logs.take(ears.name, msgspec.structs.replace(lease, state=wire.LeaseState.HANDED_BACK), seq)
+    async with asyncio.timeout(30), Ears(bus, tone_job(seconds=600, **STEADY)) as listener:
+        await listener.until_bytes(10_000)
+        seq, lease = await bus.logs.lease(listener.name) or (0, wire.Lease(state=wire.LeaseState.RUNNING))
+        await bus.logs.take(listener.name, msgspec.structs.replace(lease, state=wire.LeaseState.HANDED_BACK), seq)
         assert worker.wait_for("job.stopped")["why"] == "revoked"
         assert len(worker.events("job.fenced")) == 1
-        await bus.logs.end(ears.name, wire.End.CANCELLED, "by a test")
+        await bus.logs.end(listener.name, wire.End.CANCELLED, "by a test")
 
 
 @pytest.mark.parametrize("ack_wait_s", [60.0])
 async def test_cancel_frees_the_slot_within_a_block(fleet: Fleet, bus: Bus) -> None:
     worker = fleet.worker("w1", "tone", 1)
-    async with asyncio.timeout(25), Ears(bus, tone_job(seconds=600, **STEADY)) as ears:
-        await ears.until_bytes(10_000)
-        assert await bus.logs.end(ears.name, wire.End.CANCELLED, "by a test") == "cancelled"
-        assert (await ears.to_the_end()).end.kind == "cancelled"
-        heard = await listen(bus, tone_job(seconds=0.5))
-    assert heard.pcm == tone_pcm(0.5)
+    async with asyncio.timeout(25), Ears(bus, tone_job(seconds=600, **STEADY)) as listener:
+        await listener.until_bytes(10_000)
+        assert await bus.logs.end(listener.name, wire.End.CANCELLED, "by a test") == "cancelled"
+        assert (await listener.to_the_end()).end.kind == "cancelled"
+        received = await listen(bus, tone_job(seconds=0.5))
+    assert received.pcm == tone_pcm(0.5)
     assert worker.events("job.finished")[0]["outcome"] == "fenced"
 
 
 async def test_a_cancelled_queued_job_never_runs(fleet: Fleet, bus: Bus) -> None:
     job = tone_job(seconds=1)
-    async with Ears(bus, job) as ears:
-        await bus.logs.end(ears.name, wire.End.CANCELLED, "by a test")
+    async with Ears(bus, job) as listener:
+        await bus.logs.end(listener.name, wire.End.CANCELLED, "by a test")
         worker = fleet.worker()
         assert (await listen(bus, tone_job(seconds=0.2))).end.kind == "done"
         assert [event["job"] for event in worker.events("job.started")] != [job.id]
@@ -241,22 +241,24 @@ async def test_a_running_job_expires_at_its_deadline_and_frees_its_slot(fleet: F
     fleet.worker("w1", "tone", 1)
     due = datetime.now(UTC) + timedelta(seconds=1.5)
     async with asyncio.timeout(30):
-        heard = await listen(bus, tone_job(seconds=600, expires_at=due, **STEADY))
-        assert heard.end.kind == "expired"
-        assert heard.pcm == tone_pcm(len(heard.pcm) / 48_000)
+        received = await listen(bus, tone_job(seconds=600, expires_at=due, **STEADY))
+        assert received.end.kind == "expired"
+        assert received.pcm == tone_pcm(len(received.pcm) / 48_000)
         assert (await listen(bus, tone_job(seconds=0.2))).end.kind == "done"
 
 
 async def test_a_job_that_is_pulled_after_its_deadline_expires_without_running(fleet: Fleet, bus: Bus) -> None:
     due = datetime.now(UTC) + timedelta(seconds=0.05)
-    async with asyncio.timeout(30), Ears(bus, tone_job(seconds=1, expires_at=due)) as ears:
+    async with asyncio.timeout(30), Ears(bus, tone_job(seconds=1, expires_at=due)) as listener:
         await eventually(lambda: bus.clock.now() > due.timestamp())
         fleet.worker()
-        heard = await ears.to_the_end()
-    assert (heard.end.kind, heard.pcm) == ("expired", b"")
+        received = await listener.to_the_end()
+    assert (received.end.kind, received.pcm) == ("expired", b"")
 
 
-async def test_garbage_on_the_job_subject_kills_nothing_and_says_what_is_wrong(stack: Stack, shared: Bus) -> None:
+async def test_garbage_on_the_job_subject_kills_nothing_and_its_error_names_the_fault(
+    stack: Stack, shared: Bus
+) -> None:
     subject = shared.subjects.job("tone", "v1", "interactive", "public")
     for garbage in (
         b"\xff\xfe\x00",
@@ -278,23 +280,23 @@ async def test_garbage_on_the_job_subject_kills_nothing_and_says_what_is_wrong(s
 
 
 async def test_bad_params_from_the_bus_fail_the_job_with_field_limit_and_value(shared: Bus) -> None:
-    heard = await listen(shared, tone_job(seconds=-3))
-    end = failure(heard.end.payload)
+    received = await listen(shared, tone_job(seconds=-3))
+    end = failure(received.end.payload)
     assert (end["code"], end["path"]) == ("invalid", "params.seconds")
     assert "-3" in end["message"]
 
 
 async def test_a_second_live_worker_of_one_id_refuses_to_start(fleet: Fleet) -> None:
     fleet.worker("w1")
-    twin = fleet.worker("w1", wait=False)
-    assert await asyncio.to_thread(twin.process.wait, 30) == 1
-    assert "w1" in twin.log()
+    second = fleet.worker("w1", wait=False)
+    assert await asyncio.to_thread(second.process.wait, 30) == 1
+    assert "w1" in second.log()
 
 
 async def test_a_killed_worker_takes_its_engine_host_along(fleet: Fleet, bus: Bus) -> None:
     worker = fleet.worker()
     host = host_pid(worker)
-    async with Ears(bus, tone_job(seconds=5, fault={"kind": "hang", "at_block": 1})) as ears:
-        await ears.until_bytes(1)
+    async with Ears(bus, tone_job(seconds=5, fault={"kind": "hang", "at_block": 1})) as listener:
+        await listener.until_bytes(1)
         worker.kill()
     await asyncio.to_thread(wait_gone, host)

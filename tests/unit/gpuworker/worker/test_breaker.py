@@ -1,4 +1,4 @@
-"""The breaker, walked through by a clock that the test turns."""
+"""The breaker, with a clock that the test sets."""
 
 import random
 
@@ -8,12 +8,12 @@ from gpuworker.worker.breaker import Breaker, State
 
 
 class Bench:
-    """A breaker with two faults in ten seconds, and what it has said."""
+    """A breaker that opens at two faults within ten seconds, and the states that it has reported."""
 
     def __init__(self, max_fails: int = 2, fail_timeout_s: float = 10.0) -> None:
         self.now = 100.0
-        self.said: list[State] = []
-        self.breaker = Breaker(max_fails, fail_timeout_s, lambda: self.now, self.said.append)
+        self.states: list[State] = []
+        self.breaker = Breaker(max_fails, fail_timeout_s, lambda: self.now, self.states.append)
 
     def opened(self) -> "Bench":
         self.breaker.fault()
@@ -39,7 +39,7 @@ def test_faults_further_apart_than_the_window_never_open_it() -> None:
     for _ in range(20):
         bench.breaker.fault()
         bench.now += 10.1
-    assert bench.said == []
+    assert bench.states == []
 
 
 def test_one_fault_is_enough_where_one_is_the_limit() -> None:
@@ -65,11 +65,11 @@ def test_it_takes_nothing_until_fail_timeout_has_passed_and_then_one_job() -> No
     assert bench.breaker.room == 0
 
 
-def test_a_success_of_the_trial_job_closes_it_and_forgets_what_was() -> None:
+def test_a_success_of_the_trial_job_closes_it_and_forgets_earlier_faults() -> None:
     bench = Bench().on_trial()
     bench.breaker.settle(bench.breaker.begin(), succeeded=True)
     bench.breaker.fault()
-    assert bench.said == [State.OPEN, State.TRIAL, State.CLOSED]
+    assert bench.states == [State.OPEN, State.TRIAL, State.CLOSED]
     assert bench.breaker.state is State.CLOSED
 
 
@@ -81,8 +81,8 @@ def test_a_fault_in_the_trial_opens_it_again_for_as_long() -> None:
     assert (bench.breaker.state, bench.breaker.wait_s) == (State.OPEN, 10.0)
 
 
-def test_a_trial_job_that_told_nothing_makes_room_for_another() -> None:
-    """It was cancelled, or belonged to somebody else."""
+def test_a_trial_job_that_proved_nothing_makes_room_for_another() -> None:
+    """It was cancelled, or another worker holds it."""
     bench = Bench().on_trial()
     bench.breaker.settle(bench.breaker.begin(), succeeded=False)
     assert (bench.breaker.state, bench.breaker.room) == (State.TRIAL, 1)
@@ -99,7 +99,7 @@ def test_a_job_from_before_proves_nothing() -> None:
     assert bench.breaker.state is State.CLOSED
 
 
-def test_an_open_breaker_is_not_kept_open_by_what_still_fails() -> None:
+def test_an_open_breaker_is_not_kept_open_by_later_faults() -> None:
     bench = Bench().opened()
     bench.now += 9
     bench.breaker.fault()

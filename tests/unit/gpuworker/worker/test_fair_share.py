@@ -1,4 +1,4 @@
-"""FairShare by weight, simulated: workers that hear of each other late, under a clock that the test turns."""
+"""Fair share by weight, simulated: workers receive each other's reports late, under a clock that the test sets."""
 
 import random
 from collections import Counter
@@ -91,7 +91,7 @@ def test_the_slow_ones_share_too_and_the_fast_ones_wait_for_them() -> None:
     assert starts["slow"] == pytest.approx(400, rel=0.1)
 
 
-def test_equal_weights_hold_nobody_back() -> None:
+def test_equal_weights_hold_no_worker_back() -> None:
     weights = {"a": 3, "b": 3}
     simulated = Simulated(weights, 4, {"a": 0.2, "b": 0.02})
     simulated.run(500)
@@ -106,7 +106,7 @@ def test_a_rival_stuck_in_long_jobs_holds_the_others_back_for_a_moment_only() ->
     assert simulated.now - began < IDLE_S + 5
 
 
-def test_what_happened_before_a_pause_is_forgotten() -> None:
+def test_starts_before_a_pause_are_forgotten() -> None:
     """A worker that had all jobs while its rival was idle owes it none of them when the rival is busy again."""
     now = [0.0]
     shares = FairShare(1, lambda: now[0])

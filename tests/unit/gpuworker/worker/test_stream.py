@@ -45,7 +45,7 @@ async def test_later_entries_hold_all_that_is_there_up_to_64_kib() -> None:
     assert MAX_ENTRY_BYTES - 1000 < len(second.pcm) <= MAX_ENTRY_BYTES
 
 
-async def test_the_end_comes_after_all_audio_and_releases_what_was_held() -> None:
+async def test_the_end_comes_after_all_audio_and_releases_the_audio_held_back() -> None:
     stream, _ = new_stream()
     stream.on_audio(0, bytes(60 * 48_000))
     stream.appended(await next_audio(stream))
