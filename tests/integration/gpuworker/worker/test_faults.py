@@ -10,6 +10,7 @@ import pytest
 from bus import wire
 from bus.jobs.client import Bus
 from bus.jobs.dead_letters import DeadLetters
+from tests.support.doors import gated
 from tests.support.jobs import Ears, listen, tone_job
 from tests.support.programs import Fleet, Program, host_pid
 from tests.support.tone import tone_pcm
@@ -17,6 +18,8 @@ from tests.support.waiting import eventually, freeze
 
 #: The host is nearly always in a step of such a job.
 BUSY = {"block_ms": 100, "compute_ms": 200, "device": "shared"}
+#: Half a second of audio a second: long enough to be hit in the middle.
+STEADY = {"block_ms": 50, "compute_ms": 50, "device": "own"}
 
 
 @pytest.fixture
@@ -138,3 +141,55 @@ async def test_a_worker_that_stood_still_blames_no_engine_for_it(fleet: Fleet, b
     assert [start.attempt for start in received.starts] == [1]
     assert not worker.events("job.stalled")
     assert not worker.events("host.hung")
+
+
+async def test_an_exiting_engine_host_gives_every_job_back_at_once_and_only_the_culprit_pays(
+    fleet: Fleet, bus: Bus, tmp_path: Path
+) -> None:
+    fleet.worker()
+    # Audio of both is received before the host exits, and the bystander is not over by then.
+    sick = tone_job(**gated(tmp_path / "go", 20, seconds=2, fault={"kind": "exit", "at_block": 20}, **STEADY))
+    well = tone_job(**gated(tmp_path / "on", 30, seconds=3, **STEADY))
+    async with asyncio.timeout(40), Ears(bus, sick) as culprit, Ears(bus, well) as bystander:
+        await asyncio.gather(culprit.until_bytes(1), bystander.until_bytes(1))
+        (tmp_path / "go").touch()
+        assert (await culprit.to_the_end()).pcm == tone_pcm(2)
+        (tmp_path / "on").touch()
+        assert (await bystander.to_the_end()).pcm == tone_pcm(3)
+    assert [start.attempt for start in culprit.heard.starts] == [1, 2]
+    assert [start.attempt for start in bystander.heard.starts] == [1, 1]
+
+
+async def test_killing_the_engine_host_alone_costs_no_sample_and_no_attempt(fleet: Fleet, bus: Bus) -> None:
+    worker = fleet.worker()
+    async with asyncio.timeout(30), Ears(bus, tone_job(seconds=3, **STEADY)) as listener:
+        await listener.until_bytes(20_000)
+        os.kill(host_pid(worker), signal.SIGKILL)
+        received = await listener.to_the_end()
+    assert received.pcm == tone_pcm(3)
+    assert len(received.starts) == 2
+    assert received.starts[1].seam_frame is not None
+
+
+async def test_a_hanging_engine_is_cut_after_stall_s_and_its_job_goes_on(fleet: Fleet, bus: Bus) -> None:
+    worker = fleet.worker("w1", "tone", 8, "--stall-s", "1")
+    async with asyncio.timeout(30):
+        received = await listen(bus, tone_job(seconds=1, fault={"kind": "hang", "at_block": 3}))
+    assert received.pcm == tone_pcm(1)
+    assert [start.attempt for start in received.starts] == [1, 2]
+    assert worker.events("host.hung")
+    assert not worker.events("breaker.opened")  # one hang is one fault, however many noticed it
+
+
+async def test_a_job_that_kills_its_host_every_time_fails_after_max_attempts_and_is_dead_lettered(
+    fleet: Fleet, bus: Bus
+) -> None:
+    fleet.worker("w1", "tone", 8, "--max-attempts", "2")
+    job = tone_job(seconds=1, fault={"kind": "exit", "at_block": 1, "times": 99})
+    async with asyncio.timeout(30):
+        received = await listen(bus, job)
+    failed = wire.decode(wire.Failed, received.end.payload)
+    assert (received.end.kind, failed.code, failed.attempt) == ("failed", "interrupted", 2)
+    dead = await bus.js.last(bus.subjects.dead_stream, bus.subjects.dead_job("public", job.id))
+    assert dead is not None
+    assert "limit is 2" in wire.decode(wire.DeadJob, dead.message.data).reason

@@ -16,7 +16,6 @@ from bus import wire
 from bus.jobs.client import Bus, open_bus
 from tests.support import fleets
 from tests.support.bus import until
-from tests.support.doors import gated
 from tests.support.fleets import Stack
 from tests.support.jobs import Ears, listen, tone_job
 from tests.support.programs import Fleet, host_pid, wait_gone
@@ -92,60 +91,6 @@ async def test_a_models_failure_is_its_jobs_outcome_alone(
     assert word in end["message"]
     assert well.result().pcm == tone_pcm(1)
     assert not stack.worker.events("host.ended")
-
-
-@pytest.mark.parametrize("ack_wait_s", [60.0])
-async def test_an_exiting_engine_host_gives_every_job_back_at_once_and_only_the_culprit_pays(
-    fleet: Fleet, bus: Bus, tmp_path: Path
-) -> None:
-    fleet.worker()
-    # Audio of both is received before the host exits, and the bystander is not over by then.
-    sick = tone_job(**gated(tmp_path / "go", 20, seconds=2, fault={"kind": "exit", "at_block": 20}, **STEADY))
-    well = tone_job(**gated(tmp_path / "on", 30, seconds=3, **STEADY))
-    async with asyncio.timeout(40), Ears(bus, sick) as culprit, Ears(bus, well) as bystander:
-        await asyncio.gather(culprit.until_bytes(1), bystander.until_bytes(1))
-        (tmp_path / "go").touch()
-        assert (await culprit.to_the_end()).pcm == tone_pcm(2)
-        (tmp_path / "on").touch()
-        assert (await bystander.to_the_end()).pcm == tone_pcm(3)
-    assert [start.attempt for start in culprit.heard.starts] == [1, 2]
-    assert [start.attempt for start in bystander.heard.starts] == [1, 1]
-
-
-@pytest.mark.parametrize("ack_wait_s", [60.0])
-async def test_killing_the_engine_host_alone_costs_no_sample_and_no_attempt(fleet: Fleet, bus: Bus) -> None:
-    worker = fleet.worker()
-    async with asyncio.timeout(30), Ears(bus, tone_job(seconds=3, **STEADY)) as listener:
-        await listener.until_bytes(20_000)
-        os.kill(host_pid(worker), signal.SIGKILL)
-        received = await listener.to_the_end()
-    assert received.pcm == tone_pcm(3)
-    assert len(received.starts) == 2
-    assert received.starts[1].seam_frame is not None
-
-
-async def test_a_hanging_engine_is_cut_after_stall_s_and_its_job_goes_on(fleet: Fleet, bus: Bus) -> None:
-    worker = fleet.worker("w1", "tone", 8, "--stall-s", "1")
-    async with asyncio.timeout(30):
-        received = await listen(bus, tone_job(seconds=1, fault={"kind": "hang", "at_block": 3}))
-    assert received.pcm == tone_pcm(1)
-    assert [start.attempt for start in received.starts] == [1, 2]
-    assert worker.events("host.hung")
-    assert not worker.events("breaker.opened")  # one hang is one fault, however many noticed it
-
-
-async def test_a_job_that_kills_its_host_every_time_fails_after_max_attempts_and_is_dead_lettered(
-    fleet: Fleet, bus: Bus
-) -> None:
-    fleet.worker("w1", "tone", 8, "--max-attempts", "2")
-    job = tone_job(seconds=1, fault={"kind": "exit", "at_block": 1, "times": 99})
-    async with asyncio.timeout(30):
-        received = await listen(bus, job)
-    end = failure(received.end.payload)
-    assert (received.end.kind, end["code"], end["attempt"]) == ("failed", "interrupted", 2)
-    dead = await bus.js.last(bus.subjects.dead_stream, bus.subjects.dead_job("public", job.id))
-    assert dead is not None
-    assert "limit is 2" in wire.decode(wire.DeadJob, dead.message.data).reason
 
 
 @pytest.mark.parametrize("ack_wait_s", [2.0])
