@@ -1,28 +1,29 @@
-"""What can go wrong, by what the caller should do about it.
+"""Exceptions, by what the caller should do about them.
 
     BusError
     ├── Malformed              bytes that do not decode; drop them, retrying cannot help
-    ├── Unreachable            NATS did not answer in time; try again
-    │   └── NoResponders       nobody listens on that subject
-    ├── ApiError               JetStream said no, with its own code
-    │   └── Full               a stream has no room for new jobs
+    ├── Unreachable            NATS did not reply in time; retry
+    │   ├── NoServer             no server was ever reached
+    │   └── NoResponders         the subject has no subscriber
+    ├── ApiError               JetStream refused, with an error code of its own
+    │   └── Full                 a stream has no room for new messages
     ├── TopologyMismatch       a stream or consumer exists with other subjects or filters; an operator must decide
-    ├── Fenced                 somebody else holds the lease; stop, ack nothing
-    └── JobError               how a request for a job is refused, or how a job ends; travels by `code`
-        ├── Invalid              the request as written cannot be served; `path` says where
-        ├── Unauthorized         whoever asks has not shown who it is
-        ├── Forbidden            whoever asks may not ask that, or not from there
-        ├── UnknownModel         no worker has ever offered it
-        ├── NotFound             no such job for this tenant
+    ├── Fenced                 another process holds the lease; stop, acknowledge nothing
+    └── JobError               a request for a job is refused, or a job ended without success; travels by `code`
+        ├── Invalid              the request as written cannot be served; `path` names the field
+        ├── Unauthorized         the caller is not authenticated
+        ├── Forbidden            the caller may not do this, or not from there
+        ├── UnknownModel         no worker has ever offered the model
+        ├── NotFound             the tenant has no such job
         ├── Conflict             the id exists with another body
         ├── Gone                 the log lost its beginning
-        ├── TooMany              a limit of the caller's is reached; try again when it says
-        ├── NoWorker             nobody is there to ask; try again
-        ├── StorageFull          no room for a new job; try again later
-        ├── Expired              its deadline passed
-        ├── Cancelled            somebody entitled ended it
-        ├── EngineFailed         the model broke on a request it should have served
-        ├── OutOfDeviceMemory    the device has no room even for this job alone
+        ├── TooMany              a limit of the caller is reached; retry after `retry_after_s`
+        ├── NoWorker             no worker is known; retry
+        ├── StorageFull          no room for a new job; retry later
+        ├── Expired              the deadline has passed
+        ├── Cancelled            ended on request, or because its last listener left
+        ├── EngineFailed         the model raised on a request that it should have served
+        ├── OutOfDeviceMemory    the device has no room, even for this job alone
         └── Interrupted          its worker died too often
 
 HTTP statuses are not here: that mapping belongs to `gateway.http.problems`.
@@ -32,7 +33,7 @@ from typing import ClassVar
 
 
 class BusError(Exception):
-    """Catch this at a process boundary, its subclasses everywhere else."""
+    """Base class. Catch it at a process boundary, its subclasses everywhere else."""
 
 
 class Malformed(BusError):
@@ -40,19 +41,19 @@ class Malformed(BusError):
 
 
 class Unreachable(BusError):
-    """NATS did not answer in time. The message says what was asked and how long it waited."""
+    """NATS did not reply in time. The message names the operation and the limit."""
 
 
 class NoServer(Unreachable):
-    """Where it should be, no NATS has ever answered."""
+    """Failed to establish a connection to any NATS server."""
 
 
 class NoResponders(Unreachable):
-    """Nobody listens on the subject, or the stream has no leader."""
+    """The subject has no subscriber, or the stream has no leader."""
 
 
 class ApiError(BusError):
-    """JetStream refused. `err_code` is JetStream's own (10071: wrong last sequence)."""
+    """JetStream refused a request. `err_code` is JetStream's (10071: wrong last sequence)."""
 
     def __init__(self, err_code: int, description: str) -> None:
         super().__init__(f"JetStream error {err_code}: {description}")
@@ -60,7 +61,7 @@ class ApiError(BusError):
 
 
 class Full(ApiError):
-    """A stream is at one of its limits and discards what is new."""
+    """A stream is at one of its limits and refuses new messages."""
 
 
 class TopologyMismatch(BusError):
@@ -68,7 +69,7 @@ class TopologyMismatch(BusError):
 
 
 class Fenced(BusError):
-    """The lease is somebody else's, or gone."""
+    """Another process holds the lease, or it is gone."""
 
 
 class JobError(BusError):
@@ -80,7 +81,7 @@ class JobError(BusError):
     retryable: ClassVar[bool]
     by_code: ClassVar[dict[str, type["JobError"]]] = {}
 
-    #: Dotted name of what is wrong (`params.seconds`), or "".
+    #: Dotted name of the invalid field (`params.seconds`), or "".
     path: str = ""
 
     def __init_subclass__(cls) -> None:
@@ -92,7 +93,8 @@ class JobError(BusError):
 class Invalid(JobError):
     """The request as written cannot be served. The message names the field, the limit and the value."""
 
-    code, retryable = "invalid", False
+    code = "invalid"
+    retryable = False
 
     def __init__(self, message: str, path: str = "") -> None:
         super().__init__(message)
@@ -100,105 +102,122 @@ class Invalid(JobError):
 
 
 class Unauthorized(JobError):
-    """Who asks is not known: no key where one is needed, or one that does not count (any more)."""
+    """The caller is not authenticated: no key where one is required, or a key that is invalid or revoked."""
 
-    code, retryable = "unauthorized", False
+    code = "unauthorized"
+    retryable = False
 
 
 class Forbidden(JobError):
-    """It is known who asks, or from where, and that may not be asked."""
+    """The caller is authenticated and may not do this, or not from this address or origin."""
 
-    code, retryable = "forbidden", False
+    code = "forbidden"
+    retryable = False
 
 
 class UnknownModel(JobError):
-    """No worker offers it."""
+    """No worker offers the model."""
 
-    code, retryable = "unknown_model", False
+    code = "unknown_model"
+    retryable = False
     path = "model"
 
 
 class NotFound(JobError):
-    """No such job for this tenant."""
+    """The tenant has no such job."""
 
-    code, retryable = "not_found", False
+    code = "not_found"
+    retryable = False
 
 
 class Conflict(JobError):
     """The id exists with another body."""
 
-    code, retryable = "conflict", False
+    code = "conflict"
+    retryable = False
     path = "id"
 
 
 class Gone(JobError):
-    """The log lost its first entry to retention; what is left of it is not a recording."""
+    """Retention deleted the first entries of the log; the rest cannot be played."""
 
-    code, retryable = "gone", False
+    code = "gone"
+    retryable = False
 
 
 class TooMany(JobError):
-    """A limit is reached. Not the system's load: that is NoWorker, StorageFull, Unreachable."""
+    """A limit of the caller is reached. Load of the system raises NoWorker, StorageFull or Unreachable instead."""
 
-    code, retryable = "too_many", True
+    code = "too_many"
+    retryable = True
 
-    #: Which one: `requests_per_s`, `concurrent_jobs`, `audio_s_per_day`.
+    #: The limit: `requests_per_s`, `concurrent_jobs`, `audio_s_per_day`.
     limit: str = ""
-    #: Whose: `key`, `tenant` (for callers without a key), `address`.
+    #: Who shares the limit: `key`, `tenant` (for callers without a key), `address`.
     scope: str = "key"
-    #: What was set, what of it is left, and the seconds until asking again may succeed.
+    #: Value of the limit.
     allowed: float = 0.0
+    #: Part of the limit that is not used.
     left: float = 0.0
+    #: Seconds until a retry may succeed.
     retry_after_s: float = 1.0
-    #: Of `requests_per_s`: how many may come at once, and the seconds until so many may again.
+    #: Only for `requests_per_s`: the number of requests that may come at once.
     burst: int = 1
+    #: Only for `requests_per_s`: seconds until a full burst is available again.
     full_after_s: float = 0.0
 
 
 class NoWorker(JobError):
-    """No worker is there, and none has told what it can do."""
+    """No worker is known, so no model is known either."""
 
-    code, retryable = "no_worker", True
+    code = "no_worker"
+    retryable = True
 
 
 class StorageFull(JobError):
     """No room for a new job; running ones go on."""
 
-    code, retryable = "storage_full", True
+    code = "storage_full"
+    retryable = True
 
 
 class Expired(JobError):
-    """Its deadline passed before it was done."""
+    """The deadline passed before the job was done."""
 
-    code, retryable = "expired", True
+    code = "expired"
+    retryable = True
 
 
 class Cancelled(JobError):
-    """Ended by somebody entitled, or left by its last listener."""
+    """The job was ended on request, or because its last listener left."""
 
-    code, retryable = "cancelled", False
+    code = "cancelled"
+    retryable = False
 
 
 class EngineFailed(JobError):
-    """The model broke on a request that it should have served."""
+    """The model raised on a request that it should have served."""
 
-    code, retryable = "engine_failed", True
+    code = "engine_failed"
+    retryable = True
 
 
 class OutOfDeviceMemory(JobError):
-    """The device has no room, not even for this job alone."""
+    """The device has no room, even for this job alone."""
 
-    code, retryable = "out_of_memory", True
+    code = "out_of_memory"
+    retryable = True
 
 
 class Interrupted(JobError):
-    """Its worker, or the engine under it, died once too often."""
+    """Its worker, or the engine host under it, died too often."""
 
-    code, retryable = "interrupted", True
+    code = "interrupted"
+    retryable = True
 
 
 def from_code(code: str, message: str, path: str = "") -> JobError:
-    """The error a peer reported. A code from a newer peer reads as EngineFailed, the code in the message."""
+    """Return the error that a peer reported. An unknown code of a newer peer becomes EngineFailed, with that code."""
     kind = JobError.by_code.get(code)
     if kind is Invalid:
         return Invalid(message, path)

@@ -1,4 +1,4 @@
-"""A job's `params` against its model's schema. The only module that knows jsonschema."""
+"""Validates a job's `params` against its model's JSON Schema. The only module that imports jsonschema."""
 
 import functools
 from collections.abc import Mapping
@@ -12,8 +12,8 @@ from bus.errors import Invalid
 from bus.text import suggestion
 
 _MAX_VALUE_CHARS = 80
-#: Clients repeat themselves: the check of equal params is most of an idle request's arithmetic.
-_MAX_REMEMBERED_BYTES = 1024
+#: Larger params are validated each time. Clients repeat themselves, and validation is most of an idle request's CPU.
+_MAX_CACHED_BYTES = 1024
 
 
 @functools.lru_cache(maxsize=256)
@@ -22,19 +22,19 @@ def _validator(schema: bytes) -> Draft202012Validator:
 
 
 def check(schema: Mapping[str, Any], params: Mapping[str, Any]) -> None:
-    """Raises Invalid, its path `params.…`, with the limit and the value, for the first thing that is wrong."""
+    """Raise Invalid for the first error, with its path (`params.…`), the limit and the value."""
     if not params and not schema.get("required"):
         return
     rules, given = msgspec.json.encode(schema), msgspec.json.encode(params)
-    if len(given) <= _MAX_REMEMBERED_BYTES:
-        _remembered(rules, given)
+    if len(given) <= _MAX_CACHED_BYTES:
+        _check_cached(rules, given)
     else:
         _check(rules, params)
 
 
 @functools.lru_cache(maxsize=1024)
-def _remembered(rules: bytes, given: bytes) -> None:
-    """What was right once is right again; what is wrong raises, and is not remembered."""
+def _check_cached(rules: bytes, given: bytes) -> None:
+    """Only valid params are cached: an exception leaves nothing in the cache."""
     _check(rules, msgspec.json.decode(given))
 
 
@@ -47,7 +47,7 @@ def _check(rules: bytes, params: Mapping[str, Any]) -> None:
 
 
 def _unknown(path: str, given: Mapping[str, Any], schema: Any) -> Invalid:
-    """What nobody knows, by name, with the nearest that somebody does."""
+    """Name the first unknown parameter, and a known one that resembles it."""
     known = schema.get("properties", {})
     unknown = min(given.keys() - known.keys())
     path = f"{path}.{short(unknown)}"
@@ -55,12 +55,12 @@ def _unknown(path: str, given: Mapping[str, Any], schema: Any) -> Invalid:
 
 
 def _message(error: ValidationError) -> str:
-    """jsonschema's words, in which a long value does not hide the limit."""
+    """jsonschema's message, with a long value shortened so that it does not hide the limit."""
     value = repr(error.instance)
     message: str = error.message
     return message.replace(value, short(value)) if len(value) > _MAX_VALUE_CHARS else message
 
 
 def short(text: str) -> str:
-    """`text` as an error may quote it."""
+    """Shorten `text` to 80 characters, for an error that quotes it."""
     return text if len(text) <= _MAX_VALUE_CHARS else f"{text[: _MAX_VALUE_CHARS - 1]}…"

@@ -21,7 +21,7 @@ S = TypeVar("S", bound=msgspec.Struct)
 
 
 def doc(text: str) -> Meta:
-    """What a setting means, for `--help`."""
+    """Annotate a setting with its text in `--help`."""
     return Meta(description=text)
 
 
@@ -30,37 +30,37 @@ def repeatable(metavar: str, text: str) -> Meta:
     return Meta(description=text, extra={"metavar": metavar})
 
 
-def shaped(pattern: str, words: str) -> Meta:
-    """A string must match `pattern`; whoever gives another one is told `words`."""
-    return Meta(pattern=pattern, examples=[words])
+def matching(pattern: str, description: str) -> Meta:
+    """Require a string to match `pattern`; the error for any other one says `description`."""
+    return Meta(pattern=pattern, examples=[description])
 
 
 _URL = r"(nats|tls|ws|wss)://[^\s,]+"
 Seconds = Annotated[float, Meta(gt=0, le=30 * 86_400)]
 Bytes = Annotated[int, Meta(ge=1, le=1 << 50)]
-Token = Annotated[str, shaped(r"^[A-Za-z0-9_-]{1,64}\Z", "1 to 64 characters of A-Z a-z 0-9 _ -")]
+Token = Annotated[str, matching(r"^[A-Za-z0-9_-]{1,64}\Z", "1 to 64 characters of A-Z a-z 0-9 _ -")]
 LogLevel = Literal["debug", "info", "warning", "error"]
 LogFormat = Literal["auto", "json", "console"]
 
 
 NatsUrl = Annotated[
     str,
-    shaped(rf"^{_URL}(,{_URL})*\Z", "a URL like nats://127.0.0.1:4222, or several, separated by commas"),
+    matching(rf"^{_URL}(,{_URL})*\Z", "a URL like nats://127.0.0.1:4222, or several, separated by commas"),
     doc("One URL, or several of a cluster, separated by commas."),
 ]
 Root = Annotated[
     str,
-    shaped(r"^[a-z][a-z0-9-]{0,31}\Z", "1 to 32 characters of a-z 0-9 -, the first a letter"),
+    matching(r"^[a-z][a-z0-9-]{0,31}\Z", "1 to 32 characters of a-z 0-9 -, the first a letter"),
     doc("The namespace of a deployment, or of one test."),
 ]
 
 
 class SettingsError(ValueError):
-    """What was given does not describe valid settings. The message names the place, the value and the limit."""
+    """A setting is unknown or invalid. The message names its source, its value and the limit."""
 
 
 class BusSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """What a process needs to meet the others on the bus."""
+    """Settings that all processes of one deployment share."""
 
     #: May hold a password: print it through `redacted`.
     nats: NatsUrl = "nats://127.0.0.1:4222"
@@ -69,22 +69,20 @@ class BusSettings(msgspec.Struct, frozen=True, kw_only=True):
         int, Meta(ge=1, le=5), doc("Copies that JetStream keeps of each stream; more than one needs a cluster.")
     ] = 1
     ack_wait_s: Annotated[
-        Seconds, doc("A job whose worker has said nothing for this long is offered to another one.")
+        Seconds, doc("A job whose worker has been silent for this long is delivered to another worker.")
     ] = 5.0
-    jobs_max_bytes: Annotated[Bytes, doc("Room for waiting jobs; more are refused with 507.")] = 1 << 30
+    jobs_max_bytes: Annotated[Bytes, doc("Limit of the job queue; above it new jobs get 507.")] = 1 << 30
     replies_max_bytes: Annotated[
         Bytes,
-        doc("Room for the logs, with all sound; above 70 % old ones go, above 85 % new jobs are refused."),
+        doc("Limit of all logs, audio included; above 70 % old ones are purged, above 85 % new jobs are refused."),
     ] = 4 << 30
-    replies_max_age_s: Annotated[Seconds, doc("At least twice the longest deadline of a job.")] = 26 * 3600.0
-    max_job_bytes: Annotated[Bytes, doc("Of one job's JSON.")] = 256 << 10
-    request_timeout_s: Annotated[Seconds, doc("Patience for one answer of NATS.")] = 5.0
-    election_patience_s: Annotated[
-        Seconds, doc("How long a cluster may take to elect a leader before we call it unreachable.")
-    ] = 10.0
+    replies_max_age_s: Annotated[Seconds, doc("Age of logs; at least twice the longest deadline.")] = 26 * 3600.0
+    max_job_bytes: Annotated[Bytes, doc("Limit of one job's JSON.")] = 256 << 10
+    request_timeout_s: Annotated[Seconds, doc("How long one request to NATS may take.")] = 5.0
+    election_patience_s: Annotated[Seconds, doc("How long to repeat requests while a cluster elects a leader.")] = 10.0
     own_parser: Annotated[
         bool,
-        doc("Read and write NATS with our own, faster code. Off: only public functions of nats-py, of any version."),
+        doc("Parse and write NATS with our own, faster code. Off: public functions of nats-py only, of any version."),
     ] = True
 
     def __repr__(self) -> str:
@@ -93,7 +91,7 @@ class BusSettings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def redacted(text: str) -> str:
-    """`text` with the secret of every URL in it replaced: `nats://me:***@host`, and `***@host` for a bare token."""
+    """Replace the secret of every URL in `text`: `nats://me:***@host`, and `***@host` for a bare token."""
 
     def hide(match: re.Match[str]) -> str:
         user, colon, _ = match["userinfo"].partition(":")
@@ -112,11 +110,11 @@ def load(
 ) -> S:
     """Fill `kind`: a flag wins over a variable, a variable over a line of the TOML `file`.
 
-    A flag that is None, or an empty list, was not given. `also_known` are names that belong to sibling processes: they
-    may stand in the environment and the file that all of them share, and are left alone.
+    A flag that is None, or an empty list, was not given. `also_known` are names of settings of other processes, which
+    share the environment and the file; they are ignored.
 
-    Raises SettingsError on a bad value, and on a name that nobody knows: a misspelt ANTIPHON_SLOST must not silently
-    leave the default in force.
+    Raises SettingsError on an invalid value and on an unknown name: a misspelt ANTIPHON_SLOST must not silently leave
+    the default in force.
     """
     types = field_types(kind)
     known = types.keys() | set(also_known)
@@ -140,20 +138,20 @@ def field_types(kind: type[msgspec.Struct]) -> dict[str, Any]:
 
 
 class _Source(msgspec.Struct, frozen=True):
-    """A place that settings come from, and how it spells their names, for messages."""
+    """One source of settings, and how it spells their names in messages."""
 
     spell: Callable[[str], str]
     values: Mapping[str, object]
 
 
 def _sources(flags: Mapping[str, object], environ: Mapping[str, str], file: Path | None) -> list[_Source]:
-    """Weakest first."""
+    """Return the sources, the weakest first."""
     ours = {key.removeprefix(PREFIX).lower(): value for key, value in environ.items() if key.startswith(PREFIX)}
-    asked = {name: value for name, value in flags.items() if value is not None and value != []}
+    set_flags = {name: value for name, value in flags.items() if value is not None and value != []}
     return [
         _Source(lambda name: f"{name} in {file}", _read(file) if file else {}),
         _Source(lambda name: f"{PREFIX}{name.upper()}", ours),
-        _Source(lambda name: f"--{name.replace('_', '-')}", asked),
+        _Source(lambda name: f"--{name.replace('_', '-')}", set_flags),
     ]
 
 

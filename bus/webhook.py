@@ -1,32 +1,32 @@
-"""What is to be told of a job, where, and how far that has come. No I/O."""
+"""Webhooks of a job: which events are delivered to which URL, and which of them are still pending. No I/O."""
 
 from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta
 
-#: In the order in which a job can come to them.
-Told = Literal["accepted", "started", "done", "failed", "cancelled", "expired"]
+#: In the order in which they happen to a job.
+EventType = Literal["accepted", "started", "done", "failed", "cancelled", "expired"]
 
 
 class Webhook(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
-    """Whom to tell of a job. It stands in the log's birth, not in the job's digest."""
+    """The receiver of a job's events. It is stored in the log's birth and does not count for the job's digest."""
 
     url: Annotated[str, Meta(min_length=8, max_length=2048)]
-    #: All of them by default.
-    events: tuple[Told, ...] = ("accepted", "started", "done", "failed", "cancelled", "expired")
-    #: Signs what is sent; "": nothing is signed. `whsec_` and base64, or any other text.
+    #: Events to deliver; default: all.
+    events: tuple[EventType, ...] = ("accepted", "started", "done", "failed", "cancelled", "expired")
+    #: Signs each delivery: `whsec_` and base64, or any other text. "": deliveries are not signed.
     secret: Annotated[str, Meta(max_length=256)] = ""
 
 
-class Due(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """How far the telling of one job has come: the message in HOOKS. Each step replaces it."""
+class HookProgress(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The message in HOOKS: which events of one job are delivered. Each step replaces it."""
 
-    #: Unix seconds, the bus's clock.
+    #: When the first of these messages was made: Unix seconds, by the bus's clock.
     since: float
-    #: Sent, or given up.
-    settled: tuple[Told, ...] = ()
-    #: Failed tries to send the next one.
+    #: Delivered, or given up.
+    settled: tuple[EventType, ...] = ()
+    #: Failed tries to deliver the next event.
     tries: int = 0
-    #: Not before this.
+    #: Earliest next try: Unix seconds, by the bus's clock.
     due_at: float = 0.0

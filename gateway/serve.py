@@ -63,7 +63,7 @@ async def serve(settings: GatewaySettings, stop: asyncio.Event) -> None:
                 Cancels(bus, services.authenticator, tasks).run(),
                 nats_api.run(),
                 Webhooks(services.jobs, services.hooks, settings).run(),
-                bus.clock.keep(bus.js, bus.subjects.jobs_stream),
+                bus.clock.keep_synced(bus.js, bus.subjects.jobs_stream),
                 fail_when_closed(bus.connection.state.closed),
                 *([tokens.run()] if tokens is not None else []),
             ):

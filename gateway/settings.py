@@ -5,9 +5,9 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
-from bus.settings import BusSettings, Bytes, LogFormat, LogLevel, Seconds, doc, shaped
+from bus.settings import BusSettings, Bytes, LogFormat, LogLevel, Seconds, doc, matching
 
-Origin = Annotated[str, shaped(r"^(\*|https?://[^/\s,]+)\Z", "* or an origin like https://app.example.org")]
+Origin = Annotated[str, matching(r"^(\*|https?://[^/\s,]+)\Z", "* or an origin like https://app.example.org")]
 
 
 class GatewaySettings(msgspec.Struct, frozen=True, kw_only=True):

@@ -6,12 +6,12 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta
 
-from bus.settings import BusSettings, LogFormat, LogLevel, Seconds, Token, doc, repeatable, shaped
+from bus.settings import BusSettings, LogFormat, LogLevel, Seconds, Token, doc, matching, repeatable
 
 EngineOptionFlags = Annotated[
     tuple[
         Annotated[
-            str, shaped(r"^[A-Za-z0-9_-]{1,64}\.[A-Za-z0-9_]+=", "like tone.allow_faults=true, engine and option")
+            str, matching(r"^[A-Za-z0-9_-]{1,64}\.[A-Za-z0-9_]+=", "like tone.allow_faults=true, engine and option")
         ],
         ...,
     ],

@@ -8,7 +8,19 @@ from typing import Annotated, TypeVar
 import msgspec
 from msgspec import Meta
 
-from bus.settings import BusSettings, LogFormat, LogLevel, NatsUrl, Root, Seconds, Token, doc, field_types, load, shaped
+from bus.settings import (
+    BusSettings,
+    LogFormat,
+    LogLevel,
+    NatsUrl,
+    Root,
+    Seconds,
+    Token,
+    doc,
+    field_types,
+    load,
+    matching,
+)
 from gateway.settings import GatewaySettings
 from gpuworker.settings import EngineOptionFlags, WorkerSettings
 
@@ -62,7 +74,7 @@ class ClientSettings(msgspec.Struct, frozen=True, kw_only=True):
     """The address of a running gateway and the API key, for the commands that use HTTP."""
 
     url: Annotated[
-        str, shaped(r"^https?://[^\s/]+", "a URL like http://127.0.0.1:8080"), doc("The gateway's address.")
+        str, matching(r"^https?://[^\s/]+", "a URL like http://127.0.0.1:8080"), doc("The gateway's address.")
     ] = "http://127.0.0.1:8080"
     #: A secret: never printed.
     api_key: Annotated[

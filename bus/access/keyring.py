@@ -1,7 +1,7 @@
-"""The keys as one gateway knows them: read from the bucket, kept in memory, kept up to date.
+"""API keys in the memory of one gateway, kept in step with their KV bucket.
 
-A change rings a bell on core NATS, and the ring reads what is new; without a bell it looks by itself every `look_s`. So
-a bell that gets lost costs a second. While the bus does not answer, what is known goes on.
+A change publishes a notification on core NATS, which triggers a read of the new entries. Notifications may be lost, so
+the bucket is also polled. While the bus is unreachable the keys loaded before stay in force.
 """
 
 import asyncio
@@ -17,88 +17,106 @@ from bus.transport.jetstream import is_missing_stream
 
 log = logger(__name__)
 
-#: A revoked key must be refused within 2 s, bell or no bell.
-_LOOK_S: Final = 1.0
+#: A revoked key must be refused within 2 s, even if the notification was lost.
+_POLL_S: Final = 1.0
+
+
+class _Loaded:
+    """The keys of a bucket, up to one sequence."""
+
+    def __init__(self) -> None:
+        self.keys: dict[str, Key] = {}
+        self.seq = 0
+        #: Entries that the bucket had then.
+        self.num_entries = 0
+        #: When the bucket was created, as the server writes it; "": there was none.
+        self.created = ""
 
 
 class KeyRing:
-    def __init__(self, bus: Bus, look_s: float = _LOOK_S) -> None:
-        self._bus, self._look_s = bus, look_s
-        self._keys: dict[str, Key] = {}
-        #: How far the bucket has been read, how many entries it had then, and when it was made.
-        self._seq, self._num_entries, self._created = 0, 0, ""
-        self._bell = asyncio.Event()
-        self._is_lost = False
-        #: Whether the bucket has been read once: until then an unknown key may be a good one.
-        self.is_read = False
+    """The API keys, by id. `run` keeps them current."""
+
+    def __init__(self, bus: Bus, poll_s: float = _POLL_S) -> None:
+        self._bus = bus
+        self._poll_s = poll_s
+        self._loaded = _Loaded()
+        self._changed = asyncio.Event()
+        self._is_failing = False
+        #: Whether the bucket has been read once: until then an unknown key may be a valid one.
+        self.is_loaded = False
 
     def get(self, key_id: str) -> Key | None:
-        """The key of this id, revoked or not."""
-        return self._keys.get(key_id)
+        """Return the key of this id, revoked or not."""
+        return self._loaded.keys.get(key_id)
 
     def tenants(self, wanted: Callable[[Limits], bool]) -> set[str]:
-        """Of the known keys whose limits are `wanted`."""
-        return {key.tenant for key in self._keys.values() if wanted(key.limits)}
+        """Return the tenants of the keys whose limits are `wanted`."""
+        return {key.tenant for key in self._loaded.keys.values() if wanted(key.limits)}
 
     async def run(self) -> None:
-        """Keep up until cancelled."""
-        bell = self._bus.connection.subscribe(self._bus.subjects.keys_bell, lambda _: self._bell.set())
+        """Keep the keys current until cancelled."""
+        changes = self._bus.connection.subscribe(self._bus.subjects.key_changes, lambda _: self._changed.set())
         try:
             while True:
-                self._bell.clear()
-                await self._try_look()
+                self._changed.clear()
+                await self._try_refresh()
                 try:
-                    async with asyncio.timeout(self._look_s):
-                        await self._bell.wait()
+                    async with asyncio.timeout(self._poll_s):
+                        await self._changed.wait()
                 except TimeoutError:
-                    continue  # no bell: that is what the look is for
+                    continue  # no notification: poll
         finally:
-            bell.close()
+            changes.close()
 
-    async def _try_look(self) -> None:
+    async def _try_refresh(self) -> None:
         try:
-            await self.look()
+            await self.refresh()
         except BusError as error:
-            if not self._is_lost:
-                log.warning("keys.load_failed", error=str(error), known=len(self._keys))
-            self._is_lost = True
+            if not self._is_failing:
+                log.warning("keys.load_failed", error=str(error), known=len(self._loaded.keys))
+            self._is_failing = True
         else:
-            self._is_lost = False
+            self._is_failing = False
 
-    async def look(self) -> None:
-        """Read what the bucket has and we do not. Raises Unreachable, ApiError; then all stays as it was."""
+    async def refresh(self) -> None:
+        """Read the entries that are new in the bucket. Raises Unreachable, ApiError; then nothing has changed."""
         stream = self._bus.subjects.keys_stream
         try:
             info = await self._bus.js.info(stream)
         except ApiError as error:
             if not is_missing_stream(error):
                 raise
-            self._keys, self._seq, self._num_entries, self._created, self.is_read = {}, 0, 0, "", True
+            self._loaded = _Loaded()
+            self.is_loaded = True
             return
-        created, state = str(info["created"]), info["state"]
-        last_seq, num_entries = int(state["last_seq"]), int(state["messages"])
-        # Entries are replaced, never removed: fewer, or another bucket of the same name, is somebody's hand in it.
-        is_other = created != self._created or last_seq < self._seq or num_entries < self._num_entries
-        if is_other or last_seq > self._seq:
-            known = ({}, 0) if is_other else (dict(self._keys), self._seq)
-            self._keys, self._seq = await self._read(*known)
-            log.debug("keys.loaded", known=len(self._keys), seq=self._seq)
-        self._num_entries, self._created, self.is_read = num_entries, created, True
+        state = info["state"]
+        loaded = _Loaded()
+        loaded.created = str(info["created"])
+        loaded.num_entries = int(state["messages"])
+        last_seq = int(state["last_seq"])
+        old = self._loaded
+        # Entries are replaced, never removed: fewer of them, or another bucket of the same name, come from an operator.
+        if loaded.created == old.created and last_seq >= old.seq and loaded.num_entries >= old.num_entries:
+            loaded.keys = dict(old.keys)
+            loaded.seq = old.seq
+        if last_seq > loaded.seq:
+            await self._read_new(loaded)
+            log.debug("keys.loaded", known=len(loaded.keys), seq=loaded.seq)
+        self._loaded = loaded
+        self.is_loaded = True
 
-    async def _read(self, keys: dict[str, Key], seq: int) -> tuple[dict[str, Key], int]:
-        """`keys` brought up to date from `seq` on, and the sequence that they have then."""
-        pending = 1
-        while pending:
-            page, pending = await self._bus.js.direct.page(
-                self._bus.subjects.keys_stream, self._bus.subjects.all_keys, seq + 1
-            )
+    async def _read_new(self, loaded: _Loaded) -> None:
+        """Read the entries of the bucket after `loaded.seq` into `loaded`."""
+        stream, subject = self._bus.subjects.keys_stream, self._bus.subjects.all_keys
+        num_pending = 1
+        while num_pending:
+            page, num_pending = await self._bus.js.direct.page(stream, subject, loaded.seq + 1)
             for stored in page:
-                seq = stored.seq
+                loaded.seq = stored.seq
                 key = read(stored)
                 if key is None:
-                    keys.pop(last_token(stored.message.subject), None)
+                    loaded.keys.pop(last_token(stored.message.subject), None)
                 else:
-                    keys[key.id] = key
+                    loaded.keys[key.id] = key
             if not page:
                 break
-        return keys, seq

@@ -45,5 +45,5 @@ async def open_bus(
             # A process that starts while a cluster has no leader has nobody to answer yet: it can wait.
             await topology.declare_streams(patience_s)
         clock = BusClock()
-        await clock.learn(js, subjects.jobs_stream)
+        await clock.sync(js, subjects.jobs_stream)
         yield Bus(settings, connection, js, subjects, Logs(connection, js, subjects), topology, clock)

@@ -1,16 +1,16 @@
 """Logging: one event per line on stderr, JSON, or a console for people when stderr is a terminal.
 
-The only module that knows structlog. Everybody else:
+The only module that imports structlog. All others:
 
     from bus.telemetry.logging import bound, logger
     log = logger(__name__)
     with bound(job=job.id):
         log.info("job.started", attempt=1)
 
-Names and fields are an API: `bus/telemetry/events.py` is their table. What libraries say through stdlib logging
-becomes one event, `library.logged`, so that every line has one shape.
+Names and fields are an API: `bus/telemetry/events.py` is their table. Lines that libraries write through stdlib logging
+become one event, `library.logged`, so that every line has one shape.
 
-Metrics are counted from the same calls (`heard`), whatever the log level: an act is told once.
+Metrics are counted from the same calls (`observed`), whatever the log level: code reports an act once.
 """
 
 import logging
@@ -28,71 +28,71 @@ from structlog.typing import EventDict, FilteringBoundLogger, WrappedLogger
 from bus.settings import LogFormat, LogLevel
 
 _Processor = Callable[[WrappedLogger, str, EventDict], EventDict]
-#: Gets the fields of one event, without what is bound around it.
-Hearer = Callable[[Mapping[str, Any]], None]
+#: Receives the fields of one event, without the bound context.
+Observer = Callable[[Mapping[str, Any]], None]
 _LEVELS: Final = ("debug", "info", "warning", "error", "critical")
-_HEARERS: Final[dict[str, tuple[Hearer, ...]]] = {}
-#: API keys, less their ids, and JSON Web Tokens: a library quotes a malformed request, whatever is in it.
+_OBSERVERS: Final[dict[str, tuple[Observer, ...]]] = {}
+#: API keys, without their ids, and JSON Web Tokens: a library may quote a malformed request in its log line.
 _SECRET: Final = re.compile(r"(?P<id>ak-[0-9a-f]{12}-)[\w-]{8,}|(?P<head>\bey)[\w-]+\.[\w-]+\.[\w-]+")
 
 
 def logger(name: str) -> FilteringBoundLogger:
-    """A logger whose lines bear `module: name`. Cheap; takes up the configuration at its first line."""
+    """Return a logger whose lines carry `module: name`. Cheap; it reads the configuration at its first line."""
     return cast("FilteringBoundLogger", structlog.get_logger(module=name))
 
 
 def bound(**context: object) -> AbstractContextManager[None]:
-    """Put `context` into every line logged in the block, by tasks started in it too; restores what was bound before."""
+    """Add `context` to every line logged in the block, by tasks started in it too; restore the old context after."""
     return structlog.contextvars.bound_contextvars(**context)
 
 
 @contextmanager
-def heard(event: str, hearer: Hearer) -> Iterator[None]:
-    """Call `hearer` at every `event` that is logged in the block, below the log level too, in the logging thread.
+def observed(event: str, observer: Observer) -> Iterator[None]:
+    """Call `observer` at every `event` that is logged in the block, below the log level too, in the logging thread.
 
-    Only once `configure` has been called. What it raises reaches whoever logs.
+    Works once `configure` has been called. An exception of `observer` reaches the line that logs.
     """
-    _HEARERS[event] = (*_HEARERS.get(event, ()), hearer)
+    _OBSERVERS[event] = (*_OBSERVERS.get(event, ()), observer)
     try:
         yield
     finally:
-        _HEARERS[event] = tuple(other for other in _HEARERS[event] if other is not hearer)
+        _OBSERVERS[event] = tuple(other for other in _OBSERVERS[event] if other is not observer)
 
 
-def _hearing(base: type[FilteringBoundLogger]) -> type[FilteringBoundLogger]:
-    """`base`, which drops what is below its level, telling `_HEARERS` first."""
+def _observable(base: type[FilteringBoundLogger]) -> type[FilteringBoundLogger]:
+    """Return a subclass of `base` that calls `_OBSERVERS` before it drops events below its level."""
 
     def method(level: str) -> Callable[..., Any]:
-        say = getattr(base, level)
+        write = getattr(base, level)
 
-        def tell(self: FilteringBoundLogger, event: str, *args: object, **fields: object) -> Any:
-            for hearer in _HEARERS.get(event, ()):
-                hearer(fields)
-            return say(self, event, *args, **fields)
+        def log(self: FilteringBoundLogger, event: str, *args: object, **fields: object) -> Any:
+            for observer in _OBSERVERS.get(event, ()):
+                observer(fields)
+            return write(self, event, *args, **fields)
 
-        return tell
+        return log
 
-    # `exception` is `error`.
-    return type("HearingLogger", (base,), {level: method(level) for level in _LEVELS})
+    # `exception` calls `error`.
+    return type("ObservableLogger", (base,), {level: method(level) for level in _LEVELS})
 
 
 def configure(
     process: str, *, level: LogLevel = "info", form: LogFormat = "auto", stream: TextIO | None = None
 ) -> None:
-    """Send everything this process logs to `stream`, stderr by default, bearing `process`. Call it once, in `main`."""
+    """Write all log lines of this process to `stream` (default: stderr), with `process`. Call it once, in `main`."""
     out = stream or sys.stderr
     console = form == "console" or (form == "auto" and out.isatty())
     shared: list[_Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
-        _bear(process),
+        _add_process(process),
     ]
     ending = _console(out) if console else _json()
     number = logging.getLevelNamesMapping()[level.upper()]
     structlog.configure(
         processors=[*shared, *ending],
-        wrapper_class=_hearing(structlog.make_filtering_bound_logger(number)),
+        wrapper_class=_observable(structlog.make_filtering_bound_logger(number)),
         logger_factory=structlog.WriteLoggerFactory(file=out),
         cache_logger_on_first_use=True,
     )
@@ -100,7 +100,7 @@ def configure(
     sys.excepthook = _crashed
 
 
-def _bear(process: str) -> _Processor:
+def _add_process(process: str) -> _Processor:
     def processor(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
         event["process"] = process
         return event
@@ -125,9 +125,11 @@ def _without_secrets(_: WrappedLogger, __: str, line: str) -> str:
 
 
 def _as_event(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
-    """A library's free text as the event `library.logged`, the text under `message`."""
+    """Turn a library's free text into the event `library.logged`, with the text in `message`."""
     record: logging.LogRecord = event["_record"]
-    event["message"], event["event"], event["module"] = event["event"], "library.logged", record.name
+    event["message"] = event["event"]
+    event["event"] = "library.logged"
+    event["module"] = record.name
     return event
 
 
@@ -143,7 +145,7 @@ def _adopt_stdlib(out: TextIO, level: int, before: list[_Processor], ending: lis
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(max(level, logging.INFO))
-    # One line per request is the gateway's own affair, with the fields of our table.
+    # The gateway logs requests itself, with the fields of our table.
     logging.getLogger("aiohttp.access").setLevel(logging.WARNING)
 
 

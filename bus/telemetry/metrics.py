@@ -1,10 +1,10 @@
-"""Metrics as Prometheus reads them. Only this module imports prometheus_client.
+"""Metrics in Prometheus' format. Only this module imports prometheus_client.
 
 `bus/telemetry/metric_table.py` lists the metrics.
 
-metrics = Metrics("gateway", looked)
-with metrics.counting():    # log events move the counters from here on
-    body = metrics.text()
+    metrics = Metrics("gateway", read_gauges)
+    with metrics.counting():    # log events move the counters from here on
+        body = metrics.text()
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -16,18 +16,18 @@ from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessColl
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
 
-from bus.telemetry.logging import heard
+from bus.telemetry.logging import observed
 from bus.telemetry.metric_table import COUNTED, METRICS, Counted, Process
 
-#: Of `text`.
+#: Content-Type of `Metrics.text`.
 CONTENT_TYPE: Final = CONTENT_TYPE_PLAIN_0_0_4
 
-# When each series began is of no use to us, and would double their number.
+# A series for the creation time of each series would double their number, and we have no use for it.
 prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]
 
 
 class Sample(NamedTuple):
-    """How a metric of the table stands; `labels` in the table's order."""
+    """The current value of a metric; `labels` in the order of the table."""
 
     metric: str
     value: float
@@ -35,60 +35,60 @@ class Sample(NamedTuple):
 
 
 class Metrics:
-    """Those of one process. Its counters may be read from any thread; `looked` is called by whoever reads."""
+    """The metrics of one process. They may be read from any thread; `read_gauges` runs in the thread that reads."""
 
-    def __init__(self, process: Process, looked: Callable[[], Iterable[Sample]]) -> None:
-        """`looked` tells how everything stands that no event counts: metrics of this process alone."""
+    def __init__(self, process: Process, read_gauges: Callable[[], Iterable[Sample]]) -> None:
+        """`read_gauges` returns all metrics of this process that no log event counts."""
         self._registry = CollectorRegistry()
-        self._moved: dict[str, Any] = {}
+        self._counted: dict[str, Any] = {}
         self._rules = [rule for rule in COUNTED if METRICS[rule.metric].by == process]
         for name in dict.fromkeys(rule.metric for rule in self._rules):
-            self._moved[name] = self._made(name)
+            self._counted[name] = self._make(name)
         for rule in self._rules:
             if rule.fixed and len(rule.fixed) == len(METRICS[rule.metric].labels):
-                # There from the beginning, at 0: what appears at 1 has not increased, to Prometheus.
-                self._moved[rule.metric].labels(**dict(rule.fixed))
-        self._registry.register(_Looked(looked))
+                # Exported from the beginning, as 0: a series that appears as 1 has not increased for Prometheus.
+                self._counted[rule.metric].labels(**dict(rule.fixed))
+        self._registry.register(_GaugeCollector(read_gauges))
         ProcessCollector(registry=self._registry)
 
-    def _made(self, name: str) -> Counter | Histogram:
-        told = METRICS[name]
-        if told.kind == "histogram":
-            return Histogram(name, told.meaning, told.labels, buckets=told.buckets, registry=self._registry)
-        return Counter(name, told.meaning, told.labels, registry=self._registry)
+    def _make(self, name: str) -> Counter | Histogram:
+        metric = METRICS[name]
+        if metric.kind == "histogram":
+            return Histogram(name, metric.meaning, metric.labels, buckets=metric.buckets, registry=self._registry)
+        return Counter(name, metric.meaning, metric.labels, registry=self._registry)
 
     @contextmanager
     def counting(self) -> Iterator[None]:
-        """Count what this process logs, below its log level too, for the length of the block."""
+        """Count the log events of this process within the block, below its log level too."""
         with ExitStack() as stack:
             for rule in self._rules:
-                stack.enter_context(heard(rule.event, self._mover(rule)))
+                stack.enter_context(observed(rule.event, self._observer(rule)))
             yield
 
-    def _mover(self, rule: Counted) -> Callable[[Mapping[str, object]], None]:
-        moved, fixed, labels = self._moved[rule.metric], dict(rule.fixed), METRICS[rule.metric].labels
+    def _observer(self, rule: Counted) -> Callable[[Mapping[str, object]], None]:
+        counted, fixed, labels = self._counted[rule.metric], dict(rule.fixed), METRICS[rule.metric].labels
         is_counter = METRICS[rule.metric].kind == "counter"
 
-        def move(fields: Mapping[str, object]) -> None:
+        def observe(fields: Mapping[str, object]) -> None:
             amount: Any = fields[rule.amount] if rule.amount else 1
             if amount is None:
                 return
-            one = moved.labels(*(fixed.get(label) or fields[label] for label in labels)) if labels else moved
+            series = counted.labels(*(fixed.get(label) or fields[label] for label in labels)) if labels else counted
             if is_counter:
-                one.inc(amount)
+                series.inc(amount)
             else:
-                one.observe(amount)
+                series.observe(amount)
 
-        return move
+        return observe
 
     def text(self) -> bytes:
-        """All of it in Prometheus' text format 0.0.4. Raises what `looked` does."""
+        """Return all metrics in Prometheus' text format 0.0.4. Raises what `read_gauges` raises."""
         return generate_latest(self._registry)
 
     def serve(self, host: str, port: int) -> tuple[int, Callable[[], None]]:
-        """Answer `GET /metrics`, and any other path, from a thread of prometheus_client's; (the port, how to end it).
+        """Serve `GET /metrics`, and any other path, in a thread; return the port and a function that ends it.
 
-        Blocking, both; port 0 is any free one. Raises OSError if the address cannot be bound.
+        Both block for a moment. Port 0 is any free one. Raises OSError if the address cannot be bound.
         """
         server, thread = prometheus_client.start_http_server(port, host, self._registry)
 
@@ -100,22 +100,23 @@ class Metrics:
         return int(server.server_port), close
 
 
-class _Looked:
-    """A collector of gauges, and of counters that are kept elsewhere."""
+class _GaugeCollector:
+    """Collects gauges, and counters that are kept elsewhere, at each scrape."""
 
-    def __init__(self, looked: Callable[[], Iterable[Sample]]) -> None:
-        self._looked = looked
+    def __init__(self, read_gauges: Callable[[], Iterable[Sample]]) -> None:
+        self._read_gauges = read_gauges
 
     def describe(self) -> Iterable[Metric]:
-        """Nothing: so that registering does not look."""
+        """Describe nothing, so that registering does not read the gauges."""
         return ()
 
     def collect(self) -> Iterable[Metric]:
+        """Read the gauges."""
         families: dict[str, Any] = {}
-        for sample in self._looked():
-            told = METRICS[sample.metric]
-            kind = GaugeMetricFamily if told.kind == "gauge" else CounterMetricFamily
+        for sample in self._read_gauges():
+            metric = METRICS[sample.metric]
+            kind = GaugeMetricFamily if metric.kind == "gauge" else CounterMetricFamily
             if sample.metric not in families:
-                families[sample.metric] = kind(sample.metric, told.meaning, labels=told.labels)
+                families[sample.metric] = kind(sample.metric, metric.meaning, labels=metric.labels)
             families[sample.metric].add_metric(sample.labels, sample.value)
         return families.values()

@@ -1,4 +1,4 @@
-"""The bus's clock: one "now" for deadlines on all hosts. Local monotonic time plus an offset learnt from the server."""
+"""The bus's clock: one time for deadlines on all hosts. Local monotonic time plus an offset read from the server."""
 
 import asyncio
 import time
@@ -12,36 +12,37 @@ log = logger(__name__)
 
 
 class BusClock:
-    """`now` is Unix seconds by the server's wall clock. Local time until `learn` has run once."""
+    """The server's wall clock. Local time until `sync` has succeeded once."""
 
     def __init__(self) -> None:
         self._offset_s = time.time() - time.monotonic()
 
     def now(self) -> float:
+        """Return the server's time in Unix seconds."""
         return time.monotonic() + self._offset_s
 
     @property
     def skew_s(self) -> float:
-        """How far the local wall clock is ahead of the bus's."""
+        """How far the local wall clock is ahead of the server's, in seconds."""
         return time.time() - self.now()
 
-    async def learn(self, js: JetStream, stream: str) -> None:
-        """Read the server's clock once; the error is at most half the round trip."""
-        asked = time.monotonic()
-        answer = await js.info(stream)
-        middle = (asked + time.monotonic()) / 2
-        self._offset_s = parse_time(answer["ts"]) - middle
+    async def sync(self, js: JetStream, stream: str) -> None:
+        """Read the server's clock once; the error is at most half the round trip. Raises ApiError, Unreachable."""
+        sent_at = time.monotonic()
+        info = await js.info(stream)
+        middle = (sent_at + time.monotonic()) / 2
+        self._offset_s = parse_time(info["ts"]) - middle
 
-    async def keep(self, js: JetStream, stream: str, every_s: float = 60.0) -> None:
-        """Learn again for ever, so that neither drift nor a step of the server's clock accumulates."""
+    async def keep_synced(self, js: JetStream, stream: str, every_s: float = 60.0) -> None:
+        """Repeat `sync` until cancelled, so that neither drift nor a step of the server's clock accumulates."""
         while True:
             await asyncio.sleep(every_s)
             try:
-                await self.learn(js, stream)
-            except BusError as error:  # the bus is away: what was learnt before still holds
+                await self.sync(js, stream)
+            except BusError as error:  # the bus is unreachable: the last offset stays in use
                 log.warning("clock.sync_failed", error=str(error))
 
 
 def parse_time(text: str) -> float:
-    """Unix seconds of an RFC 3339 time, as NATS writes it; digits beyond microseconds are dropped."""
+    """Return the Unix seconds of an RFC 3339 time as NATS writes it; digits beyond microseconds are dropped."""
     return datetime.fromisoformat(text).timestamp()

@@ -30,10 +30,6 @@ class Link(Protocol):
     #: Whether a subscription must reach other servers of a cluster before it takes effect there.
     is_clustered: bool
 
-    @property
-    def max_payload_bytes(self) -> int:
-        """Limit of the server for headers and data of one message."""
-
     def send(self, subject: str, data: bytes, reply: str, headers: dict[str, str] | None) -> None:
         """Publish. Raises ValueError on a subject, header or size at which the server would close the connection."""
 
@@ -106,11 +102,6 @@ class Connection:
         self.replies.fail_all("connection closed")
         await self._link.close(self._timeout_s)
         self.state.set_closed()
-
-    @property
-    def max_payload_bytes(self) -> int:
-        """Limit of the server for headers and data of one message."""
-        return self._link.max_payload_bytes
 
     def publish(
         self, subject: str, data: bytes = b"", *, reply: str = "", headers: dict[str, str] | None = None

@@ -139,11 +139,6 @@ class DirectLink:
         link.is_clustered = bool(link._client._server_info.get("cluster"))
         return link
 
-    @property
-    def max_payload_bytes(self) -> int:
-        """Limit of the server for headers and data of one message."""
-        return int(self._client.max_payload)
-
     def send(self, subject: str, data: bytes, reply: str, headers: dict[str, str] | None) -> None:
         """Publish. Raises ValueError on a subject, header or size at which the server would close the connection."""
         packet = encode(subject, data, reply, headers, self._client.max_payload)

@@ -122,11 +122,6 @@ class PublicLink:
         link._sender = asyncio.create_task(link._send_pending(), name="sends to NATS")  # cancelled by `close`
         return link
 
-    @property
-    def max_payload_bytes(self) -> int:
-        """Limit of the server for headers and data of one message."""
-        return int(self._client.max_payload)
-
     def send(self, subject: str, data: bytes, reply: str, headers: dict[str, str] | None) -> None:
         """Publish, unless the connection breaks before. Raises ValueError."""
         encode(subject, data, reply, headers, self._client.max_payload)  # for its checks

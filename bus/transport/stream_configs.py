@@ -1,4 +1,4 @@
-"""What streams and consumers there are: configurations as the server takes them. Pure."""
+"""Configurations of all streams and consumers, in the form of the JetStream API. Pure."""
 
 from typing import Any, Final
 
@@ -6,42 +6,42 @@ from bus.settings import BusSettings
 from bus.subjects import Subjects
 
 _NS: Final = 1_000_000_000
-#: Every pull must name it, or the server refuses it.
+#: Priority group of the consumers of JOBS: the server refuses a pull that does not name it.
 PRIORITY_GROUP: Final = "workers"
-#: Of all gateways together.
+#: Consumer of HOOKS, shared by all gateways.
 HOOKS_CONSUMER: Final = "gateways"
 
 
 def jobs_stream(subjects: Subjects, settings: BusSettings) -> dict[str, Any]:
-    """The work queue: a job leaves it when its worker acknowledges."""
+    """JOBS, the work queue: a job leaves it when its worker acknowledges it."""
     rest = {"discard": "new", "max_bytes": settings.jobs_max_bytes, "max_msg_size": settings.max_job_bytes}
     return _stream(subjects.jobs_stream, [subjects.all_jobs], settings.replicas, retention="workqueue", **rest)
 
 
 def replies_stream(subjects: Subjects, settings: BusSettings) -> dict[str, Any]:
-    """The logs: births, entries, leases."""
+    """REPLIES, the logs: births, entries, leases."""
     source, destination = subjects.republish
     return _stream(
         subjects.replies_stream,
         [subjects.all_births, subjects.all_entries, subjects.all_leases],
         settings.replicas,
-        # `old` would delete a running job's lease first and fence a healthy worker.
+        # With `old` the server would delete a running job's lease first and fence a healthy worker.
         discard="new",
         max_bytes=settings.replies_max_bytes,
         max_age=int(settings.replies_max_age_s * _NS),
-        # Longer than the patience of any append with its last attempt: a repeat not known would be stored twice.
+        # Longer than any append is repeated: a repeat with a forgotten message id would be stored twice.
         duplicate_window=180 * _NS,
         republish={"src": source, "dest": destination},
     )
 
 
 def dead_stream(subjects: Subjects, settings: BusSettings) -> dict[str, Any]:
-    """Jobs given up on."""
+    """DEAD: messages that were given up. The oldest are discarded."""
     return _stream(subjects.dead_stream, [subjects.dead], settings.replicas, discard="old", max_bytes=256 << 20)
 
 
 def keys_stream(subjects: Subjects, replicas: int) -> dict[str, Any]:
-    """A KV bucket, as the `nats kv` command would make it, that rings a bell at every change."""
+    """The KV bucket of the API keys, as `nats kv` would create it, with a notification of every change."""
     source, destination = subjects.keys_republish
     return _stream(
         subjects.keys_stream,
@@ -57,12 +57,12 @@ def keys_stream(subjects: Subjects, replicas: int) -> dict[str, Any]:
 
 
 def usage_stream(subjects: Subjects, settings: BusSettings) -> dict[str, Any]:
-    """Counters of the server's: a publish adds, with its own compare-and-set, and one job adds only once."""
+    """USAGE, audio counters kept by the server: each publish adds to one; a message id counts a job only once."""
     return _stream(
         subjects.usage_stream,
         [subjects.all_usage],
         settings.replicas,
-        # To forget what was used longest ago is better than to refuse sound because the book is full.
+        # Forgetting the oldest usage is better than refusing requests because the stream is full.
         discard="old",
         max_msgs_per_subject=1,
         max_bytes=16 << 20,
@@ -72,17 +72,17 @@ def usage_stream(subjects: Subjects, settings: BusSettings) -> dict[str, Any]:
 
 
 def hooks_stream(subjects: Subjects, settings: BusSettings) -> dict[str, Any]:
-    """One message per job, but for the moment in which a step takes the place of the one before.
+    """HOOKS: one message per job with pending webhook events, two while a step replaces the message before it.
 
-    No limit per subject: what was removed by one comes back when the server is killed after what replaced it was
-    acknowledged, and nobody is offered it again.
+    There is no limit per subject: with one, a message that it removed comes back if the server is killed just after it
+    acknowledged the replacement, and is then delivered to no gateway.
     """
     rest = {"discard": "new", "max_msgs_per_subject": -1, "max_bytes": 64 << 20}
     return _stream(subjects.hooks_stream, [subjects.all_hooks], settings.replicas, retention="workqueue", **rest)
 
 
 def _stream(name: str, subjects: list[str], replicas: int, **rest: object) -> dict[str, Any]:
-    """What all streams have in common, unless `rest` says otherwise."""
+    """Defaults of all streams, overridden by `rest`."""
     return {
         "name": name,
         "subjects": subjects,
@@ -96,18 +96,19 @@ def _stream(name: str, subjects: list[str], replicas: int, **rest: object) -> di
 
 
 def hooks_consumer(subjects: Subjects) -> dict[str, Any]:
-    # Longer than one try to send.
+    """The consumer of HOOKS."""
+    # The ack wait is longer than one delivery of a webhook.
     return _consumer(HOOKS_CONSUMER, subjects.all_hooks, 20.0)
 
 
 def consumer(subjects: Subjects, settings: BusSettings, model: str, version: str, lane: str) -> dict[str, Any]:
-    """Of one lane of one version of a model."""
+    """A consumer of JOBS: one lane of one version of a model."""
     return _consumer(
         subjects.consumer(model, version, lane),
         subjects.jobs_of(model, version, lane),
         settings.ack_wait_s,
         max_waiting=8192,
-        # Backups pull at a lower priority: they are served when no primary waits.
+        # Backup workers pull at a lower priority: they get jobs while no primary worker waits.
         priority_policy="prioritized",
         priority_groups=[PRIORITY_GROUP],
     )
@@ -121,7 +122,7 @@ def _consumer(name: str, subject: str, ack_wait_s: float, **rest: object) -> dic
         "ack_policy": "explicit",
         "deliver_policy": "all",
         "ack_wait": int(ack_wait_s * _NS),
-        # Attempts are counted by us (a job's in its lease): the server must never give one up on its own.
+        # Attempts are counted by us, in the lease: the server must never stop redelivering on its own.
         "max_deliver": -1,
         "max_ack_pending": 100_000,
         **rest,

@@ -1,7 +1,7 @@
-"""Streams and consumers, declared idempotently through one raw helper.
+"""Declares streams and consumers; idempotent.
 
-The helper never changes the subjects of a stream or the filter of a consumer: two deployments, or two versions, that
-disagree about those would take each other's messages. Limits may be raised and lowered by editing settings.
+A declaration never changes the subjects of a stream or the filter of a consumer: two deployments, or two versions, that
+disagree about those would take each other's messages. It does adjust limits to the settings.
 """
 
 from typing import Any
@@ -23,41 +23,46 @@ from bus.transport.stream_configs import (
 
 _CONSUMER_NOT_FOUND = 10014
 _STREAM_NAME_IN_USE = 10058
-#: Fields a declaration may never change on what already exists.
+#: Fields of an existing stream or consumer that a declaration never changes.
 _FIXED_STREAM = ("subjects", "retention", "storage")
 _FIXED_CONSUMER = ("filter_subject", "ack_policy")
 
 
 class Topology:
+    """The streams and consumers of one deployment. All methods raise TopologyMismatch, ApiError and Unreachable."""
+
     def __init__(self, js: JetStream, subjects: Subjects, settings: BusSettings) -> None:
-        self._js, self._subjects, self._settings = js, subjects, settings
+        self._js = js
+        self._subjects = subjects
+        self._settings = settings
 
     async def declare_streams(self, patience_s: float | None = None) -> None:
-        """Create what is missing, adjust limits. `patience_s`: for each; None: what an election takes.
+        """Create JOBS, REPLIES and DEAD if they are missing, and adjust their limits.
 
-        Raises TopologyMismatch, Unreachable.
+        `patience_s`: limit for each of them; None: the setting `election_patience_s`.
         """
         for make in (jobs_stream, replies_stream, dead_stream):
             await self._declare_stream(make(self._subjects, self._settings), patience_s)
 
     async def declare_keys(self) -> None:
-        """Create the bucket of API keys if it is missing, with as many copies as JOBS has. For operators: a gateway
-        that may make streams over the keys' subjects could write keys.
+        """Create the bucket of API keys if it is missing, with as many replicas as JOBS has.
+
+        For operators only: a gateway that may create streams over the keys' subjects could write keys.
         """
         jobs = await self._js.info(self._subjects.jobs_stream)
         await self._declare_stream(keys_stream(self._subjects, int(jobs["config"]["num_replicas"])))
 
     async def declare_usage(self) -> None:
-        """Create the counters of audio used, if they are missing. Raises TopologyMismatch, Unreachable."""
+        """Create the stream of audio counters if it is missing."""
         await self._declare_stream(usage_stream(self._subjects, self._settings))
 
     async def declare_hooks(self) -> None:
-        """Create the queue of webhooks, if it is missing. Raises TopologyMismatch, Unreachable."""
+        """Create the queue of pending webhook events, and its consumer, if they are missing."""
         await self._declare_stream(hooks_stream(self._subjects, self._settings))
         await self._declare_consumer(hooks_consumer(self._subjects), self._subjects.hooks_stream)
 
     async def declare_consumers(self, model: str, version: str) -> list[str]:
-        """One consumer per lane, highest lane first; returns their names."""
+        """Create a consumer of JOBS for each lane if it is missing; return their names, highest lane first."""
         names = []
         for lane in LANES:
             config = consumer(self._subjects, self._settings, model, version, lane)
@@ -79,10 +84,10 @@ class Topology:
             except ApiError as error:
                 if error.err_code != _STREAM_NAME_IN_USE:
                     raise
-                return await self._js.api(f"STREAM.INFO.{name}")  # another process was a moment sooner
+                return await self._js.api(f"STREAM.INFO.{name}")  # another process created it meanwhile
 
         found = (await self._js.retry(f"declare stream {name}", once, patience_s))["config"]
-        _same(f"stream {name}", _FIXED_STREAM, wanted, found)
+        _check_same(f"stream {name}", _FIXED_STREAM, wanted, found)
         if any(found.get(key) != value for key, value in wanted.items() if key not in _FIXED_STREAM):
             await self._js.api(f"STREAM.UPDATE.{name}", {**found, **wanted})
 
@@ -100,18 +105,18 @@ class Topology:
                 return await self._js.api(f"CONSUMER.CREATE.{stream}.{name}.{wanted['filter_subject']}", request)
             except ApiError as error:
                 try:
-                    return await self._js.api(f"CONSUMER.INFO.{stream}.{name}")  # another worker was a moment sooner
+                    return await self._js.api(f"CONSUMER.INFO.{stream}.{name}")  # another worker created it meanwhile
                 except ApiError:
                     raise error from None
 
         found = (await self._js.retry(f"declare consumer {name}", once))["config"]
-        _same(f"consumer {name}", _FIXED_CONSUMER, wanted, found)
+        _check_same(f"consumer {name}", _FIXED_CONSUMER, wanted, found)
         if any(found.get(key) != value for key, value in wanted.items() if key not in _FIXED_CONSUMER):
             request = {"stream_name": stream, "config": {**found, **wanted}, "action": "update"}
             await self._js.api(f"CONSUMER.CREATE.{stream}.{name}.{wanted['filter_subject']}", request)
 
 
-def _same(what: str, keys: tuple[str, ...], wanted: dict[str, Any], found: dict[str, Any]) -> None:
+def _check_same(name: str, keys: tuple[str, ...], wanted: dict[str, Any], found: dict[str, Any]) -> None:
     for key in keys:
         if found.get(key) != wanted[key]:
-            raise TopologyMismatch(f"{what} exists with {key} {found.get(key)!r}, this version wants {wanted[key]!r}")
+            raise TopologyMismatch(f"{name} exists with {key} {found.get(key)!r}, this version needs {wanted[key]!r}")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final, Literal, Optional
 from aiohttp import hdrs, web
 
 from bus.access.keyring import KeyRing
-from bus.access.keys import PREFIX, id_of, is_right
+from bus.access.keys import PREFIX, id_of, matches
 from bus.errors import Forbidden, Unauthorized, Unreachable
 from gateway.access.addresses import Addresses
 from gateway.access.caller import SHARED_TENANT, Caller
@@ -143,8 +143,8 @@ class Authenticator:
 
     def _caller_of_key(self, text: str, address: str) -> Caller:
         key = self._ring.get(id_of(text) or "")
-        if not is_right(key, text) or key is None:
-            if not self._ring.is_read:
+        if not matches(key, text) or key is None:
+            if not self._ring.is_loaded:
                 raise Unreachable("the API keys have not been read from the bus yet; try again soon")
             raise Unauthorized("the API key is not valid here")
         if key.revoked_at is not None:

@@ -215,7 +215,7 @@ class Limiter:
         tenants: list[str] | None = None
         while tenants is None or tenants:
             await asyncio.sleep(_COUNT_EARLIER_S)
-            if tenants is None and self._ring.is_read:
+            if tenants is None and self._ring.is_loaded:
                 charged = self._ring.tenants(lambda limits: limits.audio_s_per_day is not None)
                 tenants = [*charged, SHARED_TENANT] if charged else []
             try:

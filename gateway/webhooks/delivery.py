@@ -16,7 +16,7 @@ from bus.errors import BusError, Gone, JobError, Malformed, NotFound
 from bus.jobs.status import Status
 from bus.telemetry.logging import logger
 from bus.transport.jetstream import MESSAGE_ID
-from bus.webhook import Due, Told, Webhook
+from bus.webhook import EventType, HookProgress, Webhook
 from gateway.jobs.service import Jobs
 from gateway.jobs.validation import MAX_DEADLINE_S
 from gateway.jobs.view import view, when
@@ -40,7 +40,7 @@ _AGAIN_S: Final = 2.0
 _LASTING: Final = (Malformed, JobError)
 
 
-def event_id(root: str, birth: wire.Birth, event: Told) -> str:
+def event_id(root: str, birth: wire.Birth, event: EventType) -> str:
     """Equal for every try to tell one event of one job, so that whoever is told twice can know."""
     job = birth.job
     named = f"{root}\0{job.tenant}\0{job.id}\0{birth.queue_seq}\0{event}"
@@ -53,9 +53,9 @@ def hook_id(root: str, hook: Hook) -> str:
     return f"hook_{hashlib.sha256(named.encode()).hexdigest()[:32]}"
 
 
-def come(found: Status) -> list[Told]:
+def come(found: Status) -> list[EventType]:
     """What has happened to a job, in order. Pure."""
-    events: list[Told] = ["accepted"]
+    events: list[EventType] = ["accepted"]
     if found.position.block or (found.lease is not None and found.lease.worker):
         events.append("started")
     if found.is_ended:
@@ -166,7 +166,7 @@ class Webhooks:
         log.warning("webhook.log_gone", job=hook.name.job, tenant=hook.name.tenant, error=str(error))
         hook.settle()
 
-    async def _send(self, hook: Hook, found: Status, webhook: Webhook, untold: list[Told]) -> None:
+    async def _send(self, hook: Hook, found: Status, webhook: Webhook, untold: list[EventType]) -> None:
         """Tell the first of `untold`; later, if too many wait for this receiver's answer already."""
         receiver = urlsplit(webhook.url).netloc.lower()
         if (wait_s := self._receivers.wait_s(receiver)) is not None:
@@ -195,9 +195,9 @@ class Webhooks:
         if found.is_ended and len(untold) == 1:
             hook.settle()
         else:
-            await hook.step(Due(since=due.since, settled=(*due.settled, event)))
+            await hook.step(HookProgress(since=due.since, settled=(*due.settled, event)))
 
-    async def _body(self, found: Status, event: Told) -> dict[str, Any]:
+    async def _body(self, found: Status, event: EventType) -> dict[str, Any]:
         return {"type": f"job.{event}", "timestamp": when(self._bus.clock.now()), "data": await view(self._bus, found)}
 
     async def _bury(self, hook: Hook, told: str, reason: str, body: bytes) -> None:

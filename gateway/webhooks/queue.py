@@ -14,7 +14,7 @@ from bus.transport.jetstream import EXPECT_LAST, WRONG_LAST_SEQUENCE
 from bus.transport.parser import Message
 from bus.transport.pull import pull_once
 from bus.transport.stream_configs import HOOKS_CONSUMER
-from bus.webhook import Due
+from bus.webhook import HookProgress
 
 log = logger(__name__)
 
@@ -30,7 +30,7 @@ class Hook:
     def __init__(self, bus: Bus, delivery: Delivery) -> None:
         """Raises Malformed; then `Delivery.ack` it."""
         self._bus, self._delivery = bus, delivery
-        self.due = wire.decode(Due, delivery.payload)
+        self.due = wire.decode(HookProgress, delivery.payload)
         self.name: JobKey = bus.subjects.job_key(*parse_job_of(delivery.subject))
 
     def settle(self) -> None:
@@ -41,7 +41,7 @@ class Hook:
         """Nothing to be told yet: to anybody, in so many seconds."""
         self._bus.connection.publish(self._delivery.ack_subject, b'-NAK {"delay":%d}' % max(1, int(delay_s * _NS)))
 
-    async def step(self, due: Due) -> None:
+    async def step(self, due: HookProgress) -> None:
         """Go on with `due`, unless somebody else has gone on already. Raises Unreachable, Full."""
         headers = {EXPECT_LAST: str(self._delivery.seq)}
         try:
@@ -71,7 +71,7 @@ class Hooks:
         Raises StorageFull, Unreachable.
         """
         await self.declare()
-        due = Due(since=self._bus.clock.now())
+        due = HookProgress(since=self._bus.clock.now())
         subject = self._bus.subjects.hook(name.tenant, name.job)
         try:
             return (await self._bus.js.publish(subject, wire.encode(due), {EXPECT_LAST: "0"})).seq

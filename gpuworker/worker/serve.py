@@ -45,7 +45,7 @@ async def serve(settings: WorkerSettings, stop: asyncio.Event) -> None:
                 for service in (
                     worker.host.run(),
                     worker.presence.run(),
-                    bus.clock.keep(bus.js, bus.subjects.jobs_stream),
+                    bus.clock.keep_synced(bus.js, bus.subjects.jobs_stream),
                     Supervisor(bus, worker.runs, worker.host, settings.stall_s).run(),
                     ListenerCheck(bus, worker.runs).run(),
                     fail_when_closed(bus.connection.state.closed),

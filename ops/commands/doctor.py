@@ -175,7 +175,7 @@ async def _bus(settings: BusSettings) -> Check:
     try:
         async with await Connection.connect(settings, "doctor", _NATS_PATIENCE_S) as connection:
             clock, js = BusClock(), JetStream(connection, settings)
-            await clock.learn(js, Subjects(settings.root).jobs_stream)
+            await clock.sync(js, Subjects(settings.root).jobs_stream)
     except (BusError, TimeoutError) as error:
         return Check("nats", ok=False, detail=f"{where}: {error or type(error).__name__}", mend=mend)
     skew_s = abs(clock.skew_s)

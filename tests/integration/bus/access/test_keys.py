@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from bus.access.keyring import KeyRing
-from bus.access.keys import Keys, Limits, is_right
+from bus.access.keys import Keys, Limits, matches
 from bus.errors import Conflict, Invalid, NotFound, Unreachable
 from bus.jobs.client import Bus, open_bus
 from tests.support.commands import on_bus, told
@@ -22,12 +22,12 @@ NEVER_S = 3600.0
 
 
 @asynccontextmanager
-async def running(bus: Bus, look_s: float = NEVER_S) -> AsyncIterator[KeyRing]:
+async def running(bus: Bus, poll_s: float = NEVER_S) -> AsyncIterator[KeyRing]:
     """A ring at work; by default it never looks unless it is rung for."""
-    ring = KeyRing(bus, look_s)
+    ring = KeyRing(bus, poll_s)
     async with asyncio.TaskGroup() as tasks:
         task = tasks.create_task(ring.run())
-        await until(lambda: ring.is_read)
+        await until(lambda: ring.is_loaded)
         yield ring
         task.cancel()
 
@@ -48,7 +48,7 @@ async def test_a_ring_hears_of_every_change_by_its_bell(bus: Bus) -> None:
     async with running(bus) as ring:
         key, text = await keys.create("acme", Limits(burst=2))
         await until(lambda: ring.get(key.id) == key)
-        assert is_right(ring.get(key.id), text)
+        assert matches(ring.get(key.id), text)
         await keys.limit(key.id, Limits(requests_per_s=0.5))
         await until(lambda: ring.get(key.id) == msgspec.structs.replace(key, limits=Limits(requests_per_s=0.5)))
         await keys.revoke(key.id)
@@ -72,15 +72,15 @@ async def test_more_keys_than_a_page_holds_are_all_read(bus: Bus) -> None:
     keys = Keys(bus)
     made = [(await keys.create("acme", Limits()))[0] for _ in range(300)]
     ring = KeyRing(bus)
-    await ring.look()
+    await ring.refresh()
     assert [ring.get(key.id) for key in made] == made
     assert {key.id for key in await keys.all()} == {key.id for key in made}
 
 
 async def test_without_a_bucket_there_are_no_keys(bus: Bus) -> None:
     keys, ring = Keys(bus), KeyRing(bus)
-    await ring.look()
-    assert ring.is_read
+    await ring.refresh()
+    assert ring.is_loaded
     assert await keys.all() == []
     for change in (keys.revoke, keys.find):
         with pytest.raises(NotFound, match="no key '0123456789ab'"):
@@ -95,19 +95,19 @@ async def test_what_an_operator_removes_by_hand_is_gone(bus: Bus) -> None:
     """`nats kv del`, `nats kv purge`, and the whole bucket made anew, with the same number of entries or fewer."""
     keys, ring, stream = Keys(bus), KeyRing(bus), bus.subjects.keys_stream
     made = [(await keys.create("acme", Limits()))[0] for _ in range(3)]
-    await ring.look()
+    await ring.refresh()
     await bus.js.publish(bus.subjects.key(made[0].id), b"", {"KV-Operation": "DEL"})
-    await ring.look()
+    await ring.refresh()
     assert [ring.get(key.id) for key in made] == [None, *made[1:]]
     await bus.js.api(f"STREAM.PURGE.{stream}", {"filter": bus.subjects.key(made[1].id)})
-    await ring.look()
+    await ring.refresh()
     assert [ring.get(key.id) for key in made] == [None, None, made[2]]
     await bus.js.api(f"STREAM.DELETE.{stream}")
     new, _ = await keys.create("acme", Limits())
-    await ring.look()
+    await ring.refresh()
     assert (ring.get(made[2].id), ring.get(new.id)) == (None, new)
     await bus.js.api(f"STREAM.DELETE.{stream}")
-    await ring.look()
+    await ring.refresh()
     assert ring.get(new.id) is None
 
 
@@ -115,7 +115,7 @@ async def test_what_is_no_record_of_ours_harms_no_other_key(bus: Bus) -> None:
     keys, ring = Keys(bus), KeyRing(bus)
     key, _ = await keys.create("acme", Limits())
     await bus.js.publish(bus.subjects.key("0123456789ab"), b"hello")
-    await ring.look()
+    await ring.refresh()
     assert (ring.get(key.id), ring.get("0123456789ab"), await keys.all()) == (key, None, [key])
 
 
@@ -152,7 +152,7 @@ async def test_a_ring_that_cannot_reach_the_bus_keeps_what_it_knows_and_catches_
             await until(lambda: ring.get(key.id) == key)
             server.kill()
             with pytest.raises(Unreachable):
-                await ring.look()
+                await ring.refresh()
             assert ring.get(key.id) == key
             server.start()
             await bus.connection.state.wait_up(20.0)
@@ -166,7 +166,7 @@ async def test_the_command_makes_lists_limits_and_revokes(bus: Bus) -> None:
     assert sorted(made) == ["id", "key", "tenant"]
     assert made["tenant"] == "acme"
     key = await Keys(bus).find(made["id"])
-    assert is_right(key, made["key"])
+    assert matches(key, made["key"])
     assert key.limits == Limits(requests_per_s=2.5, burst=4)
     changed = await told(bus, "keys", "limit", made["id"], "--burst", "none", "--audio-s-per-day", "3600")
     assert (changed["requests_per_s"], changed["burst"], changed["audio_s_per_day"]) == (2.5, None, 3600)

@@ -160,7 +160,7 @@ async def test_rule_14_now_is_the_clock_of_the_bus_whatever_the_host_believes(
     real = time.time
     monkeypatch.setattr("bus.transport.clock.time.time", lambda: real() + 3600)
     clock, began = BusClock(), real()
-    await clock.learn(bus.js, bus.subjects.jobs_stream)
+    await clock.sync(bus.js, bus.subjects.jobs_stream)
     now, skew_s, off_s = clock.now(), clock.skew_s, real() - began + 0.1
     assert now == pytest.approx(real(), abs=off_s)
     assert skew_s == pytest.approx(3600, abs=off_s)
@@ -170,6 +170,6 @@ async def test_rule_14_two_processes_agree_about_now(bus: Bus) -> None:
     async with open_bus(bus.settings, "test") as other:
         began = time.monotonic()
         for each in (bus, other):  # each is wrong by half of what its look took, at most
-            await each.clock.learn(each.js, each.subjects.jobs_stream)
+            await each.clock.sync(each.js, each.subjects.jobs_stream)
         apart_s = other.clock.now() - bus.clock.now()
         assert abs(apart_s) < time.monotonic() - began + 0.01

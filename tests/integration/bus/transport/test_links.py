@@ -12,7 +12,7 @@ from bus.jobs.client import open_bus
 from bus.settings import BusSettings
 from bus.transport.connection import Connection
 from bus.transport.parser import Message
-from tests.support.bus import done, entries, follow, kinds, start, write
+from tests.support.bus import client_of, done, entries, follow, kinds, start, write
 from tests.support.jobs import tone_job
 from tests.support.restarts import own_server
 from tests.support.waiting import eventually
@@ -98,7 +98,7 @@ async def test_what_would_close_the_connection_is_refused(connection: Connection
     with pytest.raises(ValueError, match="not a subject"):
         connection.publish("")
     with pytest.raises(ValueError, match="bytes"):
-        connection.publish("a", bytes(connection.max_payload_bytes + 1))
+        connection.publish("a", bytes(client_of(connection).max_payload + 1))
     await connection.flush()
 
 

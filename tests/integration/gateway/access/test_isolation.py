@@ -74,7 +74,7 @@ async def test_to_a_stranger_a_job_is_as_one_that_never_was_at_every_route(
     fleet.worker("w1", "tone", 8)
     async with gateway_here(bus_settings, anonymous=False) as (gateway, http):
         texts = [(await Keys(gateway.bus).create(tenant, Limits()))[1] for tenant in ("owner", "stranger")]
-        await gateway.keys.look()
+        await gateway.keys.refresh()
         stranger = {"xi-api-key": texts[1]}
         async with aiohttp.ClientSession(http._base_url, headers={"xi-api-key": texts[0]}) as owner:
             async with asyncio.timeout(30):
@@ -151,7 +151,7 @@ async def test_a_sockets_jobs_are_its_tenants_whatever_key_others_use(bus_settin
     fleet.worker("w1", "tone", 8)
     async with gateway_here(bus_settings, anonymous=False) as (gateway, http):
         texts = [(await Keys(gateway.bus).create(tenant, Limits()))[1] for tenant in ("owner", "stranger")]
-        await gateway.keys.look()
+        await gateway.keys.refresh()
         for text in texts:
             async with aiohttp.ClientSession(http._base_url, headers={"xi-api-key": text}) as asks:
                 async with asyncio.timeout(30):
@@ -170,7 +170,7 @@ async def test_a_socket_without_a_key_that_counts_makes_no_job(
     bus_settings: BusSettings, path: str, key: dict[str, str]
 ) -> None:
     async with gateway_here(bus_settings, anonymous=False) as (gateway, http):
-        await gateway.keys.look()
+        await gateway.keys.refresh()
         # ElevenLabs' clients may bring their key with the first message.
         if path == ELEVENLABS and not key.get("xi-api-key", "").startswith("ak-"):
             async with asyncio.timeout(30), http.ws_connect(path, headers=key) as ws:

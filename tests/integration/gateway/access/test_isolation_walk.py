@@ -34,7 +34,7 @@ async def two_tenants(
     """A gateway that serves nobody without a key, the owner, and the stranger."""
     async with gateway_here(settings, anonymous=False) as (gateway, http):
         texts = [(await Keys(gateway.bus).create(tenant, Limits()))[1] for tenant in ("owner", "stranger")]
-        await gateway.keys.look()
+        await gateway.keys.refresh()
         keys = [{"Authorization": f"Bearer {text}"} for text in texts]
         async with (
             aiohttp.ClientSession(http._base_url, headers=keys[0]) as owner,

@@ -131,7 +131,7 @@ async def test_a_dialect_is_one_folder(jukebox: None, bus: Bus, bus_settings: Bu
     _, key = await Keys(bus).create("acme", Limits())
     song = {"lyrics": "One for my baby", "singer": "frank", "coin": key}
     async with gateway_here(bus_settings, anonymous=False) as (gateway, http):
-        await gateway.keys.look()
+        await gateway.keys.refresh()
         await eventually(lambda: gateway.fleet.card("tone"), 30)
         async with http.get("/jukebox/singers") as response:
             assert await response.json() == ["elvira", "frank"]

@@ -103,7 +103,7 @@ async def test_a_job_whose_acceptance_was_not_answered_counts_if_it_was_queued_a
 
     async with gateway_here(bus.settings) as (gateway, http), present(bus, "w1", "b1"):
         _, text = await Keys(gateway.bus).create("acme", Limits(concurrent_jobs=1))
-        await gateway.keys.look()
+        await gateway.keys.refresh()
         await eventually(lambda: gateway.fleet.ready_workers and gateway.fleet.cards())
         headers = {"Authorization": f"Bearer {text}"}
         with monkeypatch.context() as losing:

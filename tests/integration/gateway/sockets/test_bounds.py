@@ -210,7 +210,7 @@ async def test_a_key_may_come_first_and_ends_its_socket_when_it_is_revoked(
     async with gateway_here(settings, anonymous=False) as (gateway, http):
         keys = Keys(gateway.bus)
         key, text = await keys.create("acme", Limits())
-        await gateway.keys.look()
+        await gateway.keys.refresh()
         await eventually(lambda: gateway.fleet.card("tone"), 10)
         with pytest.raises(aiohttp.WSServerHandshakeError, match="401"):
             await http.ws_connect(VLLM)
@@ -232,7 +232,7 @@ async def test_a_key_may_come_first_and_ends_its_socket_when_it_is_revoked(
             await talk.say("Me too.")
             assert (await talk.until("session.done")).pcm == [tone_pcm(0.1)]
             await keys.revoke(key.id)
-            await gateway.keys.look()
+            await gateway.keys.refresh()
             await talk.say("Not any more.")
             assert (await talk.until("session.done")).of("error")[0]["code"] == "unauthorized"
             await eleven.send_json({"text": "Nor me. ", "flush": True})
@@ -242,7 +242,7 @@ async def test_a_key_may_come_first_and_ends_its_socket_when_it_is_revoked(
 async def test_a_key_with_one_job_at_a_time_speaks_one_sentence_after_the_other(settings: BusSettings) -> None:
     async with gateway_here(settings, anonymous=False) as (gateway, http):
         _, text = await Keys(gateway.bus).create("acme", Limits(concurrent_jobs=1))
-        await gateway.keys.look()
+        await gateway.keys.refresh()
         await eventually(lambda: gateway.fleet.card("tone"), 10)
         async with http.ws_connect(VLLM, headers={"Authorization": f"Bearer {text}"}) as ws:
             talk = Talk(ws)

@@ -15,7 +15,7 @@ from bus.jobs.client import Bus, open_bus
 from bus.jobs.dead_letters import DeadLetters
 from bus.jobs.entry import ACCEPTED, KIND
 from bus.settings import BusSettings
-from bus.webhook import Due, Webhook
+from bus.webhook import HookProgress, Webhook
 from gateway.webhooks.queue import Hooks
 from tests.support.doors import accepted, tone
 from tests.support.jobs import tone_job
@@ -74,7 +74,7 @@ async def test_a_job_that_cannot_be_told_of_is_tried_so_often_and_then_lies_in_t
         assert [event["tries"] for event in _of(stack[1], "webhook.crashed", job.id)] == [1, 2, 3]
         letter = await DeadLetters(bus).find(buried["event_id"])
         assert job.id in letter.dead.reason
-        assert wire.decode(Due, letter.dead.payload).tries == 3
+        assert wire.decode(HookProgress, letter.dead.payload).tries == 3
         await _until_settled(bus, subject)
 
 
@@ -85,7 +85,7 @@ async def test_what_is_due_later_than_anything_is_ever_put_off_is_told_now(
     job = tone_job(seconds=0.1, lane="standard", run_on=True, client=wire.Client(api="jobs", webhook=hook))
     async with open_bus(settings, "test") as bus:
         await Hooks(bus).declare()
-        due = Due(since=bus.clock.now(), due_at=1e300)
+        due = HookProgress(since=bus.clock.now(), due_at=1e300)
         await bus.js.publish(bus.subjects.hook(job.tenant, job.id), wire.encode(due))
         await bus.js.publish(bus.subjects.job(job.model, job.version, job.lane, job.tenant), wire.encode(job))
         assert await receiver.types(job.id, ["job.done"]) == ["job.done"]

@@ -13,7 +13,7 @@ import pytest
 from bus.jobs.client import Bus, open_bus
 from bus.jobs.delivery import Delivery
 from bus.settings import BusSettings
-from bus.webhook import Due
+from bus.webhook import HookProgress
 from gateway.webhooks.queue import Hook, Hooks
 from tests.support.bus import until
 from tests.support.nats import fresh_root
@@ -49,7 +49,7 @@ async def test_what_was_settled_stays_settled_when_the_server_is_killed(outage: 
     for number in range(5):
         await hooks.add(bus.subjects.job_key("public", f"j{number}"))
     for hook in (await pulled(hooks, 5)).values():
-        await hook.step(Due(since=hook.due.since, settled=("accepted",)))
+        await hook.step(HookProgress(since=hook.due.since, settled=("accepted",)))
     second = await pulled(hooks, 5)
     assert {hook.due.settled for hook in second.values()} == {("accepted",)}
     for number in range(4):

@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from bus import wire
-from bus.access.keys import Key, Limits, hash_of, id_of, is_right, make, read
+from bus.access.keys import Key, Limits, hash_of, id_of, make, matches, read
 from bus.errors import Malformed
 from bus.transport.direct import Stored
 from bus.transport.parser import Message
@@ -36,11 +36,11 @@ def test_what_is_kept_holds_nothing_of_the_secret() -> None:
 def test_only_the_whole_key_is_right() -> None:
     key, text = make("acme", Limits(), NOW_S)
     other, other_text = make("acme", Limits(), NOW_S)
-    assert is_right(key, text)
-    assert not is_right(other, text)
-    assert not any(is_right(key, wrong) for wrong in (other_text, text[:-1], text + "A", "", key.hash, key.id))
-    assert not is_right(None, text)
-    assert not is_right(None, "")  # whose hash stands in where there is no key
+    assert matches(key, text)
+    assert not matches(other, text)
+    assert not any(matches(key, wrong) for wrong in (other_text, text[:-1], text + "A", "", key.hash, key.id))
+    assert not matches(None, text)
+    assert not matches(None, "")  # whose hash stands in where there is no key
 
 
 @pytest.mark.parametrize("text", ["", "ak-", "sk-0123", "ak-0123456789ab-short", f"ak-0123456789AB-{'x' * 43}", "\0"])

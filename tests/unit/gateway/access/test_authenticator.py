@@ -27,7 +27,7 @@ PLACES = "`token` of the body"
 
 def ring_of(*keys: Key) -> KeyRing:
     ring = KeyRing(cast("Any", None))
-    ring._keys, ring.is_read = {key.id: key for key in keys}, True
+    ring._keys, ring.is_loaded = {key.id: key for key in keys}, True
     return ring
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from bus.webhook import Due, Webhook
+from bus.webhook import HookProgress, Webhook
 from gateway.webhooks import delivery as webhooks
 from gateway.webhooks.concurrency import MOST_AT_ONCE
 from tests.support.waiting import eventually
@@ -16,10 +16,10 @@ TOLD = Webhook(url="http://localhost/x")
 
 class Hook:
     def __init__(self, later: list[float]) -> None:
-        self.name, self.due = SimpleNamespace(job="j", tenant="t"), Due(since=0.0)
+        self.name, self.due = SimpleNamespace(job="j", tenant="t"), HookProgress(since=0.0)
         self.later = later.append
 
-    async def step(self, due: Due) -> None:
+    async def step(self, due: HookProgress) -> None:
         self.due = due
 
 
