@@ -1,8 +1,8 @@
-"""What a model must offer the worker. An engine imports this module and its model's library, nothing else of ours.
+"""The protocol between a model and the worker.
 
-The engine host drives every engine from one thread, one call at a time: an engine needs no locks and may keep state
-between calls. It never touches asyncio, NATS, HTTP, settings or the environment, so a notebook can drive it as the
-host does:
+An engine imports this module, its model's library, and of ours only `bus.text`, `bus.sentences` and `bus.process`. The
+engine host drives every engine from one thread, one call at a time: an engine needs no locks and may keep state between
+calls. It never touches asyncio, NATS, HTTP, settings or the environment, so a notebook can drive it as the host does:
 
     engine.load("cpu", MemoryPolicy())
     job = engine.validate(EngineJob(id="n1", input="Hello"))
@@ -22,18 +22,19 @@ Pcm = NDArray[np.float32]
 
 
 class Rejected(Exception):
-    """The input is at fault, the engine is fine. `path` names what is wrong, in the words of a `wire.Job`.
+    """The job is at fault, not the engine: in the field `path` (`input`, `voice`, `params.seconds`).
 
-    `path` is dotted, `input`, `voice` or `params.seconds`; `message` names the limit and the value.
+    `message` names the limit and the value.
     """
 
     def __init__(self, path: str, message: str) -> None:
         super().__init__(f"{path}: {message}")
-        self.path, self.message = path, message
+        self.path = path
+        self.message = message
 
 
 class OutOfMemory(Exception):
-    """The device had no room for this batch. The engine has freed what the batch held and can go on."""
+    """The device had no room for this batch. The engine has freed the batch's memory and can go on."""
 
 
 class Resume(StrEnum):
@@ -45,12 +46,12 @@ class Resume(StrEnum):
     REPLAY = "replay"
     #: From a `Checkpoint` of the attempt before.
     CHECKPOINT = "checkpoint"
-    #: Only from the beginning, and not sample for sample: the seam is audible.
+    #: Only from the beginning, and not sample by sample: the transition is audible.
     RESTART = "restart"
 
 
 class Determinism(StrEnum):
-    """What equal input, parameters and seed promise."""
+    """How equal the audio of equal input, parameters and seed is."""
 
     BITWISE = "bitwise"
     SAME_BUILD = "same_build"
@@ -60,10 +61,13 @@ class Determinism(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Voice:
+    """One voice of a model; a job's `voice` is its id."""
+
     id: str
     name: str
-    #: BCP 47, as the engine's library spells it.
+    #: BCP 47 tag, as the engine's library spells it.
     language: str
+    #: Empty if unknown.
     gender: str = ""
 
 
@@ -91,13 +95,13 @@ class Requirement:
 
 @dataclass(frozen=True, slots=True)
 class Capabilities:
-    """What the engine can do; constant for its life and readable before `load`."""
+    """Description of an engine; constant for its life and readable before `load`."""
 
-    #: The model's name on the bus, one subject token.
+    #: The model's name and version on the bus, one subject token each.
     name: str
     #: speech | music | tone | …
     kind: str
-    #: Of every block, Hz.
+    #: Frames per second, and samples per frame, of every block.
     rate_hz: int
     channels: int
     resume: Resume
@@ -107,7 +111,9 @@ class Capabilities:
     #: Longest `input`, in characters.
     max_input_chars: int
     version: str = "v1"
+    #: Empty for a model without voices.
     voices: tuple[Voice, ...] = ()
+    #: Id of the voice of a job that names none.
     default_voice: str = ""
     #: Most jobs that share one forward.
     max_batch: int = 1
@@ -118,6 +124,7 @@ class Capabilities:
 
     @property
     def languages(self) -> tuple[str, ...]:
+        """Languages of the voices, sorted."""
         return tuple(sorted({voice.language for voice in self.voices}))
 
 
@@ -130,13 +137,15 @@ class Cancel:
 
 @dataclass(frozen=True, slots=True)
 class EngineJob:
+    """One job, as an engine sees it."""
+
     id: str
     input: str
     voice: str = ""
     params: Mapping[str, Any] = field(default_factory=dict)
-    #: 0 … 2**63-1.
+    #: 0 … 2**63-1; the only source of chance.
     seed: int = 0
-    #: First frame the log still needs. An engine may begin earlier; the host trims.
+    #: First frame that the log still needs. An engine may begin earlier; the host discards the frames before it.
     start_frame: int = 0
     #: Counts from 1 over the life of the job, whichever worker runs it.
     attempt: int = 1
@@ -147,9 +156,11 @@ class EngineJob:
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
+    """The expected size and cost of one job."""
+
     #: Device memory the job needs while it runs, beyond the loaded model.
     device_bytes: int
-    #: Length of the audio, if it is known beforehand.
+    #: Length of the audio; None if it is not known beforehand.
     seconds: float | None
     #: Device seconds the job is expected to take, for admission; a rough figure.
     cost_s: float
@@ -157,6 +168,8 @@ class Estimate:
 
 @dataclass(frozen=True, slots=True)
 class MemoryPolicy:
+    """Limits of an engine's device memory."""
+
     #: Most device memory the engine may take; None: all of it.
     budget_bytes: int | None = None
     #: `auto`, `float32`, `bfloat16`, …
@@ -165,12 +178,12 @@ class MemoryPolicy:
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """Here a piece of the input begins to be heard."""
+    """The frame at which a piece of the input begins to sound."""
 
-    #: Of the job, as `Block.first_frame` is.
+    #: Frame of the job, as `Block.first_frame` is.
     frame: int
     kind: Literal["word", "sentence"]
-    #: In the job's `input` as it came, in characters (Unicode code points), counted from 0; `length` ≥ 1.
+    #: Position in the job's original `input`, and length ≥ 1, in characters (Unicode code points).
     start: int
     length: int
 
@@ -182,24 +195,23 @@ class Block:
     first_frame: int
     #: float32, shape (frames, channels), in [-1, 1], frames ≥ 1; the host copies it before the next step.
     pcm: Pcm
-    #: What begins within this block, by frame; words also by `start`, none over another. Never an estimate: an engine
-    #: that does not know says nothing.
+    #: The marks that begin within this block, by frame; words also by `start`, without overlap. Never an estimate: an
+    #: engine that does not know positions gives none.
     marks: tuple[Mark, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """Work was done that made no audio: a denoise step, a token."""
+    """Work that made no audio: a denoise step, a token. The total is None if it is not known beforehand."""
 
     phase: str
     done: float
-    #: None: not known beforehand.
     total: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """Enough for another worker to continue at `frame`. Small: it travels on the bus (≤ 512 KiB)."""
+    """State from which another worker can continue at `frame`; at most 512 KiB, for it is sent over the bus."""
 
     frame: int
     data: bytes
@@ -207,9 +219,9 @@ class Checkpoint:
 
 @dataclass(frozen=True, slots=True)
 class Pause:
-    """Nothing to compute for `seconds`: the job waits for something other than the device.
+    """The job waits `seconds` for something other than the device.
 
-    The host runs others meanwhile and comes back after that time. It is not progress.
+    The host runs other jobs meanwhile and continues this one after that time. It does not count as progress.
     """
 
     seconds: float
@@ -217,7 +229,7 @@ class Pause:
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """The job's last event. `facts` go to the log's `done` entry as they are (JSON types only)."""
+    """The job's last event. `facts` go to the log's `done` entry unchanged (JSON types only)."""
 
     facts: Mapping[str, Any] = field(default_factory=dict)
 
@@ -229,17 +241,21 @@ Event = Block | Progress | Checkpoint | Pause | Done
 class Engine(Protocol):
     """A model on one device."""
 
-    def capabilities(self) -> Capabilities: ...
+    def capabilities(self) -> Capabilities:
+        """Always the same, also before `load`."""
+        ...
 
     def validate(self, job: EngineJob) -> EngineJob:
         """`job` with defaults filled in. The caller has checked `params` against `param_schema`.
 
         Raises:
-            Rejected: with the path of what is wrong.
+            Rejected: with the path of the field at fault.
         """
         ...
 
-    def estimate(self, job: EngineJob, batch: int = 1) -> Estimate: ...
+    def estimate(self, job: EngineJob, batch: int = 1) -> Estimate:
+        """Estimate a valid job that runs in a batch of `batch`."""
+        ...
 
     def batch_key(self, job: EngineJob) -> Hashable | None:
         """Jobs with equal keys may share one `generate`. None: the job runs alone."""
@@ -250,14 +266,14 @@ class Engine(Protocol):
         ...
 
     def warm_up(self) -> None:
-        """Compile, fill caches, run once. Any exception means that the model cannot be served."""
+        """Compile, fill caches, run once. Any exception makes the model unavailable."""
         ...
 
     def generate(self, jobs: Sequence[EngineJob]) -> Generator[tuple[int, Event], None, None]:
         """Yield (index into `jobs`, event) as audio is made; exactly one Done per job that was not cancelled.
 
-        Every `next` should return within a second or so: it is where a job can be cancelled and another one
-        scheduled. Closing the generator at any point frees what the batch holds on the device.
+        Every `next` should return within a second or so: between two of them a job can be cancelled and another one
+        scheduled. Closing the generator at any point frees the batch's device memory.
 
         Raises:
             Rejected: before the first event of a job only.

@@ -1,8 +1,8 @@
-"""A signal that anyone can recompute, for tests, load and chaos. Its behaviour is part of the contract.
+"""A signal that every client can recompute, for tests, load and chaos. Its behaviour is part of the contract.
 
 24 kHz mono; sample i is `((i * 40503) & 0xFFFF) - 32768` as s16. Any block can be made alone, so a stream resumes at
-any frame. How long a block takes, whether jobs share the device, and (where faults are allowed) what goes wrong and
-when, is in `params`.
+any frame. `params` set how long a block takes, whether jobs share the device, and, where faults are allowed, which
+fault happens at which block.
 """
 
 import functools
@@ -34,7 +34,7 @@ from gpuworker.engine import (
 
 RATE_HZ = 24_000
 _FRAMES_PER_MS = RATE_HZ // 1000
-#: The signal repeats after so many frames: 40503 is odd.
+#: The signal repeats after this many frames, because 40503 is odd.
 _PERIOD_FRAMES = 65_536
 _MAX_BLOCK_MS = 10_000
 _MAX_BATCH = 64
@@ -109,7 +109,7 @@ _FAULT_PROPERTIES: Mapping[str, Any] = {
 
 @functools.cache
 def _wave() -> Pcm:
-    """One period and the longest block behind it, (frames, 1), read-only: any block is a slice of this."""
+    """One period and the longest block behind it, shape (frames, 1), read-only: any block is a slice of it."""
     index = np.arange(_PERIOD_FRAMES + _MAX_BLOCK_MS * _FRAMES_PER_MS, dtype=np.int64)
     s16 = ((index * 40503) & 0xFFFF) - 32768
     wave = (s16.astype(np.float32) / np.float32(32768)).reshape(-1, 1)
@@ -119,7 +119,7 @@ def _wave() -> Pcm:
 
 @dataclass(slots=True)
 class _Run:
-    """One job of a `generate`, and the frame its next block begins at."""
+    """One job of a `generate`, and the frame at which its next block begins."""
 
     index: int
     job: EngineJob
@@ -129,17 +129,19 @@ class _Run:
 
     @property
     def block(self) -> int:
+        """Index of the next block."""
         return self.frame // self.block_frames
 
     def fault(self, batch: int) -> str | None:
-        """What goes wrong in the next block, if it is made together with `batch` - 1 others."""
+        """The kind of fault in the next block, if it is made together with `batch` - 1 others; None: no fault."""
         fault = self.job.params.get("fault")
         if fault is None or self.block != fault["at_block"]:
             return None
         due = self.job.attempt <= fault["times"] and batch >= fault["min_batch"]
         return str(fault["kind"]) if due else None
 
-    def gated(self) -> bool:
+    def is_gated(self) -> bool:
+        """Whether the next block waits for a file that does not exist."""
         gate = self.job.params.get("gate")
         return gate is not None and self.block >= gate["before_block"] and not Path(gate["path"]).exists()
 
@@ -163,7 +165,7 @@ class ToneOptions(EngineOptions, frozen=True, kw_only=True):
 
 
 class Tone:
-    """The engine."""
+    """The engine. It holds no device memory and is ready at once."""
 
     Options = ToneOptions
 
@@ -171,6 +173,7 @@ class Tone:
         self._allow_faults = options is not None and options.allow_faults
 
     def capabilities(self) -> Capabilities:
+        """The schema of `params` has faults only where they are allowed."""
         return Capabilities(
             name="tone",
             kind="tone",
@@ -189,6 +192,7 @@ class Tone:
         )
 
     def validate(self, job: EngineJob) -> EngineJob:
+        """`job` with its params filled in. Raises Rejected."""
         if not job.input:
             raise Rejected("input", "is empty")
         if len(job.input) > _MAX_INPUT_CHARS:
@@ -206,6 +210,7 @@ class Tone:
         return replace(job, params=params)
 
     def estimate(self, job: EngineJob, batch: int = 1) -> Estimate:
+        """Exact: the length and the busy time follow from the params."""
         params = {**_DEFAULTS, **job.params}
         frames = _frames(params)
         blocks = -(-frames // (int(params["block_ms"]) * _FRAMES_PER_MS))
@@ -213,22 +218,24 @@ class Tone:
         return Estimate(device_bytes=0, seconds=frames / RATE_HZ, cost_s=cost_ms / 1000)
 
     def batch_key(self, job: EngineJob) -> Hashable | None:
+        """Jobs of equal cost share a batch; one with a `max_batch` of 1 or a device of its own runs alone."""
         params = job.params
         if params["max_batch"] == 1 or params["device"] == "own":
             return None
         return (params["max_batch"], params["block_ms"], params["compute_ms"], params["batch_ms"])
 
     def load(self, device: str, policy: MemoryPolicy) -> None:
+        """Compute the signal once."""
         _wave()
 
     def warm_up(self) -> None:
-        """Nothing: the first block takes as long as any other."""
+        """No effect: the first block takes as long as any other."""
 
     def unload(self) -> None:
-        """Nothing is held."""
+        """No effect: no memory is held."""
 
     def generate(self, jobs: Sequence[EngineJob]) -> Generator[tuple[int, Event], None, None]:
-        """One block for each live job per step; of more than `max_batch` jobs, so many at a time in turn.
+        """One block for each running job per step; of more than `max_batch` jobs, that many at a time in turn.
 
         A cancelled job of a batch is dropped at its next step, without Done.
         """
@@ -245,7 +252,7 @@ class Tone:
 
 
 def _step(turn: Sequence[_Run]) -> Generator[tuple[int, Event], None, None]:
-    while gated := [run for run in turn if run.gated()]:
+    while gated := [run for run in turn if run.is_gated()]:
         yield gated[0].index, Pause(_GATE_POLL_S)
     yield from _compute(turn)
     wave = _wave()
@@ -263,7 +270,7 @@ def _step(turn: Sequence[_Run]) -> Generator[tuple[int, Event], None, None]:
 
 
 def _compute(turn: Sequence[_Run]) -> Generator[tuple[int, Event], None, None]:
-    """Be busy as long as the turn's blocks take, or fail as its faults ask."""
+    """Take the busy time of the turn's blocks, or fail with one of its faults."""
     params = turn[0].job.params
     compute_s = (params["compute_ms"] + params["batch_ms"] * (len(turn) - 1)) / 1000
     for run in turn:
@@ -279,7 +286,7 @@ def _compute(turn: Sequence[_Run]) -> Generator[tuple[int, Event], None, None]:
 
 
 def _fail(kind: str, run: _Run) -> None:
-    where = f"as asked, at block {run.block} of job {run.job.id}, attempt {run.job.attempt}"
+    where = f"as requested, at block {run.block} of job {run.job.id}, attempt {run.job.attempt}"
     match kind:
         case "raise":
             raise RuntimeError(f"failed {where}")

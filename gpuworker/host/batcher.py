@@ -36,7 +36,7 @@ class Batcher:
     def add(self, handle: int, engine: Engine, job: EngineJob, now: float) -> Group | None:
         """Form a group of `job`, alone or with those that it completes; None while it waits for others.
 
-        `job` is validated. Raises what the engine's `batch_key` raises.
+        `job` has been validated. Raises any exception of the engine's `batch_key`.
         """
         key = engine.batch_key(job)
         member = Member(handle, job, now)

@@ -86,13 +86,13 @@ class Group:
     def step(self, now: float) -> float:
         """Take one event of the engine. Returns seconds to pause (0: none).
 
-        Raises what the engine raises, OutOfMemory and Rejected included; StopIteration never leaves.
+        Raises any exception of the engine, OutOfMemory and Rejected included, but never StopIteration.
         """
         if self._events is None:
             self._events = self.engine.generate([member.job for member in self.members])
         found = next(self._events, None)
         if found is None:
-            self.fail_all(pipe.Failed("engine_failed", "the engine ended without saying that the job is done"))
+            self.fail(_engine_failed("the engine ended before the job was done"))
             return 0.0
         member, event = self.members[found[0]], found[1]
         if member.is_over:
@@ -117,7 +117,8 @@ class Group:
         if num_early > 0:
             pcm = pcm[num_early:]
         elif num_early < 0:
-            self._fail(member, f"a block begins at frame {block.first_frame}, not {member.next_frame}")
+            error = f"a block begins at frame {block.first_frame}, not {member.next_frame}"
+            self.fail(_engine_failed(error), member)
             return
         num_frames = len(pcm)
         if not num_frames:
@@ -125,7 +126,7 @@ class Group:
         try:
             data = to_s16le(pcm)
         except NotFinite as error:
-            self._fail(member, f"block at frame {block.first_frame}: {error}")
+            self.fail(_engine_failed(f"block at frame {block.first_frame}: {error}"), member)
             return
         is_first = member.next_frame == member.job.start_frame
         if block.marks:
@@ -150,13 +151,9 @@ class Group:
         if num_dropped:
             log.warning("marks.dropped", job=member.job.id, marks=num_dropped, frame=member.next_frame)
 
-    def _fail(self, member: Member, message: str) -> None:
-        member.is_done = True
-        self._send_control(member, pipe.Failed("engine_failed", message))
-
-    def fail_all(self, failed: pipe.Failed) -> None:
-        """End every job that has not ended yet with `failed`."""
-        for member in self.left():
+    def fail(self, failed: pipe.Failed, only: Member | None = None) -> None:
+        """End one job, or every job that has not ended, with `failed`."""
+        for member in self.left() if only is None else [only]:
             member.is_done = True
             self._send_control(member, failed)
 
@@ -169,10 +166,14 @@ class Group:
         member.job.cancel.cancelled = True
 
     def close(self) -> None:
-        """Free what the group holds on the device. Raises what the engine's own clean-up raises."""
+        """Free the group's device memory. Raises any exception of the engine's own clean-up."""
         if self._events is not None:
             self._events.close()
             self._events = None
+
+
+def _engine_failed(message: str) -> pipe.Failed:
+    return pipe.Failed("engine_failed", message)
 
 
 def failure(error: Exception) -> pipe.Failed:

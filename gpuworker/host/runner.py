@@ -45,7 +45,7 @@ class Runner:
             self._halve(group, error)
             return True
         except Exception as error:  # noqa: BLE001  # the model broke: that ends these jobs and no other
-            group.fail_all(failure(error))
+            group.fail(failure(error))
         finally:
             self._mark.leave()
         if group.is_over:
@@ -92,7 +92,7 @@ class Runner:
         if halves:
             log.warning("engine.out_of_memory", model=model, batch=num_jobs, error=str(error))
         else:
-            group.fail_all(pipe.Failed("out_of_memory", f"{model}: {error}"))
+            group.fail(pipe.Failed("out_of_memory", f"{model}: {error}"))
         self._leave(group)
         for half in halves:
             self.enter(half)

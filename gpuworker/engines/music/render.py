@@ -31,7 +31,7 @@ class Studio:
     def __init__(self, device: torch.device) -> None:
         with one_thread():
             self.on_gpu = device.type != "cpu"
-            #: Rows of sound made together: on a CPU what fits its cache, on a GPU what fills it.
+            #: Rows computed together: as many as fit a CPU's cache, or as fill a GPU.
             self.max_rows = 64 if self.on_gpu else 4
             self.drums = kit.build(RATE_HZ, device)
             self.rooms = {hall: mix.Room(BLOCK, RATE_HZ, device, hall=hall) for hall in (False, True)}

@@ -47,7 +47,7 @@ class _Reader:
         self._body_end = 0
         #: Where each `p` and `s` begins, in bytes.
         self._cuts: list[int] = []
-        #: Whether cutting at `_cuts` changes nothing that is heard.
+        #: Whether cutting at `_cuts` leaves the audio as it is.
         self._may_be_cut = True
         self._parser = expat.ParserCreate()
         self._parser.StartElementHandler = self._on_start

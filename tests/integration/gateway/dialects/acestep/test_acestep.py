@@ -106,7 +106,7 @@ async def test_a_model_that_breaks_is_a_failed_task_with_its_reason(http: aiohtt
     data = await released(http, json=song(batch_size=1, params={"fault": {"kind": "raise", "times": 99}}))
     told = await settled(http, data["task_id"])
     assert told["status"] == 2
-    assert "as asked" in told["error"]
+    assert "as requested" in told["error"]
     assert json.loads(told["result"])[0]["file"] == ""
 
 
