@@ -4,7 +4,6 @@ Compatibility: a reader ignores fields it does not know, so adding a field with 
 deployment. Renaming or retyping one is not; add a new field instead.
 """
 
-import functools
 from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, Any, Final, Literal, TypeVar
@@ -13,9 +12,14 @@ import msgspec
 from msgspec import Meta
 
 from bus.errors import EngineFailed, Malformed
+from bus.subjects import LANES
 from bus.webhook import Webhook
 
 T = TypeVar("T")
+MAX_SEED: Final = 2**63 - 1
+MAX_LINGER_S: Final = 3600.0
+#: The longest deadline: REPLIES keeps a log for at least twice as long.
+MAX_DEADLINE_S: Final = 12 * 3600.0
 #: Most marks in one entry of a log: its headers then stay below 8 KB, whatever the marks say.
 MAX_MARKS: Final = 96
 
@@ -90,48 +94,80 @@ class Client(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     webhook: Webhook | None = None
 
 
-class EngineRequest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """The part of a job that its engine needs; `engine_request` takes it out of a job.
+def schema(text: str, **limits: Any) -> Meta:
+    """Metadata of a field for documents of an API alone: its description, and `limits` as keywords of JSON Schema.
 
-    A field added here reaches the engine host without another list of fields. All are written by the client, and
-    completed by the gateway's validation.
+    Decoding does not check the limits: the gateway's validation does, with an error that names field, limit and value.
     """
+    return Meta(description=text, extra_json_schema=limits)
+
+
+class EngineOptions(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Options of a job that reach its engine. A field added here is one of `Job` and of `EngineRequest`.
+
+    Every API accepts it, as each accepts the fields of `JobOptions`.
+    """
+
+    params: Annotated[dict[str, Any], schema("The engine's own parameters; the model's card has their schema.")] = {}
+    seed: Annotated[
+        int,
+        schema("Equal seeds and inputs make equal audio, if the engine is deterministic.", minimum=0, maximum=MAX_SEED),
+    ] = 0
+
+
+class JobOptions(EngineOptions, frozen=True, kw_only=True, omit_defaults=True):
+    """Options of a job that a request to any API may have. Written by the client, completed by validation.
+
+    A field added here is one of `Job`, and accepted over HTTP and NATS, without another list of fields.
+    """
+
+    version: Annotated[str, schema("Version of the model; empty: the one on offer, or the subject's.")] = ""
+    lane: Annotated[str, schema("Empty: the API's default, or the subject's.", enum=["", *LANES])] = ""
+    #: The process that writes the birth fills it in.
+    expires_at: (
+        Annotated[
+            datetime, schema("With an offset from UTC, within 12 h; null: the lane's default.", format="date-time")
+        ]
+        | None
+    ) = None
+    first_audio_deadline_s: (
+        Annotated[
+            float,
+            schema("Seconds until its first audio, or it expires.", exclusiveMinimum=0, maximum=MAX_DEADLINE_S),
+        ]
+        | None
+    ) = None
+    run_on: Annotated[bool, schema("Whether it goes on without listeners; null: the API's default.")] | None = None
+    linger_s: Annotated[
+        float, schema("Seconds that it waits for a listener to return.", minimum=0, maximum=MAX_LINGER_S)
+    ] = 0.0
+
+
+class EngineRequest(EngineOptions, frozen=True, kw_only=True, omit_defaults=True):
+    """The part of a job that its engine needs; `engine_request` takes it out of a complete job."""
+
+    input: str
+    id: str = ""
+    model: str = ""
+    voice: str = ""
+
+
+class Job(JobOptions, frozen=True, kw_only=True, omit_defaults=True):
+    """One request for audio. Only `input` is required of a bus user; the subject is the authority for the rest."""
 
     #: The text, or the description of the music.
     input: str
     #: One subject token. "": the gateway chooses one; without a gateway it is `q` and the sequence in JOBS.
     id: str = ""
-    #: Name of a model. "": the gateway's default, or the subject's.
+    #: Name of a model. "": the API's default, or the subject's.
     model: str = ""
     #: Id of one of the model's voices; "": its default.
     voice: str = ""
-    #: For the engine, by the schema in the model's card.
-    params: dict[str, Any] = {}
-    #: Equal seeds and inputs make equal audio, if the engine is deterministic. 0 to 2**63-1.
-    seed: int = 0
-
-
-class Job(EngineRequest, frozen=True, kw_only=True, omit_defaults=True):
-    """One request for audio. Only `input` is required of a bus user; the subject is the authority for the rest.
-
-    Unless a field says otherwise the client writes it and validation completes it.
-    """
-
-    #: Of the model. "": the one on offer, or the subject's.
-    version: str = ""
-    #: `interactive`, `standard` or `batch`. "": the API's default, or the subject's.
-    lane: str = ""
     #: Written by the gateway, from the caller's key. "": the subject's.
     tenant: str = ""
-    #: When the job expires unless it has ended, wall clock with offset. None: the lane's default after acceptance; the
-    #: process that writes the birth fills it in.
+    #: The options with checks: a worker also reads jobs that no gateway has validated.
     expires_at: Annotated[datetime, Meta(tz=True)] | None = None
-    #: Seconds after acceptance within which its first block must be in the log, or it expires. None: no such limit.
     first_audio_deadline_s: Annotated[float, Meta(gt=0)] | None = None
-    #: Whether the work goes on without listeners. None: true for APIs that answer before the audio.
-    run_on: bool | None = None
-    #: Seconds to wait for a listener to come back before the work stops.
-    linger_s: float = 0.0
     #: Id of the dead job that this one repeats, written by `dead retry`; "" for any other.
     retry_of: str = ""
     #: Written by the gateway.
@@ -329,26 +365,6 @@ def decode(kind: type[T], data: bytes) -> T:
 def engine_request(job: Job) -> EngineRequest:
     """The fields of `job` that its engine needs."""
     return EngineRequest(**{field: getattr(job, field) for field in EngineRequest.__struct_fields__})
-
-
-def job_from(options: msgspec.Struct, **fields: Any) -> Job:
-    """A job from the fields that `options` has in common with `Job`, by name, and from `fields`, which go first.
-
-    An API's request struct thus needs no mapping of its own: a field that both structs declare is copied, any other
-    field of `options` is the API's own business. Checks no values. Raises TypeError if a name in `fields` is no field
-    of `Job`, or if neither side gives `input`.
-    """
-    return Job(**({field: getattr(options, field) for field in _shared_fields(type(options))} | fields))
-
-
-@functools.cache
-def _shared_fields(kind: type[msgspec.Struct]) -> tuple[str, ...]:
-    return tuple(field for field in kind.__struct_fields__ if field in Job.__struct_fields__)
-
-
-def traceparent_or_empty(text: str) -> str:
-    """`text` if it can be a W3C `traceparent` (55 ASCII characters), else ""."""
-    return text if len(text) == 55 and text.isascii() else ""
 
 
 def media_type(rate_hz: int, channels: int) -> str:

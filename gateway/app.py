@@ -18,8 +18,9 @@ from gateway.compose import Services
 from gateway.dialects.registry import dialects
 from gateway.http import openapi, rate_limit_headers
 from gateway.http.dialect import Dialect, dialect_of
+from gateway.http.headers import JOB_HEADER, REQUEST_ID
 from gateway.http.operation import key_places, open_paths
-from gateway.http.problems import JOB_HEADER, REQUEST_ID, describe_http, is_expected
+from gateway.http.problems import describe_http, is_expected
 from gateway.http.rate_limit_headers import GRANTED, makes_work
 from gateway.http.responses import BEGUN, JOB, cut_short
 from gateway.http.services import AUTHENTICATOR, ENCODED, FLEET, JOBS, LIMITER, REQUESTS

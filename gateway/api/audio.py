@@ -17,8 +17,9 @@ from gateway.api.answers import ID
 from gateway.codecs import WAV, CodecName, Format, checked, format_named
 from gateway.codecs.format import MAX_RATE_HZ, MAX_SPEED, MIN_RATE_HZ, MIN_SPEED
 from gateway.codecs.wave import SAMPLE_BYTES, wav_head
+from gateway.http.headers import JOB_HEADER
 from gateway.http.operation import SOUND, Answer, Parameter, operation
-from gateway.http.problems import JOB_HEADER, BlockNotYet, NoSuchBlock
+from gateway.http.problems import BlockNotYet, NoSuchBlock
 from gateway.http.query import integer
 from gateway.http.services import JOBS, job_key
 from gateway.jobs.listening import join_stream

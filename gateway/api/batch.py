@@ -13,8 +13,9 @@ from bus.errors import Invalid, TooMany
 from bus.jobs.submit import keyed_id
 from bus.wire import State
 from gateway.access.caller import caller
-from gateway.api.job_fields import KEY, HttpJobRequest, build_job, idempotency_key
+from gateway.api.job_fields import KEY, HttpJobRequest, build_job
 from gateway.http.bodies import Body
+from gateway.http.headers import idempotency_key
 from gateway.http.operation import LINES, Answer, operation
 from gateway.http.problems import ProblemBody, describe, is_expected
 from gateway.http.responses import begin

@@ -20,8 +20,8 @@ from bus.telemetry.logging import logger
 from gateway.api.answers import ID
 from gateway.api.marks import rate_of, shown
 from gateway.http import sse
+from gateway.http.headers import JOB_HEADER
 from gateway.http.operation import EVENTS, Answer, Parameter, operation
-from gateway.http.problems import JOB_HEADER
 from gateway.http.requests import Requests
 from gateway.http.responses import begin, cut_short
 from gateway.http.services import JOBS, REQUESTS, job_key

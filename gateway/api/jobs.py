@@ -18,8 +18,8 @@ from gateway.access.caller import caller
 from gateway.api.answers import ID, EndedJob, JobList
 from gateway.api.job_fields import KEY, HttpJobRequest, build_job
 from gateway.http.bodies import Body
+from gateway.http.headers import JOB_HEADER
 from gateway.http.operation import Answer, Parameter, operation
-from gateway.http.problems import JOB_HEADER
 from gateway.http.query import integer
 from gateway.http.responses import JOB, json_response
 from gateway.http.services import JOBS, job_key

@@ -13,8 +13,8 @@ from bus.jobs.status import Status
 from bus.subjects import JobKey
 from bus.wire import State
 from gateway.api.answers import ID
+from gateway.http.headers import JOB_HEADER
 from gateway.http.operation import Answer, operation
-from gateway.http.problems import JOB_HEADER
 from gateway.http.responses import json_response
 from gateway.http.services import JOBS, job_key
 

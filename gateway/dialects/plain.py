@@ -9,13 +9,14 @@ from aiohttp import web
 from bus import wire
 from bus.errors import Invalid
 from bus.fleet.messages import ModelCard
-from bus.wire import State
+from bus.wire import State, schema
 from gateway.api import audio
-from gateway.api.job_fields import KEY, JobOptions, Model, Text, Voice, build_job, schema
+from gateway.api.job_fields import KEY, JobOptions, Model, Text, Voice, build_job
 from gateway.http.bodies import Body
 from gateway.http.dialect import Dialect
+from gateway.http.headers import JOB_HEADER
 from gateway.http.operation import SOUND, Answer, Parameter, operation
-from gateway.http.problems import JOB_HEADER, BlockNotYet, NoSuchBlock, respond
+from gateway.http.problems import BlockNotYet, NoSuchBlock, respond
 from gateway.http.responses import JOB, json_response
 from gateway.http.services import JOBS, job_key
 from gateway.jobs.pcm_reader import failure

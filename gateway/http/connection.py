@@ -14,7 +14,8 @@ from aiohttp import http_exceptions, web
 from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 
 from bus.telemetry.logging import logger
-from gateway.http.problems import INTERNAL, REQUEST_ID, Problem, respond
+from gateway.http.headers import REQUEST_ID
+from gateway.http.problems import INTERNAL, Problem, respond
 from gateway.http.slow_clients import Reader
 
 log = logger(__name__)

@@ -10,8 +10,9 @@ import msgspec
 from aiohttp import web
 
 from gateway.http.dialect import Dialect, dialect_of
+from gateway.http.headers import JOB_HEADER
 from gateway.http.operation import EVENTS, Answer, Operation, Parameter, operation, operation_of
-from gateway.http.problems import JOB_HEADER, ProblemBody
+from gateway.http.problems import ProblemBody
 
 _JSON: Final = "application/json"
 _PROBLEM: Final = "application/problem+json"

@@ -18,9 +18,6 @@ from bus import errors
 from bus.params import short
 from gateway.http.rate_limit_headers import headers_of as limit_headers
 
-JOB_HEADER: Final = "Antiphon-Job"
-REQUEST_ID: Final = "X-Request-Id"
-
 
 class GatewayError(Exception):
     """An error that only an HTTP API has. Each kind states its own status, so an API defines its own kinds."""

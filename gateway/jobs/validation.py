@@ -17,13 +17,10 @@ from bus.params import short
 from bus.subjects import LANES, token
 from bus.text import suggestion
 from bus.transport.clock import BusClock
+from bus.wire import MAX_DEADLINE_S, MAX_LINGER_S, MAX_SEED
 from gateway.jobs.cache import derived_id, is_reserved
 
 DEFAULT_MODEL: Final = "speech"
-MAX_SEED: Final = 2**63 - 1
-MAX_LINGER_S: Final = 3600.0
-#: The longest deadline: REPLIES keeps a log for at least twice as long.
-MAX_DEADLINE_S: Final = 12 * 3600.0
 #: A gateway that is younger than this may not have heard of every worker.
 _GETTING_TO_KNOW_S: Final = 2.5
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")

@@ -1,10 +1,10 @@
-"""A request at the NATS door: a `wire.Job` in JSON, options also as headers, to what is asked and how to say it."""
+"""A request to the NATS API: a `wire.Job` in JSON. Fields may also be headers: `Antiphon-Linger-S` is `linger_s`."""
 
 import uuid
-from datetime import datetime
 from typing import Any, Final, Literal
 
 import msgspec
+from msgspec import NODEFAULT
 
 from bus import wire
 from bus.errors import Invalid
@@ -12,8 +12,9 @@ from bus.params import short
 from bus.text import suggestion
 from bus.transport.parser import Message
 from gateway.access.caller import Caller
-from gateway.api.job_fields import JobRequest
+from gateway.api.job_fields import JobRequest, job_from
 from gateway.http.bodies import Body
+from gateway.http.headers import traceparent
 
 API: Final = "nats"
 
@@ -21,64 +22,63 @@ Encoding = Literal["raw", "json"]
 
 
 class NatsJobRequest(JobRequest, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The native API's fields, and what a whole `wire.Job` may say besides."""
+    """The body: the native API's request, and the fields of a whole `wire.Job` that the gateway itself writes."""
 
     tenant: str = ""
     client: wire.Client = wire.Client()
 
 
-class Options(msgspec.Struct, frozen=True, kw_only=True):
-    """What headers may say, `Antiphon-Linger-S` being `linger_s`."""
-
-    id: str = ""
-    model: str = ""
-    version: str = ""
-    voice: str = ""
-    seed: int = 0
-    lane: str = ""
-    expires_at: datetime | None = None
-    run_on: bool | None = None
-    linger_s: float = 0.0
-    encoding: Encoding = "raw"
-
-
 class Request(msgspec.Struct, frozen=True):
-    #: Complete but for admission's defaults.
+    """A request that has been read."""
+
+    #: Not validated yet.
     job: wire.Job
     #: `raw`: blocks as they are stored; `json`: each block as lines of JSON.
     encoding: Encoding
 
 
 _PREFIX: Final = "antiphon-"
-_SPELT: Final = {_PREFIX + name.replace("_", "-"): name for name in Options.__struct_fields__}
-_UNSAID: Final = msgspec.structs.asdict(Options())
+#: Fields that fit no header.
+_IN_BODY_ONLY: Final = {"input", "params"}
+_OPTIONS: Final = [field for field in msgspec.structs.fields(JobRequest) if field.name not in _IN_BODY_ONLY]
+#: What headers may set, one field for each: those of a request, and how its blocks are encoded.
+_Headers = msgspec.defstruct(
+    "_Headers",
+    [*((field.name, field.type, field.default) for field in _OPTIONS), ("encoding", Encoding, "raw")],
+)
+_FIELDS: Final = {_PREFIX + name.replace("_", "-"): name for name in _Headers.__struct_fields__}
+#: Values of fields that the body leaves out.
+_DEFAULTS: Final = {field.name: field.default for field in _OPTIONS}
+assert NODEFAULT not in _DEFAULTS.values(), "a header must not be required"
 _body: Final = Body(NatsJobRequest)
 
 
-def read(message: Message, headers: dict[str, str], asks: Caller) -> Request:
-    """The request in `message`, whose `headers_of` are these, for whoever asks.
+def read(message: Message, headers: dict[str, str], owner: Caller) -> Request:
+    """The request in `message`, sent by `owner`. `headers`: those of `headers_of(message)`.
 
-    Raises Malformed, or Invalid with the name of the field or header that is wrong.
+    Raises Malformed, or Invalid with the name of the field or header at fault.
     """
-    given = _options(headers)
-    asked = _body.read(message.data)
-    if asked.tenant not in {"", asks.tenant}:
-        raise Invalid(f"tenant: the body says {short(asked.tenant)!r}, but you speak for {asks.tenant!r}", "tenant")
-    fields: dict[str, Any] = msgspec.structs.asdict(asked)
-    for name, value in given.items():
-        if name != "encoding":
-            fields[name] = _agreed(name, fields[name], value)
-    trace = headers.get("traceparent", "") or asked.client.traceparent
-    fields |= {
-        "id": fields["id"] or uuid.uuid4().hex,
-        "tenant": asks.tenant,
-        "client": wire.Client(api=API, traceparent=wire.traceparent_or_empty(trace), key=asks.key),
-    }
-    return Request(wire.Job(**fields), given.get("encoding", "raw"))
+    options = _options(headers)
+    encoding = options.pop("encoding", "raw")
+    body = _body.read(message.data)
+    if body.tenant not in {"", owner.tenant}:
+        raise Invalid(f"tenant: the body says {short(body.tenant)!r}, the caller is of {owner.tenant!r}", "tenant")
+    fields = {name: _agreed(name, getattr(body, name), value) for name, value in options.items()}
+    trace = traceparent(headers.get("traceparent") or body.client.traceparent)
+    job = job_from(
+        body,
+        **{
+            **fields,
+            "id": fields.get("id") or body.id or uuid.uuid4().hex,
+            "tenant": owner.tenant,
+            "client": wire.Client(api=API, traceparent=trace, key=owner.key),
+        },
+    )
+    return Request(job, encoding)
 
 
 def headers_of(message: Message) -> dict[str, str]:
-    """Names in small letters; of several with one name the last."""
+    """The headers by name in lower case; of several with one name the last."""
     if message.head is None:
         return {}
     lines = message.head.decode(errors="backslashreplace").split("\r\n")[1:]
@@ -87,26 +87,26 @@ def headers_of(message: Message) -> dict[str, str]:
 
 
 def _options(headers: dict[str, str]) -> dict[str, Any]:
-    """What the headers that are ours say, by field. Raises Invalid."""
-    told: dict[str, Any] = {}
+    """The values of our headers by field. Raises Invalid for an unknown header or a value of another type."""
+    options: dict[str, Any] = {}
     for header, value in headers.items():
         if not header.startswith(_PREFIX):
             continue
-        name = _SPELT.get(header)
+        name = _FIELDS.get(header)
         if name is None:
-            hint = suggestion(header, _SPELT, _titled)
+            hint = suggestion(header, _FIELDS, _titled)
             raise Invalid(f"{_titled(header)}: unknown header{hint}", _titled(header))
         try:
-            told[name] = getattr(msgspec.convert({name: value}, Options, strict=False), name)
+            options[name] = getattr(msgspec.convert({name: value}, _Headers, strict=False), name)
         except msgspec.ValidationError as error:
             reason = str(error).partition(" - at ")[0]
             raise Invalid(f"{_titled(header)}: {reason}; it is {short(value)!r}", _titled(header)) from error
-    return told
+    return options
 
 
 def _agreed(name: str, of_body: Any, of_header: Any) -> Any:
-    """The value of a field that a header gives; the body must leave it out or say the same."""
-    if of_body not in {_UNSAID[name], of_header}:
+    """The value of a field that a header sets. Raises Invalid if the body has another one."""
+    if of_body not in {_DEFAULTS[name], of_header}:
         header = _titled(_PREFIX + name.replace("_", "-"))
         raise Invalid(f"{name}: the body says {short(str(of_body))}, {header} {short(str(of_header))}", name)
     return of_header

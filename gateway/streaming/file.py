@@ -17,7 +17,7 @@ from bus.subjects import JobKey
 from gateway.codecs import PCM, WAV, Encoding, Format
 from gateway.codecs.encoded_cache import Key
 from gateway.codecs.wave import SAMPLE_BYTES, wav_head
-from gateway.http.problems import JOB_HEADER
+from gateway.http.headers import JOB_HEADER
 from gateway.http.ranges import Part, is_unchanged, part
 from gateway.http.responses import begin
 from gateway.http.services import ENCODED, JOBS

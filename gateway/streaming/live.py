@@ -13,8 +13,7 @@ from aiohttp import web
 from bus import wire
 from bus.jobs import lookup
 from gateway.codecs import Encoding, Format
-from gateway.http.caching import CACHE_HEADER, wants_fresh
-from gateway.http.problems import JOB_HEADER
+from gateway.http.headers import CACHE_HEADER, JOB_HEADER, wants_fresh
 from gateway.http.responses import JOB, begin
 from gateway.http.services import ENCODED, JOBS
 from gateway.jobs.listening import AudioStream, open_stream

@@ -18,7 +18,6 @@ from bus.telemetry.logging import logger
 from bus.transport.jetstream import MESSAGE_ID
 from bus.webhook import EventType, HookProgress, Webhook
 from gateway.jobs.service import Jobs
-from gateway.jobs.validation import MAX_DEADLINE_S
 from gateway.jobs.view import view, when
 from gateway.settings import GatewaySettings
 from gateway.webhooks.concurrency import Receivers
@@ -160,7 +159,7 @@ class Webhooks:
 
     def _without_a_log(self, hook: Hook, age_s: float, error: BusError) -> None:
         """It may not be born yet: whoever accepts it died, and its worker does that. Or it is gone."""
-        if isinstance(error, NotFound) and age_s < MAX_DEADLINE_S:
+        if isinstance(error, NotFound) and age_s < wire.MAX_DEADLINE_S:
             hook.later(_pause_s(age_s))
             return
         log.warning("webhook.log_gone", job=hook.name.job, tenant=hook.name.tenant, error=str(error))

@@ -51,15 +51,17 @@ class Up:
 
 
 @contextmanager
-def running(state: Path, *flags: str) -> Iterator[Up]:
+def running(state: Path, *flags: str, root: Path = ROOT, path: tuple[Path, ...] = ()) -> Iterator[Up]:
+    """The stack of the source tree in `root`; `path`: folders with further packages."""
     errors = state.with_suffix(".stderr")
     ports = ("--http-port", "0", "--nats-port", "0", "--state", str(state))
     environ = {name: value for name, value in os.environ.items() if not name.startswith("ANTIPHON_")}
+    environ["PYTHONPATH"] = os.pathsep.join(map(str, (root, *path)))
     with (
         errors.open("ab") as stderr,
         subprocess.Popen(
             [sys.executable, "-m", "ops.cli.main", "up", "--json", *ports, *flags],
-            cwd=ROOT,
+            cwd=root,
             env=environ,
             stdout=subprocess.PIPE,
             stderr=stderr,

@@ -15,9 +15,10 @@ from bus.errors import BusError, Forbidden, Invalid, NotFound
 from bus.fleet.fleet import Fleet
 from bus.fleet.messages import ModelCard
 from bus.params import short
+from bus.wire import schema
 from gateway.access.caller import caller
 from gateway.api.audio import respond_with_audio
-from gateway.api.job_fields import KEY, JobOptions, build_job, idempotent_id, schema
+from gateway.api.job_fields import KEY, JobOptions, build_job, idempotent_id
 from gateway.codecs import format_named
 from gateway.dialects.acestep import stats as task_stats
 from gateway.dialects.acestep.errors import ErrorResponse, refuse
@@ -26,8 +27,8 @@ from gateway.dialects.acestep.request import read_body
 from gateway.dialects.acestep.results import Entry, TaskResults
 from gateway.dialects.acestep.task import FORMATS, MAX_BATCH, Task, new_task
 from gateway.http.dialect import Dialect
+from gateway.http.headers import JOB_HEADER
 from gateway.http.operation import SOUND, Answer, Parameter, operation
-from gateway.http.problems import JOB_HEADER
 from gateway.http.rate_limit_headers import makes_no_work
 from gateway.http.responses import JOB, json_response
 from gateway.http.services import FLEET, JOBS

@@ -9,8 +9,9 @@ from msgspec import Meta
 from bus import wire
 from bus.errors import Invalid
 from bus.fleet.messages import ModelCard
+from bus.wire import schema
 from gateway.access.caller import caller
-from gateway.api.job_fields import KEY, JobOptions, Text, build_job, schema
+from gateway.api.job_fields import KEY, JobOptions, Text, build_job
 from gateway.codecs import Format
 from gateway.dialects.elevenlabs import names
 from gateway.dialects.elevenlabs.errors import ErrorResponse, TextTooLong, concurrency_headers, refuser

@@ -18,9 +18,8 @@ from gateway.api.job_fields import KEY, Coded, JobOptions, Model, Speed, Voice, 
 from gateway.codecs import Format
 from gateway.dialects.openai.request import API, SpeechRequest, Usage, VoiceRef, build_speech_job, usage
 from gateway.http.bodies import Body
-from gateway.http.caching import wants_fresh
+from gateway.http.headers import JOB_HEADER, wants_fresh
 from gateway.http.operation import Answer, operation
-from gateway.http.problems import JOB_HEADER
 from gateway.http.responses import json_response
 from gateway.http.services import JOBS
 from gateway.jobs.listening import open_stream

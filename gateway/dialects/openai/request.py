@@ -9,7 +9,8 @@ from bus import wire
 from bus.errors import Invalid
 from bus.fleet.messages import ModelCard
 from bus.params import short
-from gateway.api.job_fields import Coded, JobOptions, Model, Speed, Text, Voice, build_job, our_model, our_voice, schema
+from bus.wire import schema
+from gateway.api.job_fields import Coded, JobOptions, Model, Speed, Text, Voice, build_job, our_model, our_voice
 from gateway.codecs import PCM, Format, checked, format_named
 from gateway.http.bodies import Body
 from gateway.http.services import FLEET, JOBS

@@ -105,34 +105,6 @@ def test_an_engine_request_is_the_jobs_own_fields(job: wire.Job) -> None:
     assert msgspec.structs.asdict(request).items() <= msgspec.structs.asdict(job).items()
 
 
-class Options(msgspec.Struct):
-    voice: str = ""
-    lane: str = "batch"
-    params: dict[str, Any] = {}
-    #: No field of a job.
-    encoding: str = "raw"
-
-
-def test_a_job_takes_the_fields_that_options_share_with_it_and_those_given_beside_go_first() -> None:
-    job = wire.job_from(Options(voice="en", params={"a": 1}), input="x", lane="standard")
-    assert job == wire.Job(input="x", voice="en", lane="standard", params={"a": 1})
-
-
-def test_a_job_is_not_made_of_a_field_that_it_does_not_have() -> None:
-    with pytest.raises(TypeError, match="colour"):
-        wire.job_from(Options(), input="x", colour="blue")
-
-
-TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
-
-
-@pytest.mark.parametrize(
-    ("text", "kept"), [(TRACE, TRACE), (TRACE[:-1], ""), (TRACE + "0", ""), ("é" * 55, ""), ("", "")]
-)
-def test_trace_context_that_cannot_be_one_is_dropped(text: str, kept: str) -> None:
-    assert wire.traceparent_or_empty(text) == kept
-
-
 def test_media_other_than_pcm_is_the_engines_failure() -> None:
     started = wire.Started(media="audio/ogg", worker="w", attempt=1, model="m", version="v1")
     with pytest.raises(EngineFailed, match=r"not PCM.*audio/ogg"):

@@ -1,0 +1,53 @@
+"""Headers that all HTTP APIs share: the names of ours in responses, and readers of those in requests."""
+
+from typing import Final
+
+from aiohttp import hdrs, web
+
+from bus.errors import Invalid
+
+#: The job that a response concerns.
+JOB_HEADER: Final = "Antiphon-Job"
+#: An id that a client can quote: the log has it.
+REQUEST_ID: Final = "X-Request-Id"
+#: How the result cache answered a request that could share a run: `miss`, `shared` or `hit`.
+CACHE_HEADER: Final = "Antiphon-Cache"
+MAX_IDEMPOTENCY_KEY_CHARS: Final = 255
+#: Characters of a W3C `traceparent`.
+_TRACEPARENT_CHARS: Final = 55
+
+
+def idempotency_key(request: web.Request) -> str:
+    """The header `Idempotency-Key`, "" without one. Raises Invalid for an empty one and for one that is too long."""
+    key = request.headers.get("Idempotency-Key")
+    if key is None:
+        return ""
+    if not 0 < len(key) <= MAX_IDEMPOTENCY_KEY_CHARS:
+        raise Invalid(
+            f"Idempotency-Key: has {len(key)} characters, allowed are 1 to {MAX_IDEMPOTENCY_KEY_CHARS}",
+            "Idempotency-Key",
+        )
+    return key
+
+
+def traceparent(text: str | None) -> str:
+    """`text` if it can be a W3C `traceparent`, else ""."""
+    return text if text and len(text) == _TRACEPARENT_CHARS and text.isascii() else ""
+
+
+def refuses_cache(request: web.Request) -> bool:
+    """Whether `Cache-Control: no-store` asks for a run of the request's own, which answers no other request."""
+    return "no-store" in _cache_directives(request)
+
+
+def wants_fresh(request: web.Request) -> bool:
+    """Whether `Cache-Control: no-cache` asks for a run that starts after the request; it answers later ones too."""
+    return "no-cache" in _cache_directives(request)
+
+
+def _cache_directives(request: web.Request) -> set[str]:
+    # A browser's WebSocket handshake always has no-cache, whatever its page wants.
+    if hdrs.CACHE_CONTROL not in request.headers or hdrs.UPGRADE in request.headers:
+        return set()
+    value = ",".join(request.headers.getall(hdrs.CACHE_CONTROL))
+    return {directive.partition("=")[0].strip().lower() for directive in value.split(",")}

@@ -1,0 +1,89 @@
+"""Fields of a job: each is accepted wherever a job is, without a list of its own."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import msgspec
+import pytest
+from aiohttp.test_utils import make_mocked_request
+
+from bus import wire
+from bus.transport.parser import Message
+from gateway.access.caller import CALLER, Caller
+from gateway.api.job_fields import HttpJobRequest, JobRequest, build_job, job_from
+from gateway.http.bodies import Body
+from gateway.nats import request as nats_request
+
+#: Fields of `wire.Job` that a caller cannot set, and who sets them.
+NOT_THE_CALLERS = {"tenant": "the caller's key", "client": "the gateway", "retry_of": "`antiphon dead retry`"}
+FIELDS = {
+    "input": "Hello",
+    "id": "mine",
+    "model": "tone",
+    "voice": "en",
+    "params": {"seconds": 1},
+    "seed": 7,
+    "version": "v2",
+    "lane": "batch",
+    "expires_at": datetime(2031, 1, 1, tzinfo=UTC) + timedelta(hours=1),
+    "first_audio_deadline_s": 2.5,
+    "run_on": True,
+    "linger_s": 3.5,
+}
+
+
+def test_every_field_of_a_job_is_the_callers_or_has_another_writer() -> None:
+    assert FIELDS.keys() | NOT_THE_CALLERS.keys() == {*wire.Job.__struct_fields__}
+    assert {*JobRequest.__struct_fields__} == FIELDS.keys()
+
+
+def test_every_field_of_a_body_over_http_is_in_the_job() -> None:
+    request = make_mocked_request("POST", "/v1/jobs")
+    request[CALLER] = Caller(tenant="acme", key="k1")
+    body = Body(HttpJobRequest).read(msgspec.json.encode(FIELDS))
+    assert fields_of(build_job(request, "jobs", body, job_id=body.id)) == FIELDS
+
+
+def test_every_field_of_a_body_over_nats_is_in_the_job() -> None:
+    message = Message("s", "", b"", msgspec.json.encode(FIELDS))
+    assert fields_of(nats_request.read(message, {}, Caller()).job) == FIELDS
+
+
+@pytest.mark.parametrize("field", FIELDS.keys() - {"input", "params"})
+def test_every_field_that_fits_a_header_may_be_one_over_nats(field: str) -> None:
+    value = FIELDS[field]
+    text = value if isinstance(value, str) else msgspec.json.encode(value).decode().strip('"')
+    headers = {"antiphon-" + field.replace("_", "-"): text}
+    job = nats_request.read(Message("s", "", b"", b'{"input":"x"}'), headers, Caller()).job
+    assert getattr(job, field) == value
+
+
+def test_every_option_of_the_engine_is_in_its_request() -> None:
+    job = wire.Job(**FIELDS)
+    request = wire.engine_request(job)
+    assert {*wire.EngineOptions.__struct_fields__} <= {*wire.EngineRequest.__struct_fields__}
+    assert fields_of(request) == {name: FIELDS[name] for name in wire.EngineRequest.__struct_fields__}
+
+
+def fields_of(job: msgspec.Struct) -> dict[str, Any]:
+    return {name: value for name, value in msgspec.structs.asdict(job).items() if name not in NOT_THE_CALLERS}
+
+
+class Options(msgspec.Struct):
+    """A body of an API."""
+
+    voice: str = ""
+    lane: str = "batch"
+    params: dict[str, Any] = {}
+    #: No field of a job.
+    encoding: str = "raw"
+
+
+def test_a_job_takes_the_fields_that_options_share_with_it_and_those_given_beside_go_first() -> None:
+    job = job_from(Options(voice="en", params={"a": 1}), input="x", lane="standard")
+    assert job == wire.Job(input="x", voice="en", lane="standard", params={"a": 1})
+
+
+def test_a_job_is_not_made_of_a_field_that_it_does_not_have() -> None:
+    with pytest.raises(TypeError, match="colour"):
+        job_from(Options(), input="x", colour="blue")
