@@ -35,8 +35,11 @@ class Reader:
     """Somebody who types what a page shows, in a folder of their own, and for `…` the id that they were told last."""
 
     def __init__(self, up: Up, folder: Path) -> None:
-        self._up, self._folder = up, folder
-        self._id, self._file, self._key = "", "", ""
+        self._up = up
+        self._folder = folder
+        self._id = ""
+        self._file = ""
+        self._key = ""
         # curl shows no progress but the status; an error is an exit code of its own.
         calls = {"curl": f"{shutil.which('curl')} -sS --fail-with-body -w '%{{stderr}}%{{http_code}}'"}
         calls["antiphon"] = f"{sys.executable} -m ops.cli.main"

@@ -70,9 +70,11 @@ class Load:
     """Streams at real-time pace and short ones, each checked to the last sample, again and again until `stop`."""
 
     def __init__(self, http: ClientSession, url: str) -> None:
-        self._http, self._url = http, url
+        self._http = http
+        self._url = url
         self.stopping = asyncio.Event()
-        self.real_time, self.short = Told(), Told()
+        self.real_time = Told()
+        self.short = Told()
         #: By real-time stream, the monotonic (from, to) of each silence in it.
         self.gaps: dict[int, list[tuple[float, float]]] = {}
 

@@ -118,7 +118,9 @@ class _Forked:
         self._orders = orders
         self._tell: dict[int, int] = {}
         self._follow = partial(die_with_parent, os.getpid(), signal.SIGKILL)
-        self._woken, self._wake = os.pipe()
+        woken, wake = os.pipe()
+        self._woken = woken
+        self._wake = wake
         for end in (self._woken, self._wake):
             os.set_blocking(end, False)
         signal.set_wakeup_fd(self._wake)

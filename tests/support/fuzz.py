@@ -52,6 +52,22 @@ METHODS = ("GET", "POST", "PUT", "DELETE", "HEAD", "OPTIONS", "PATCH", "TRACE", 
 _PATIENCE_S = 30.0
 
 
+#: Subjects of the bus, without the root: requests, jobs, usage, control messages, heartbeats, and unknown ones.
+BUS_SUBJECTS = (
+    *("submit", "submit.public", "submit.other", "cancel.public.nothing", "cancel.public.c1", "listen.public.x"),
+    *("job.tone.v1.interactive.public", "job.tone.v1.batch.other", "usage", "usage.g1", "bell.tone.v1.interactive"),
+    *("worker.w1.ping", "worker.w1.stop", "worker.w1.drain.x", "worker.w9.hb", "worker.w1.hb", "live.public.x", "keys"),
+)
+#: Heads of NATS messages, right and wrong.
+NATS_HEADS = (
+    b"",
+    b"NATS/1.0\r\n\r\n",
+    b"NATS/1.0\r\nAntiphon-Seed: x\r\n\r\n",
+    b"NATS/1.0\r\n:\r\n\xff: \xfe\r\n\r\n",
+    b"NATS/1.0",
+)
+
+
 @dataclass
 class Fuzz:
     """Deals cases to the doors of one gateway. Every wait is bounded; what is answered is not judged here."""
@@ -214,42 +230,10 @@ class Fuzz:
     async def _bus(self, rng: random.Random) -> None:
         """Messages on every subject that we listen to; the server takes them all, their content is ours to refuse."""
         parts = urlsplit(self.nats_url.split(",")[0])
-        subjects = (
-            "submit",
-            "submit.public",
-            "submit.other",
-            "cancel.public.nothing",
-            "cancel.public.c1",
-            "listen.public.x",
-        )
-        more = (
-            "job.tone.v1.interactive.public",
-            "job.tone.v1.batch.other",
-            "usage",
-            "usage.g1",
-            "bell.tone.v1.interactive",
-        )
-        words = (
-            "worker.w1.ping",
-            "worker.w1.stop",
-            "worker.w1.drain.x",
-            "worker.w9.hb",
-            "worker.w1.hb",
-            "live.public.x",
-            "keys",
-        )
-        subject = f"{self.root}.{rng.choice((*subjects, *more, *words))}"
+        subject = f"{self.root}.{rng.choice(BUS_SUBJECTS)}"
         reply = rng.choice(("", "_INBOX.fuzz", f"{self.root}.submit", "$JS.API.STREAM.NAMES"))
         payload = self.damaged(rng)[:20_000]
-        head = rng.choice(
-            (
-                b"",
-                b"NATS/1.0\r\n\r\n",
-                b"NATS/1.0\r\nAntiphon-Seed: x\r\n\r\n",
-                b"NATS/1.0\r\n:\r\n\xff: \xfe\r\n\r\n",
-                b"NATS/1.0",
-            )
-        )
+        head = rng.choice(NATS_HEADS)
         reader, writer = await asyncio.open_connection(parts.hostname, parts.port)
         try:
             writer.write(b'CONNECT {"verbose":false,"pedantic":false,"headers":true,"no_responders":true}\r\n')

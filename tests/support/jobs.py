@@ -52,7 +52,8 @@ class Ears:
     """Listens to one job from before it is published."""
 
     def __init__(self, bus: Bus, job: wire.Job) -> None:
-        self.bus, self.job = bus, job
+        self.bus = bus
+        self.job = job
         self.name: JobKey = bus.subjects.job_key(job.tenant, job.id)
         self.heard = Heard()
         self._attachment = Attachment(bus.connection, bus.logs, self.name, is_new=True)

@@ -37,7 +37,8 @@ class Shell:
     """Where the page's commands run."""
 
     def __init__(self, environment: dict[str, str], folder: Path) -> None:
-        self._environment, self._folder = environment, folder
+        self._environment = environment
+        self._folder = folder
 
     def run(self, command: str) -> str:
         """What a terminal would show of it."""

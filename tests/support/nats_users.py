@@ -128,7 +128,8 @@ class Guarded:
     """A running server that knows users."""
 
     def __init__(self, url: str, passwords: dict[str, str]) -> None:
-        self.url, self._passwords = url, passwords
+        self.url = url
+        self._passwords = passwords
 
     def as_user(self, user: str) -> str:
         """The server's URL with the user's name and password."""
@@ -139,7 +140,8 @@ class Visitor:
     """A client, and what the server refused it."""
 
     def __init__(self, client: Client, refused: list[str]) -> None:
-        self.client, self.refused = client, refused
+        self.client = client
+        self.refused = refused
 
 
 def environment(passwords: dict[str, str], store: Path) -> dict[str, str]:

@@ -17,7 +17,8 @@ class Hands:
     """So many slots, and what came into them."""
 
     def __init__(self, slots: int) -> None:
-        self.slots, self.most = slots, 0
+        self.slots = slots
+        self.most = 0
         self.held: list[Delivery] = []
         self.came: list[Delivery] = []
         #: What to do with a delivery: nothing, unless a test says otherwise.

@@ -13,7 +13,8 @@ from tests.support.waiting import freeze
 
 class Server:
     def __init__(self, state: Path, lock: int) -> None:
-        self._state, self._lock = state, lock
+        self._state = state
+        self._lock = lock
         self._port = 0
         self._stack = ExitStack()
         self.start()

@@ -47,7 +47,8 @@ class SlowServer:
     """An HTTP server with connections as `gateway.serve` makes them, and what its clients cost."""
 
     def __init__(self, server: web.Server, port: int) -> None:
-        self._server, self._port = server, port
+        self._server = server
+        self._port = port
 
     @contextlib.asynccontextmanager
     async def asked(self, request: str) -> AsyncIterator[SlowClient]:

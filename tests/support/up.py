@@ -23,7 +23,8 @@ class Up:
     """A running stack: what it announced, and what it wrote to stderr."""
 
     def __init__(self, process: "subprocess.Popen[str]", errors: Path) -> None:
-        self.process, self._errors = process, errors
+        self.process = process
+        self._errors = errors
         assert process.stdout is not None
         too_late = threading.Timer(_PATIENCE_S, process.kill)
         too_late.start()

@@ -206,14 +206,16 @@ def test_an_answer_that_breaks_off_leaves_the_old_file_and_no_other(
 
 
 def test_a_refusal_is_one_line_and_no_file(url: str, gateway: FakeGateway, tmp_path: Path) -> None:
-    gateway.status, gateway.body = 400, {"error": {"message": "voice: no such voice 'xx'", "code": "invalid"}}
+    gateway.status = 400
+    gateway.body = {"error": {"message": "voice: no such voice 'xx'", "code": "invalid"}}
     with pytest.raises(OpsError, match=r"^voice: no such voice 'xx' \(400\)$"):
         fetch(ClientSettings(url=url), ORDER, str(tmp_path / "a.wav"), None)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_whoever_has_no_key_is_told_where_it_goes(url: str, gateway: FakeGateway) -> None:
-    gateway.status, gateway.body = 401, {"detail": "an API key is needed"}
+    gateway.status = 401
+    gateway.body = {"detail": "an API key is needed"}
     with pytest.raises(
         OpsError, match=r"^an API key is needed \(401\); .* ANTIPHON_API_KEY, and `antiphon keys create`"
     ):
@@ -293,6 +295,7 @@ def test_cancelling_tells_the_state(url: str, gateway: FakeGateway, capsys: pyte
 
 
 def test_a_job_that_is_not_there_is_one_line(url: str, gateway: FakeGateway) -> None:
-    gateway.status, gateway.body = 404, {"title": "Not Found", "detail": "no job j9"}
+    gateway.status = 404
+    gateway.body = {"title": "Not Found", "detail": "no job j9"}
     with pytest.raises(OpsError, match=r"^no job j9 \(404\)$"):
         look.show_job(ClientSettings(url=url), "j9", as_json=False)
