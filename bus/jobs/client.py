@@ -1,4 +1,4 @@
-"""One process's bus: the connection and what stands on it, opened and closed together."""
+"""One process's access to the bus: the connection and the services on top of it, opened and closed together."""
 
 import contextlib
 from collections.abc import AsyncIterator
@@ -15,6 +15,8 @@ from bus.transport.topology import Topology
 
 @dataclass(frozen=True, slots=True)
 class Bus:
+    """Everything that a process needs to use the bus."""
+
     settings: BusSettings
     connection: Connection
     js: JetStream
@@ -28,9 +30,9 @@ class Bus:
 async def open_bus(
     settings: BusSettings, role: str, patience_s: float = 30.0, *, declare: bool = True
 ) -> AsyncIterator[Bus]:
-    """Connect as `role`, declare the streams, learn the bus's clock.
+    """Connect as `role`, declare the streams, read the server's clock. Leaving the block closes the connection.
 
-    `declare=False` is for visitors: declaring would set the limits of a running deployment to those in `settings`.
+    `declare=False` is for commands: declaring would set the limits of a running deployment to those in `settings`.
 
     Raises:
         Unreachable: no NATS with JetStream within `patience_s`.
@@ -42,7 +44,7 @@ async def open_bus(
         js = JetStream(connection, settings)
         topology = Topology(js, subjects, settings)
         if declare:
-            # A process that starts while a cluster has no leader has nobody to answer yet: it can wait.
+            # Patient: no client waits for a process that starts, and a cluster may have no leader yet.
             await topology.declare_streams(patience_s)
         clock = BusClock()
         await clock.sync(js, subjects.jobs_stream)

@@ -1,4 +1,4 @@
-"""Dead letters: messages of JOBS that were given up on, for an operator to look at, to try once more, or to drop."""
+"""Dead letters for operators: list messages of JOBS that were given up, queue them again, drop them."""
 
 import uuid
 from collections import deque
@@ -18,23 +18,24 @@ _HIDDEN = "***"
 
 
 class DeadLetter(msgspec.Struct, frozen=True):
-    """One of them, and where it lies."""
+    """One stored dead letter."""
 
+    #: Sequence in DEAD.
     seq: int
     tenant: str
-    #: The job's id; for a message that was no job, what the bus named it (`q<sequence>`).
+    #: The job's id; for a message that was no job, the id that the bus assigned (`q<sequence>`).
     job: str
     #: RFC 3339, the server's clock.
-    buried_at: str
+    stored_at: str
     dead: wire.DeadJob
 
-    def told(self) -> dict[str, Any]:
-        """For an operator's eyes: the job itself if it is one, else the raw payload as text."""
+    def view(self) -> dict[str, Any]:
+        """For operators: with the job itself if it is one, its secret hidden, else with the raw payload as text."""
         dead = self.dead
         shown: dict[str, Any] = {
             "id": self.job,
             "tenant": self.tenant,
-            "buried_at": self.buried_at,
+            "buried_at": self.stored_at,
             "reason": dead.reason,
             "attempts": dead.attempts,
             "host_deaths": dead.host_deaths,
@@ -50,6 +51,8 @@ class DeadLetter(msgspec.Struct, frozen=True):
 
 
 class DeadLetters:
+    """The dead letters of one deployment. `bus.jobs.giving_up` writes them."""
+
     def __init__(self, bus: Bus) -> None:
         self._bus = bus
         self._stream = bus.subjects.dead_stream
@@ -59,11 +62,11 @@ class DeadLetters:
         return [_letter(stored) for stored in reversed(await self._read(self._bus.subjects.dead, limit))]
 
     async def find(self, job: str, tenant: str | None = None) -> DeadLetter:
-        """The newest of this job.
+        """The newest dead letter of this job.
 
         Raises:
             NotFound: there is none.
-            Invalid: several tenants have one, and none was named; or a name can be none.
+            Invalid: several tenants have one, and `tenant` is None; or an argument is no subject token.
         """
         try:
             subject = self._bus.subjects.dead_of(tenant, job)
@@ -74,21 +77,21 @@ class DeadLetters:
             raise NotFound(f"no dead letter {job!r}" + (f" of tenant {tenant!r}" if tenant else ""))
         tenants = sorted({letter.tenant for letter in found})
         if len(tenants) > 1:
-            raise Invalid(f"{job!r} is dead for the tenants {', '.join(tenants)}: say which")
+            raise Invalid(f"{job!r} is dead for the tenants {', '.join(tenants)}: name one of them")
         return found[-1]
 
     async def retry(self, letter: DeadLetter) -> wire.Job:
-        """Queue the job anew, as a new job (an ended log is final), and remove the letter; returns the new job.
+        """Queue the job again, as a new job (an ended log is final), and remove the letter; returns the new job.
 
         A crash between the two leaves both: the letter can be dropped. Raises Invalid if the message never was a job,
-        and what `bus.jobs.submit.submit` raises.
+        else as `bus.jobs.submit.submit` does.
         """
         try:
-            # Without its id: one that the bus gave (`q7`) belongs to the old message alone.
+            # Without its id: one that the bus assigned (`q7`) belongs to the old message alone.
             bare = msgspec.structs.replace(wire.decode(wire.Job, letter.dead.payload), id="")
             job = read_job(self._bus.subjects.parse_job(letter.dead.subject), 0, wire.encode(bare))
         except (ValueError, Malformed) as error:
-            raise Invalid(f"{letter.job!r} is no job that could be tried again: {error}") from error
+            raise Invalid(f"{letter.job!r} is no job that can be tried again: {error}") from error
         again = msgspec.structs.replace(job, id=uuid.uuid4().hex, retry_of=letter.job, expires_at=None)
         accepted = await submit(self._bus, again)
         await self.drop(letter)

@@ -7,7 +7,7 @@ from bus.transport.parser import Message
 
 
 class Delivery:
-    """A message of JOBS, and what its acknowledgement subject tells.
+    """A message of JOBS, with the facts that its acknowledgement subject carries.
 
     `$JS.ACK.<stream>.<consumer>.<delivered>.<stream seq>.<consumer seq>.<time ns>.<pending>`; a newer server puts the
     domain and the account after `ACK` and may append a token.
@@ -20,34 +20,41 @@ class Delivery:
         parts = _parts(message.reply)
         try:
             self.consumer = parts[0]
-            self.num_delivered, self.seq, self.num_pending = int(parts[1]), int(parts[2]), int(parts[5])
+            #: Counts from 1.
+            self.num_delivered = int(parts[1])
+            #: Sequence in JOBS.
+            self.seq = int(parts[2])
+            #: Messages that wait behind this one in its consumer.
+            self.num_pending = int(parts[5])
         except (IndexError, ValueError) as error:
             raise Malformed(f"not an acknowledgement subject: {message.reply[:200]!r}") from error
-        self._connection, self.ack_subject = connection, message.reply
-        self.subject, self.payload = message.subject, message.data
+        self._connection = connection
+        self.ack_subject = message.reply
+        self.subject = message.subject
+        self.payload = message.data
 
     def is_older_than(self, ack_subject: str) -> bool:
         """Whether the server has since delivered the same message again, as `ack_subject` shows.
 
         A worker that was frozen finds such deliveries in its socket when it wakes up. They give no right to anything:
-        taking the lease with one would fence whoever got the newer delivery.
+        taking the lease with one would fence the worker that got the newer delivery.
         """
         parts = _parts(ack_subject)
         return len(parts) == 6 and int(parts[2]) == self.seq and int(parts[1]) > self.num_delivered
 
     def ack(self) -> None:
-        """The message is dealt with. Not awaited: if the ack is lost, a redelivery finds the log's end."""
+        """Take the message out of the queue. Not awaited: if the ack is lost, a redelivery finds the log's end."""
         ack(self._connection, self.ack_subject)
 
     def give_back(self) -> None:
-        """Deliver again, to anyone, now."""
+        """NAK: deliver again, to any worker, now."""
         give_back(self._connection, self.ack_subject)
 
     def give_back_surplus(self) -> None:
-        """Deliver again to somebody with room; the later, the more often it came.
+        """NAK: deliver again to a worker with a free slot; the more often it came, the later.
 
-        Without pauses, many pullers that fill up at the same time hand one message round until it looks like one that
-        nobody can take.
+        Without pauses, many pullers that fill up at the same time pass one message around until it looks like one that
+        no worker can take.
         """
         num_returned = self.num_delivered - 1
         delay_s = retry.delay_s(num_returned - 1, 0.01, 0.5, None) if num_returned else 0.0
@@ -56,7 +63,7 @@ class Delivery:
 
 
 def stream_seq(ack_subject: str) -> int | None:
-    """Which message of JOBS an acknowledgement subject is for; None if it is none."""
+    """Sequence in JOBS of the message that an acknowledgement subject is for; None if it is none."""
     parts = ack_subject.split(".")
     try:
         return int(parts[5 if len(parts) == 9 else 7])
@@ -65,12 +72,12 @@ def stream_seq(ack_subject: str) -> int | None:
 
 
 def ack(connection: Connection, ack_subject: str) -> None:
-    """Take a delivery's message out of the queue. Beside who holds it, for who has read that its log has its end."""
+    """Take a delivery's message out of the queue. For its holder, or a process that has read the end of its log."""
     connection.publish(ack_subject, b"+ACK")
 
 
 def give_back(connection: Connection, ack_subject: str) -> None:
-    """NAK a delivery of somebody who cannot do it any more. Only for who replaced that one's lease."""
+    """NAK a delivery in place of its holder. Only for the process that replaced the holder's lease."""
     connection.publish(ack_subject, b"-NAK")
 
 
@@ -80,7 +87,7 @@ def keep_alive(connection: Connection, ack_subject: str) -> None:
 
 
 def _parts(ack_subject: str) -> list[str]:
-    """consumer, delivered, stream seq, consumer seq, time, pending."""
+    """Consumer, delivered, stream seq, consumer seq, time, pending."""
     parts = ack_subject.split(".")
     offset = 3 if len(parts) == 9 else 5
     return parts[offset : offset + 6]

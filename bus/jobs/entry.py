@@ -1,14 +1,14 @@
 """One entry of a log, and the position that every entry carries.
 
-An entry tells where the log stands after it (protocol rule 8), so that reading the last one is the whole state of a
-takeover: no replacement ever reads the audio before it.
+An entry carries where the log stands after it (protocol rule 8): reading the last one gives a takeover its whole state,
+and no replacement ever reads the audio before it.
 
     Antiphon-Kind     block progress checkpoint done failed cancelled expired; `accepted` on `.job`
-    Antiphon-Block    of a block: how many block entries came before it
-    Antiphon-Frame    of a block: index of its first frame
+    Antiphon-Block    on a block: how many block entries came before it
+    Antiphon-Frame    on a block: index of its first frame
     Antiphon-Next     "<next block> <next frame> <crc32 of all PCM so far, 8 hex digits> <checkpoint's sequence or 0>"
     Antiphon-Started  first entry of each attempt: JSON `wire.Started`
-    Antiphon-Marks    of a block in which words or sentences begin: JSON array of `wire.Mark`, by frame
+    Antiphon-Marks    on a block in which words or sentences begin: JSON array of `wire.Mark`, by frame
 """
 
 import zlib
@@ -34,24 +34,28 @@ KINDS: Final = ("block", "progress", "checkpoint", *wire.ENDS)
 
 
 class Position(msgspec.Struct, frozen=True):
-    """Where a log stands."""
+    """Where a log stands after an entry."""
 
+    #: Block entries so far: the number of the next one.
     block: int = 0
+    #: Frames so far: the index of the next one.
     frame: int = 0
-    #: Of all PCM so far.
+    #: CRC-32 of all PCM so far.
     crc32: int = 0
     #: Stream sequence of the latest checkpoint, 0 for none.
     checkpoint_seq: int = 0
 
     def after_block(self, pcm: bytes, frames: int) -> "Position":
+        """The position after one more block of `frames` frames."""
         return Position(self.block + 1, self.frame + frames, zlib.crc32(pcm, self.crc32), self.checkpoint_seq)
 
     def header(self) -> str:
+        """The value of `Antiphon-Next`."""
         return f"{self.block} {self.frame} {self.crc32:08x} {self.checkpoint_seq}"
 
     @classmethod
     def parse(cls, text: str) -> "Position":
-        """Raises Malformed."""
+        """The position in a value of `Antiphon-Next`. Raises Malformed."""
         try:
             block, frame, crc32, checkpoint_seq = text.split(" ")
             return cls(int(block), int(frame), int(crc32, 16), int(checkpoint_seq))
@@ -60,41 +64,48 @@ class Position(msgspec.Struct, frozen=True):
 
 
 class Entry:
-    """An entry as stored. Fields are read from its headers when they are asked for."""
+    """An entry as stored. Its fields are read from its headers on access."""
 
     __slots__ = ("kind", "last_seq", "message", "seq")
 
     def __init__(self, message: Message, seq: int, last_seq: int = -1) -> None:
-        self.message, self.seq = message, seq
+        self.message = message
+        #: Sequence in REPLIES.
+        self.seq = seq
         #: Sequence of the entry before it in this log (0: none), known on the live subject only; else -1.
         self.last_seq = last_seq
+        #: One of `KINDS` or `accepted`; "" for a message that is no entry.
         self.kind = message.header(KIND) or ""
 
     @classmethod
     def live(cls, message: Message) -> "Entry":
-        """An entry that came by the republish subject."""
+        """An entry that arrived on the live subject. Raises ValueError if a sequence in its headers is no number."""
         seq = int(message.header("Nats-Sequence") or 0)
         return cls(message, seq, int(message.header("Nats-Last-Sequence") or 0))
 
     @classmethod
     def stored(cls, stored: Stored) -> "Entry":
+        """An entry that was read from the stream."""
         return cls(stored.message, stored.seq)
 
     @property
     def payload(self) -> bytes:
+        """Interleaved s16le PCM for a block, else JSON."""
         return self.message.data
 
     @property
     def is_end(self) -> bool:
+        """Whether it is the log's terminal entry."""
         return self.kind in wire.ENDS
 
     @property
     def block(self) -> int:
+        """Number of a block, counted from 0."""
         return int(self.message.header(BLOCK) or 0)
 
     @property
     def frame(self) -> int:
-        """First frame of a block."""
+        """Index of a block's first frame."""
         return int(self.message.header(FRAME) or 0)
 
     @property
@@ -104,8 +115,8 @@ class Entry:
 
     @property
     def marks(self) -> list[wire.Mark]:
-        """What begins to be heard in this block, by frame. Raises Malformed."""
-        # Every listener asks every block, and most have none.
+        """Marks that begin in this block, by frame. Raises Malformed."""
+        # Read by every listener for every block; most blocks have none.
         head = self.message.head
         if head is None or _MARKS_LINE not in head:
             return []
@@ -113,6 +124,6 @@ class Entry:
 
     @property
     def started(self) -> wire.Started | None:
-        """What began with this entry, or None. Raises Malformed."""
+        """The attempt that begins with this entry, or None. Raises Malformed."""
         text = self.message.header(STARTED)
         return None if text is None else wire.decode(wire.Started, text.encode())

@@ -1,11 +1,11 @@
-"""Who listens: interest is a subscription (protocol rule 16).
+"""Listeners of jobs: interest is a subscription (protocol rule 16).
 
 While at least one listener of a job is here, this process subscribes `<root>.listen.<tenant>.<job>` and answers on it.
-When the last one leaves, it stops, waits the job's `linger_s`, asks the subject itself, and if nobody answers anywhere,
-ends the job. A process that dies just stops answering: the worker notices, and waits longer.
+When the last one leaves, it unsubscribes, waits the job's `linger_s`, sends a request to the subject itself, and ends
+the job if there are no responders. A process that dies just stops answering: the worker notices, and waits longer.
 
-After an outage of the bus nobody is taken for gone at once: whoever still listens may come back to the server later
-than the one who asks. And who leaves during an outage is settled after it.
+After a NATS reconnect no responders count only after a grace period: another gateway may come back later than this one.
+A listener that leaves during an outage is settled after it.
 """
 
 import asyncio
@@ -25,23 +25,27 @@ log = logger(__name__)
 
 #: Why a job was cancelled whose last listener left.
 LEFT: Final = "left"
-#: … and one whose worker asked for listeners, more than once, and was not answered.
-UNHEARD: Final = "nobody listens any more"
-#: How long an outage may last for a leaving to be settled behind it; then it is the worker's to find out.
+#: Why a job was cancelled whose worker found no listeners, more than once.
+NO_LISTENERS: Final = "no listeners any more"
+#: After an outage longer than this a leaving is not settled here; the worker finds that there are no listeners.
 _OUTAGE_S: Final = 120.0
+_ANSWER_S: Final = 2.0
 
 
-async def anybody_listens(connection: Connection, key: JobKey) -> bool:
-    """Ask. Only no-responders is a no; silence is not. Raises Unreachable if nothing can be told."""
+async def has_listeners(connection: Connection, key: JobKey) -> bool:
+    """Whether any process listens to a job. Only no-responders means no.
+
+    Raises Unreachable if the server, or a listener, does not answer: then it is not known.
+    """
     try:
-        await connection.request(key.listen, timeout_s=2.0)
+        await connection.request(key.listen, timeout_s=_ANSWER_S)
     except NoResponders:
         return False
     return True
 
 
 class Listener:
-    """One pair of ears. Set `saw_end` when the log's end was read: then leaving needs no settling."""
+    """One listener. Set `saw_end` once the terminal entry was read; leaving then does not end the job."""
 
     __slots__ = ("saw_end",)
 
@@ -54,15 +58,17 @@ class Interest:
 
     def __init__(self, connection: Connection, logs: Logs, tasks: asyncio.TaskGroup) -> None:
         """`tasks` outlives every listener: leaving is settled there, after the listener's own task is gone."""
-        self._connection, self._logs, self._tasks = connection, logs, tasks
+        self._connection = connection
+        self._logs = logs
+        self._tasks = tasks
         self._listeners: dict[JobKey, tuple[int, Subscription]] = {}
-        #: Who was last heard to speak, by job.
-        self._speakers: dict[JobKey, str] = {}
-        self._closing = False
+        #: The worker of the latest attempt that a listener saw begin, by job.
+        self._workers: dict[JobKey, str] = {}
+        self._is_closing = False
 
     def close(self) -> None:
         """This process ends: its listeners did not leave, they may come back through another one."""
-        self._closing = True
+        self._is_closing = True
 
     @contextlib.asynccontextmanager
     async def listen(self, key: JobKey, *, run_on: bool, linger_s: float) -> AsyncIterator["Listener"]:
@@ -78,22 +84,22 @@ class Interest:
         try:
             yield listener
         finally:
-            if self._was_last(key) and not (run_on or listener.saw_end or self._closing):
-                self._tasks.create_task(self.left(key, linger_s), name=f"left {key.job}")
+            if self._was_last(key) and not (run_on or listener.saw_end or self._is_closing):
+                self._tasks.create_task(self.end_if_abandoned(key, linger_s), name=f"left {key.job}")
 
     @property
     def num_listeners(self) -> int:
-        """Of all jobs."""
+        """Listeners here, of all jobs together."""
         return sum(count for count, _ in self._listeners.values())
 
-    def spoke(self, key: JobKey, worker: str) -> None:
-        """A listener of `key` heard `worker` begin."""
+    def first_entry_from(self, key: JobKey, worker: str) -> None:
+        """A listener of `key` received the first entry of an attempt by `worker`."""
         if key in self._listeners:
-            self._speakers[key] = worker
+            self._workers[key] = worker
 
     def maybe_held_by(self, worker: str) -> list[JobKey]:
-        """Jobs listened to here that `worker` may hold: it was the last one heard, or nobody was heard yet."""
-        return [key for key in self._listeners if self._speakers.get(key, worker) == worker]
+        """Jobs listened to here that `worker` may hold: the latest attempt was its, or none has been seen yet."""
+        return [key for key in self._listeners if self._workers.get(key, worker) == worker]
 
     def _answer(self, message: Message) -> None:
         if message.reply:
@@ -105,46 +111,49 @@ class Interest:
             self._listeners[key] = (count - 1, subscription)
             return False
         del self._listeners[key]
-        self._speakers.pop(key, None)
+        self._workers.pop(key, None)
         subscription.close()
         return True
 
-    async def left(self, key: JobKey, linger_s: float) -> None:
-        """Settle that the last listener left: end the job unless somebody listens after `linger_s`."""
+    async def end_if_abandoned(self, key: JobKey, linger_s: float) -> None:
+        """The last listener here left: wait `linger_s`, then end the job unless another process listens.
+
+        Cancelling leaves that to the job's worker. Failures are logged, not raised.
+        """
         try:
             if linger_s > 0:
                 await asyncio.sleep(linger_s)
-            while not await self._settled(key):
+            while not await self._is_settled(key):
                 await self._connection.state.wait_up(_OUTAGE_S)
         except NotFound:
             return  # it was never accepted
         except Unreachable as error:
-            # The worker asks too, every 10 s: it ends the job if nobody comes back.
+            # The worker looks for listeners too, every 10 s, and ends the job if none comes back.
             log.warning("job.abandon_failed", job=key.job, tenant=key.tenant, error=str(error))
         except BusError as error:
             log.error("job.abandon_failed", job=key.job, tenant=key.tenant, error=str(error))
 
-    async def _settled(self, key: JobKey) -> bool:
-        """End the job unless somebody listens; False: the bus was away meanwhile, look again once it is back.
+    async def _is_settled(self, key: JobKey) -> bool:
+        """End the job unless it has listeners. False: the connection was down meanwhile, look again when it is back.
 
-        Raises as `Logs.end`; Unreachable if whoever listens does not answer, so that nothing can be told.
+        Raises as `Logs.end`; Unreachable if a listener does not answer, so that it is not known.
         """
-        connection = self._connection
-        generation = connection.state.generation
+        state = self._connection.state
+        generation = state.generation
         try:
-            await connection.flush()
+            await self._connection.flush()
         except Unreachable:
-            return False  # the server says nothing: if it is gone or hangs, we are told only seconds later
+            return False  # no answer from the server: if it is gone or hangs, the connection goes down seconds later
         try:
-            await connection.state.wait_for_peers()
-            is_heard = await anybody_listens(connection, key)
-            if connection.state.generation != generation:
-                return False  # asked as soon as it was back, when others may not have been
-            if not is_heard:
+            await state.wait_for_peers()
+            is_listened = await has_listeners(self._connection, key)
+            if state.generation != generation:
+                return False  # the request went out right after a reconnect, when others may not have been back
+            if not is_listened:
                 ended = await self._logs.end(key, wire.End.CANCELLED, LEFT)
                 log.info("job.abandoned", job=key.job, tenant=key.tenant, ended=ended)
         except Unreachable:
-            if connection.state.is_up and connection.state.generation == generation:
+            if state.is_up and state.generation == generation:
                 raise
             return False
         return True

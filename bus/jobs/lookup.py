@@ -1,4 +1,4 @@
-"""Finding things in the logs without an index: bisection over stream sequences (protocol rule 23)."""
+"""Finds entries and jobs without an index: bisection over stream sequences (protocol rule 23)."""
 
 from collections.abc import Callable
 from typing import Final
@@ -15,9 +15,9 @@ _PAGE: Final = 256
 async def first_entry(
     bus: Bus, key: JobKey, low_seq: int, high_seq: int, reached: Callable[[Entry], bool]
 ) -> Entry | None:
-    """The first of the log's entries in low_seq..high_seq of which `reached` is true, from where on it must stay true.
+    """The first entry of the log in low_seq..high_seq for which `reached` is true; None if there is none.
 
-    None if there is none. Raises Unreachable.
+    `reached` must be true for every entry after the first one. Raises Unreachable.
     """
     best: Entry | None = None
     while low_seq <= high_seq:
@@ -54,7 +54,7 @@ async def frame(bus: Bus, key: JobKey, birth_seq: int, tail_seq: int, number: in
 
 
 async def media(bus: Bus, key: JobKey, birth_seq: int) -> tuple[int, int] | None:
-    """(rate_hz, channels) as the log's first entry tells; None while there is no such entry.
+    """(rate_hz, channels) of a job's audio, from the log's first entry; None while there is no such entry.
 
     Raises Gone if the first entry is lost, EngineFailed if the job's media is not PCM.
     """
@@ -65,7 +65,7 @@ async def media(bus: Bus, key: JobKey, birth_seq: int) -> tuple[int, int] | None
     started = entry.started
     if started is None:
         if entry.is_end and not entry.position.block:
-            return None  # it ended before anybody began it
+            return None  # it ended before a worker began it
         raise Gone(f"job {key.job!r}: its beginning was removed by retention")
     return started.pcm_media
 
@@ -73,7 +73,7 @@ async def media(bus: Bus, key: JobKey, birth_seq: int) -> tuple[int, int] | None
 async def births(bus: Bus, tenant: str, limit: int, before_seq: int | None) -> tuple[list[Stored], bool]:
     """At most `limit` births of a tenant's jobs, newest first, and whether there may be older ones.
 
-    All are older than sequence `before_seq` if one is given.
+    Only those before sequence `before_seq`, if it is given. Raises Unreachable.
     """
     stream, subject = bus.subjects.replies_stream, bus.subjects.births_of(tenant)
     state = (await bus.js.info(stream))["state"]
@@ -93,7 +93,7 @@ async def births(bus: Bus, tenant: str, limit: int, before_seq: int | None) -> t
 
 
 async def _start_of_last(bus: Bus, subject: str, low: int, high: int, wanted: int) -> int:
-    """The sequence from which on there are exactly `wanted` messages of `subject`, or the first if there are fewer."""
+    """The sequence from which on there are exactly `wanted` messages of `subject`; `low` if there are fewer."""
     first = low
     while low <= high:
         middle = (low + high) // 2
@@ -109,10 +109,11 @@ async def _start_of_last(bus: Bus, subject: str, low: int, high: int, wanted: in
 
 
 async def _count(bus: Bus, subject: str, seq: int) -> int:
+    """Messages of `subject` from sequence `seq` on."""
     found = await bus.js.direct.next(bus.subjects.replies_stream, subject, seq)
     return 0 if found is None else found[1] + 1
 
 
 def job_of(subjects: Subjects, birth: Stored) -> JobKey:
-    """The log that `birth` began."""
+    """The job whose birth this is."""
     return subjects.job_key(*parse_birth(birth.message.subject))

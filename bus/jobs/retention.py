@@ -1,12 +1,12 @@
-"""Room in REPLIES: ended logs make way, new jobs are refused before running ones are hurt. Protocol rule 15.
+"""Keeps room in the streams: purges ended logs, and refuses new jobs before running ones are hurt. Protocol rule 15.
 
-Streams discard what is new, so nothing is ever removed silently. Above `PURGE_ABOVE` of its bytes, whole ended logs are
-purged, oldest first, until `PURGE_BELOW`; above `REFUSE_ABOVE` new jobs are refused: the rest belongs to what runs.
-JOBS is drained by workers, so there only the refusal applies. Every gateway looks; purging twice does no harm: a purge
-goes no further than what its gateway saw, and what was born since under the same name stays.
+Streams discard new messages, so nothing is ever removed silently. Above `PURGE_ABOVE` of its bytes, whole ended logs
+of REPLIES are purged, oldest first, until `PURGE_BELOW`; above `REFUSE_ABOVE` new jobs are refused: the rest belongs to
+the jobs that run. Workers drain JOBS, so there only the refusal applies. Every gateway does this. Purging twice does
+no harm: a purge goes no further than the messages its gateway saw, and a log born since under the same key stays.
 
-The server itself removes what is too old message by message, a log's birth first. A log that has only its end left is
-worse than none, above all for who asks for its name again: so here whole logs go shortly before.
+The server itself removes messages that are too old one by one, a log's birth first. A log that has only its end left is
+worse than none, above all for a client that submits its id again: so whole logs are purged shortly before.
 """
 
 import asyncio
@@ -30,23 +30,30 @@ PURGE_ABOVE: Final = 0.7
 PURGE_BELOW: Final = 0.65
 REFUSE_ABOVE: Final = 0.85
 _LOOK_S: Final = 5.0
-#: A log that ended just now may still have listeners who read it.
+#: Seconds after its end: a log that has just ended may still have listeners that read it.
 _REST_S: Final = 30.0
-#: Of the age that the stream allows: older logs go as a whole.
+#: Share of the age that the stream allows: older logs are purged as a whole.
 _KEEP_SHARE: Final = 0.95
-#: Logs purged between two looks at the level.
+#: Logs purged between two readings of the level.
 _BATCH: Final = 32
 
 
 class _EndedLog(NamedTuple):
+    """A log that may be purged."""
+
     key: JobKey
     #: Stream sequence of the newest of its messages.
     last_seq: int
 
 
 class Retention:
+    """Measures and purges the streams of one deployment."""
+
     def __init__(self, bus: Bus, look_s: float = _LOOK_S, rest_s: float = _REST_S) -> None:
-        self._bus, self._look_s, self._rest_s = bus, look_s, rest_s
+        """`look_s`: interval of `run`. `rest_s`: how long an ended log stays at least."""
+        self._bus = bus
+        self._look_s = look_s
+        self._rest_s = rest_s
         self._levels = {bus.subjects.jobs_stream: 0.0, bus.subjects.replies_stream: 0.0}
         self._warned = False
 
@@ -61,7 +68,7 @@ class Retention:
             raise StorageFull(f"{stream} is {level:.0%} full, new jobs are taken up to {REFUSE_ABOVE:.0%}")
 
     async def run(self) -> None:
-        """Look until cancelled."""
+        """Call `look` again and again until cancelled. A failed one is logged."""
         while True:
             try:
                 await self.look()
@@ -70,7 +77,10 @@ class Retention:
             await asyncio.sleep(self._look_s)
 
     async def look(self) -> None:
-        """Measure once, and purge if it must be. Raises Unreachable, ApiError."""
+        """Measure once, and purge if REPLIES is too full. Cancelling leaves whole logs.
+
+        Raises Unreachable, ApiError.
+        """
         for stream in self._levels:
             self._levels[stream] = await self._level(stream)
         stream = self._bus.subjects.replies_stream
@@ -83,7 +93,7 @@ class Retention:
             await self._purge(stream)
 
     async def _purge_old(self, stream: str) -> None:
-        """Ended logs that the server would soon take apart."""
+        """Purge ended logs that the server would soon remove message by message."""
         born_before_s = self._bus.clock.now() - _KEEP_SHARE * self._bus.settings.replies_max_age_s
         oldest = await self._bus.js.direct.next(stream, self._bus.subjects.all_births, 1)
         if oldest is None or parse_time(oldest[0].stored_at) >= born_before_s:
@@ -97,7 +107,7 @@ class Retention:
 
     async def _purge_log(self, stream: str, ended: _EndedLog) -> None:
         # One purge for birth, lease and entries: half a log is no recording, and its lease is a fence. Bounded: another
-        # gateway may have purged it a moment ago, and its name was asked for again.
+        # gateway may have purged it a moment ago, and a client submitted its id again.
         body = {"filter": ended.key.everything, "seq": ended.last_seq + 1}
         await self._bus.js.api(f"STREAM.PURGE.{stream}", body)
 
@@ -135,13 +145,13 @@ class Retention:
             seq = births[-1].seq + 1
 
     async def _ended_log(self, key: JobKey) -> _EndedLog | None:
-        """None: it has not ended, or just now."""
+        """The log, if it ended at least `rest_s` ago."""
         stream = self._bus.subjects.replies_stream
-        # Before the end is looked at: what comes later may be of another log of this name.
+        # Read before the end: later messages may belong to another log of this key.
         newest = await self._bus.js.last(stream, key.everything)
         if newest is None:
             return None
-        # A lease may be written behind the end, by who did not know of it.
+        # A process that did not know of the end may have written a lease behind it.
         tail = newest if newest.message.subject == key.entries else await self._bus.js.last(stream, key.entries)
         if tail is None or Entry.stored(tail).kind not in wire.ENDS:
             return None

@@ -108,7 +108,7 @@ class Jobs:
             log.warning("job.abandon_failed", job=job.id, tenant=job.tenant, error=str(error))
             return
         if not job.run_on:
-            await self._interest.left(key, job.linger_s)
+            await self._interest.end_if_abandoned(key, job.linger_s)
 
     async def find(self, key: JobKey) -> Status:
         """Where the job stands; one past its deadline is ended first. Raises NotFound, Gone, Unreachable."""
@@ -153,7 +153,7 @@ class Jobs:
 
     def first_entry_from(self, key: JobKey, worker: str) -> None:
         """A listener of `key` received the first entry of an attempt by `worker`, which holds the job from now on."""
-        self._interest.spoke(key, worker)
+        self._interest.first_entry_from(key, worker)
 
     def ended(self, key: JobKey) -> None:
         """The terminal entry of `key` was read: its timer and its place under the limits are freed."""

@@ -7,7 +7,7 @@ from typing import Final
 from bus import wire
 from bus.errors import Cancelled, Conflict, Expired, Gone, JobError, NotFound, TooMany, Unreachable
 from bus.jobs.attach import Attachment
-from bus.jobs.interest import LEFT, UNHEARD, Listener
+from bus.jobs.interest import LEFT, NO_LISTENERS, Listener
 from bus.subjects import JobKey
 from gateway.jobs.cache import InFlight, Outcome, Unusable, with_generation
 from gateway.jobs.service import Jobs
@@ -65,7 +65,7 @@ class SharedRun:
         listeners although this request listens: it may have joined at that moment, or during an outage of the bus.
         """
         has_expired = isinstance(error, Expired) and self.outcome == "shared"
-        was_left = isinstance(error, Cancelled) and str(error) in {LEFT, UNHEARD}
+        was_left = isinstance(error, Cancelled) and str(error) in {LEFT, NO_LISTENERS}
         is_purged = isinstance(error, Gone)
         if not (has_expired or was_left or is_purged) or self._num_moves == _MAX_MOVES:
             return False

@@ -7,7 +7,7 @@ from typing import Final
 
 from bus.errors import Unreachable
 from bus.jobs.client import Bus
-from bus.jobs.interest import UNHEARD, anybody_listens
+from bus.jobs.interest import NO_LISTENERS, has_listeners
 from bus.subjects import JobKey
 from bus.telemetry.logging import logger
 from gpuworker.worker.engine_host import EngineHost
@@ -117,14 +117,14 @@ class ListenerCheck:
             if await self._has_listener(run):
                 self._unanswered.discard(run)
             else:
-                run.interrupt(NoListeners(UNHEARD))
+                run.interrupt(NoListeners(NO_LISTENERS))
         finally:
             self._checking.discard(run)
 
     async def _has_listener(self, run: Run) -> bool:
         """True if the bus cannot be reached: a missing answer then says nothing."""
         try:
-            return await anybody_listens(self._bus.connection, run.claim.key)
+            return await has_listeners(self._bus.connection, run.claim.key)
         except Unreachable as error:
             log.debug("job.listeners_unknown", job=run.claim.job.id, error=str(error))
             return True

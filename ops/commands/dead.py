@@ -12,13 +12,13 @@ _COLUMNS = ("id", "tenant", "buried_at", "attempts", "worker", "reason")
 def show_all(settings: BusSettings, limit: int, *, as_json: bool) -> None:
     """Print the newest dead letters, at most `limit`."""
     letters = run_async(_newest(settings, limit))
-    result = {"dead": [letter.told() for letter in letters]}
+    result = {"dead": [letter.view() for letter in letters]}
     print_result(result, lambda: print_table(_COLUMNS, result["dead"], "no dead letters"), as_json=as_json)
 
 
 def show(settings: BusSettings, job: str, tenant: str | None, *, as_json: bool) -> None:
     """Print one dead letter with its reason and its job."""
-    result = run_async(_find(settings, job, tenant)).told()
+    result = run_async(_find(settings, job, tenant)).view()
     print_result(result, lambda: print_fields(result), as_json=as_json)
 
 

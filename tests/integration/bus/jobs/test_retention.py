@@ -12,6 +12,7 @@ from bus.jobs.retention import REFUSE_ABOVE, Retention
 from bus.jobs.submit import submit
 from bus.settings import BusSettings
 from bus.subjects import JobKey
+from tests.support.clocks import shifted
 from tests.support.jobs import tone_job
 
 LIMIT_BYTES = 4 << 20
@@ -28,17 +29,17 @@ async def write_log(bus: Bus, size_bytes: int, *, ended: bool) -> JobKey:
     """A job's log of about `size_bytes`, written by hand."""
     job = tone_job()
     await submit(bus, job)
-    name = bus.subjects.job_key(job.tenant, job.id)
+    key = bus.subjects.job_key(job.tenant, job.id)
     headers = {KIND: "block", NEXT: Position(1, 1).header()}
     for number in range(max(1, size_bytes // 65_536)):
-        await bus.js.publish(name.entries, bytes(65_000), {**headers, "Nats-Msg-Id": f"{job.id}.{number}"})
+        await bus.js.publish(key.entries, bytes(65_000), {**headers, "Nats-Msg-Id": f"{job.id}.{number}"})
     if ended:
-        await bus.logs.end(name, wire.End.CANCELLED, "test")
-    return name
+        await bus.logs.end(key, wire.End.CANCELLED, "test")
+    return key
 
 
-async def exists(bus: Bus, name: JobKey) -> bool:
-    return await bus.logs.birth(name) is not None
+async def exists(bus: Bus, key: JobKey) -> bool:
+    return await bus.logs.birth(key) is not None
 
 
 async def level(bus: Bus) -> float:
@@ -52,72 +53,75 @@ async def test_rule_15_above_70_percent_whole_ended_logs_are_purged_oldest_first
     assert await level(bus) > 0.7
     await retention.look()
     assert await level(bus) < 0.7
-    kept = [await exists(bus, name) for name in logs]
+    kept = [await exists(bus, key) for key in logs]
     assert kept == sorted(kept), "the oldest go first"
     assert kept.count(False) >= 1
     assert await exists(bus, running)
     assert await bus.logs.tail(running) is not None
-    for name in (name for name, there in zip(logs, kept, strict=True) if not there):
-        assert await bus.logs.lease(name) is None
-        assert await bus.logs.tail(name) is None
+    for key in (key for key, there in zip(logs, kept, strict=True) if not there):
+        assert await bus.logs.lease(key) is None
+        assert await bus.logs.tail(key) is None
 
 
 async def test_rule_15_below_70_percent_nothing_is_touched(bus: Bus) -> None:
     logs = [await write_log(bus, 64 << 10, ended=True) for _ in range(20)]
     await Retention(bus, rest_s=NO_REST_S).look()
-    assert all([await exists(bus, name) for name in logs])
+    assert all([await exists(bus, key) for key in logs])
 
 
 async def test_logs_that_grow_too_old_go_as_a_whole_before_the_server_takes_them_apart(bus: Bus) -> None:
+    bus, clock = shifted(bus)
     old, running = await write_log(bus, 64 << 10, ended=True), await write_log(bus, 64 << 10, ended=False)
     retention = Retention(bus, rest_s=NO_REST_S)
-    bus.clock._offset_s += 0.94 * bus.settings.replies_max_age_s
+    clock.shift_s += 0.94 * bus.settings.replies_max_age_s
     await retention.look()
     assert await exists(bus, old)
-    bus.clock._offset_s += 0.02 * bus.settings.replies_max_age_s
+    clock.shift_s += 0.02 * bus.settings.replies_max_age_s
     await retention.look()
     assert await exists(bus, running)
     assert not await exists(bus, old)
     assert (await bus.logs.lease(old), await bus.logs.tail(old)) == (None, None)
 
 
-async def test_a_log_born_anew_while_a_second_gateway_purges_the_old_one_stays(
+async def test_a_log_born_again_while_a_second_gateway_purges_the_old_one_stays(
     bus: Bus, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    bus, clock = shifted(bus)
     job = tone_job()
     await submit(bus, job)
-    name = bus.subjects.job_key(job.tenant, job.id)
-    assert await bus.logs.end(name, wire.End.CANCELLED, "test") == "cancelled"
-    bus.clock._offset_s += 0.96 * bus.settings.replies_max_age_s
+    key = bus.subjects.job_key(job.tenant, job.id)
+    assert await bus.logs.end(key, wire.End.CANCELLED, "test") == "cancelled"
+    clock.shift_s += 0.96 * bus.settings.replies_max_age_s
     slow, quick, api = Retention(bus, rest_s=NO_REST_S), Retention(bus, rest_s=NO_REST_S), bus.js.api
 
     async def overtaken(subject: str, body: object = None, timeout_s: float | None = None) -> dict[str, Any]:
         if "PURGE" in subject:
             monkeypatch.setattr(bus.js, "api", api)
             await quick.look()
-            assert not await exists(bus, name)
+            assert not await exists(bus, key)
             assert (await submit(bus, job)).is_new
         return await api(subject, body, timeout_s)
 
     monkeypatch.setattr(bus.js, "api", overtaken)
     await slow.look()
-    assert await exists(bus, name), "it was accepted"
+    assert await exists(bus, key), "it was accepted"
 
 
 async def test_a_lease_behind_the_end_goes_with_its_log(bus: Bus) -> None:
-    name = await write_log(bus, 0, ended=True)
-    seq, lease = await bus.logs.lease(name) or (0, None)
+    bus, clock = shifted(bus)
+    key = await write_log(bus, 0, ended=True)
+    seq, lease = await bus.logs.lease(key) or (0, None)
     assert lease is not None
-    await bus.logs.take(name, lease, seq)
-    bus.clock._offset_s += 0.96 * bus.settings.replies_max_age_s
+    await bus.logs.take(key, lease, seq)
+    clock.shift_s += 0.96 * bus.settings.replies_max_age_s
     await Retention(bus, rest_s=NO_REST_S).look()
-    assert (await exists(bus, name), await bus.logs.lease(name), await bus.logs.tail(name)) == (False, None, None)
+    assert (await exists(bus, key), await bus.logs.lease(key), await bus.logs.tail(key)) == (False, None, None)
 
 
 async def test_a_log_that_ended_just_now_is_left_to_its_readers(bus: Bus) -> None:
     logs = [await write_log(bus, 64 << 10, ended=True) for _ in range(50)]
     await Retention(bus, rest_s=3600.0).look()
-    assert all([await exists(bus, name) for name in logs])
+    assert all([await exists(bus, key) for key in logs])
 
 
 async def test_rule_15_above_85_percent_new_jobs_are_refused_with_stream_level_and_limit(bus: Bus) -> None:

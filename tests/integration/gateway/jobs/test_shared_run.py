@@ -12,7 +12,7 @@ import pytest
 from bus import wire
 from bus.errors import Cancelled, EngineFailed
 from bus.jobs.entry import Position
-from bus.jobs.interest import LEFT, UNHEARD
+from bus.jobs.interest import LEFT, NO_LISTENERS
 from bus.jobs.writer import Writer
 from bus.settings import BusSettings
 from gateway.access.caller import SHARED_TENANT
@@ -67,7 +67,7 @@ def queued(gateway: Services) -> Any:
     return gateway.bus.js.info(gateway.bus.subjects.jobs_stream)
 
 
-@pytest.mark.parametrize("why", [LEFT, UNHEARD])
+@pytest.mark.parametrize("why", [LEFT, NO_LISTENERS])
 async def test_who_listens_to_a_run_that_ends_for_want_of_listeners_goes_on_with_the_next_behind_what_he_heard(
     gateway: Services, why: str
 ) -> None:

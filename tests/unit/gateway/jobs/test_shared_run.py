@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from bus.errors import Cancelled, EngineFailed, Expired, JobError
-from bus.jobs.interest import LEFT, UNHEARD
+from bus.jobs.interest import LEFT, NO_LISTENERS
 from gateway.jobs.shared_run import SharedRun
 from tests.support.jobs import tone_job
 
@@ -24,7 +24,7 @@ def run(monkeypatch: pytest.MonkeyPatch) -> SharedRun:
     return SharedRun(gateway, tone_job())
 
 
-@pytest.mark.parametrize("error", [Cancelled(LEFT), Cancelled(UNHEARD)])
+@pytest.mark.parametrize("error", [Cancelled(LEFT), Cancelled(NO_LISTENERS)])
 async def test_who_listens_and_is_never_heard_has_no_end_of_runs_made(run: SharedRun, error: JobError) -> None:
     moved = [await run.move_on(error) for _ in range(FEW)]
     assert moved[0]
