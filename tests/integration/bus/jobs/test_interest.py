@@ -1,77 +1,17 @@
 """Interest is a subscription: the leaving of the last listener ends the job, and of no other one."""
 
 import asyncio
-import contextlib
-import tempfile
 import time
-from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from bus.errors import Unreachable
-from bus.jobs import interest as interest_module
 from bus.jobs.client import Bus, open_bus
-from bus.jobs.interest import Interest, has_listeners
-from bus.jobs.status import status
-from bus.jobs.submit import submit
-from bus.settings import BusSettings
-from bus.subjects import JobKey
+from bus.jobs.interest import has_listeners
 from bus.transport.clock import parse_time
-from tests.support.bus import footprint, hold_reconnect, key_of, until
-from tests.support.jobs import tone_job
-from tests.support.nats import fresh_root
-from tests.support.restarts import Server, own_server
-from tests.support.waiting import eventually
-
-
-class Stay:
-    """A listener that stays until `leave`."""
-
-    def __init__(self, interest: Interest, key: JobKey, *, run_on: bool = False, linger_s: float = 0.0) -> None:
-        self.here = asyncio.Event()
-        self._leave = asyncio.Event()
-        self.task = asyncio.ensure_future(self._stay(interest, key, run_on, linger_s))
-        self.saw_end = False
-
-    async def _stay(self, interest: Interest, key: JobKey, run_on: bool, linger_s: float) -> None:
-        async with interest.listen(key, run_on=run_on, linger_s=linger_s) as listener:
-            self.here.set()
-            await self._leave.wait()
-            listener.saw_end = self.saw_end
-
-    async def leave(self) -> None:
-        self._leave.set()
-        await self.task
-
-
-@contextlib.asynccontextmanager
-async def gateway(bus: Bus) -> AsyncIterator[Interest]:
-    """A second process's listeners, or the first's. Leaving waits until every leaving is settled."""
-    async with asyncio.TaskGroup() as tasks:
-        yield Interest(bus.connection, bus.logs, tasks)
-
-
-async def accept(bus: Bus, **fields: Any) -> JobKey:
-    job = tone_job(**fields)
-    await submit(bus, job)
-    return key_of(bus, job)
-
-
-async def listener(*args: Any, **kwargs: Any) -> Stay:
-    made = Stay(*args, **kwargs)
-    await made.here.wait()
-    return made
-
-
-async def state(bus: Bus, key: JobKey) -> str:
-    return (await status(bus.logs, key)).state
-
-
-def num_unsettled() -> int:
-    """Leavings that are still being settled."""
-    return sum(task.get_name().startswith("left ") for task in asyncio.all_tasks())
+from tests.support.bus import footprint, until
+from tests.support.listeners import accept, gateway, listener, num_unsettled, state
 
 
 async def test_rule_16_the_job_ends_when_the_last_listener_of_all_gateways_leaves(bus: Bus) -> None:
@@ -165,82 +105,6 @@ async def _not(asking: Any) -> bool:
         return not await asking
     except Unreachable:  # the question met the closing of the connection
         return False
-
-
-@pytest.fixture
-async def outage() -> AsyncIterator[tuple[Server, Bus]]:
-    """A server of one's own, and a bus on it."""
-    with tempfile.TemporaryDirectory(prefix="antiphon-nats-") as folder, own_server(Path(folder)) as server:
-        settings = BusSettings(nats=server.url, root=fresh_root(), jobs_max_bytes=1 << 20, replies_max_bytes=1 << 20)
-        async with open_bus(settings, "gateway") as bus:
-            yield server, bus
-
-
-async def test_rule_16_after_an_outage_a_gateway_that_comes_back_later_is_not_taken_for_gone(
-    outage: tuple[Server, Bus], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    server, bus = outage
-    bus.connection.state.peer_grace_s = 1.0
-    key, asked_at = await accept(bus), list[float]()
-    async with open_bus(bus.settings, "gateway") as other, gateway(bus) as here, gateway(other) as there:
-        first, second = await listener(here, key), await listener(there, key)
-        let_in = hold_reconnect(other.connection)
-
-        async def asked(*args: Any) -> bool:
-            asked_at.append(time.monotonic())
-            await eventually(lambda: other.connection.state.generation == 1, 20)
-            return await has_listeners(*args)
-
-        monkeypatch.setattr(interest_module, "has_listeners", asked)
-        await asyncio.to_thread(server.restart)
-        await eventually(lambda: bus.connection.state.generation == 1, 20)
-        await first.leave()
-        # A request sent now would have no responders.
-        assert not await has_listeners(bus.connection, key)
-        let_in.set()
-        await eventually(lambda: other.connection.state.generation == 1, 20)
-        second.saw_end = True  # it stays until `here` has asked, and its own leaving is no matter here
-        await eventually(lambda: num_unsettled() == 0, 30)
-        assert [at - bus.connection.state.reconnected_at >= 1.0 for at in asked_at] == [True]
-        assert await state(bus, key) == "queued"
-        await second.leave()
-
-
-async def test_rule_16_a_leaving_during_an_outage_is_settled_after_it(
-    outage: tuple[Server, Bus], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    server, bus = outage
-    bus.connection.state.peer_grace_s = 0.2
-    flush = bus.connection.flush
-    monkeypatch.setattr(bus.connection, "flush", lambda: flush(0.1))
-    key = await accept(bus)
-    async with asyncio.timeout(60), gateway(bus) as here:
-        one = await listener(here, key)
-        await asyncio.to_thread(server.kill)
-        await eventually(lambda: not bus.connection.state.is_up, 20)
-        await one.leave()
-        with pytest.raises(Unreachable):  # by now a single request has timed out
-            await bus.connection.flush()
-        await asyncio.sleep(0)
-        await asyncio.to_thread(server.start)
-    assert await state(bus, key) == "cancelled"
-
-
-async def test_rule_16_a_leaving_while_the_server_stands_still_is_settled_once_it_goes_on(
-    outage: tuple[Server, Bus], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    server, bus = outage
-    key = await accept(bus)
-    async with asyncio.timeout(30), gateway(bus) as here:
-        one = await listener(here, key)
-        with server.frozen(), monkeypatch.context() as impatient:
-            flush = bus.connection.flush
-            impatient.setattr(bus.connection, "flush", lambda: flush(0.1))
-            await one.leave()
-            with pytest.raises(Unreachable):  # by now a single request has timed out
-                await bus.connection.flush()
-            assert bus.connection.state.is_up, "the outage is not noticed yet"
-    assert await state(bus, key) == "cancelled"
 
 
 async def test_rule_16_silence_is_no_answer(bus: Bus, monkeypatch: pytest.MonkeyPatch) -> None:
