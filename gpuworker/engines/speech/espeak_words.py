@@ -37,12 +37,14 @@ class Words:
     def locate(self, events: Iterable[Word]) -> Iterator[Word]:
         """The words that begin with `events`, at their own positions and lengths. They never overlap."""
         for event in events:
-            word = self._word(event.start, event.length)
-            if word is not None:
-                self._start, self._end = word
-                yield Word(event.frame, word[0], word[1] - word[0])
+            span = self._span(event.start, event.length)
+            if span is not None:
+                start, end = span
+                self._start = start
+                self._end = end
+                yield Word(event.frame, start, end - start)
 
-    def _word(self, start: int, length: int) -> tuple[int, int] | None:
+    def _span(self, start: int, length: int) -> tuple[int, int] | None:
         """(start, end) of the word that begins with this event; None if the event continues the word before."""
         text = self._text
         if start >= len(text) or start < self._end:
