@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.support import ci
-from tests.support.ci import MAX_FLAKY, Outcome, Rerun, Verdict, may_be_flaky, settle, stream, without_flaky
+from tests.support.ci import MAX_FLAKY, Outcome, Rerun, Verdict, may_be_flaky, run_suite, settle, stream, without_flaky
 from tests.support.ci_report import Failure, Report, read
 
 ROOT = Path(__file__).parents[3]
@@ -83,6 +83,20 @@ def test_a_crash_of_a_worker_is_never_run_again(project: Path) -> None:
     assert not outcome.passed
     assert outcome.flaky == []
     assert "crashed" in outcome.failures[0].message
+
+
+def test_a_suite_is_a_target_of_the_makefile_and_its_report_comes_by_args(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
+    (project / "test_it.py").write_text(FLAKY)
+    recipe = f"{sys.executable} -m pytest $(ARGS) test_it.py"
+    (project / "Makefile").write_text(f'check:\n\t@test -z "$$PYTHONDONTWRITEBYTECODE"\n\ntest:\n\t{recipe}\n')
+    outcome = run_suite("test", project, project)
+    assert (outcome.passed, outcome.flaky) == (True, ["test_it.py::test_flaky"])
+    assert outcome.seconds > 0
+    assert run_suite("check", project, project).passed
+    assert not run_suite("no-such-target", project, project).passed
 
 
 def test_a_marked_chaos_test_is_never_run_again(project: Path) -> None:
