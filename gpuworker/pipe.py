@@ -12,8 +12,8 @@ Both ends come from one installation, so the format may change from one version 
 """
 
 import struct
-from collections.abc import Callable, Iterator
-from typing import Any, Final
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Final, Protocol
 
 import msgspec
 
@@ -185,21 +185,27 @@ class CommandReader:
         self._rest = data[pos:]
 
 
-class MessageReader:
-    """The worker's end: splits a byte stream, received in any pieces, and calls back for each whole message."""
+class Receiver(Protocol):
+    """Receives the messages of one job."""
 
-    def __init__(
-        self,
-        on_audio: Callable[[int, int, bytes, Marks], None],
-        on_control: Callable[[int, ControlMessage], None],
-    ) -> None:
-        """`on_audio(handle, first_frame, pcm, marks)`, `on_control(handle, message)`."""
-        self._on_audio = on_audio
-        self._on_control = on_control
+    def on_audio(self, first_frame: int, pcm: bytes, marks: Marks) -> None:
+        """Interleaved s16le `pcm` from `first_frame` on, and the marks that begin in it."""
+
+    def on_control(self, message: ControlMessage) -> None:
+        """A message about the job."""
+
+
+class MessageReader:
+    """The worker's end: splits a byte stream, received in any pieces, and passes each whole message on."""
+
+    def __init__(self, receivers: Mapping[int, Receiver], on_host_message: Callable[[ControlMessage], None]) -> None:
+        """`receivers`: by handle; messages of other handles are dropped. `on_host_message` gets those of handle 0."""
+        self._receivers = receivers
+        self._on_host_message = on_host_message
         self._rest = b""
 
     def feed(self, data: bytes) -> None:
-        """Call back for each message that `data` completes. Raises msgspec.DecodeError."""
+        """Pass on each message that `data` completes. Raises msgspec.DecodeError."""
         data = self._rest + data if self._rest else data
         pos, end = 0, len(data)
         while end - pos >= 9:
@@ -207,15 +213,19 @@ class MessageReader:
             after = pos + 4 + length
             if after > end:
                 break
-            if form == AUDIO:
+            receiver = self._receivers.get(handle)
+            if receiver is None:
+                if not handle:
+                    self._on_host_message(_control.decode(data[pos + 9 : after]))
+            elif form == AUDIO:
                 (first_frame,) = struct.unpack_from("<Q", data, pos + 9)
-                self._on_audio(handle, first_frame, data[pos + 17 : after], ())
+                receiver.on_audio(first_frame, data[pos + 17 : after], ())
             elif form == MARKED_AUDIO:
                 first_frame, size = struct.unpack_from("<QI", data, pos + 9)
                 marks = _marks.decode(data[pos + 21 : pos + 21 + size])
-                self._on_audio(handle, first_frame, data[pos + 21 + size : after], marks)
+                receiver.on_audio(first_frame, data[pos + 21 + size : after], marks)
             else:
-                self._on_control(handle, _control.decode(data[pos + 9 : after]))
+                receiver.on_control(_control.decode(data[pos + 9 : after]))
             pos = after
         self._rest = data[pos:] if pos else data
 

@@ -1,7 +1,12 @@
-"""From a delivery to one outcome: claim the job and run it, or adopt a redelivery of a job that runs here already."""
+"""From a delivery to one outcome, in a slot of its own.
 
+The job is claimed and run, or the delivery is adopted by the run that is under way here already.
+"""
+
+import asyncio
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
+from typing import Any, Final
 
 from bus import wire
 from bus.errors import BusError, Malformed, Unreachable
@@ -17,6 +22,9 @@ from gpuworker.worker.run import Run
 from gpuworker.worker.stream import LeaseRevoked
 
 log = logger(__name__)
+
+#: Limit of the time that handing back itself may take, after drain_s.
+_HAND_BACK_S: Final = 10.0
 
 
 class Deliveries:
@@ -144,3 +152,67 @@ def _log_end(run: Run, outcome: str) -> None:
         first_block_s=facts.first_block_s,
         real_time_factor=round(facts.took_s / facts.audio_s, 4) if outcome == "done" and facts.audio_s else None,
     )
+
+
+class Slots:
+    """Holds running work by task, not by job: after a redelivery two tasks may handle the same job."""
+
+    def __init__(
+        self,
+        intake: Intake,
+        host: EngineHost,
+        handle: Callable[[Delivery, int], Coroutine[Any, Any, None]],
+        on_capacity: Callable[[], None],
+    ) -> None:
+        """`handle(delivery, number)` brings a delivery to its outcome. `on_capacity` is called when a slot is free."""
+        self._intake = intake
+        self._host = host
+        self._handle = handle
+        self._on_capacity = on_capacity
+        self._group: asyncio.TaskGroup | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def open(self, group: asyncio.TaskGroup) -> None:
+        """Run tasks in `group` from now on. An exception that leaves `handle` means that the process is unsound."""
+        self._group = group
+
+    @property
+    def num_used(self) -> int:
+        """Deliveries in progress."""
+        return len(self._tasks)
+
+    def num_free(self) -> int:
+        """Jobs that may be pulled now."""
+        return self._intake.free(len(self._tasks)) if self._host.is_up else 0
+
+    def num_vacant(self) -> int:
+        """Jobs that could be pulled now if there were no other worker; reported in heartbeats."""
+        return self._intake.vacant(len(self._tasks)) if self._host.is_up else 0
+
+    def deliver(self, delivery: Delivery) -> None:
+        """Handle `delivery` in a task of its own."""
+        number = self._intake.begin()
+        task = self.spawn(self._handle(delivery, number), f"job {delivery.seq}")
+        self._tasks.add(task)
+        task.add_done_callback(lambda task: self._free(task, number))
+
+    def spawn(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
+        """Run `work` beside the deliveries, without a slot."""
+        assert self._group is not None
+        return self._group.create_task(work, name=name)
+
+    async def drain(self, drain_s: float, hand_back: Callable[[], None]) -> None:
+        """Wait `drain_s` for the tasks, call `hand_back` to interrupt the rest, and cancel any that ignores it."""
+        if self._tasks:
+            await asyncio.wait(set(self._tasks), timeout=drain_s)
+        hand_back()
+        if self._tasks:
+            _, late = await asyncio.wait(set(self._tasks), timeout=_HAND_BACK_S)
+            for task in late:
+                log.error("worker.drain_timeout", task=task.get_name(), waited_s=_HAND_BACK_S)
+                task.cancel()
+
+    def _free(self, task: asyncio.Task[None], number: int) -> None:
+        self._tasks.discard(task)
+        self._intake.over(number)
+        self._on_capacity()

@@ -99,7 +99,7 @@ class EngineHost:
 
     async def _run_once(self) -> None:
         """One host process, from its start to its end."""
-        reader = pipe.MessageReader(self._on_audio, self._on_control)
+        reader = pipe.MessageReader(self._streams, self._on_host_message)
         process = await HostProcess.start(self._names, self._settings, reader.feed)
         self._process = process
         log.info("host.started", pid=process.pid, models=self._names)
@@ -181,14 +181,6 @@ class EngineHost:
         if handle in self._streams and self._process is not None:
             self._process.channel.send(pipe.encode_command(pipe.Credit(handle, num_bytes)))
 
-    def _on_audio(self, handle: int, first_frame: int, pcm: bytes, marks: pipe.Marks) -> None:
-        stream = self._streams.get(handle)
-        if stream is not None:
-            stream.on_audio(first_frame, pcm, marks)
-
-    def _on_control(self, handle: int, message: pipe.ControlMessage) -> None:
-        stream = self._streams.get(handle)
-        if stream is not None:
-            stream.on_control(message)
-        elif not handle and self.models.update(message):
+    def _on_host_message(self, message: pipe.ControlMessage) -> None:
+        if self.models.update(message):
             self._on_change()

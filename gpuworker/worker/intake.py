@@ -15,8 +15,8 @@ log = logger(__name__)
 _EARLY_S = 0.01
 
 
-class Health:
-    """The breaker on the event loop: timers let an open one try a job, and end a trial that runs well for long."""
+class BreakerTimers:
+    """A breaker and the timers that move it: from open to trial, and on when a trial job runs well for long."""
 
     def __init__(
         self, settings: WorkerSettings, on_change: Callable[[], None], on_capacity: Callable[[], None]
@@ -26,34 +26,18 @@ class Health:
         self._fail_timeout_s = settings.fail_timeout_s
         self._on_change = on_change
         self._on_capacity = on_capacity
-        self._breaker = Breaker(settings.max_fails, settings.fail_timeout_s, time.monotonic, self._entered)
+        self.breaker = Breaker(settings.max_fails, settings.fail_timeout_s, time.monotonic, self._entered)
 
-    @property
-    def state(self) -> State:
-        """The breaker's state."""
-        return self._breaker.state
-
-    @property
-    def room(self) -> int:
-        """How many more jobs the breaker lets begin."""
-        return self._breaker.room
-
-    def fault(self) -> None:
-        """The engine failed in a job, or the engine host died or hung."""
-        self._breaker.fault()
-
-    def begin(self) -> int:
-        """A job begins; returns its number for `running` and `settle`."""
-        return self._breaker.begin()
-
-    def running(self, number: int, is_well: Callable[[], bool]) -> None:
-        """Job `number` runs. On trial, it succeeds after `fail_timeout_s` if it `is_well` then, although not ended."""
-        if number == self._breaker.trial:
+    def watch_trial(self, number: int, is_well: Callable[[], bool]) -> None:
+        """If job `number` is on trial, it succeeds once it `is_well` after `fail_timeout_s`, although not ended."""
+        if number == self.breaker.trial:
             asyncio.get_running_loop().call_later(self._fail_timeout_s, self._check_trial, number, is_well)
 
-    def settle(self, number: int, *, succeeded: bool) -> None:
-        """Job `number` is over. Only the first call for a number counts."""
-        self._breaker.settle(number, succeeded=succeeded)
+    def _check_trial(self, number: int, is_well: Callable[[], bool]) -> None:
+        if is_well():
+            self.breaker.settle(number, succeeded=True)
+        else:
+            self.watch_trial(number, is_well)
 
     def _entered(self, state: State) -> None:
         match state:
@@ -68,17 +52,11 @@ class Health:
         self._on_capacity()
 
     def _check_open_later(self) -> None:
-        asyncio.get_running_loop().call_later(self._breaker.wait_s + _EARLY_S, self._check_open)
+        asyncio.get_running_loop().call_later(self.breaker.wait_s + _EARLY_S, self._check_open)
 
     def _check_open(self) -> None:
-        if self._breaker.state is State.OPEN:  # reading the state moves the breaker on
+        if self.breaker.state is State.OPEN:  # reading the state moves the breaker on
             self._check_open_later()
-
-    def _check_trial(self, number: int, is_well: Callable[[], bool]) -> None:
-        if is_well():
-            self._breaker.settle(number, succeeded=True)
-        else:
-            self.running(number, is_well)
 
 
 class Intake:
@@ -92,7 +70,8 @@ class Intake:
         on_capacity: Callable[[], None],
     ) -> None:
         """`on_capacity` is called when capacity may have grown although no job has ended."""
-        self.health = Health(settings, on_breaker_change, on_capacity)
+        self._timers = BreakerTimers(settings, on_breaker_change, on_capacity)
+        self.breaker = self._timers.breaker
         self._num_slots = settings.slots
         self._peers = peers
         self._on_capacity = on_capacity
@@ -113,7 +92,7 @@ class Intake:
 
     def vacant(self, num_used: int) -> int:
         """Jobs that could begin beside `num_used` ones if there were no other worker."""
-        return 0 if self._is_closed else max(0, min(self._num_slots - num_used, self.health.room))
+        return 0 if self._is_closed else max(0, min(self._num_slots - num_used, self.breaker.room))
 
     def free(self, num_used: int) -> int:
         """Jobs that may begin now beside `num_used` ones. If the others leave no room, `on_capacity` comes later."""
@@ -138,25 +117,25 @@ class Intake:
 
     def begin(self) -> int:
         """A delivery came; returns its number for the calls below."""
-        number = self.health.begin()
+        number = self.breaker.begin()
         self._unclaimed.add(number)
         self._peers.fair_share.started()
         return number
 
     def running(self, number: int, is_well: Callable[[], bool]) -> None:
-        """The delivery was claimed and its job runs; see `Health.running`."""
+        """The delivery was claimed and its job runs; see `BreakerTimers.watch_trial`."""
         self._unclaimed.discard(number)
-        self.health.running(number, is_well)
+        self._timers.watch_trial(number, is_well)
 
     def ended(self, number: int, *, succeeded: bool, engine_failed: bool) -> None:
         """The job came to its outcome."""
         if engine_failed:
-            self.health.fault()
-        self.health.settle(number, succeeded=succeeded)
+            self.breaker.fault()
+        self.breaker.settle(number, succeeded=succeeded)
 
     def over(self, number: int) -> None:
         """The delivery is settled, whether or not it became a job."""
-        self.health.settle(number, succeeded=False)
+        self.breaker.settle(number, succeeded=False)
         if number in self._unclaimed:
             self._unclaimed.discard(number)
             self._peers.fair_share.not_started()

@@ -1,25 +1,26 @@
-"""A worker's parts put together, and its life: take jobs until it is stopped, then drain."""
+"""A worker's parts put together: its life (take jobs until it is stopped, then drain) and its heartbeat."""
 
 import asyncio
+import os
+import socket
 from collections.abc import Mapping
+from pathlib import Path
 
 from bus import wire
-from bus.fleet.messages import Draining, Heartbeat, ModelCard
-from bus.fleet.presence import Presence
+from bus.fleet.messages import Draining, Heartbeat, Held, ModelCard
+from bus.fleet.presence import Presence, cards_digest
 from bus.jobs.attempts import AttemptLimits
 from bus.jobs.claim import Claims, Identity
 from bus.jobs.client import Bus
 from bus.subjects import JobKey
 from bus.telemetry.logging import logger
 from gpuworker.settings import WorkerSettings
-from gpuworker.worker.deliveries import Deliveries
+from gpuworker.worker.deliveries import Deliveries, Slots
 from gpuworker.worker.engine_host import EngineHost
-from gpuworker.worker.heartbeat import HeartbeatBuilder
 from gpuworker.worker.intake import Intake
 from gpuworker.worker.peers import Peers
 from gpuworker.worker.pull_loop import PullLoop
 from gpuworker.worker.run import Run
-from gpuworker.worker.slots import Slots
 from gpuworker.worker.stream import HandBack
 
 log = logger(__name__)
@@ -45,7 +46,7 @@ class Worker:
         self.presence.cards = list(cards.values())
         self._peers = Peers(bus, settings, self._on_peers_change)
         self._intake = Intake(settings, self._peers, self.presence.changed, self._on_capacity)
-        self.host = EngineHost(list(cards), settings, self._on_host_change, self._intake.health.fault)
+        self.host = EngineHost(list(cards), settings, self._on_host_change, self._intake.breaker.fault)
         claims = Claims(bus.logs, bus.clock, me, AttemptLimits(settings.max_attempts, settings.max_host_deaths))
         self._deliveries = Deliveries(bus, self.host, claims, cards, self._intake, self.presence.changed)
         self._slots = Slots(self._intake, self.host, self._deliveries.handle, self._on_capacity)
@@ -108,3 +109,65 @@ class Worker:
         key = self._bus.subjects.job_key(message.tenant, message.job)
         if key in self.runs:
             self._slots.spawn(self._deliveries.check_lease(key), f"check {message.job}")
+
+
+class HeartbeatBuilder:
+    """Reads the worker's parts; changes none of them."""
+
+    def __init__(
+        self,
+        me: Identity,
+        settings: WorkerSettings,
+        cards: Mapping[str, ModelCard],
+        host: EngineHost,
+        intake: Intake,
+        slots: Slots,
+        deliveries: Deliveries,
+    ) -> None:
+        self._me = me
+        self._settings = settings
+        self._cards = cards
+        self._digest = cards_digest(list(cards.values()))
+        self._host = host
+        self._intake = intake
+        self._slots = slots
+        self._deliveries = deliveries
+
+    @property
+    def offered_models(self) -> list[str]:
+        """Models that are loaded here or still may be."""
+        return [model for model in self._cards if model not in self._host.models.unavailable]
+
+    def build(self) -> Heartbeat:
+        """The heartbeat as of now."""
+        host, settings = self._host, self._settings
+        state = "draining" if self._intake.is_closed else "ready" if host.models.loaded else "starting"
+        return Heartbeat(
+            id=self._me.worker,
+            boot=self._me.boot,
+            pid=os.getpid(),
+            host=socket.gethostname(),
+            state=state,
+            models=self.offered_models,
+            cards=self._digest,
+            slots=settings.slots,
+            held=[Held(key.tenant, key.job) for key in self._deliveries.runs],
+            started=dict(self._deliveries.num_started),
+            rss_bytes=(_resident_bytes(host.pid) or 0) if host.is_up else 0,
+            device=settings.device,
+            device_bytes=host.models.device_bytes,
+            breaker=self._intake.breaker.state,
+            weight=settings.weight,
+            backup=settings.backup,
+            loading=host.models.is_loading,
+            free=self._slots.num_vacant(),
+        )
+
+
+def _resident_bytes(pid: int | None) -> int | None:
+    """Main memory of a process; None if there is no such process, or no /proc."""
+    try:
+        pages = Path(f"/proc/{pid}/statm").read_text().split()[1]
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    return int(pages) * os.sysconf("SC_PAGE_SIZE")

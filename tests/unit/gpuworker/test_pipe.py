@@ -44,21 +44,36 @@ def pieces(data: bytes, cuts: list[int]) -> list[bytes]:
     return [data[begin:end] for begin, end in zip([0, *places], [*places, len(data)], strict=True)]
 
 
+class Received:
+    """Notes the messages of one job, each with its handle, in a list that all jobs share."""
+
+    def __init__(self, handle: int, messages: list[tuple[object, ...]]) -> None:
+        self.handle = handle
+        self.messages = messages
+
+    def on_audio(self, first_frame: int, pcm: bytes, marks: pipe.Marks) -> None:
+        self.messages.append((self.handle, first_frame, pcm, marks))
+
+    def on_control(self, message: pipe.ControlMessage) -> None:
+        self.messages.append((self.handle, message))
+
+
 @given(
     st.lists(st.integers(0, 10_000)),
     st.lists(st.tuples(st.integers(0, 5), MARKS), max_size=20),
     st.binary(max_size=300),
 )
-def test_frames_to_the_worker_arrive_whole_and_in_order(
+def test_messages_to_the_worker_arrive_whole_in_order_and_for_known_jobs_only(
     cuts: list[int], choice: list[tuple[int, pipe.Marks]], pcm: bytes
 ) -> None:
-    sent: list[tuple[object, ...]] = []
-    data = b""
+    sent: list[tuple[object, ...]] = [(0, MESSAGES[0])]
+    data = pipe.encode_control(0, MESSAGES[0]) + pipe.encode_control(99, MESSAGES[3])
     for handle, (index, marks) in enumerate(choice, 1):
         sent += [(handle, 5 * handle, pcm, marks), (handle, MESSAGES[index])]
         data += pipe.encode_audio(handle, 5 * handle, pcm, marks) + pipe.encode_control(handle, MESSAGES[index])
     got: list[tuple[object, ...]] = []
-    reader = pipe.MessageReader(lambda *audio: got.append(audio), lambda *message: got.append(message))
+    receivers = {handle: Received(handle, got) for handle in range(1, len(choice) + 1)}
+    reader = pipe.MessageReader(receivers, lambda message: got.append((0, message)))
     for piece in pieces(data, cuts):
         reader.feed(piece)
     assert got == sent

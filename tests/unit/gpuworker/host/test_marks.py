@@ -110,10 +110,16 @@ class Sent:
 
     def __init__(self) -> None:
         self.audio: list[tuple[int, int, bytes, pipe.Marks]] = []
-        self._reader = pipe.MessageReader(lambda *audio: self.audio.append(audio), lambda _handle, _message: None)
+        self._reader = pipe.MessageReader({1: self}, lambda _message: None)
 
     def __call__(self, data: bytes, urgent: bool) -> None:
         self._reader.feed(data)
+
+    def on_audio(self, first_frame: int, pcm: bytes, marks: pipe.Marks) -> None:
+        self.audio.append((1, first_frame, pcm, marks))
+
+    def on_control(self, message: pipe.ControlMessage) -> None:
+        """Only audio is looked at."""
 
 
 def sent_by_group(blocks: Sequence[Block], start_frame: int = 0) -> Sent:
