@@ -1,4 +1,4 @@
-"""Exceptions, by what the caller should do about them.
+"""Exceptions, by the reaction that they require.
 
     BusError
     ├── Malformed              bytes that do not decode; drop them, retrying cannot help

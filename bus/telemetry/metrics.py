@@ -82,7 +82,7 @@ class Metrics:
         return observe
 
     def text(self) -> bytes:
-        """Return all metrics in Prometheus' text format 0.0.4. Raises what `read_gauges` raises."""
+        """Return all metrics in Prometheus' text format 0.0.4. Raises as `read_gauges` does."""
         return generate_latest(self._registry)
 
     def serve(self, host: str, port: int) -> tuple[int, Callable[[], None]]:

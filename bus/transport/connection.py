@@ -46,7 +46,7 @@ class Link(Protocol):
         """Wait for room in the socket's buffer. Raises Unreachable."""
 
     async def close(self, timeout_s: float) -> None:
-        """Write what is pending and close for good."""
+        """Write pending data and close for good."""
 
 
 class Subscription:
@@ -98,7 +98,7 @@ class Connection:
         await self.close()
 
     async def close(self) -> None:
-        """Write what is pending and close. Requests that still wait get Unreachable."""
+        """Write pending data and close. Requests that still wait get Unreachable."""
         self.replies.fail_all("connection closed")
         await self._link.close(self._timeout_s)
         self.state.set_closed()

@@ -1,6 +1,6 @@
 """nats-py with our own parser, dispatch and writes. The only module that uses private attributes of nats-py.
 
-nats-py connects, authenticates, pings and reconnects; `bus.transport.parser` reads its bytes, and what we send goes
+nats-py connects, authenticates, pings and reconnects; `bus.transport.parser` reads its bytes, and our messages go
 straight to its socket. pyproject.toml pins the minor version of nats-py, and a test names every private attribute used
 here. `nats_py_public` does without them.
 """
@@ -83,7 +83,7 @@ class ParserAdapter:
         self._theirs.reset()
 
     async def parse(self, data: bytes = b"") -> None:
-        """Parse what the socket delivered. Raises nats-py's ProtocolError, which makes it reconnect."""
+        """Parse received bytes. Raises nats-py's ProtocolError, which makes it reconnect."""
         try:
             self.parser.feed(data)
         except ProtocolBroken as error:
@@ -104,7 +104,7 @@ class DirectLink:
 
     def __init__(self, state: ConnectionState) -> None:
         self._state = state
-        #: Any because most of what is used of it is private, and not in its annotations.
+        #: Any because most attributes used are private, and not in its annotations.
         client = cast("Any", DirectClient())
         adapter = ParserAdapter(client._ps)
         client._ps = adapter
@@ -185,7 +185,7 @@ class DirectLink:
             raise Unreachable(f"connection lost: {error}") from error
 
     async def close(self, timeout_s: float) -> None:
-        """Write what is pending and close for good; after `timeout_s` drop the socket instead."""
+        """Write pending data and close for good; after `timeout_s` drop the socket instead."""
         self._write_out()
         try:
             async with asyncio.timeout(timeout_s):

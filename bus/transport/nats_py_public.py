@@ -1,7 +1,7 @@
 """nats-py through its public functions only: slower, but independent of its version.
 
-The setting `own_parser = false` uses it, so that an upgrade of nats-py is never blocked by `nats_py`. What it does not
-have: a message that was being written when the connection broke may be sent after the reconnect, the order of messages
+The setting `own_parser = false` uses it, so that an upgrade of nats-py is never blocked by `nats_py`. Its drawbacks: a
+message that was being written when the connection broke may be sent after the reconnect, the order of messages
 of different subscriptions is not kept, and a server that is frozen can delay closing.
 """
 
@@ -187,7 +187,7 @@ class PublicLink:
             raise Unreachable(f"the server read nothing for {timeout_s:g} s") from None
 
     async def close(self, timeout_s: float) -> None:
-        """Send what is pending and close for good."""
+        """Send pending messages and close for good."""
         with contextlib.suppress(Unreachable):
             await self.drain(timeout_s)
         if self._sender is not None:

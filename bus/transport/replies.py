@@ -107,5 +107,5 @@ def is_outside_inbox(subject: str) -> bool:
 
 
 def is_of_another_account(inbox: str) -> bool:
-    """Whether `inbox` belongs to a client of another account: the server forwards what is published there."""
+    """Whether `inbox` belongs to a client of another account: the server forwards its messages."""
     return inbox.startswith("_R_.")

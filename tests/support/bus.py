@@ -151,6 +151,16 @@ def hold_reconnect(connection: Connection) -> asyncio.Event:
     return may_return
 
 
+def write_raw(connection: Connection, data: bytes) -> None:
+    """Write bytes to the server, past every check of ours."""
+    client_of(connection)._transport.write(data)
+
+
+def socket_of(connection: Connection) -> Any:
+    """The socket to the server."""
+    return client_of(connection)._transport._io_writer.get_extra_info("socket")
+
+
 def footprint(connection: Connection) -> tuple[int, int, int, int]:
     """What a connection keeps for its users; equal before and after a use that leaks nothing."""
     return (

@@ -23,7 +23,7 @@ def file(tmp_path: Path) -> Path:
     return path
 
 
-def test_without_anything_every_default_holds() -> None:
+def test_every_setting_has_a_default() -> None:
     assert load(GatewaySettings, {}, {}) == GatewaySettings()
     assert load(BusSettings, {}, {}) == BusSettings()
 
@@ -49,28 +49,28 @@ def test_a_list_is_separated_by_commas(given: str, models: tuple[str, ...]) -> N
 
 
 @pytest.mark.parametrize(("given", "value"), [("1", True), ("true", True), ("0", False), ("false", False)])
-def test_a_switch_understands_a_variable(given: str, value: bool) -> None:
+def test_a_variable_may_set_a_switch(given: str, value: bool) -> None:
     assert load(WorkerSettings, {}, {"ANTIPHON_ALLOW_FAULTS": given}).allow_faults is value
 
 
-def test_an_unknown_variable_is_refused_with_the_name_that_was_meant() -> None:
+def test_an_unknown_variable_is_refused_with_a_suggestion() -> None:
     with pytest.raises(SettingsError, match=r"unknown setting ANTIPHON_SLOST; did you mean ANTIPHON_SLOTS\?"):
         load(WorkerSettings, {}, {"ANTIPHON_SLOST": "3"})
 
 
-def test_an_unknown_line_of_the_file_is_refused_with_the_name_that_was_meant(tmp_path: Path) -> None:
+def test_an_unknown_line_of_the_file_is_refused_with_a_suggestion(tmp_path: Path) -> None:
     path = tmp_path / "a.toml"
     path.write_text("slost = 3")
     with pytest.raises(SettingsError, match=r"unknown setting slost in .*a\.toml; did you mean slots in .*a\.toml\?"):
         load(WorkerSettings, {}, {}, path)
 
 
-def test_a_name_that_is_nearly_nothing_gets_no_advice() -> None:
+def test_a_name_that_resembles_none_gets_no_suggestion() -> None:
     with pytest.raises(SettingsError, match=r"^unknown setting ANTIPHON_QQQQQQ$"):
         load(WorkerSettings, {}, {"ANTIPHON_QQQQQQ": "3"})
 
 
-def test_variables_of_a_sibling_process_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_variables_of_other_processes_are_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in {"SLOTS": "3", "PORT": "81", "WORKERS": "2", "URL": "http://x", "STATE": "/s"}.items():
         monkeypatch.setenv(f"ANTIPHON_{name}", value)
     assert read(GatewaySettings, {}).port == 81
@@ -109,7 +109,7 @@ def test_a_bad_value_is_refused_by_name_value_and_limit(name: str, value: str, l
     assert str(value.split()) in message or repr(value) in message or "()" in message
 
 
-def test_a_file_that_cannot_be_read_or_is_no_toml_is_named(tmp_path: Path) -> None:
+def test_a_file_that_cannot_be_read_or_is_not_toml_is_named(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match=r"cannot read .*nowhere\.toml: No such file"):
         load(WorkerSettings, {}, {}, tmp_path / "nowhere.toml")
     (tmp_path / "bad.toml").write_text("slots =")

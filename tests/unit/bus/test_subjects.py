@@ -1,4 +1,4 @@
-"""Names on the bus: nobody's text changes the shape of a subject, and no two things share a name."""
+"""Names on the bus: no text changes the number of tokens of a subject, and no two things share a name."""
 
 import pytest
 from hypothesis import example, given
@@ -22,7 +22,7 @@ TOKENS = st.from_regex(r"[A-Za-z0-9_-]{1,64}", fullmatch=True)
 @example("1.5")
 @example("org/model")
 @example("x" * 65)
-def test_rule_02_what_a_token_cannot_hold_is_refused_and_never_rewritten(text: str) -> None:
+def test_rule_02_a_text_that_is_not_a_token_is_refused_and_never_rewritten(text: str) -> None:
     try:
         subjects = [S.job(text, text, text, text), S.job_key(text, text).entries, S.cancel(text, text), S.ping(text)]
     except ValueError as error:
@@ -34,7 +34,7 @@ def test_rule_02_what_a_token_cannot_hold_is_refused_and_never_rewritten(text: s
 
 
 @given(TOKENS, TOKENS, TOKENS, TOKENS)
-def test_a_job_subject_reads_back_as_what_it_was_made_of(model: str, version: str, lane: str, tenant: str) -> None:
+def test_a_job_subject_is_parsed_into_its_parts(model: str, version: str, lane: str, tenant: str) -> None:
     assert S.parse_job(S.job(model, version, lane, tenant)) == JobSubject(model, version, lane, tenant)
     assert parse_birth(S.job_key(tenant, model).birth) == (tenant, model)
     assert parse_job_of(S.cancel(tenant, model)) == (tenant, model)
@@ -58,7 +58,7 @@ def test_rule_01_two_jobs_share_no_subject_unless_tenant_and_id_are_equal(
 
 
 @pytest.mark.parametrize("root", ["", "A", "1a", "a_b", "a.b", "a" * 33, "a\n", "é", "a*"])
-def test_a_root_that_could_meet_another_one_in_capitals_is_refused(root: str) -> None:
+def test_a_root_that_could_collide_with_another_in_capitals_is_refused(root: str) -> None:
     with pytest.raises(ValueError, match="root"):
         Subjects(root)
 
@@ -71,6 +71,6 @@ def test_two_roots_never_share_a_stream(one: str, other: str) -> None:
 @pytest.mark.parametrize(
     "subject", ["", "t.job", "t.job.a.b.c", "t.job.a.b.c.d.e", "u.job.a.b.c.d", "t.reply.a.b.c.d", "t.job.a.b.c.d!"]
 )
-def test_what_is_no_job_subject_of_this_root_is_refused(subject: str) -> None:
+def test_a_subject_that_is_not_a_job_subject_of_this_root_is_refused(subject: str) -> None:
     with pytest.raises(ValueError, match=r"must be|not a job subject"):
         S.parse_job(subject)

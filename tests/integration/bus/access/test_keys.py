@@ -1,4 +1,4 @@
-"""Keys on the bus: an operator makes, limits and revokes them; every gateway's ring knows it at once."""
+"""Keys on the bus: an operator creates, limits and revokes them; every gateway's key ring follows at once."""
 
 import asyncio
 import json
@@ -23,7 +23,7 @@ NEVER_S = 3600.0
 
 @asynccontextmanager
 async def running(bus: Bus, poll_s: float = NEVER_S) -> AsyncIterator[KeyRing]:
-    """A ring at work; by default it never looks unless it is rung for."""
+    """A running key ring; by default it reads only when notified."""
     ring = KeyRing(bus, poll_s)
     async with asyncio.TaskGroup() as tasks:
         task = tasks.create_task(ring.run())
@@ -43,7 +43,7 @@ def revoked(ring: KeyRing, key_id: str) -> bool:
     return key is not None and key.revoked_at is not None
 
 
-async def test_a_ring_hears_of_every_change_by_its_bell(bus: Bus) -> None:
+async def test_a_key_ring_is_notified_of_every_change(bus: Bus) -> None:
     keys = Keys(bus)
     async with running(bus) as ring:
         key, text = await keys.create("acme", Limits(burst=2))
@@ -56,7 +56,7 @@ async def test_a_ring_hears_of_every_change_by_its_bell(bus: Bus) -> None:
         assert ring.get("0123456789ab") is None
 
 
-async def test_a_ring_that_hears_no_bell_looks(bus: Bus) -> None:
+async def test_a_key_ring_without_notifications_polls(bus: Bus) -> None:
     keys = Keys(bus)
     key, _ = await keys.create("acme", Limits())
     config = (await bus.js.info(bus.subjects.keys_stream))["config"]
@@ -91,8 +91,8 @@ async def test_without_a_bucket_there_are_no_keys(bus: Bus) -> None:
         await keys.create("a.b", Limits())
 
 
-async def test_what_an_operator_removes_by_hand_is_gone(bus: Bus) -> None:
-    """`nats kv del`, `nats kv purge`, and the whole bucket made anew, with the same number of entries or fewer."""
+async def test_a_key_that_an_operator_deletes_by_hand_is_gone(bus: Bus) -> None:
+    """`nats kv del`, `nats kv purge`, and the bucket deleted and created again, with as many entries or fewer."""
     keys, ring, stream = Keys(bus), KeyRing(bus), bus.subjects.keys_stream
     made = [(await keys.create("acme", Limits()))[0] for _ in range(3)]
     await ring.refresh()
@@ -111,7 +111,7 @@ async def test_what_an_operator_removes_by_hand_is_gone(bus: Bus) -> None:
     assert ring.get(new.id) is None
 
 
-async def test_what_is_no_record_of_ours_harms_no_other_key(bus: Bus) -> None:
+async def test_a_malformed_record_affects_no_other_key(bus: Bus) -> None:
     keys, ring = Keys(bus), KeyRing(bus)
     key, _ = await keys.create("acme", Limits())
     await bus.js.publish(bus.subjects.key("0123456789ab"), b"hello")
@@ -130,7 +130,7 @@ async def test_changes_at_the_same_time_do_not_undo_each_other(bus: Bus) -> None
     assert again.revoked_at == found.revoked_at
 
 
-async def test_a_key_that_others_change_without_end_is_given_up_in_words(
+async def test_a_change_that_always_loses_against_others_is_a_conflict(
     bus: Bus, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     keys = Keys(bus)
@@ -144,7 +144,7 @@ async def test_a_key_that_others_change_without_end_is_given_up_in_words(
         await keys.revoke(key.id)
 
 
-async def test_a_ring_that_cannot_reach_the_bus_keeps_what_it_knows_and_catches_up() -> None:
+async def test_a_key_ring_that_cannot_reach_the_bus_keeps_its_keys_and_catches_up() -> None:
     with tempfile.TemporaryDirectory(prefix="antiphon-nats-") as folder, own_server(Path(folder)) as server:
         settings = small_bus(server.url, election_patience_s=0.3)
         async with open_bus(settings, "gateway") as bus, running(bus) as ring:
@@ -157,11 +157,11 @@ async def test_a_ring_that_cannot_reach_the_bus_keeps_what_it_knows_and_catches_
             server.start()
             await bus.connection.state.wait_up(20.0)
             await Keys(bus).revoke(key.id)
-            # Not by a look: the bell rings again on the new connection.
+            # Not by polling: notifications arrive on the new connection again.
             await until(lambda: revoked(ring, key.id))
 
 
-async def test_the_command_makes_lists_limits_and_revokes(bus: Bus) -> None:
+async def test_the_command_creates_lists_limits_and_revokes(bus: Bus) -> None:
     made = await told(bus, "keys", "create", "--tenant", "acme", "--requests-per-s", "2.5", "--burst", "4")
     assert sorted(made) == ["id", "key", "tenant"]
     assert made["tenant"] == "acme"
@@ -173,23 +173,21 @@ async def test_the_command_makes_lists_limits_and_revokes(bus: Bus) -> None:
     assert (await told(bus, "keys", "revoke", made["id"]))["revoked_at"]
     listed = await on_bus(bus, "keys", "list", "--json")
     assert [(each["id"], each["tenant"]) for each in json.loads(listed.stdout)["keys"]] == [(made["id"], "acme")]
-    # The key is told once; what is kept of it, never.
+    # The key is printed once; its record never holds it.
     assert made["key"] not in listed.stdout
     assert key.hash not in listed.stdout
 
 
 @pytest.mark.parametrize(
-    ("args", "code", "says"),
+    ("args", "code", "message"),
     [
         (("create", "--tenant", "a.b"), 1, "tenant: 'a.b' must be 1 to 64 characters"),
         (("create", "--tenant", "acme", "--burst", "many"), 2, "--burst: 'many': Expected `int"),
-        (("revoke", "nobody"), 1, "no key 'nobody'"),
+        (("revoke", "unknown"), 1, "no key 'unknown'"),
     ],
 )
-async def test_what_cannot_be_done_is_one_line_and_an_exit_code(
-    bus: Bus, args: tuple[str, ...], code: int, says: str
-) -> None:
+async def test_a_failure_is_one_line_and_an_exit_code(bus: Bus, args: tuple[str, ...], code: int, message: str) -> None:
     run = await on_bus(bus, "keys", *args)
     assert (run.returncode, run.stdout) == (code, "")
-    assert says in run.stderr
+    assert message in run.stderr
     assert "Traceback" not in run.stderr

@@ -15,28 +15,28 @@ from tests.support.restarts import own_server
 from tests.support.waiting import eventually
 
 
-class Mute:
-    """A listener that takes every connection and never says a word, as a frozen server does."""
+class Silent:
+    """A listener that accepts every connection and sends nothing, as a frozen server does."""
 
     def __init__(self) -> None:
-        self.taken = 0
-        self.held = 0
+        self.num_accepted = 0
+        self.num_open = 0
 
     async def hold(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.taken += 1
-        self.held += 1
+        self.num_accepted += 1
+        self.num_open += 1
         try:
             await reader.read()
         except ConnectionResetError:
             pass
         finally:
-            self.held -= 1
+            self.num_open -= 1
             writer.close()
 
 
 @pytest.fixture
-async def mute() -> AsyncIterator[tuple[Mute, str]]:
-    listener = Mute()
+async def silent() -> AsyncIterator[tuple[Silent, str]]:
+    listener = Silent()
     async with await asyncio.start_server(listener.hold, "127.0.0.1") as server:
         yield listener, f"nats://127.0.0.1:{server.sockets[0].getsockname()[1]}"
 
@@ -45,23 +45,24 @@ class Refusing:
     """A server that wants a password."""
 
     def __init__(self) -> None:
-        self.told = self.held = 0
+        self.num_refused = 0
+        self.num_open = 0
 
     async def refuse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.held += 1
+        self.num_open += 1
         try:
             writer.write(b'INFO {"max_payload":1024}\r\n')
             await reader.readline()
             writer.write(b"-ERR 'Authorization Violation'\r\n")
-            self.told += 1
+            self.num_refused += 1
         except ConnectionError:
             pass
         finally:
-            self.held -= 1
+            self.num_open -= 1
             writer.close()
 
 
-async def test_a_server_that_refuses_us_is_told_in_its_own_words(bus_settings: BusSettings) -> None:
+async def test_the_reason_of_a_server_that_refuses_the_connection_is_in_the_error(bus_settings: BusSettings) -> None:
     refusing = Refusing()
     async with await asyncio.start_server(refusing.refuse, "127.0.0.1") as server:
         at = f"nats://127.0.0.1:{server.sockets[0].getsockname()[1]}"
@@ -70,17 +71,17 @@ async def test_a_server_that_refuses_us_is_told_in_its_own_words(bus_settings: B
             while True:
                 with pytest.raises(Unreachable) as caught:
                     await Connection.connect(settings, "test", patience_s=0.5)
-                if refusing.told > 1:  # else this process stood still for most of its patience: again
+                if refusing.num_refused > 1:  # else this process stood still for most of its patience: again
                     break
-                refusing.told = 0
-        await eventually(lambda: not refusing.held)
+                refusing.num_refused = 0
+        await eventually(lambda: not refusing.num_open)
     assert not isinstance(caught.value, NoServer)
     assert "refused the connection: " in str(caught.value)
     assert "Authorization Violation" in str(caught.value)
 
 
 def dying(monkeypatch: pytest.MonkeyPatch, times: int) -> list[int]:
-    """The next `times` writes find a socket that has just died, as uvloop tells it; asyncio says nothing at all."""
+    """The next `times` writes find a socket that has just died, which uvloop reports and asyncio does not."""
     met, original = [], TcpTransport.write
 
     def write(transport: TcpTransport, payload: bytes) -> None:
@@ -93,7 +94,7 @@ def dying(monkeypatch: pytest.MonkeyPatch, times: int) -> list[int]:
     return met
 
 
-async def test_a_server_that_dies_over_the_handshake_is_asked_again(
+async def test_a_server_that_dies_during_the_handshake_is_tried_again(
     bus_settings: BusSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     met = dying(monkeypatch, times=2)
@@ -102,7 +103,7 @@ async def test_a_server_that_dies_over_the_handshake_is_asked_again(
         await connection.flush()
 
 
-async def test_a_server_that_dies_over_the_handshake_of_a_reconnect_is_asked_again(
+async def test_a_server_that_dies_during_the_handshake_of_a_reconnect_is_tried_again(
     bus_settings: BusSettings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     with own_server(tmp_path) as server:
@@ -117,42 +118,42 @@ async def test_a_server_that_dies_over_the_handshake_of_a_reconnect_is_asked_aga
             await connection.flush()
 
 
-async def test_no_server_is_told_after_the_patience(bus_settings: BusSettings) -> None:
+async def test_without_a_server_connecting_fails_after_its_patience(bus_settings: BusSettings) -> None:
     settings = msgspec.structs.replace(bus_settings, nats="nats://me:secret@127.0.0.1:1")
     with pytest.raises(NoServer, match=r"me:\*\*\*@") as caught:
         await Connection.connect(settings, "test", patience_s=0.3)
     assert "secret" not in str(caught.value)
 
 
-async def test_a_server_that_says_nothing_is_left_with_no_socket_when_the_patience_ends(
-    mute: tuple[Mute, str], bus_settings: BusSettings
+async def test_a_silent_server_keeps_no_socket_of_ours_when_the_patience_ends(
+    silent: tuple[Silent, str], bus_settings: BusSettings
 ) -> None:
-    listener, url = mute
+    listener, url = silent
     async with asyncio.timeout(20):
-        while not listener.taken:  # again, if this process stood still for all of its patience
+        while not listener.num_accepted:  # again, if this process stood still for all of its patience
             with pytest.raises(Unreachable):
                 await Connection.connect(msgspec.structs.replace(bus_settings, nats=url), "test", patience_s=0.3)
             await asyncio.sleep(0)
-    await eventually(lambda: not listener.held)
+    await eventually(lambda: not listener.num_open)
 
 
-async def test_a_reconnect_drops_the_socket_of_every_attempt_that_came_to_nothing(
-    mute: tuple[Mute, str], tmp_path: Path, bus_settings: BusSettings
+async def test_a_reconnect_drops_the_socket_of_every_failed_attempt(
+    silent: tuple[Silent, str], tmp_path: Path, bus_settings: BusSettings
 ) -> None:
-    listener, url = mute
+    listener, url = silent
     with own_server(tmp_path) as server:
         settings = msgspec.structs.replace(bus_settings, nats=f"{server.url},{url}")
         async with await Connection.connect(settings, "test") as connection:
             server.kill()
-            before = listener.taken
-            await eventually(lambda: listener.taken > before, within_s=20)
+            before = listener.num_accepted
+            await eventually(lambda: listener.num_accepted > before, within_s=20)
             server.start()
             await eventually(lambda: connection.state.generation == 1, within_s=20)
             await connection.flush()
-            await eventually(lambda: not listener.held)
+            await eventually(lambda: not listener.num_open)
 
 
-async def test_any_server_of_a_list_will_do(bus_settings: BusSettings) -> None:
+async def test_any_server_of_a_list_is_used(bus_settings: BusSettings) -> None:
     settings = msgspec.structs.replace(bus_settings, nats=f"nats://127.0.0.1:1,{bus_settings.nats}")
     async with await Connection.connect(settings, "test", patience_s=20) as connection:
         await connection.flush()

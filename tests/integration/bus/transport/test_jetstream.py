@@ -1,4 +1,4 @@
-"""JetStream as we use it, and what we rely on of the server."""
+"""JetStream as we use it, and the properties of the server that we rely on."""
 
 import asyncio
 import time
@@ -54,7 +54,7 @@ async def test_rule_09_an_absent_lease_is_a_fence_like_any_other(bus: Bus) -> No
     assert caught.value.err_code == WRONG_LAST_SEQUENCE
 
 
-async def test_pages_hold_every_message_of_a_subject_once_and_tell_how_many_are_left(bus: Bus) -> None:
+async def test_pages_hold_every_message_of_a_subject_once_and_the_number_of_the_rest(bus: Bus) -> None:
     mine, other = bus.subjects.job_key("public", "a").entries, bus.subjects.job_key("public", "b").entries
     for k in range(25):
         await bus.js.publish(mine, b"%d" % k)
@@ -90,7 +90,7 @@ async def test_direct_next_finds_the_first_message_at_or_after_a_sequence(bus: B
     assert await bus.js.direct.next(bus.subjects.replies_stream, subjects[0], acks[0].seq + 1) is None
 
 
-async def test_last_and_at_read_headers_and_data_and_tell_what_is_gone(bus: Bus) -> None:
+async def test_last_and_at_read_headers_and_data_and_return_none_for_deleted_messages(bus: Bus) -> None:
     subject = bus.subjects.job_key("public", "a").entries
     assert await bus.js.last(bus.subjects.replies_stream, subject) is None
     ack = await bus.js.publish(subject, b"\x00\xff", {"A": "b"})
@@ -105,7 +105,7 @@ async def test_last_and_at_read_headers_and_data_and_tell_what_is_gone(bus: Bus)
     assert await bus.js.at(bus.subjects.replies_stream, ack.seq) is None
 
 
-async def test_a_full_stream_says_so_and_a_missing_one_is_told_from_it(bus_settings: BusSettings) -> None:
+async def test_a_full_stream_and_a_missing_one_raise_different_errors(bus_settings: BusSettings) -> None:
     settings = msgspec.structs.replace(bus_settings, jobs_max_bytes=4096)
     async with open_bus(settings, "test") as bus:
         subject = bus.subjects.job("m", "v1", "batch", "t")
@@ -119,11 +119,11 @@ async def test_a_full_stream_says_so_and_a_missing_one_is_told_from_it(bus_setti
         assert not isinstance(caught.value, Full)
 
 
-async def test_what_is_under_way_when_the_server_dies_succeeds_when_it_is_back(
+async def test_operations_in_progress_when_the_server_dies_succeed_when_it_is_back(
     tmp_path: Path, bus_settings: BusSettings
 ) -> None:
     with own_server(tmp_path) as server:
-        # Nobody has the time to wait until an answer that will never come is overdue.
+        # Longer than the test: a reply that never comes must not be waited for.
         settings = msgspec.structs.replace(
             bus_settings, nats=server.url, request_timeout_s=60.0, election_patience_s=60.0
         )
@@ -148,7 +148,7 @@ async def test_what_is_under_way_when_the_server_dies_succeeds_when_it_is_back(
             assert footprint(bus.connection) == before
 
 
-async def test_patience_ends_and_names_what_was_asked(bus: Bus) -> None:
+async def test_patience_ends_and_the_error_names_the_operation(bus: Bus) -> None:
     async def fails() -> None:
         raise Unreachable("down")
 

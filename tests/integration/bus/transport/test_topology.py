@@ -13,7 +13,7 @@ from bus.transport.jetstream import JetStream
 from bus.transport.stream_configs import consumer, dead_stream, jobs_stream, replies_stream
 
 
-def asked(bus: Bus, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+def record_calls(bus: Bus, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The API calls from here on."""
     calls: list[str] = []
     original = bus.js.api
@@ -28,13 +28,13 @@ def asked(bus: Bus, monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 async def test_a_second_declaration_changes_nothing(bus: Bus, monkeypatch: pytest.MonkeyPatch) -> None:
     names = await bus.topology.declare_consumers("tone", "v1")
-    calls = asked(bus, monkeypatch)
+    calls = record_calls(bus, monkeypatch)
     await bus.topology.declare_streams()
     assert await bus.topology.declare_consumers("tone", "v1") == names
     assert set(calls) == {"STREAM.INFO", "CONSUMER.INFO"}
 
 
-async def test_the_server_took_every_word_of_a_declaration(bus: Bus) -> None:
+async def test_the_server_keeps_every_field_of_a_declaration(bus: Bus) -> None:
     for make in (jobs_stream, replies_stream, dead_stream):
         wanted = make(bus.subjects, bus.settings)
         found = (await bus.js.info(wanted["name"]))["config"]
@@ -115,7 +115,7 @@ async def test_many_processes_may_declare_at_once(bus_settings: BusSettings) -> 
     assert names == [["tone=v1=interactive", "tone=v1=standard", "tone=v1=batch"]] * 8
 
 
-async def test_a_process_that_starts_while_nobody_leads_waits_as_long_as_for_a_server(
+async def test_a_process_that_starts_without_a_leader_waits_as_long_as_for_a_server(
     bus_settings: BusSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     original, tries = JetStream.api, list[str]()
@@ -123,7 +123,7 @@ async def test_a_process_that_starts_while_nobody_leads_waits_as_long_as_for_a_s
     async def api(js: JetStream, subject: str, *args: Any, **kwargs: Any) -> dict[str, Any]:
         if len(tries) < 5:
             tries.append(subject)
-            raise NoResponders(f"nobody leads {subject}")
+            raise NoResponders(f"no leader for {subject}")
         return await original(js, subject, *args, **kwargs)
 
     monkeypatch.setattr(JetStream, "api", api)

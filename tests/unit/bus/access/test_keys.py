@@ -1,4 +1,4 @@
-"""An API key: its form, what is kept of it, and what counts as the right one."""
+"""An API key: its form, its stored record, and the check of a presented key."""
 
 from datetime import UTC, datetime
 
@@ -18,13 +18,13 @@ def stored(data: bytes, key_id: str, head: bytes | None = None) -> Stored:
     return Stored(Message(f"$KV.ANTIPHON_KEYS.{key_id}", "", head, data), 7, "2027-01-15T08:00:00Z")
 
 
-def test_two_keys_are_never_alike_and_tell_their_id() -> None:
+def test_every_key_is_different_and_holds_its_id() -> None:
     made = [make("acme", Limits(), NOW_S) for _ in range(100)]
     assert len({text for _, text in made}) == len({key.id for key, _ in made}) == 100
     assert all(id_of(text) == key.id for key, text in made)
 
 
-def test_what_is_kept_holds_nothing_of_the_secret() -> None:
+def test_the_record_holds_no_part_of_the_secret() -> None:
     key, text = make("acme", Limits(), NOW_S)
     kept = wire.encode(key).decode()
     secret = text.removeprefix(f"ak-{key.id}-")
@@ -33,7 +33,7 @@ def test_what_is_kept_holds_nothing_of_the_secret() -> None:
     assert (key.hash, key.created_at) == (hash_of(text), datetime.fromtimestamp(NOW_S, UTC))
 
 
-def test_only_the_whole_key_is_right() -> None:
+def test_only_the_complete_key_matches() -> None:
     key, text = make("acme", Limits(), NOW_S)
     other, other_text = make("acme", Limits(), NOW_S)
     assert matches(key, text)
@@ -44,24 +44,24 @@ def test_only_the_whole_key_is_right() -> None:
 
 
 @pytest.mark.parametrize("text", ["", "ak-", "sk-0123", "ak-0123456789ab-short", f"ak-0123456789AB-{'x' * 43}", "\0"])
-def test_what_does_not_look_like_a_key_has_no_id(text: str) -> None:
+def test_a_text_without_the_form_of_a_key_has_no_id(text: str) -> None:
     assert id_of(text) is None
 
 
 @pytest.mark.parametrize("tenant", ["", "a.b", "a b", "*", ">", "x" * 65, "café"])
-def test_a_tenant_that_can_be_no_token_gets_no_key(tenant: str) -> None:
+def test_a_tenant_that_is_not_a_token_gets_no_key(tenant: str) -> None:
     with pytest.raises(ValueError, match="1 to 64 characters"):
         make(tenant, Limits(), NOW_S)
 
 
-def test_a_record_comes_back_as_it_was_put() -> None:
+def test_a_record_is_read_as_it_was_written() -> None:
     key, _ = make("acme", Limits(requests_per_s=2.5, burst=3), NOW_S)
     revoked = msgspec.structs.replace(key, revoked_at=datetime.fromtimestamp(NOW_S + 1, UTC))
     for each in (key, revoked):
         assert read(stored(wire.encode(each), key.id)) == each
 
 
-def test_a_removed_or_foreign_entry_is_no_key() -> None:
+def test_a_deleted_or_malformed_entry_is_no_key() -> None:
     key, _ = make("acme", Limits(), NOW_S)
     data = wire.encode(key)
     assert read(stored(b"", key.id, b"NATS/1.0\r\nKV-Operation: DEL\r\n\r\n")) is None
@@ -71,7 +71,7 @@ def test_a_removed_or_foreign_entry_is_no_key() -> None:
 
 
 @pytest.mark.parametrize("wrong", [{"requests_per_s": 0}, {"burst": 0}, {"concurrent_jobs": 1.5}, {"burst": -1}])
-def test_a_limit_that_lets_nothing_through_is_no_limit(wrong: dict[str, float]) -> None:
+def test_a_limit_that_permits_nothing_is_refused(wrong: dict[str, float]) -> None:
     with pytest.raises(msgspec.ValidationError):
         msgspec.convert(wrong, Limits)
     with pytest.raises(Malformed):

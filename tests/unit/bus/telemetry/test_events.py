@@ -1,4 +1,4 @@
-"""Log events are an API: what the code logs is in the table, what the table has is logged, the document prints it."""
+"""Log events are an API: code and table have the same events, and the document prints the table."""
 
 import ast
 import json
@@ -18,7 +18,7 @@ from ops.docs import telemetry_page
 ROOT = Path(__file__).parents[4]
 LEVELS = {"debug", "info", "warning", "error", "critical", "exception"}
 NOUN_VERB = re.compile(r"[a-z]+(_[a-z]+)*\.[a-z]+(_[a-z]+)*")
-#: Made by bus/telemetry/logging.py out of what libraries say.
+#: Made by bus/telemetry/logging.py from the lines of libraries.
 MADE_THERE = {"library.logged"}
 
 
@@ -43,8 +43,8 @@ def is_log_call(function: ast.expr) -> bool:
     """`log.info`, `self._log.info` and `logger(__name__).info` alike."""
     if not (isinstance(function, ast.Attribute) and function.attr in LEVELS):
         return False
-    spoken = ast.unparse(function.value)
-    return spoken.rpartition(".")[2].lstrip("_") in {"log", "logger"} or spoken.startswith("logger(")
+    owner = ast.unparse(function.value)
+    return owner.rpartition(".")[2].lstrip("_") in {"log", "logger"} or owner.startswith("logger(")
 
 
 def test_every_event_that_is_logged_is_in_the_table() -> None:
@@ -74,7 +74,7 @@ def test_the_document_prints_the_table() -> None:
     assert page == telemetry_page(page), "run `make docs`"
 
 
-TALKS = """
+PROGRAM = """
 import logging, sys
 from bus.telemetry.logging import bound, configure, logger
 log = logger("a.module")
@@ -93,16 +93,16 @@ raise ValueError("the end")
 """
 
 
-def said(form: str) -> subprocess.CompletedProcess[str]:
+def run_program(form: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-c", TALKS, form], cwd=ROOT, capture_output=True, text=True, timeout=60, check=False
+        [sys.executable, "-c", PROGRAM, form], cwd=ROOT, capture_output=True, text=True, timeout=60, check=False
     )
 
 
 @pytest.fixture(scope="module")
 def lines() -> list[dict[str, Any]]:
-    """What a program says in JSON, line by line."""
-    return [json.loads(line) for line in said("json").stderr.splitlines()]
+    """The JSON log lines of a program."""
+    return [json.loads(line) for line in run_program("json").stderr.splitlines()]
 
 
 def test_every_line_is_json_with_time_level_process_and_module(lines: list[dict[str, Any]]) -> None:
@@ -124,7 +124,7 @@ def test_bound_context_is_on_the_lines_of_its_block_alone(lines: list[dict[str, 
     assert [line.get("job") for line in lines] == ["j1", None, None, None, None]
 
 
-def test_a_library_speaks_in_one_event_with_its_text(lines: list[dict[str, Any]]) -> None:
+def test_a_line_of_a_library_becomes_one_event_with_its_text(lines: list[dict[str, Any]]) -> None:
     assert (lines[2]["message"], lines[2]["module"]) == ("slow consumer", "nats.aio")
 
 
@@ -134,10 +134,10 @@ def test_an_exception_brings_its_traceback_on_the_same_line(lines: list[dict[str
 
 
 def test_a_console_is_for_people() -> None:
-    told = said("console").stderr
-    assert "child.started" in told
-    assert not told.startswith("{")
+    text = run_program("console").stderr
+    assert "child.started" in text
+    assert not text.startswith("{")
 
 
-def test_what_is_no_terminal_gets_json() -> None:
-    assert json.loads(said("auto").stderr.splitlines()[0])["event"] == "child.started"
+def test_a_stream_that_is_not_a_terminal_gets_json() -> None:
+    assert json.loads(run_program("auto").stderr.splitlines()[0])["event"] == "child.started"

@@ -1,4 +1,4 @@
-"""Metrics are an API: each is counted from events that tell enough, or looked at; no label can grow without end."""
+"""Metrics are an API: each is counted from events with enough fields, or read as a gauge; labels have few values."""
 
 import ast
 import re
@@ -19,9 +19,9 @@ from gpuworker.worker.metrics import samples
 from tests.unit.bus.telemetry.test_events import logged
 
 ROOT = Path(__file__).parents[4]
-#: Names that only people outside know all of.
+#: Names whose number has no limit.
 UNBOUNDED = {"tenant", "job", "key", "account", "address", "worker", "path", "request", "error", "voice", "boot"}
-#: Fields whose values are as few as the fleet's models, the lanes, our own words, statuses and codes.
+#: Fields with few values: the fleet's models, the lanes, our own states, statuses and codes.
 FEW = {
     *("model", "version", "lane", "outcome", "why", "limit", "status", "code", "event", "api", "result", "state"),
     *("stream",),
@@ -37,7 +37,7 @@ def needs(rule: Counted) -> set[str]:
 
 
 @pytest.mark.parametrize("name", METRICS)
-def test_a_metric_is_called_as_prometheus_has_it(name: str) -> None:
+def test_a_metric_is_named_by_the_rules_of_prometheus(name: str) -> None:
     metric = METRICS[name]
     assert re.fullmatch(r"antiphon(_[a-z]+)+", name)
     assert name.endswith("_total") == (metric.kind == "counter")
@@ -48,7 +48,7 @@ def test_a_metric_is_called_as_prometheus_has_it(name: str) -> None:
 
 
 @pytest.mark.parametrize("rule", COUNTED, ids=COUNTED_IDS)
-def test_every_call_that_logs_a_counted_event_says_what_its_metric_needs(rule: Counted) -> None:
+def test_every_call_that_logs_a_counted_event_has_the_fields_of_its_metric(rule: Counted) -> None:
     assert needs(rule) <= set(EVENTS[rule.event].fields)
     calls = [(place, fields) for place, event, fields in CALLS if event == rule.event]
     assert calls
@@ -63,17 +63,17 @@ def test_a_counted_event_is_logged_in_the_process_that_shows_its_metric(rule: Co
     assert [place for place in places if place.partition("/")[0] not in {"bus", package} or place in host] == []
 
 
-def test_what_no_event_counts_is_looked_at_under_the_names_of_the_table() -> None:
-    told = {
+def test_the_gauges_of_the_table_are_the_ones_that_are_read() -> None:
+    exported = {
         node.args[0].value
         for path in ("gateway/api/metrics.py", "gpuworker/worker/metrics.py")
         for node in ast.walk(ast.parse((ROOT / path).read_text()))
         if isinstance(node, ast.Call) and ast.unparse(node.func) == "Sample" and isinstance(node.args[0], ast.Constant)
     }
-    assert told == set(METRICS) - {rule.metric for rule in COUNTED}
+    assert exported == set(METRICS) - {rule.metric for rule in COUNTED}
 
 
-def test_what_can_be_there_from_the_beginning_is_there_at_zero() -> None:
+def test_a_counter_with_known_labels_begins_at_zero() -> None:
     text = Metrics("gateway", list).text().decode()
     assert 'antiphon_faults_total{event="http.failed"} 0.0' in text
     assert 'antiphon_webhooks_total{outcome="dead_lettered"} 0.0' in text
@@ -82,7 +82,7 @@ def test_what_can_be_there_from_the_beginning_is_there_at_zero() -> None:
     assert "_created" not in text
 
 
-def test_a_look_is_told_with_its_labels() -> None:
+def test_a_gauge_is_exported_with_its_labels() -> None:
     samples = [Sample("antiphon_workers", 2, ("ready",)), Sample("antiphon_cache_answers_total", 5, ("hit",))]
     text = Metrics("gateway", lambda: samples).text().decode()
     assert 'antiphon_workers{state="ready"} 2.0' in text
@@ -90,19 +90,19 @@ def test_a_look_is_told_with_its_labels() -> None:
 
 
 @pytest.mark.parametrize("held", [None, 5 << 30])
-def test_device_memory_is_told_where_the_host_tells_it_and_never_made_up(held: int | None) -> None:
+def test_device_memory_is_exported_only_if_the_host_reports_it(held: int | None) -> None:
     beat = Heartbeat(
         id="w1", boot="b", pid=1, host="h", state="ready", models=[], cards="", slots=2, held=[], device_bytes=held
     )
     host = SimpleNamespace(is_up=False, pid=None, models=SimpleNamespace(loaded=set()))
-    told = {
+    exported = {
         sample.metric: sample.value for sample in samples(SimpleNamespace(heartbeat=lambda: beat, host=host, models=[]))
     }
-    assert told.get("antiphon_device_bytes") == held
-    assert "antiphon_host_resident_bytes" not in told, "there is no host"
+    assert exported.get("antiphon_device_bytes") == held
+    assert "antiphon_host_resident_bytes" not in exported, "there is no host"
 
 
-def test_what_is_served_is_read_from_a_port_that_is_closed_afterwards() -> None:
+def test_metrics_are_served_on_a_port_that_is_closed_afterwards() -> None:
     port, close = Metrics("worker", list).serve("127.0.0.1", 0)
     url = f"http://127.0.0.1:{port}/metrics"
     with urllib.request.urlopen(url, timeout=20) as answer:
@@ -134,7 +134,7 @@ print(metrics.text().decode())
 """
 
 
-def test_events_count_whatever_the_level_while_somebody_counts_and_are_logged_as_the_level_says() -> None:
+def test_events_are_counted_within_the_block_whatever_the_level_and_logged_by_the_level() -> None:
     run = subprocess.run(
         [sys.executable, "-c", COUNTS], cwd=ROOT, capture_output=True, text=True, timeout=60, check=True
     )

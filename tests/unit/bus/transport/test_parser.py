@@ -1,4 +1,4 @@
-"""Our parser says what nats-py's says, of any stream split anywhere."""
+"""Our parser yields the same messages as nats-py's, for any stream split anywhere."""
 
 import asyncio
 import itertools
@@ -58,7 +58,7 @@ STREAMS = st.lists(plain() | headed() | CONTROL, max_size=12).map(b"".join)
 
 
 class Recorder:
-    """Stands for nats-py's client."""
+    """Takes the place of nats-py's client."""
 
     def __init__(self) -> None:
         self.messages: list[tuple[Any, ...]] = []
@@ -98,10 +98,10 @@ async def ours(parts: list[bytes]) -> Recorder:
     adapter = ParserAdapter(TheirParser(recorder))
     for sid in SIDS:
 
-        def heard(message: Message, sid: bytes = sid) -> None:
+        def record(message: Message, sid: bytes = sid) -> None:
             recorder.messages.append((int(sid), message.subject, message.reply, message.head, message.data))
 
-        adapter.parser.callbacks[sid] = heard
+        adapter.parser.callbacks[sid] = record
     for part in parts:
         await adapter.parse(part)
     return recorder
@@ -122,7 +122,7 @@ def test_the_same_messages_and_control_lines_come_out_however_the_stream_is_spli
 @pytest.mark.parametrize(
     "line", [b"MSG a 1 x", b"MSG a", b"HMSG a 1 x 5", b"MSG a 1 -5", b"HMSG a 1 9 5", b"HMSG a 1 -1 5", b"M", b"H"]
 )
-def test_a_message_line_that_makes_no_sense_breaks_the_connection(line: bytes) -> None:
+def test_a_malformed_message_line_breaks_the_connection(line: bytes) -> None:
     with pytest.raises(ProtocolBroken):
         Parser(lambda _: None).feed(line + b"\r\n12345\r\n12345\r\n")
 
@@ -134,23 +134,23 @@ def test_an_endless_line_breaks_the_connection_instead_of_filling_memory() -> No
         parser.feed(b"x")
 
 
-def test_a_message_for_nobody_is_skipped() -> None:
+def test_a_message_without_a_subscription_is_skipped() -> None:
     lines: list[bytes] = []
     Parser(lines.append).feed(b"MSG a 9 4\r\nPING\r\nPONG\r\n")
     assert lines == [b"PONG"]
 
 
-def test_bytes_that_are_no_utf_8_are_delivered_and_break_nothing() -> None:
-    heard: list[Message] = []
+def test_bytes_that_are_not_utf_8_are_delivered() -> None:
+    received: list[Message] = []
     parser = Parser(lambda _: None)
-    parser.callbacks[b"1"] = heard.append
+    parser.callbacks[b"1"] = received.append
     parser.feed(
         b"HMSG a.\xff 1 r.\xfe 20 21\r\nNATS/1.0\r\nA: \xff\xfe\r\n\r\n \r\nMSG b 1 0\r\n\r\n".replace(
             b"20 21", b"19 20"
         )
     )
-    assert [message.subject for message in heard] == ["a.\\xff", "b"]
-    assert heard[0].header("A") == "\\xff\\xfe"
+    assert [message.subject for message in received] == ["a.\\xff", "b"]
+    assert received[0].header("A") == "\\xff\\xfe"
 
 
 HEAD = b"NATS/1.0\r\nA: first\r\nA: second\r\nBlank:\r\nLong-A: x\r\n\r\n"
@@ -164,7 +164,7 @@ def test_a_header_is_found_by_its_exact_name(name: str, value: str | None) -> No
     assert Message("s", "", None, b"").header(name) is None
 
 
-def test_a_status_is_told_from_a_message() -> None:
+def test_a_status_differs_from_a_message() -> None:
     assert Message("s", "", b"NATS/1.0 404 No Messages\r\n\r\n", b"").status == "404"
     assert Message("s", "", b"NATS/1.0 404 No Messages\r\n\r\n", b"").status_text == "404 No Messages"
     assert Message("s", "", HEAD, b"").status is None
@@ -185,7 +185,7 @@ def test_no_header_breaks_out_of_its_line(name: str, value: str) -> None:
 
 
 @pytest.mark.parametrize("subject", ["", " ", "a b", "a\r\nPUB x 0", "a\t", " a", "a\u00a0b"])
-def test_what_is_no_subject_is_not_sent(subject: str) -> None:
+def test_an_invalid_subject_is_not_sent(subject: str) -> None:
     with pytest.raises(ValueError, match="not a subject"):
         encode(subject, b"", "", None, 1 << 20)
     if subject:
