@@ -61,7 +61,7 @@ class End(StrEnum):
 
 
 class LeaseState(StrEnum):
-    """What a lease says of its holder."""
+    """State of a lease: who holds it, or how its job is being ended."""
 
     #: Held by `Lease.worker`. In: the worker that takes it. Out: that worker, or the next one that writes the lease.
     RUNNING = "running"
@@ -194,7 +194,7 @@ class Lease(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     state: LeaseState = msgspec.field(name="why")
     #: Id of the last worker that took it; "" before the first one. It stays after the worker let go.
     worker: str = ""
-    #: Boot id of that worker: tells two processes with one id apart.
+    #: Boot id of that worker: distinguishes two processes with one id.
     boot: str = ""
     #: Where to acknowledge the delivery that this lease was taken with.
     ack: str = ""

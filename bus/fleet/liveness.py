@@ -22,7 +22,7 @@ from bus.transport.parser import Message
 
 log = logger(__name__)
 
-#: Payload of a ping that asks for the models' cards.
+#: Payload of a ping that requests the models' cards.
 DESCRIBE: Final = b"describe"
 #: A worker that never answered a ping is forgotten after this silence; its jobs went by their leases.
 _FORGET_S: Final = 60.0
@@ -78,7 +78,7 @@ class Pings:
                 self._tasks.create_task(self._ping(worker), name=f"ping {worker}")
 
     async def describe(self, worker: str) -> list[ModelCard]:
-        """Ask a worker for its models' cards. Empty if it does not answer: its next heartbeat leads to another try."""
+        """Request a worker's models' cards. Empty if it does not answer: its next heartbeat leads to another try."""
         generation = self._bus.connection.state.generation
         try:
             answer = await self._bus.connection.request(self._bus.subjects.ping(worker), DESCRIBE)

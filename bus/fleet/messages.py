@@ -8,7 +8,7 @@ import msgspec
 class Voice(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One voice of a model, as its engine declares it."""
 
-    #: What a job's `voice` says to choose it.
+    #: The value of a job's `voice` that chooses it.
     id: str
     #: For people.
     name: str
@@ -21,7 +21,7 @@ class Voice(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 class ModelCard(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """An engine's capabilities, made by its worker when it starts."""
 
-    #: One subject token: what a job's `model` says.
+    #: The value of a job's `model`; one subject token.
     name: str
     #: One subject token, `v1` unless the engine says otherwise.
     version: str
@@ -63,7 +63,7 @@ class Heartbeat(msgspec.Struct, frozen=True, kw_only=True):
 
     #: The worker's id, one subject token; equal to the one in the subject.
     id: str
-    #: Random for each process: tells two processes with one id apart.
+    #: Random for each process: distinguishes two processes with one id.
     boot: str
     #: Process id on `host`.
     pid: int

@@ -68,6 +68,7 @@ class Presence:
         connection = self._bus.connection
 
         async def ping() -> Message | None:
+            """The other worker's answer; None if there is no such worker."""
             generation = connection.state.generation
             await connection.state.wait_for_peers()
             try:

@@ -47,6 +47,7 @@ class _LiveEntries:
         return bool(self._entries)
 
     def add(self, message: Message) -> None:
+        """Buffer an entry, or drop all of them and be behind if there is no room for it."""
         size = len(message.data) + _ENTRY_BYTES
         if not self.is_behind and self.num_bytes + size > self._max_bytes:
             self.is_behind = True
@@ -56,6 +57,7 @@ class _LiveEntries:
             self.num_bytes += size
 
     def clear(self) -> None:
+        """Drop every entry."""
         self._entries.clear()
         self.num_bytes = 0
 

@@ -31,7 +31,7 @@ class Identity(msgspec.Struct, frozen=True):
 
     #: The worker's id.
     worker: str
-    #: Random for each process: tells two processes with one id apart.
+    #: Random for each process: distinguishes two processes with one id.
     boot: str
 
 

@@ -50,7 +50,7 @@ class Consumer:
         self.failures += 1
 
     def forget(self) -> None:
-        """Its open pull is void, and what waits in it is not known any more."""
+        """Its open pull is void, and the number of messages that wait in it unknown."""
         self.open_pull = None
         self.num_pending = UNKNOWN
 

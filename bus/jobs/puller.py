@@ -123,7 +123,7 @@ class Puller:
         self._wake.set()
 
     async def run(self) -> None:
-        """Pull until cancelled, once. Cancelling withdraws every open pull; what was on the wire is given back."""
+        """Pull until cancelled, once. Cancelling withdraws every open pull; messages on the wire are given back."""
         off = self._connection.state.on_reconnect(self._restart)
         try:
             while True:
