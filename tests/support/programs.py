@@ -34,7 +34,7 @@ class Program:
 
     def events(self, name: str) -> list[dict[str, Any]]:
         """What was logged under this event name so far."""
-        lines = Path(self._log.name).read_text().splitlines()
+        lines = self.whole_log().splitlines()
         found = [json.loads(line) for line in lines if line.startswith("{") and line.endswith("}")]
         return [event for event in found if event.get("event") == name]
 
@@ -48,7 +48,12 @@ class Program:
         return found[count - 1]
 
     def log(self) -> str:
-        return Path(self._log.name).read_text()[-6000:]
+        """The end of its log, for the message of a failed assertion."""
+        return self.whole_log()[-6000:]
+
+    def whole_log(self) -> str:
+        """Everything that it has logged so far."""
+        return Path(self._log.name).read_text()
 
     def send(self, number: signal.Signals) -> None:
         self.process.send_signal(number)
@@ -87,7 +92,7 @@ class Fleet:
 
     def __init__(self, settings: BusSettings) -> None:
         self.settings = settings
-        self._programs: list[Program] = []
+        self.programs: list[Program] = []
 
     def worker(self, name: str = "w1", models: str = "tone", slots: int = 8, *flags: str, wait: bool = True) -> Program:
         argv = ["worker", *bus_flags(self.settings), "--id", name, "--models", models, "--slots", str(slots)]
@@ -103,11 +108,11 @@ class Fleet:
 
     def _start(self, argv: list[str]) -> Program:
         program = Program(argv)
-        self._programs.append(program)
+        self.programs.append(program)
         return program
 
     def end(self) -> None:
-        for program in self._programs:
+        for program in self.programs:
             program.end()
 
 

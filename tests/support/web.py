@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 from aiohttp import ClientResponse, ClientSession
+from yarl import URL
 
 #: Headers of a request that makes a run of its own: equal ones would all hear one job, and after it its log.
 OWN_RUN = {"Cache-Control": "no-store"}
@@ -16,6 +17,13 @@ def speech(model: str = "tone", text: str = "tone", **fields: Any) -> dict[str, 
     known = {"voice", "response_format", "lane", "run_on", "linger_s", "seed", "speed"}
     own = {name: fields.pop(name) for name in list(fields) if name in known}
     return {"model": model, "input": text, "voice": "", "response_format": "pcm", **own, "params": fields}
+
+
+def base_of(http: ClientSession) -> URL:
+    """The base URL that a session was made with."""
+    base = http._base_url
+    assert base is not None
+    return base
 
 
 class Body:

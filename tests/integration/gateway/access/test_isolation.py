@@ -19,6 +19,7 @@ from tests.support.sockets import VLLM
 from tests.support.sockets import tone as tone_config
 from tests.support.tone import tone_pcm
 from tests.support.walk import nobodys
+from tests.support.web import base_of
 
 WORDS = "nobody else may read this"
 #: What differs between two answers that tell the same.
@@ -76,7 +77,7 @@ async def test_to_a_stranger_a_job_is_as_one_that_never_was_at_every_route(
         texts = [(await Keys(gateway.bus).create(tenant, Limits()))[1] for tenant in ("owner", "stranger")]
         await gateway.keys.refresh()
         stranger = {"xi-api-key": texts[1]}
-        async with aiohttp.ClientSession(http._base_url, headers={"xi-api-key": texts[0]}) as owner:
+        async with aiohttp.ClientSession(base_of(http), headers={"xi-api-key": texts[0]}) as owner:
             async with asyncio.timeout(30):
                 while (await owner.get("/v1/voices?model=nobody")).status != 404:  # it knows all workers
                     await asyncio.sleep(0.01)
@@ -153,7 +154,7 @@ async def test_a_sockets_jobs_are_its_tenants_whatever_key_others_use(bus_settin
         texts = [(await Keys(gateway.bus).create(tenant, Limits()))[1] for tenant in ("owner", "stranger")]
         await gateway.keys.refresh()
         for text in texts:
-            async with aiohttp.ClientSession(http._base_url, headers={"xi-api-key": text}) as asks:
+            async with aiohttp.ClientSession(base_of(http), headers={"xi-api-key": text}) as asks:
                 async with asyncio.timeout(30):
                     while (await asks.get("/readyz")).status != 200:
                         await asyncio.sleep(0.01)

@@ -16,6 +16,7 @@ from tests.support.doors import SPEECH, STEADY, accepted, gateway_here, state_of
 from tests.support.programs import Fleet
 from tests.support.tone import tone_pcm
 from tests.support.walk import QueuePosition, Route, ask, names_in, nobodys, routes
+from tests.support.web import base_of
 
 WORDS = "nobody else may read this"
 OTHER_WORDS = "what the stranger says"
@@ -37,8 +38,8 @@ async def two_tenants(
         await gateway.keys.refresh()
         keys = [{"Authorization": f"Bearer {text}"} for text in texts]
         async with (
-            aiohttp.ClientSession(http._base_url, headers=keys[0]) as owner,
-            aiohttp.ClientSession(http._base_url, headers=keys[1]) as stranger,
+            aiohttp.ClientSession(base_of(http), headers=keys[0]) as owner,
+            aiohttp.ClientSession(base_of(http), headers=keys[1]) as stranger,
         ):
             async with asyncio.timeout(30):
                 while (await owner.get("/v1/voices?model=nobody")).status != 404:  # it knows all workers

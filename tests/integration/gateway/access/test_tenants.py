@@ -19,6 +19,7 @@ from tests.support.nats_asking import STEADY, WHOLE, job
 from tests.support.nats_cli import nats_req
 from tests.support.programs import Program, fleet_of
 from tests.support.tone import tone_pcm
+from tests.support.web import base_of
 
 PAGE = "https://app.example.org"
 CROSS = "https://evil.example"
@@ -244,7 +245,7 @@ async def test_a_listed_page_reads_every_answer_errors_and_streams_too(stack: St
 
 async def test_where_no_key_is_needed_no_foreign_page_puts_in_or_cancels_a_job(bus_settings: BusSettings) -> None:
     async with gateway_here(bus_settings) as (gateway, http):
-        ours = str(http._base_url).rstrip("/")
+        ours = str(base_of(http)).rstrip("/")
         for origin, status in ((CROSS, 403), ("null", 403), (ours, 503), (None, 503)):
             # A page needs no permission to send that: it is what a form sends.
             headers = {"Content-Type": "text/plain"} | ({"Origin": origin} if origin else {})

@@ -17,7 +17,7 @@ from tests.support.doors import STEADY, gated, gateway_here
 from tests.support.figures import metrics_url, scrape, until
 from tests.support.nats import running
 from tests.support.programs import Fleet, Program, fleet_of, host_pid
-from tests.support.web import ready, speech, state, until_state
+from tests.support.web import base_of, ready, speech, state, until_state
 
 INFO = ("--log-level", "info")
 METRICS_ON = ("--metrics-port", "0")
@@ -191,7 +191,7 @@ async def test_a_full_queue_is_told_in_bytes_and_as_a_refusal_before_anybody_mee
         nats=nats_url, root=bus_settings.root, jobs_max_bytes=QUEUE_BYTES, replies_max_bytes=64 << 20
     )
     async with gateway_here(settings) as (gateway, http):
-        metrics = f"{http._base_url}metrics"
+        metrics = f"{base_of(http)}metrics"
         told = await scrape(http, metrics)
         assert told.of("antiphon_admission_refusing") == {}
         assert told.get("antiphon_stream_bytes", stream="jobs") == 0

@@ -69,7 +69,7 @@ async def test_a_caller_whose_job_waits_is_told_its_place_and_its_leaving_is_not
 
 
 def fleet_started(fleet: Fleet) -> bool:
-    return any(program.events("job.started") for program in fleet._programs)
+    return any(program.events("job.started") for program in fleet.programs)
 
 
 async def test_a_caller_that_leaves_in_mid_stream_frees_the_slot(

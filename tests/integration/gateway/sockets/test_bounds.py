@@ -24,6 +24,7 @@ from tests.support.programs import fleet_of
 from tests.support.sockets import VLLM, Talk, talking, tone
 from tests.support.tone import tone_pcm
 from tests.support.waiting import eventually
+from tests.support.web import base_of
 
 pytestmark = pytest.mark.slow
 
@@ -95,8 +96,7 @@ async def test_waiting_for_a_slot_is_no_silence(
 
 async def raw_socket(http: aiohttp.ClientSession, path: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
     """A WebSocket whose owner answers nothing, not even whether it is there."""
-    url = http._base_url
-    assert url is not None
+    url = base_of(http)
     reader, writer = await asyncio.open_connection(url.host, url.port)
     key = base64.b64encode(os.urandom(16)).decode()
     writer.write(

@@ -54,7 +54,7 @@ def stack() -> Iterator[Stack]:
         gateway.wait_for("submit.ready")
         yield Stack(server, gateway, worker, url)
         for program in (gateway, worker):
-            assert "ermissions" not in Path(program._log.name).read_text()
+            assert "ermissions" not in program.whole_log()
 
 
 @pytest.fixture
