@@ -12,8 +12,7 @@ from bus.jobs.retention import Retention
 from gateway.access.addresses import Addresses
 from gateway.access.authenticator import Authenticator
 from gateway.access.origins import Origins
-from gateway.codecs.encoded_cache import Renderings
-from gateway.codecs.recording import Recordings
+from gateway.codecs.encoded_cache import EncodedCache
 from gateway.http.requests import Requests
 from gateway.jobs.cache import ResultCache
 from gateway.jobs.deadlines import Deadlines
@@ -48,7 +47,7 @@ class Services:
     jobs: Jobs
     hooks: Hooks
     webhooks: WebhookAcceptance
-    encoded: Recordings
+    encoded: EncodedCache
     requests: Requests
 
 
@@ -70,7 +69,6 @@ def compose(
     cache = ResultCache(bus.logs, is_shared=settings.shared_cache)
     jobs = Jobs(bus, validation, limiter.jobs, interest, deadlines, starts, retention, cache, tasks, requests.stopping)
     hooks = Hooks(bus)
-    encoded_cache = Renderings(settings.encoded_cache_bytes)
     return Services(
         settings=settings,
         bus=bus,
@@ -93,6 +91,6 @@ def compose(
         jobs=jobs,
         hooks=hooks,
         webhooks=WebhookAcceptance(jobs, hooks, allow_private=settings.webhook_private),
-        encoded=Recordings(encoded_cache, settings.encoded_cache_bytes, settings.encoded_max_s),
+        encoded=EncodedCache(settings.encoded_cache_bytes, settings.encoded_max_s),
         requests=requests,
     )

@@ -1,4 +1,4 @@
-"""Finished sound in formats that are encoded from the beginning only: made once, kept, so that one can seek in it."""
+"""Encoded bodies of finished jobs in memory: encoded once, so that identical requests and ranges need no encoder."""
 
 import asyncio
 import contextlib
@@ -6,104 +6,154 @@ import hashlib
 from collections import OrderedDict
 from collections.abc import AsyncGenerator, Callable, Hashable, Iterator
 from contextlib import aclosing
-from typing import Final, NamedTuple
+from typing import Final
 from weakref import WeakValueDictionary
 
+import msgspec
+
+from bus import wire
 from bus.subjects import JobKey
-from gateway.codecs import Format
+from gateway.codecs.cache_writer import CacheWriter, WriteBudget
+from gateway.codecs.format import Format
 
-#: What is being made is in memory too.
-_AT_ONCE: Final = 4
+#: Bodies that are encoded at one time: until they are cached, their memory counts nowhere.
+_MAX_ENCODINGS: Final = 4
+#: Bodies that are being written may take 1 / _WRITE_SHARE of the size of the cache besides.
+_WRITE_SHARE: Final = 2
 
 
-class Key(NamedTuple):
-    """What was rendered; the sound's checksum and length besides, because an id may be used again once it is gone."""
+class FileKey(msgspec.Struct, frozen=True):
+    """Names the body of a finished job from a frame on.
 
-    name: JobKey
+    With the audio's checksum and length, since an id may be used again once its job is removed.
+    """
+
+    job: JobKey
     crc32: str
     frames: int
     from_frame: int
     form: Format
 
 
-class Rendering:
+class StreamKey(msgspec.Struct, frozen=True):
+    """Names the body of a job that was streamed while it ran.
+
+    It differs from that of the file: a file's encoder knows the length beforehand and may write it into the head.
+    """
+
+    job: JobKey
+    crc32: str
+    frames: int
+    form: Format
+
+    @classmethod
+    def of(cls, job: JobKey, done: wire.Done, form: Format) -> "StreamKey":
+        """The body of a job that ended with `done`."""
+        return cls(job, done.crc32, done.frames, form)
+
+
+class EncodedBody:
+    """One body, and the number of responses that send it."""
+
     def __init__(self, data: bytes) -> None:
         self.data = data
-        #: Answers that are going out of it, each at its reader's pace.
+        #: Responses that send it, each at its client's pace.
         self.num_readers = 0
-        #: Of these very bytes: another build of the encoder may make others of the same sound.
+        #: Identifies these very bytes: another build of an encoder may encode the same audio differently.
         self.etag = f'"{hashlib.blake2b(data, digest_size=16).hexdigest()}"'
 
 
-class Renderings:
-    def __init__(self, max_bytes: int) -> None:
-        self.max_bytes = max_bytes
-        self._size_bytes = self._lent_bytes = 0
-        #: Least recently used first.
-        self._kept: OrderedDict[Hashable, Rendering] = OrderedDict()
-        self._locks: WeakValueDictionary[Hashable, asyncio.Lock] = WeakValueDictionary()
-        self._room = asyncio.Semaphore(_AT_ONCE)
-        self._collecting: set[Hashable] = set()
+class EncodedCache:
+    """Bodies by key, of bounded total size; drops the least recently used, but none that is being sent."""
 
-    def kept(self, key: Hashable) -> Rendering | None:
-        found = self._kept.get(key)
+    def __init__(self, max_bytes: int, max_s: float) -> None:
+        """`max_s`: seconds of audio; the body of a longer job is not cached."""
+        self.max_bytes = max_bytes
+        self.max_s = max_s
+        self._size_bytes = 0
+        #: Bytes of the bodies that are being sent.
+        self._sending_bytes = 0
+        #: Least recently used first.
+        self._bodies: OrderedDict[Hashable, EncodedBody] = OrderedDict()
+        self._locks: WeakValueDictionary[Hashable, asyncio.Lock] = WeakValueDictionary()
+        self._encodings = asyncio.Semaphore(_MAX_ENCODINGS)
+        self._claimed: set[Hashable] = set()
+        self._write_budget = WriteBudget(max_bytes // _WRITE_SHARE)
+
+    @property
+    def sending_bytes(self) -> int:
+        """Bytes of the bodies that are being sent, each counted once."""
+        return self._sending_bytes
+
+    def get(self, key: Hashable) -> EncodedBody | None:
+        """The cached body, which is now the most recently used."""
+        found = self._bodies.get(key)
         if found is not None:
-            self._kept.move_to_end(key)
+            self._bodies.move_to_end(key)
         return found
 
-    def keep(self, key: Hashable, data: bytes) -> Rendering:
-        """`data` is `key`'s from now on, for as long as there is room."""
-        old = self._kept.pop(key, None)
+    def put(self, key: Hashable, data: bytes) -> EncodedBody:
+        """Cache `data` under `key`, for as long as there is space."""
+        old = self._bodies.pop(key, None)
         self._size_bytes += len(data) - (len(old.data) if old is not None else 0)
-        made = self._kept[key] = Rendering(data)
-        self._make_room()
-        return made
+        body = self._bodies[key] = EncodedBody(data)
+        self._evict()
+        return body
 
-    def _make_room(self) -> None:
-        # What is being read is in memory whether it is kept or not.
-        idle = (key for key, each in list(self._kept.items()) if not each.num_readers)
+    def _evict(self) -> None:
+        # A body that is being sent is in memory whether it is cached or not.
+        idle = (key for key, body in list(self._bodies.items()) if not body.num_readers)
         while self._size_bytes > self.max_bytes and (key := next(idle, None)) is not None:
-            self._size_bytes -= len(self._kept.pop(key).data)
+            self._size_bytes -= len(self._bodies.pop(key).data)
 
-    def may_lend(self, num_bytes: float) -> bool:
-        """Whether one more of that size may go out: all that are read must fit into the room together."""
-        return self._lent_bytes + num_bytes <= self.max_bytes
+    def may_send(self, num_bytes: float) -> bool:
+        """Whether one more body of that size may be sent: all that are being sent must fit into the cache together."""
+        return self._sending_bytes + num_bytes <= self.max_bytes
 
     @contextlib.contextmanager
-    def lent(self, rendering: Rendering) -> Iterator[None]:
-        """Within the block an answer goes out of it."""
-        if not rendering.num_readers:
-            self._lent_bytes += len(rendering.data)
-        rendering.num_readers += 1
+    def sending(self, body: EncodedBody) -> Iterator[None]:
+        """Keep `body` while a response sends it."""
+        if not body.num_readers:
+            self._sending_bytes += len(body.data)
+        body.num_readers += 1
         try:
             yield
         finally:
-            rendering.num_readers -= 1
-            if not rendering.num_readers:
-                self._lent_bytes -= len(rendering.data)
-                self._make_room()
+            body.num_readers -= 1
+            if not body.num_readers:
+                self._sending_bytes -= len(body.data)
+                self._evict()
 
-    async def get(self, key: Hashable, make: Callable[[], AsyncGenerator[bytes]]) -> Rendering:
-        """`key`'s bytes; who asks for them at the same time waits for one making. Raises what `make` raises.
+    async def get_or_encode(self, key: Hashable, encode: Callable[[], AsyncGenerator[bytes]]) -> EncodedBody:
+        """The cached body, or the one that `encode` yields in pieces; concurrent calls for one key share an encoding.
 
-        If the one that makes it is cancelled or fails, the next one that waits makes it.
+        Raises as `encode` does. If the call that encodes is cancelled or fails, the next one that waits encodes.
         """
         lock = self._locks.setdefault(key, asyncio.Lock())
         async with lock:
-            found = self.kept(key)
+            found = self.get(key)
             if found is not None:
                 return found
-            async with self._room, aclosing(make()) as pieces:
-                return self.keep(key, b"".join([piece async for piece in pieces]))
+            async with self._encodings, aclosing(encode()) as pieces:
+                return self.put(key, b"".join([piece async for piece in pieces]))
 
     @contextlib.contextmanager
-    def collecting(self, key: Hashable) -> Iterator[bool]:
-        """Whether to collect `key`'s pieces, while they are streamed, to keep them afterwards: one does it for all."""
-        if key in self._collecting:
+    def claim(self, key: Hashable) -> Iterator[bool]:
+        """Whether the response of this block may write `key`'s body: one of concurrent ones does it for all."""
+        if key in self._claimed:
             yield False
             return
-        self._collecting.add(key)
+        self._claimed.add(key)
         try:
             yield True
         finally:
-            self._collecting.discard(key)
+            self._claimed.discard(key)
+
+    @contextlib.contextmanager
+    def writer(self) -> Iterator[CacheWriter]:
+        """Collect a body while it is streamed; `save` it once it is complete. The block's end frees what it holds."""
+        writer = CacheWriter(self._write_budget, self.put)
+        try:
+            yield writer
+        finally:
+            writer.drop()

@@ -8,7 +8,7 @@ from bus.fleet.fleet import Fleet
 from bus.subjects import JobKey
 from gateway.access.authenticator import Authenticator
 from gateway.access.caller import caller
-from gateway.codecs.recording import Recordings
+from gateway.codecs.encoded_cache import EncodedCache
 from gateway.http.requests import Requests
 from gateway.http.responses import JOB
 from gateway.jobs.service import Jobs
@@ -19,7 +19,7 @@ FLEET: Final = web.AppKey("fleet", Fleet)
 AUTHENTICATOR: Final = web.AppKey("authenticator", Authenticator)
 LIMITER: Final = web.AppKey("limiter", Limiter)
 REQUESTS: Final = web.AppKey("requests", Requests)
-ENCODED: Final = web.AppKey("encoded", Recordings)
+ENCODED: Final = web.AppKey("encoded", EncodedCache)
 
 
 def job_key(request: web.Request) -> JobKey:

@@ -15,7 +15,7 @@ from bus.jobs.attach import Attachment
 from bus.jobs.status import Status
 from bus.subjects import JobKey
 from gateway.codecs import PCM, WAV, Encoding, Format
-from gateway.codecs.encoded_cache import Key
+from gateway.codecs.encoded_cache import FileKey
 from gateway.codecs.wave import SAMPLE_BYTES, wav_head
 from gateway.http.headers import JOB_HEADER
 from gateway.http.ranges import Part, is_unchanged, part
@@ -86,27 +86,27 @@ async def finished(jobs: Jobs, key: JobKey, found: Status, form: Format, from_fr
 async def respond_with_file(request: web.Request, file: Finished) -> web.StreamResponse:
     if file.is_plain:
         return await _plain(request, file)
-    cache_key = Key(file.key, file.crc32, file.frames, file.from_frame, file.form)
-    encoded = request.app[ENCODED]
-    cache, kept = encoded.renderings, encoded.renderings.kept(cache_key)
-    may_keep = file.seconds <= encoded.max_s and file.expected_bytes <= cache.max_bytes / 2
-    # Else slow readers of many files would together hold more than may be kept.
-    may_keep = may_keep and cache.may_lend(file.expected_bytes)
+    cache_key = FileKey(file.key, file.crc32, file.frames, file.from_frame, file.form)
+    cache = request.app[ENCODED]
+    cached = cache.get(cache_key)
+    may_keep = file.seconds <= cache.max_s and file.expected_bytes <= cache.max_bytes / 2
+    # Otherwise slow clients of many files would together hold more than the cache may.
+    may_keep = may_keep and cache.may_send(file.expected_bytes)
     has_time = file.seconds <= _WAIT_S or request.method == "HEAD" or "Range" in request.headers
-    if kept is None and not (may_keep and has_time):
+    if cached is None and not (may_keep and has_time):
         return await _stream(request, file, cache_key if may_keep else None)
-    rendering = kept or await cache.get(cache_key, lambda: _encoded(request.app[JOBS], file))
-    if kept is None and not rendering.num_readers and not cache.may_lend(len(rendering.data)):
-        return await _stream(request, file, None)  # those who waited for their making with it were quicker
-    headers = {**file.headers, "Accept-Ranges": "bytes", "ETag": rendering.etag}
-    if is_unchanged(request.headers, rendering.etag):
+    body = cached or await cache.get_or_encode(cache_key, lambda: _encoded(request.app[JOBS], file))
+    if cached is None and not body.num_readers and not cache.may_send(len(body.data)):
+        return await _stream(request, file, None)  # other responses have filled the cache during the encoding
+    headers = {**file.headers, "Accept-Ranges": "bytes", "ETag": body.etag}
+    if is_unchanged(request.headers, body.etag):
         return web.Response(status=304, headers=headers)
-    wanted, is_part = part(request.headers, len(rendering.data), rendering.etag)
+    wanted, is_part = part(request.headers, len(body.data), body.etag)
     if is_part:
         headers["Content-Range"] = wanted.content_range
-    body = memoryview(rendering.data)[wanted.start : wanted.stop]
-    with cache.lent(rendering):
-        return await send(request, web.StreamResponse(status=206 if is_part else 200, headers=headers), body)
+    wanted_bytes = memoryview(body.data)[wanted.start : wanted.stop]
+    with cache.sending(body):
+        return await send(request, web.StreamResponse(status=206 if is_part else 200, headers=headers), wanted_bytes)
 
 
 async def _encoded(jobs: Jobs, file: Finished) -> AsyncGenerator[bytes]:
@@ -119,25 +119,25 @@ async def _encoded(jobs: Jobs, file: Finished) -> AsyncGenerator[bytes]:
             yield await encoding.finish()
 
 
-async def _stream(request: web.Request, file: Finished, key: Key | None) -> web.StreamResponse:
+async def _stream(request: web.Request, file: Finished, key: FileKey | None) -> web.StreamResponse:
     """The whole, as it is encoded, without its length; then kept under `key`, if there is one."""
     response = web.StreamResponse(headers={**file.headers, "Accept-Ranges": "none" if key is None else "bytes"})
     if request.method == "HEAD":
         return web.Response(headers=response.headers)
-    encoded = request.app[ENCODED]
-    collecting = encoded.renderings.collecting(key) if key is not None else contextlib.nullcontext(False)
-    with collecting as is_collected, encoded.recording() as recording:
-        if not is_collected:
-            recording.drop()
+    cache = request.app[ENCODED]
+    claim = cache.claim(key) if key is not None else contextlib.nullcontext(False)
+    with claim as is_claimed, cache.writer() as writer:
+        if not is_claimed:
+            writer.drop()
         async with aclosing(_encoded(request.app[JOBS], file)) as pieces:
             async for piece in pieces:
                 if not response.prepared:
                     await begin(request, response)
                 if piece:
-                    recording.add(piece)
+                    writer.add(piece)
                     await response.write(piece)
         if key is not None:
-            recording.keep_as(key)
+            writer.save(key)
     await response.write_eof()
     return response
 

@@ -5,7 +5,7 @@ the connection closes without the last chunk, which HTTP clients report as an er
 """
 
 from collections.abc import AsyncIterator, Callable
-from contextlib import aclosing, asynccontextmanager, closing
+from contextlib import aclosing, asynccontextmanager, closing, nullcontext
 from typing import Final
 
 from aiohttp import web
@@ -13,6 +13,7 @@ from aiohttp import web
 from bus import wire
 from bus.jobs import lookup
 from gateway.codecs import Encoding, Format
+from gateway.codecs.encoded_cache import StreamKey
 from gateway.http.headers import CACHE_HEADER, JOB_HEADER, wants_fresh
 from gateway.http.responses import JOB, begin
 from gateway.http.services import ENCODED, JOBS
@@ -56,14 +57,14 @@ async def _from_cache(
     request: web.Request, stream: AudioStream, form: Format, headers: Headers | None
 ) -> web.StreamResponse | None:
     """The encoded body that an identical request got, if it is still in memory."""
-    encoded, done = request.app[ENCODED], stream.finished_before
-    rendering = None if done is None else encoded.kept(stream.key, done, form)
-    media = None if rendering is None else await lookup.media(request.app[JOBS].bus, stream.key, 0)
-    if rendering is None or media is None:
+    cache, done = request.app[ENCODED], stream.finished_before
+    body = None if done is None else cache.get(StreamKey.of(stream.key, done, form))
+    media = None if body is None else await lookup.media(request.app[JOBS].bus, stream.key, 0)
+    if body is None or media is None:
         return None
-    with encoded.renderings.lent(rendering):
+    with cache.sending(body):
         response = web.StreamResponse(headers=head_of(stream, form, form.media(*media), headers))
-        return await send(request, response, memoryview(rendering.data))
+        return await send(request, response, memoryview(body.data))
 
 
 async def send(request: web.Request, response: web.StreamResponse, body: memoryview) -> web.StreamResponse:
@@ -97,23 +98,28 @@ async def send_stream(
     request: web.Request, stream: AudioStream, form: Format, headers: Headers | None = None
 ) -> web.StreamResponse:
     """Respond with `stream`, to the job's end."""
-    recordings = request.app[ENCODED]
+    cache = request.app[ENCODED]
+    # A body that needs no encoder is made again instead.
+    writing = cache.writer() if stream.cache_outcome is not None and form.is_encoded else nullcontext()
     async with aclosing(aiter(stream)) as pieces:
         pcm = await anext(pieces)
-        with closing(Encoding(form, *stream.media)) as encoding, recordings.recording() as recording:
-            if stream.cache_outcome is None or not form.is_encoded:
-                recording.drop()
+        with (
+            closing(Encoding(form, *stream.media)) as encoding,
+            writing as writer,
+        ):
             response = web.StreamResponse(headers=head_of(stream, form, encoding.media, headers))
             data = await encoding.feed(pcm)
             del pcm  # otherwise it stays in memory until the end
             await begin(request, response)
             while not stream.is_whole:
                 if data:
-                    recording.add(data)
+                    if writer is not None:
+                        writer.add(data)
                     await response.write(data)
                 data = await encoding.feed(await anext(pieces))
             data += await encoding.finish()
-            recording.add(data)
-            recording.keep(stream.key, stream.done, form)
+            if writer is not None and stream.done.seconds <= cache.max_s:
+                writer.add(data)
+                writer.save(StreamKey.of(stream.key, stream.done, form))
             await response.write_eof(data)
     return response

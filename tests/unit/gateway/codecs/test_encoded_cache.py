@@ -1,4 +1,4 @@
-"""What was encoded is kept while there is room, and made once for all who want it together."""
+"""Encoded bodies in memory: bounded, and encoded once for concurrent requests."""
 
 import asyncio
 import contextlib
@@ -6,15 +6,15 @@ from collections.abc import AsyncGenerator
 
 import pytest
 
-from gateway.codecs.encoded_cache import Renderings
+from gateway.codecs.encoded_cache import EncodedCache
 
 
-class Maker:
-    """Makes `data` once it may; counts how often it began and how often it was given up."""
+class Encoder:
+    """Encodes `data` once it may; counts how often it began and how often it was cancelled."""
 
     def __init__(self, data: bytes) -> None:
         self.data, self.may = data, asyncio.Event()
-        self.began = self.dropped = 0
+        self.began = self.num_cancelled = 0
         self.begun = asyncio.Event()
         self.error: Exception | None = None
 
@@ -24,7 +24,7 @@ class Maker:
         try:
             await self.may.wait()
         except asyncio.CancelledError:
-            self.dropped += 1
+            self.num_cancelled += 1
             raise
         if self.error is not None:
             raise self.error
@@ -32,93 +32,108 @@ class Maker:
         yield self.data[1:]
 
 
-async def test_many_who_ask_together_wait_for_one_making() -> None:
-    renderings, make = Renderings(100), Maker(b"abc")
-    asking = [asyncio.create_task(renderings.get("k", make)) for _ in range(5)]
-    await make.begun.wait()
-    make.may.set()
-    assert [found.data for found in await asyncio.gather(*asking)] == [b"abc"] * 5
-    assert (await renderings.get("k", make)).data == b"abc"
-    assert make.began == 1
+async def test_concurrent_requests_share_one_encoding() -> None:
+    cache, encode = EncodedCache(100, 1.0), Encoder(b"abc")
+    requests = [asyncio.create_task(cache.get_or_encode("k", encode)) for _ in range(5)]
+    await encode.begun.wait()
+    encode.may.set()
+    assert [found.data for found in await asyncio.gather(*requests)] == [b"abc"] * 5
+    assert (await cache.get_or_encode("k", encode)).data == b"abc"
+    assert encode.began == 1
 
 
-async def test_one_that_leaves_in_the_middle_leaves_the_making_to_the_next() -> None:
-    renderings, make = Renderings(100), Maker(b"abc")
-    first, second = [asyncio.create_task(renderings.get("k", make)) for _ in range(2)]
-    await make.begun.wait()
+async def test_a_cancelled_request_leaves_the_encoding_to_the_next() -> None:
+    cache, encode = EncodedCache(100, 1.0), Encoder(b"abc")
+    first, second = [asyncio.create_task(cache.get_or_encode("k", encode)) for _ in range(2)]
+    await encode.begun.wait()
     first.cancel()
     with pytest.raises(asyncio.CancelledError):
         await first
-    make.may.set()
+    encode.may.set()
     assert (await second).data == b"abc"
-    assert (make.began, make.dropped) == (2, 1)
+    assert (encode.began, encode.num_cancelled) == (2, 1)
 
 
-async def test_a_making_that_fails_is_tried_again_by_who_asks_next() -> None:
-    renderings, make = Renderings(100), Maker(b"abc")
-    make.may.set()
-    make.error = ValueError("no")
+async def test_an_encoding_that_fails_is_tried_again_by_the_next_request() -> None:
+    cache, encode = EncodedCache(100, 1.0), Encoder(b"abc")
+    encode.may.set()
+    encode.error = ValueError("no")
     with pytest.raises(ValueError, match="no"):
-        await renderings.get("k", make)
-    make.error = None
-    assert (await renderings.get("k", make)).data == b"abc"
+        await cache.get_or_encode("k", encode)
+    encode.error = None
+    assert (await cache.get_or_encode("k", encode)).data == b"abc"
 
 
-async def test_what_was_not_asked_for_longest_makes_room() -> None:
-    renderings = Renderings(10)
+async def test_the_least_recently_used_body_is_dropped() -> None:
+    cache = EncodedCache(10, 1.0)
     for key in ("a", "b"):
-        renderings.keep(key, bytes(4))
-    assert renderings.kept("a") is not None
-    renderings.keep("c", bytes(4))
-    assert [renderings.kept(key) is not None for key in ("a", "b", "c")] == [True, False, True]
-    renderings.keep("c", bytes(5))  # in its own place
-    assert renderings.kept("a") is not None
-    assert renderings.keep("d", bytes(11)).data == bytes(11)
-    assert [key for key in ("a", "c", "d") if renderings.kept(key)] == []
-    renderings.keep("e", bytes(10))
-    assert renderings.kept("e") is not None
+        cache.put(key, bytes(4))
+    assert cache.get("a") is not None
+    cache.put("c", bytes(4))
+    assert [cache.get(key) is not None for key in ("a", "b", "c")] == [True, False, True]
+    cache.put("c", bytes(5))  # in its own place
+    assert cache.get("a") is not None
+    assert cache.put("d", bytes(11)).data == bytes(11)
+    assert [key for key in ("a", "c", "d") if cache.get(key)] == []
+    cache.put("e", bytes(10))
+    assert cache.get("e") is not None
 
 
 async def test_equal_bytes_have_equal_tags_and_others_have_others() -> None:
-    renderings = Renderings(100)
-    tags = [renderings.keep(key, data).etag for key, data in (("a", b"x"), ("b", b"x"), ("c", b"y"))]
+    cache = EncodedCache(100, 1.0)
+    tags = [cache.put(key, data).etag for key, data in (("a", b"x"), ("b", b"x"), ("c", b"y"))]
     assert tags[0] == tags[1] != tags[2]
     assert all(tag.startswith('"') and tag.endswith('"') for tag in tags)
 
 
-async def test_only_a_few_are_made_at_a_time() -> None:
-    renderings, makers = Renderings(100), [Maker(bytes([each])) for each in range(7)]
-    asking = [asyncio.create_task(renderings.get(index, make)) for index, make in enumerate(makers)]
-    await makers[3].begun.wait()
+async def test_only_a_few_encodings_run_at_a_time() -> None:
+    cache, encoders = EncodedCache(100, 1.0), [Encoder(bytes([each])) for each in range(7)]
+    requests = [asyncio.create_task(cache.get_or_encode(index, encode)) for index, encode in enumerate(encoders)]
+    await encoders[3].begun.wait()
     for _ in range(20):
         await asyncio.sleep(0)
-    assert sum(make.began for make in makers) == 4
-    for make in makers:
-        make.may.set()
-    assert [found.data[0] for found in await asyncio.gather(*asking)] == list(range(7))
+    assert sum(encode.began for encode in encoders) == 4
+    for encode in encoders:
+        encode.may.set()
+    assert [found.data[0] for found in await asyncio.gather(*requests)] == list(range(7))
 
 
-def test_what_is_streamed_is_collected_by_one() -> None:
-    renderings = Renderings(100)
+def test_one_of_concurrent_responses_writes_a_body() -> None:
+    cache = EncodedCache(100, 1.0)
     with contextlib.ExitStack() as streams:
-        collected = [streams.enter_context(renderings.collecting(key)) for key in ("a", "a", "b")]
-        assert collected == [True, False, True]
-    with renderings.collecting("a") as is_collected:
-        assert is_collected
+        claimed = [streams.enter_context(cache.claim(key)) for key in ("a", "a", "b")]
+        assert claimed == [True, False, True]
+    with cache.claim("a") as is_claimed:
+        assert is_claimed
 
 
-def test_what_is_being_read_keeps_its_room_until_its_last_reader_goes() -> None:
-    renderings = Renderings(10)
-    read = renderings.keep("read", bytes(6))
+def test_a_body_that_is_being_sent_is_kept_until_its_last_response_ends() -> None:
+    cache = EncodedCache(10, 1.0)
+    read = cache.put("read", bytes(6))
     with contextlib.ExitStack() as readers:
-        readers.enter_context(renderings.lent(read))
-        readers.enter_context(renderings.lent(read))
-        assert (renderings.may_lend(4), renderings.may_lend(5)) == (True, False)
-        renderings.keep("idle", bytes(4))
-        renderings.keep("newer", bytes(3))
-        assert [key for key in ("read", "idle", "newer") if renderings.kept(key)] == ["read", "newer"]
-        renderings.keep("large", bytes(5))
-        assert [key for key in ("read", "newer", "large") if renderings.kept(key)] == ["read"]
-    assert renderings.may_lend(10)
-    renderings.keep("large", bytes(10))
-    assert [key for key in ("read", "large") if renderings.kept(key)] == ["large"]
+        readers.enter_context(cache.sending(read))
+        readers.enter_context(cache.sending(read))
+        assert (cache.may_send(4), cache.may_send(5)) == (True, False)
+        cache.put("idle", bytes(4))
+        cache.put("newer", bytes(3))
+        assert [key for key in ("read", "idle", "newer") if cache.get(key)] == ["read", "newer"]
+        cache.put("large", bytes(5))
+        assert [key for key in ("read", "newer", "large") if cache.get(key)] == ["read"]
+    assert cache.may_send(10)
+    cache.put("large", bytes(10))
+    assert [key for key in ("read", "large") if cache.get(key)] == ["large"]
+
+
+def test_bodies_that_are_written_share_half_the_size_of_the_cache() -> None:
+    cache = EncodedCache(10, 1.0)
+    with cache.writer() as first:
+        first.add(b"abc")
+        with cache.writer() as second:
+            second.add(b"defg")
+            second.save("second")
+        first.add(b"h")
+        first.save("first")
+    found = cache.get("first")
+    assert found is not None
+    assert found.data == b"abch"
+    assert cache.get("second") is None, "5 bytes were left, and 7 needed"
