@@ -14,7 +14,7 @@ from bus.jobs.status import Status
 from bus.params import short
 from bus.subjects import JobKey
 from gateway.api.answers import ID
-from gateway.codecs import WAV, CodecName, Format, checked, format_named
+from gateway.codecs import FORMATS, WAV, Format, checked, format_named
 from gateway.codecs.format import MAX_RATE_HZ, MAX_SPEED, MIN_RATE_HZ, MIN_SPEED
 from gateway.codecs.wave import SAMPLE_BYTES, wav_head
 from gateway.http.headers import JOB_HEADER
@@ -37,7 +37,7 @@ _NUMBER: Final = re.compile(r"[0-9]{1,9}(\.[0-9]{0,18})?([eE][+-]?[0-9]{1,2})?")
     "are encoded a long one is only streamed, and one that nobody asked for before may come without its length.",
     parameters=(
         ID,
-        Parameter("format", CodecName, "Absent: wav."),
+        Parameter("format", Annotated[str, Meta(extra_json_schema={"enum": [*FORMATS]})], "Absent: wav."),
         Parameter("rate", Annotated[int, Meta(ge=MIN_RATE_HZ, le=MAX_RATE_HZ)], "Samples per second, converted."),
         Parameter("bitrate", Annotated[int, Meta(ge=6_000, le=320_000)], "Bits per second, of mp3, opus and aac."),
         Parameter("speed", Annotated[float, Meta(ge=MIN_SPEED, le=MAX_SPEED)], "Of playing, with the pitch unchanged."),
@@ -49,7 +49,7 @@ _NUMBER: Final = re.compile(r"[0-9]{1,9}(\.[0-9]{0,18})?([eE][+-]?[0-9]{1,2})?")
         Parameter("If-None-Match", str, "Tags of what the caller has.", where="header"),
     ),
     answers={
-        200: Answer("The integer.", media=SOUND),
+        200: Answer("The whole audio.", media=SOUND),
         206: Answer("The range.", media=SOUND),
         304: Answer("The caller has it."),
     },

@@ -1,47 +1,59 @@
-"""One stream's way from PCM to bytes, off the event loop where it takes work."""
+"""Encodes one stream, from PCM to the bytes of a body; off the event loop where that takes CPU time."""
 
 import asyncio
 import os
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Final, Protocol
 
-from gateway.codecs.format import Format, has_av
-from gateway.codecs.resampler import Resampler
+from gateway.codecs.format import Format
 from gateway.codecs.telephone import LAWS, to_g711
 from gateway.codecs.wave import wav_head
 
-#: What one thread does before another stream may have it: about a second of sound.
+#: Bytes that a thread encodes before another stream may have it: about a second of audio.
 _SLICE_BYTES: Final = 64 << 10
-#: Of the process, because the CPUs are. Encoders leave the interpreter's lock while they work.
+#: One pool per process: encoding is CPU-bound, and encoders release the interpreter's lock.
 _POOL: Final = ThreadPoolExecutor(max_workers=os.cpu_count() or 1, thread_name_prefix="encoder")
 
 
 class _Stage(Protocol):
-    """Takes bytes, gives bytes; `finish` gives what is left, and nothing is fed to it after that."""
+    """Takes bytes and returns bytes; `finish` returns the rest, and nothing is fed after it."""
 
-    def feed(self, data: bytes) -> bytes: ...
-    def finish(self) -> bytes: ...
-    def close(self) -> None: ...
+    def feed(self, data: bytes) -> bytes:
+        """Process more bytes; returns those that are ready."""
+        ...
+
+    def finish(self) -> bytes:
+        """The rest."""
+        ...
+
+    def close(self) -> None:
+        """Release what it holds."""
+        ...
 
 
 class _Plain:
-    """The samples themselves, behind a head."""
+    """The samples themselves, after a head."""
 
     def __init__(self, head: bytes) -> None:
         self._head = head
 
     def feed(self, data: bytes) -> bytes:
-        head, self._head = self._head, b""
-        return head + data if head else data
+        if not self._head:
+            return data
+        head = self._head
+        self._head = b""
+        return head + data
 
     def finish(self) -> bytes:
         return self.feed(b"")
 
     def close(self) -> None:
-        """It holds nothing."""
+        """Holds nothing."""
 
 
 class _Telephone:
+    """G.711, one byte per sample."""
+
     def __init__(self, law: str) -> None:
         self._law = law
 
@@ -52,16 +64,22 @@ class _Telephone:
         return b""
 
     def close(self) -> None:
-        """It holds nothing."""
+        """Holds nothing."""
 
 
 class Encoding:
-    """Fed by one task, in order. Equal sound becomes equal bytes, however it is cut, in every process of one build."""
+    """One stream's encoder. One task feeds it, in order; `close` it at the end.
 
-    def __init__(self, form: Format, rate_hz: int, channels: int, frames: int | None = None) -> None:
-        """`rate_hz`, `channels`: the job's. `frames`: of the job's whole sound, None while nobody knows."""
-        self._form, self._rate_hz, self._channels, self._frames = form, rate_hz, channels, frames
-        #: (rate_hz, channels) of what the bytes hold.
+    Equal audio becomes equal bytes, however it is cut into pieces, in every process of one build.
+    """
+
+    def __init__(self, form: Format, rate_hz: int, channels: int, num_frames: int | None = None) -> None:
+        """`rate_hz`, `channels`: of the job. `num_frames`: of the job's whole audio, None while it is not known."""
+        self._form = form
+        self._rate_hz = rate_hz
+        self._channels = channels
+        self._num_frames = num_frames
+        #: (rate_hz, channels) of the encoded audio.
         self.media = form.media(rate_hz, channels)
         #: Whether it works in a thread of the pool.
         self.is_heavy = form.is_encoded or form.is_converted(rate_hz, channels)
@@ -70,9 +88,9 @@ class Encoding:
         self._is_closed = False
 
     async def feed(self, pcm: bytes) -> bytes:
-        """`pcm`, s16le and interleaved, encoded as far as it can be; the head comes with the first.
+        """Encode `pcm`, s16le and interleaved; returns the bytes that are ready, the head before the first.
 
-        An encoding whose feeding was cancelled has lost what it was fed: it can only be closed.
+        If cancelled, the encoding has lost `pcm`: it can only be closed.
         """
         if not self.is_heavy:
             return self._feed(pcm)
@@ -80,69 +98,64 @@ class Encoding:
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
     async def finish(self) -> bytes:
-        """What is left. The encoding is of no more use."""
+        """The rest of the body; the encoding can only be closed afterwards."""
         return await self._in_pool(None) if self.is_heavy else self._finish()
 
     def close(self) -> None:
-        """Give up what it holds, once no thread uses it; more than once if need be."""
+        """Release the encoder, once no thread uses it. Idempotent."""
         if self._is_closed:
             return
         self._is_closed = True
         if self._work is None:
-            self._give_up(None)
+            self._release(None)
         else:
-            self._work.add_done_callback(self._give_up)  # at once if it is done, else in the thread that does it
+            self._work.add_done_callback(self._release)  # at once if it is done, else in the thread that does it
 
     async def _in_pool(self, pcm: bytes | None) -> bytes:
         if self._is_closed or (self._work is not None and not self._work.done()):
-            raise RuntimeError("an encoding is fed by one task at a time, and not after it was cut off or closed")
+            raise RuntimeError("an encoding is fed by one task at a time, and not after it was cancelled or closed")
         self._work = _POOL.submit(self._finish) if pcm is None else _POOL.submit(self._feed, pcm)
         return await asyncio.wrap_future(self._work)
 
     def _feed(self, pcm: bytes) -> bytes:
-        for stage in self._line():
+        for stage in self._pipeline():
             pcm = stage.feed(pcm)
         return pcm
 
     def _finish(self) -> bytes:
         data = b""
-        for stage in self._line():
+        for stage in self._pipeline():
             data = stage.feed(data) + stage.finish()
         return data
 
-    def _line(self) -> list[_Stage]:
-        """What the sound goes through, made when there is some."""
+    def _pipeline(self) -> list[_Stage]:
+        """The stages, made at the first use: in the thread that uses them."""
         if self._stages is None:
-            self._stages = _stages(self._form, self._rate_hz, self._channels, self._frames)
+            self._stages = _stages(self._form, self._rate_hz, self._channels, self._num_frames)
         return self._stages
 
-    def _give_up(self, _: object) -> None:
-        stages, self._stages = self._stages or [], []
+    def _release(self, _: object) -> None:
+        stages = self._stages or []
+        self._stages = []
         for stage in stages:
             stage.close()
 
 
-def _stages(form: Format, rate_hz: int, channels: int, frames: int | None) -> list[_Stage]:
+def _stages(form: Format, rate_hz: int, channels: int, num_frames: int | None) -> list[_Stage]:
     out_hz, out_channels = form.media(rate_hz, channels)
-    if frames is not None:
-        frames = form.frames(frames, rate_hz, channels)
+    if num_frames is not None:
+        num_frames = form.frames(num_frames, rate_hz, channels)
     stages: list[_Stage] = []
-    if form.is_converted(rate_hz, channels):
-        stages.append(_converter(form, rate_hz, channels))
-    if form.is_encoded:
-        from gateway.codecs.libav import Encoder  # noqa: PLC0415 - it may be missing, and takes 0.1 s
+    if form.is_encoded or form.is_converted(rate_hz, channels):
+        from gateway.codecs.libav import Converter, Encoder  # noqa: PLC0415 - takes 0.1 s, and a WAV does not need it
 
-        stages.append(Encoder(form, out_hz, out_channels, frames))
-    elif form.codec in LAWS:
+        if form.is_converted(rate_hz, channels):
+            stages.append(Converter(form, rate_hz, channels))
+        if form.is_encoded:
+            stages.append(Encoder(form, out_hz, out_channels, num_frames))
+            return stages
+    if form.codec in LAWS:
         stages.append(_Telephone(form.codec))
     else:
-        stages.append(_Plain(wav_head(out_hz, out_channels, frames) if form.codec == "wav" else b""))
+        stages.append(_Plain(wav_head(out_hz, out_channels, num_frames) if form.codec == "wav" else b""))
     return stages
-
-
-def _converter(form: Format, rate_hz: int, channels: int) -> _Stage:
-    if form.speed == 1.0 and not has_av():
-        return Resampler(form, rate_hz, channels)
-    from gateway.codecs.libav import Converter  # noqa: PLC0415
-
-    return Converter(form, rate_hz, channels)

@@ -1,7 +1,7 @@
-"""PyAV: other rates and speeds, and the codecs that need a library. The only module that imports `av`.
+"""PyAV: conversion of rate, speed and channels, and the encoders. The only module that imports `av`.
 
-Nothing here depends on how its input is cut into pieces: equal samples become equal bytes. Nothing here is for two
-threads at once.
+The output does not depend on how the input is cut into pieces: equal samples become equal bytes. No object here may be
+used by two threads at once.
 """
 
 import contextlib
@@ -19,20 +19,63 @@ import msgspec
 from gateway.codecs.format import Format
 from gateway.codecs.wave import SAMPLE_BYTES
 
-#: atempo drops samples instead of blending them beyond this, so that larger changes are made in steps.
+#: Beyond this factor `atempo` drops samples instead of blending them, so larger changes are made in steps.
 _TEMPO_STEP: Final = 2.0
-#: Of silence behind the sound, in its own time: more than a resampler, and then all steps of tempo, hold back.
+#: Silence that is appended to the audio, in its own time: longer than a resampler, or all steps of tempo, hold back.
 _TAIL_S: Final = 0.1
 _TEMPO_TAIL_S: Final = 0.75
-#: What atempo hears first must fill its window, or how it begins depends on the size of that; it waits as long anyway.
+#: The first piece for `atempo` must fill its window, otherwise its output depends on the size of that piece.
 _TEMPO_HEAD_S: Final = 0.1
 _BUFFER_BYTES: Final = 4096
-#: By MPEG version, which is by rate. LAME would take the nearest by rules of its own.
+
+
+class Container(msgspec.Struct, frozen=True, kw_only=True):
+    """How libav encodes one format of `FORMATS`."""
+
+    #: libav's names of the container and of the encoder in it.
+    container: str
+    encoder: str
+    encoder_options: Mapping[str, str] = MappingProxyType({})
+    container_options: Mapping[str, str] = MappingProxyType({})
+    #: (least sample rate, bitrates in kbit/s), highest rate first: the nearest of them is used; empty: any bitrate.
+    bitrates_kbps: tuple[tuple[int, tuple[int, ...]], ...] = ()
+    #: Offset of the five bytes of the head whose last 36 bits hold the number of frames; 0: the head has no such field.
+    num_frames_at: int = 0
+
+
+#: By MPEG version, which follows from the rate. LAME would choose the nearest by rules of its own.
 _MP3_KBPS: Final = (
     (32_000, (32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320)),
     (16_000, (8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160)),
     (0, (8, 16, 24, 32, 40, 48, 56, 64)),
 )
+#: By the name in `FORMATS`.
+CONTAINERS: Final = {
+    "mp3": Container(
+        container="mp3",
+        encoder="libmp3lame",
+        # No bit reservoir: every frame stands alone, so that a stream may be cut after any of them.
+        encoder_options={"reservoir": "0", "compression_level": "5"},
+        # Neither a Xing frame nor ID3 tags: both need to be written once the end is known.
+        container_options={"write_xing": "0", "id3v2_version": "0"},
+        bitrates_kbps=_MP3_KBPS,
+    ),
+    "opus": Container(
+        container="ogg",
+        encoder="libopus",
+        encoder_options={"frame_duration": "20", "vbr": "constrained"},
+        # Small pages, so that encoded audio leaves at once.
+        container_options={"page_duration": "20000"},
+    ),
+    "aac": Container(container="adts", encoder="aac"),
+    "flac": Container(
+        container="flac",
+        encoder="flac",
+        # Small frames, so that encoded audio leaves at once.
+        encoder_options={"frame_size": "1024"},
+        num_frames_at=21,
+    ),
+}
 
 
 def _layout(channels: int) -> str:
@@ -40,28 +83,36 @@ def _layout(channels: int) -> str:
 
 
 def _frame(pcm: bytes, rate_hz: int, channels: int, at: int) -> av.AudioFrame:
-    """`pcm` as libav has it; `at`: the index of its first frame."""
+    """`pcm` as a frame of libav; `at`: the index of its first sample."""
     frame = av.AudioFrame(format="s16", layout=_layout(channels), samples=len(pcm) // (SAMPLE_BYTES * channels))
     frame.planes[0].update(pcm)
-    frame.sample_rate, frame.pts, frame.time_base = rate_hz, at, Fraction(1, rate_hz)
+    frame.sample_rate = rate_hz
+    frame.pts = at
+    frame.time_base = Fraction(1, rate_hz)
     return frame
 
 
 class Converter:
-    """s16le PCM of one rate to s16le PCM of another, at another speed, with other channels; the length is exact."""
+    """s16le PCM to s16le PCM of another rate, speed and number of channels; the length is exact."""
 
     def __init__(self, form: Format, rate_hz: int, channels: int) -> None:
-        self._form, self._rate_hz, self._channels = form, rate_hz, channels
+        """`rate_hz`, `channels`: of the input; the output is as `form.media` says."""
+        self._form = form
+        self._rate_hz = rate_hz
+        self._channels = channels
         out_hz, out_channels = form.media(rate_hz, channels)
-        self._frame_bytes, self._out_frame_bytes = SAMPLE_BYTES * channels, SAMPLE_BYTES * out_channels
-        #: Of the sound, without what is laid behind it; what was pushed, with it; what was given.
-        self._frames = self._pushed_frames = self._out_frames = 0
+        self._frame_bytes = SAMPLE_BYTES * channels
+        self._out_frame_bytes = SAMPLE_BYTES * out_channels
+        #: Frames of the audio; pushed into the graph, the silence at the end included; returned.
+        self._num_frames = 0
+        self._num_pushed = 0
+        self._num_returned = 0
         self._head = b""
         has_tempo = form.speed != 1.0
         self._head_bytes = round(_TEMPO_HEAD_S * rate_hz) * self._frame_bytes if has_tempo else 0
         self._tail_bytes = round((_TEMPO_TAIL_S if has_tempo else _TAIL_S) * rate_hz) * self._frame_bytes
         self._graph = av.filter.Graph()
-        self._graph.threads = 1  # else each stream has as many as there are CPUs
+        self._graph.threads = 1  # the default is one per CPU, for each stream
         nodes = [
             self._graph.add_abuffer(
                 format="s16", sample_rate=rate_hz, layout=_layout(channels), time_base=Fraction(1, rate_hz)
@@ -73,31 +124,32 @@ class Converter:
         self._graph.link_nodes(*nodes).configure()
 
     def feed(self, pcm: bytes) -> bytes:
+        """Convert more PCM; returns the output that is ready."""
         if not pcm:
             return b""
-        self._frames += len(pcm) // self._frame_bytes
-        if self._pushed_frames == 0:
+        self._num_frames += len(pcm) // self._frame_bytes
+        if self._num_pushed == 0:
             self._head += pcm
             if len(self._head) < self._head_bytes:
                 return b""
-            pcm, self._head = self._head, b""
+            pcm = self._head
+            self._head = b""
         made = self._push(pcm)
-        self._out_frames += len(made) // self._out_frame_bytes
+        self._num_returned += len(made) // self._out_frame_bytes
         return made
 
     def finish(self) -> bytes:
-        """The rest, to the frame: silence behind the sound drives out what filters hold, and is cut off again."""
+        """The rest, exact to the frame: silence drives out the audio that the filters hold, and is cut off again."""
         made = self._push(self._head + bytes(self._tail_bytes)) + self._flush()
-        due = self._form.frames(self._frames, self._rate_hz, self._frame_bytes // SAMPLE_BYTES) - self._out_frames
+        due = self._form.frames(self._num_frames, self._rate_hz, self._channels) - self._num_returned
         return made[: max(0, due) * self._out_frame_bytes]
 
     def close(self) -> None:
-        """Nothing to give back: the graph goes with the last reference."""
+        """Nothing to release: the graph is freed with its last reference."""
 
     def _push(self, pcm: bytes) -> bytes:
-        channels = self._frame_bytes // SAMPLE_BYTES
-        self._graph.push(_frame(pcm, self._rate_hz, channels, self._pushed_frames))
-        self._pushed_frames += len(pcm) // self._frame_bytes
+        self._graph.push(_frame(pcm, self._rate_hz, self._channels, self._num_pushed))
+        self._num_pushed += len(pcm) // self._frame_bytes
         return self._pull()
 
     def _flush(self) -> bytes:
@@ -117,7 +169,7 @@ class Converter:
 
 
 def _steps(speed: float) -> list[float]:
-    """Factors that make `speed`, each of which one filter does well."""
+    """Factors whose product is `speed`, each small enough for one filter."""
     steps: list[float] = []
     for limit in (_TEMPO_STEP, 1 / _TEMPO_STEP):
         while (speed > limit) if limit > 1 else (speed < limit):
@@ -126,31 +178,8 @@ def _steps(speed: float) -> list[float]:
     return [*steps, speed] if speed != 1.0 else steps
 
 
-class _Container(msgspec.Struct, frozen=True):
-    container: str
-    codec: str
-    #: Of the codec, then of the container.
-    codec_options: Mapping[str, str] = MappingProxyType({})
-    options: Mapping[str, str] = MappingProxyType({})
-
-
-#: `reservoir=0`: every MP3 frame stands alone, so that a stream may be cut after any. No Xing frame or ID3: both are
-#: for who can come back to the beginning. Small FLAC frames and Ogg pages: what was encoded leaves at once.
-_CONTAINERS: Final = {
-    "mp3": _Container(
-        "mp3",
-        "libmp3lame",
-        {"reservoir": "0", "compression_level": "5"},
-        {"write_xing": "0", "id3v2_version": "0"},
-    ),
-    "opus": _Container("ogg", "libopus", {"frame_duration": "20", "vbr": "constrained"}, {"page_duration": "20000"}),
-    "aac": _Container("adts", "aac"),
-    "flac": _Container("flac", "flac", {"frame_size": "1024"}),
-}
-
-
 class _Sink:
-    """Write-only, without `seek`: the muxer has to stream."""
+    """A write-only file without `seek`, so that the muxer has to stream."""
 
     def __init__(self) -> None:
         self._parts: list[bytes] = []
@@ -160,72 +189,81 @@ class _Sink:
         return len(data)
 
     def take(self) -> bytes:
-        parts, self._parts = self._parts, []
-        return b"".join(parts)
+        """The bytes written since the last call."""
+        data = b"".join(self._parts)
+        self._parts.clear()
+        return data
 
 
 class Encoder:
     """s16le PCM to one encoded stream."""
 
-    def __init__(self, form: Format, rate_hz: int, channels: int, frames: int | None) -> None:
-        """`frames`: of the whole, None while nobody knows."""
-        self._rate_hz, self._channels, self._frames, self._pushed_frames = rate_hz, channels, frames, 0
-        how = _CONTAINERS[form.codec]
+    def __init__(self, form: Format, rate_hz: int, channels: int, num_frames: int | None) -> None:
+        """`rate_hz`, `channels`: of the input. `num_frames`: of the whole stream; None if not known."""
+        self._rate_hz = rate_hz
+        self._channels = channels
+        self._num_pushed = 0
+        how = CONTAINERS[form.codec]
         self._sink = _Sink()
-        # bitexact: no serial number at random, no version in the file. Equal sound is equal bytes in every process.
-        options = {**how.options, "flush_packets": "1", "fflags": "+bitexact"}
+        # bitexact: no random serial number, no version in the file. Equal audio is equal bytes in every process.
+        options = {**how.container_options, "flush_packets": "1", "fflags": "+bitexact"}
         self._container = av.open(self._sink, "w", format=how.container, options=options, buffer_size=_BUFFER_BYTES)
         stream = self._container.add_stream(
-            how.codec, rate=rate_hz, options=dict(how.codec_options), layout=_layout(channels)
+            how.encoder, rate=rate_hz, options=dict(how.encoder_options), layout=_layout(channels)
         )
         assert isinstance(stream, av.AudioStream)
         self._stream = stream
         if form.bitrate:
-            self._stream.bit_rate = _bitrate(form, rate_hz)
+            self._stream.bit_rate = _bitrate_bps(how, form.bitrate, rate_hz)
         self._container.start_encoding()
         self._head = self._sink.take()
-        if form.codec == "flac" and frames is not None:
-            self._head = _with_length(self._head, frames)
+        if how.num_frames_at and num_frames is not None:
+            self._head = _with_num_frames(self._head, how.num_frames_at, num_frames)
 
     def feed(self, pcm: bytes) -> bytes:
+        """Encode more PCM; returns the bytes that are ready, the head before the first."""
         if pcm:
-            frame = _frame(pcm, self._rate_hz, self._channels, self._pushed_frames)
-            # Its first frame makes the encoder's own filter.
-            with _one_cpu() if not self._pushed_frames else contextlib.nullcontext():
+            frame = _frame(pcm, self._rate_hz, self._channels, self._num_pushed)
+            # The first frame makes PyAV create the encoder's filter graph.
+            with _one_cpu() if not self._num_pushed else contextlib.nullcontext():
                 self._container.mux(self._stream.encode(frame))
-            self._pushed_frames += frame.samples
-        head, self._head = self._head, b""
-        return head + self._sink.take()
+            self._num_pushed += frame.samples
+        return self._take()
 
     def finish(self) -> bytes:
+        """The rest of the stream."""
         self._container.mux(self._stream.encode(None))
         self._container.close()
-        head, self._head = self._head, b""
-        return head + self._sink.take()
+        return self._take()
 
     def close(self) -> None:
+        """Free the encoder; idempotent."""
         self._container.close()
 
-
-def _bitrate(form: Format, rate_hz: int) -> int:
-    if form.codec != "mp3":
-        return form.bitrate
-    kbps = next(table for least_hz, table in _MP3_KBPS if rate_hz >= least_hz)
-    return 1000 * min(kbps, key=lambda each: abs(1000 * each - form.bitrate))
+    def _take(self) -> bytes:
+        head = self._head
+        self._head = b""
+        return head + self._sink.take()
 
 
-def _with_length(head: bytes, frames: int) -> bytes:
-    """A FLAC head with the 36 bits filled in that say how many frames there are."""
-    at = 21
-    bits = int.from_bytes(head[at : at + 5], "big") & ~((1 << 36) - 1) | frames
+def _bitrate_bps(how: Container, wanted_bps: int, rate_hz: int) -> int:
+    if not how.bitrates_kbps:
+        return wanted_bps
+    kbps = next(table for least_hz, table in how.bitrates_kbps if rate_hz >= least_hz)
+    return 1000 * min(kbps, key=lambda each: abs(1000 * each - wanted_bps))
+
+
+def _with_num_frames(head: bytes, at: int, num_frames: int) -> bytes:
+    """`head` with `num_frames` in the last 36 bits of the five bytes at `at`."""
+    bits = int.from_bytes(head[at : at + 5], "big") & ~((1 << 36) - 1) | num_frames
     return head[:at] + bits.to_bytes(5, "big") + head[at + 5 :]
 
 
 @contextlib.contextmanager
 def _one_cpu() -> Iterator[None]:
-    """For this thread. PyAV gives an encoder a filter graph with a thread for each CPU that it sees, and no say."""
+    """Show this thread one CPU. PyAV gives an encoder's filter graph a thread per visible CPU, without a setting."""
     seen = os.sched_getaffinity(0) if hasattr(os, "sched_setaffinity") else set[int]()
-    with contextlib.suppress(OSError):  # a sandbox may forbid it: more threads, then
+    with contextlib.suppress(OSError):  # a sandbox may forbid it; the graph then has more threads
         if seen:
             os.sched_setaffinity(0, {min(seen)})
     try:

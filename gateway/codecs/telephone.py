@@ -1,4 +1,4 @@
-"""G.711: a byte per sample, on the mu-law of North America and Japan or the A-law of the rest."""
+"""G.711: one byte per sample, by the mu-law of North America and Japan or the A-law of the rest of the world."""
 
 import functools
 import sys
@@ -22,14 +22,15 @@ def _of_alaw(code: int) -> int:
     return size if bits & 0x80 else -size
 
 
+#: Decoders, by the name in `FORMATS`.
 LAWS: Final = {"ulaw": _of_ulaw, "alaw": _of_alaw}
 
 
 @functools.cache
 def _codes(law: str) -> bytes:
-    """The nearest code of every s16 sample, by its two bytes taken as an unsigned number."""
+    """The nearest code of every s16 sample, indexed by its two bytes as an unsigned number."""
     decode = LAWS[law]
-    # mu-law has two zeros; the one that is all ones is what a silent line carries.
+    # mu-law has two zeros; a silent line carries the one whose bits are all set.
     levels = sorted({decode(code): code for code in range(256)}.items())
     nearest = bytearray()
     for (level, code), (following, _) in zip(levels, [*levels[1:], (65_536, 0)], strict=True):
@@ -39,7 +40,7 @@ def _codes(law: str) -> bytes:
 
 
 def to_g711(pcm: bytes, law: str) -> bytes:
-    """`pcm`: s16le, mono. `law`: ulaw or alaw."""
+    """Encode `pcm`, s16le and mono, by `law`, `ulaw` or `alaw`: each sample to the nearest code."""
     samples = array("H", pcm)
     if sys.byteorder == "big":
         samples.byteswap()

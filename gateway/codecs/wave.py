@@ -9,7 +9,10 @@ _UNKNOWN_SIZE: Final = 0xFFFFFFFF
 
 
 def wav_head(rate_hz: int, channels: int, frames: int | None) -> bytes:
-    """`frames`: None while nobody knows. Sizes nobody knows yet, or that 32 bits cannot hold, are 0xFFFFFFFF."""
+    """The head of `frames` frames; None: their number is not known yet.
+
+    A size that is unknown, or too large for 32 bits, is written as 0xFFFFFFFF.
+    """
     frame_bytes = channels * SAMPLE_BYTES
     size = _UNKNOWN_SIZE if frames is None else min(frames * frame_bytes, _UNKNOWN_SIZE)
     riff = min(size + WAV_HEAD_BYTES - 8, _UNKNOWN_SIZE)

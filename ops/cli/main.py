@@ -40,7 +40,7 @@ Out = Annotated[
 Form = Annotated[
     str | None,
     typer.Option(
-        "--format", help="wav, pcm, mp3, opus, aac or flac; by default the ending of the file's name.", metavar="TEXT"
+        "--format", help="A format of the gateway, as mp3; by default the ending of the file's name.", metavar="TEXT"
     ),
 ]
 Version = Annotated[

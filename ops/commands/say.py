@@ -16,7 +16,6 @@ from ops.commands.player import Player
 from ops.errors import OpsError, UsageRefused
 from ops.settings import ClientSettings
 
-FORMATS = ("wav", "pcm", "mp3", "opus", "aac", "flac")
 #: Endings of file names that differ from the name of their format.
 _ENDINGS = {"ogg": "opus", "oga": "opus", "wave": "wav"}
 #: The head of a WAV lies within these bytes.
@@ -57,6 +56,7 @@ def text_of(text: str) -> str:
 def fetch(settings: ClientSettings, speech: SpeechRequest, output: str | None, form: str | None) -> None:
     """Write the audio to `output`: a path, - for stdout, None for the loudspeaker.
 
+    `form` is the name of a format, which the gateway knows or refuses; None: the ending of `output`, or wav.
     Raises OpsError. The file is then as it was before: the audio is written beside it and replaces it at the end.
     """
     chosen = _format(output, form)
@@ -73,7 +73,12 @@ def fetch(settings: ClientSettings, speech: SpeechRequest, output: str | None, f
     else:
         with _replacing(Path(output)) as part:
             with part.open("wb") as file:
-                head = run_async(_stream(settings, speech, chosen, file.write))
+                try:
+                    head = run_async(_stream(settings, speech, chosen, file.write))
+                except OpsError as error:
+                    if form is None and f"response_format: {chosen!r}" in str(error):
+                        raise OpsError(f"{error}; it is the ending of {output}, and --format names another") from error
+                    raise
             if head is not None:
                 wav.write_sizes(part, head)
 
@@ -82,11 +87,7 @@ def _format(output: str | None, form: str | None) -> str:
     if output is None and form not in {None, "wav"}:
         raise UsageRefused(f"--format {form}: only wav can be played; add -o FILE")
     ending = Path(output).suffix[1:].lower() if output not in {None, "-"} else ""
-    chosen = form or _ENDINGS.get(ending, ending) or "wav"
-    if chosen not in FORMATS:
-        problem = f"--format {form}" if form else f"-o {output}: no format is called {ending!r}"
-        raise UsageRefused(f"{problem}: choose one of {', '.join(FORMATS)}{'' if form else ' with --format'}")
-    return chosen
+    return form or _ENDINGS.get(ending, ending) or "wav"
 
 
 @contextmanager

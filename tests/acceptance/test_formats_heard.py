@@ -41,7 +41,7 @@ def said(body: bytes, form: Format) -> str | None:
 
 @pytest.mark.parametrize("codec", FORMATS)
 async def test_the_sentence_is_heard_in_each_format(http: ClientSession, url: str, codec: str) -> None:
-    form = FORMATS[codec]
+    form = Format(codec)
     body = {"model": "speech", "input": SENTENCE, "response_format": codec}
     async with http.post(f"{url}/v1/audio/speech", json=body) as answer:
         assert answer.status == 200, await answer.text()
@@ -66,7 +66,7 @@ async def test_the_sentence_is_heard_at_another_speed_and_rate(http: ClientSessi
         job, seconds = answer.headers["Antiphon-Job"], len(await answer.read()) / 2 / 22_050
     async with http.get(f"{url}/v1/jobs/{job}/audio?{query}") as answer:
         assert answer.status == 200, await answer.text()
-        form = FORMATS[query.partition("&")[0].removeprefix("format=")]
+        form = Format(query.partition("&")[0].removeprefix("format="))
         samples, rate_hz = decoded(await answer.read(), form, 22_050, 1)
     speed = float(query.partition("speed=")[2] or 1)
     assert len(samples) / rate_hz == pytest.approx(seconds / speed, abs=0.1)

@@ -65,12 +65,14 @@ def test_the_format_follows_the_flag_and_else_the_ending(
     assert gateway.received[0][2]["response_format"] == requested
 
 
-def test_an_unknown_format_is_refused_before_the_request(url: str, gateway: FakeGateway, tmp_path: Path) -> None:
-    with pytest.raises(UsageRefused, match="--format ogg: choose one of wav"):
-        fetch(ClientSettings(url=url), HELLO, str(tmp_path / "a"), "ogg")
-    with pytest.raises(UsageRefused, match=r"a\.xyz: no format is called 'xyz': choose one of wav.* with --format"):
+def test_an_unknown_format_is_refused_by_the_gateway(url: str, gateway: FakeGateway, tmp_path: Path) -> None:
+    says = "response_format: 'xyz' is not one of wav, pcm"
+    gateway.status, gateway.body = 422, {"error": {"message": says}}
+    with pytest.raises(OpsError, match=rf"^{says} \(422\)$"):
+        fetch(ClientSettings(url=url), HELLO, str(tmp_path / "a"), "xyz")
+    with pytest.raises(OpsError, match=rf"^{says} \(422\); it is the ending of .*a\.xyz, and --format names another$"):
         fetch(ClientSettings(url=url), HELLO, str(tmp_path / "a.xyz"), None)
-    assert gateway.received == []
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_bytes_that_are_no_text_are_refused_here_and_not_by_the_gateway(monkeypatch: pytest.MonkeyPatch) -> None:

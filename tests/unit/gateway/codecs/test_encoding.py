@@ -6,10 +6,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from gateway.codecs import FORMATS, Encoding, Format, encoding, libav
+from gateway.codecs import Encoding, Format, encoding, libav
 from tests.support.codecs import voice_like
 
-MP3 = FORMATS["mp3"]
+MP3 = Format("mp3")
 
 
 class Gated:
@@ -115,7 +115,7 @@ async def test_one_that_waits_for_a_thread_and_is_given_up_never_gets_one(
 
 
 @pytest.mark.parametrize(
-    "form", [*(FORMATS[name] for name in ("mp3", "opus", "aac", "flac", "ulaw")), Format("wav", speed=2.0)], ids=str
+    "form", [*(Format(name) for name in ("mp3", "opus", "aac", "flac", "ulaw")), Format("wav", speed=2.0)], ids=str
 )
 async def test_whatever_takes_work_is_done_in_the_pool(form: Format, monkeypatch: pytest.MonkeyPatch) -> None:
     threads: set[str] = set()
@@ -145,7 +145,7 @@ async def test_a_long_piece_leaves_its_thread_to_others_again_and_again(monkeypa
         return feed(self, pcm)
 
     monkeypatch.setattr(libav.Encoder, "feed", told)
-    encoder = Encoding(FORMATS["flac"], 24_000, 1)
+    encoder = Encoding(Format("flac"), 24_000, 1)
     await encoder.feed(bytes(500_001 * 2))
     assert max(sizes) <= 64 << 10
     assert sum(sizes) == 500_001 * 2
@@ -156,6 +156,6 @@ async def test_a_long_piece_leaves_its_thread_to_others_again_and_again(monkeypa
 @pytest.mark.parametrize("codec", ["pcm", "wav"])
 async def test_what_takes_no_work_costs_no_thread(codec: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(encoding, "_POOL", None)
-    plain = Encoding(FORMATS[codec], 24_000, 1)
+    plain = Encoding(Format(codec), 24_000, 1)
     assert (await plain.feed(b"ab") + await plain.finish())[-2:] == b"ab"
     plain.close()
