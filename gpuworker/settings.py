@@ -73,6 +73,12 @@ class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True):
     log_level: LogLevel = "info"
     log_format: LogFormat = "auto"
 
+    def __repr__(self) -> str:
+        """Without the values of engine options, which may be secrets: this text is logged."""
+        shown = {name: getattr(self, name) for name in self.__struct_fields__ if not name.startswith("engine")}
+        shown["engines"] = sorted(self.configured_engines)
+        return f"WorkerSettings({', '.join(f'{name}={value!r}' for name, value in shown.items())})"
+
     def options_of(self, engine: str) -> dict[str, Any]:
         """Options of one engine by name, unchecked; values from `engine_option` are text and win over the file's."""
         options = dict(self.engines.get(engine, {}))

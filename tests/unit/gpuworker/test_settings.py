@@ -67,3 +67,10 @@ def test_an_option_reaches_the_engine() -> None:
 
     assert takes_faults("tone.allow_faults=true")
     assert not takes_faults()
+
+
+def test_values_of_options_are_not_logged_with_the_settings(tmp_path: Path) -> None:
+    loaded = settings(tmp_path, "[engines.tone]\napi_key = 'hunter2'", "music.api_key=hunter3")
+    assert "engines=['music', 'tone']" in repr(loaded)
+    assert "hunter" not in repr(loaded)
+    assert "slots=8" in repr(loaded)
