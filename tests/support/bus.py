@@ -85,7 +85,7 @@ def done(by: Writer) -> wire.Done:
 
 
 def pcm(block: int, frames: int = 10) -> bytes:
-    """A block that can be told from its neighbours."""
+    """A block that differs from its neighbours."""
     return b"".join((block * frames + k).to_bytes(2, "little") for k in range(frames))
 
 
@@ -94,13 +94,13 @@ async def write(by: Writer, blocks: int, frames: int = 10) -> None:
         await by.block(pcm(by.position.block, frames), frames)
 
 
-async def entries(bus: Bus, name: JobKey) -> list[Entry]:
+async def entries(bus: Bus, key: JobKey) -> list[Entry]:
     """The whole log as stored."""
     found: list[Entry] = []
     pending = 1
     while pending:
         after = found[-1].seq + 1 if found else 1
-        page, pending = await bus.js.direct.page(bus.subjects.replies_stream, name.entries, after)
+        page, pending = await bus.js.direct.page(bus.subjects.replies_stream, key.entries, after)
         found += [Entry.stored(stored) for stored in page]
     return found
 
@@ -162,7 +162,7 @@ def socket_of(connection: Connection) -> Any:
 
 
 def footprint(connection: Connection) -> tuple[int, int, int, int]:
-    """What a connection keeps for its users; equal before and after a use that leaks nothing."""
+    """Counts of the objects that a connection keeps for its users; equal before and after a use that leaks nothing."""
     return (
         len(client_of(connection)._subs),
         len(connection._link._callbacks),  # type: ignore[attr-defined]

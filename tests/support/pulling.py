@@ -1,4 +1,4 @@
-"""A puller whose jobs are played by the test."""
+"""A puller whose worker is played by the test."""
 
 import asyncio
 from collections import Counter
@@ -14,14 +14,14 @@ from bus.subjects import LANES
 
 
 class Hands:
-    """So many slots, and what came into them."""
+    """A worker of so many slots, and the deliveries that came into them."""
 
     def __init__(self, slots: int) -> None:
         self.slots = slots
         self.most = 0
         self.held: list[Delivery] = []
         self.came: list[Delivery] = []
-        #: What to do with a delivery: nothing, unless a test says otherwise.
+        #: Called with each delivery; does nothing unless a test sets it.
         self.on: Callable[[Delivery], None] = lambda _: None
         self.puller: Puller
 
@@ -76,7 +76,7 @@ async def queue(bus: Bus, lane: str, count: int = 1) -> list[int]:
 
 
 def deliveries(*hands: Hands) -> Counter[int]:
-    """How often each message came into somebody's hands."""
+    """How often each message was delivered to any of `hands`."""
     return Counter(delivery.seq for each in hands for delivery in each.came)
 
 

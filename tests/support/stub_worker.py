@@ -1,4 +1,4 @@
-"""A worker process that does nothing but be there and, if told to, hold one `tone` job: to be killed and frozen.
+"""A worker process without engines that is present and, on request, holds `tone` jobs: to be killed and frozen.
 
     python -m tests.support.stub_worker SETTINGS_JSON ID BOOT NUM_JOBS
 

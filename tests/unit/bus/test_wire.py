@@ -1,4 +1,4 @@
-"""What crosses the bus: decoding refuses with Malformed and nothing else; equal jobs have equal digests."""
+"""Messages of the bus: decoding refuses with Malformed and nothing else; equal jobs have equal digests."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any

@@ -78,7 +78,7 @@ async def test_rule_19_of_two_gateways_that_find_a_worker_dead_one_gives_its_job
             delivery = await pull(bus)
             assert delivery.num_delivered == 2
             await eventually(lambda: "w1" not in one.workers and "w1" not in two.workers)
-        # Both have done what they would.
+        # Both have handled the death.
         await bus.connection.flush()
         assert naks.count(b"-NAK") == 1
 

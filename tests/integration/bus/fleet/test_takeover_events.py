@@ -1,4 +1,4 @@
-"""What a gateway tells of a takeover: when it began, and how long the job was silent."""
+"""Log events of a takeover: when it began, and how long the job made no entries."""
 
 import asyncio
 from pathlib import Path
@@ -26,16 +26,18 @@ def held(folder: Path) -> dict[str, Any]:
 
 @pytest.fixture
 def ack_wait_s() -> float:
-    """Only the gateway can be what takes a job away in time."""
+    """Only a gateway can take the job away in time."""
     return 120.0
 
 
 async def known_to_hold(http: ClientSession, url: str) -> None:
-    """Whoever listens past the gateway is known to it by heartbeats alone, and they gather for a while."""
-    await until(http, f"{url}/metrics", lambda told: told.get("antiphon_fleet_slots_used") == 1)
+    """Wait for the heartbeat that lists the job: a gateway without listeners knows of it by that alone."""
+    await until(http, f"{url}/metrics", lambda samples: samples.get("antiphon_fleet_slots_used") == 1)
 
 
-async def test_a_takeover_is_told_with_its_silence(fleet: Fleet, bus: Bus, http: ClientSession, tmp_path: Path) -> None:
+async def test_a_takeover_is_logged_with_its_silence(
+    fleet: Fleet, bus: Bus, http: ClientSession, tmp_path: Path
+) -> None:
     gateway, url = await asyncio.to_thread(fleet.gateway)
     first = fleet.worker("w1")
     async with asyncio.timeout(60), Ears(bus, tone_job(seconds=3, **held(tmp_path))) as ears:
@@ -45,9 +47,9 @@ async def test_a_takeover_is_told_with_its_silence(fleet: Fleet, bus: Bus, http:
         await known_to_hold(http, url)
         first.kill()
         (tmp_path / "open").touch()
-        heard = await ears.to_the_end()
+        received = await ears.to_the_end()
         await eventually(lambda: gateway.events("takeover.done"))
-    assert heard.pcm == tone_pcm(3)
+    assert received.pcm == tone_pcm(3)
     (started,) = gateway.events("takeover.started")
     (done,) = gateway.events("takeover.done")
     assert {done["job"], started["job"]} == {ears.job.id}
@@ -56,7 +58,7 @@ async def test_a_takeover_is_told_with_its_silence(fleet: Fleet, bus: Bus, http:
     assert done["seconds"] <= done["since_pong_s"] <= done["seconds"] + 5
 
 
-async def test_the_end_of_a_job_that_nobody_goes_on_with_is_told_too(
+async def test_the_end_of_a_job_that_no_worker_goes_on_with_is_logged_too(
     fleet: Fleet, bus: Bus, http: ClientSession, tmp_path: Path
 ) -> None:
     gateway, url = await asyncio.to_thread(fleet.gateway)

@@ -182,7 +182,7 @@ async def test_rule_18_a_server_restart_in_the_middle_costs_a_listener_nothing(
                 assert seqs(received) == seqs(log)
 
 
-async def test_rule_18_after_a_reconnect_what_was_missed_is_read_back_at_once(
+async def test_rule_18_after_a_reconnect_missed_entries_are_read_back_at_once(
     tmp_path: Path, bus_settings: BusSettings
 ) -> None:
     with own_server(tmp_path) as server:

@@ -36,12 +36,12 @@ SUBJECT = JobSubject("tone", "v1", "interactive", "public")
 
 @pytest.fixture
 def ack_wait_s() -> float:
-    """What is not given back comes again long after the test has failed."""
+    """A message that is not given back comes again long after the test has failed."""
     return ACK_WAIT_S
 
 
 async def publish(bus: Bus, body: bytes, tenant: str = "public") -> int:
-    """What a bus user does; returns the sequence of the PubAck."""
+    """Publish as a bus user does; returns the sequence of the PubAck."""
     await bus.topology.declare_consumers("tone", "v1")
     subject = f"{bus.subjects.root}.job.tone.v1.interactive.{tenant}"
     return (await bus.js.publish(subject, body)).seq
@@ -53,7 +53,7 @@ async def dead(bus: Bus) -> list[wire.DeadJob]:
 
 
 async def handle(bus: Bus, worker: str = "w1") -> Delivery:
-    """What a worker does with a delivery that is no job."""
+    """Pull a message that is no job, and dead-letter it as a worker does."""
     delivery, by = await pull(bus), claims(bus, worker)
     with pytest.raises(Malformed) as caught:
         by.open(delivery)
@@ -148,7 +148,7 @@ async def test_a_lease_that_a_surplus_message_got_first_is_no_attempt(
         (b"\xff\x00garbage", "Job"),
         (b"[]", "Job"),
         (b'{"id":"x"}', "input"),
-        (b'{"input":"x","tenant":"somebody"}', "tenant: the body says 'somebody', the subject 'public'"),
+        (b'{"input":"x","tenant":"other"}', "tenant: the body says 'other', the subject 'public'"),
         (b'{"input":"x","lane":"batch"}', "lane"),
         (b'{"input":"x","model":"other"}', "model"),
         (b'{"input":"x","version":"v9"}', "version"),
@@ -158,7 +158,7 @@ async def test_a_lease_that_a_surplus_message_got_first_is_no_attempt(
         (b'{"input":"x","params":' + b"[" * 5000, "Job"),
     ],
 )
-async def test_rule_11_and_20_what_is_no_job_or_contradicts_its_subject_goes_to_dead_and_is_acknowledged(
+async def test_rule_11_and_20_a_message_that_is_no_job_or_contradicts_its_subject_is_dead_lettered(
     bus: Bus, body: bytes, says: str
 ) -> None:
     seq = await publish(bus, body)
@@ -215,7 +215,7 @@ async def test_rule_11_a_hand_back_costs_no_attempt_and_an_interruption_does(bus
         firsts.append(later.is_first)
         by = writer(bus, later)
     assert attempts == [1, 1, 1, 2, 2]
-    assert firsts == [True, False, False, False, False], "how long it waited is told once"
+    assert firsts == [True, False, False, False, False], "a later attempt does not count how long it waited"
 
 
 async def test_rule_11_after_max_attempts_the_job_fails_and_goes_to_dead(bus: Bus) -> None:

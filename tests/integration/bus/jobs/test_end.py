@@ -57,7 +57,7 @@ async def test_rule_13_cancel_is_idempotent_and_answers_done_if_done_came_first(
     assert kinds(await entries(bus, claim.key)) == ["block", "done"]
 
 
-async def test_rule_13_of_many_who_end_a_running_job_one_does(bus: Bus) -> None:
+async def test_rule_13_of_many_processes_that_end_a_running_job_one_does(bus: Bus) -> None:
     for trial in range(10):
         _, claim, by = await start(bus, tone_job())
 
@@ -80,7 +80,7 @@ async def test_rule_13_of_many_who_end_a_running_job_one_does(bus: Bus) -> None:
 
 
 async def announce(bus: Bus, claim: Any, kind: wire.End, payload: object) -> None:
-    """What a gateway leaves that dies between its two steps."""
+    """Leave the lease as a gateway does that dies between its two steps."""
     held = await bus.logs.lease(claim.key)
     assert held is not None
     lease = msgspec.structs.replace(
@@ -97,7 +97,7 @@ async def announce(bus: Bus, claim: Any, kind: wire.End, payload: object) -> Non
     ],
 )
 @pytest.mark.parametrize("finisher", ["end", "status", "worker"])
-async def test_rule_13_whoever_finds_an_announced_ending_finishes_that_one(
+async def test_rule_13_a_process_that_finds_an_announced_ending_finishes_that_one(
     bus: Bus, kind: wire.End, payload: wire.Failed | wire.Ended, finisher: str
 ) -> None:
     delivery, claim, by = await start(bus, tone_job())
@@ -116,7 +116,7 @@ async def test_rule_13_whoever_finds_an_announced_ending_finishes_that_one(
     assert await num_jobs(bus) == 0
 
 
-async def test_rule_13_the_finisher_of_an_announced_ending_sends_the_word_to_who_was_replaced(bus: Bus) -> None:
+async def test_rule_13_the_finisher_of_an_announced_ending_sends_stop_to_the_replaced_worker(bus: Bus) -> None:
     words: list[bytes] = []
     bus.connection.subscribe(bus.subjects.stop("w1"), lambda message: words.append(message.data))
     _, claim, _ = await start(bus, tone_job())
@@ -151,7 +151,7 @@ async def test_a_finisher_that_froze_before_its_append_adds_no_second_end(
 
 async def test_nothing_is_ended_that_never_was(bus: Bus) -> None:
     with pytest.raises(NotFound):
-        await bus.logs.end(bus.subjects.job_key("public", "nobody"), wire.End.CANCELLED, "")
+        await bus.logs.end(bus.subjects.job_key("public", "unknown"), wire.End.CANCELLED, "")
 
 
 async def test_rule_14_now_is_the_clock_of_the_bus_whatever_the_host_believes(

@@ -24,7 +24,7 @@ async def test_rule_16_the_job_ends_when_the_last_listener_of_all_gateways_leave
             assert await has_listeners(bus.connection, key)
             await second.leave()
             assert await has_listeners(bus.connection, key)
-            # Settled: `here` asked, `there` answered.
+            # Settled: `here` sent a request, `there` answered.
             assert await state(bus, key) == "queued"
             await third.leave()
         assert await state(bus, key) == "cancelled"
@@ -100,9 +100,9 @@ async def test_rule_16_a_gateways_death_is_not_leaving(bus: Bus) -> None:
     assert await state(bus, key) == "queued"
 
 
-async def _not(asking: Any) -> bool:
+async def _not(request: Any) -> bool:
     try:
-        return not await asking
+        return not await request
     except Unreachable:  # the question met the closing of the connection
         return False
 

@@ -35,17 +35,17 @@ async def test_rule_16_after_an_outage_a_gateway_that_comes_back_later_is_not_ta
 ) -> None:
     server, bus = outage
     bus.connection.state.peer_grace_s = 1.0
-    key, asked_at = await accept(bus), list[float]()
+    key, requested_at = await accept(bus), list[float]()
     async with open_bus(bus.settings, "gateway") as other, gateway(bus) as here, gateway(other) as there:
         first, second = await listener(here, key), await listener(there, key)
         let_in = hold_reconnect(other.connection)
 
-        async def asked(*args: Any) -> bool:
-            asked_at.append(time.monotonic())
+        async def delayed(*args: Any) -> bool:
+            requested_at.append(time.monotonic())
             await eventually(lambda: other.connection.state.generation == 1, 20)
             return await has_listeners(*args)
 
-        monkeypatch.setattr(interest_module, "has_listeners", asked)
+        monkeypatch.setattr(interest_module, "has_listeners", delayed)
         await asyncio.to_thread(server.restart)
         await eventually(lambda: bus.connection.state.generation == 1, 20)
         await first.leave()
@@ -53,9 +53,9 @@ async def test_rule_16_after_an_outage_a_gateway_that_comes_back_later_is_not_ta
         assert not await has_listeners(bus.connection, key)
         let_in.set()
         await eventually(lambda: other.connection.state.generation == 1, 20)
-        second.saw_end = True  # it stays until `here` has asked, and its own leaving is no matter here
+        second.saw_end = True  # it stays until `here` has its answer; its own leaving is not tested here
         await eventually(lambda: num_unsettled() == 0, 30)
-        assert [at - bus.connection.state.reconnected_at >= 1.0 for at in asked_at] == [True]
+        assert [at - bus.connection.state.reconnected_at >= 1.0 for at in requested_at] == [True]
         assert await state(bus, key) == "queued"
         await second.leave()
 

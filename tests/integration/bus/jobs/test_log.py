@@ -1,4 +1,4 @@
-"""A log is born once, written by whoever holds its lease, and ended once."""
+"""A log is born once, written by the holder of its lease, and ended once."""
 
 import asyncio
 import zlib
@@ -35,7 +35,7 @@ def losing_answers(
     return lost
 
 
-async def test_rule_03_a_log_is_born_once_and_whoever_loses_reads_what_stands(bus: Bus) -> None:
+async def test_rule_03_a_log_is_born_once_and_the_loser_of_a_race_reads_the_birth(bus: Bus) -> None:
     name = bus.subjects.job_key("public", "j")
     births = [
         wire.Birth(job=wire.Job(input="x", id="j"), digest="d", queue_seq=k, accepted_at=1.0) for k in range(1, 11)
@@ -74,7 +74,7 @@ async def test_rule_06_a_later_delivery_takes_the_lease_and_then_reads_the_tail(
         await by.block(b"\0\0", 1)
 
 
-async def test_rule_07_a_lease_tells_worker_boot_ack_subject_attempt_and_why(bus: Bus) -> None:
+async def test_rule_07_a_lease_holds_worker_boot_ack_subject_attempt_and_state(bus: Bus) -> None:
     delivery, claim, _ = await start(bus, tone_job(), worker="w9")
     found = await bus.logs.lease(claim.key)
     assert found is not None
@@ -133,7 +133,7 @@ async def test_a_lost_acknowledgement_of_a_take_leaves_the_lease_ours(
     assert await bus.logs.lease(name) == (taken, lease)
 
 
-async def test_an_equal_lease_of_somebody_else_is_not_taken_for_ours(bus: Bus) -> None:
+async def test_an_equal_lease_of_another_process_is_not_taken_for_ours(bus: Bus) -> None:
     name = bus.subjects.job_key("public", "j")
     lease = wire.Lease(state=wire.LeaseState.RUNNING, worker="w1", boot="b1", attempt=1)
     await bus.logs.take(name, lease, 0)

@@ -28,7 +28,7 @@ PATIENT = PullSettings(expires_s=20, heartbeat_s=10, answer_s=20)
 
 @pytest.fixture
 def ack_wait_s() -> float:
-    """What is not given back comes again long after the test has failed."""
+    """A message that is not given back comes again long after the test has failed."""
     return 30.0
 
 
@@ -98,8 +98,8 @@ async def test_a_freed_slot_is_used_although_nothing_new_is_published(bus: Bus) 
         await eventually(lambda: len(hands.came) == 2, within_s=20)
 
 
-async def test_what_comes_while_the_last_slot_is_taken_is_given_back_at_once(bus: Bus) -> None:
-    """Three lanes speak at once to a puller of one slot; with ack_wait at 30 s only a NAK brings the others elsewhere."""
+async def test_a_message_that_comes_while_the_last_slot_is_taken_is_given_back_at_once(bus: Bus) -> None:
+    """Three lanes deliver at once to a puller of one slot; with ack_wait at 30 s only a NAK brings the others elsewhere."""
     async with pulling(bus, 1) as full:
         for lane in LANES:
             await until(lambda lane=lane: _waits(bus, lane), within_s=20)
@@ -115,7 +115,7 @@ async def _waits(bus: Bus, lane: str) -> bool:
     return (await consumer_info(bus, lane))["num_waiting"] == 1
 
 
-async def test_cancelling_withdraws_every_open_pull_and_gives_back_what_was_on_the_wire(bus: Bus) -> None:
+async def test_cancelling_withdraws_every_open_pull_and_gives_back_messages_on_the_wire(bus: Bus) -> None:
     before = footprint(bus.connection)
     async with pulling(bus, 2) as hands:
         for lane in LANES:
@@ -152,18 +152,18 @@ async def test_contention_does_not_deliver_a_job_again_and_again(bus: Bus) -> No
     chance = random.Random(1)
     async with open_bus(bus.settings, "test") as other:
         pullers = [pulling(where, 1) for where in (bus, other) for _ in range(5)]
-        everybody = [await one.__aenter__() for one in pullers]
-        for hands in everybody:
+        pulled = [await one.__aenter__() for one in pullers]
+        for hands in pulled:
             hands.finish_after(lambda: chance.random() * 0.02)
         seqs: list[int] = []
         for _ in range(15):
             for lane in LANES:
                 seqs += await queue(bus, lane, 4)
-        await eventually(lambda: sum(len(hands.came) for hands in everybody) >= len(seqs), within_s=25)
+        await eventually(lambda: sum(len(hands.came) for hands in pulled) >= len(seqs), within_s=25)
         for one in pullers:
             await one.__aexit__(None, None, None)
-    assert deliveries(*everybody) == dict.fromkeys(seqs, 1)
-    assert max(delivery.num_delivered for hands in everybody for delivery in hands.came) <= 5
+    assert deliveries(*pulled) == dict.fromkeys(seqs, 1)
+    assert max(delivery.num_delivered for hands in pulled for delivery in hands.came) <= 5
 
 
 async def test_open_pulls_are_sent_again_at_a_reconnect_and_not_when_their_silence_is_noticed(
@@ -212,7 +212,7 @@ async def test_a_deleted_consumer_keeps_no_other_lane_waiting_and_is_pulled_from
         await eventually(lambda: set(hands.seqs) >= set(waiting), within_s=20)
 
 
-async def test_a_consumer_that_no_longer_beats_is_asked_again(bus: Bus, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_consumer_whose_heartbeats_stop_gets_a_new_pull(bus: Bus, monkeypatch: pytest.MonkeyPatch) -> None:
     original, lost = bus.connection.publish, list[str]()
 
     def publish(subject: str, data: bytes = b"", **kwargs: Any) -> None:
@@ -277,8 +277,8 @@ async def test_a_pull_that_beats_stays_open(bus: Bus, monkeypatch: pytest.Monkey
 async def test_two_pullers_never_share_an_inbox(bus: Bus) -> None:
     """Two processes may well have their objects at the same address."""
     inboxes: list[str] = []
-    asked = f"$JS.API.CONSUMER.MSG.NEXT.{bus.subjects.jobs_stream}.>"  # others share the server
-    bus.connection.subscribe(asked, lambda message: inboxes.append(message.reply))
+    requests = f"$JS.API.CONSUMER.MSG.NEXT.{bus.subjects.jobs_stream}.>"  # others share the server
+    bus.connection.subscribe(requests, lambda message: inboxes.append(message.reply))
     await bus.connection.flush()
     for _ in range(3):
         async with pulling(bus, 1, PATIENT):

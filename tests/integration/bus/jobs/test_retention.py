@@ -1,4 +1,4 @@
-"""Room in the streams: ended logs go first, new jobs are refused next, and what runs is never hurt (rule 15)."""
+"""Room in the streams: ended logs go first, new jobs are refused next, and running jobs are never hurt (rule 15)."""
 
 from typing import Any
 
@@ -16,7 +16,7 @@ from tests.support.clocks import shifted
 from tests.support.jobs import tone_job
 
 LIMIT_BYTES = 4 << 20
-#: Of a log's end, however recent: the bus's clock is an estimate, and what has just ended may seem to lie ahead.
+#: Every ended log counts as rested: the bus's clock is an estimate, and a recent end may seem to lie ahead of it.
 NO_REST_S = -60.0
 
 

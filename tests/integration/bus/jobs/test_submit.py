@@ -1,4 +1,4 @@
-"""How a job gets in: once, whoever asks how often, or not at all."""
+"""Submitting a job: it is accepted once, however often it is submitted, or refused."""
 
 import asyncio
 import dataclasses
@@ -68,10 +68,10 @@ async def test_rule_05_twenty_requests_at_once_make_one_job(bus: Bus) -> None:
             assert await num_jobs(bus) == before + 1
 
 
-async def test_rule_15_a_full_queue_refuses_what_is_new_and_drops_nothing(bus_settings: BusSettings) -> None:
+async def test_rule_15_a_full_queue_refuses_new_jobs_and_drops_none(bus_settings: BusSettings) -> None:
     async with open_bus(msgspec.structs.replace(bus_settings, jobs_max_bytes=8192), "test") as bus:
-        asked = [submit(bus, tone_job(input="x" * 500)) for _ in range(30)]
-        answers = await asyncio.gather(*asked, return_exceptions=True)
+        submits = [submit(bus, tone_job(input="x" * 500)) for _ in range(30)]
+        answers = await asyncio.gather(*submits, return_exceptions=True)
         refused = [answer for answer in answers if isinstance(answer, StorageFull)]
         assert 0 < len(refused) < 30
         assert await num_jobs(bus) == 30 - len(refused)

@@ -48,7 +48,7 @@ def test_what_no_consumer_delivered_is_malformed(reply: str) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "a.b", "$JS.ACK.S.c.1.x.5.1.2"])
-def test_the_message_of_what_is_no_acknowledgement_subject_is_not_known(text: str) -> None:
+def test_a_subject_that_acknowledges_nothing_has_no_sequence(text: str) -> None:
     assert stream_seq(text) is None
 
 

@@ -1,4 +1,4 @@
-"""Entries and positions: the last entry alone tells where a log stands."""
+"""Entries and positions: the last entry alone shows where a log stands."""
 
 import zlib
 
@@ -44,7 +44,7 @@ def test_rule_08_the_position_after_blocks_is_their_number_their_frames_and_the_
     assert position == Position(len(blocks), frames, zlib.crc32(b"".join(blocks)), 7)
 
 
-def test_a_live_entry_tells_its_sequence_and_the_one_before_it() -> None:
+def test_a_live_entry_has_its_sequence_and_the_one_before_it() -> None:
     entry = Entry.live(
         message({KIND: "block", BLOCK: "3", FRAME: "30", "Nats-Sequence": "9", "Nats-Last-Sequence": "7"})
     )

@@ -40,14 +40,14 @@ NEEDS = {
 @pytest.mark.parametrize(
     "cast", [pytest.param(cast, marks=[pytest.mark.slow] * (cast in LARGE)) for cast in CASTS], ids="+".join
 )
-def test_no_interleaving_breaks_a_log_or_leaves_a_job_that_nobody_can_end(cast: tuple[str, ...]) -> None:
+def test_no_interleaving_breaks_a_log_or_leaves_a_job_that_no_process_can_end(cast: tuple[str, ...]) -> None:
     seen, fault, state = Model().explore(cast)
     assert not fault, state
     assert seen > 20
 
 
 @pytest.mark.parametrize("rule", NEEDS, ids=lambda rule: rule.name)
-def test_the_model_finds_what_goes_wrong_without_each_rule(rule: Without) -> None:
+def test_the_model_finds_a_fault_without_each_rule(rule: Without) -> None:
     assert Model(rule).explore(NEEDS[rule])[1], f"nothing goes wrong without {rule.name}: the model does not test it"
     assert NEEDS[rule] in CASTS, "with the rule, nothing must go wrong"
 
