@@ -86,10 +86,10 @@ class InFlight:
 
 
 class ResultCache:
-    """What one gateway remembers of derived ids. Losing it costs a few reads."""
+    """One gateway's memory of derived ids. Losing it costs a few reads."""
 
     def __init__(self, logs: Logs, *, is_shared: bool = False) -> None:
-        """`is_shared`: tenants share results; each can then detect what others requested before."""
+        """`is_shared`: tenants share results; each can then detect which requests others made before."""
         self._logs = logs
         self.is_shared = is_shared
         self._newest: OrderedDict[tuple[str, str], int] = OrderedDict()

@@ -1,6 +1,6 @@
-"""Deadlines: a job expires at the first look after its time (protocol rule 14), and this process looks twice.
+"""Deadlines: a job expires when a process looks at it after its time (protocol rule 14).
 
-By a timer for the jobs that it accepted, and at every question about a job. Nobody scans.
+This process looks by a timer for each job that it accepted, and at every request about a job. No process scans.
 """
 
 import asyncio
@@ -15,30 +15,36 @@ from bus.telemetry.logging import logger
 
 log = logger(__name__)
 
-#: Timers further away are left to the worker that pulls the job, and to whoever asks about it.
+#: Deadlines further away have no timer here: the worker that pulls the job, and requests about it, look.
 _MAX_AHEAD_S: Final = 3600.0
 _MAX_TIMERS: Final = 20_000
-_AGAIN_S: Final = 2.0
+#: Seconds until the next try while NATS does not answer.
+_RETRY_S: Final = 2.0
 
 
 class Deadlines:
+    """Timers of the jobs that this process accepted."""
+
     def __init__(self, bus: Bus, tasks: asyncio.TaskGroup) -> None:
-        self._bus, self._tasks = bus, tasks
+        """`tasks` outlives every request."""
+        self._bus = bus
+        self._tasks = tasks
         self._timers: dict[JobKey, asyncio.TimerHandle] = {}
 
     def watch(self, key: JobKey, birth: wire.Birth, *, has_audio: bool = False) -> None:
-        """End the job at its time, unless it has ended or is forgotten until then."""
+        """End the job at its time, unless it has ended or is forgotten by then. `has_audio`: its log has a block."""
         left_s = next_deadline(birth, has_audio)[0] - self._bus.clock.now()
         if left_s <= _MAX_AHEAD_S and len(self._timers) < _MAX_TIMERS:
             self._arm(key, birth, left_s)
 
     def forget(self, key: JobKey) -> None:
-        """The job has ended."""
+        """Drop the timer of a job that has ended."""
         timer = self._timers.pop(key, None)
         if timer is not None:
             timer.cancel()
 
     def close(self) -> None:
+        """Drop all timers."""
         for timer in self._timers.values():
             timer.cancel()
         self._timers.clear()
@@ -56,15 +62,15 @@ class Deadlines:
         try:
             found = await self.look(key)
         except Unreachable:
-            self._arm(key, birth, _AGAIN_S)
+            self._arm(key, birth, _RETRY_S)
         except BusError as error:
             log.warning("job.expire_failed", job=key.job, tenant=key.tenant, error=str(error))
         else:
-            if not found.is_ended:  # its sound has begun, or the bus's clock was set back meanwhile
+            if not found.is_ended:  # its audio has begun, or the bus's clock was set back meanwhile
                 self.watch(key, birth, has_audio=found.position.frame > 0)
 
     async def look(self, key: JobKey) -> Status:
-        """Where the job stands; one whose time has come is ended first.
+        """The status of the job; one whose time has come is ended first.
 
         Raises NotFound, Gone, Unreachable.
         """

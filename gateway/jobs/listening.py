@@ -4,6 +4,7 @@ import contextlib
 import time
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
+from dataclasses import dataclass
 
 from bus import wire
 from bus.errors import EngineFailed, JobError
@@ -21,37 +22,44 @@ from gateway.jobs.shared_run import SharedRun
 log = logger(__name__)
 
 
+@dataclass(slots=True)
+class OwnRun:
+    """The run of a job that no identical request shares."""
+
+    job: wire.Job
+    key: JobKey
+    listener: Listener
+    attachment: Attachment
+    #: Whether this request made the job; False: the job existed before.
+    is_new: bool
+    outcome: None = None
+    done: None = None
+
+    async def move_on(self, error: JobError) -> bool:
+        """False: no other run can follow this one."""
+        return False
+
+    def finished(self) -> None:
+        """Nothing is to be done: no other request waits for this run."""
+
+
 class AudioStream:
     """A job's PCM in pieces; iterate it once. Leaving the block of `open_stream` before its end is hanging up."""
 
     def __init__(
-        self,
-        jobs: Jobs,
-        job: wire.Job,
-        attachment: Attachment,
-        listener: Listener,
-        reader: PcmReader,
-        *,
-        is_new: bool,
-        run: SharedRun | None = None,
-        requested_at: float | None = None,
+        self, jobs: Jobs, run: OwnRun | SharedRun, reader: PcmReader, *, requested_at: float | None = None
     ) -> None:
-        """`run`: the source of the attachment and the listener, if another run may follow it.
-
-        `requested_at`: monotonic seconds at which the request that made the job arrived; for `audio.started`.
-        """
+        """`requested_at`: monotonic seconds at which the request that made the job arrived; for `audio.started`."""
         self._jobs = jobs
-        self._attachment = attachment
-        self._listener = listener
-        self._reader = reader
         self._run = run
-        self._requested_at = requested_at if is_new else None
-        self.job = job
-        self.key = jobs.bus.subjects.job_key(job.tenant, job.id)
+        self._reader = reader
+        self._requested_at = requested_at if run.is_new else None
+        self.job = run.job
+        self.key = run.key
         #: Whether this request made the job; False: it attached to an existing one.
-        self.is_new = is_new
+        self.is_new = run.is_new
         #: How the result cache answered; None: the request could not share a run.
-        self.cache_outcome: Outcome | None = None if run is None else run.outcome
+        self.cache_outcome: Outcome | None = run.outcome
         #: Set with the last piece of a job that is done, once every frame of it has been yielded.
         self.is_whole = False
         #: Marks located in the piece yielded last; frames count from the beginning of the job.
@@ -59,7 +67,7 @@ class AudioStream:
 
     @property
     def media(self) -> tuple[int, int]:
-        """(rate_hz, channels); known from the first piece on. Raises EngineFailed if the log does not say."""
+        """(rate_hz, channels); known from the first piece on. Raises EngineFailed if the log does not state it."""
         if self._reader.media is None:
             raise EngineFailed("the job is done and its log does not state its media type")
         return self._reader.media
@@ -73,7 +81,7 @@ class AudioStream:
     @property
     def finished_before(self) -> wire.Done | None:
         """The `done` entry of a job that had finished before this request, if it was read."""
-        return None if self._run is None or self.cache_outcome != "hit" else self._run.done
+        return self._run.done if self.cache_outcome == "hit" else None
 
     async def __aiter__(self) -> AsyncGenerator[bytes]:
         """Yield PCM, s16le and interleaved; only the last piece may be empty.
@@ -89,14 +97,14 @@ class AudioStream:
                     return
                 self._reader.check_complete()
             except JobError as error:
-                if self._run is None or not await self._run.move_on(error):
+                if not await self._run.move_on(error):
                     raise
-                self._continue_with(self._run)
+                self._continue()
 
     async def _pieces(self) -> AsyncGenerator[bytes]:
         """The PCM of the current run, to its end, however it ends."""
         worker = ""
-        async with aclosing(aiter(self._attachment)) as batches:
+        async with aclosing(aiter(self._run.attachment)) as batches:
             async for batch in batches:
                 pcm = self._reader.feed(batch)
                 batch.clear()  # otherwise the audio of a slow client is held twice
@@ -107,27 +115,25 @@ class AudioStream:
                     worker = self._reader.worker
                     self._jobs.first_entry_from(self.key, worker)
                 if self._reader.end is not None:
-                    self._listener.saw_end = True
+                    self._run.listener.saw_end = True
                     self._jobs.ended(self.key)
-                    if self._run is not None:
-                        self._run.finished()
+                    self._run.finished()
                     self.is_whole = self._reader.is_complete
                 if pcm or self.is_whole:
                     yield pcm
 
     def _log_first_piece(self, after_s: float) -> None:
-        self._requested_at, job = None, self.job
+        job = self.job
+        self._requested_at = None
         log.debug(
             "audio.started", job=job.id, tenant=job.tenant, model=job.model, lane=job.lane, after_s=round(after_s, 4)
         )
 
-    def _continue_with(self, run: SharedRun) -> None:
-        """Identical jobs have identical audio: the next run continues after the last frame of this one."""
-        self._attachment = run.attachment
-        self._listener = run.listener
-        self.job = run.job
-        self.key = self._jobs.bus.subjects.job_key(run.job.tenant, run.job.id)
-        self.is_new = run.outcome == "miss"
+    def _continue(self) -> None:
+        """Identical jobs have identical audio: the next run continues after the last frame of the previous one."""
+        self.job = self._run.job
+        self.key = self._run.key
+        self.is_new = self._run.is_new
         self._reader.end = None
 
 
@@ -147,30 +153,15 @@ async def open_stream(
         is_shared = jobs.cache.is_shared and not own_id
         async with SharedRun(jobs, for_all_tenants(job) if is_shared else job) as run:
             await run.find(fresh=fresh)
-            yield AudioStream(
-                jobs,
-                run.job,
-                run.attachment,
-                run.listener,
-                PcmReader(),
-                is_new=run.outcome == "miss",
-                run=run,
-                requested_at=requested_at,
-            )
+            yield AudioStream(jobs, run, PcmReader(), requested_at=requested_at)
         return
-    async with jobs.listen(jobs.key(job.tenant, job.id), job) as (listener, attachment):
+    key = jobs.key(job.tenant, job.id)
+    async with jobs.listen(key, job) as (listener, attachment):
         accepted = await jobs.accept(job, listener)
         if not accepted.is_new:
             attachment.read_back()
-        yield AudioStream(
-            jobs,
-            accepted.job,
-            attachment,
-            listener,
-            PcmReader(),
-            is_new=accepted.is_new,
-            requested_at=requested_at,
-        )
+        own = OwnRun(accepted.job, key, listener, attachment, is_new=accepted.is_new)
+        yield AudioStream(jobs, own, PcmReader(), requested_at=requested_at)
 
 
 @contextlib.asynccontextmanager
@@ -187,4 +178,4 @@ async def join_stream(jobs: Jobs, key: JobKey, found: Status, from_frame: int = 
         after_seq = entry.seq - 1 if entry is not None else found.tail.seq - found.is_ended
     run_on = True if found.is_ended else None
     async with jobs.listen(key, job, is_new=False, after_seq=after_seq, run_on=run_on) as (listener, attachment):
-        yield AudioStream(jobs, job, attachment, listener, PcmReader(from_frame, media), is_new=False)
+        yield AudioStream(jobs, OwnRun(job, key, listener, attachment, is_new=False), PcmReader(from_frame, media))

@@ -17,7 +17,7 @@ log = logger(__name__)
 
 _WINDOW_S: Final = 60.0
 _SAMPLE_S: Final = 1.0
-#: With fewer starts in the window there is no ETA.
+#: Fewer starts in the window give no ETA.
 _MIN_STARTS: Final = 5
 _CONSUMER_NOT_FOUND: Final = 10014
 
@@ -84,7 +84,7 @@ async def position(bus: Bus, starts: StartRates, birth: wire.Birth) -> QueuePosi
 
 
 async def known_position(bus: Bus, starts: StartRates, birth: wire.Birth) -> QueuePosition | None:
-    """As `position`; None too while the bus cannot say, as during an election, so that the rest can still be shown."""
+    """As `position`; None too while the bus cannot answer, as during an election, so that the rest can be shown."""
     try:
         return await position(bus, starts, birth)
     except BusError as error:

@@ -29,10 +29,13 @@ class SharedRun:
         self._stack = AsyncExitStack()
         self._generation = 0
         self._num_moves = 0
-        self._run: InFlight
-        #: The job of the generation that was found.
+        self._in_flight: InFlight
+        #: The job of the generation that was found, and its key.
         self.job: wire.Job = job
+        self.key: JobKey
         self.outcome: Outcome = "miss"
+        #: Whether this request made the job of that generation.
+        self.is_new = False
         #: The `done` entry of a run that had finished before this request.
         self.done: wire.Done | None = None
         self.listener: Listener
@@ -51,11 +54,10 @@ class SharedRun:
         """
         cache = self._jobs.cache
         known = cache.remembered(self._first)
-        self._generation, exists = known or 0, known is not None
+        self._generation = known or 0
         if fresh:
-            after = -1 if known is None else known
-            self._generation, exists = await cache.next_generation(self._first, after), False
-        await self._attach(exists)
+            self._generation = await cache.next_generation(self._first, -1 if known is None else known)
+        await self._attach(exists=known is not None and not fresh)
         cache.counts[self.outcome] += 1
 
     async def move_on(self, error: JobError) -> bool:
@@ -73,26 +75,25 @@ class SharedRun:
         await self._stack.aclose()
         self._stack = AsyncExitStack()
         # Retention has begun to remove a purged generation: the rest of it is of no use.
-        await self._attach(not is_purged or await self._next())
+        await self._attach(exists=not is_purged or await self._next())
         return True
 
     def finished(self) -> None:
         """The run has ended: requests that come later look for themselves."""
-        self._jobs.cache.finished(self._key, self._run)
+        self._jobs.cache.finished(self.key, self._in_flight)
 
-    @property
-    def _key(self) -> JobKey:
-        return self._jobs.bus.subjects.job_key(self.job.tenant, self.job.id)
-
-    async def _attach(self, exists: bool) -> None:
-        """`exists`: the current generation was accepted before, as far as is known."""
+    async def _attach(self, *, exists: bool) -> None:
+        """Attach to a usable generation. `exists`: the current one was accepted before, as far as is known."""
         for _ in range(_MAX_TRIES):
             self.job = with_generation(self._first, self._generation)
+            self.key = self._jobs.bus.subjects.job_key(self.job.tenant, self.job.id)
             async with AsyncExitStack() as stack:
                 outcome = await self._try(stack, exists)
                 if outcome is not None:
                     self._jobs.cache.remember(self._first, self._generation)
-                    self.outcome, self._stack = outcome, stack.pop_all()
+                    self.outcome = outcome
+                    self.is_new = outcome == "miss"
+                    self._stack = stack.pop_all()
                     return
             exists = await self._next()
         raise Unreachable(f"job {self.job.id!r}: {_MAX_TRIES} identical runs ended while this request looked for one")
@@ -106,16 +107,17 @@ class SharedRun:
 
     async def _try(self, stack: AsyncExitStack, exists: bool) -> Outcome | None:
         """Attach to the current generation, or start it; None if it is unusable."""
-        key, cache = self._key, self._jobs.cache
+        key = self.key
+        cache = self._jobs.cache
         self.listener, self.attachment = await stack.enter_async_context(self._jobs.listen(key, self.job))
-        self._run, is_first = stack.enter_context(cache.join(key))
-        settled = self._run.settled
+        self._in_flight, is_first = stack.enter_context(cache.join(key))
+        settled = self._in_flight.settled
         outcome: Outcome | Unusable
         if is_first:
             try:
                 outcome = await self._resolve(exists)
             except BaseException:
-                cache.finished(key, self._run)  # requests that have joined would otherwise wait forever
+                cache.finished(key, self._in_flight)  # requests that have joined would otherwise wait forever
                 raise
             if not settled.done():
                 settled.set_result("shared" if outcome == "miss" else outcome)
@@ -129,7 +131,7 @@ class SharedRun:
             return None
         if outcome == "hit":
             self.listener.saw_end = True
-            cache.finished(key, self._run)  # the run is not in progress: later requests look for themselves
+            cache.finished(key, self._in_flight)  # the run is not in progress: later requests look for themselves
         if outcome != "miss":
             self.attachment.read_back()
         return outcome
@@ -154,22 +156,29 @@ class SharedRun:
 
     async def _look(self) -> Outcome | Unusable | None:
         """How the current generation answers, from its log; None if it does not exist."""
-        cache = self._jobs.cache
-        self.done, has_newer, is_identical = await asyncio.gather(
-            cache.done(self._first, self._generation),
-            cache.exists(self._first, self._generation + 1),
-            cache.is_identical(self._first, self._generation),
-        )
-        if has_newer or is_identical is False:
-            return "unusable"
-        if self.done is not None:
-            return "hit" if is_identical else "unusable"  # no birth: retention has begun to remove it
-        try:
-            found = await self._jobs.find(self._key)
-        except NotFound:
-            return None
-        except Gone:
-            return "unusable"
-        if not found.is_ended:
-            return "shared"
-        return "hit" if found.state == "done" else "unusable"
+        self.done, outcome = await _look(self._jobs, self._first, self._generation, self.key)
+        return outcome
+
+
+async def _look(
+    jobs: Jobs, first: wire.Job, generation: int, key: JobKey
+) -> tuple[wire.Done | None, Outcome | Unusable | None]:
+    """The `done` entry of a generation, and how it answers: by its log alone, and by whether a newer one exists."""
+    done, has_newer, is_identical = await asyncio.gather(
+        jobs.cache.done(first, generation),
+        jobs.cache.exists(first, generation + 1),
+        jobs.cache.is_identical(first, generation),
+    )
+    if has_newer or is_identical is False:
+        return done, "unusable"
+    if done is not None:
+        return done, "hit" if is_identical else "unusable"  # no birth: retention has begun to remove it
+    try:
+        found = await jobs.find(key)
+    except NotFound:
+        return None, None
+    except Gone:
+        return None, "unusable"
+    if not found.is_ended:
+        return None, "shared"
+    return None, "hit" if found.state == "done" else "unusable"

@@ -1,4 +1,4 @@
-"""Equal requests inside one gateway: what its parts do where processes cannot be stopped at the right moment."""
+"""Identical requests inside one gateway process, at moments at which processes cannot be stopped."""
 
 import asyncio
 import uuid
@@ -38,13 +38,20 @@ async def gateway(bus_settings: BusSettings) -> AsyncIterator[Services]:
         yield gateway
 
 
+@pytest.fixture
+async def other(bus_settings: BusSettings) -> AsyncIterator[Services]:
+    """Another gateway: it remembers nothing of the requests that the first one got."""
+    async with gateway_here(bus_settings) as (gateway, _):
+        yield gateway
+
+
 async def working(gateway: Services, job: wire.Job) -> Writer:
-    """Be the worker of a job."""
-    name = gateway.bus.subjects.job_key(job.tenant, job.id)
+    """Take a job as its worker."""
+    key = gateway.bus.subjects.job_key(job.tenant, job.id)
     lease = wire.Lease(state=wire.LeaseState.RUNNING, worker="w0", boot="b", attempt=1)
     started = wire.Started(media=wire.media_type(24_000, 1), worker="w0", attempt=1, model="tone", version="v1")
-    seq = await gateway.bus.logs.take(name, lease, 0)
-    return Writer(gateway.bus.logs, name, seq, lease, Position(), started, 5.0)
+    seq = await gateway.bus.logs.take(key, lease, 0)
+    return Writer(gateway.bus.logs, key, seq, lease, Position(), started, 5.0)
 
 
 async def block(writer: Writer, number: int) -> None:
@@ -58,8 +65,8 @@ async def done(writer: Writer) -> None:
     )
 
 
-async def whole(sound: AudioStream) -> bytes:
-    async with aclosing(aiter(sound)) as pieces:
+async def whole(stream: AudioStream) -> bytes:
+    async with aclosing(aiter(stream)) as pieces:
         return b"".join([piece async for piece in pieces])
 
 
@@ -68,7 +75,7 @@ def queued(gateway: Services) -> Any:
 
 
 @pytest.mark.parametrize("why", [LEFT, NO_LISTENERS])
-async def test_who_listens_to_a_run_that_ends_for_want_of_listeners_goes_on_with_the_next_behind_what_he_heard(
+async def test_a_listener_of_a_run_that_ends_for_want_of_listeners_continues_with_the_next_run(
     gateway: Services, why: str
 ) -> None:
     job = equal_job("left")
@@ -77,27 +84,27 @@ async def test_who_listens_to_a_run_that_ends_for_want_of_listeners_goes_on_with
         writer = await working(gateway, job)
         await block(writer, 1)
         async with asyncio.timeout(30), aclosing(aiter(second)) as pieces:
-            heard = await anext(pieces)
+            received = await anext(pieces)
             await gateway.bus.logs.end(second.key, wire.End.CANCELLED, why)
             rest = asyncio.create_task(anext(pieces))
-            while not second.key.job.endswith("-1"):  # the next one is asked for by now
+            while not second.key.job.endswith("-1"):  # until the next run is asked for
                 await asyncio.sleep(0.005)
             again = await working(gateway, second.job)
             for number in (1, 2, 3):
                 await block(again, number)
             await done(again)
-            heard += await rest
+            received += await rest
             async for piece in pieces:
-                heard += piece
-        assert heard == bytes([1]) * 20 + bytes([2]) * 20 + bytes([3]) * 20
+                received += piece
+        assert received == bytes([1]) * 20 + bytes([2]) * 20 + bytes([3]) * 20
         assert second.is_new
-        # So does who made the run: here it was, and could not be heard.
+        # The request that made the run continues too.
         async with asyncio.timeout(30):
-            assert await whole(first) == heard
+            assert await whole(first) == received
         assert first.key == second.key
 
 
-async def test_who_joined_a_run_that_was_cancelled_by_its_id_is_told_so(gateway: Services) -> None:
+async def test_a_request_that_joined_a_run_cancelled_by_its_id_ends_as_cancelled(gateway: Services) -> None:
     job = equal_job("cancelled")
     async with open_stream(gateway.jobs, job), open_stream(gateway.jobs, job) as second:
         await gateway.bus.logs.end(second.key, wire.End.CANCELLED, "cancelled by its owner")
@@ -107,22 +114,20 @@ async def test_who_joined_a_run_that_was_cancelled_by_its_id_is_told_so(gateway:
 
 
 @pytest.mark.parametrize("is_done", [True, False])
-async def test_a_run_whose_log_has_begun_to_be_forgotten_answers_nobody(gateway: Services, is_done: bool) -> None:
-    job, bus = equal_job("forgotten"), gateway.bus
+async def test_a_run_that_retention_has_begun_to_purge_answers_no_request(gateway: Services, is_done: bool) -> None:
+    job, bus = equal_job("forgotten", run_on=True), gateway.bus
     async with open_stream(gateway.jobs, job) as first:
         writer = await working(gateway, job)
         await block(writer, 1)
         if is_done:
             await done(writer)
-        # As the server does it when a log grows too old: the birth first.
-        await bus.js.api(f"STREAM.PURGE.{bus.subjects.replies_stream}", {"filter": first.key.birth})
-        gateway.jobs.cache.finished(first.key, first._run._run)  # type: ignore[union-attr]  # another gateway has none
-        async with asyncio.timeout(30), open_stream(gateway.jobs, job) as second:
-            assert (second.cache_outcome, second.key.job) == ("miss", f"{job.id}-1")
-        first._listener.saw_end = True
+    # As the server does it when a log grows too old: the birth first.
+    await bus.js.api(f"STREAM.PURGE.{bus.subjects.replies_stream}", {"filter": first.key.birth})
+    async with asyncio.timeout(30), open_stream(gateway.jobs, job) as second:
+        assert (second.cache_outcome, second.key.job) == ("miss", f"{job.id}-1")
 
 
-async def test_who_hears_a_log_that_is_forgotten_meanwhile_goes_on_with_a_new_run_behind_what_he_heard(
+async def test_a_listener_of_a_log_that_is_purged_meanwhile_continues_with_a_new_run(
     gateway: Services,
 ) -> None:
     job, bus = equal_job("taken"), gateway.bus
@@ -139,32 +144,32 @@ async def test_who_hears_a_log_that_is_forgotten_meanwhile_goes_on_with_a_new_ru
         assert await whole(first) == b"".join(blocks)
     async with asyncio.timeout(30), open_stream(gateway.jobs, job) as second, aclosing(aiter(second)) as pieces:
         assert second.cache_outcome == "hit"
-        heard = await anext(pieces)
-        assert len(heard) < 8 * 64_000
+        received = await anext(pieces)
+        assert len(received) < 8 * 64_000
         await bus.js.api(f"STREAM.PURGE.{bus.subjects.replies_stream}", {"filter": second.key.everything})
         rest = asyncio.create_task(anext(pieces))
         following = msgspec.structs.replace(job, id=f"{job.id}-1")
         while await bus.logs.birth(bus.subjects.job_key(job.tenant, following.id)) is None:
             if rest.done():  # it was on its way when the log went
-                heard += rest.result()
+                received += rest.result()
                 rest = asyncio.create_task(anext(pieces))
             await asyncio.sleep(0.005)
         await work(following)
-        heard += await rest
+        received += await rest
         async for piece in pieces:
-            heard += piece
-    assert heard == b"".join(blocks)
+            received += piece
+    assert received == b"".join(blocks)
 
 
-async def test_who_asks_while_the_first_is_refused_is_not_left_waiting(
+async def test_requests_that_joined_one_that_is_refused_are_not_left_waiting(
     gateway: Services, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    job, accept, asked = equal_job("refused"), gateway.jobs.accept, asyncio.Event()
+    job, accept, began = equal_job("refused"), gateway.jobs.accept, asyncio.Event()
     hold = asyncio.Event()
 
     async def refuse_the_first(*given: Any) -> Any:
-        if not asked.is_set():
-            asked.set()
+        if not began.is_set():
+            began.set()
             await hold.wait()
             raise EngineFailed("no")
         return await accept(*given)
@@ -172,11 +177,11 @@ async def test_who_asks_while_the_first_is_refused_is_not_left_waiting(
     monkeypatch.setattr(gateway.jobs, "accept", refuse_the_first)
 
     async def one() -> str | None:
-        async with open_stream(gateway.jobs, job) as sound:
-            return sound.cache_outcome
+        async with open_stream(gateway.jobs, job) as stream:
+            return stream.cache_outcome
 
     first = asyncio.create_task(one())
-    await asked.wait()
+    await began.wait()
     others = [asyncio.create_task(one()) for _ in range(3)]
     await asyncio.sleep(0)
     hold.set()
@@ -186,14 +191,13 @@ async def test_who_asks_while_the_first_is_refused_is_not_left_waiting(
         assert "miss" in await asyncio.gather(*others)
 
 
-async def test_equal_requests_leave_one_message_in_the_queue(gateway: Services) -> None:
+async def test_identical_requests_to_two_gateways_leave_one_message_in_the_queue(
+    gateway: Services, other: Services
+) -> None:
     job = equal_job("queue")
-    async with open_stream(gateway.jobs, job) as first:
-        gateway.jobs.cache.finished(first.key, first._run._run)  # type: ignore[union-attr]  # as another gateway would ask
-        gateway.jobs.cache._newest.clear()
-        async with open_stream(gateway.jobs, job) as second:
-            assert (second.cache_outcome, second.key) == ("shared", first.key)
-            assert (await queued(gateway))["state"]["messages"] == 1
+    async with open_stream(gateway.jobs, job) as first, open_stream(other.jobs, job) as second:
+        assert (second.cache_outcome, second.key) == ("shared", first.key)
+        assert (await queued(gateway))["state"]["messages"] == 1
 
 
 async def test_a_shared_cache_answers_all_tenants_and_belongs_to_none(bus_settings: BusSettings) -> None:
@@ -222,20 +226,19 @@ async def test_tenants_share_nothing_unless_the_cache_is_shared(gateway: Service
         assert (first.cache_outcome, second.cache_outcome) == ("miss", "miss")
 
 
-async def test_the_newest_of_many_generations_is_found(gateway: Services) -> None:
+async def test_the_newest_of_many_generations_is_found(gateway: Services, other: Services) -> None:
     job = equal_job(uuid.uuid4().hex)
     for generation in range(11):
         assert await gateway.jobs.cache.next_generation(job, -1) == generation
         assert await gateway.jobs.cache.next_generation(job, generation - 1) == generation
-        async with open_stream(gateway.jobs, job, fresh=True) as sound:
-            assert sound.key.job == (f"{job.id}-{generation}" if generation else job.id)
-            await gateway.bus.logs.end(sound.key, wire.End.CANCELLED, "by the test")
-        gateway.jobs.cache._newest.clear()
-    async with open_stream(gateway.jobs, job) as sound:
-        assert sound.key.job == f"{job.id}-11"
+        async with open_stream(gateway.jobs, job, fresh=True) as stream:
+            assert stream.key.job == (f"{job.id}-{generation}" if generation else job.id)
+            await gateway.bus.logs.end(stream.key, wire.End.CANCELLED, "by the test")
+    async with open_stream(other.jobs, job) as stream:
+        assert stream.key.job == f"{job.id}-11"
 
 
-def test_an_id_is_shared_only_by_what_must_sound_equal() -> None:
+def test_an_id_is_shared_only_by_jobs_with_equal_audio() -> None:
     job = tone_job(input="x", seed=3)
     shared = derived_id(job, CARD)
     assert shared.startswith("c")

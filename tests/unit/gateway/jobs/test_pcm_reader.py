@@ -35,7 +35,7 @@ def done(frames: int) -> Entry:
     from_frame=st.integers(0, 300),
     cuts=st.lists(st.integers(1, 5), max_size=20),
 )
-def test_a_tape_gives_every_frame_from_the_one_asked_for_whatever_the_blocks(
+def test_a_reader_returns_every_frame_from_the_first_one_wanted_whatever_the_blocks(
     sizes: list[int], from_frame: int, cuts: list[int]
 ) -> None:
     frames = sum(sizes)
@@ -45,33 +45,33 @@ def test_a_tape_gives_every_frame_from_the_one_asked_for_whatever_the_blocks(
         entries.append(block(at, pcm[4 * at : 4 * (at + size)], media=MEDIA if at == 0 else None))
         at += size
     entries.append(done(frames))
-    tape, heard = PcmReader(from_frame), b""
+    reader, read = PcmReader(from_frame), b""
     for cut in [*cuts, len(entries)]:
-        heard += tape.feed(entries[:cut])
+        read += reader.feed(entries[:cut])
         entries = entries[cut:]
-    tape.check_complete()
-    assert heard == pcm[4 * from_frame :]
+    reader.check_complete()
+    assert read == pcm[4 * from_frame :]
 
 
 @pytest.mark.parametrize(
     ("entries", "says"),
     [
-        ([block(0, bytes(40))], "before its media"),
-        ([block(0, bytes(40), media=MEDIA), block(11, bytes(4))], "frame 11 came where 10 was due"),
+        ([block(0, bytes(40))], "before its media type"),
+        ([block(0, bytes(40), media=MEDIA), block(11, bytes(4))], "frame 11 came where frame 10 was expected"),
         ([block(0, bytes(40), media=MEDIA), block(10, bytes(4), media=wire.media_type(48_000, 2))], "changes to"),
         ([block(0, bytes(40), media="audio/ogg")], "not PCM"),
     ],
 )
-def test_a_tape_refuses_what_is_not_one_sound(entries: list[Entry], says: str) -> None:
+def test_a_reader_refuses_blocks_that_are_not_one_audio(entries: list[Entry], says: str) -> None:
     with pytest.raises(EngineFailed, match=says):
         PcmReader().feed(entries)
 
 
-def test_a_tape_that_misses_frames_is_not_complete() -> None:
-    tape = PcmReader()
-    tape.feed([block(0, bytes(40), media=MEDIA), done(11)])
+def test_a_reader_that_misses_frames_is_not_complete() -> None:
+    reader = PcmReader()
+    reader.feed([block(0, bytes(40), media=MEDIA), done(11)])
     with pytest.raises(EngineFailed, match="11 frames, 10"):
-        tape.check_complete()
+        reader.check_complete()
 
 
 @pytest.mark.parametrize(

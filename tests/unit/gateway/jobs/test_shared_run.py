@@ -1,4 +1,4 @@
-"""A request that goes from run to run of an equal job."""
+"""A request that moves from run to run of an identical job."""
 
 from typing import Any
 
@@ -14,23 +14,25 @@ FEW = 100
 
 @pytest.fixture
 def run(monkeypatch: pytest.MonkeyPatch) -> SharedRun:
-    """One that always finds another run."""
+    """A request that always finds another run."""
 
-    async def attach(*_: Any) -> None:
+    async def attach(*_: Any, exists: bool) -> None:
         return None
 
     monkeypatch.setattr(SharedRun, "_attach", attach)
-    gateway: Any = None
-    return SharedRun(gateway, tone_job())
+    jobs: Any = None
+    return SharedRun(jobs, tone_job())
 
 
 @pytest.mark.parametrize("error", [Cancelled(LEFT), Cancelled(NO_LISTENERS)])
-async def test_who_listens_and_is_never_heard_has_no_end_of_runs_made(run: SharedRun, error: JobError) -> None:
+async def test_a_request_whose_listening_is_never_seen_does_not_start_runs_forever(
+    run: SharedRun, error: JobError
+) -> None:
     moved = [await run.move_on(error) for _ in range(FEW)]
     assert moved[0]
     assert not moved[-1]
 
 
-async def test_a_run_that_failed_of_itself_is_the_answer(run: SharedRun) -> None:
+async def test_a_run_that_failed_by_itself_is_the_answer(run: SharedRun) -> None:
     for error in (EngineFailed("broke"), Cancelled("by its owner"), Expired("too late")):
         assert not await run.move_on(error)

@@ -104,7 +104,7 @@ def test_a_line_has_the_marks_of_its_frames_and_every_mark_is_said_once(sizes: l
 def test_a_log_that_lacks_frames_is_never_told_as_done() -> None:
     ears = Ears()
     voice = JsonVoice(cast("Caller", ears))
-    with pytest.raises(EngineFailed, match="13 frames, 10 were heard"):
+    with pytest.raises(EngineFailed, match="13 frames, 10 were read"):
         voice.say(log([10], 1, lost=3)[0])
     assert [headers["Antiphon-Kind"] for headers, _ in ears.heard] == ["block", "block"]
 
