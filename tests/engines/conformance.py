@@ -1,7 +1,7 @@
-"""What every engine must do, whatever model is behind it.
+"""Tests that every engine must pass, whatever model is behind it.
 
-A test of an engine derives a class from `EngineConformance`; the engine is found by its entry point. An engine declares
-what it lacks, and that is tested too.
+The test of an engine derives a class from `EngineConformance`; the engine is found by its entry point. A feature that
+an engine declares to lack is tested to be absent.
 """
 
 import dataclasses
@@ -38,7 +38,7 @@ def with_params(job: EngineJob, params: Mapping[str, Any]) -> EngineJob:
 
 
 class EngineConformance:
-    """The tests. A class derived from it, called `Test…`, says which engine and which jobs."""
+    """The tests. A derived class, called `Test…`, names the engine and its jobs."""
 
     #: Name of the entry point.
     name: ClassVar[str]

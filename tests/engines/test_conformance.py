@@ -1,4 +1,4 @@
-"""Every shipped engine does what every engine must."""
+"""Every shipped engine passes the conformance tests."""
 
 import tomllib
 from pathlib import Path

@@ -55,13 +55,13 @@ async def test_a_worker_serves_it_with_the_options_of_its_file_and_of_its_comman
     config.write_text("[engines.metronome]\nclick_hz = 880\n")
     fleet.worker("w1", "metronome", 1, "--config", str(config), *flags)
     async with asyncio.timeout(30):
-        heard = await listen(bus, tone_job(model="metronome", input="tick tock", bpm=300))
+        received = await listen(bus, tone_job(model="metronome", input="tick tock", bpm=300))
     click = np.sin(np.arange(2_400) * (2 * np.pi * click_hz / 48_000)) * np.linspace(0.8, 0, 2_400)
     beat = np.concatenate([click, np.zeros(7_200)]).astype(np.float32)
-    assert heard.pcm == np.rint(np.tile(beat, 2) * np.float32(32768)).astype("<i2").tobytes()
+    assert received.pcm == np.rint(np.tile(beat, 2) * np.float32(32768)).astype("<i2").tobytes()
 
 
-def test_the_doctor_names_a_requirement_of_a_third_partys_engine_and_what_installs_it(installed: Path) -> None:
+def test_the_doctor_names_a_requirement_of_a_third_partys_engine_and_how_to_install_it(installed: Path) -> None:
     engine = installed / "site" / "metronome.py"
     engine.write_text(engine.read_text().replace('module="numpy"', 'module="no_such_clockwork"'))
     run = subprocess.run(

@@ -1,4 +1,4 @@
-"""A recogniser that has never seen our code hears the sentence that was asked for, among decoys."""
+"""A speech recogniser of another project finds the sentence of the job among decoys."""
 
 import numpy as np
 import pytest
@@ -33,12 +33,12 @@ def spoken(speech: Speech, text: str, voice: str) -> bytes:
 
 
 @pytest.mark.parametrize("voice", VOICES)
-def test_each_sentence_is_heard_as_asked(speech: Speech, voice: str) -> None:
+def test_each_sentence_is_recognised(speech: Speech, voice: str) -> None:
     answers = {text: heard(spoken(speech, text, voice), RATE_HZ, SENTENCES) for text in SENTENCES}
     assert answers == {text: text for text in SENTENCES}
 
 
-def test_what_was_not_said_is_not_heard(speech: Speech) -> None:
+def test_a_sentence_that_was_not_spoken_is_not_recognised(speech: Speech) -> None:
     noise = np.random.default_rng(3).standard_normal(2 * RATE_HZ) * 0.1
     backwards = spoken(speech, SENTENCES[1], "en-us")
     flipped = np.frombuffer(backwards, "<i2")[::-1].tobytes()

@@ -131,9 +131,9 @@ def test_the_hosts_number_of_threads_changes_no_sample_and_is_left_as_it_was(who
     import torch
 
     before = torch.get_num_threads()
-    heard: dict[int, list[Block]] = {1: [], 2: [], 3: []}
+    by_threads: dict[int, list[Block]] = {1: [], 2: [], 3: []}
     try:
-        for num_threads, made in heard.items():
+        for num_threads, made in by_threads.items():
             torch.set_num_threads(num_threads)
             engine = Music()
             engine.load("cpu", MemoryPolicy())
@@ -144,7 +144,7 @@ def test_the_hosts_number_of_threads_changes_no_sample_and_is_left_as_it_was(who
                 made.append(event)
     finally:
         torch.set_num_threads(before)
-    for made in heard.values():
+    for made in by_threads.values():
         assert np.array_equal(joined(made), joined(whole[8:13]))
 
 
@@ -168,7 +168,7 @@ def test_ten_hours_start_anywhere_and_keep_no_more_than_a_few_sections(music: Mu
         assert scores.num_kept <= 4
 
 
-def test_done_tells_tempo_key_form_and_players(music: Music) -> None:
+def test_done_has_tempo_key_form_and_players(music: Music) -> None:
     wanted = job("folk song in D minor, 100 bpm, flute and guitar", seconds=30, start_frame=29 * RATE_HZ)
     facts = next(event for _, event in music.generate([music.validate(wanted)]) if isinstance(event, Done)).facts
     assert (facts["bpm"], facts["key"], facts["mode"]) == (100.0, "D", "minor")
@@ -180,7 +180,7 @@ def test_done_tells_tempo_key_form_and_players(music: Music) -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "path", "says"),
+    ("change", "path", "reason"),
     [
         ({"input": "pop!"}, "input", "5 to 2000 characters, this one 4"),
         ({"input": "p" * 2_001}, "input", "5 to 2000 characters, this one 2001"),
@@ -194,15 +194,15 @@ def test_done_tells_tempo_key_form_and_players(music: Music) -> None:
     ],
 )
 def test_a_job_at_fault_is_refused_with_the_limit_and_the_value(
-    change: dict[str, object], path: str, says: str
+    change: dict[str, object], path: str, reason: str
 ) -> None:
     fields: dict[str, object] = {"id": "m1", "input": "happy pop", **change}
-    with pytest.raises(Rejected, match=says) as refused:
+    with pytest.raises(Rejected, match=reason) as refused:
         Music().validate(EngineJob(**fields))  # type: ignore[arg-type]
     assert refused.value.path == path
 
 
-def test_validate_fills_in_the_length_and_the_schema_accepts_what_it_says() -> None:
+def test_validate_fills_in_the_length_and_the_schema_accepts_its_limits() -> None:
     engine = Music()
     schema = dict(engine.capabilities().param_schema)
     jsonschema.Draft202012Validator.check_schema(schema)
@@ -212,7 +212,7 @@ def test_validate_fills_in_the_length_and_the_schema_accepts_what_it_says() -> N
         jsonschema.validate({"tempo": 120}, schema)
 
 
-def test_the_estimate_counts_what_is_left_to_make() -> None:
+def test_the_estimate_counts_the_audio_that_is_left_to_make() -> None:
     engine = Music()
     fresh, late = (engine.estimate(job(start_frame=frame)) for frame in (0, 8 * RATE_HZ))
     assert fresh.seconds == late.seconds == SECONDS

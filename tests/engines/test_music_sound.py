@@ -85,7 +85,7 @@ def test_a_few_seconds_begin_and_end_gracefully(music: Music, prompt: str, secon
         ("classical strings", {"key": "F# major"}, {6, 8, 10, 11, 1, 3, 5}),
     ],
 )
-def test_what_sounds_is_in_the_key_that_was_asked_for(
+def test_the_notes_are_in_the_key_of_the_prompt(
     music: Music, prompt: str, params: dict[str, str], scale: set[int]
 ) -> None:
     shares = loudness.pitch_classes(play(music, f"{prompt}, no drums", seconds=14, **params), RATE_HZ)  # type: ignore[arg-type]
@@ -102,7 +102,7 @@ def test_the_last_chord_is_the_tonic(music: Music) -> None:
     assert int(np.argmax(shares)) in {7, 11, 2}
 
 
-def test_the_drums_beat_at_the_tempo_that_was_asked_for(music: Music) -> None:
+def test_the_drums_beat_at_the_tempo_of_the_prompt(music: Music) -> None:
     assert loudness.pulse_bpm(play(music, "techno house, 131 bpm", seconds=14), RATE_HZ, 95, 185) == pytest.approx(
         131, rel=0.01
     )

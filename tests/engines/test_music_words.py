@@ -114,7 +114,7 @@ def test_solo_means_alone() -> None:
 
 
 @pytest.mark.parametrize("style", STYLES)
-def test_every_style_can_be_asked_for_and_its_tables_name_what_exists(style: str) -> None:
+def test_every_style_can_be_chosen_and_its_tables_name_existing_entries(style: str) -> None:
     entry = STYLES[style]
     assert plan(f"make it {entry.words.split()[0].rstrip('*')} please", 1).style_name == style
     assert {*entry.lead, *entry.chords, *entry.pad, *entry.bass, *entry.arp} - {""} <= set(INSTRUMENTS)
@@ -135,7 +135,7 @@ def test_every_mood_leads_to_a_style_and_every_instrument_has_a_sound() -> None:
 
 
 @pytest.mark.parametrize("text", ["", "H", "C##", "Bb purple", "12"])
-def test_what_is_no_key_is_refused(text: str) -> None:
+def test_a_text_that_is_no_key_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="a key is a letter"):
         parse_key(text)
 

@@ -158,7 +158,7 @@ def test_unloading_ends_the_helper() -> None:
     assert speech.helper_pids == []
 
 
-def test_without_a_library_loading_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_library_loading_names_the_package_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(espeak, "find_espeak", lambda: None)
     monkeypatch.setattr(flite, "find_flite", lambda: None)
     speech = Speech()

@@ -1,4 +1,4 @@
-"""What the speech engine says: voices, parameters, sameness, and what it refuses."""
+"""The speech engine: voices, params, equal audio of equal jobs, and refusals."""
 
 import time
 from dataclasses import replace
@@ -42,7 +42,7 @@ def refusal(speech: Speech, text: str = "Hello.", voice: str = "", **params: Any
     return caught.value
 
 
-def test_what_was_said_before_changes_nothing(speech: Speech) -> None:
+def test_earlier_texts_change_nothing(speech: Speech) -> None:
     for voice in ("", "de", "en-us+whisper", "en-us+klatt2"):
         first = said(speech, SENTENCES[0], voice)
         for text in (*SENTENCES, "1, 2, 3 …", STORY):
@@ -89,7 +89,7 @@ def test_every_voice_listed_can_speak(speech: Speech) -> None:
 
 
 @pytest.mark.parametrize(
-    ("asked", "found"),
+    ("voice", "found"),
     [
         ("", "en-us"),
         ("en", "en-gb"),
@@ -101,8 +101,8 @@ def test_every_voice_listed_can_speak(speech: Speech) -> None:
         ("en+alicia", "en-gb+Alicia"),
     ],
 )
-def test_a_voice_is_found_by(speech: Speech, asked: str, found: str) -> None:
-    assert speech.validate(EngineJob(id="j", input="Hello.", voice=asked)).voice == found
+def test_a_voice_is_found_by(speech: Speech, voice: str, found: str) -> None:
+    assert speech.validate(EngineJob(id="j", input="Hello.", voice=voice)).voice == found
 
 
 def test_voices_and_variants_sound_unlike(speech: Speech) -> None:
@@ -115,7 +115,7 @@ def test_voices_and_variants_sound_unlike(speech: Speech) -> None:
     ("voice", "hint"),
     [("en-uss", "en-us"), ("germn", ""), ("en-us+alica", "en-us+Alicia"), ("de+", ""), ("../../etc/passwd", "")],
 )
-def test_an_unknown_voice_is_refused_with_what_comes_close(speech: Speech, voice: str, hint: str) -> None:
+def test_an_unknown_voice_is_refused_with_similar_ones(speech: Speech, voice: str, hint: str) -> None:
     error = refusal(speech, voice=voice)
     assert error.path == "voice"
     assert hint in error.message
@@ -127,14 +127,14 @@ def test_speed_is_proportion(speech: Speech) -> None:
         assert len(said(speech, STORY, speed=speed)) * speed == pytest.approx(usual, rel=0.12), speed
 
 
-def test_what_is_too_slow_for_the_library_is_told_in_done(speech: Speech) -> None:
+def test_a_speed_that_is_too_slow_for_the_library_is_reported_in_done(speech: Speech) -> None:
     slowest = run(speech, EngineJob(id="j", input=STORY, params={"speed": 0.25}))
     assert slowest.done is not None
     assert slowest.done.facts["words_per_minute"] == 80
     assert slowest.pcm.tobytes() == said(speech, STORY, speed=80 / 175).tobytes()
 
 
-def test_pitch_range_and_volume_are_heard(speech: Speech) -> None:
+def test_pitch_range_and_volume_change_the_audio(speech: Speech) -> None:
     low, usual, high = (pitch_hz(said(speech, STORY, pitch=pitch)) for pitch in (0, 50, 100))
     assert low < 0.8 * usual < usual < 0.8 * high
     assert said(speech, STORY, range=0).tobytes() != said(speech, STORY).tobytes()

@@ -15,7 +15,7 @@ from tests.engines.driving import Output, run
 from tests.engines.texts import STORY
 
 
-def heard(speech: Speech, text: str, voice: str = "") -> Output:
+def spoken_output(speech: Speech, text: str, voice: str = "") -> Output:
     return run(speech, EngineJob(id="j", input=text, voice=voice))
 
 
@@ -41,13 +41,13 @@ def words(marks: list[Mark], text: str, kind: str = "word") -> list[str]:
     ],
 )
 def test_a_word_is_marked_where_it_stands_in_the_text(speech: Speech, voice: str, text: str, spoken: str) -> None:
-    assert words(heard(speech, text, voice).marks, text) == spoken.split("|")
+    assert words(spoken_output(speech, text, voice).marks, text) == spoken.split("|")
 
 
 def test_no_word_drifts_in_a_long_text_that_is_cut_into_many_pieces(speech: Speech) -> None:
     endless = "Zwölf Boxkämpfer jagen Viktor quer über den großen Sylter Deich, " * 20
     text = f"{'Ein kurzer Satz 😀 hier. ' * 30}\n\n{endless}und Schluss."
-    marks = heard(speech, text, "de").marks
+    marks = spoken_output(speech, text, "de").marks
     spoken = [word for word in words(marks, text) if word != "😀"]
     written = re.findall(r"\w+", text)
     assert set(spoken) <= set(written), "each is a whole word"
@@ -57,16 +57,16 @@ def test_no_word_drifts_in_a_long_text_that_is_cut_into_many_pieces(speech: Spee
 
 
 def test_most_english_words_have_a_mark_of_their_own(speech: Speech) -> None:
-    """Not all: `of the` is spoken in one breath, and told as one."""
+    """Not all: `of the` is spoken in one breath, and reported as one word."""
     text = STORY * 3
-    spoken, written = words(heard(speech, text).marks, text), re.findall(r"\w+", text)
+    spoken, written = words(spoken_output(speech, text).marks, text), re.findall(r"\w+", text)
     assert 0.85 * len(written) < len(spoken) <= len(written)
     assert set(spoken) <= set(written)
 
 
 def test_sentences_are_marked_as_they_were_cut(speech: Speech) -> None:
     text = "  One is short. Two  \n\nis not. 三。 "
-    marks = heard(speech, text).marks
+    marks = spoken_output(speech, text).marks
     assert words(marks, text, "sentence") == ["One is short.", "Two", "is not.", "三。"]
     first_words = {mark.frame for mark in marks if mark.kind == "word"}
     assert sum(mark.frame in first_words for mark in marks if mark.kind == "sentence") >= 3
@@ -84,14 +84,14 @@ def test_sentences_are_marked_as_they_were_cut(speech: Speech) -> None:
     ],
 )
 def test_positions_in_ssml_count_its_tags_and_leading_space(speech: Speech, text: str, spoken: str) -> None:
-    found = words(heard(speech, text).marks, text)
+    found = words(spoken_output(speech, text).marks, text)
     assert [word for word in found if word not in "<>"] == spoken.split("|")
 
 
 def test_a_mark_is_where_the_sound_is(speech: Speech) -> None:
     """A word behind a second's silence begins when the silence is over, not before and not long after."""
     text = "<speak>Before <break time='1000ms'/> behind.</speak>"
-    found = heard(speech, text)
+    found = spoken_output(speech, text)
     before, behind = (mark for mark in found.marks if mark.kind == "word")
     loud = np.flatnonzero(np.abs(found.pcm[:, 0]) > 0.01)
     gaps = np.diff(loud)
@@ -103,9 +103,9 @@ def test_a_mark_is_where_the_sound_is(speech: Speech) -> None:
 
 
 @pytest.mark.skipif(flite.find_flite() is None, reason="libflite is not installed (Debian: libflite1)")
-def test_flite_tells_its_sentences_and_no_words_because_it_knows_none(speech: Speech) -> None:
+def test_flite_marks_sentences_and_no_words_because_it_reports_none(speech: Speech) -> None:
     text = "Hello there. How are you?"
-    found = heard(speech, text, "flite-slt")
+    found = spoken_output(speech, text, "flite-slt")
     assert [mark.kind for mark in found.marks] == ["sentence", "sentence"]
     assert words(found.marks, text, "sentence") == ["Hello there.", "How are you?"]
 
@@ -115,14 +115,14 @@ def test_flite_tells_its_sentences_and_no_words_because_it_knows_none(speech: Sp
     [
         # A phrase's second word, a number's, and one that is nowhere.
         ("so much 1984", [(0, 0, 2), (1, 1, 2), (2, 8, 2), (3, 9, 2), (4, 9, 2), (5, 99, 2)], [(0, 0, 2), (2, 8, 4)]),
-        # "grinning face": the second word is told on the space, and is not the cats'.
+        # "grinning face": the second word is reported on the space, and is not the cats'.
         ("a 😀 cats", [(0, 0, 1), (1, 2, 1), (2, 3, 1), (3, 4, 4)], [(0, 0, 1), (1, 2, 1), (3, 4, 4)]),
-        # Behind an abbreviation the next word is told on the space before it.
+        # Behind an abbreviation the next word is reported on the space before it.
         ("etc. is", [(0, 0, 3), (1, 4, 1)], [(0, 0, 3), (1, 5, 2)]),
         ("end - ", [(0, 0, 3), (1, 4, 1)], [(0, 0, 3)]),
     ],
 )
-def test_each_word_is_told_once_and_when_it_is_its_turn(
+def test_each_word_is_located_once_and_in_order(
     text: str, events: list[tuple[int, int, int]], spoken: list[tuple[int, int, int]]
 ) -> None:
     assert list(Words(text, is_document=False).locate(Word(*event) for event in events)) == spoken

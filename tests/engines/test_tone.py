@@ -1,4 +1,4 @@
-"""The tone engine: every byte can be recomputed, its time is what was asked, and its faults come when asked."""
+"""The tone engine: every byte can be recomputed, and busy times and faults are those of the params."""
 
 import subprocess
 import sys
@@ -49,20 +49,20 @@ def s16(pcm: np.ndarray) -> bytes:
 
 @pytest.mark.parametrize("block_ms", [1, 37, 100, 10_000])
 def test_every_sample_is_the_contracts(tone: Tone, block_ms: int) -> None:
-    heard = run(tone, job(seconds=3.21, block_ms=block_ms))
-    assert s16(heard.pcm) == signal(0, 77_040)
-    assert {len(block.pcm) for block in heard.blocks[:-1]} <= {block_ms * 24}
+    output = run(tone, job(seconds=3.21, block_ms=block_ms))
+    assert s16(output.pcm) == signal(0, 77_040)
+    assert {len(block.pcm) for block in output.blocks[:-1]} <= {block_ms * 24}
 
 
 def test_the_end_of_ten_hours_is_right_too(tone: Tone) -> None:
     start_frame = 36_000 * 24_000 - 5_000
-    heard = run(tone, job(seconds=36_000, block_ms=10_000, start_frame=start_frame))
-    assert s16(heard.from_frame(start_frame)) == signal(start_frame, 5_000)
+    output = run(tone, job(seconds=36_000, block_ms=10_000, start_frame=start_frame))
+    assert s16(output.from_frame(start_frame)) == signal(start_frame, 5_000)
 
 
 def test_two_seconds_in_blocks_of_100_ms_by_default(tone: Tone) -> None:
-    heard = run(tone, job())
-    assert [len(block.pcm) for block in heard.blocks] == [2_400] * 20
+    output = run(tone, job())
+    assert [len(block.pcm) for block in output.blocks] == [2_400] * 20
 
 
 def test_resuming_begins_with_the_block_that_holds_the_frame(tone: Tone) -> None:
@@ -99,9 +99,9 @@ def test_each_further_job_of_a_batch_costs_batch_ms(tone: Tone, slept_s: list[fl
 
 def test_more_jobs_than_max_batch_take_turns(tone: Tone, slept_s: list[float]) -> None:
     params: dict[str, Any] = {"compute_ms": 10, "batch_ms": 1, "max_batch": 2, "seconds": 0.1}
-    heard = run_together(tone, [job(name, **params) for name in "abc"])
+    output = run_together(tone, [job(name, **params) for name in "abc"])
     assert slept_s == [0.011, 0.010]
-    assert all(one.done for one in heard)
+    assert all(one.done for one in output)
 
 
 def test_only_jobs_of_equal_cost_on_a_shared_device_may_batch(tone: Tone) -> None:
@@ -123,10 +123,10 @@ def test_the_estimate_counts_blocks(tone: Tone) -> None:
 
 @pytest.mark.parametrize("params", [{"fault": {"kind": "raise"}}, {"gate": {"path": "/gate"}}])
 def test_faults_are_refused_unless_allowed(params: dict[str, Any]) -> None:
-    engine, asked = Tone(), job(**params)
-    assert schema_errors(engine, asked)
+    engine, wanted = Tone(), job(**params)
+    assert schema_errors(engine, wanted)
     with pytest.raises(Rejected, match="--allow-faults") as refusal:
-        engine.validate(asked)
+        engine.validate(wanted)
     assert refusal.value.path == f"params.{next(iter(params))}"
 
 
@@ -150,10 +150,10 @@ def test_the_schema_refuses(tone: Tone, params: dict[str, Any]) -> None:
     assert schema_errors(tone, job(**params))
 
 
-def blocks_before(tone: Tone, asked: EngineJob, error: type[Exception]) -> int:
+def blocks_before(tone: Tone, wanted: EngineJob, error: type[Exception]) -> int:
     kinds: list[type] = []
     with pytest.raises(error, match="attempt"):
-        kinds.extend(type(event) for _, event in tone.generate([checked(tone, asked)]))
+        kinds.extend(type(event) for _, event in tone.generate([checked(tone, wanted)]))
     return kinds.count(Block)
 
 
@@ -171,10 +171,10 @@ def test_a_resumed_job_that_is_past_the_fault_is_spared(tone: Tone) -> None:
 
 
 def test_memory_runs_out_only_for_so_many_jobs_at_once(tone: Tone) -> None:
-    asked = [job(name, max_batch=4, fault={"kind": "oom", "min_batch": 2}) for name in "ab"]
+    wanted = [job(name, max_batch=4, fault={"kind": "oom", "min_batch": 2}) for name in "ab"]
     with pytest.raises(OutOfMemory):
-        run_together(tone, asked)
-    assert run(tone, asked[0]).done
+        run_together(tone, wanted)
+    assert run(tone, wanted[0]).done
 
 
 def test_a_nan_is_in_one_block_and_the_signal_stays_clean(tone: Tone) -> None:

@@ -234,7 +234,7 @@ def test_a_tape_gives_the_marks_of_the_sound_it_gives_and_of_no_other() -> None:
     whole = PcmReader()
     assert [(whole.feed([each]), whole.marks)[1] for each in entries] == [[early, late], [next_one]]
     whole.feed([])
-    assert whole.marks == [], "those of the last piece only: nobody has to take them"
+    assert whole.marks == [], "those of the last piece only"
     middle = PcmReader(from_frame=5)
     middle.feed(entries)
     assert middle.marks == [late, next_one]
