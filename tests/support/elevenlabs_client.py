@@ -1,12 +1,12 @@
-"""What tests of the ElevenLabs doors ask with."""
+"""Arguments for requests to the ElevenLabs dialect, for tests."""
 
 from typing import Any
 
-#: One of their voices.
+#: A voice of ElevenLabs'.
 GEORGE = "JBFqnCBsd6RMkjVDRZzb"
 NATIVE = "pcm_24000"
 
 
 def ours(**params: Any) -> Any:
-    """Options of a call that send the engine's own `params` along."""
+    """Request options with `params` of the engine."""
     return {"additional_body_parameters": {"params": params}}

@@ -1,4 +1,4 @@
-"""A client of the WebSocket doors, for tests."""
+"""A client of the WebSocket APIs, for tests."""
 
 import asyncio
 import contextlib
@@ -12,8 +12,8 @@ WITHIN_S = 20.0
 VLLM = "/v1/audio/speech/stream"
 
 
-async def after(http: aiohttp.ClientSession, job: str, within_s: float = 20.0) -> str:
-    """The job that was accepted next after `job`, once it was."""
+async def job_after(http: aiohttp.ClientSession, job: str, within_s: float = 20.0) -> str:
+    """The first job accepted after `job`, once there is one."""
     async with asyncio.timeout(within_s):
         while True:
             async with http.get("/v1/jobs?limit=2") as answer:
@@ -23,23 +23,24 @@ async def after(http: aiohttp.ClientSession, job: str, within_s: float = 20.0) -
             await asyncio.sleep(0.01)
 
 
-class Talk:
-    """One socket. Messages come as they are told; binary ones as bytes."""
+class SocketClient:
+    """One socket. JSON messages are received as dicts, binary ones as bytes."""
 
     def __init__(self, ws: aiohttp.ClientWebSocketResponse) -> None:
         self.ws = ws
 
-    async def tell(self, kind: str, **fields: Any) -> None:
+    async def send(self, kind: str, **fields: Any) -> None:
         await self.ws.send_json({"type": kind, **fields})
 
-    async def say(self, *texts: str, done: bool = True) -> None:
+    async def send_text(self, *texts: str, done: bool = True) -> None:
+        """Send texts; `done`: and the end of the utterance."""
         for text in texts:
-            await self.tell("input.text", text=text)
+            await self.send("input.text", text=text)
         if done:
-            await self.tell("input.done")
+            await self.send("input.done")
 
-    async def next(self, within_s: float = WITHIN_S) -> dict[str, Any] | bytes | int:
-        """The next message; the close code when the server says goodbye."""
+    async def receive(self, within_s: float = WITHIN_S) -> dict[str, Any] | bytes | int:
+        """The next message; the close code once the server has closed the socket."""
         message = await self.ws.receive(timeout=within_s)
         if message.type is aiohttp.WSMsgType.TEXT:
             return dict(msgspec.json.decode(message.data))
@@ -48,72 +49,74 @@ class Talk:
         assert message.type in {aiohttp.WSMsgType.CLOSE, aiohttp.WSMsgType.CLOSING, aiohttp.WSMsgType.CLOSED}, message
         return self.ws.close_code or 0
 
-    async def json(self, within_s: float = WITHIN_S) -> dict[str, Any]:
+    async def receive_json(self, within_s: float = WITHIN_S) -> dict[str, Any]:
         """The next message, which must be JSON."""
-        message = await self.next(within_s)
+        message = await self.receive(within_s)
         assert isinstance(message, dict), message
         return message
 
-    async def sound(self, num_bytes: int) -> bytes:
-        """The next messages, all binary, until there is so much."""
+    async def receive_audio(self, num_bytes: int) -> bytes:
+        """The next messages, all binary, until they have at least `num_bytes`."""
         data = b""
         while len(data) < num_bytes:
-            message = await self.next()
+            message = await self.receive()
             assert isinstance(message, bytes), message
             data += message
         return data
 
-    async def until(self, kind: str, within_s: float = WITHIN_S, *, begun: bool = False) -> "Heard":
-        """All messages up to the first of this type. `begun`: sound may come whose `audio.start` was read before."""
-        heard = Heard()
-        if begun:
-            heard.sounds.append([])
+    async def receive_until(self, kind: str, within_s: float = WITHIN_S, *, has_started: bool = False) -> "Received":
+        """All messages up to the first of this type. `has_started`: audio may come first whose
+        `audio.start` was received earlier."""
+        received = Received()
+        if has_started:
+            received.audio.append([])
         async with asyncio.timeout(within_s):
-            while heard.add(await self.next()) != kind:
+            while received.add(await self.receive()) != kind:
                 continue
-        return heard
+        return received
 
 
-class Heard:
-    """What a server told."""
+class Received:
+    """Messages of a server."""
 
     def __init__(self) -> None:
         self.messages: list[dict[str, Any]] = []
         #: Binary messages, one list for each `audio.start`.
-        self.sounds: list[list[bytes]] = []
+        self.audio: list[list[bytes]] = []
 
     def add(self, message: dict[str, Any] | bytes | int) -> str:
-        """The message's type, "" of a binary one."""
+        """Add a message; its type, or "" for a binary one."""
         if isinstance(message, bytes):
-            self.sounds[-1].append(message)
+            self.audio[-1].append(message)
             return ""
         assert isinstance(message, dict), f"closed with {message} after {self.messages}"
         self.messages.append(message)
         if message["type"] == "audio.start":
-            self.sounds.append([])
+            self.audio.append([])
         return str(message["type"])
 
-    def of(self, kind: str) -> list[dict[str, Any]]:
+    def of_type(self, kind: str) -> list[dict[str, Any]]:
+        """The messages of this type."""
         return [message for message in self.messages if message["type"] == kind]
 
     @property
     def pcm(self) -> list[bytes]:
-        """Of each sentence, all that came of it."""
-        return [b"".join(sound) for sound in self.sounds]
+        """The audio of each sentence."""
+        return [b"".join(messages) for messages in self.audio]
 
 
 @contextlib.asynccontextmanager
-async def talking(http: aiohttp.ClientSession, path: str = VLLM, **config: Any) -> AsyncIterator[Talk]:
-    """A socket; with any `config` that is told first."""
+async def connected(http: aiohttp.ClientSession, path: str = VLLM, **config: Any) -> AsyncIterator[SocketClient]:
+    """A socket; `config`, if there is any, is sent first."""
     async with http.ws_connect(path) as ws:
-        talk = Talk(ws)
+        client = SocketClient(ws)
         if config:
-            await talk.tell("session.config", **config)
-        yield talk
+            await client.send("session.config", **config)
+        yield client
 
 
 def tone(*, stream_audio: bool = True, split_granularity: str = "sentence", **more: Any) -> dict[str, Any]:
-    """A config that asks for `tone` as PCM; what is no field of a config goes to the engine."""
+    """A config for `tone` as PCM; fields that a config does not have become params of the engine."""
     fields = {name: more.pop(name) for name in ("response_format", "word_timestamps", "seed", "voice") if name in more}
     return {
         "model": "tone",

@@ -1,4 +1,4 @@
-"""The composer behind the foreign doors for music, as their clients find it by default."""
+"""The default model for music behind ElevenLabs' and ACE-Step's APIs."""
 
 import asyncio
 import json
@@ -28,34 +28,34 @@ async def http(stack: Stack) -> AsyncIterator[httpx.AsyncClient]:
         yield http
 
 
-async def test_elevenlabs_music_is_stereo_of_the_length_that_was_asked(stack: Stack, http: httpx.AsyncClient) -> None:
+async def test_elevenlabs_music_is_stereo_of_the_requested_length(stack: Stack, http: httpx.AsyncClient) -> None:
     client = elevenlabs.AsyncElevenLabs(base_url=stack.url, httpx_client=http)
     for model_id, rate_hz in (("music_v1", 44_100), ("music_v2", 48_000)):
-        said = client.music.compose(prompt="a calm piano waltz", music_length_ms=3000, model_id=model_id)
-        samples, heard_hz = decoded(b"".join([piece async for piece in said]), Format("mp3"), rate_hz, 2)
-        assert (heard_hz, samples.shape[1]) == (rate_hz, 2)
-        assert len(samples) / heard_hz == pytest.approx(3, abs=0.08)
+        pieces = client.music.compose(prompt="a calm piano waltz", music_length_ms=3000, model_id=model_id)
+        samples, decoded_hz = decoded(b"".join([piece async for piece in pieces]), Format("mp3"), rate_hz, 2)
+        assert (decoded_hz, samples.shape[1]) == (rate_hz, 2)
+        assert len(samples) / decoded_hz == pytest.approx(3, abs=0.08)
         assert abs(samples).max() > 1000
 
 
-async def test_a_prompt_that_the_composer_refuses_is_told_in_the_words_of_the_door(http: httpx.AsyncClient) -> None:
+async def test_a_prompt_that_the_engine_refuses_has_the_name_of_elevenlabs_field(http: httpx.AsyncClient) -> None:
     answer = await http.post("/v1/music", json={"prompt": "abc"})
     assert (answer.status_code, answer.json()["detail"][0]["loc"]) == (422, ["body", "prompt"])
 
 
-async def test_an_acestep_task_is_composed_as_its_fields_say(http: httpx.AsyncClient) -> None:
+async def test_an_acestep_task_is_composed_from_its_fields(http: httpx.AsyncClient) -> None:
     body = {"caption": "a calm piano", "duration": 3, "bpm": 90, "key_scale": "D minor", "batch_size": 1}
     task = (await http.post("/release_task", json=body)).json()["data"]["task_id"]
     async with asyncio.timeout(60):
-        while (told := await _asked(http, task))["status"] == 0:
+        while (entry := await _entry(http, task))["status"] == 0:
             await asyncio.sleep(0.05)
-    (element,) = json.loads(told["result"])
+    (element,) = json.loads(entry["result"])
     assert (element["metas"]["bpm"], element["metas"]["keyscale"]) == (90, "D minor")
     assert element["dit_model"] == "music"
-    samples, heard_hz = decoded((await http.get(element["file"])).content, Format("mp3"), 48_000, 2)
-    assert len(samples) / heard_hz == pytest.approx(3, abs=0.08)
+    samples, decoded_hz = decoded((await http.get(element["file"])).content, Format("mp3"), 48_000, 2)
+    assert len(samples) / decoded_hz == pytest.approx(3, abs=0.08)
 
 
-async def _asked(http: httpx.AsyncClient, task: str) -> dict[str, Any]:
-    told: dict[str, Any] = (await http.post("/query_result", json={"task_id_list": [task]})).json()["data"][0]
-    return told
+async def _entry(http: httpx.AsyncClient, task: str) -> dict[str, Any]:
+    entry: dict[str, Any] = (await http.post("/query_result", json={"task_id_list": [task]})).json()["data"][0]
+    return entry

@@ -1,4 +1,4 @@
-"""The plain doors against the real programs, asked by `curl` and by a script's few lines."""
+"""The plain paths against the real programs, requested by `curl` and by a few lines of a script."""
 
 import asyncio
 import io
@@ -28,52 +28,52 @@ def tone(seconds: float, **params: Any) -> dict[str, Any]:
 async def posted(http: aiohttp.ClientSession, path: str, body: dict[str, Any]) -> dict[str, Any]:
     async with http.post(path, json=body) as answer:
         assert answer.status == 200, await answer.text()
-        told: dict[str, Any] = await answer.json()
-        assert answer.headers["Antiphon-Job"] in told.values()
-    return told
+        response: dict[str, Any] = await answer.json()
+        assert answer.headers["Antiphon-Job"] in response.values()
+    return response
 
 
-async def test_generate_answers_with_where_the_file_is_and_the_file_is_whole(http: aiohttp.ClientSession) -> None:
-    told = await posted(http, "/generate", tone(1.5))
-    assert told == {
-        "id": told["id"],
+async def test_generate_returns_the_url_of_a_complete_file(http: aiohttp.ClientSession) -> None:
+    output = await posted(http, "/generate", tone(1.5))
+    assert output == {
+        "id": output["id"],
         "status": "done",
-        "url": f"/output/{told['id']}.wav",
+        "url": f"/output/{output['id']}.wav",
         "duration": 1.5,
         "sample_rate": 24_000,
         "channels": 1,
     }
-    async with http.get(told["url"]) as answer:
+    async with http.get(output["url"]) as answer:
         assert (answer.headers["Content-Type"], answer.headers["Content-Length"]) == ("audio/wav", str(44 + 72_000))
         body = await answer.read()
     assert wav_pcm(body) == tone_pcm(1.5)
     with wave.open(io.BytesIO(body)) as file:
         assert (file.getframerate(), file.getnframes()) == (24_000, 36_000)
-    async with http.get(told["url"], headers={"Range": "bytes=44-4843"}) as answer:
+    async with http.get(output["url"], headers={"Range": "bytes=44-4843"}) as answer:
         assert (answer.status, await answer.read()) == (206, tone_pcm(0.1))
 
 
-async def test_generate_makes_music_as_long_as_was_asked(http: aiohttp.ClientSession) -> None:
-    told = await posted(http, "/generate", {"prompt": "a calm evening", "duration": 5, "nobody_knows": 1})
-    assert abs(told["duration"] - 5) < 0.5
-    assert (await until_state(http, told["id"], "done"))["model"] == "music"
+async def test_generate_makes_music_of_the_requested_length(http: aiohttp.ClientSession) -> None:
+    output = await posted(http, "/generate", {"prompt": "a calm evening", "duration": 5, "unknown": 1})
+    assert abs(output["duration"] - 5) < 0.5
+    assert (await until_state(http, output["id"], "done"))["model"] == "music"
 
 
 async def test_hanging_up_on_generate_frees_the_slot(stack: Stack, http: aiohttp.ClientSession, tmp_path: Path) -> None:
     started = len(stack.worker.events("job.started"))
-    asking = asyncio.create_task(posted(http, "/generate", tone(1, **gated(tmp_path / "never", 1))))
+    pending = asyncio.create_task(posted(http, "/generate", tone(1, **gated(tmp_path / "never", 1))))
     begun = await asyncio.to_thread(stack.worker.wait_for, "job.started", started + 1)
-    asking.cancel()
+    pending.cancel()
     await until_state(http, begun["job"], "cancelled")
 
 
-async def test_a_task_is_queued_and_its_chunks_can_be_asked_for_one_by_one(
+async def test_a_task_is_queued_and_its_chunks_can_be_requested_one_by_one(
     http: aiohttp.ClientSession, tmp_path: Path
 ) -> None:
     params = gated(tmp_path / "open", 2, block_ms=100)
     task = await posted(http, "/api/generate", tone(0.5, **params))
     assert task == {"task_id": task["task_id"], "status": "queued"}
-    heard, waited, index = b"", 0, 0
+    received, waited, index = b"", 0, 0
     async with asyncio.timeout(30):
         while True:
             async with http.get(f"/api/chunk/{task['task_id']}/{index}") as answer:
@@ -81,25 +81,25 @@ async def test_a_task_is_queued_and_its_chunks_can_be_asked_for_one_by_one(
                     ended = await answer.json()
                     break
                 if answer.status == 202:
-                    told = await answer.json()
-                    assert told["task_id"] == task["task_id"]
-                    assert told["status"] in {"queued", "running"}
+                    progress = await answer.json()
+                    assert progress["task_id"] == task["task_id"]
+                    assert progress["status"] in {"queued", "running"}
                     assert answer.headers["Retry-After"] == "1"
-                    if told.get("chunks", 0) == index > 0:
+                    if progress.get("chunks", 0) == index > 0:
                         waited += 1
                         (tmp_path / "open").touch()
                     continue
                 assert (answer.status, answer.headers["Content-Type"]) == (200, "audio/wav")
                 chunk = await answer.read()
                 assert wav_sizes(chunk) == (len(chunk) - 8, len(chunk) - 44)
-                heard += wav_pcm(chunk)
+                received += wav_pcm(chunk)
                 index += 1
     assert waited > 0
-    assert heard == tone_pcm(0.5)
+    assert received == tone_pcm(0.5)
     assert f"has {index} chunks" in ended["detail"]
 
 
-async def test_the_file_of_a_task_that_runs_is_a_stream(http: aiohttp.ClientSession, tmp_path: Path) -> None:
+async def test_the_file_of_a_running_task_is_a_stream(http: aiohttp.ClientSession, tmp_path: Path) -> None:
     task = await posted(http, "/api/generate", tone(0.3, **gated(tmp_path / "open", 1, block_ms=100)))
     async with asyncio.timeout(30), http.get(f"/output/{task['task_id']}.wav") as answer:
         assert wav_pcm(await answer.content.readexactly(44 + 4800)) == tone_pcm(0.1)
@@ -107,7 +107,7 @@ async def test_the_file_of_a_task_that_runs_is_a_stream(http: aiohttp.ClientSess
         assert await answer.content.read() == tone_pcm(0.3)[4800:]
 
 
-async def test_a_chunk_that_a_failed_task_never_made_is_how_it_failed(http: aiohttp.ClientSession) -> None:
+async def test_a_chunk_that_a_failed_task_never_made_is_the_tasks_error(http: aiohttp.ClientSession) -> None:
     params = {"fault": {"kind": "raise", "at_block": 4}, **STEADY}
     task = await posted(http, "/api/generate", tone(1, **params))
     shown = await until_state(http, task["task_id"], "failed")
@@ -129,42 +129,44 @@ REFUSALS: list[tuple[str, dict[str, Any], int, str, str]] = [
     ("/generate", {"prompt": "a calm evening", "duration": "long"}, 422, "duration", "long"),
     ("/generate", {"prompt": "a calm evening", "params": {"seconds": 0}}, 422, "params.seconds", "params.seconds"),
     ("/generate", {"prompt": "Hello", "model": "speech", "duration": 3}, 422, "duration", "speech"),
-    ("/generate", {"prompt": "Hello", "model": "nobody"}, 404, "model", "'nobody'"),
+    ("/generate", {"prompt": "Hello", "model": "unknown"}, 404, "model", "'unknown'"),
 ]
 
 
 @pytest.mark.parametrize(("path", "body", "status", "field", "words"), REFUSALS, ids=range(len(REFUSALS)))
-async def test_what_cannot_be_made_is_refused_in_the_words_of_the_door(
+async def test_an_invalid_request_is_refused_with_the_name_of_its_field(
     http: aiohttp.ClientSession, path: str, body: dict[str, Any], status: int, field: str, words: str
 ) -> None:
     async with http.post(path, json=body) as answer:
-        told = await answer.json(content_type="application/problem+json")
-    assert (answer.status, told.get("path")) == (status, field)
-    assert words in told["detail"]
+        problem = await answer.json(content_type="application/problem+json")
+    assert (answer.status, problem.get("path")) == (status, field)
+    assert words in problem["detail"]
 
 
-async def test_a_short_prompt_is_enough_for_what_is_no_music(http: aiohttp.ClientSession) -> None:
+async def test_only_music_needs_a_long_prompt(http: aiohttp.ClientSession) -> None:
     assert (await posted(http, "/generate", {"prompt": "Hi.", "model": "speech"}))["duration"] > 0.1
 
 
-@pytest.mark.parametrize("path", ["/output/nobody.wav", "/api/chunk/nobody/0", "/api/chunk/nobody/x", "/output/x.mp3"])
-async def test_what_is_not_there_is_not_found(http: aiohttp.ClientSession, path: str) -> None:
+@pytest.mark.parametrize(
+    "path", ["/output/unknown.wav", "/api/chunk/unknown/0", "/api/chunk/unknown/x", "/output/x.mp3"]
+)
+async def test_an_unknown_file_or_task_is_not_found(http: aiohttp.ClientSession, path: str) -> None:
     async with http.get(path) as answer:
         assert (answer.status, answer.content_type) == (404, "application/problem+json")
 
 
-async def test_health_says_whether_a_model_is_loaded_and_guesses_no_memory(
+async def test_health_reports_loaded_models_and_only_known_memory(
     stack: Stack, fleet: Fleet, http: aiohttp.ClientSession
 ) -> None:
     async with http.get("/health") as answer:
-        told = await answer.json()
-    assert (answer.status, told["status"], told["model_loaded"]) == (200, "ok", True)
-    assert told["gpu_memory_used"] == 0  # its worker has a CPU
+        health = await answer.json()
+    assert (answer.status, health["status"], health["model_loaded"]) == (200, "ok", True)
+    assert health["gpu_memory_used"] == 0  # its worker has a CPU
     _, alone = fleet.gateway()
     async with http.get(f"{alone}/health") as answer:
-        told = await answer.json()
-    assert (answer.status, told["status"], told["model_loaded"]) == (503, "not ready", False)
-    assert told["gpu_memory_used"] is None
+        health = await answer.json()
+    assert (answer.status, health["status"], health["model_loaded"]) == (503, "not ready", False)
+    assert health["gpu_memory_used"] is None
 
 
 def curl(*arguments: str) -> bytes:
@@ -173,25 +175,27 @@ def curl(*arguments: str) -> bytes:
     return done.stdout
 
 
-async def test_curl_gets_speech_music_and_chunks_without_saying_what_it_sends(
+async def test_curl_gets_speech_music_and_chunks_without_a_content_type_of_json(
     stack: Stack, http: aiohttp.ClientSession, tmp_path: Path
 ) -> None:
     url = stack.url
-    asked = ["-d", '{"model":"tone","input":"x","response_format":"wav","params":{"seconds":0.5}}']
+    sent = ["-d", '{"model":"tone","input":"x","response_format":"wav","params":{"seconds":0.5}}']
     out = tmp_path / "tone.wav"
-    await asyncio.to_thread(curl, f"{url}/v1/audio/speech", *asked, "-o", str(out))
+    await asyncio.to_thread(curl, f"{url}/v1/audio/speech", *sent, "-o", str(out))
     assert wav_pcm(out.read_bytes()) == tone_pcm(0.5)
-    told = json.loads(await asyncio.to_thread(curl, f"{url}/generate", "-d", '{"prompt":"rainy street","duration":4}'))
-    await asyncio.to_thread(curl, url + told["url"], "-o", str(out))
+    output = json.loads(
+        await asyncio.to_thread(curl, f"{url}/generate", "-d", '{"prompt":"rainy street","duration":4}')
+    )
+    await asyncio.to_thread(curl, url + output["url"], "-o", str(out))
     with wave.open(str(out)) as file:
-        assert file.getnframes() / file.getframerate() == pytest.approx(told["duration"], abs=0.001)
-    told = json.loads(await asyncio.to_thread(curl, f"{url}/api/generate", "-d", json.dumps(tone(0.2))))
-    await until_state(http, told["task_id"], "done")
-    chunk = await asyncio.to_thread(curl, f"{url}/api/chunk/{told['task_id']}/0")
+        assert file.getnframes() / file.getframerate() == pytest.approx(output["duration"], abs=0.001)
+    task = json.loads(await asyncio.to_thread(curl, f"{url}/api/generate", "-d", json.dumps(tone(0.2))))
+    await until_state(http, task["task_id"], "done")
+    chunk = await asyncio.to_thread(curl, f"{url}/api/chunk/{task['task_id']}/0")
     assert tone_pcm(0.2).startswith(wav_pcm(chunk))
 
 
-async def test_curl_sees_events_as_they_come(stack: Stack, http: aiohttp.ClientSession, tmp_path: Path) -> None:
+async def test_curl_receives_events_as_they_are_sent(stack: Stack, http: aiohttp.ClientSession, tmp_path: Path) -> None:
     gate = gated(tmp_path / "open", 1, seconds=0.3, block_ms=100)
     body = {"model": "tone", "input": "x", "response_format": "pcm", "stream_format": "sse", "params": gate}
     process = await asyncio.create_subprocess_exec(

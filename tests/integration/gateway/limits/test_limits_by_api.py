@@ -19,7 +19,7 @@ from tests.support.nats_asking import job as nats_job
 from tests.support.nats_cli import nats_req
 from tests.support.openai_client import plays
 from tests.support.programs import fleet_of
-from tests.support.sockets import talking, tone
+from tests.support.sockets import connected, tone
 from tests.support.tone import tone_pcm
 from tests.support.web import ready
 
@@ -64,15 +64,15 @@ async def test_an_utterance_on_a_socket_is_one_request_however_many_sentences_it
 ) -> None:
     async with (
         caller(stack, requests_per_s=0.01, burst=2) as (http, _),
-        talking(http, **tone(seconds=0.05)) as talk,
+        connected(http, **tone(seconds=0.05)) as client,
     ):
         for _ in range(2):
-            await talk.say("One. ", "Two. ", "Three.")
-            heard = await talk.until("session.done", 30)
-            assert heard.of("error") == []
-            assert heard.pcm == [tone_pcm(0.05)] * 3
-        await talk.say("Four.", done=False)
-        refused = await talk.json()
+            await client.send_text("One. ", "Two. ", "Three.")
+            received = await client.receive_until("session.done", 30)
+            assert received.of_type("error") == []
+            assert received.pcm == [tone_pcm(0.05)] * 3
+        await client.send_text("Four.", done=False)
+        refused = await client.receive_json()
         assert (refused["type"], refused["code"]) == ("error", "too_many")
 
 
@@ -81,12 +81,12 @@ async def test_on_a_socket_the_next_sentence_waits_for_its_turn_where_one_job_is
 ) -> None:
     async with (
         caller(stack, concurrent_jobs=1) as (http, _),
-        talking(http, **tone(seconds=0.5, block_ms=50, compute_ms=50, device="own")) as talk,
+        connected(http, **tone(seconds=0.5, block_ms=50, compute_ms=50, device="own")) as client,
     ):
-        await talk.say("One. ", "Two. ", "Three.")
-        heard = await talk.until("session.done", 30)
-    assert heard.of("error") == []
-    assert heard.pcm == [tone_pcm(0.5)] * 3
+        await client.send_text("One. ", "Two. ", "Three.")
+        received = await client.receive_until("session.done", 30)
+    assert received.of_type("error") == []
+    assert received.pcm == [tone_pcm(0.5)] * 3
 
 
 async def test_polling_a_task_counts_against_nothing(stack: tuple[BusSettings, str, str]) -> None:
@@ -122,7 +122,7 @@ async def test_a_key_over_nats_meets_the_same_limit(stack: tuple[BusSettings, st
             assert answer.status == 202
         client = Client()
         await client.connect(settings.nats)
-        while True:  # whichever gateway answers: the other one has heard of it 100 ms later
+        while True:  # whichever gateway answers: the other one has the news 100 ms later
             headers = {"Authorization": f"Bearer {key}"}
             answered = await nats_req(client, f"{settings.root}.submit", nats_job(seconds=0.01), headers=headers)
             if answered.json(0).get("code"):

@@ -1,7 +1,8 @@
-"""One hostile WebSocket: what it may take of a gateway that others use, in memory and in time."""
+"""One hostile WebSocket takes bounded memory and time of a gateway that others use."""
 
 import asyncio
 import time
+import tracemalloc
 from collections.abc import AsyncIterator, Iterator
 
 import aiohttp
@@ -16,7 +17,7 @@ from tests.support.programs import fleet_of
 from tests.support.sockets import VLLM
 from tests.support.waiting import eventually
 
-#: Sound that nobody waits for the end of.
+#: Audio that no test reads to its end.
 LONG = {"seconds": 600, "compute_ms": 100, "device": "own"}
 
 
@@ -30,12 +31,12 @@ def settings(nats_url: str) -> Iterator[BusSettings]:
 
 @pytest.fixture
 async def ws(settings: BusSettings) -> AsyncIterator[aiohttp.ClientWebSocketResponse]:
-    """A socket that speaks a long sentence."""
+    """A socket that plays a long sentence."""
     async with gateway_here(settings) as (gateway, http):
         await eventually(lambda: gateway.fleet.card("tone"))
         async with http.ws_connect(VLLM, max_msg_size=0) as ws:
             await ws.send_json(config())
-            await say(ws)
+            await send_text(ws)
             assert (await ws.receive_json(timeout=20))["type"] == "audio.start"
             yield ws
 
@@ -44,13 +45,13 @@ def config(**fields: object) -> dict[str, object]:
     return {"type": "session.config", "model": "tone", "stream_audio": True, "params": LONG, **fields}
 
 
-async def say(ws: aiohttp.ClientWebSocketResponse) -> None:
+async def send_text(ws: aiohttp.ClientWebSocketResponse) -> None:
     await ws.send_json({"type": "input.text", "text": "a"})
     await ws.send_json({"type": "input.done"})
 
 
 async def refusal(ws: aiohttp.ClientWebSocketResponse) -> str:
-    """What the next error says."""
+    """The text of the next error."""
     async with asyncio.timeout(20):
         while True:
             message = await ws.receive()
@@ -59,26 +60,26 @@ async def refusal(ws: aiohttp.ClientWebSocketResponse) -> str:
                 return str(message.json()["message"])
 
 
-async def test_configs_that_wait_take_no_more_room_than_texts_that_wait(ws: aiohttp.ClientWebSocketResponse) -> None:
+async def test_queued_configs_count_against_the_limit_of_queued_text(ws: aiohttp.ClientWebSocketResponse) -> None:
     await ws.send_json(config(instructions="x" * (1 << 20)))
     assert "limit is 65536" in await refusal(ws)
-    await ws.send_json(config(ref_audio="x" * (3 << 20)))  # theirs, and of no use here: it is not kept
+    await ws.send_json(config(ref_audio="x" * (3 << 20)))  # a field of theirs that is not used here, and not kept
     for _ in range(10):
         await ws.send_json(config(instructions="x" * 60_000))
-        await say(ws)
+        await send_text(ws)
     assert "characters would be queued" in await refusal(ws)
 
 
-async def test_a_flood_of_small_messages_lets_others_have_their_turn(
+async def test_a_flood_of_small_messages_does_not_block_other_tasks(
     ws: aiohttp.ClientWebSocketResponse, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Between two turns of everybody else this socket is read at most a few times, however much has come."""
+    """Between two turns of any other task this socket is read at most twice, however much has arrived."""
     num_read, most = 0, 0
     read = Socket.receive_text
 
     async def counted(*args: object) -> str | None:
         nonlocal num_read
-        text = await read(*args)  # type: ignore[arg-type]  # as it was called
+        text = await read(*args)  # type: ignore[arg-type]  # the arguments of the call
         num_read += 1
         return text
 
@@ -100,9 +101,12 @@ async def test_a_flood_of_small_messages_lets_others_have_their_turn(
 
 def test_empty_texts_are_not_kept_and_many_small_ones_cost_the_same_each() -> None:
     splitter = Splitter("none")
+    tracemalloc.start()
     for _ in range(100_000):
         splitter.feed("")
-    assert not splitter._parts
+    kept_bytes, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert kept_bytes < 100_000
 
     def cost_s(count: int) -> float:
         begun = time.thread_time()
@@ -113,13 +117,13 @@ def test_empty_texts_are_not_kept_and_many_small_ones_cost_the_same_each() -> No
 
     first_s = cost_s(2000)
     cost_s(30_000)
-    # The least of several: the collector may have had its turn in one of them.
+    # The least of several: the garbage collector may run in one of them.
     assert min(cost_s(2000) for _ in range(5)) < 10 * first_s
     assert splitter.num_held_chars == 42_000
     assert splitter.finish() == ["a" * 42_000]
 
 
-async def test_a_goodbye_that_is_said_often_is_one(ws: aiohttp.ClientWebSocketResponse) -> None:
+async def test_session_close_counts_once_however_often_it_is_sent(ws: aiohttp.ClientWebSocketResponse) -> None:
     for _ in range(5000):
         await ws.send_str('{"type":"session.close"}')
     await ws.send_json({"type": "input.text", "text": "there is room for this"})

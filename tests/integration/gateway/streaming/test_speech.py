@@ -12,7 +12,7 @@ import pytest
 from tests.support import fleets
 from tests.support.doors import SPEECH, STEADY, gated, state_of, tone, until_state, wav, wav_pcm, wav_sizes
 from tests.support.fleets import Stack
-from tests.support.sockets import after
+from tests.support.sockets import job_after
 from tests.support.tone import tone_pcm
 
 #: One slot. A fault of the engine closes it to nobody.
@@ -101,7 +101,7 @@ async def test_hanging_up_before_the_first_block_cancels_a_job_that_never_runs(
     running = asyncio.create_task(_pcm(http, tone(params=gated(tmp_path / "open", 1, seconds=0.5))))
     before = (await asyncio.to_thread(stack.worker.wait_for, "job.started", begun + 1))["job"]
     waiting = asyncio.create_task(_pcm(http, tone(params={"seconds": 0.3})))
-    job = await after(http, before)
+    job = await job_after(http, before)
     waiting.cancel()
     await until_state(http, job, "cancelled")
     (tmp_path / "open").touch()

@@ -1,4 +1,4 @@
-"""ACE-Step's API against the real programs, by a client that knows nothing of ours."""
+"""ACE-Step's API against the real programs, by a plain client of it."""
 
 import asyncio
 import json
@@ -26,9 +26,9 @@ async def test_a_task_lives_from_release_to_its_files(http: aiohttp.ClientSessio
     data = await released(http, json=song())
     assert data["status"] == "queued"
     assert data["queue_position"] >= 0
-    told = await settled(http, data["task_id"])
-    assert (told["task_id"], told["status"]) == (data["task_id"], 1)
-    files = json.loads(told["result"])
+    entry = await settled(http, data["task_id"])
+    assert (entry["task_id"], entry["status"]) == (data["task_id"], 1)
+    files = json.loads(entry["result"])
     assert len(files) == 2  # their default
     assert len({each["seed_value"] for each in files}) == 2
     for each in files:
@@ -62,8 +62,8 @@ async def test_a_task_lives_from_release_to_its_files(http: aiohttp.ClientSessio
 async def test_bodies_of_every_kind_and_fields_of_every_name_are_one_task(
     http: aiohttp.ClientSession, sent: dict[str, Any]
 ) -> None:
-    told = await settled(http, (await released(http, **sent))["task_id"])
-    (element,) = json.loads(told["result"])
+    entry = await settled(http, (await released(http, **sent))["task_id"])
+    (element,) = json.loads(entry["result"])
     assert (element["prompt"], element["metas"]["duration"]) == ("a tone", 0.5)
 
 
@@ -71,11 +71,11 @@ async def test_a_multipart_form_is_a_task(http: aiohttp.ClientSession) -> None:
     with aiohttp.MultipartWriter("form-data") as form:
         for name, value in song(batch_size=1).items():
             form.append(str(value)).set_content_disposition("form-data", name=name)
-        told = await settled(http, (await released(http, data=form))["task_id"])
-    assert json.loads(told["result"])[0]["prompt"] == "a tone"
+        entry = await settled(http, (await released(http, data=form))["task_id"])
+    assert json.loads(entry["result"])[0]["prompt"] == "a tone"
 
 
-async def test_each_job_tells_its_own_progress(http: aiohttp.ClientSession, tmp_path: Path) -> None:
+async def test_each_job_has_its_own_progress(http: aiohttp.ClientSession, tmp_path: Path) -> None:
     params = gated(tmp_path / "open", 2, block_ms=100)
     running = await released(http, json=song(audio_duration=1, batch_size=2, params=params))
     waiting = await released(http, json=song(batch_size=1))
@@ -93,28 +93,28 @@ async def test_each_job_tells_its_own_progress(http: aiohttp.ClientSession, tmp_
     assert [(await settled(http, each["task_id"]))["status"] for each in (running, waiting)] == [1, 1]
 
 
-async def test_a_task_that_nobody_knows_has_failed_and_says_so(http: aiohttp.ClientSession) -> None:
+async def test_an_unknown_task_is_reported_as_failed(http: aiohttp.ClientSession) -> None:
     known = (await released(http, json=song(batch_size=1)))["task_id"]
     wrong = ["nope", known[:-3] + ("1" if known[-3] == "0" else "0") + known[-2:], known[:-1] + "f", known.upper()]
-    for task, told in zip(wrong, await queried(http, *wrong), strict=True):
-        assert (told["task_id"], told["status"]) == (task, 2)
-        assert "no " in told["error"]
-        assert json.loads(told["result"])[0]["error"] == told["error"]
+    for task, entry in zip(wrong, await queried(http, *wrong), strict=True):
+        assert (entry["task_id"], entry["status"]) == (task, 2)
+        assert "no " in entry["error"]
+        assert json.loads(entry["result"])[0]["error"] == entry["error"]
 
 
-async def test_a_model_that_breaks_is_a_failed_task_with_its_reason(http: aiohttp.ClientSession) -> None:
+async def test_a_task_whose_engine_fails_is_reported_with_the_reason(http: aiohttp.ClientSession) -> None:
     data = await released(http, json=song(batch_size=1, params={"fault": {"kind": "raise", "times": 99}}))
-    told = await settled(http, data["task_id"])
-    assert told["status"] == 2
-    assert "as requested" in told["error"]
-    assert json.loads(told["result"])[0]["file"] == ""
+    entry = await settled(http, data["task_id"])
+    assert entry["status"] == 2
+    assert "as requested" in entry["error"]
+    assert json.loads(entry["result"])[0]["file"] == ""
 
 
-async def test_seeds_that_are_given_are_used(http: aiohttp.ClientSession) -> None:
+async def test_seeds_of_the_request_are_used(http: aiohttp.ClientSession) -> None:
     for seed, expected in ((7, ["7", "8", "9"]), ("4,5", ["4", "5", "6"]), ([1, 2, 3, 4], ["1", "2", "3"])):
         body = song(batch_size=3, use_random_seed=False, seed=seed, audio_duration=0.1)
-        told = await settled(http, (await released(http, json=body))["task_id"])
-        assert [each["seed_value"] for each in json.loads(told["result"])] == expected
+        entry = await settled(http, (await released(http, json=body))["task_id"])
+        assert [each["seed_value"] for each in json.loads(entry["result"])] == expected
 
 
 async def test_an_idempotency_key_is_one_task(http: aiohttp.ClientSession) -> None:
@@ -142,13 +142,13 @@ async def test_an_idempotency_key_is_one_task(http: aiohttp.ClientSession) -> No
     ],
     ids=range(13),
 )
-async def test_a_task_that_cannot_be_is_refused_with_a_detail(
+async def test_an_invalid_task_is_refused_with_a_detail(
     http: aiohttp.ClientSession, body: object, status: int, words: str
 ) -> None:
     async with http.post("/release_task", json=body) as answer:
-        told = await answer.json()
-        assert (answer.status, list(told)) == (status, ["detail"]), told
-    assert words in told["detail"]
+        refusal = await answer.json()
+        assert (answer.status, list(refusal)) == (status, ["detail"]), refusal
+    assert words in refusal["detail"]
 
 
 @pytest.mark.parametrize(
@@ -168,7 +168,7 @@ async def test_a_body_that_cannot_be_read_is_refused(
         assert (answer.status, list(await answer.json())) == (status, ["detail"])
 
 
-async def test_a_file_that_is_sent_along_is_refused_not_forgotten(http: aiohttp.ClientSession) -> None:
+async def test_a_file_in_a_form_is_refused_and_not_ignored(http: aiohttp.ClientSession) -> None:
     form = aiohttp.FormData({"prompt": "a tone", "model": "tone"})
     form.add_field("ref_audio", b"RIFF", filename="x.wav")
     async with http.post("/release_task", data=form) as answer:
@@ -176,7 +176,7 @@ async def test_a_file_that_is_sent_along_is_refused_not_forgotten(http: aiohttp.
 
 
 @pytest.mark.parametrize("listed", ["x", "[1]", 7, None, ["x"] * 101])
-async def test_a_list_of_tasks_that_is_none_is_refused(http: aiohttp.ClientSession, listed: object) -> None:
+async def test_an_invalid_list_of_tasks_is_refused(http: aiohttp.ClientSession, listed: object) -> None:
     async with http.post("/query_result", json={"task_id_list": listed}) as answer:
         assert (answer.status, list(await answer.json())) == (400, ["detail"])
 
@@ -195,29 +195,27 @@ async def test_a_list_of_tasks_may_be_text(http: aiohttp.ClientSession) -> None:
         ("..\\x.wav", 403),
         ("jobs/x.wav", 403),
         ("", 403),
-        ("/jobs/nobody.wav", 404),
-        ("/jobs/nobody.exe", 404),
+        ("/jobs/unknown.wav", 404),
+        ("/jobs/unknown.exe", 404),
         ("/jobs/a/b.wav", 404),
         (None, 400),
     ],
 )
-async def test_a_path_leads_to_files_of_ours_or_nowhere(
-    http: aiohttp.ClientSession, path: str | None, status: int
-) -> None:
+async def test_a_path_names_a_job_or_is_refused(http: aiohttp.ClientSession, path: str | None, status: int) -> None:
     query = "" if path is None else f"?path={quote(path, safe='')}"
     async with http.get(f"/v1/audio{query}") as answer:
         assert (answer.status, list(await answer.json())) == (status, ["detail"])
 
 
-async def test_a_file_may_be_heard_while_it_is_made(http: aiohttp.ClientSession) -> None:
+async def test_a_file_can_be_downloaded_while_it_is_made(http: aiohttp.ClientSession) -> None:
     data = await released(http, json=song(batch_size=1, audio_duration=1, params=STEADY))
     async with http.get(f"/v1/audio?path={quote('/jobs/' + data['task_id'] + '-0.wav')}") as answer:
         assert wav_pcm(await answer.read()) == tone_pcm(1)
 
 
 async def test_a_format_is_in_the_path_of_the_file(http: aiohttp.ClientSession) -> None:
-    told = await settled(http, (await released(http, json=song(batch_size=1, audio_format="mp3")))["task_id"])
-    (element,) = json.loads(told["result"])
+    entry = await settled(http, (await released(http, json=song(batch_size=1, audio_format="mp3")))["task_id"])
+    (element,) = json.loads(entry["result"])
     assert parse_qs(urlsplit(element["file"]).query)["path"][0].endswith(".mp3")
     async with http.get(element["file"]) as answer:
         assert (answer.status, answer.headers["Content-Type"]) == (200, "audio/mpeg")
@@ -225,17 +223,17 @@ async def test_a_format_is_in_the_path_of_the_file(http: aiohttp.ClientSession) 
 
 
 async def _stats(http: aiohttp.ClientSession) -> dict[str, Any]:
-    """Once every task has ended."""
+    """The stats once every task has ended."""
     async with asyncio.timeout(30):
         while True:
             async with http.get("/v1/stats") as answer:
-                told: dict[str, Any] = (await answer.json())["data"]
-            if not told["jobs"]["queued"] + told["jobs"]["running"]:
-                return told
+                stats: dict[str, Any] = (await answer.json())["data"]
+            if not stats["jobs"]["queued"] + stats["jobs"]["running"]:
+                return stats
             await asyncio.sleep(0.02)
 
 
-async def test_stats_count_the_tasks_of_this_door(http: aiohttp.ClientSession) -> None:
+async def test_stats_count_the_jobs_of_this_dialect(http: aiohttp.ClientSession) -> None:
     before = (await _stats(http))["jobs"]
     await released(http, json=song(audio_duration=0.1))
     await released(http, json=song(batch_size=1, params={"fault": {"kind": "raise", "times": 99}}))
@@ -259,9 +257,7 @@ async def keyed(stack: Stack, http: aiohttp.ClientSession) -> dict[str, str]:
     return headers
 
 
-async def test_a_task_that_is_refused_in_part_leaves_nothing_behind(
-    http: aiohttp.ClientSession, keyed: dict[str, str]
-) -> None:
+async def test_a_task_that_is_refused_in_part_leaves_no_job(http: aiohttp.ClientSession, keyed: dict[str, str]) -> None:
     body = song(audio_duration=600, params=STEADY)
     async with http.post("/release_task", json=body, headers=keyed) as answer:
         assert (answer.status, list(await answer.json())) == (429, ["detail"])
@@ -270,11 +266,9 @@ async def test_a_task_that_is_refused_in_part_leaves_nothing_behind(
         assert [job["state"] for job in (await answer.json())["jobs"]] == ["cancelled"]
 
 
-async def test_another_tenants_task_is_one_that_nobody_knows(
-    http: aiohttp.ClientSession, keyed: dict[str, str]
-) -> None:
+async def test_a_task_of_another_tenant_is_unknown(http: aiohttp.ClientSession, keyed: dict[str, str]) -> None:
     task = (await released(http, json=song(batch_size=1), headers=keyed))["task_id"]
-    (told,) = await queried(http, task)
-    assert (told["status"], "no job" in told["error"]) == (2, True)
+    (entry,) = await queried(http, task)
+    assert (entry["status"], "no job" in entry["error"]) == (2, True)
     async with http.get(f"/v1/audio?path={quote(f'/jobs/{task}-0.wav')}") as answer:
         assert answer.status == 404

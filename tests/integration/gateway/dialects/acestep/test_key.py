@@ -1,4 +1,4 @@
-"""ACE-Step's clients put their key into the body: it counts there as it would in a header."""
+"""ACE-Step's clients put their key into the body, where it counts as in a header."""
 
 import asyncio
 import json
@@ -22,7 +22,7 @@ class Keyed(NamedTuple):
     http: aiohttp.ClientSession
     acme: str
     globex: str
-    #: Whose key `globex` is: a tenant without a job, like the other.
+    #: The tenant of the key `globex`. Neither tenant has a job yet.
     tenant: str
 
     async def post(self, path: str, body: dict[str, Any], **more: Any) -> tuple[int, Any]:
@@ -50,27 +50,27 @@ async def keyed(stack: Stack) -> AsyncIterator[Keyed]:
         yield Keyed(http, acme, globex, tenants[1])
 
 
-async def test_a_key_in_the_body_says_whose_task_it_is_and_who_may_ask_for_it(keyed: Keyed) -> None:
-    status, told = await keyed.post("/release_task", song(batch_size=1, ai_token=keyed.globex))
+async def test_a_key_in_the_body_determines_the_tasks_tenant(keyed: Keyed) -> None:
+    status, response = await keyed.post("/release_task", song(batch_size=1, ai_token=keyed.globex))
     assert status == 200
-    task = told["data"]["task_id"]
+    task = response["data"]["task_id"]
     assert await keyed.jobs_of(keyed.globex) == [f"{task}-0"]
-    asked = {"task_id_list": [task]}
+    query = {"task_id_list": [task]}
     async with asyncio.timeout(20):
-        while (entry := await _entry(keyed, asked, keyed.globex))["status"] == 0:
+        while (entry := await _entry(keyed, query, keyed.globex))["status"] == 0:
             await asyncio.sleep(0.02)
     assert entry["status"] == 1
-    # Somebody else's task is one that nobody knows.
-    assert "no job" in (await _entry(keyed, asked, keyed.acme))["error"]
-    for body in (asked, song(batch_size=1)):
-        path = "/query_result" if body is asked else "/release_task"
+    # A task of another tenant is unknown.
+    assert "no job" in (await _entry(keyed, query, keyed.acme))["error"]
+    for body in (query, song(batch_size=1)):
+        path = "/query_result" if body is query else "/release_task"
         for wrong in ({}, {"ai_token": ""}, {"ai_token": 7}, {"ai_token": "sk-x"}, {"ai_token": keyed.globex[:-1]}):
-            status, told = await keyed.post(path, {**body, **wrong})
-            assert (status, list(told)) == (401, ["detail"])
+            status, response = await keyed.post(path, {**body, **wrong})
+            assert (status, list(response)) == (401, ["detail"])
 
 
-@pytest.mark.parametrize("kind", ["urlencoded", "multipart", "json that says it is a form"])
-async def test_bodies_of_every_kind_may_have_the_key(keyed: Keyed, kind: str) -> None:
+@pytest.mark.parametrize("kind", ["urlencoded", "multipart", "json with the type of a form"])
+async def test_the_key_may_be_in_a_body_of_any_kind(keyed: Keyed, kind: str) -> None:
     body = {name: str(value) for name, value in song(batch_size=1, ai_token=keyed.globex).items()}
     if kind == "multipart":
         with aiohttp.MultipartWriter("form-data") as form:
@@ -89,21 +89,21 @@ async def test_bodies_of_every_kind_may_have_the_key(keyed: Keyed, kind: str) ->
 async def test_two_different_keys_are_refused_and_the_same_twice_is_one(keyed: Keyed) -> None:
     headers = {"Authorization": f"Bearer {keyed.acme}"}
     body = {"task_id_list": []}
-    status, told = await keyed.post("/query_result", {**body, "ai_token": keyed.globex}, headers=headers)
-    assert (status, "two different keys" in told["detail"]) == (401, True)
+    status, response = await keyed.post("/query_result", {**body, "ai_token": keyed.globex}, headers=headers)
+    assert (status, "two different keys" in response["detail"]) == (401, True)
     assert (await keyed.post("/query_result", {**body, "ai_token": keyed.acme}, headers=headers))[0] == 200
 
 
-async def test_the_limits_of_a_key_hold_wherever_it_is_shown_and_it_counts_once(keyed: Keyed, stack: Stack) -> None:
-    asked: list[int] = []
+async def test_a_request_counts_once_against_its_key_in_any_place(keyed: Keyed, stack: Stack) -> None:
+    statuses: list[int] = []
     for number in range(4):
         fields = song(batch_size=1, **({"ai_token": keyed.acme} if number % 2 else {}))
         headers = {} if number % 2 else {"Authorization": keyed.acme}
-        asked.append((await keyed.post("/release_task", fields, headers=headers))[0])
-    assert asked == [200, 200, 200, 429]
+        statuses.append((await keyed.post("/release_task", fields, headers=headers))[0])
+    assert statuses == [200, 200, 200, 429]
 
 
-async def test_a_body_that_cannot_be_read_is_refused_for_its_missing_key_first(keyed: Keyed, stack: Stack) -> None:
+async def test_a_malformed_body_without_a_key_is_refused_for_the_key(keyed: Keyed, stack: Stack) -> None:
     for headers, status in (({}, 401), ({"xi-api-key": keyed.globex}, 400)):
         async with keyed.http.post("/release_task", data=b"{", headers=headers) as answer:
             assert answer.status == status
@@ -111,17 +111,17 @@ async def test_a_body_that_cannot_be_read_is_refused_for_its_missing_key_first(k
 
 async def test_no_key_of_a_body_is_ever_logged_or_stored(keyed: Keyed, stack: Stack) -> None:
     body = song(batch_size=1, ai_token=keyed.globex, metas={"ai_token": "x"})
-    _, told = await keyed.post("/release_task", body)
+    _, response = await keyed.post("/release_task", body)
     await keyed.post("/release_task", {**body, "audio_format": keyed.globex})
     async with open_bus(stack.settings, "test") as bus:
-        birth = await bus.logs.birth(bus.subjects.job_key(keyed.tenant, f"{told['data']['task_id']}-0"))
+        birth = await bus.logs.birth(bus.subjects.job_key(keyed.tenant, f"{response['data']['task_id']}-0"))
     assert birth is not None
     assert keyed.globex not in repr(birth)
     for program in (stack.gateway, stack.worker):
         assert keyed.globex not in program.log()
 
 
-async def _entry(keyed: Keyed, asked: dict[str, Any], key: str) -> dict[str, Any]:
-    status, told = await keyed.post("/query_result", {**asked, "ai_token": key})
+async def _entry(keyed: Keyed, query: dict[str, Any], key: str) -> dict[str, Any]:
+    status, response = await keyed.post("/query_result", {**query, "ai_token": key})
     assert status == 200
-    return dict(told["data"][0])
+    return dict(response["data"][0])

@@ -1,4 +1,4 @@
-"""One fleet for every test of the ElevenLabs doors, and the clients that ask it."""
+"""One fleet for every test of the ElevenLabs dialect, and the clients of it."""
 
 from collections.abc import AsyncIterator, Iterator
 

@@ -15,7 +15,7 @@ def test_voices_are_listed_in_their_shape(client: elevenlabs.ElevenLabs) -> None
     assert (german.category, (german.labels or {})["language"]) == ("premade", "de")
     assert client.voices.get("de").name == german.name
     with pytest.raises(ApiError) as caught:
-        client.voices.get("nobody")
+        client.voices.get("unknown")
     assert (caught.value.status_code, caught.value.body["detail"]["status"]) == (404, "voice_not_found")
 
 
@@ -48,13 +48,13 @@ async def test_our_own_list_of_voices_is_the_same_list(http: aiohttp.ClientSessi
     assert all(voice["id"] == voice["voice_id"] and voice["model"] == "speech" for voice in voices)
 
 
-async def test_music_is_as_long_as_was_asked(aclient: elevenlabs.AsyncElevenLabs) -> None:
-    # Of any model whose engine takes `seconds`.
+async def test_music_has_the_requested_length(aclient: elevenlabs.AsyncElevenLabs) -> None:
+    # True of any model whose engine has the param `seconds`.
     for length_ms in (3000, 3500):
-        said = aclient.music.compose(
+        pieces = aclient.music.compose(
             prompt="a calm piano", music_length_ms=length_ms, model_id="tone", output_format=NATIVE
         )
-        assert b"".join([piece async for piece in said]) == tone_pcm(length_ms / 1000)
+        assert b"".join([piece async for piece in pieces]) == tone_pcm(length_ms / 1000)
 
 
 async def test_a_composition_plan_is_as_long_as_its_parts(

@@ -1,4 +1,4 @@
-"""What cannot be, in the words that the `elevenlabs` package and its users know."""
+"""Refusals, in the terms of the `elevenlabs` package."""
 
 import asyncio
 import random
@@ -34,7 +34,7 @@ WRONG: list[tuple[dict[str, Any], list[str]]] = [
 ]
 
 
-async def test_what_fails_before_the_first_block_has_a_status_of_its_own(
+async def test_a_failure_before_the_first_block_has_a_status_of_its_own(
     aclient: elevenlabs.AsyncElevenLabs,
 ) -> None:
     options = {**ours(fault={"kind": "raise"}), "max_retries": 0}
@@ -47,12 +47,12 @@ async def test_what_fails_before_the_first_block_has_a_status_of_its_own(
 @pytest.mark.parametrize(
     ("fields", "status", "detail"),
     [
-        ({"voice_id": "nobody"}, 404, "voice_not_found"),
+        ({"voice_id": "unknown"}, 404, "voice_not_found"),
         ({"text": "y" * 200_001}, 400, "max_character_limit_exceeded"),
         ({"model_id": "nope"}, 404, "model_not_found"),
     ],
 )
-def test_errors_are_api_errors_with_their_status_and_their_name(
+def test_an_error_is_an_api_error_with_its_status_and_name(
     client: elevenlabs.ElevenLabs, fields: dict[str, Any], status: int, detail: str
 ) -> None:
     call: dict[str, Any] = {"voice_id": GEORGE, "text": "Hello.", **fields}
@@ -62,7 +62,7 @@ def test_errors_are_api_errors_with_their_status_and_their_name(
 
 
 @pytest.mark.parametrize(("fields", "place"), WRONG, ids=range(len(WRONG)))
-def test_a_wrong_field_is_unprocessable_and_told_where(
+def test_a_wrong_field_is_unprocessable_and_its_place_is_named(
     client: elevenlabs.ElevenLabs, fields: dict[str, Any], place: list[str]
 ) -> None:
     call: dict[str, Any] = {"text": "Hello.", **fields}
@@ -71,7 +71,7 @@ def test_a_wrong_field_is_unprocessable_and_told_where(
     assert [each["loc"] for each in caught.value.body["detail"]] == [place]
 
 
-async def test_what_is_no_json_is_unprocessable(http: aiohttp.ClientSession) -> None:
+async def test_a_body_that_is_not_json_is_unprocessable(http: aiohttp.ClientSession) -> None:
     for body, kind, place in ((b"{", "json_invalid", ["body"]), (b"{}", "missing", ["body", "text"])):
         async with http.post(f"/v1/text-to-speech/{GEORGE}", data=body) as answer:
             assert answer.status == 422
@@ -91,7 +91,7 @@ async def test_what_is_no_json_is_unprocessable(http: aiohttp.ClientSession) -> 
         ({"prompt": " "}, ["body", "prompt"]),
     ],
 )
-async def test_music_refuses_what_cannot_be(
+async def test_music_refuses_invalid_fields(
     http: aiohttp.ClientSession, fields: dict[str, Any], place: list[str]
 ) -> None:
     async with http.post("/v1/music", json={"model_id": "tone", **fields}) as answer:
@@ -99,7 +99,7 @@ async def test_music_refuses_what_cannot_be(
         assert [each["loc"] for each in (await answer.json())["detail"]] == [place]
 
 
-async def test_our_load_is_system_busy_and_says_when_to_come_back(stack: Stack) -> None:
+async def test_load_of_ours_is_system_busy_with_a_retry_after(stack: Stack) -> None:
     async with aiohttp.ClientSession(stack.url) as http:
         body = tone(params={"fault": {"kind": "oom"}})
         async with http.post(
@@ -127,26 +127,26 @@ async def test_each_limit_of_a_key_has_a_name_of_its_own(stack: Stack, http: aio
         _, spent = await keys.create("acme", Limits(audio_s_per_day=0.001))
     endless = {"text": "x", "model_id": "tone", "params": {"seconds": 600, **STEADY}}
     short = {"text": "y", "model_id": "tone", "params": {"seconds": 0.1}}
-    async with _asking(http, narrow, endless) as first:
+    async with _posted(http, narrow, endless) as first:
         assert first.status == 200
         assert first.headers["current-concurrent-requests"] == first.headers["maximum-concurrent-requests"] == "1"
-        async with _asking(http, narrow, short) as second:
+        async with _posted(http, narrow, short) as second:
             assert (second.status, await _named(second)) == (429, "too_many_concurrent_requests")
             assert second.headers["current-concurrent-requests"] == second.headers["maximum-concurrent-requests"] == "1"
             assert int(second.headers["Retry-After"]) > 0
     for key, status, name in ((slow, 429, "rate_limit_exceeded"), (spent, 401, "quota_exceeded")):
-        async with _asking(http, key, short) as answer:
+        async with _posted(http, key, short) as answer:
             assert answer.status == 200
             await answer.read()
         async with asyncio.timeout(30):
-            while (answered := await _told(http, key, short)) == (200, ""):
+            while (answered := await _outcome(http, key, short)) == (200, ""):
                 await asyncio.sleep(0.02)
         assert answered == (status, name)
 
 
 @asynccontextmanager
-async def _asking(http: aiohttp.ClientSession, key: str, body: dict[str, Any]) -> AsyncIterator[aiohttp.ClientResponse]:
-    """An answer, once the gateway knows the key."""
+async def _posted(http: aiohttp.ClientSession, key: str, body: dict[str, Any]) -> AsyncIterator[aiohttp.ClientResponse]:
+    """The response to a speech request, sent once the gateway knows the key."""
     async with asyncio.timeout(30):
         while (await http.get("/v1/jobs", headers={"xi-api-key": key})).status != 200:
             await asyncio.sleep(0.02)
@@ -156,9 +156,9 @@ async def _asking(http: aiohttp.ClientSession, key: str, body: dict[str, Any]) -
         answer.close()
 
 
-async def _told(http: aiohttp.ClientSession, key: str, body: dict[str, Any]) -> tuple[int, str]:
-    """Status, and the name of the error if there is one."""
-    async with _asking(http, key, {**body, "seed": random.getrandbits(32)}) as answer:
+async def _outcome(http: aiohttp.ClientSession, key: str, body: dict[str, Any]) -> tuple[int, str]:
+    """The status of a response, and the name of its error or ""."""
+    async with _posted(http, key, {**body, "seed": random.getrandbits(32)}) as answer:
         return answer.status, "" if answer.status == 200 else await _named(answer)
 
 

@@ -1,4 +1,4 @@
-"""ElevenLabs' `stream-input` WebSocket against the real programs, by hand and by their own Python package."""
+"""ElevenLabs' `stream-input` WebSocket against the real programs, by a plain client and by their Python package."""
 
 import asyncio
 import base64
@@ -18,28 +18,30 @@ from tests.support.tls import tls_front
 from tests.support.tone import tone_pcm
 
 PATH = "/v1/text-to-speech/JBFqnCBsd6RMkjVDRZzb/stream-input"
-LONG = "This text is long enough to be asked for at once, because it really has a good deal more than a hundred and twenty characters. "
+LONG = "This text is long enough to be played at once, because it really has a good deal more than a hundred and twenty characters. "
 
 stack = fleets.stack("tone,speech", 2)
 http = fleets.http()
 
 
-class Talk:
+class SocketClient:
+    """One socket."""
+
     def __init__(self, ws: aiohttp.ClientWebSocketResponse) -> None:
         self.ws = ws
 
-    async def say(self, text: str, **more: Any) -> None:
+    async def send(self, text: str, **more: Any) -> None:
         await self.ws.send_json({"text": text, **more})
 
-    async def next(self, within_s: float = 10.0) -> dict[str, Any]:
+    async def receive(self, within_s: float = 10.0) -> dict[str, Any]:
         return dict(json.loads(await self.ws.receive_str(timeout=within_s)))
 
-    async def sound(self, seconds: float) -> list[dict[str, Any]]:
-        """Messages with so much of the tone."""
-        told: list[dict[str, Any]] = []
-        while len(sound(told)) < seconds * 48_000:
-            told.append(await self.next())
-        return told
+    async def receive_audio(self, seconds: float) -> list[dict[str, Any]]:
+        """The next messages, until they have at least `seconds` of the tone."""
+        messages: list[dict[str, Any]] = []
+        while len(audio_of(messages)) < seconds * 48_000:
+            messages.append(await self.receive())
+        return messages
 
     async def closed(self, within_s: float = 10.0) -> int:
         """The code that the server closed with."""
@@ -48,83 +50,83 @@ class Talk:
         return int(message.data)
 
     async def rest(self) -> list[dict[str, Any]]:
-        """Every message up to the last one; the server must close well behind it."""
-        told = []
+        """Every message up to the last one, after which the server must close with code 1000."""
+        messages = []
         async with asyncio.timeout(20):
-            while not (message := await self.next()).get("isFinal"):
-                told.append(message)
+            while not (message := await self.receive()).get("isFinal"):
+                messages.append(message)
         assert message == {"audio": None, "isFinal": True}
         assert await self.closed() == 1000
-        return told
+        return messages
 
 
-def sound(told: list[dict[str, Any]]) -> bytes:
-    return b"".join(base64.b64decode(message["audio"]) for message in told)
+def audio_of(messages: list[dict[str, Any]]) -> bytes:
+    return b"".join(base64.b64decode(message["audio"]) for message in messages)
 
 
 @pytest.fixture
-async def tone(http: aiohttp.ClientSession) -> AsyncIterator[Talk]:
+async def tone(http: aiohttp.ClientSession) -> AsyncIterator[SocketClient]:
     async with http.ws_connect(f"{PATH}?model_id=tone&output_format=pcm_24000") as ws:
-        talk = Talk(ws)
-        await talk.say(" ", params={"seconds": 0.3}, voice_settings=None)
-        yield talk
+        client = SocketClient(ws)
+        await client.send(" ", params={"seconds": 0.3}, voice_settings=None)
+        yield client
 
 
-async def test_text_is_said_when_the_schedule_says_so_and_the_rest_at_the_end(tone: Talk) -> None:
+async def test_the_schedule_starts_generations_and_the_end_starts_the_last_one(tone: SocketClient) -> None:
     assert 120 < len(LONG) < 160
     for start in range(0, len(LONG), 10):
-        await tone.say(LONG[start : start + 10])
-    told = await tone.sound(0.3)
-    assert {each: told[0][each] for each in ("isFinal", "alignment", "normalizedAlignment")} == {
+        await tone.send(LONG[start : start + 10])
+    messages = await tone.receive_audio(0.3)
+    assert {each: messages[0][each] for each in ("isFinal", "alignment", "normalizedAlignment")} == {
         "isFinal": None,
         "alignment": None,
         "normalizedAlignment": None,
     }
-    await tone.say(LONG)
-    await tone.say("")
-    told += await tone.rest()
-    assert sound(told) == tone_pcm(0.3) * 2
-    assert len({message["job"] for message in told}) == 2
+    await tone.send(LONG)
+    await tone.send("")
+    messages += await tone.rest()
+    assert audio_of(messages) == tone_pcm(0.3) * 2
+    assert len({message["job"] for message in messages}) == 2
 
 
-async def test_a_flush_asks_for_what_there_is_and_the_socket_stays(tone: Talk) -> None:
+async def test_a_flush_starts_a_generation_and_the_socket_stays_open(tone: SocketClient) -> None:
     for text in ("Short. ", "Shorter. "):
-        await tone.say(text, flush=True)
-        assert sound(await tone.sound(0.3)) == tone_pcm(0.3)
-    await tone.say("")
+        await tone.send(text, flush=True)
+        assert audio_of(await tone.receive_audio(0.3)) == tone_pcm(0.3)
+    await tone.send("")
     assert await tone.rest() == []
 
 
-async def test_a_trigger_asks_for_fifty_characters_and_no_fewer(tone: Talk) -> None:
-    await tone.say("Not enough to begin. ", try_trigger_generation=True)
-    await tone.say("But this together with what was there before is enough. ", try_trigger_generation=True)
-    assert sound(await tone.sound(0.3)) == tone_pcm(0.3)
-    await tone.say("")
+async def test_a_trigger_starts_a_generation_of_at_least_fifty_characters(tone: SocketClient) -> None:
+    await tone.send("Not enough to begin. ", try_trigger_generation=True)
+    await tone.send("But this together with what was there before is enough. ", try_trigger_generation=True)
+    assert audio_of(await tone.receive_audio(0.3)) == tone_pcm(0.3)
+    await tone.send("")
     assert await tone.rest() == []
 
 
-async def test_in_auto_mode_every_text_is_asked_for(http: aiohttp.ClientSession) -> None:
+async def test_in_auto_mode_every_text_starts_a_generation(http: aiohttp.ClientSession) -> None:
     async with http.ws_connect(f"{PATH}?model_id=tone&output_format=pcm_24000&auto_mode=true") as ws:
-        talk = Talk(ws)
-        await talk.say(" ", params={"seconds": 0.2})
+        client = SocketClient(ws)
+        await client.send(" ", params={"seconds": 0.2})
         for text in ("One. ", "Two. ", " "):
-            await talk.say(text)
-        assert sound(await talk.sound(0.4)) == tone_pcm(0.2) * 2
-        await talk.say("")
-        assert await talk.rest() == []
+            await client.send(text)
+        assert audio_of(await client.receive_audio(0.4)) == tone_pcm(0.2) * 2
+        await client.send("")
+        assert await client.rest() == []
 
 
 async def test_characters_fill_their_chunks_and_are_the_text(http: aiohttp.ClientSession) -> None:
     text = "Hello there, dear listener. This is the second sentence of it, and that is all. "
     async with http.ws_connect(f"{PATH}?output_format=pcm_22050&sync_alignment=true") as ws:
-        talk = Talk(ws)
-        await talk.say(" ")
-        await talk.say(text)
-        await talk.say("")
-        told = await talk.rest()
-    assert "".join("".join(message["alignment"]["chars"]) for message in told) == text
+        client = SocketClient(ws)
+        await client.send(" ")
+        await client.send(text)
+        await client.send("")
+        messages = await client.rest()
+    assert "".join("".join(message["alignment"]["chars"]) for message in messages) == text
     at_ms = 0.0
-    for message in told:
+    for message in messages:
         alignment = message["alignment"]
         starts, durations = alignment["charStartTimesMs"], alignment["charDurationsMs"]
         assert starts[0] == 0
@@ -133,17 +135,17 @@ async def test_characters_fill_their_chunks_and_are_the_text(http: aiohttp.Clien
         assert abs(starts[-1] + durations[-1] - length_ms) <= 2
         at_ms += length_ms
     assert at_ms > 3000
-    assert len(told) > 1
+    assert len(messages) > 1
 
 
 @pytest.mark.parametrize("output_format", ["mp3_44100_64", "ulaw_8000", "opus_48000_32", "mp3_44100"])
 async def test_other_formats_are_of_the_right_kind(http: aiohttp.ClientSession, output_format: str) -> None:
     async with http.ws_connect(f"{PATH}?model_id=tone&output_format={output_format}") as ws:
-        talk = Talk(ws)
-        await talk.say(" ", params={"seconds": 0.5})
-        await talk.say("Hello. ", flush=True)
-        await talk.say("")
-        data = sound(await talk.rest())
+        client = SocketClient(ws)
+        await client.send(" ", params={"seconds": 0.5})
+        await client.send("Hello. ", flush=True)
+        await client.send("")
+        data = audio_of(await client.rest())
     codec = output_format.partition("_")[0]
     if codec == "ulaw":
         assert len(data) == 4000
@@ -165,44 +167,44 @@ async def test_other_formats_are_of_the_right_kind(http: aiohttp.ClientSession, 
         ("&auto_mode=maybe", '{"text":" "}', "invalid_input_message", "auto_mode: must be true or false"),
     ],
 )
-async def test_what_is_wrong_is_told_and_the_socket_closed(
+async def test_a_wrong_message_gets_an_error_and_closes_the_socket(
     http: aiohttp.ClientSession, query: str, message: str | bytes, error: str, words: str
 ) -> None:
     async with http.ws_connect(f"{PATH}?model_id=tone{query}") as ws:
-        talk = Talk(ws)
+        client = SocketClient(ws)
         await (ws.send_bytes(message) if isinstance(message, bytes) else ws.send_str(message))
-        told = await talk.next()
-        assert (told["error"], told["code"]) == (error, 1008)
-        assert words in told["message"]
-        assert await talk.closed() == 1008
+        failure = await client.receive()
+        assert (failure["error"], failure["code"]) == (error, 1008)
+        assert words in failure["message"]
+        assert await client.closed() == 1008
 
 
-async def test_a_generation_that_fails_is_told_and_the_socket_closed(http: aiohttp.ClientSession) -> None:
+async def test_a_failed_generation_gets_an_error_and_closes_the_socket(http: aiohttp.ClientSession) -> None:
     async with http.ws_connect(f"{PATH}?model_id=tone&output_format=pcm_24000") as ws:
-        talk = Talk(ws)
-        await talk.say(" ", params={"seconds": 1, "fault": {"kind": "raise", "at_block": 0}})
-        await talk.say("Fail. ", flush=True)
-        told = await talk.next()
-        assert (told["error"], told["code"]) == ("engine_failed", 1011)
-        assert await talk.closed() == 1011
+        client = SocketClient(ws)
+        await client.send(" ", params={"seconds": 1, "fault": {"kind": "raise", "at_block": 0}})
+        await client.send("Fail. ", flush=True)
+        failure = await client.receive()
+        assert (failure["error"], failure["code"]) == ("engine_failed", 1011)
+        assert await client.closed() == 1011
 
 
-async def test_silence_closes_the_socket_in_their_words(http: aiohttp.ClientSession) -> None:
+async def test_an_idle_socket_is_closed_with_their_message(http: aiohttp.ClientSession) -> None:
     async with http.ws_connect(f"{PATH}?model_id=tone&inactivity_timeout=1") as ws:
-        talk = Talk(ws)
-        await talk.say(" ")
-        assert await talk.next() == {
+        client = SocketClient(ws)
+        await client.send(" ")
+        assert await client.receive() == {
             "message": "Have not received a new text input within the timeout of 1.0 seconds. Streaming input "
             "terminated. Please make sure to either feed the input in the timely manner, or to send the end of input "
             'text (empty string "") when done.',
             "error": "input_timeout_exceeded",
             "code": 1008,
         }
-        assert await talk.closed() == 1008
+        assert await client.closed() == 1008
 
 
 @pytest.mark.filterwarnings("ignore:ConnectionClosed.code is deprecated:DeprecationWarning")
-async def test_their_own_package_speaks_as_it_writes(
+async def test_their_own_package_receives_audio_while_it_writes(
     http: aiohttp.ClientSession, stack: Stack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def spoken(front: str) -> bytes:

@@ -18,8 +18,8 @@ from tests.support.fleets import Stack
 from tests.support.tone import tone_pcm
 
 
-def test_convert_gives_every_sample(client: elevenlabs.ElevenLabs) -> None:
-    said = client.text_to_speech.convert(
+def test_convert_returns_every_sample(client: elevenlabs.ElevenLabs) -> None:
+    pieces = client.text_to_speech.convert(
         GEORGE,
         text="tone",
         model_id="tone",
@@ -27,10 +27,10 @@ def test_convert_gives_every_sample(client: elevenlabs.ElevenLabs) -> None:
         seed=4_294_967_295,
         request_options=ours(seconds=1.5),
     )
-    assert b"".join(said) == tone_pcm(1.5)
+    assert b"".join(pieces) == tone_pcm(1.5)
 
 
-def test_an_answer_names_its_request_its_job_and_its_characters(client: elevenlabs.ElevenLabs) -> None:
+def test_response_headers_have_the_request_the_job_and_the_characters(client: elevenlabs.ElevenLabs) -> None:
     with client.text_to_speech.with_raw_response.convert(
         GEORGE, text="four", model_id="tone", output_format=NATIVE
     ) as answer:
@@ -66,18 +66,18 @@ async def test_hanging_up_frees_the_slot(
         job = answer.headers["antiphon-job"]
         await anext(answer.data)
     shown = await until_state(http, job, "cancelled", within_s=20)
-    assert shown["error"]["message"] == "left", "the gateway settled it, not the worker that asks now and then"
+    assert shown["error"]["message"] == "left", "the gateway ended the job, not the worker at its next check"
     async with asyncio.timeout(20):
         while (await (await http.get("/v1/fleet")).json())["workers"][0]["in_flight"]:
             await asyncio.sleep(0.02)
 
 
 def test_a_model_without_marks_has_no_alignment(client: elevenlabs.ElevenLabs) -> None:
-    said = client.text_to_speech.convert_with_timestamps(
+    spoken = client.text_to_speech.convert_with_timestamps(
         GEORGE, text="tone", model_id="tone", output_format=NATIVE, request_options=ours(seconds=0.7)
     )
-    assert base64.b64decode(said.audio_base_64) == tone_pcm(0.7)
-    assert (said.alignment, said.normalized_alignment) == (None, None)
+    assert base64.b64decode(spoken.audio_base_64) == tone_pcm(0.7)
+    assert (spoken.alignment, spoken.normalized_alignment) == (None, None)
 
 
 def test_a_stream_with_timestamps_has_every_sample_line_by_line(client: elevenlabs.ElevenLabs, tmp_path: Path) -> None:
@@ -85,44 +85,42 @@ def test_a_stream_with_timestamps_has_every_sample_line_by_line(client: elevenla
     lines = client.text_to_speech.stream_with_timestamps(
         GEORGE, text="tone", model_id="tone", output_format=NATIVE, request_options=ours(**params)
     )
-    said = [next(lines)]
+    pieces = [next(lines)]
     (tmp_path / "open").touch()
-    said += lines
-    assert b"".join(base64.b64decode(each.audio_base_64) for each in said) == tone_pcm(0.5)
-    assert len(said) > 1
-    assert {each.alignment for each in said} == {None}
+    pieces += lines
+    assert b"".join(base64.b64decode(each.audio_base_64) for each in pieces) == tone_pcm(0.5)
+    assert len(pieces) > 1
+    assert {each.alignment for each in pieces} == {None}
 
 
 def test_speech_has_the_time_of_each_of_its_characters(client: elevenlabs.ElevenLabs) -> None:
     text = "Hello there, my dear world. How are you?"
-    said = client.text_to_speech.convert_with_timestamps(GEORGE, text=text, output_format="pcm_22050")
-    seconds = len(base64.b64decode(said.audio_base_64)) / 2 / 22_050
-    _check_alignment(said.alignment, text, seconds)
-    assert said.normalized_alignment == said.alignment
+    spoken = client.text_to_speech.convert_with_timestamps(GEORGE, text=text, output_format="pcm_22050")
+    seconds = len(base64.b64decode(spoken.audio_base_64)) / 2 / 22_050
+    _check_alignment(spoken.alignment, text, seconds)
+    assert spoken.normalized_alignment == spoken.alignment
 
 
 def test_the_characters_of_a_stream_are_those_of_its_text(client: elevenlabs.ElevenLabs) -> None:
     text = "One sentence, and then another one. The last of all of them comes here."
-    said = client.text_to_speech.stream_with_timestamps(GEORGE, text=text, output_format="pcm_22050")
-    heard, whole = (
-        b"",
-        elevenlabs.CharacterAlignmentResponseModel(
-            characters=[], character_start_times_seconds=[], character_end_times_seconds=[]
-        ),
+    pieces = client.text_to_speech.stream_with_timestamps(GEORGE, text=text, output_format="pcm_22050")
+    audio = b""
+    whole = elevenlabs.CharacterAlignmentResponseModel(
+        characters=[], character_start_times_seconds=[], character_end_times_seconds=[]
     )
-    for piece in said:
-        heard += base64.b64decode(piece.audio_base_64)
+    for piece in pieces:
+        audio += base64.b64decode(piece.audio_base_64)
         if piece.alignment is not None:
             whole.characters.extend(piece.alignment.characters)
             whole.character_start_times_seconds.extend(piece.alignment.character_start_times_seconds)
             whole.character_end_times_seconds.extend(piece.alignment.character_end_times_seconds)
-    _check_alignment(whole, text, len(heard) / 2 / 22_050)
+    _check_alignment(whole, text, len(audio) / 2 / 22_050)
 
 
-def _check_alignment(told: elevenlabs.CharacterAlignmentResponseModel | None, text: str, seconds: float) -> None:
-    assert told is not None
-    starts, ends = told.character_start_times_seconds, told.character_end_times_seconds
-    assert "".join(told.characters) == text
+def _check_alignment(alignment: elevenlabs.CharacterAlignmentResponseModel | None, text: str, seconds: float) -> None:
+    assert alignment is not None
+    starts, ends = alignment.character_start_times_seconds, alignment.character_end_times_seconds
+    assert "".join(alignment.characters) == text
     assert len(starts) == len(ends) == len(text)
     assert all(start <= end for start, end in zip(starts, ends, strict=True))
     assert all(end <= start + 0.001 for end, start in zip(ends, starts[1:], strict=False))
@@ -131,7 +129,7 @@ def _check_alignment(told: elevenlabs.CharacterAlignmentResponseModel | None, te
     assert 0.25 * seconds < starts[text.index(". ") + 2] < 0.75 * seconds
 
 
-async def test_what_fails_later_is_cut_and_not_a_whole(aclient: elevenlabs.AsyncElevenLabs) -> None:
+async def test_a_later_failure_cuts_the_body_short(aclient: elevenlabs.AsyncElevenLabs) -> None:
     options = ours(seconds=1, fault={"kind": "raise", "at_block": 6}, **STEADY)
     call: dict[str, Any] = {"text": "tone", "model_id": "tone", "output_format": NATIVE, "request_options": options}
     with pytest.raises(httpx.RemoteProtocolError):
@@ -169,15 +167,15 @@ async def test_a_speed_goes_to_the_engine_that_has_one(http: aiohttp.ClientSessi
 @pytest.mark.parametrize(
     "name", ["mp3_44100_128", "mp3_22050_32", "pcm_16000", "ulaw_8000", "opus_48000_64", "wav_44100"]
 )
-def test_a_format_is_as_long_as_the_sound(client: elevenlabs.ElevenLabs, name: str) -> None:
-    # mp3_44100_128 is what comes if nothing is said.
-    asked = None if name == "mp3_44100_128" else name
+def test_audio_has_the_same_length_in_every_format(client: elevenlabs.ElevenLabs, name: str) -> None:
+    # mp3_44100_128 is the default.
+    output_format = None if name == "mp3_44100_128" else name
     data = b"".join(
         client.text_to_speech.convert(
-            GEORGE, text=name, model_id="tone", output_format=asked, request_options=ours(seconds=1)
+            GEORGE, text=name, model_id="tone", output_format=output_format, request_options=ours(seconds=1)
         )
     )
     codec, rate_hz = name.split("_")[:2]
-    samples, heard_hz = decoded(data, Format(codec), int(rate_hz), 1)
-    assert heard_hz == int(rate_hz)
-    assert len(samples) / heard_hz == pytest.approx(1, abs=0.08 if codec == "mp3" else 0.001)
+    samples, decoded_hz = decoded(data, Format(codec), int(rate_hz), 1)
+    assert decoded_hz == int(rate_hz)
+    assert len(samples) / decoded_hz == pytest.approx(1, abs=0.08 if codec == "mp3" else 0.001)

@@ -29,54 +29,56 @@ def client(stack: Stack) -> Iterator[OpenAI]:
         yield client
 
 
-def test_a_whole_answer_is_every_sample(client: OpenAI) -> None:
+def test_a_response_has_every_sample(client: OpenAI) -> None:
     answer = client.audio.speech.create(**plays(seconds=1.3), response_format="pcm")
     assert answer.content == tone_pcm(1.3)
     assert answer.response.headers["content-type"] == "audio/pcm"
     assert answer.response.headers["x-request-id"] == answer.response.headers["antiphon-job"]
 
 
-async def test_the_async_client_hears_the_first_block_before_the_second_is_made(stack: Stack, tmp_path: Path) -> None:
-    asked = plays(**gated(tmp_path / "open", 1, seconds=1, block_ms=100))
+async def test_the_async_client_receives_the_first_block_before_the_second_is_made(
+    stack: Stack, tmp_path: Path
+) -> None:
+    arguments = plays(**gated(tmp_path / "open", 1, seconds=1, block_ms=100))
     async with AsyncOpenAI(base_url=f"{stack.url}/v1", api_key="x", max_retries=0) as client, asyncio.timeout(30):
         assert (await client.audio.speech.create(**plays(seconds=0.4), response_format="pcm")).content == tone_pcm(0.4)
         streaming = client.audio.speech.with_streaming_response
-        async with streaming.create(**asked, response_format="pcm") as answer:
+        async with streaming.create(**arguments, response_format="pcm") as answer:
             pieces = answer.iter_bytes(FIRST_BLOCK_BYTES)
             assert await anext(pieces) == tone_pcm(0.1)
             (tmp_path / "open").touch()
             assert b"".join([piece async for piece in pieces]) == tone_pcm(1)[FIRST_BLOCK_BYTES:]
 
 
-def test_the_sync_client_hears_the_first_block_before_the_second_is_made(client: OpenAI, tmp_path: Path) -> None:
-    asked = plays(**gated(tmp_path / "open", 1, seconds=1, block_ms=100))
-    with client.audio.speech.with_streaming_response.create(**asked, response_format="pcm") as answer:
+def test_the_sync_client_receives_the_first_block_before_the_second_is_made(client: OpenAI, tmp_path: Path) -> None:
+    arguments = plays(**gated(tmp_path / "open", 1, seconds=1, block_ms=100))
+    with client.audio.speech.with_streaming_response.create(**arguments, response_format="pcm") as answer:
         pieces = answer.iter_bytes(FIRST_BLOCK_BYTES)
         assert next(pieces) == tone_pcm(0.1)
         (tmp_path / "open").touch()
         assert b"".join(pieces) == tone_pcm(1)[FIRST_BLOCK_BYTES:]
 
 
-def events(client: OpenAI, asked: dict[str, Any], **more: Any) -> Stream[dict[str, Any]]:
-    """The answer as the client's own reader of server-sent events gives it."""
-    extra = asked.pop("extra_body")
-    body = {**asked, **extra, "stream_format": "sse", "response_format": "pcm", **more}
+def events(client: OpenAI, arguments: dict[str, Any], **more: Any) -> Stream[dict[str, Any]]:
+    """The response, read by the client's own reader of server-sent events."""
+    extra = arguments.pop("extra_body")
+    body = {**arguments, **extra, "stream_format": "sse", "response_format": "pcm", **more}
     answer: Stream[dict[str, Any]] = client.post(
         "/audio/speech", body=body, cast_to=dict[str, Any], stream=True, stream_cls=Stream[dict[str, Any]]
     )
     return answer
 
 
-def test_in_events_each_delta_is_a_block_as_it_comes_and_the_end_tells_what_was_used(
+def test_each_delta_event_is_a_block_as_it_is_made_and_the_last_event_has_the_usage(
     client: OpenAI, tmp_path: Path
 ) -> None:
-    with events(client, plays(**gated(tmp_path / "open", 1, seconds=1, block_ms=100))) as told:
-        assert told.response.headers["content-type"] == "text/event-stream; charset=utf-8"
-        job = told.response.headers["antiphon-job"]
-        first = next(told)
+    with events(client, plays(**gated(tmp_path / "open", 1, seconds=1, block_ms=100))) as stream:
+        assert stream.response.headers["content-type"] == "text/event-stream; charset=utf-8"
+        job = stream.response.headers["antiphon-job"]
+        first = next(stream)
         assert (first["type"], b64decode(first["audio"])) == ("speech.audio.delta", tone_pcm(0.1))
         (tmp_path / "open").touch()
-        *deltas, done = list(told)
+        *deltas, done = list(stream)
     assert {each["type"] for each in deltas} == {"speech.audio.delta"}
     assert b"".join(b64decode(each["audio"]) for each in [first, *deltas]) == tone_pcm(1)
     assert done["type"] == "speech.audio.done"
@@ -85,7 +87,7 @@ def test_in_events_each_delta_is_a_block_as_it_comes_and_the_end_tells_what_was_
     assert ended(client, job) == "done"
 
 
-def test_events_have_their_name_on_a_line_of_its_own_as_vllm_omni_writes_them(client: OpenAI) -> None:
+def test_events_have_a_line_with_their_name_as_vllm_omni_writes_them(client: OpenAI) -> None:
     streaming = client.audio.speech.with_streaming_response
     with streaming.create(**plays(seconds=0.1), response_format="pcm", stream_format="sse") as answer:
         lines = list(answer.iter_lines())
@@ -98,21 +100,21 @@ def test_events_have_their_name_on_a_line_of_its_own_as_vllm_omni_writes_them(cl
     assert data[0]["response_format"] == "pcm"
 
 
-def test_what_fails_after_the_first_event_is_an_event_and_the_client_raises_it(client: OpenAI) -> None:
-    asked = plays(seconds=2, fault={"kind": "raise", "at_block": 5}, **STEADY)
-    heard = b""
-    with events(client, asked) as told, pytest.raises(openai.APIError, match="failed") as raised:
-        for event in told:
+def test_a_failure_after_the_first_event_is_an_event_and_the_client_raises_it(client: OpenAI) -> None:
+    arguments = plays(seconds=2, fault={"kind": "raise", "at_block": 5}, **STEADY)
+    received = b""
+    with events(client, arguments) as stream, pytest.raises(openai.APIError, match="failed") as raised:
+        for event in stream:
             assert event["type"] == "speech.audio.delta"
-            heard += b64decode(event["audio"])
-    assert heard == tone_pcm(0.25)
+            received += b64decode(event["audio"])
+    assert received == tone_pcm(0.25)
     assert (raised.value.code, raised.value.type) == ("engine_failed", "server_error")
 
 
-def test_what_fails_before_the_first_event_has_a_status_of_its_own(client: OpenAI) -> None:
-    asked = plays(fault={"kind": "raise", "at_block": 0})
+def test_a_failure_before_the_first_event_has_a_status_of_its_own(client: OpenAI) -> None:
+    arguments = plays(fault={"kind": "raise", "at_block": 0})
     with pytest.raises(openai.InternalServerError) as raised:
-        events(client, asked)
+        events(client, arguments)
     assert (raised.value.status_code, raised.value.code) == (502, "engine_failed")
     assert raised.value.request_id == raised.value.response.headers["antiphon-job"]
 
@@ -140,14 +142,14 @@ def test_every_format_of_openais_is_a_file_of_the_right_length_and_mp3_is_the_de
 
 
 def decoded_s(path: Path, codec: str) -> float:
-    """Seconds of sound in a file, decoded."""
+    """Seconds of audio in a file, decoded."""
     if codec == "pcm":
         return len(path.read_bytes()) / 48_000
     with av.open(str(path)) as container:
         return sum(frame.samples / frame.sample_rate for frame in container.decode(audio=0))
 
 
-def test_pcm_without_a_head_has_openais_rate_for_openais_models_and_the_models_own_else(client: OpenAI) -> None:
+def test_pcm_has_openais_rate_for_openais_models_and_else_the_models_own(client: OpenAI) -> None:
     for model, rate_hz in (("tts-1", 24_000), ("speech", 22_050)):
         spoken = client.audio.speech.create(model=model, voice="alloy", input="One rate.", response_format="pcm")
         job = client.get(f"/jobs/{spoken.response.headers['antiphon-job']}", cast_to=dict[str, Any])
@@ -155,47 +157,47 @@ def test_pcm_without_a_head_has_openais_rate_for_openais_models_and_the_models_o
         assert len(spoken.content) / 2 / rate_hz == pytest.approx(job["frames"] / 22_050, abs=0.002)
 
 
-def test_speed_is_played_where_the_engine_has_none(client: OpenAI) -> None:
+def test_audio_is_played_at_the_speed_if_the_engine_has_none(client: OpenAI) -> None:
     played = client.audio.speech.create(**plays(seconds=2), speed=2.0, response_format="pcm").content
     assert len(played) / 48_000 == pytest.approx(1.0, abs=0.1)
 
 
-def test_speed_is_the_engines_own_where_it_has_one(client: OpenAI) -> None:
+def test_the_speed_is_the_engines_own_if_it_has_one(client: OpenAI) -> None:
     spoken = client.audio.speech.create(model="tts-1", voice="nova", input="Hello there.", speed=2.0)
     job = client.get(f"/jobs/{spoken.response.headers['antiphon-job']}", cast_to=dict[str, Any])
     assert job["engine"]["words_per_minute"] == 350
 
 
-def test_who_wants_no_stream_gets_a_length_and_a_wav_that_knows_its_own(client: OpenAI) -> None:
-    asked = plays(seconds=1.5)
-    asked["extra_body"]["stream"] = False
-    answer = client.audio.speech.create(**asked, response_format="wav")
+def test_without_streaming_the_response_has_a_length_and_a_wav_its_sizes(client: OpenAI) -> None:
+    arguments = plays(seconds=1.5)
+    arguments["extra_body"]["stream"] = False
+    answer = client.audio.speech.create(**arguments, response_format="wav")
     assert answer.response.headers["content-length"] == str(44 + 72_000)
     assert wav_sizes(answer.content) == (36 + 72_000, 72_000)
     assert wav_pcm(answer.content) == tone_pcm(1.5)
 
 
-def test_who_wants_no_stream_is_told_of_a_late_failure_by_its_status(client: OpenAI) -> None:
-    asked = plays(seconds=1, fault={"kind": "raise", "at_block": 8})
-    asked["extra_body"]["stream"] = False
+def test_without_streaming_a_late_failure_has_a_status(client: OpenAI) -> None:
+    arguments = plays(seconds=1, fault={"kind": "raise", "at_block": 8})
+    arguments["extra_body"]["stream"] = False
     with pytest.raises(openai.InternalServerError) as raised:
-        client.audio.speech.create(**asked)
+        client.audio.speech.create(**arguments)
     assert raised.value.code == "engine_failed"
 
 
 @pytest.mark.slow
-def test_what_is_too_long_to_hold_back_is_a_stream_after_all(client: OpenAI) -> None:
-    asked = plays(seconds=400, block_ms=1000)
-    asked["extra_body"]["stream"] = False
-    answer = client.audio.speech.create(**asked, response_format="pcm")
+def test_audio_that_is_too_long_to_hold_back_is_streamed_after_all(client: OpenAI) -> None:
+    arguments = plays(seconds=400, block_ms=1000)
+    arguments["extra_body"]["stream"] = False
+    answer = client.audio.speech.create(**arguments, response_format="pcm")
     assert "content-length" not in answer.response.headers
     assert answer.content == tone_pcm(400)
 
 
-def test_events_tell_where_words_begin_where_the_engine_knows(client: OpenAI) -> None:
+def test_events_have_the_marks_of_words_if_the_engine_makes_them(client: OpenAI) -> None:
     text = "Good morning to you."
-    with events(client, {"model": "speech", "voice": "en-gb", "input": text, "extra_body": {}}) as told:
-        marks = [mark for event in told for mark in event.get("marks", [])]
+    with events(client, {"model": "speech", "voice": "en-gb", "input": text, "extra_body": {}}) as stream:
+        marks = [mark for event in stream for mark in event.get("marks", [])]
     words = [mark for mark in marks if mark["kind"] == "word"]
     assert [mark["text"] for mark in words] == ["Good", "morning", "to", "you"]
     times = [mark["at_s"] for mark in words]
@@ -209,15 +211,15 @@ def test_models_are_listed_and_looked_up_by_our_names_and_by_theirs(client: Open
     assert (ours.id, ours.object, ours.owned_by) == ("tone", "model", "antiphon")
     assert (theirs.id, theirs.model_extra and theirs.model_extra["root"]) == ("tts-1", "speech")
     with pytest.raises(openai.NotFoundError) as raised:
-        client.models.retrieve("nobody")
+        client.models.retrieve("unknown")
     assert (raised.value.param, raised.value.code) == ("model", "unknown_model")
 
 
-def test_voices_are_those_of_the_model_and_each_can_be_asked_for(client: OpenAI) -> None:
-    told = client.get("/audio/voices", cast_to=dict[str, Any])
-    assert told["uploaded_voices"] == []
-    assert {"en-gb", "de"} <= {each["id"] for each in told["voices"]}
-    assert all(each["name"] for each in told["voices"])
+def test_voices_are_those_of_the_model_and_each_can_be_used(client: OpenAI) -> None:
+    listed = client.get("/audio/voices", cast_to=dict[str, Any])
+    assert listed["uploaded_voices"] == []
+    assert {"en-gb", "de"} <= {each["id"] for each in listed["voices"]}
+    assert all(each["name"] for each in listed["voices"])
     assert client.get("/audio/voices?model=tone", cast_to=dict[str, Any])["voices"] == []
     spoken = client.audio.speech.create(model="tts-1", voice={"id": "de"}, input="Hallo.", response_format="pcm")
     assert len(spoken.content) > 10_000

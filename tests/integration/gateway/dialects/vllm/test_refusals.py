@@ -1,4 +1,4 @@
-"""What vLLM-Omni's WebSocket refuses, and in which words."""
+"""Messages that vLLM-Omni's WebSocket refuses, and the errors it sends."""
 
 import contextlib
 
@@ -6,7 +6,7 @@ import aiohttp
 import pytest
 
 from tests.support import fleets
-from tests.support.sockets import VLLM, Talk, talking, tone
+from tests.support.sockets import VLLM, SocketClient, connected, tone
 from tests.support.tone import tone_pcm
 
 stack = fleets.stack("tone", 1)
@@ -39,51 +39,51 @@ http = fleets.http()
         ('{"type":"input.text","text":"' + "x" * (128 << 10) + '"}', "the limit is 131072", "text"),
     ],
 )
-async def test_what_is_wrong_is_told_by_name_and_is_the_end_only_before_a_config(
+async def test_a_wrong_message_is_refused_with_its_field_and_ends_the_session_only_before_a_config(
     http: aiohttp.ClientSession, message: str | bytes, words: str, param: str | None
 ) -> None:
-    async def send(talk: Talk) -> dict[str, object]:
-        await (talk.ws.send_bytes(message) if isinstance(message, bytes) else talk.ws.send_str(message))
-        return await talk.json()
+    async def send(client: SocketClient) -> dict[str, object]:
+        await (client.ws.send_bytes(message) if isinstance(message, bytes) else client.ws.send_str(message))
+        return await client.receive_json()
 
-    async with talking(http) as talk:
-        error = await send(talk)
+    async with connected(http) as client:
+        error = await send(client)
         assert (error["type"], error["param"]) == ("error", param)
         assert words in str(error["message"])
-        assert await talk.next() == 1000
-    async with talking(http, **tone(seconds=0.1)) as talk:
-        assert words in str((await send(talk))["message"])
-        await talk.say("Still here.")
-        assert (await talk.until("session.done")).pcm == [tone_pcm(0.1)]
+        assert await client.receive() == 1000
+    async with connected(http, **tone(seconds=0.1)) as client:
+        assert words in str((await send(client))["message"])
+        await client.send_text("Still here.")
+        assert (await client.receive_until("session.done")).pcm == [tone_pcm(0.1)]
 
 
-async def test_text_before_a_config_is_the_end(http: aiohttp.ClientSession) -> None:
-    async with talking(http) as talk:
-        await talk.say("Hello.", done=False)
-        assert "came where session.config was expected" in (await talk.json())["message"]
-        assert await talk.next() == 1000
+async def test_text_before_a_config_ends_the_session(http: aiohttp.ClientSession) -> None:
+    async with connected(http) as client:
+        await client.send_text("Hello.", done=False)
+        assert "came where session.config was expected" in (await client.receive_json())["message"]
+        assert await client.receive() == 1000
 
 
 async def test_a_config_in_the_middle_of_an_utterance_is_refused(http: aiohttp.ClientSession) -> None:
-    async with talking(http, **tone(seconds=0.1)) as talk:
-        await talk.say("Hello", done=False)
-        await talk.tell("session.config", **tone(seconds=0.2))
-        assert "send input.done first" in (await talk.json())["message"]
-        await talk.say(".")
-        assert (await talk.until("session.done")).pcm == [tone_pcm(0.1)]
+    async with connected(http, **tone(seconds=0.1)) as client:
+        await client.send_text("Hello", done=False)
+        await client.send("session.config", **tone(seconds=0.2))
+        assert "send input.done first" in (await client.receive_json())["message"]
+        await client.send_text(".")
+        assert (await client.receive_until("session.done")).pcm == [tone_pcm(0.1)]
 
 
 async def test_a_config_may_be_large_and_not_too_large(http: aiohttp.ClientSession) -> None:
-    async with talking(http, **tone(seconds=0.1), ref_audio="x" * (4_000_000)) as talk:
-        await talk.say("Hello.")
-        assert (await talk.until("session.done")).pcm == [tone_pcm(0.1)]
-    async with talking(http, **tone(seconds=0.1), ref_audio="x" * (4 << 20)) as talk:
-        assert "the limit is 4194304" in (await talk.json())["message"]
-        assert await talk.next() == 1000
-    # Far too large: the socket is closed before all of it was sent, and who still sends may not hear the goodbye.
+    async with connected(http, **tone(seconds=0.1), ref_audio="x" * (4_000_000)) as client:
+        await client.send_text("Hello.")
+        assert (await client.receive_until("session.done")).pcm == [tone_pcm(0.1)]
+    async with connected(http, **tone(seconds=0.1), ref_audio="x" * (4 << 20)) as client:
+        assert "the limit is 4194304" in (await client.receive_json())["message"]
+        assert await client.receive() == 1000
+    # Far too large: the socket is closed before all of it is sent, so the client may not receive the close frame.
     with contextlib.suppress(ConnectionError):
-        async with talking(http, **tone(seconds=0.1), ref_audio="x" * (5 << 20)) as talk:
-            assert await talk.next() in {1009, aiohttp.WSCloseCode.ABNORMAL_CLOSURE}
+        async with connected(http, **tone(seconds=0.1), ref_audio="x" * (5 << 20)) as client:
+            assert await client.receive() in {1009, aiohttp.WSCloseCode.ABNORMAL_CLOSURE}
 
 
 async def test_a_request_that_is_no_websocket_is_answered_in_openais_envelope(http: aiohttp.ClientSession) -> None:

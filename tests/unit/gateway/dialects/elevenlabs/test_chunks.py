@@ -1,4 +1,4 @@
-"""Sound and marks to chunks whose characters fill them: nothing is lost, whatever the pieces and wherever the marks."""
+"""Chunks of audio that their characters fill exactly: nothing is lost, for any pieces and marks."""
 
 from itertools import pairwise
 
@@ -17,7 +17,7 @@ def pcm(first: int, end: int) -> bytes:
 
 @st.composite
 def spoken(draw: st.DrawFn) -> tuple[str, list[int], list[wire.Mark]]:
-    """A text, the frames where its sound was cut into pieces, and a mark for each of its words, the first at 0."""
+    """A text, the frames where its audio is cut into pieces, and a mark for each of its words, the first at 0."""
     words = draw(st.lists(st.text(alphabet="ab", min_size=1, max_size=5), min_size=1, max_size=8))
     frames = draw(st.lists(st.integers(1, 999), min_size=len(words) - 1, max_size=len(words) - 1, unique=True))
     starts = [0, *(sum(len(word) + 1 for word in words[: n + 1]) for n in range(len(words) - 1))]
@@ -31,15 +31,15 @@ def spoken(draw: st.DrawFn) -> tuple[str, list[int], list[wire.Mark]]:
 
 @given(spoken())
 def test_the_characters_of_each_chunk_fill_it_and_all_of_them_are_the_text(
-    said: tuple[str, list[int], list[wire.Mark]],
+    spoken_text: tuple[str, list[int], list[wire.Mark]],
 ) -> None:
-    text, cuts, marks = said
+    text, cuts, marks = spoken_text
     chunks = Chunks(text, RATE_HZ, 1)
-    heard, characters = b"", ""
+    sent, characters = b"", ""
     for first, end in pairwise(cuts):
         new = [mark for mark in marks if first <= mark.frame < end]
         chunk, alignment = chunks.take(pcm(first, end), new, is_last=end == 1000)
-        heard += chunk
+        sent += chunk
         if alignment is None:
             assert not chunk
             continue
@@ -48,10 +48,10 @@ def test_the_characters_of_each_chunk_fill_it_and_all_of_them_are_the_text(
         assert [start + duration for start, duration in zip(starts, durations, strict=True)][:-1] == starts[1:]
         assert starts[-1] + durations[-1] == len(chunk) // 2
         characters += "".join(alignment["chars"])
-    assert (heard, characters) == (pcm(0, 1000), text)
+    assert (sent, characters) == (pcm(0, 1000), text)
 
 
-def test_without_marks_nothing_is_held_back() -> None:
+def test_without_marks_no_audio_is_held_back() -> None:
     chunks = Chunks("Hello", RATE_HZ, 1)
     assert chunks.take(pcm(0, 10), [], is_last=False) == (pcm(0, 10), None)
     assert chunks.take(b"", [], is_last=True) == (b"", None)
