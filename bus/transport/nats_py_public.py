@@ -173,7 +173,7 @@ class PublicLink:
             # Messages that came before the PONG may still wait for the tasks of their subscriptions.
             while any(subscription.pending_msgs for subscription in self._subscriptions.values()):  # noqa: ASYNC110
                 await asyncio.sleep(0)
-            # Without a connection nats-py's flush returns at once. The caller is notified of the loss of the connection.
+            # Without a connection nats-py's flush returns at once; the caller is notified of that by `state`.
             if self._client.is_connected and not seen.done():
                 seen.set_result(None)
 
