@@ -1,6 +1,5 @@
-"""The order in which consumers are pulled from: high lanes first, no lane passed over for ever. No I/O."""
+"""The order in which consumers are pulled from: high lanes first, no lane passed over for ever. No I/O, no clock."""
 
-import time
 from collections.abc import Iterator, Sequence
 from typing import Final
 
@@ -44,9 +43,9 @@ class Consumer:
         self.failures = 0
         self.not_before = 0.0
 
-    def failed(self) -> None:
-        """An immediate pull was refused, or got no answer: pause, longer each time."""
-        self.not_before = time.monotonic() + retry_delay_s(self.failures)
+    def failed(self, now: float) -> None:
+        """At `now`, monotonic seconds, an immediate pull was refused or got no answer: pause, longer each time."""
+        self.not_before = now + retry_delay_s(self.failures)
         self.failures += 1
 
     def forget(self) -> None:

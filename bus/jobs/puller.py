@@ -158,7 +158,7 @@ class Puller:
         if not is_over:
             log.warning("pull.timed_out", consumer=consumer.name, waited_s=self._settings.answer_s)
         if progress.refusal:
-            consumer.failed()
+            consumer.failed(time.monotonic())
             return
         consumer.answered()
         if not progress.num_received:
