@@ -21,7 +21,9 @@ class Server:
     """A nats-server that can be killed and started again where it was."""
 
     def __init__(self, folder: Path, lock: int) -> None:
-        self._folder, self._lock, self._port = folder, lock, 0
+        self._folder = folder
+        self._lock = lock
+        self._port = 0
         self._stack = ExitStack()
 
     def start(self) -> str:

@@ -43,7 +43,8 @@ def put(path: Path, data: bytes) -> None:
 
 class Door:
     def __init__(self, http: aiohttp.ClientSession, gateway: Program) -> None:
-        self._http, self.gateway = http, gateway
+        self._http = http
+        self.gateway = gateway
 
     async def status(self, key: rsa.RSAPrivateKey | bytes) -> int:
         async with self._http.get("/v1/fleet", headers={"Authorization": f"Bearer {signed(key)}"}) as answer:

@@ -14,7 +14,7 @@ from bus.telemetry.metric_table import METRICS
 from gateway.api.metrics import Stores
 from ops.local.nats_server import locked, prepare
 from tests.support.doors import STEADY, gated, gateway_here
-from tests.support.figures import metrics_url, scrape, until
+from tests.support.figures import Figures, metrics_url, scrape, until
 from tests.support.nats import running
 from tests.support.programs import Fleet, Program, fleet_of, host_pid
 from tests.support.web import base_of, ready, speech, state, until_state
@@ -77,44 +77,55 @@ async def test_three_jobs_done_and_one_refused_are_counted_as_just_that(small: F
         ),
     )
     blocks = sum([(await state(http, url, job))["blocks"] for job in jobs])
-    assert told.of("antiphon_jobs_finished_total") == {("tone", "done"): 3}
-    assert told.of("antiphon_blocks_total") == {("tone",): blocks}
-    assert told.of("antiphon_audio_frames_total") == {("tone",): 36_000}
-    assert told.of("antiphon_audio_seconds_total") == {("tone",): 1.5}
-    for name in ("antiphon_first_block_seconds", "antiphon_real_time_factor"):
-        assert told.of(f"{name}_count") == {("tone",): 3}
-        assert 0 < told.get(f"{name}_sum", model="tone") < 10
-    for name in ("antiphon_stop_seconds_count", "antiphon_fenced_appends_total", "antiphon_stalls_total"):
-        assert told.of(name) == {}
-    assert (told.get("antiphon_slots"), told.get("antiphon_slots_used")) == (3, 0)
-    assert told.of("antiphon_breaker") == {("closed",): 1}
-    assert told.of("antiphon_worker_state") == {("ready",): 1}
-    assert told.of("antiphon_model_loaded") == {("tone",): 1}
+    assert_three_jobs_of_a_worker(told, blocks)
     assert told.get("antiphon_host_resident_bytes") == pytest.approx(resident(worker), rel=0.2)
     await until_the_fleet_tells(http, url, worker)
-    assert {name for name in told.names if name.startswith("antiphon_")} == of_table("worker") - {
+    told = await until(http, f"{url}/metrics", lambda told: told.get("antiphon_stream_messages", stream="jobs") == 0)
+    assert_three_jobs_of_a_gateway(told)
+    assert gateway.events("job.accepted") == [], "counted, although its level is not logged"
+
+
+def assert_three_jobs_of_a_worker(figures: Figures, blocks: int) -> None:
+    assert figures.of("antiphon_jobs_finished_total") == {("tone", "done"): 3}
+    assert figures.of("antiphon_blocks_total") == {("tone",): blocks}
+    assert figures.of("antiphon_audio_frames_total") == {("tone",): 36_000}
+    assert figures.of("antiphon_audio_seconds_total") == {("tone",): 1.5}
+    for name in ("antiphon_first_block_seconds", "antiphon_real_time_factor"):
+        assert figures.of(f"{name}_count") == {("tone",): 3}
+        assert 0 < figures.get(f"{name}_sum", model="tone") < 10
+    for name in ("antiphon_stop_seconds_count", "antiphon_fenced_appends_total", "antiphon_stalls_total"):
+        assert figures.of(name) == {}
+    assert (figures.get("antiphon_slots"), figures.get("antiphon_slots_used")) == (3, 0)
+    assert figures.of("antiphon_breaker") == {("closed",): 1}
+    assert figures.of("antiphon_worker_state") == {("ready",): 1}
+    assert figures.of("antiphon_model_loaded") == {("tone",): 1}
+    assert {name for name in figures.names if name.startswith("antiphon_")} == of_table("worker") - {
         "antiphon_device_bytes"
     }, "tone has none"
 
-    told = await until(http, f"{url}/metrics", lambda told: told.get("antiphon_stream_messages", stream="jobs") == 0)
-    assert told.of("antiphon_jobs_accepted_total") == {("interactive", "tone"): 3}
-    assert gateway.events("job.accepted") == [], "counted, although its level is not logged"
-    assert told.of("antiphon_refusals_total") == {("http", "storage_full", "507"): 1}
-    assert told.of("antiphon_first_audio_seconds_count") == {("interactive", "tone"): 3}
-    assert 0 < told.get("antiphon_first_audio_seconds_sum", lane="interactive", model="tone") < 10
-    assert told.of("antiphon_cache_answers_total") == {("miss",): 3}
-    assert told.of("antiphon_workers") == {("ready",): 1}
-    assert told.of("antiphon_fleet_breakers") == {("closed",): 1}
-    assert (told.get("antiphon_fleet_slots"), told.get("antiphon_ready"), told.get("antiphon_nats_up")) == (3, 1, 1)
-    assert (told.get("antiphon_listeners"), told.get("antiphon_requests")) == (0, 1)
-    assert told.of("antiphon_faults_total") == {}
-    assert told.get("antiphon_stream_limit_bytes", stream="jobs") == QUEUE_BYTES
-    assert told.get("antiphon_stream_bytes", stream="replies") > 3 * 24_000
-    assert told.of("antiphon_admission_refusing") == {}
-    assert told.get("antiphon_queue_jobs", model="tone", version="v1", lane="interactive") == 0
-    assert {name for name in told.names if name.startswith("antiphon_")} == of_table("gateway") - {
+
+def assert_three_jobs_of_a_gateway(figures: Figures) -> None:
+    assert figures.of("antiphon_jobs_accepted_total") == {("interactive", "tone"): 3}
+    assert figures.of("antiphon_refusals_total") == {("http", "storage_full", "507"): 1}
+    assert figures.of("antiphon_first_audio_seconds_count") == {("interactive", "tone"): 3}
+    assert 0 < figures.get("antiphon_first_audio_seconds_sum", lane="interactive", model="tone") < 10
+    assert figures.of("antiphon_cache_answers_total") == {("miss",): 3}
+    assert figures.of("antiphon_workers") == {("ready",): 1}
+    assert figures.of("antiphon_fleet_breakers") == {("closed",): 1}
+    assert (figures.get("antiphon_fleet_slots"), figures.get("antiphon_ready"), figures.get("antiphon_nats_up")) == (
+        3,
+        1,
+        1,
+    )
+    assert (figures.get("antiphon_listeners"), figures.get("antiphon_requests")) == (0, 1)
+    assert figures.of("antiphon_faults_total") == {}
+    assert figures.get("antiphon_stream_limit_bytes", stream="jobs") == QUEUE_BYTES
+    assert figures.get("antiphon_stream_bytes", stream="replies") > 3 * 24_000
+    assert figures.of("antiphon_admission_refusing") == {}
+    assert figures.get("antiphon_queue_jobs", model="tone", version="v1", lane="interactive") == 0
+    assert {name for name in figures.names if name.startswith("antiphon_")} == of_table("gateway") - {
         "antiphon_queue_eta_seconds"
-    }, "three starts in a minute tell no wait"
+    }, "three starts in a minute are too few for an estimate"
 
 
 async def test_a_cancel_is_told_with_the_time_until_its_slot_was_free(

@@ -65,7 +65,8 @@ class Answer:
     """One answer, read to its end."""
 
     def __init__(self, response: aiohttp.ClientResponse, body: bytes) -> None:
-        self.status, self.body = response.status, body
+        self.status = response.status
+        self.body = body
         self.how = response.headers.get("Antiphon-Cache")
         self.job = response.headers["Antiphon-Job"]
 

@@ -23,7 +23,8 @@ async def test_a_flood_of_questions_takes_a_small_share_of_the_time(monkeypatch:
     jobs: Any = SimpleNamespace(bus=None, cache=None)
     unused: Any = None
     told: Any = GatewayMetrics(jobs, unused, unused, unused, unused, unused, unused)
-    told._metrics, told._stores.look = Figures(), look
+    told._metrics = Figures()
+    told._stores.look = look
     monkeypatch.setattr(metrics, "time", SimpleNamespace(monotonic=lambda: now.s, thread_time=lambda: now.busy_s))
     for _ in range(1000):
         text = await told.text()

@@ -13,7 +13,8 @@ class Encoder:
     """Encodes `data` once it may; counts how often it began and how often it was cancelled."""
 
     def __init__(self, data: bytes) -> None:
-        self.data, self.may = data, asyncio.Event()
+        self.data = data
+        self.may = asyncio.Event()
         self.began = self.num_cancelled = 0
         self.begun = asyncio.Event()
         self.error: Exception | None = None

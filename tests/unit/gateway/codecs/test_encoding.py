@@ -16,7 +16,9 @@ class Gated:
     """A stage that tells when a thread is in it, and lets it out when told to."""
 
     def __init__(self) -> None:
-        self.entered, self.leave, self.closed = threading.Event(), threading.Event(), threading.Event()
+        self.entered = threading.Event()
+        self.leave = threading.Event()
+        self.closed = threading.Event()
         self.inside = self.threads_at_close = 0
 
     def feed(self, data: bytes) -> bytes:

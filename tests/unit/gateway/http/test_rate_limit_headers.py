@@ -12,7 +12,9 @@ from gateway.http.rate_limit_headers import _duration, headers_of, makes_no_work
 
 def too_many(limit: str, allowed: float, retry_after_s: float, **more: float) -> TooMany:
     error = TooMany("too many")
-    error.limit, error.allowed, error.retry_after_s = limit, allowed, retry_after_s
+    error.limit = limit
+    error.allowed = allowed
+    error.retry_after_s = retry_after_s
     for name, value in more.items():
         setattr(error, name, value)
     return error

@@ -20,7 +20,8 @@ class Cluster:
     """Gateways whose clocks differ, and the reports in transit between them."""
 
     def __init__(self, count: int, delay_s: Callable[[], float], lost: Callable[[], bool] = lambda: False) -> None:
-        self._delay_s, self._lost = delay_s, lost
+        self._delay_s = delay_s
+        self._lost = lost
         self.now_s = 0.0
         self.members = [Rates() for _ in range(count)]
         self._offsets = [1000.0 * index for index in range(count)]

@@ -16,7 +16,8 @@ TOLD = Webhook(url="http://localhost/x")
 
 class Hook:
     def __init__(self, later: list[float]) -> None:
-        self.name, self.due = SimpleNamespace(job="j", tenant="t"), HookProgress(since=0.0)
+        self.name = SimpleNamespace(job="j", tenant="t")
+        self.due = HookProgress(since=0.0)
         self.later = later.append
 
     async def step(self, due: HookProgress) -> None:
