@@ -25,12 +25,12 @@ MAX_METHODS = 12
 LARGE_CLASSES = {"bus/subjects.py:Subjects"}
 MIN_DOCUMENTED = 0.9
 #: Private attributes of other objects that all tests may use together; what tests/support uses of its own classes apart.
-MAX_PRIVATE_IN_TESTS = 40
+MAX_PRIVATE_IN_TESTS = 30
 
 #: Budgets that a package does not meet yet. Whoever mends the last finding removes the package.
 NOT_YET: dict[str, set[str]] = {
     "functions": set(),
-    "classes": {"gateway"},
+    "classes": set(),
     "attributes set by one tuple": {"gateway"},
     "documented names": set(),
 }

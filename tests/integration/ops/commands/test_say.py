@@ -67,7 +67,8 @@ def test_the_format_follows_the_flag_and_else_the_ending(
 
 def test_an_unknown_format_is_refused_by_the_gateway(url: str, gateway: FakeGateway, tmp_path: Path) -> None:
     says = "response_format: 'xyz' is not one of wav, pcm"
-    gateway.status, gateway.body = 422, {"error": {"message": says}}
+    gateway.status = 422
+    gateway.body = {"error": {"message": says}}
     with pytest.raises(OpsError, match=rf"^{says} \(422\)$"):
         fetch(ClientSettings(url=url), HELLO, str(tmp_path / "a"), "xyz")
     with pytest.raises(OpsError, match=rf"^{says} \(422\); it is the ending of .*a\.xyz, and --format names another$"):
