@@ -1,4 +1,4 @@
-"""Where a text may be cut so that its pieces can be spoken one after the other. Imports the standard library only.
+"""Cuts a text into sentences, or clauses, that can be spoken one by one. Imports the standard library only.
 
 Engines cut whole texts with `sentences`; sockets cut a text that arrives in parts with `find_end`. The rules are the
 same, and so are the places. Nothing is lost: the pieces joined are the text. White space behind a piece belongs to it.
@@ -147,7 +147,7 @@ def _abbreviates(text: str, start: int, dot: int, following: str) -> bool:
 
 
 def _cut(text: str, start: int, max_chars: int) -> int:
-    """Where to cut a piece that is too long: behind a pause, else behind a space, else not before a combining mark."""
+    """The end of a piece that is too long: behind a pause, else behind a space, else not before a combining mark."""
     last, half = start + max_chars, start + max_chars // 2
     for pattern in (_CUT_PAUSE, _CUT_SPACE):
         cut = max((found.end() for found in pattern.finditer(text, half, last)), default=0)

@@ -23,7 +23,7 @@ class DeviceMemory:
         self._report = report
         self._engines: list[ReportsMemory] = []
         self._reported: int | None = None
-        #: When to read the engines next; None: nothing has happened since the last time.
+        #: Time of the next reading; None: no engine has worked since the last one.
         self._due_at: float | None = None
 
     def add(self, engine: Engine, now: float) -> None:

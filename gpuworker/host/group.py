@@ -71,7 +71,7 @@ class Group:
 
     @property
     def dry_at(self) -> float:
-        """When the first of its listeners runs dry, on the host's clock."""
+        """The instant at which the first of its listeners runs dry, on the host's clock."""
         return min((member.pace.dry_at for member in self.members if not member.is_over), default=0.0)
 
     @property
@@ -177,7 +177,7 @@ def _engine_failed(message: str) -> pipe.Failed:
 
 
 def failure(error: Exception) -> pipe.Failed:
-    """The end of a job whose engine, or whose check before it, raised `error`."""
+    """The message for a job that ends because its engine, or the check before it, raised `error`."""
     if isinstance(error, Rejected):
         return pipe.Failed("invalid", error.message, error.path)
     if isinstance(error, Invalid):

@@ -1,4 +1,4 @@
-"""Which stream the device serves next: the one whose listener runs dry first. Pure; no I/O, no clock of its own.
+"""The order in which the device serves streams: least slack first. Pure; no I/O, no clock of its own.
 
 Slack is the audio already made minus the audio already played, for a listener who began at the first block. All slacks
 shrink at the same speed, so their order is the order of the instants at which the streams run dry, and that instant is
@@ -23,7 +23,7 @@ class Pace:
     def __init__(self, arrived_at: float) -> None:
         self._first_at: float | None = None
         self._made_s = 0.0
-        #: When the listener runs dry.
+        #: The instant at which the listener runs dry.
         self.dry_at = arrived_at + COMFORT_S
 
     def made(self, seconds: float, now: float) -> None:

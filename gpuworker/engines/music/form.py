@@ -1,4 +1,4 @@
-"""When each beat of a piece sounds. Closed forms: nothing is kept per bar."""
+"""The time of each beat of a piece. Closed forms: nothing is kept per bar."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -45,7 +45,7 @@ class Form:
         return self.layout.section_at(bar)
 
     def second(self, beat: float) -> float:
-        """When `beat` (from the start of the piece) sounds, in seconds; the last bar is stretched, evenly growing."""
+        """The time of `beat` (from the start of the piece), in seconds; the last bar is stretched, evenly growing."""
         late = beat - (self.bars - 1) * self.beats
         if late <= 0 or not self.bars:
             return beat * self.beat_s
@@ -61,7 +61,7 @@ class Form:
 
     @property
     def end_s(self) -> float:
-        """When the final chord is struck."""
+        """Time of the final chord, in seconds."""
         return self.second(float(self.bars * self.beats))
 
     def listed(self) -> list[dict[str, str | float]]:

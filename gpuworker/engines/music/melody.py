@@ -30,7 +30,7 @@ _RHYTHMS: dict[int, tuple[tuple[tuple[float, ...], ...], ...]] = {
     ),
 }
 _STEPS = (-2, -1, -1, -1, 1, 1, 1, 2, 0)
-#: Where the anchor of each bar of a phrase lies, in steps: arches, climbs and falls.
+#: The anchor of each bar of a phrase, in steps: arches, climbs and falls.
 _ARCHES = ((0, 1, 2, 0), (0, 2, 1, -1), (0, -1, 1, 0), (0, 1, 3, 1), (2, 1, 0, -1), (0, 0, 2, 0))
 
 

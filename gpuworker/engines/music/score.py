@@ -1,4 +1,4 @@
-"""A section as notes in seconds: written in beats, given swing, a human hand and a place in the room."""
+"""Turns a section, written in beats, into notes in seconds, with swing, human timing and a stereo position."""
 
 import math
 from collections.abc import Iterator

@@ -46,7 +46,7 @@ _CYCLE: Final = (
     _kind("C", 0, "pad chords arp bass lead", "c", -0.1),
     _kind("B'", 3, "pad chords bass lead arp counter", "b", 0.15),
 )
-#: Where there is room for a few sections only.
+#: The cycle of a piece that has room for a few sections only.
 _SHORT_CYCLE: Final = (_CYCLE[0], _CYCLE[2], _CYCLE[3], _CYCLE[5])
 _BRIDGE_BARS: Final = 4
 

@@ -37,7 +37,7 @@ class Files:
 
 
 def find_espeak() -> Files | None:
-    """Where the `espeakng-loader` wheel keeps the library, or None."""
+    """Find the library in the `espeakng-loader` wheel; None if it is not installed."""
     spec = importlib.util.find_spec("espeakng_loader")
     if spec is None or not spec.submodule_search_locations:
         return None

@@ -67,7 +67,7 @@ class Words:
         return found.span() if found and place < found.end() else None
 
     def _end_of(self, start: int, end: int) -> int:
-        """Where the word at `start` ends; according to the library, at `end`."""
+        """The end of the word at `start`; `end` is the one that the library reports."""
         text, stops = self._text, "<&" if self._is_document else ""
         end = next((place for place in range(start + 1, end) if text[place].isspace() or text[place] in stops), end)
         if not _is_of_word(text[start]):

@@ -41,7 +41,7 @@ class Files:
 
 
 def find_flite() -> Files | None:
-    """Where the libraries are and which of the voices are there, or None."""
+    """Find the libraries and their voices on this system; None if there are none."""
     root = Path("/")
     for pattern in _FOLDERS:
         for folder in sorted(root.glob(pattern.lstrip("/"))):

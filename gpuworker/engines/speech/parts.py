@@ -13,7 +13,7 @@ class Part(NamedTuple):
     text: str
     #: The stretch within `text`, in characters; the rest is the beginning and the end of the document.
     body: range
-    #: Where the stretch begins in the original.
+    #: Start of the stretch in the original.
     start: int
 
     def original(self, place: int) -> int:

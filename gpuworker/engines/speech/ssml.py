@@ -42,10 +42,10 @@ class _Reader:
         self._start = start
         self._knows_voice = knows_voice
         self._depth = 0
-        #: Where the content of `speak` begins and ends, in bytes.
+        #: Start and end of the content of `speak`, in bytes.
         self._body_start: int | None = None
         self._body_end = 0
-        #: Where each `p` and `s` begins, in bytes.
+        #: Start of each `p` and `s`, in bytes.
         self._cuts: list[int] = []
         #: Whether cutting at `_cuts` leaves the audio as it is.
         self._may_be_cut = True
