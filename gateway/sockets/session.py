@@ -54,7 +54,7 @@ async def serve_session(
 
 
 async def _close_on_stop(requests: Requests, socket: Socket, playback: Playback[Any]) -> None:
-    """When this process is to stop: play what is queued, then close, so that the client connects to another gateway."""
+    """Once this process is to stop, play the queue and close the socket: the client connects to another gateway."""
     await requests.stopping.wait()
     while playback.is_busy():
         await playback.idle.wait()

@@ -76,6 +76,7 @@ def refuser(fields: Mapping[str, str]) -> Callable[[Problem], web.Response]:
     """A dialect's `refuse`. `fields`: ElevenLabs' name of a field, as a dotted path, by ours."""
 
     def refuse(problem: Problem) -> web.Response:
+        """A response in ElevenLabs' envelope."""
         status, detail = _detail(problem, fields)
         headers = dict(problem.headers)
         reached = problem.limit_reached

@@ -129,6 +129,7 @@ def _headers(request: web.Request, text: str) -> Headers:
     """ElevenLabs' response headers. The cost is the number of characters; nothing is charged."""
 
     def headers(job_id: str) -> dict[str, str]:
+        """The headers once the job's id is known."""
         own = {"request-id": job_id, "character-cost": str(len(text))}
         jobs = request.app[LIMITER].jobs.num_jobs(caller(request))
         return own if jobs is None else own | concurrency_headers(*jobs)

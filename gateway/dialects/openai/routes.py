@@ -60,6 +60,7 @@ async def speech(request: web.Request) -> web.StreamResponse:
     job, form = build_speech_job(request, body, len(data))
 
     def headers(_: str) -> dict[str, str]:
+        """The time until the response begins."""
         return {"OpenAI-Processing-Ms": str(round(1000 * (time.monotonic() - began)))}
 
     if in_events:

@@ -132,6 +132,7 @@ class Session:
         done = self._utterances.finish()
 
         async def report_end() -> None:
+            """Send `session.done`, once the utterance has been played."""
             self._utterances.played()
             await self._socket.send_json(done)
 
