@@ -16,20 +16,19 @@ from gateway.access.origins import Origins
 from gateway.api import audio, batch, events, fleet, jobs, marks, metrics, models, readiness
 from gateway.compose import Services
 from gateway.dialects.registry import dialects
-from gateway.http import openapi, rate_limit_headers
+from gateway.http import openapi
 from gateway.http.dialect import Dialect, dialect_of
 from gateway.http.headers import JOB_HEADER, REQUEST_ID
-from gateway.http.operation import key_places, open_paths
+from gateway.http.operation import counted_handlers, key_places, open_paths
 from gateway.http.problems import describe_http, is_expected
-from gateway.http.rate_limit_headers import GRANTED, makes_work
-from gateway.http.responses import BEGUN, JOB, cut_short
-from gateway.http.services import AUTHENTICATOR, ENCODED, FLEET, JOBS, LIMITER, REQUESTS
+from gateway.http.responses import BEGUN, GRANTED, JOB, add_limit_headers, cut_short
+from gateway.http.services import AUTHENTICATOR, COUNTED, ENCODED, FLEET, JOBS, LIMITER, REQUESTS
 from gateway.webhooks.acceptance import WEBHOOKS
 
 log = logger(__name__)
 
 _DIALECTS: Final = web.AppKey("dialects", Sequence[Dialect])
-#: Paths that need no key, and where the requests of the other handlers may bear theirs.
+#: Paths that need no key, and where the requests of the other handlers may have theirs.
 _OPEN_PATHS: Final = web.AppKey("open_paths", frozenset[str])
 _KEY_PLACES: Final = web.AppKey("key_places", dict[object, KeyPlace])
 _ORIGINS: Final = web.AppKey("origins", Origins)
@@ -60,7 +59,7 @@ def make_app(services: Services) -> web.Application:
     known = dialects()
     app[_DIALECTS] = known
     app[_ORIGINS] = services.origins
-    app.on_response_prepare.append(rate_limit_headers.mark)
+    app.on_response_prepare.append(add_limit_headers)
     if services.origins:
         app.on_response_prepare.append(services.origins.mark)
     app.add_routes(_NATIVE)
@@ -68,6 +67,7 @@ def make_app(services: Services) -> web.Application:
         app.add_routes(dialect.routes)
     app[_OPEN_PATHS] = open_paths(app.router)
     app[_KEY_PLACES] = key_places(app.router)
+    app[COUNTED] = counted_handlers(app.router)
     app[openapi.DOCUMENT] = msgspec.json.encode(openapi.describe(app.router, known))
     return app
 
@@ -111,12 +111,12 @@ async def _answer(request: web.Request, handler: Handler) -> web.StreamResponse:
         preflight = app[_ORIGINS].preflight(request)
         if preflight is not None:
             return preflight
-        request[CALLER] = asks = app[AUTHENTICATOR].authenticate(
-            request,
-            app[_KEY_PLACES].get(request.match_info.handler, "head"),
-            is_open=request.path in app[_OPEN_PATHS],
+        route = request.match_info.handler
+        owner = app[AUTHENTICATOR].authenticate(
+            request, app[_KEY_PLACES].get(route, "head"), is_open=request.path in app[_OPEN_PATHS]
         )
-        if makes_work(request) and (granted := app[LIMITER].requests.grant(asks)):
+        request[CALLER] = owner
+        if route in app[COUNTED] and (granted := app[LIMITER].requests.grant(owner)):
             request[GRANTED] = granted
         return await handler(request)
     except Exception as error:  # noqa: BLE001  # the boundary: every exception of a handler becomes a response here
@@ -128,7 +128,7 @@ async def _answer(request: web.Request, handler: Handler) -> web.StreamResponse:
 def _error_response(request: web.Request, error: Exception) -> web.StreamResponse:
     begun: web.StreamResponse | None = request.get(BEGUN)
     context = {"job": request[JOB]} if JOB in request else {}
-    # The id that a client can quote and that the log has: the job's, or one made for this error alone.
+    # The id that a client can quote, and that the log has: the job's, or one of this error alone.
     quoted = request.get(JOB) or uuid.uuid4().hex
     if isinstance(error, ConnectionError):
         log.debug("stream.abandoned", error=str(error), **context)

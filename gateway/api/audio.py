@@ -18,7 +18,7 @@ from gateway.codecs import FORMATS, WAV, Format, checked, format_named
 from gateway.codecs.format import MAX_RATE_HZ, MAX_SPEED, MIN_RATE_HZ, MIN_SPEED
 from gateway.codecs.wave import SAMPLE_BYTES, wav_head
 from gateway.http.headers import JOB_HEADER
-from gateway.http.operation import SOUND, Answer, Parameter, operation
+from gateway.http.operation import AUDIO, Answer, Parameter, operation
 from gateway.http.problems import BlockNotYet, NoSuchBlock
 from gateway.http.query import integer
 from gateway.http.services import JOBS, job_key
@@ -49,8 +49,8 @@ _NUMBER: Final = re.compile(r"[0-9]{1,9}(\.[0-9]{0,18})?([eE][+-]?[0-9]{1,2})?")
         Parameter("If-None-Match", str, "Tags of what the caller has.", where="header"),
     ),
     answers={
-        200: Answer("The whole audio.", media=SOUND),
-        206: Answer("The range.", media=SOUND),
+        200: Answer("The whole audio.", media=AUDIO),
+        206: Answer("The range.", media=AUDIO),
         304: Answer("The caller has it."),
     },
 )

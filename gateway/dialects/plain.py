@@ -15,7 +15,7 @@ from gateway.api.job_fields import KEY, JobOptions, Model, Text, Voice, build_jo
 from gateway.http.bodies import Body
 from gateway.http.dialect import Dialect
 from gateway.http.headers import JOB_HEADER
-from gateway.http.operation import SOUND, Answer, Parameter, operation
+from gateway.http.operation import AUDIO, Answer, Parameter, operation
 from gateway.http.problems import BlockNotYet, NoSuchBlock, respond
 from gateway.http.responses import JOB, json_response
 from gateway.http.services import JOBS, job_key
@@ -104,7 +104,7 @@ async def start(request: web.Request) -> web.Response:
     "Get one chunk of a task's audio.",
     parameters=(Parameter("n", int, "The chunk's number, from 0.", "path", required=True),),
     answers={
-        200: Answer("The chunk as a WAV file.", media=SOUND),
+        200: Answer("The chunk as a WAV file.", media=AUDIO),
         202: Answer("The chunk may still be made: try again.", Task),
     },
 )

@@ -1,10 +1,10 @@
-"""What a handler says of itself, for people and for `/openapi.json`: stands right above the code it describes."""
+"""Describes a handler, right above its code: what it needs of a request, and its part of `/openapi.json`."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, Final, Literal, TypeVar
 
 import msgspec
-from aiohttp import web
+from aiohttp import hdrs, web
 
 from gateway.access.authenticator import KeyPlace
 
@@ -12,12 +12,14 @@ H = TypeVar("H", bound=Callable[..., Any])
 
 _OPERATION: Final = "__operation__"
 JSON: Final = ("application/json",)
-SOUND: Final = ("audio/*",)
+AUDIO: Final = ("audio/*",)
 EVENTS: Final = ("text/event-stream",)
 LINES: Final = ("application/x-ndjson",)
 
 
 class Parameter(msgspec.Struct, frozen=True):
+    """A parameter of an operation."""
+
     name: str
     #: A type that msgspec has a schema of, limits included.
     kind: Any
@@ -27,26 +29,33 @@ class Parameter(msgspec.Struct, frozen=True):
 
 
 class Answer(msgspec.Struct, frozen=True):
+    """The response with one status."""
+
     text: str
-    #: Of a JSON body, an event's data or a line; None: no body, or sound.
+    #: Type of a JSON body, of an event's data or of a line; None: no body, or audio.
     kind: Any = None
     media: tuple[str, ...] = JSON
 
 
 class Operation(msgspec.Struct, frozen=True, kw_only=True):
+    """The description of a handler."""
+
     summary: str
     text: str = ""
+    #: The struct that the handler decodes, if it takes a body.
     body: Any = None
-    #: In which forms the body may come.
+    #: Media types that the body may have.
     body_media: tuple[str, ...] = JSON
     body_required: bool = True
     parameters: tuple[Parameter, ...] = ()
-    #: By status; whatever else may be answered is the door's error envelope.
+    #: By status. Any other status has an error in the format of the API.
     answers: Mapping[int, Answer] = {}
-    #: Whether anybody may ask, key or not.
+    #: Whether requests need no key.
     is_open: bool = False
     #: Where the caller's key may be.
     key_in: KeyPlace = "head"
+    #: Whether a POST or PUT counts against a limit of requests per second. Other methods never do.
+    is_counted: bool = True
 
 
 def operation(
@@ -60,9 +69,10 @@ def operation(
     answers: Mapping[int, Answer],
     is_open: bool = False,
     key_in: KeyPlace = "head",
+    is_counted: bool = True,
 ) -> Callable[[H], H]:
-    """Say of a handler what it takes and answers. `body`: the struct that it decodes."""
-    told = Operation(
+    """Describe the decorated handler; the arguments are the fields of `Operation`."""
+    described = Operation(
         summary=summary,
         text=text,
         body=body,
@@ -72,32 +82,47 @@ def operation(
         answers=answers,
         is_open=is_open,
         key_in=key_in,
+        is_counted=is_counted,
     )
 
     def describe(handler: H) -> H:
-        setattr(handler, _OPERATION, told)
+        setattr(handler, _OPERATION, described)
         return handler
 
     return describe
 
 
 def operation_of(handler: object) -> Operation | None:
-    """What `handler` says of itself, if anything."""
-    told: Operation | None = getattr(handler, _OPERATION, None)
-    return told
+    """The description of `handler`; None if it has none."""
+    described: Operation | None = getattr(handler, _OPERATION, None)
+    return described
 
 
 def open_paths(router: web.UrlDispatcher) -> frozenset[str]:
     """The paths that need no key, whatever the method: each of their handlers is open."""
     by_openness: dict[bool, set[str]] = {True: set(), False: set()}
     for route in router.routes():
-        told = operation_of(route.handler)
+        described = operation_of(route.handler)
         if route.resource is not None:
-            by_openness[told is not None and told.is_open].add(route.resource.canonical)
+            by_openness[described is not None and described.is_open].add(route.resource.canonical)
     return frozenset(by_openness[True] - by_openness[False])
 
 
 def key_places(router: web.UrlDispatcher) -> dict[object, KeyPlace]:
-    """Where the requests of each handler may bear their key, by handler."""
+    """Where the requests of each handler may have their key, by handler."""
     described = [(route.handler, operation_of(route.handler)) for route in router.routes()]
-    return {handler: told.key_in for handler, told in described if told is not None}
+    return {handler: each.key_in for handler, each in described if each is not None}
+
+
+def counted_handlers(router: web.UrlDispatcher) -> frozenset[object]:
+    """The handlers whose requests count against a limit of requests per second: they POST or PUT, and make work.
+
+    Such a handler must have no route with another method.
+    """
+    return frozenset(
+        route.handler
+        for route in router.routes()
+        if route.method in {hdrs.METH_POST, hdrs.METH_PUT}
+        and (described := operation_of(route.handler)) is not None
+        and described.is_counted
+    )

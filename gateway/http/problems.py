@@ -16,7 +16,7 @@ from aiohttp import web
 
 from bus import errors
 from bus.params import short
-from gateway.http.rate_limit_headers import headers_of as limit_headers
+from gateway.http.rate_limit_headers import refused_headers
 
 
 class GatewayError(Exception):
@@ -203,7 +203,7 @@ def _headers(error: Exception, status: HTTPStatus) -> dict[str, str]:
     if status in _RETRY_AFTER_S:
         headers["Retry-After"] = str(_RETRY_AFTER_S[status])
     if isinstance(error, errors.TooMany):
-        headers |= limit_headers(error)
+        headers |= refused_headers(error)
     return headers
 
 

@@ -1,58 +1,34 @@
-"""What an answer says about limits: which requests count, and the headers that clients read.
+"""Headers that report limits.
 
-`x-ratelimit-*-requests` is what OpenAI's clients know, `retry-after-ms` what they wait by; `RateLimit` and
-`RateLimit-Policy` are the IETF's (draft-ietf-httpapi-ratelimit-headers).
+OpenAI's clients know `x-ratelimit-*-requests`, and wait by `retry-after-ms`; `RateLimit` and `RateLimit-Policy` are the
+IETF's (draft-ietf-httpapi-ratelimit-headers).
 """
 
 import math
-from collections.abc import Awaitable, Callable
-from typing import Final, TypeVar
-
-from aiohttp import web
+from typing import Final
 
 from bus.errors import TooMany
 from gateway.limits.limiter import Granted
 from gateway.limits.refusals import AUDIO, JOBS, REQUESTS
 
-_Handler = TypeVar("_Handler", bound=Callable[[web.Request], Awaitable[web.StreamResponse]])
-
-#: `request[GRANTED]`: what is left after this request, if something limits it.
-GRANTED: Final = web.RequestKey("granted", Granted)
-_FREE: Final = "__antiphon_makes_no_work__"
 _UNITS: Final = {REQUESTS: "requests", JOBS: "concurrent-requests", AUDIO: "audio-seconds"}
 _DAY_S: Final = 86_400
 
 
-def makes_no_work(handler: _Handler) -> _Handler:
-    """Mark a handler of POST or PUT that only asks: it counts against no limit."""
-    setattr(handler, _FREE, True)
-    return handler
-
-
-def makes_work(request: web.Request) -> bool:
-    """Whether the request counts against requests per second: it posts or puts, and there is a handler for it."""
-    if request.method not in {"POST", "PUT"} or request.match_info.http_exception is not None:
-        return False
-    return not hasattr(request.match_info.handler, _FREE)
-
-
-async def mark(request: web.Request, response: web.StreamResponse) -> None:
-    """For `on_response_prepare`: tell what is left, unless the answer tells of a limit already."""
-    granted = request.get(GRANTED)
-    if granted is None or "RateLimit" in response.headers:
-        return
+def granted_headers(granted: Granted) -> dict[str, str]:
+    """Headers of the response to a request that a limit let through: the part of the limit that is left."""
     rate, standing = granted.rate, granted.standing
-    response.headers.update(_of_requests(rate.per_s, rate.burst, standing.left, standing.full_after_s))
+    return _request_headers(rate.per_s, rate.burst, standing.left, standing.full_after_s)
 
 
-def headers_of(error: TooMany) -> dict[str, str]:
-    """Of an answer that refuses."""
+def refused_headers(error: TooMany) -> dict[str, str]:
+    """Headers of the response to a request that a limit refused."""
     headers = {
-        "Retry-After": str(max(1, _up(error.retry_after_s))),
-        "Retry-After-Ms": str(max(1, _up(error.retry_after_s * 1000))),
+        "Retry-After": str(max(1, _rounded_up(error.retry_after_s))),
+        "Retry-After-Ms": str(max(1, _rounded_up(error.retry_after_s * 1000))),
     }
     if error.limit == REQUESTS:
-        return headers | _of_requests(error.allowed, error.burst, 0, error.full_after_s)
+        return headers | _request_headers(error.allowed, error.burst, 0, error.full_after_s)
     unit = _UNITS.get(error.limit)
     if unit is None:
         return headers
@@ -64,25 +40,25 @@ def headers_of(error: TooMany) -> dict[str, str]:
     }
 
 
-def _of_requests(per_s: float, burst: int, left: int, full_after_s: float) -> dict[str, str]:
+def _request_headers(per_s: float, burst: int, left: int, full_after_s: float) -> dict[str, str]:
     return {
-        "RateLimit-Policy": f'"requests";q={burst};w={max(1, _up(burst / per_s))}',
-        "RateLimit": f'"requests";r={left};t={_up(full_after_s)}',
+        "RateLimit-Policy": f'"requests";q={burst};w={max(1, _rounded_up(burst / per_s))}',
+        "RateLimit": f'"requests";r={left};t={_rounded_up(full_after_s)}',
         "X-RateLimit-Limit-Requests": str(burst),
         "X-RateLimit-Remaining-Requests": str(left),
-        "X-RateLimit-Reset-Requests": _duration(full_after_s),
+        "X-RateLimit-Reset-Requests": openai_duration(full_after_s),
     }
 
 
-def _up(number: float) -> int:
-    """Rounded up, but not for the last bits of a float."""
+def _rounded_up(number: float) -> int:
+    """Rounded up, except for an excess that is an error of float arithmetic."""
     return math.ceil(number - 1e-6)
 
 
-def _duration(seconds: float) -> str:
-    """As OpenAI writes it: `120ms`, `1.5s`, `6m0s`."""
+def openai_duration(seconds: float) -> str:
+    """A duration as OpenAI writes it: `120ms`, `1.5s`, `6m0s`."""
     if seconds < 1:
-        return f"{_up(seconds * 1000)}ms"
+        return f"{_rounded_up(seconds * 1000)}ms"
     minutes, rest = divmod(seconds, 60)
     text = f"{rest:.3f}".rstrip("0").rstrip(".")
     return f"{minutes:.0f}m{text}s" if minutes else f"{text}s"

@@ -19,6 +19,8 @@ FLEET: Final = web.AppKey("fleet", Fleet)
 AUTHENTICATOR: Final = web.AppKey("authenticator", Authenticator)
 LIMITER: Final = web.AppKey("limiter", Limiter)
 REQUESTS: Final = web.AppKey("requests", Requests)
+#: Handlers whose requests count against a limit of requests per second.
+COUNTED: Final = web.AppKey("counted", frozenset[object])
 ENCODED: Final = web.AppKey("encoded", EncodedCache)
 
 

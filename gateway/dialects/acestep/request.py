@@ -12,8 +12,8 @@ from bus.params import short
 from gateway.access.authenticator import NO_TENANT
 from gateway.access.caller import CALLER, caller
 from gateway.dialects.acestep.fields import quoted
-from gateway.http.rate_limit_headers import GRANTED, makes_work
-from gateway.http.services import AUTHENTICATOR, LIMITER
+from gateway.http.responses import GRANTED
+from gateway.http.services import AUTHENTICATOR, COUNTED, LIMITER
 
 #: ACE-Step's field for the key, beside the header.
 _KEY: Final = "ai_token"
@@ -46,7 +46,7 @@ def _authenticate(request: web.Request, key: str) -> None:
     before = caller(request)
     authenticated = request.app[AUTHENTICATOR].authenticate_body(request, key, _KEY_PLACES)
     request[CALLER] = authenticated
-    if authenticated.key == before.key or not makes_work(request):
+    if authenticated.key == before.key or request.match_info.handler not in request.app[COUNTED]:
         return
     # The request was counted for its address before its body was read.
     granted = request.app[LIMITER].requests.grant(msgspec.structs.replace(authenticated, address=""))

@@ -28,8 +28,7 @@ from gateway.dialects.acestep.results import Entry, TaskResults
 from gateway.dialects.acestep.task import FORMATS, MAX_BATCH, Task, new_task
 from gateway.http.dialect import Dialect
 from gateway.http.headers import JOB_HEADER
-from gateway.http.operation import SOUND, Answer, Parameter, operation
-from gateway.http.rate_limit_headers import makes_no_work
+from gateway.http.operation import AUDIO, Answer, Parameter, operation
 from gateway.http.responses import JOB, json_response
 from gateway.http.services import FLEET, JOBS
 from gateway.jobs.queue_position import position
@@ -189,9 +188,9 @@ async def _queue_position(jobs: Jobs, birth: wire.Birth) -> int | None:
     body=QueryRequest,
     body_media=_BODY_MEDIA,
     key_in="body",
+    is_counted=False,
     answers={200: Answer("An entry for each task; `result` is JSON in a string.", Envelope[list[Entry]])},
 )
-@makes_no_work
 async def query_result(request: web.Request) -> web.Response:
     """`POST /query_result`."""
     body, _ = await read_body(request)
@@ -222,8 +221,8 @@ def _path(task: Task, job_id: str) -> str:
     "Download a piece of music that the `result` of its task names.",
     parameters=(Parameter("path", str, "The `path` in a `file` of `result`. It names a job.", required=True),),
     answers={
-        200: Answer("The audio; with its length and ranges once the job is done.", None, SOUND),
-        206: Answer("A range of it.", None, SOUND),
+        200: Answer("The audio; with its length and ranges once the job is done.", None, AUDIO),
+        206: Answer("A range of it.", None, AUDIO),
         304: Answer("The client has it already."),
     },
 )

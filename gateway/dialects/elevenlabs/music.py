@@ -15,7 +15,7 @@ from gateway.dialects.elevenlabs import names
 from gateway.dialects.elevenlabs.errors import ErrorResponse, TextTooLong, refuser
 from gateway.http.bodies import Body
 from gateway.http.dialect import Dialect
-from gateway.http.operation import SOUND, Answer, operation
+from gateway.http.operation import AUDIO, Answer, operation
 from gateway.http.services import FLEET, JOBS
 from gateway.streaming.live import respond
 
@@ -97,7 +97,7 @@ class Piece(NamedTuple):
     text="Exactly one of `prompt` and `composition_plan` is required. The styles of a plan become one prompt.",
     body=MusicRequest,
     parameters=(KEY, names.output_format(names.MUSIC_FORMATS, "auto")),
-    answers={200: Answer("The audio.", None, SOUND)},
+    answers={200: Answer("The audio.", None, AUDIO)},
 )
 async def music(request: web.Request) -> web.StreamResponse:
     """`POST /v1/music` and `/v1/music/stream`: the audio from its first block on."""

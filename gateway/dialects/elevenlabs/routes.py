@@ -19,7 +19,7 @@ from gateway.dialects.elevenlabs.names import MAX_SEED, MAX_SPEED, MIN_SPEED
 from gateway.dialects.elevenlabs.timing import Chunk, respond_with_lines, respond_with_object
 from gateway.http.bodies import Body
 from gateway.http.dialect import Dialect
-from gateway.http.operation import LINES, SOUND, Answer, Parameter, operation
+from gateway.http.operation import AUDIO, LINES, Answer, Parameter, operation
 from gateway.http.query import integer
 from gateway.http.services import FLEET, JOBS, LIMITER
 from gateway.streaming.live import Headers, respond, stream_for
@@ -91,7 +91,7 @@ _PARAMETERS: Final = (
     "Convert text to speech, streamed as it is made.",
     body=SpeechRequest,
     parameters=_PARAMETERS,
-    answers={200: Answer("The audio.", None, SOUND)},
+    answers={200: Answer("The audio.", None, AUDIO)},
 )
 async def speech(request: web.Request) -> web.StreamResponse:
     """`POST /v1/text-to-speech/{voice_id}` and `…/stream`: the audio from its first block on."""

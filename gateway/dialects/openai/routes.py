@@ -14,7 +14,7 @@ from gateway.dialects.openai.errors import ErrorResponse, refuse
 from gateway.dialects.openai.request import MODELS, SPEECH, SpeechRequest, build_speech_job, wants_events
 from gateway.dialects.openai.sse import Event, respond_with_events
 from gateway.http.dialect import Dialect
-from gateway.http.operation import EVENTS, SOUND, Answer, Parameter, operation
+from gateway.http.operation import AUDIO, EVENTS, Answer, Parameter, operation
 from gateway.http.responses import json_response
 from gateway.http.services import FLEET, JOBS
 from gateway.jobs.validation import DEFAULT_MODEL
@@ -48,7 +48,7 @@ class VoiceList(msgspec.Struct, frozen=True, kw_only=True):
     body=SpeechRequest,
     parameters=(KEY,),
     answers={
-        200: Answer("The audio, or with `stream_format: sse` events with this as data.", Event, (*SOUND, *EVENTS))
+        200: Answer("The audio, or with `stream_format: sse` events with this as data.", Event, (*AUDIO, *EVENTS))
     },
 )
 async def speech(request: web.Request) -> web.StreamResponse:

@@ -60,7 +60,7 @@ from gateway.codecs import format_named
 from gateway.dialects.jukebox.errors import ErrorResponse, UnknownSinger, refuse
 from gateway.http.bodies import Body
 from gateway.http.dialect import Dialect
-from gateway.http.operation import SOUND, Answer, operation
+from gateway.http.operation import AUDIO, Answer, operation
 from gateway.http.responses import json_response
 from gateway.http.services import AUTHENTICATOR, JOBS
 from gateway.streaming.live import respond
@@ -80,7 +80,7 @@ class Song(msgspec.Struct, frozen=True):
 SONG = Body(Song)
 
 
-@operation("Sing a song.", body=Song, answers={200: Answer("A WAV file.", None, SOUND)}, key_in="body")
+@operation("Sing a song.", body=Song, answers={200: Answer("A WAV file.", None, AUDIO)}, key_in="body")
 async def play(request: web.Request) -> web.StreamResponse:
     """`POST /jukebox/play`: the song as a WAV file, as it is made."""
     data = await request.read()

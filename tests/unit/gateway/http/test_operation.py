@@ -1,4 +1,4 @@
-"""The key that a handler's requests need, as its `@operation` says."""
+"""The descriptions of handlers: which need a key, where it may be, and which count against limits."""
 
 from typing import Any
 from unittest.mock import MagicMock
@@ -7,7 +7,7 @@ import pytest
 from aiohttp import web
 
 from gateway.app import make_app
-from gateway.http.operation import Answer, key_places, open_paths, operation
+from gateway.http.operation import Answer, counted_handlers, key_places, open_paths, operation
 
 
 @pytest.fixture(scope="module")
@@ -46,3 +46,26 @@ async def test_a_path_with_a_handler_that_needs_a_key_is_not_open() -> None:
     routes: list[Any] = [web.get("/open", show), web.get("/both", show), web.post("/both", change)]
     app.add_routes(routes)
     assert open_paths(app.router) == {"/open"}
+
+
+async def test_posts_and_puts_are_counted_unless_their_operation_is_not() -> None:
+    @operation("Counted.", answers={200: Answer("Done.")})
+    async def make(_: web.Request) -> web.Response:
+        return web.Response()
+
+    @operation("Not counted.", answers={200: Answer("Done.")}, is_counted=False)
+    async def query(_: web.Request) -> web.Response:
+        return web.Response()
+
+    @operation("Read only.", answers={200: Answer("Done.")})
+    async def show(_: web.Request) -> web.Response:
+        return web.Response()
+
+    app = web.Application()
+    app.add_routes([web.post("/make", make), web.put("/make", make), web.get("/make", show), web.post("/query", query)])
+    assert counted_handlers(app.router) == {make}
+
+
+def test_no_handler_that_is_counted_serves_another_method(router: web.UrlDispatcher) -> None:
+    counted = counted_handlers(router)
+    assert {route.method for route in router.routes() if route.handler in counted} == {"POST", "PUT"}
