@@ -1,4 +1,4 @@
-"""Bodies of requests: JSON to a struct, and what is wrong with it in words that name field, limit and value."""
+"""Bodies of requests: JSON to a struct, or an error that names field, limit and value."""
 
 import re
 from typing import Any, Generic, TypeVar
@@ -15,13 +15,13 @@ _AT = re.compile(r" - at `\$\.?(?P<path>[^`]*)`$")
 _BYTE = re.compile(r"\(byte (\d+)\)$")
 _UNKNOWN = re.compile(r"Object contains unknown field `(?P<name>.*?)`", re.DOTALL)
 _MISSING = re.compile(r"Object missing required field `(?P<name>.*?)`")
-_NO_NUMBER = re.compile(rb"-?(nan|inf(inity)?)\b", re.IGNORECASE)
+_NOT_A_NUMBER = re.compile(rb"-?(nan|inf(inity)?)\b", re.IGNORECASE)
 _EXCERPT_BYTES = 20
-_NO_JSON = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+_NOT_JSON = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
 class Body(Generic[S]):
-    """Reads one kind of body. Make it once: its decoder is compiled then."""
+    """Decodes one kind of body. Make it once: its decoder is compiled then."""
 
     def __init__(self, kind: type[S]) -> None:
         self._fields = kind.__struct_encode_fields__
@@ -33,7 +33,7 @@ class Body(Generic[S]):
             return self._decoder.decode(data)
         except msgspec.ValidationError as error:
             raise self._invalid(str(error), data) from None
-        except _NO_JSON as error:
+        except _NOT_JSON as error:
             raise _malformed(error, data) from None
 
     def _invalid(self, message: str, data: bytes) -> Invalid | Malformed:
@@ -62,10 +62,10 @@ def _malformed(error: Exception, data: bytes) -> Malformed:
         return Malformed(f"the body is not UTF-8: {error.reason} 0x{error.object[error.start]:02x}")
     if isinstance(error, RecursionError):
         return Malformed("the body is nested too deeply")
-    return Malformed(_no_json(str(error), data))
+    return Malformed(_not_json(str(error), data))
 
 
-def _no_json(message: str, data: bytes) -> str:
+def _not_json(message: str, data: bytes) -> str:
     at = _BYTE.search(message)
     if not data.strip():
         return "the body is empty, and JSON was expected"
@@ -73,7 +73,7 @@ def _no_json(message: str, data: bytes) -> str:
         return f"the body is not JSON: {message} (it has {len(data)} bytes)"
     place = int(at[1])
     start = max(0, place - 1) if data[max(0, place - 1) : place] == b"-" else place
-    number = _NO_NUMBER.match(data, start)
+    number = _NOT_A_NUMBER.match(data, start)
     if number is not None:
         return f"{number[0].decode()} at byte {start}: JSON has no such number"
     excerpt = data[place : place + _EXCERPT_BYTES].decode(errors="backslashreplace")
@@ -81,10 +81,10 @@ def _no_json(message: str, data: bytes) -> str:
 
 
 def _value_at(data: bytes, path: str) -> str:
-    """The value that was refused, as short JSON. Raises Malformed if what comes behind it is no JSON at all."""
+    """The refused value as short JSON. Raises Malformed if the rest of the body is no JSON."""
     try:
         value: Any = msgspec.json.decode(data)
-    except _NO_JSON as error:
+    except _NOT_JSON as error:
         raise _malformed(error, data) from None
     for part in path.split(".") if path else ():
         if not isinstance(value, dict) or part not in value:

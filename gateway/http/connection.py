@@ -1,7 +1,7 @@
-"""One connection to a client: what is no HTTP, or more of it than we read, is refused as everything else is.
+"""One connection to a client: refuses data that is no HTTP, or exceeds the limits of its parser, with a problem.
 
-No handler ever sees such a request: neither its path nor its door is known, so the answer has the native API's shape.
-It names the limit and never the value, which may be a key.
+Such a request reaches no handler. Its path, and so its API, is not known: the response has the native API's format. It
+names the limit and never the value, which may be a key.
 """
 
 import asyncio
@@ -16,33 +16,34 @@ from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 from bus.telemetry.logging import logger
 from gateway.http.headers import REQUEST_ID
 from gateway.http.problems import INTERNAL, Problem, respond
-from gateway.http.slow_clients import Reader
+from gateway.http.slow_clients import SlowClientGuard
 
 log = logger(__name__)
 
-#: Of the path with its query, and of a header (its value; aiohttp adds the name of the first one alone). Not equal: by
-#: the limit that it names, an error of aiohttp's tells which of the two it is about.
+#: Limits of the path with its query, and of a header (its value; aiohttp adds the name of the first one alone). They
+#: differ: the limit in an error of aiohttp shows which of the two was exceeded.
 MAX_PATH_BYTES: Final = 8190
 MAX_HEADER_BYTES: Final = 8192
 MAX_HEADERS: Final = 128
 _TOO_MANY: Final = "Too many headers received"
 
 
-class Connection(Reader):
-    """Aiohttp's, with our word for what its parser refuses."""
+class Connection(SlowClientGuard):
+    """aiohttp's connection, with problems as responses to data that its parser refuses."""
 
     __slots__ = ("_body",)
 
     def __init__(self, server: web.Server, **more: Any) -> None:
         super().__init__(server, **more)
-        #: Of the newest request, until it is answered. Aiohttp has taken it out of its queue a turn of the loop before
-        #: it says whose it is, and what is wrong with it may come in between.
+        #: Body of the newest request, until the request is answered. aiohttp takes a request out of its queue one turn
+        #: of the loop before it makes it the current one, and an error in the body may arrive in between.
         self._body: StreamReader = EMPTY_PAYLOAD
 
     def data_received(self, data: bytes) -> None:
-        """Aiohttp's; whoever reads a body that turns out to be no HTTP is told, and not left waiting for the rest.
+        """As aiohttp's; a handler that reads a body which turns out to be no HTTP gets the error at once.
 
-        Aiohttp keeps the error for when the request has been answered, and has no public way to hear of it before.
+        aiohttp itself reports the error once the request has been answered: the handler would wait for the rest of the
+        body.
         """
         count = self._request_count
         super().data_received(data)
@@ -52,7 +53,7 @@ class Connection(Reader):
         for body in bodies:
             if body.is_eof():
                 continue
-            if body is not self._body:  # followed, and by nothing but an error, as it has not ended
+            if body is not self._body:  # another body follows although this one has not ended: an error
                 body.set_exception(web.RequestPayloadError("no HTTP"))
             if body.exception() is not None:
                 body.feed_eof()
@@ -61,7 +62,7 @@ class Connection(Reader):
     async def finish_response(
         self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
     ) -> tuple[web.StreamResponse, bool]:
-        """Aiohttp's; what is left of the body nobody reads any more."""
+        """As aiohttp's; no handler reads the rest of the body any more."""
         if self._body is request.content:
             self._body = EMPTY_PAYLOAD
         return await super().finish_response(request, resp, start_time)
@@ -73,25 +74,26 @@ class Connection(Reader):
         exc: BaseException | None = None,
         message: str | None = None,
     ) -> web.StreamResponse:
-        """The answer to a request that could not be read; the connection ends with it.
+        """The response to a request that could not be read; it closes the connection.
 
-        Raises ConnectionError if an answer has begun: it can only be cut.
+        Raises ConnectionError if a response has begun: it can only be cut.
         """
         if request.writer.output_size > 0:
-            raise ConnectionError("the answer has begun")
-        problem, quoted = unread(exc), uuid.uuid4().hex
+            raise ConnectionError("the response has begun")
+        problem = describe_unreadable(exc)
+        quoted = uuid.uuid4().hex
         if problem.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
             log.error("http.failed", method="", path="", request=quoted, exc_info=exc)
         else:
             log.info("http.refused", status=problem.status, code=problem.code, path="", request=quoted)
-        answer = respond(problem)
-        answer.headers[REQUEST_ID] = quoted
-        answer.force_close()
-        return answer
+        response = respond(problem)
+        response.headers[REQUEST_ID] = quoted
+        response.force_close()
+        return response
 
 
 def connections(server: web.Server, patience_s: float) -> Callable[[], Connection]:
-    """Makes a protocol for each connection that `server` gets. `patience_s`: with a client that reads nothing."""
+    """A factory of protocols for `server`. `patience_s`: how long a client may read nothing while data waits for it."""
     loop = asyncio.get_running_loop()
 
     def connect() -> Connection:
@@ -108,8 +110,8 @@ def connections(server: web.Server, patience_s: float) -> Callable[[], Connectio
     return connect
 
 
-def unread(error: BaseException | None) -> Problem:
-    """What was wrong with a request that aiohttp could not read. Its own words quote the request: they are not used."""
+def describe_unreadable(error: BaseException | None) -> Problem:
+    """The problem of a request that aiohttp could not read. Not with aiohttp's text, which quotes the request."""
     if isinstance(error, http_exceptions.LineTooLong):
         return _too_long(error)
     if not isinstance(error, http_exceptions.HttpProcessingError):

@@ -36,12 +36,12 @@ def traceparent(text: str | None) -> str:
 
 
 def refuses_cache(request: web.Request) -> bool:
-    """Whether `Cache-Control: no-store` asks for a run of the request's own, which answers no other request."""
+    """Whether `Cache-Control: no-store` demands a run of the request's own, which answers no other request."""
     return "no-store" in _cache_directives(request)
 
 
 def wants_fresh(request: web.Request) -> bool:
-    """Whether `Cache-Control: no-cache` asks for a run that starts after the request; it answers later ones too."""
+    """Whether `Cache-Control: no-cache` demands a run that starts after the request; it answers later ones too."""
     return "no-cache" in _cache_directives(request)
 
 

@@ -1,4 +1,4 @@
-"""`/openapi.json`: OpenAPI 3.1 of every route there is, made from what handlers say of themselves and their structs."""
+"""`/openapi.json`: OpenAPI 3.1 of every route, made from the descriptions and the structs of the handlers."""
 
 import functools
 from collections.abc import Iterable, Mapping, Sequence
@@ -17,30 +17,29 @@ from gateway.http.problems import ProblemBody
 _JSON: Final = "application/json"
 _PROBLEM: Final = "application/problem+json"
 _REF: Final = "#/components/schemas/{name}"
-#: What a path's variable may be, where its handler says nothing of it.
+#: Schema of a path's variable that its handler does not describe.
 _TOKEN: Final = {"type": "string", "pattern": "^[A-Za-z0-9_-]{1,64}$"}
 _ABOUT: Final = """\
-Generative audio from a fleet of GPUs over a durable bus. Every answer that concerns a job carries the header
-`Antiphon-Job`: with it any client can come back to the sound at `/v1/jobs/{id}/audio`, whatever became of its
-connection.
+Generative audio from a fleet of GPUs over a durable bus. Every response that concerns a job has the header
+`Antiphon-Job`: with it a client that lost its connection can fetch the audio at `/v1/jobs/{id}/audio`.
 """
 DOCUMENT: Final = web.AppKey("openapi", bytes)
 
 
 class Undescribed(Exception):
-    """A route whose handler says nothing of itself."""
+    """A route has a handler without `@operation`."""
 
 
 def describe(router: web.UrlDispatcher, dialects: Sequence[Dialect]) -> dict[str, Any]:
-    """The document. Raises Undescribed for the first route whose handler says nothing of itself."""
-    told = list(_operations(router))
-    kinds = _kinds(each for _, _, each in told)
+    """The document. Raises Undescribed for the first route whose handler has no description."""
+    operations = list(_operations(router))
+    kinds = _kinds(each for _, _, each in operations)
     kinds |= {str(kind): kind for kind in (ProblemBody, *(dialect.envelope for dialect in dialects))}
     listed = list(kinds.values())
     found, components = msgspec.json.schema_components(listed, ref_template=_REF)
     schemas = dict(zip(map(str, listed), found, strict=True))
     paths: dict[str, Any] = {}
-    for path, method, each in told:
+    for path, method, each in operations:
         dialect = dialect_of(path, dialects)
         error = (_PROBLEM if dialect.envelope is ProblemBody else _JSON, dialect.envelope)
         paths.setdefault(path, {})[method] = _operation(path, each, schemas, dialect.name, error)
@@ -66,14 +65,14 @@ def describe(router: web.UrlDispatcher, dialects: Sequence[Dialect]) -> dict[str
 
 
 def _operations(router: web.UrlDispatcher) -> Iterable[tuple[str, str, Operation]]:
-    """(path, method, what its handler says) of each route; HEAD goes without saying beside GET."""
+    """(path, method, description of the handler) of each route but HEAD, which goes with GET."""
     for route in router.routes():
         assert route.resource is not None
-        told = operation_of(route.handler)
-        if told is None:
-            raise Undescribed(f"{route.method} {route.resource.canonical}: its handler says nothing of itself")
+        described = operation_of(route.handler)
+        if described is None:
+            raise Undescribed(f"{route.method} {route.resource.canonical}: its handler has no @operation")
         if route.method != "HEAD":
-            yield route.resource.canonical, route.method.lower(), told
+            yield route.resource.canonical, route.method.lower(), described
 
 
 def _kinds(operations: Iterable[Operation]) -> dict[str, Any]:
@@ -100,7 +99,7 @@ def _operation(
         "responses": {str(status): _answer(answer, schemas) for status, answer in each.answers.items()},
     }
     shown["responses"]["default"] = {
-        "description": "What was wrong, in the envelope of this API.",
+        "description": "An error, in the format of this API.",
         "content": {media: {"schema": schemas[str(envelope)]}},
     }
     if each.text:
@@ -113,11 +112,11 @@ def _operation(
     return shown
 
 
-def _parameters(path: str, said: Sequence[Parameter], schemas: Mapping[str, Any]) -> list[dict[str, Any]]:
-    known = {each.name: each for each in said}
-    unsaid = [part[1:-1].partition(":")[0] for part in path.replace("}", "}/").split("/") if part.startswith("{")]
+def _parameters(path: str, described: Sequence[Parameter], schemas: Mapping[str, Any]) -> list[dict[str, Any]]:
+    known = {each.name: each for each in described}
+    undescribed = [part[1:-1].partition(":")[0] for part in path.replace("}", "}/").split("/") if part.startswith("{")]
     shown: list[dict[str, Any]] = [
-        {"name": name, "in": "path", "required": True, "schema": _TOKEN} for name in unsaid if name not in known
+        {"name": name, "in": "path", "required": True, "schema": _TOKEN} for name in undescribed if name not in known
     ]
     shown += [
         {
@@ -127,13 +126,13 @@ def _parameters(path: str, said: Sequence[Parameter], schemas: Mapping[str, Any]
             "description": each.text,
             "schema": schemas[str(each.kind)],
         }
-        for each in said
+        for each in described
     ]
     return shown
 
 
 def _answer(answer: Answer, schemas: Mapping[str, Any]) -> dict[str, Any]:
-    headers = {JOB_HEADER: {"schema": {"type": "string"}, "description": "The job that this answer concerns."}}
+    headers = {JOB_HEADER: {"schema": {"type": "string"}, "description": "The job that this response concerns."}}
     shown: dict[str, Any] = {"description": answer.text, "headers": headers}
     if answer.kind is not None:
         shown["content"] = {media: _content(media, schemas[str(answer.kind)]) for media in answer.media}
@@ -152,9 +151,9 @@ def _content(media: str, schema: Any) -> dict[str, Any]:
     return {"schema": {"type": "object", "properties": {"id": text, "event": text, "data": data}}}
 
 
-@operation("These pages.", answers={200: Answer("HTML.", str, ("text/html",))}, is_open=True)
+@operation("Show this API.", answers={200: Answer("HTML.", str, ("text/html",))}, is_open=True)
 async def page(request: web.Request) -> web.Response:
-    """`GET /docs`: the document for people; needs nothing from anywhere else."""
+    """`GET /docs`: the document as a page; it loads nothing from other hosts."""
     policy = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'"
     headers = {"Content-Security-Policy": policy, "Cache-Control": "no-cache"}
     return web.Response(body=_page(), content_type="text/html", charset="utf-8", headers=headers)
@@ -165,7 +164,7 @@ def _page() -> bytes:
     return (files("gateway") / "pages" / "docs.html").read_bytes()
 
 
-@operation("This document.", answers={200: Answer("OpenAPI 3.1.", dict[str, Any])}, is_open=True)
+@operation("Describe this API.", answers={200: Answer("OpenAPI 3.1.", dict[str, Any])}, is_open=True)
 async def document(request: web.Request) -> web.Response:
     """`GET /openapi.json`."""
     return web.Response(body=request.app[DOCUMENT], content_type="application/json")

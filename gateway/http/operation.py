@@ -1,4 +1,4 @@
-"""Describes a handler, right above its code: what it needs of a request, and its part of `/openapi.json`."""
+"""Describes a handler, right above its code: its requests, its responses, and its part of `/openapi.json`."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, Final, Literal, TypeVar

@@ -52,8 +52,9 @@ class RangeRefused(GatewayError):
     code = "range_not_satisfiable"
     path = "Range"
 
-    def __init__(self, asked: str, size: int) -> None:
-        super().__init__(f"Range: {short(asked)!r} has no byte within {size}")
+    def __init__(self, wanted: str, size: int) -> None:
+        """`wanted`: the header's value. `size`: bytes of the body."""
+        super().__init__(f"Range: {short(wanted)!r} has no byte within {size}")
         self.size = size
 
 
@@ -105,7 +106,7 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True):
     status: int
     #: Stable name of the kind of error.
     code: str
-    #: For people: names field, limit and value.
+    #: Text that names field, limit and value.
     detail: str
     #: Dotted name of the field at fault; "" if none is.
     path: str = ""
@@ -135,8 +136,8 @@ class ProblemBody(msgspec.Struct, kw_only=True, omit_defaults=True):
     code: str
     retryable: bool
     path: str = ""
-    #: With code `too_many`: which limit (`requests_per_s`, `concurrent_jobs`, `audio_s_per_day`), and whose (`key`,
-    #: `tenant`, `address`).
+    #: With code `too_many` alone: the limit (`requests_per_s`, `concurrent_jobs`, `audio_s_per_day`) and its scope
+    #: (`key`, `tenant`, `address`).
     limit: str = ""
     scope: str = ""
     #: The limit's value, the part of it that is left, and the seconds until the request may succeed.

@@ -19,24 +19,26 @@ class Part(msgspec.Struct, frozen=True):
 
     @property
     def is_whole(self) -> bool:
+        """Whether the part is the whole body."""
         return self.stop - self.start == self.size
 
     @property
     def content_range(self) -> str:
+        """The value of `Content-Range`."""
         return f"bytes {self.start}-{self.stop - 1}/{self.size}"
 
 
 def part(headers: Mapping[str, str], size: int, etag: str) -> tuple[Part, bool]:
-    """What of a body of `size` bytes is asked for, and whether that is an answer to a Range.
+    """The part of a body of `size` bytes to respond with, and whether it is the response to a Range (206).
 
-    A Range that asks for several parts, in another unit, or of another version is ignored, as the RFC allows: the whole
-    is a right answer to it. Raises RangeRefused if no byte of the range exists.
+    A Range of several parts, in another unit, or of another version is ignored, as the RFC allows: the whole is a
+    correct response to it. Raises RangeRefused if no byte of the range exists.
     """
     whole = Part(0, size, size)
-    asked = headers.get("Range")
-    if asked is None or headers.get("If-Range", etag) != etag:
+    wanted = headers.get("Range")
+    if wanted is None or headers.get("If-Range", etag) != etag:
         return whole, False
-    match = _ONE.fullmatch(asked)
+    match = _ONE.fullmatch(wanted)
     if match is None or not (match[1] or match[2]):
         return whole, False
     if not match[1]:
@@ -46,13 +48,13 @@ def part(headers: Mapping[str, str], size: int, etag: str) -> tuple[Part, bool]:
         if match[2] and int(match[2]) < start:
             return whole, False
     if start >= stop:
-        raise RangeRefused(asked, size)
+        raise RangeRefused(wanted, size)
     return Part(start, stop, size), True
 
 
 def is_unchanged(headers: Mapping[str, str], etag: str) -> bool:
-    """Whether `If-None-Match` names what we have."""
-    asked = headers.get("If-None-Match")
-    if asked is None:
+    """Whether `If-None-Match` names `etag`."""
+    known = headers.get("If-None-Match")
+    if known is None:
         return False
-    return asked.strip() == "*" or etag in (each.strip().removeprefix("W/") for each in asked.split(","))
+    return known.strip() == "*" or etag in (each.strip().removeprefix("W/") for each in known.split(","))

@@ -20,7 +20,7 @@ BEGUN: Final = web.RequestKey("begun", web.StreamResponse)
 GRANTED: Final = web.RequestKey("granted", Granted)
 #: Seconds that a body which was cut short may take to be flushed to its client.
 _FLUSH_S: Final = 5.0
-#: SO_LINGER on, with a timeout of 0 s: closing the socket resets its connection.
+#: SO_LINGER with 0 s: closing the socket resets its connection.
 _RESET: Final = struct.pack("ii", 1, 0)
 
 
