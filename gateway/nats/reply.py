@@ -1,8 +1,8 @@
-"""Who asked at the NATS door: what is said to its inbox, and whether it is still there.
+"""The reply to one NATS request: messages to the inbox of the caller, which must still be subscribed to it.
 
-Every message bears a reply subject of ours, as a request does: when nobody subscribes to the inbox any more, the server
-answers there with no-responders, and the caller has left (protocol rule 24). A caller in another account cannot be seen
-leaving: the server never says no-responders of the inbox that it puts in between.
+Every message has a reply subject of ours, as a request has: once no client subscribes to the inbox any more, the server
+sends a no-responders status there, and the caller has left (protocol rule 24). A caller in another NATS account cannot
+be seen leaving: the server sends no such status for the inbox that it puts in between.
 """
 
 import base64
@@ -22,138 +22,147 @@ from gateway.http.problems import Problem, ProblemBody, describe
 from gateway.jobs.pcm_reader import PcmReader, failure
 from gateway.nats.errors import error_headers
 
-#: Of a message of the door's own: `accepted`, `waiting`, `error`, and `end` on the empty one that ends an answer.
+#: Header of a message that is no entry of a log: `accepted`, `waiting`, `error`; `end` on the empty one that ends a
+#: reply.
 EVENT: Final = "Antiphon-Event"
 JOB: Final = "Antiphon-Job"
-#: As the server itself names a stored message's sequence.
+#: Header with the sequence of a stored message, named as the server names it.
 SEQUENCE: Final = "Nats-Sequence"
 _OURS: Final = b"Antiphon-"
-#: Of sound in one line of JSON: its base64 is a third larger and must stay readable in a terminal's pipe.
+#: Bytes of audio in one line of JSON: its base64 is a third larger and must fit the pipe of a terminal.
 _LINE_BYTES: Final = 32_766
-#: What may be on its way to the server before it is waited for.
-_UNSEEN_BYTES: Final = 256 << 10
+#: Bytes that may be on their way to the server; beyond them the reply waits for it.
+_UNFLUSHED_BYTES: Final = 256 << 10
+_NO_RESPONDERS: Final = "503"
 
 
-class Caller:
-    """One inbox outside. `end` may be called once; nothing is said after it."""
+class Reply:
+    """Messages to one inbox. Call `end` or `fail` once; no message follows it."""
 
     def __init__(self, connection: Connection, inbox: str, probe: str) -> None:
-        self._connection, self._inbox, self._probe = connection, inbox, probe
-        self._unseen_bytes = 0
-        #: Messages so far; a look at it tells whether something was said meanwhile.
-        self.num_said = 0
+        """`probe`: the subject on which the server reports that no client subscribes to `inbox`; "": it cannot."""
+        self._connection = connection
+        self._inbox = inbox
+        self._probe = probe
+        self._unflushed_bytes = 0
+        #: Messages so far.
+        self.num_sent = 0
 
     @classmethod
     @contextlib.contextmanager
-    def at(cls, connection: Connection, inbox: str, left: Callable[[], object]) -> Iterator[Self]:
-        """Speak to `inbox` for the length of the block; `left` is called, with nothing, when nobody is there."""
+    def to(cls, connection: Connection, inbox: str, left: Callable[[], object]) -> Iterator[Self]:
+        """The reply to `inbox`, for the length of the block. `left` is called when no client subscribes any more."""
 
-        def answered(message: Message) -> None:
-            if message.status == "503":
+        def on_status(message: Message) -> None:
+            if message.status == _NO_RESPONDERS:
                 left()
 
-        with connection.replies.inbox(answered) as probe:
-            # Through accounts, each message with a reply subject would leave an entry of the server's behind.
+        with connection.replies.inbox(on_status) as probe:
+            # Across accounts the server would keep state for each message that has a reply subject.
             yield cls(connection, inbox, "" if is_of_another_account(inbox) else probe)
 
-    def say(self, headers: Mapping[str, str], body: bytes) -> None:
-        """Send one message that is not the last; an empty one would pass for it. Never waits."""
-        assert body, "an empty message is the end"
-        self.num_said += 1
-        self._unseen_bytes += len(body)
+    def send(self, headers: Mapping[str, str], body: bytes) -> None:
+        """Send a message that is not the last; its body must not be empty. Never waits."""
+        assert body, "an empty message ends the reply"
+        self.num_sent += 1
+        self._unflushed_bytes += len(body)
         self._connection.publish(self._inbox, body, reply=self._probe, headers=dict(headers))
 
-    def tell(self, event: str, told: Any, headers: Mapping[str, str] | None = None) -> None:
-        """Say something of the door's own, as JSON."""
-        self.say({EVENT: event, **(headers or {})}, msgspec.json.encode(told))
+    def send_event(self, event: str, body: Any, headers: Mapping[str, str] | None = None) -> None:
+        """Send a message that is no entry of a log, as JSON."""
+        self.send({EVENT: event, **(headers or {})}, msgspec.json.encode(body))
 
     def fail(self, problem: Problem) -> None:
-        """Say what went wrong; then the answer is at its end."""
-        self.tell("error", ProblemBody.of(problem), error_headers(problem))
+        """Report the problem, and end the reply."""
+        self.send_event("error", ProblemBody.of(problem), error_headers(problem))
         self.end()
 
     def end(self) -> None:
-        """Send the empty message by which callers know that nothing follows."""
+        """Send the empty message by which callers know that no other follows."""
         self._connection.publish(self._inbox, b"", headers={EVENT: "end"})
 
     async def keep_up(self) -> None:
-        """Wait for the server if much is on its way to it. Raises Unreachable."""
-        if self._unseen_bytes >= _UNSEEN_BYTES:
-            self._unseen_bytes = 0
+        """Wait for the server if many bytes are on their way to it. Raises Unreachable."""
+        if self._unflushed_bytes >= _UNFLUSHED_BYTES:
+            self._unflushed_bytes = 0
             await self._connection.flush()
 
 
-class RawVoice:
-    """Says entries as they are stored."""
+class RawEntries:
+    """Sends the entries of a log as they are stored."""
 
-    def __init__(self, caller: Caller) -> None:
-        self._caller = caller
+    def __init__(self, reply: Reply) -> None:
+        self._reply = reply
 
-    def say(self, batch: list[Entry]) -> None:
+    def send(self, batch: list[Entry]) -> None:
+        """Send the entries that have a payload, in order."""
         for entry in batch:
             if entry.payload:
-                self._caller.say(headers_of(entry), entry.payload)
+                self._reply.send(headers_of(entry), entry.payload)
 
 
-class JsonVoice:
-    """Says each block as lines of JSON whose `audio` fields, put together, are one base64 text.
+class JsonEntries:
+    """Sends each block as lines of JSON, whose `audio` fields in a row are one base64 text.
 
-    So a line holds whole frames whose bytes are a multiple of three; what is over waits for the next line. The marks of
-    a line's frames are in it.
+    Each line thus holds whole frames, and a multiple of three bytes; the rest waits for the next line. A line has the
+    marks of its frames.
     """
 
-    def __init__(self, caller: Caller) -> None:
-        self._caller = caller
-        self._tape = PcmReader()
+    def __init__(self, reply: Reply) -> None:
+        self._reply = reply
+        self._reader = PcmReader()
         self._rest = b""
         self._marks: list[wire.Mark] = []
         self._num_lines = 0
 
-    def say(self, batch: list[Entry]) -> None:
-        """Raises EngineFailed if a block does not fit those before it."""
+    def send(self, batch: list[Entry]) -> None:
+        """Send the entries in order. Raises EngineFailed if a block does not continue those before it."""
         for entry in batch:
-            self._rest += self._tape.feed([entry])
-            self._marks += self._tape.marks
+            self._rest += self._reader.feed([entry])
+            self._marks += self._reader.marks
             if entry.kind == "block":
-                self._lines({name: value for name, value in headers_of(entry).items() if name != MARKS})
+                self._send_lines({name: value for name, value in headers_of(entry).items() if name != MARKS})
             elif entry.is_end:
-                self._lines({KIND: "block"}, flush=True)
+                self._send_lines({KIND: "block"}, flush=True)
                 if entry.kind == "done":
-                    self._tape.check_complete()
+                    self._reader.check_complete()
             if entry.kind not in {"block", "checkpoint"} and entry.payload:
-                self._caller.say(headers_of(entry), entry.payload)
+                self._reply.send(headers_of(entry), entry.payload)
 
-    def _lines(self, headers: dict[str, str], *, flush: bool = False) -> None:
-        media = self._tape.media
+    def _send_lines(self, headers: dict[str, str], *, flush: bool = False) -> None:
+        """Send the complete lines; with `flush` the rest too. `headers`: of the first line."""
+        media = self._reader.media
         if media is None:
             return
         frame_bytes = media[1] * SAMPLE_BYTES
-        frame = self._tape.frame - len(self._rest) // frame_bytes
+        frame = self._reader.frame - len(self._rest) // frame_bytes
         unit = 3 * frame_bytes
         size = max(unit, _LINE_BYTES // unit * unit)
         while len(self._rest) >= (1 if flush else unit):
             take = min(size, len(self._rest) if flush else len(self._rest) // unit * unit)
             after = frame + take // frame_bytes
             audio = base64.b64encode(self._rest[:take]).decode()
-            told = {"seq": self._num_lines, "frame": frame, "audio": audio, **self._marks_before(after)}
-            self._caller.say({**headers, FRAME: str(frame)}, msgspec.json.encode(told))
-            self._rest, self._num_lines, frame = self._rest[take:], self._num_lines + 1, after
+            line = {"seq": self._num_lines, "frame": frame, "audio": audio, **self._take_marks(after)}
+            self._reply.send({**headers, FRAME: str(frame)}, msgspec.json.encode(line))
+            self._rest = self._rest[take:]
+            self._num_lines += 1
+            frame = after
             headers = {KIND: "block"} | ({BLOCK: headers[BLOCK]} if BLOCK in headers else {})
 
-    def _marks_before(self, frame: int) -> dict[str, list[wire.Mark]]:
-        """Take them; nothing if there are none."""
-        told = [mark for mark in self._marks if mark.frame < frame]
-        self._marks = self._marks[len(told) :]
-        return {"marks": told} if told else {}
+    def _take_marks(self, before: int) -> dict[str, list[wire.Mark]]:
+        """The field `marks` of a line whose frames end at `before`; empty without marks."""
+        taken = [mark for mark in self._marks if mark.frame < before]
+        self._marks = self._marks[len(taken) :]
+        return {"marks": taken} if taken else {}
 
 
 def headers_of(entry: Entry) -> dict[str, str]:
-    """The entry's headers that are for listeners, its place in the stream, and the error that it is, if it is one."""
-    told = {SEQUENCE: str(entry.seq)}
+    """The entry's own headers, its sequence, and the error headers of an end other than `done`."""
+    headers = {SEQUENCE: str(entry.seq)}
     for line in (entry.message.head or b"").split(b"\r\n"):
         if line.startswith(_OURS):
             name, _, value = line.partition(b":")
-            told[name.decode(errors="backslashreplace")] = value.strip().decode(errors="backslashreplace")
+            headers[name.decode(errors="backslashreplace")] = value.strip().decode(errors="backslashreplace")
     if entry.is_end and entry.kind != "done":
-        told |= error_headers(describe(failure(entry)))
-    return told
+        headers |= error_headers(describe(failure(entry)))
+    return headers

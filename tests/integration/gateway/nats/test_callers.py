@@ -177,7 +177,7 @@ async def test_after_a_restart_of_the_server_the_caller_is_told_and_asking_again
                 await asyncio.to_thread(server.restart)
                 cut: Answer = await asking
                 assert (cut.header(-2, "Nats-Service-Error-Code"), cut.json(-2)["code"]) == ("503", "bus_unreachable")
-                assert "ask again" in cut.json(-2)["detail"]
+                assert "send the request again" in cut.json(-2)["detail"]
                 whole = await nats_req(client, submit, body, **WHOLE)
                 assert whole.pcm == tone_pcm(5)
                 assert not stack.gateway.events("job.abandoned")

@@ -1,4 +1,4 @@
-"""Blocks as lines of JSON: whatever their sizes, one base64 text, whole frames, nothing lost or said twice."""
+"""Blocks as lines of JSON: whatever their sizes, one base64 text, whole frames, nothing lost or sent twice."""
 
 import base64
 import json
@@ -14,27 +14,27 @@ from bus.errors import EngineFailed
 from bus.jobs.entry import Entry, Position
 from bus.transport.parser import Message, encode
 from bus.transport.replies import is_outside_inbox
-from gateway.nats.reply import Caller, JsonVoice, RawVoice
+from gateway.nats.reply import JsonEntries, RawEntries, Reply
 
 
-class Ears:
-    """Stands for a caller: keeps what is said to it."""
+class Sent:
+    """Stands for a reply: keeps the messages sent."""
 
     def __init__(self) -> None:
-        self.heard: list[tuple[dict[str, str], bytes]] = []
+        self.messages: list[tuple[dict[str, str], bytes]] = []
 
-    def say(self, headers: dict[str, str], body: bytes) -> None:
+    def send(self, headers: dict[str, str], body: bytes) -> None:
         assert body
-        self.heard.append((headers, body))
+        self.messages.append((headers, body))
 
     @property
     def lines(self) -> list[dict[str, Any]]:
-        return [json.loads(body) for headers, body in self.heard if headers["Antiphon-Kind"] == "block"]
+        return [json.loads(body) for headers, body in self.messages if headers["Antiphon-Kind"] == "block"]
 
 
 def entry(seq: int, kind: str, payload: bytes, **headers: str) -> Entry:
-    told = {"Antiphon-Kind": kind, **{f"Antiphon-{name.title()}": value for name, value in headers.items()}}
-    head = "NATS/1.0\r\n" + "".join(f"{name}: {value}\r\n" for name, value in told.items()) + "Nats-Msg-Id: x\r\n\r\n"
+    lines = {"Antiphon-Kind": kind, **{f"Antiphon-{name.title()}": value for name, value in headers.items()}}
+    head = "NATS/1.0\r\n" + "".join(f"{name}: {value}\r\n" for name, value in lines.items()) + "Nats-Msg-Id: x\r\n\r\n"
     return Entry(Message("live", "", head.encode(), payload), seq)
 
 
@@ -49,8 +49,8 @@ def log(sizes: list[int], channels: int, lost: int = 0) -> tuple[list[Entry], by
         started = {"started": media} if number == 0 else {}
         first = position.frame
         position = position.after_block(block, frames)
-        told = {"block": str(number), "frame": str(first), "next": position.header()}
-        entries.append(entry(number + 1, "block", block, **told, **started))
+        headers = {"block": str(number), "frame": str(first), "next": position.header()}
+        entries.append(entry(number + 1, "block", block, **headers, **started))
         pcm += block
     end = msgspec.structs.replace(position, frame=position.frame + lost)
     return [*entries, entry(len(entries) + 1, "done", b"{}", next=end.header())], pcm
@@ -62,24 +62,24 @@ def log(sizes: list[int], channels: int, lost: int = 0) -> tuple[list[Entry], by
 @example([40_000, 1, 40_001], 1)
 @example([5461 * 3 + 1], 1)
 def test_lines_of_json_are_one_base64_text_of_whole_frames(sizes: list[int], channels: int) -> None:
-    ears = Ears()
-    voice = JsonVoice(cast("Caller", ears))
+    sent = Sent()
+    writer = JsonEntries(cast("Reply", sent))
     entries, pcm = log(sizes, channels)
     for each in entries:
-        voice.say([each])
-    assert base64.b64decode("".join(line["audio"] for line in ears.lines), validate=True) == pcm
-    assert all("=" not in line["audio"] for line in ears.lines[:-1])
+        writer.send([each])
+    assert base64.b64decode("".join(line["audio"] for line in sent.lines), validate=True) == pcm
+    assert all("=" not in line["audio"] for line in sent.lines[:-1])
     frame = 0
-    for number, line in enumerate(ears.lines):
+    for number, line in enumerate(sent.lines):
         size = len(base64.b64decode(line["audio"]))
         assert (line["seq"], line["frame"], size % (2 * channels)) == (number, frame, 0)
         assert size <= 32_766
         frame += size // (2 * channels)
-    assert ears.heard[-1][0]["Antiphon-Kind"] == "done"
+    assert sent.messages[-1][0]["Antiphon-Kind"] == "done"
 
 
 @given(st.lists(st.integers(1, 40_000), min_size=1, max_size=5), st.integers(1, 2))
-def test_a_line_has_the_marks_of_its_frames_and_every_mark_is_said_once(sizes: list[int], channels: int) -> None:
+def test_a_line_has_the_marks_of_its_frames_and_every_mark_is_sent_once(sizes: list[int], channels: int) -> None:
     entries, _ = log(sizes, channels)
     first, marks = 0, []
     for each, frames in zip(entries, sizes, strict=False):
@@ -89,32 +89,32 @@ def test_a_line_has_the_marks_of_its_frames_and_every_mark_is_said_once(sizes: l
         each.message.head = (each.message.head or b"")[:-2] + b"Antiphon-Marks: " + wire.encode(here) + b"\r\n\r\n"
         marks += here
         first += frames
-    ears = Ears()
-    JsonVoice(cast("Caller", ears)).say(entries)
-    said = []
-    for line in ears.lines:
+    sent = Sent()
+    JsonEntries(cast("Reply", sent)).send(entries)
+    found = []
+    for line in sent.lines:
         end = line["frame"] + len(base64.b64decode(line["audio"])) // (2 * channels)
         assert all(line["frame"] <= mark[0] < end for mark in line.get("marks", []))
-        assert line.get("marks") != [], "a line without marks does not speak of them"
-        said += line.get("marks", [])
-    assert said == [[mark.frame, "word", mark.start, 1] for mark in marks]
-    assert not any("Antiphon-Marks" in headers for headers, _ in ears.heard)
+        assert line.get("marks") != [], "a line without marks has no such field"
+        found += line.get("marks", [])
+    assert found == [[mark.frame, "word", mark.start, 1] for mark in marks]
+    assert not any("Antiphon-Marks" in headers for headers, _ in sent.messages)
 
 
-def test_a_log_that_lacks_frames_is_never_told_as_done() -> None:
-    ears = Ears()
-    voice = JsonVoice(cast("Caller", ears))
+def test_a_log_that_lacks_frames_is_never_sent_as_done() -> None:
+    sent = Sent()
+    writer = JsonEntries(cast("Reply", sent))
     with pytest.raises(EngineFailed, match="13 frames, 10 were read"):
-        voice.say(log([10], 1, lost=3)[0])
-    assert [headers["Antiphon-Kind"] for headers, _ in ears.heard] == ["block", "block"]
+        writer.send(log([10], 1, lost=3)[0])
+    assert [headers["Antiphon-Kind"] for headers, _ in sent.messages] == ["block", "block"]
 
 
 def test_raw_entries_keep_their_bytes_and_our_headers_alone() -> None:
-    ears = Ears()
+    sent = Sent()
     entries, pcm = log([7, 5], 1)
-    RawVoice(cast("Caller", ears)).say(entries)
-    assert b"".join(body for headers, body in ears.heard if headers["Antiphon-Kind"] == "block") == pcm
-    assert {name for headers, _ in ears.heard for name in headers} == {
+    RawEntries(cast("Reply", sent)).send(entries)
+    assert b"".join(body for headers, body in sent.messages if headers["Antiphon-Kind"] == "block") == pcm
+    assert {name for headers, _ in sent.messages for name in headers} == {
         "Antiphon-Block",
         "Antiphon-Frame",
         "Antiphon-Kind",
