@@ -33,7 +33,7 @@ async def three(state: Path) -> AsyncIterator[tuple[Up, Bus, Cluster, ClientSess
     flags = ("--models", "tone", "--nats-nodes", "3", "--workers", "2", "--slots", "8")
     with running(state, *flags) as up:
         async with (
-            open_bus(BusSettings(nats=up.told["nats"]), "test", declare=False) as bus,
+            open_bus(BusSettings(nats=up.ready_line["nats"]), "test", declare=False) as bus,
             ClientSession(timeout=ClientTimeout(total=120)) as http,
         ):
             yield up, bus, Cluster(state, bus), http
@@ -42,7 +42,7 @@ async def three(state: Path) -> AsyncIterator[tuple[Up, Bus, Cluster, ClientSess
 
 async def test_a_leader_killed_five_times_under_load_costs_pauses_and_no_job(tmp_path: Path) -> None:
     async with three(tmp_path / "state") as (up, bus, cluster, http):
-        assert len(up.told["pids"]["nats"]) == 3
+        assert len(up.ready_line["pids"]["nats"]) == 3
         assert (await bus.js.info(REPLIES))["config"]["num_replicas"] == 3
         load, accepted, pauses = Load(http, up.http), [], []
         streams = asyncio.create_task(load.run(8, 2, seconds=10.0))
@@ -59,7 +59,7 @@ async def test_a_leader_killed_five_times_under_load_costs_pauses_and_no_job(tmp
                 assert response.status in {202, 503}, await response.text()
                 if response.status == 202:
                     accepted.append((await response.json())["id"])
-            await load.heard_again(killed_at)
+            await load.received_again(killed_at)
             pauses.append(round(load.pause_s(killed_at), 2))
             print(f"{name} killed: pause {pauses[-1]} s, a submit got {response.status} in {after_s:.1f} s")
         load.stopping.set()

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from tests.support.asr import heard
+from tests.support.asr import recognised
 from tests.support.loudness import integrated_lufs, longest_silence_s, peak_dbfs
 from tests.support.up import ROOT, Up, running
 
@@ -52,7 +52,7 @@ def test_curl_as_the_readme_shows_it_saves_the_sentence_asked_for(up: Up, tmp_pa
     command = ["curl", "-sSf", f"{up.http}/v1/audio/speech", "-H", "Content-Type: application/json"]
     subprocess.run([*command, "-d", body, "-o", str(target)], check=True, timeout=60)
     frames, rate_hz = read(target)
-    assert heard(frames.tobytes(), rate_hz, SENTENCES) == SENTENCES[1]
+    assert recognised(frames.tobytes(), rate_hz, SENTENCES) == SENTENCES[1]
 
 
 def test_say_saves_the_sentence_it_is_given(up: Up, tmp_path: Path) -> None:
@@ -60,7 +60,7 @@ def test_say_saves_the_sentence_it_is_given(up: Up, tmp_path: Path) -> None:
     done = antiphon(up, "say", SENTENCES[5], "-o", str(target))
     assert done.returncode == 0, done.stderr
     frames, rate_hz = read(target)
-    assert heard(frames.tobytes(), rate_hz, SENTENCES) == SENTENCES[5]
+    assert recognised(frames.tobytes(), rate_hz, SENTENCES) == SENTENCES[5]
 
 
 def test_say_writes_a_file_of_the_kind_that_its_name_ends_in(up: Up, tmp_path: Path) -> None:

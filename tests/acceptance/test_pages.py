@@ -49,7 +49,7 @@ class Reader:
             script.write_text(f'#!/bin/sh\nPYTHONPATH={ROOT} exec {call} "$@"\n')
             script.chmod(0o755)
         environ = {name: value for name, value in os.environ.items() if not name.startswith("ANTIPHON_")}
-        told = {"ANTIPHON_URL": up.http, "ANTIPHON_NATS": up.told["nats"], "LC_ALL": "C.UTF-8"}
+        told = {"ANTIPHON_URL": up.http, "ANTIPHON_NATS": up.ready_line["nats"], "LC_ALL": "C.UTF-8"}
         self._environ = {**environ, **told, "PATH": f"{folder / '.bin'}:{environ['PATH']}"}
 
     def here(self, text: str) -> str:
@@ -73,8 +73,8 @@ class Reader:
         line = re.sub(r"\bJOB\b", self._id, re.sub(r"(keys \w+) [0-9a-f]{12}", rf"\1 {self._key}", line))
         done = self.run("bash", "-c", f"set -o pipefail; {line}")
         self._remember(done.stdout)
-        if done.returncode != 0 or not self._as_told(command.told, done):
-            return f"{done.returncode} {done.stderr}\n{done.stdout}\nshown: {command.told}"
+        if done.returncode != 0 or not self._is_as_shown(command.shown, done):
+            return f"{done.returncode} {done.stderr}\n{done.stdout}\nshown: {command.shown}"
         if target := re.search(r"-o (\w+\.(\w+))", line):
             begin = (self._folder / target[1]).read_bytes()[:4]
             return "" if begin.startswith(MAGIC[target[2]]) else f"{target[1]} begins with {begin!r}"
@@ -93,7 +93,7 @@ class Reader:
         if found := re.search(r"^key +ak-([0-9a-f]{12})-", answer, re.MULTILINE):
             self._key = found[1]
 
-    def _as_told(self, told: str, done: "subprocess.CompletedProcess[str]") -> bool:
+    def _is_as_shown(self, told: str, done: "subprocess.CompletedProcess[str]") -> bool:
         if told[:3].isdecimal():
             return done.stderr.endswith(told[:3])
         if told in {"hit", "miss"}:

@@ -25,14 +25,14 @@ async def heard(http: ClientSession, url: str, seconds: float) -> bytes:
 
 async def test_one_line_then_sound_then_nothing_left(tmp_path: Path) -> None:
     with running(tmp_path / "state", "--models", "tone,speech", "--workers", "2", "--slots", "2") as up:
-        assert up.told.keys() == {"ready", "http", "nats", "pids"}
-        assert up.told["ready"] is True
-        assert up.told["pids"]["workers"].keys() == {"w1", "w2"}
+        assert up.ready_line.keys() == {"ready", "http", "nats", "pids"}
+        assert up.ready_line["ready"] is True
+        assert up.ready_line["pids"]["workers"].keys() == {"w1", "w2"}
         async with ClientSession() as http:
             assert await heard(http, up.http, 0.5) == tone_pcm(0.5)
             async with http.get(f"{up.http}/v1/fleet") as response:
                 fleet = {worker["id"]: worker for worker in (await response.json())["workers"]}
-        assert {name: worker["pid"] for name, worker in fleet.items()} == up.told["pids"]["workers"]
+        assert {name: worker["pid"] for name, worker in fleet.items()} == up.ready_line["pids"]["workers"]
         assert all(set(worker["models"]) == {"tone", "speech"} and worker["slots"] == 2 for worker in fleet.values())
         pids = up.pids()
         assert up.stop() == ""
@@ -46,7 +46,7 @@ async def test_one_line_then_sound_then_nothing_left(tmp_path: Path) -> None:
 
 async def test_sound_comes_again_after_each_process_was_killed(tmp_path: Path) -> None:
     with running(tmp_path / "state", "--models", "tone") as up:
-        pids = up.told["pids"]
+        pids = up.ready_line["pids"]
         async with ClientSession() as http:
             for pid in (pids["workers"]["w1"], pids["nats"], pids["gateway"][0]):
                 os.kill(pid, signal.SIGKILL)

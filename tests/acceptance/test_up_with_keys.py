@@ -49,7 +49,9 @@ def test_a_key_opens_the_stack_survives_it_and_ends_when_it_is_revoked(tmp_path:
         assert curl(up, "", file) == "401"
         refused = jobs(up, "")
         assert (refused.returncode, "an API key is needed" in refused.stderr) == (1, True)
-        made = json.loads(antiphon("keys", "create", "--tenant", "me", "--nats", up.told["nats"], "--json").stdout)
+        made = json.loads(
+            antiphon("keys", "create", "--tenant", "me", "--nats", up.ready_line["nats"], "--json").stdout
+        )
         until(up, made["key"], file, "200")
         assert file.read_bytes() == tone_pcm(0.5)
         assert len(json.loads(jobs(up, made["key"]).stdout)["jobs"]) == 1
@@ -57,6 +59,6 @@ def test_a_key_opens_the_stack_survives_it_and_ends_when_it_is_revoked(tmp_path:
         assert made["key"][20:] not in (tmp_path / "state.stderr").read_text()
     with running(tmp_path / "state", *FLAGS) as up:
         until(up, made["key"], file, "200")
-        assert antiphon("keys", "revoke", made["id"], "--nats", up.told["nats"]).returncode == 0
+        assert antiphon("keys", "revoke", made["id"], "--nats", up.ready_line["nats"]).returncode == 0
         until(up, made["key"], file, "401")
         up.stop()

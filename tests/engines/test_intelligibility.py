@@ -7,7 +7,7 @@ from gpuworker.engine import EngineJob
 from gpuworker.engines.speech import flite
 from gpuworker.engines.speech.engine import RATE_HZ, Speech
 from tests.engines.driving import run
-from tests.support.asr import heard
+from tests.support.asr import recognised
 
 SENTENCES = (
     "Go forward ten meters.",
@@ -34,7 +34,7 @@ def spoken(speech: Speech, text: str, voice: str) -> bytes:
 
 @pytest.mark.parametrize("voice", VOICES)
 def test_each_sentence_is_recognised(speech: Speech, voice: str) -> None:
-    answers = {text: heard(spoken(speech, text, voice), RATE_HZ, SENTENCES) for text in SENTENCES}
+    answers = {text: recognised(spoken(speech, text, voice), RATE_HZ, SENTENCES) for text in SENTENCES}
     assert answers == {text: text for text in SENTENCES}
 
 
@@ -43,9 +43,9 @@ def test_a_sentence_that_was_not_spoken_is_not_recognised(speech: Speech) -> Non
     backwards = spoken(speech, SENTENCES[1], "en-us")
     flipped = np.frombuffer(backwards, "<i2")[::-1].tobytes()
     for recording in (bytes(2 * 2 * RATE_HZ), s16(noise), flipped, spoken(speech, "Ganz etwas anderes.", "de")):
-        assert heard(recording, RATE_HZ, SENTENCES) is None
+        assert recognised(recording, RATE_HZ, SENTENCES) is None
 
 
 def test_a_sentence_outside_the_recognisers_dictionary_is_an_error() -> None:
     with pytest.raises(ValueError, match="antiphonically"):
-        heard(bytes(32_000), 16_000, ("antiphonically speaking",))
+        recognised(bytes(32_000), 16_000, ("antiphonically speaking",))

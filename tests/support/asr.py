@@ -1,4 +1,4 @@
-"""What a recording says, by a recogniser that knows a closed list of sentences.
+"""The sentence of a recording, by a recogniser that knows a closed list of sentences.
 
 Free recognition finds words in silence and music too; a closed grammar answers None there, so an answer is proof.
 """
@@ -17,7 +17,7 @@ _MARGIN_FRAMES = _RATE_HZ // 4
 _NOISE = 10
 
 
-def heard(pcm_s16: bytes, rate_hz: int, sentences: Sequence[str]) -> str | None:
+def recognised(pcm_s16: bytes, rate_hz: int, sentences: Sequence[str]) -> str | None:
     """The one of `sentences` (English) that the mono recording says, or None.
 
     Give it at least eight: with few alternatives, the nearest of them is no proof. Raises ValueError for a word that

@@ -57,7 +57,7 @@ class Cluster:
 
 
 @dataclass
-class Told:
+class Tally:
     """What one listener met."""
 
     whole: int = 0
@@ -73,8 +73,8 @@ class Load:
         self._http = http
         self._url = url
         self.stopping = asyncio.Event()
-        self.real_time = Told()
-        self.short = Told()
+        self.real_time = Tally()
+        self.short = Tally()
         #: By real-time stream, the monotonic (from, to) of each silence in it.
         self.gaps: dict[int, list[tuple[float, float]]] = {}
 
@@ -87,35 +87,35 @@ class Load:
             for _ in range(num_short):
                 group.create_task(self._again(self.short, 0.3, [], device="own"))
 
-    async def _again(self, told: Told, seconds: float, gaps: list[tuple[float, float]], **params: object) -> None:
+    async def _again(self, tally: Tally, seconds: float, gaps: list[tuple[float, float]], **params: object) -> None:
         while not self.stopping.is_set():
-            await self._once(told, seconds, gaps, params)
+            await self._once(tally, seconds, gaps, params)
 
     async def _once(
-        self, told: Told, seconds: float, gaps: list[tuple[float, float]], params: dict[str, object]
+        self, tally: Tally, seconds: float, gaps: list[tuple[float, float]], params: dict[str, object]
     ) -> None:
-        heard, at = b"", time.monotonic()
+        pcm, at = b"", time.monotonic()
         asked = {"json": speech(seconds=seconds, **params), "headers": OWN_RUN}
         async with self._http.post(f"{self._url}/v1/audio/speech", **asked) as response:
             if response.status != 200:
                 assert response.status == 503, await response.text()
-                told.refused += 1
+                tally.refused += 1
                 return
             try:
                 async for piece in response.content.iter_any():
                     now = time.monotonic()
-                    if heard:
+                    if pcm:
                         gaps.append((at, now))
-                    heard, at = heard + piece, now
+                    pcm, at = pcm + piece, now
             except OSError as error:
-                told.broken.append(f"{response.headers['Antiphon-Job']}: {len(heard)} bytes, then {error!r}")
+                tally.broken.append(f"{response.headers['Antiphon-Job']}: {len(pcm)} bytes, then {error!r}")
                 return
-            if heard == tone_pcm(seconds):
-                told.whole += 1
+            if pcm == tone_pcm(seconds):
+                tally.whole += 1
             else:
-                told.broken.append(f"{response.headers['Antiphon-Job']}: {len(heard)} bytes")
+                tally.broken.append(f"{response.headers['Antiphon-Job']}: {len(pcm)} bytes")
 
-    async def heard_again(self, since: float) -> None:
+    async def received_again(self, since: float) -> None:
         """Until every real-time stream has spoken twice since then."""
         async with asyncio.timeout(60):
             while not all(any(begun >= since for begun, _ in gaps) for gaps in self.gaps.values()):

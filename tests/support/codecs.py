@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from gateway.codecs import Encoding, Format
 
 Samples = NDArray[np.int16]
-#: What a player is told by the content type.
+#: Rate and channels that a player knows from the content type.
 _CONTAINERS = {"pcm": "s16le", "ulaw": "mulaw", "alaw": "alaw", "opus": "ogg", "aac": "aac"}
 _HEADLESS = {"pcm", "ulaw", "alaw"}
 
@@ -43,7 +43,7 @@ def pitch_hz(samples: Samples, rate_hz: int) -> float:
 async def encoded(
     form: Format, rate_hz: int, pcm: Samples | bytes, block_frames: int, frames: int | None = None
 ) -> list[bytes]:
-    """What each block brought, and last what the end did."""
+    """The bytes of each block, and last those of the end."""
     channels = 1 if isinstance(pcm, bytes) else pcm.shape[1]
     data = pcm if isinstance(pcm, bytes) else pcm.tobytes()
     step = block_frames * channels * 2
@@ -57,17 +57,17 @@ async def encoded(
 
 
 def decoded(data: bytes, form: Format, rate_hz: int, channels: int) -> tuple[Samples, int]:
-    """((frames, channels), rate_hz) as libav hears it. `rate_hz`, `channels`: of what has no head to tell."""
+    """((frames, channels), rate_hz) as libav decodes it. `rate_hz` and `channels` are for formats without a head."""
     how, options = _CONTAINERS.get(form.codec, form.codec), {}
     if form.codec in _HEADLESS:
         options = {"sample_rate": str(rate_hz), "ch_layout": "mono" if channels == 1 else "stereo"}
     parts: list[Samples] = []
-    heard_hz = rate_hz
+    decoded_hz = rate_hz
     try:
         with av.open(io.BytesIO(data), "r", format=how, options=options) as container:
             stream = container.streams.audio[0]
             resampler = av.AudioResampler(format="s16", layout="mono" if channels == 1 else "stereo", rate=stream.rate)
-            heard_hz = stream.rate
+            decoded_hz = stream.rate
             for frame in container.decode(stream):
                 parts += [each.to_ndarray().reshape(-1, channels) for each in resampler.resample(frame)]
             if parts:
@@ -75,12 +75,12 @@ def decoded(data: bytes, form: Format, rate_hz: int, channels: int) -> tuple[Sam
     except (av.error.EOFError, av.error.InvalidDataError):
         if parts:
             raise
-    return (np.concatenate(parts) if parts else np.zeros((0, channels), np.int16)), heard_hz
+    return (np.concatenate(parts) if parts else np.zeros((0, channels), np.int16)), decoded_hz
 
 
-def likeness(said: Samples, heard: Samples) -> tuple[float, int]:
+def likeness(said: Samples, decoded: Samples) -> tuple[float, int]:
     """How alike two mono sounds of one rate are (1: the same but for loudness), and by how many frames the second lags."""
-    a, b = said.astype(np.float64), heard.astype(np.float64)
+    a, b = said.astype(np.float64), decoded.astype(np.float64)
     size = 1 << (len(a) + len(b)).bit_length()
     across = np.fft.irfft(np.fft.rfft(b, size) * np.conj(np.fft.rfft(a, size)), size)
     lag = int(np.argmax(across))

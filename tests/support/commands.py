@@ -31,8 +31,8 @@ async def on_bus(bus: Bus, *args: str) -> "subprocess.CompletedProcess[str]":
     return await asyncio.to_thread(antiphon, *args, *flags)
 
 
-async def told(bus: Bus, *args: str) -> Any:
-    """What a command that succeeds answers in JSON."""
+async def json_of(bus: Bus, *args: str) -> Any:
+    """The JSON that a command prints; it must succeed."""
     done = await on_bus(bus, *args, "--json")
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)

@@ -1,4 +1,4 @@
-"""What schemathesis is told of our API beside its document. Loaded by its command line."""
+"""Hooks and checks of our API for schemathesis, besides its document. Loaded by its command line."""
 
 import re
 from typing import Any
@@ -36,7 +36,7 @@ UNSAYABLE = {
     "Expected `int`, got `float`": "to JSON Schema 1.0 is an integer, to our decoders it is none",
     "Invalid HTTP header": "in multipart forms names are parts of headers, and cannot have every character",
 }
-#: Who waits for less is told 504, and rightly so.
+#: A client that waits for less gets 504, as it should.
 PATIENT_S = 60.0
 
 
@@ -62,7 +62,7 @@ def one_line(ctx: Any, value: Any) -> bytes:
 
 @schemathesis.deserializer(LINES)
 def first_line(ctx: Any, response: Response) -> Any:
-    """The others are looked at by `lines_are_as_told`."""
+    """The others are looked at by `lines_are_as_described`."""
     return msgspec.json.decode(response.content.split(b"\n")[0])
 
 
@@ -88,7 +88,7 @@ def map_body(ctx: Any, body: Any) -> Any:
 
 
 @schemathesis.check
-def lines_are_as_told(ctx: CheckContext, response: Response, case: Case) -> None:
+def lines_are_as_described(ctx: CheckContext, response: Response, case: Case) -> None:
     """Every line of an answer in lines has the schema of one."""
     if not response.headers.get("content-type", [""])[0].startswith(LINES):
         return
@@ -101,7 +101,7 @@ def lines_are_as_told(ctx: CheckContext, response: Response, case: Case) -> None
 
 @schemathesis.check
 def refused_for_what_the_document_tells(ctx: CheckContext, response: Response, case: Case) -> bool | None:
-    """What the document allows is accepted, or refused for one of the fields that it cannot tell all of."""
+    """A request that the document allows is accepted, or refused for a field that it cannot describe completely."""
     if 101 in map(int, filter(str.isdigit, case.operation.definition.raw["responses"])):
         return None  # a WebSocket: no request that this client can make is a good one
     if response.status_code in {400, 422} and (
@@ -125,13 +125,13 @@ def what_the_document_forbids_is_refused(ctx: CheckContext, response: Response, 
 
 def field_of(response: Response) -> str:
     """The first part of the field's name that a refusal is about, in the envelope of whichever door."""
-    told = response.json()
-    if "path" in told:
-        path = told["path"]
-    elif isinstance(told.get("error"), dict):
-        path = told["error"]["param"] or ""
-    elif isinstance(told.get("detail"), list):
-        path = ".".join(told["detail"][0]["loc"][1:])
+    problem = response.json()
+    if "path" in problem:
+        path = problem["path"]
+    elif isinstance(problem.get("error"), dict):
+        path = problem["error"]["param"] or ""
+    elif isinstance(problem.get("detail"), list):
+        path = ".".join(problem["detail"][0]["loc"][1:])
     else:
-        path = re.match(r"[\w.]*(?=: )|", str(told.get("detail")))[0]  # type: ignore[index]  # it always matches
+        path = re.match(r"[\w.]*(?=: )|", str(problem.get("detail")))[0]  # type: ignore[index]  # it always matches
     return str(path).partition(".")[0]

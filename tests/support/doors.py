@@ -29,7 +29,7 @@ def tone(**fields: Any) -> dict[str, Any]:
 
 
 def wav(**fields: Any) -> dict[str, Any]:
-    """`tone`, as a body of the speech door that asks for a WAV unless told otherwise."""
+    """`tone`, as a body of the speech door that asks for a WAV by default."""
     return {"response_format": "wav", **tone(**fields)}
 
 

@@ -34,9 +34,9 @@ class Without(Enum):
     MESSAGE_ID = auto()
     #: A refused repeat of a take is ours only if our own id stands there.
     OWN_ID_ON_TAKE = auto()
-    #: Whoever ends a job takes its lease first.
+    #: A gateway that ends a job takes its lease first.
     LEASE_TO_END = auto()
-    #: Whoever ends a job looks for an end that stands.
+    #: A gateway that ends a job looks for an end that stands.
     TAIL_TO_END = auto()
     #: A lease that announces an ending is never replaced.
     ANNOUNCEMENT = auto()
@@ -92,7 +92,7 @@ def is_ended(state: State) -> bool:
 
 
 def wrong(state: State) -> str:
-    """What must never be, or ''."""
+    """A violation of the invariants, or ''."""
     blocks = [entry for entry in state.log if entry not in ENDS]
     ends = [entry for entry in state.log if entry in ENDS]
     if blocks != [str(k) for k in range(len(blocks))]:
@@ -111,7 +111,7 @@ class Model:
         self.without = without
 
     def steps(self, state: State, i: int, *, alone: bool = False) -> Iterator[State]:
-        """What may follow if actor `i` goes on. `alone`: nothing is lost and nobody dies."""
+        """What may follow if actor `i` goes on. `alone`: nothing is lost and no process dies."""
         actor = state.actors[i]
         if actor.step in {"out", "dead"}:
             return
@@ -197,7 +197,7 @@ class Model:
             yield _is(state, i, actor._replace(step="take", why="handed_back"))
 
     def _look(self, state: State, i: int, actor: Actor, alone: bool) -> Iterator[State]:
-        """Whoever ends the job, or finds its end announced, looks for one that stands."""
+        """A gateway that ends the job, or finds its end announced, looks for one that stands."""
         if is_ended(state) and self.without is not Without.TAIL_TO_END:
             yield _is(state, i, actor._replace(step="ack"))
         else:
@@ -239,7 +239,7 @@ class Model:
         return len(seen), "", state
 
     def recovers(self, state: State) -> bool:
-        """Whether a worker that gets the message now, and meets nobody, brings the job to its end."""
+        """Whether a worker that gets the message now, and meets no other actor, brings the job to its end."""
         state = state._replace(actors=(*state.actors, START["later"]))
         i = len(state.actors) - 1
         for _ in range(4 * BLOCKS + 16):

@@ -1,10 +1,10 @@
 """Our programs, forked from a process that has imported them: a start costs a twentieth of a second, not half of one.
 
-What runs is `ops.cli.main.main` with its flags, in a process of its own that is told, stopped and killed like any other, and
-that ends the way the interpreter ends. That the command starts from nothing is for the tests of `antiphon up`.
+Each child runs `ops.cli.main.main` with its flags, gets signals like any other process, and exits the way the interpreter
+does. The tests of `antiphon up` start the command itself.
 
-Run as a program, this module is that process. An order comes as one packet with the write end of a pipe; into it go
-the child's id and, later, its exit code, 4 bytes each. The server ends with its orderer, its children end with it.
+Run as a program, this module is that process. An order is one packet with the write end of a pipe; the child's id
+and, later, its exit code are written into it, 4 bytes each. The server ends with the process that uses it, its children with it.
 """
 
 import atexit
@@ -31,7 +31,7 @@ from typer.main import get_command
 from bus.process import die_with_parent
 
 ROOT = Path(__file__).parents[2]
-#: What the commands would import when they run.
+#: Modules that the commands import when they run.
 LOADED = (
     *(
         "typer._adapters",
@@ -50,37 +50,37 @@ _MAX_ORDER_BYTES = 1 << 17
 
 
 class Process:
-    """One program, with what tests use of `subprocess.Popen`. `errors`, `output`: files that what it says is appended to."""
+    """One program, with what tests use of `subprocess.Popen`. `errors`, `output`: files that its output is appended to."""
 
     def __init__(
         self, argv: Sequence[str], environment: Mapping[str, str], errors: str, output: str = os.devnull
     ) -> None:
-        told = {"argv": [*argv], "environment": dict(environment), "errors": errors, "output": output}
-        order = json.dumps(told).encode()
-        self._told, tell = os.pipe()
-        socket.send_fds(_server(), [order], [tell])
-        os.close(tell)
-        self.pid: int = _NUMBER.unpack(os.read(self._told, _NUMBER.size))[0]
+        order = {"argv": [*argv], "environment": dict(environment), "errors": errors, "output": output}
+        message = json.dumps(order).encode()
+        self._status, writing = os.pipe()
+        socket.send_fds(_server(), [message], [writing])
+        os.close(writing)
+        self.pid: int = _NUMBER.unpack(os.read(self._status, _NUMBER.size))[0]
         self.returncode: int | None = None
         self._lock = threading.Lock()
 
     def poll(self) -> int | None:
-        """The exit code, negative for a signal; None while it runs. Any thread may ask."""
+        """The exit code, negative for a signal; None while it runs. Any thread may call it."""
         with self._lock:
-            if self.returncode is None and select.select([self._told], [], [], 0)[0]:
-                told = os.read(self._told, _NUMBER.size)
+            if self.returncode is None and select.select([self._status], [], [], 0)[0]:
+                status = os.read(self._status, _NUMBER.size)
                 # A server that died took its children along.
-                self.returncode = _NUMBER.unpack(told)[0] if told else -signal.SIGKILL
+                self.returncode = _NUMBER.unpack(status)[0] if status else -signal.SIGKILL
             return self.returncode
 
     def close(self) -> None:
         """After its end."""
-        os.close(self._told)
+        os.close(self._status)
 
     def wait(self, timeout: float | None = None) -> int:
         """The exit code. Raises subprocess.TimeoutExpired."""
         if self.poll() is None:
-            select.select([self._told], [], [], timeout)
+            select.select([self._status], [], [], timeout)
         if (code := self.poll()) is None:
             raise subprocess.TimeoutExpired("antiphon", timeout or 0.0)
         return code
@@ -112,7 +112,7 @@ def _server() -> socket.socket:
 
 
 class _Forked:
-    """The server's side: which children run, and whom to tell of their ends."""
+    """The server's side: the children that run, and the pipes for their exit codes."""
 
     def __init__(self, orders: socket.socket) -> None:
         self._orders = orders
@@ -149,7 +149,7 @@ class _Forked:
             ended, status = os.waitpid(pid, os.WNOHANG)
             if ended:
                 del self._tell[pid]
-                with contextlib.suppress(BrokenPipeError):  # nobody asks any more
+                with contextlib.suppress(BrokenPipeError):  # the process that started it is gone
                     os.write(tell, _NUMBER.pack(os.waitstatus_to_exitcode(status)))
                 os.close(tell)
 
@@ -179,7 +179,7 @@ if __name__ == "__main__":
     for name in LOADED:
         importlib.import_module(name)
     importlib.import_module("gateway.dialects.registry").dialects()
-    # Every call of the app builds every command anew, of which a process needs one.
+    # Every call of the app builds all commands again, and a process needs only one.
     cli = importlib.import_module("ops.cli.main")
     cli.app = get_command(cli.app)
     # Else a child's collector writes to every object that it has from here, and the system copies every page.

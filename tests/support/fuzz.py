@@ -174,23 +174,23 @@ class Fuzz:
         """What a client does that sends this and waits; a hang-up would only show that hanging up works."""
         parts = urlsplit(self.http_url)
         reader, writer = await asyncio.open_connection(parts.hostname, parts.port)
-        told = "nothing"
+        outcome = "nothing"
         try:
             writer.write(data)
             async with asyncio.timeout(patience_s):
-                told = (await reader.read(12))[9:12].decode("latin-1") or "closed"
+                outcome = (await reader.read(12))[9:12].decode("latin-1") or "closed"
                 while await reader.read(65_536):
                     continue
         except ConnectionError:
-            told = "cut"
+            outcome = "cut"
         except TimeoutError:
-            told += " and then waits"
+            outcome += " and then waits"
         finally:
-            self._count(told)
+            self._count(outcome)
             writer.transport.abort()
 
-    def _count(self, told: str) -> None:
-        self.answers[told] = self.answers.get(told, 0) + 1
+    def _count(self, outcome: str) -> None:
+        self.answers[outcome] = self.answers.get(outcome, 0) + 1
 
     async def _socket(self, rng: random.Random) -> None:
         """A WebSocket that opens well and then goes wrong."""
@@ -244,8 +244,8 @@ class Fuzz:
             )
             writer.write(b" ".join(line.encode().split()) + b"\r\n" + head + payload + b"\r\nPING\r\n")
             async with asyncio.timeout(20):
-                while not (told := await reader.readline()).startswith((b"PONG", b"-ERR")):
-                    if not told:
+                while not (outcome := await reader.readline()).startswith((b"PONG", b"-ERR")):
+                    if not outcome:
                         break
             self._count("bus")
         finally:

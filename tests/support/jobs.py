@@ -29,8 +29,8 @@ def tone_job(**params: Any) -> wire.Job:
 
 
 @dataclass
-class Heard:
-    """A log as a listener got it."""
+class ReceivedLog:
+    """A log as a listener received it."""
 
     entries: list[Entry] = field(default_factory=list)
     pcm: bytes = b""
@@ -48,17 +48,17 @@ class Heard:
         self.pcm += b"".join(entry.payload for entry in batch if entry.kind == "block")
 
 
-class Ears:
+class JobListener:
     """Listens to one job from before it is published."""
 
     def __init__(self, bus: Bus, job: wire.Job) -> None:
         self.bus = bus
         self.job = job
         self.name: JobKey = bus.subjects.job_key(job.tenant, job.id)
-        self.heard = Heard()
+        self.received = ReceivedLog()
         self._attachment = Attachment(bus.connection, bus.logs, self.name, is_new=True)
 
-    async def __aenter__(self) -> "Ears":
+    async def __aenter__(self) -> "JobListener":
         await self._attachment.__aenter__()
         self._batches = aiter(self._attachment)
         await submit(self.bus, self.job)
@@ -69,25 +69,25 @@ class Ears:
         await self._attachment.__aexit__(None, None, None)
 
     async def until_bytes(self, num_bytes: int) -> None:
-        """Listen until at least so much PCM has come."""
-        while len(self.heard.pcm) < num_bytes:
-            self.heard.add(await anext(self._batches))
+        """Listen until at least `num_bytes` of PCM have arrived."""
+        while len(self.received.pcm) < num_bytes:
+            self.received.add(await anext(self._batches))
 
     async def until_kind(self, kind: str) -> Entry:
-        """Listen until an entry of `kind` has come."""
+        """Listen until an entry of `kind` has arrived."""
         while True:
-            for entry in self.heard.entries:
+            for entry in self.received.entries:
                 if entry.kind == kind:
                     return entry
-            self.heard.add(await anext(self._batches))
+            self.received.add(await anext(self._batches))
 
-    async def to_the_end(self) -> Heard:
+    async def to_the_end(self) -> ReceivedLog:
         async for batch in self._batches:
-            self.heard.add(batch)
-        return self.heard
+            self.received.add(batch)
+        return self.received
 
 
-async def listen(bus: Bus, job: wire.Job) -> Heard:
-    """Submit `job` and hear all of it."""
-    async with Ears(bus, job) as ears:
-        return await ears.to_the_end()
+async def listen(bus: Bus, job: wire.Job) -> ReceivedLog:
+    """Submit `job` and receive all of its log."""
+    async with JobListener(bus, job) as listener:
+        return await listener.to_the_end()

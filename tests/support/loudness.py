@@ -1,4 +1,4 @@
-"""Ears for tests: what can be measured of a piece of audio. PCM is float, (frames, channels), in [-1, 1]."""
+"""Measurements of a piece of audio. PCM is float, (frames, channels), in [-1, 1]."""
 
 import numpy as np
 from numpy.typing import NDArray

@@ -58,10 +58,10 @@ class Stack:
 
     @asynccontextmanager
     async def client(self) -> AsyncIterator[Client]:
-        """A client; after the block the next request is still served, and nothing that nobody foresaw was met."""
+        """A client; after the block the next request is still served, and no unexpected error occurred."""
         client = await nats.connect(self.url)
         async with asyncio.timeout(20):
-            # A gateway that is a moment old does not say of a model that nobody has it.
+            # A gateway that has just started does not say of a model that no worker has it.
             while {await self._status(client) for _ in range(12)} != {404}:
                 await asyncio.sleep(0.1)
         yield client

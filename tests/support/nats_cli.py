@@ -19,7 +19,7 @@ _MOST_REPLIES = 32_767
 
 @dataclass
 class Answer:
-    """What a request brought, in its order."""
+    """The replies to a request, in their order."""
 
     replies: list[Msg] = field(default_factory=list)
     #: Seconds after the request, of each reply.
@@ -52,7 +52,7 @@ class NoResponders(Exception):
 
 
 def printed(body: bytes) -> bytes:
-    """What the command prints of one reply."""
+    """The lines that the command prints for one reply."""
     if not body:
         return b"nil body\n\n\n"
     return body + b"\n" if body.endswith(b"\n") else body + b"\n\n\n"

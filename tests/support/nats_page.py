@@ -41,7 +41,7 @@ class Shell:
         self._folder = folder
 
     def run(self, command: str) -> str:
-        """What a terminal would show of it."""
+        """The output that a terminal would show."""
         done = subprocess.run(
             ["bash", "-c", command],
             env=self._environment,
@@ -58,7 +58,7 @@ class Shell:
 def shell() -> Iterator[Shell]:
     with tempfile.TemporaryDirectory(prefix="antiphon-page-") as folder, nats_server() as url:
         shim = Path(folder) / "nats"
-        # Its client would load a WebSocket library for a connection that nobody makes: half of each command's time.
+        # Its client would load a WebSocket library for a connection that is never made: half of each command's time.
         start = "import runpy, sys; sys.modules['aiohttp'] = None; runpy.run_module('tests.support.nats_shim', run_name='__main__')"
         shim.write_text(f'#!/bin/sh\nPYTHONPATH={ROOT} exec {sys.executable} -c "{start}" "$@"\n')
         shim.chmod(0o755)
@@ -84,12 +84,12 @@ def plain(output: str) -> str:
     return output
 
 
-def written(page: str, told: Shell) -> str:
+def written(page: str, shell: Shell) -> str:
     """`page` with every output as it is now."""
 
     def run(block: re.Match[str]) -> str:
         commands = [command for command, _ in blocks(f"```console\n{block[0]}```")[0]]
-        return "".join(f"$ {command}\n{told.run(command).rstrip()}\n" for command in commands)
+        return "".join(f"$ {command}\n{shell.run(command).rstrip()}\n" for command in commands)
 
     return _BLOCK.sub(run, page)
 

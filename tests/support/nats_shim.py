@@ -60,8 +60,8 @@ def log(text: str) -> None:
 
 def show(message: Msg, *, raw: bool, first: str) -> None:
     if not raw:
-        told = [f"{name}: {value}" for name, value in (message.headers or {}).items()]
-        log("\n".join([first, *told, ""]))
+        headers = [f"{name}: {value}" for name, value in (message.headers or {}).items()]
+        log("\n".join([first, *headers, ""]))
     sys.stdout.buffer.write(printed(message.data))
     sys.stdout.buffer.flush()
 
@@ -70,49 +70,51 @@ def headers_of(given: list[str]) -> dict[str, str]:
     return {name.strip(): value.strip() for name, _, value in (each.partition(":") for each in given)}
 
 
-async def req(client: Client, told: argparse.Namespace) -> None:
-    if not told.raw:
-        log(f'Sending request on "{told.subject}"')
+async def req(client: Client, given: argparse.Namespace) -> None:
+    if not given.raw:
+        log(f'Sending request on "{given.subject}"')
     await nats_req(
         client,
-        told.subject,
-        told.body,
-        headers_of(told.header) or None,
-        wait_for_empty=told.wait_for_empty,
-        replies=told.replies,
-        timeout_s=told.timeout,
-        reply_timeout_s=told.reply_timeout,
-        each=lambda reply, rtt_s: show(reply, raw=told.raw, first=f"Received with rtt {rtt_s * 1000:.6f}ms"),
+        given.subject,
+        given.body,
+        headers_of(given.header) or None,
+        wait_for_empty=given.wait_for_empty,
+        replies=given.replies,
+        timeout_s=given.timeout,
+        reply_timeout_s=given.reply_timeout,
+        each=lambda reply, rtt_s: show(reply, raw=given.raw, first=f"Received with rtt {rtt_s * 1000:.6f}ms"),
     )
 
 
-async def pub(client: Client, told: argparse.Namespace) -> None:
-    log(f'Published {len(told.body.encode())} bytes to "{told.subject}"')
-    if told.jetstream:
-        ack = await nats_pub_jetstream(client, told.subject, told.body, headers_of(told.header) or None, told.timeout)
+async def pub(client: Client, given: argparse.Namespace) -> None:
+    log(f'Published {len(given.body.encode())} bytes to "{given.subject}"')
+    if given.jetstream:
+        ack = await nats_pub_jetstream(
+            client, given.subject, given.body, headers_of(given.header) or None, given.timeout
+        )
         log(f"Stored in Stream: {ack['stream']} Sequence: {ack['seq']}")
     else:
-        await client.publish(told.subject, told.body.encode(), headers=headers_of(told.header) or None)
+        await client.publish(given.subject, given.body.encode(), headers=headers_of(given.header) or None)
         await client.flush()
 
 
-async def sub(client: Client, told: argparse.Namespace) -> None:
-    if told.stream:
-        subscription = await client.jetstream().subscribe(told.subject, stream=told.stream)
+async def sub(client: Client, given: argparse.Namespace) -> None:
+    if given.stream:
+        subscription = await client.jetstream().subscribe(given.subject, stream=given.stream)
     else:
-        subscription = await client.subscribe(told.subject)
-        log(f"Subscribing on {told.subject}")
-    for number in range(told.count):
+        subscription = await client.subscribe(given.subject)
+        log(f"Subscribing on {given.subject}")
+    for number in range(given.count):
         message = await subscription.next_msg(timeout=60)
-        show(message, raw=told.raw, first=f'[#{number + 1}] Received on "{message.subject}"')
+        show(message, raw=given.raw, first=f'[#{number + 1}] Received on "{message.subject}"')
     await subscription.unsubscribe()
 
 
 async def main() -> int:
-    told = parser().parse_args()
-    client = await nats.connect(told.server, inbox_prefix=told.inbox_prefix.encode())
+    given = parser().parse_args()
+    client = await nats.connect(given.server, inbox_prefix=given.inbox_prefix.encode())
     try:
-        await {"req": req, "pub": pub, "sub": sub}[told.command](client, told)
+        await {"req": req, "pub": pub, "sub": sub}[given.command](client, given)
     except NoResponders as error:
         log(str(error))
     finally:

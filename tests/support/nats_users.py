@@ -47,7 +47,7 @@ FORBIDDEN: list[tuple[str, str, str]] = [
     *((user, "pub", "$JS.API.STREAM.INFO.KV_ANTIPHON_KEYS") for user in ("worker", *TENANTS)),
     *((user, "pub", "$JS.API.DIRECT.GET.KV_ANTIPHON_KEYS") for user in ("worker", *TENANTS)),
     *(("gateway", "pub", f"$JS.API.STREAM.{act}.KV_ANTIPHON_KEYS") for act in ("CREATE", "UPDATE", "PURGE", "DELETE")),
-    # What limits were used: the gateways' word alone, and nobody forgets it
+    # The usage of limits: only gateways write it, and no client deletes it
     *((user, act, "antiphon.gateway.0123456789ab.usage") for user in ("worker", *TENANTS) for act in ("pub", "sub")),
     *((user, "pub", "antiphon.usage.2030-01-01.key-0123456789ab") for user in ("worker", *TENANTS)),
     *(("gateway", "pub", f"$JS.API.STREAM.{act}.ANTIPHON_USAGE") for act in ("PURGE", "DELETE", "MSG.DELETE")),
@@ -88,7 +88,7 @@ FORBIDDEN: list[tuple[str, str, str]] = [
     *((tenant, "pub", f"$JS.API.CONSUMER.CREATE.ANTIPHON_REPLIES.x.antiphon.reply.{tenant}.j.c") for tenant in TENANTS),
     *((tenant, "pub", "$JS.API.CONSUMER.MSG.NEXT.ANTIPHON_JOBS.tone=v1=interactive") for tenant in TENANTS),
     *((tenant, "pub", "$JS.ACK.ANTIPHON_JOBS.tone=v1=interactive.1.1.1.1.0") for tenant in TENANTS),
-    # A worker makes sound; it accepts nothing, answers nobody else's questions and changes no stream
+    # A worker generates audio; it accepts no job, answers no request of another worker and changes no stream
     ("worker", "pub", "antiphon.job.tone.v1.interactive.public"),
     ("worker", "pub", "antiphon.submit"),
     ("worker", "pub", "antiphon.cancel.public.j"),
@@ -145,7 +145,7 @@ class Visitor:
 
 
 def environment(passwords: dict[str, str], store: Path) -> dict[str, str]:
-    """What the configurations ask of their environment."""
+    """The variables that the configurations read."""
     named = {f"NATS_{user.upper()}_PASSWORD": password for user, password in passwords.items()}
     return {**os.environ, **named, "NATS_STORE_DIR": str(store)}
 
@@ -171,9 +171,9 @@ def guarded_server(config: Path = CONFIGS / "single.conf") -> Iterator[Guarded]:
         try:
             deadline = time.monotonic() + _READY_S
             while (endpoints := ready(state, process.pid)) is None:
-                told = (state / "server.out").read_text()
-                assert process.poll() is None, f"nats-server exited {process.returncode}: {told}"
-                assert time.monotonic() < deadline, f"nats-server not healthy after {_READY_S} s: {told}"
+                output = (state / "server.out").read_text()
+                assert process.poll() is None, f"nats-server exited {process.returncode}: {output}"
+                assert time.monotonic() < deadline, f"nats-server not healthy after {_READY_S} s: {output}"
                 time.sleep(0.01)
             yield Guarded(endpoints.nats, passwords)
         finally:

@@ -30,7 +30,7 @@ class Command:
 
     line: str
     #: What stands behind it, or below it, as a comment: a status, or an answer with `…` for what differs.
-    told: str
+    shown: str
 
 
 def commands(page: Path) -> list[Command]:
@@ -39,7 +39,7 @@ def commands(page: Path) -> list[Command]:
     for block in blocks(page, "sh"):
         if block.startswith("$ "):
             parts = re.split(r"^\$ (.*)\n", block, flags=re.MULTILINE)[1:]
-            found += [Command(line, told.strip()) for line, told in zip(parts[::2], parts[1::2], strict=True)]
+            found += [Command(line, shown.strip()) for line, shown in zip(parts[::2], parts[1::2], strict=True)]
             continue
         rest = block.replace("\\\n", " ").splitlines()
         while rest:
@@ -47,16 +47,16 @@ def commands(page: Path) -> list[Command]:
             if line.startswith("# "):
                 found[-1] = Command(found[-1].line, line[2:])
                 continue
-            line, _, told = line.partition(" # ")
+            line, _, shown = line.partition(" # ")
             if here := re.search(r"<<'(\w+)'", line):
                 end = rest.index(here[1]) + 1
                 line, rest = "\n".join([line, *rest[:end]]), rest[end:]
             if line.strip():
-                found.append(Command(line.strip(), told.strip()))
+                found.append(Command(line.strip(), shown.strip()))
     return found
 
 
-def fits(answer: str, told: str) -> bool:
+def fits(answer: str, shown: str) -> bool:
     """Whether `answer` is what the page shows, where `…` stands for anything and columns are as wide as they are."""
-    answer, told = (re.sub(r"\s+", " ", text).strip() for text in (answer, told))
-    return re.fullmatch(".*?".join(map(re.escape, told.split("…"))), answer) is not None
+    answer, shown = (re.sub(r"\s+", " ", text).strip() for text in (answer, shown))
+    return re.fullmatch(".*?".join(map(re.escape, shown.split("…"))), answer) is not None

@@ -33,7 +33,7 @@ class Program:
         return self.process.pid
 
     def events(self, name: str) -> list[dict[str, Any]]:
-        """What was logged under this event name so far."""
+        """The events of this name that it has logged so far."""
         lines = self.whole_log().splitlines()
         found = [json.loads(line) for line in lines if line.startswith("{") and line.endswith("}")]
         return [event for event in found if event.get("event") == name]

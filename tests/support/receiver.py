@@ -16,8 +16,8 @@ from tests.support.waiting import eventually
 
 
 @dataclass
-class Heard:
-    """One event as it came."""
+class ReceivedEvent:
+    """One event as it was received."""
 
     headers: dict[str, str]
     body: bytes
@@ -27,16 +27,16 @@ class Heard:
         return self.headers["webhook-id"]
 
     @property
-    def told(self) -> dict[str, Any]:
+    def payload(self) -> dict[str, Any]:
         return dict(json.loads(self.body))
 
     @property
     def type(self) -> str:
-        return str(self.told["type"])
+        return str(self.payload["type"])
 
     @property
     def job(self) -> str:
-        return str(self.told["data"]["id"])
+        return str(self.payload["data"]["id"])
 
     def is_signed_with(self, key: bytes) -> bool:
         signed = f"{self.id}.{self.headers['webhook-timestamp']}.".encode() + self.body
@@ -47,31 +47,31 @@ class Heard:
 @dataclass
 class Receiver:
     url: str = ""
-    heard: list[Heard] = field(default_factory=list)
+    events: list[ReceivedEvent] = field(default_factory=list)
     #: Answers to give before it is content, in order.
     refusals: list[int] = field(default_factory=list)
-    #: Everything that was asked, by path.
+    #: Paths of all requests.
     paths: list[str] = field(default_factory=list)
-    #: While it is not set, whoever tells waits for an answer.
+    #: While it is not set, a sender waits for its answer.
     gate: asyncio.Event = field(default_factory=asyncio.Event)
 
-    def of(self, job: str) -> list[Heard]:
-        return [each for each in self.heard if each.job == job]
+    def of(self, job: str) -> list[ReceivedEvent]:
+        return [each for each in self.events if each.job == job]
 
     async def types(self, job: str, wanted: Iterable[str], within_s: float = 30.0) -> list[str]:
-        """The types of what was told of a job, once all of `wanted` are among them."""
+        """The types of the events of a job, once all of `wanted` are among them."""
         wanted = set(wanted)
         await eventually(lambda: wanted <= {each.type for each in self.of(job)}, within_s)
         return [each.type for each in self.of(job)]
 
-    async def _told(self, request: web.Request) -> web.Response:
+    async def _receive(self, request: web.Request) -> web.Response:
         self.paths.append(request.path)
         body = await request.read()
         await self.gate.wait()
         if self.refusals:
             status = self.refusals.pop(0)
             return web.Response(status=status, headers={"Location": f"{self.url}/elsewhere"})
-        self.heard.append(Heard({name.lower(): value for name, value in request.headers.items()}, body))
+        self.events.append(ReceivedEvent({name.lower(): value for name, value in request.headers.items()}, body))
         return web.Response(status=204)
 
 
@@ -80,7 +80,7 @@ async def receiving() -> AsyncIterator[Receiver]:
     receiver = Receiver()
     receiver.gate.set()
     app = web.Application()
-    app.router.add_route("*", "/{path:.*}", receiver._told)
+    app.router.add_route("*", "/{path:.*}", receiver._receive)
     # A hook that is never answered must not hold the end of its test.
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
     await runner.setup()

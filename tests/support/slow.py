@@ -28,7 +28,7 @@ _NOISE = random.Random(1).randbytes(BLOCK_BYTES)
 
 
 class SlowClient:
-    """One connection with a window of a few KB, read only when it is told to."""
+    """One connection with a window of a few KB, read only by `read`."""
 
     def __init__(self, peer: socket.socket) -> None:
         self.peer = peer
@@ -36,7 +36,7 @@ class SlowClient:
         self.data = b""
 
     async def read(self, num_bytes: int) -> bytes:
-        """What comes next, b"" at an orderly end. Raises ConnectionError when it was reset."""
+        """The next bytes, b"" at an orderly end. Raises ConnectionError when it was reset."""
         loop = asyncio.get_running_loop()
         piece = await loop.sock_recv(self.peer, num_bytes)
         self.data += piece
@@ -106,7 +106,7 @@ async def slow_gateway(
 
 
 class Maker:
-    """The worker of a job that was accepted: writes its log when it is told to."""
+    """The worker of a job that was accepted: writes its log on demand."""
 
     def __init__(self, writer: Writer) -> None:
         self._writer = writer

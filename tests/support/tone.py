@@ -1,4 +1,4 @@
-"""What the `tone` engine must say, recomputed from the contract."""
+"""The signal of the `tone` engine, recomputed from the contract."""
 
 import numpy as np
 

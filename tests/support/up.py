@@ -31,8 +31,8 @@ class Up:
         line = process.stdout.readline()
         too_late.cancel()
         assert line, f"it ended, or was not ready within {_PATIENCE_S:g} s: {errors.read_text()}"
-        self.told: dict[str, Any] = json.loads(line)
-        self.http: str = self.told["http"]
+        self.ready_line: dict[str, Any] = json.loads(line)
+        self.http: str = self.ready_line["http"]
 
     def pids(self) -> list[int]:
         """Of every process under it, engine hosts included."""

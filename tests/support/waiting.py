@@ -16,7 +16,7 @@ async def eventually(condition: Callable[[], object], within_s: float = 20.0) ->
 
 
 def gone(pid: int) -> bool:
-    """Whether no process of this id runs; a zombie that nobody has reaped yet does not."""
+    """Whether no process of this id runs; a zombie that is not reaped yet does not."""
     return _state(Path(f"/proc/{pid}")) in "ZX"
 
 

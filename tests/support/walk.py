@@ -24,7 +24,7 @@ _VOLATILE = (
 _STATE = re.compile(r'"(state|status)":"\w+"')
 _PIECE = re.compile(r'"audio_base64":"[^"]*"')
 _HEADERS = {"Date", "Server", "X-Request-Id", "OpenAI-Processing-Ms", "Content-Length", "Transfer-Encoding", "ETag"}
-#: Fields that are to be heard, or read; an id in them is a text.
+#: Fields that are spoken or displayed; an id in them is a text.
 TEXTS = frozenset({"input", "prompt", "text", "lyrics", "caption", "instructions", "previous_text", "next_text"})
 
 
@@ -57,14 +57,14 @@ class Route:
 
 
 @dataclass(frozen=True)
-class Told:
+class Answer:
     status: int
     headers: tuple[tuple[str, str], ...]
     body: str
 
 
-def nobodys(job_id: str) -> str:
-    """An id of the same form that nobody has. Only its last figure differs: a door that reads numbers, and says where
+def unknown_id_like(job_id: str) -> str:
+    """An id of the same form that no job has. Only its last figure differs: a door that reads numbers, and says where
     one breaks off, meets the same one in both.
     """
     job_id, dash, nth = job_id.partition("-")
@@ -143,8 +143,8 @@ def _least(fields: Mapping[str, Any], required: list[str], text: str) -> dict[st
 
 async def ask(
     http: aiohttp.ClientSession, route: Route, place: QueuePosition | None, job_id: str, default_id: str
-) -> Told:
-    """Ask with `job_id` in one place, and an id that nobody has in those that must hold one."""
+) -> Answer:
+    """Send a request with `job_id` in one place, and an id that no job has in those that must hold one."""
     given = {place: job_id} if place is not None else {}
     filled = {each.name: given.get(each, default_id) for each in route.places if each.where == "path"}
     if place is None or place.name != "n":
@@ -163,15 +163,15 @@ async def ask(
     if data is not None:
         headers["Content-Type"] = route.media
     async with (
-        asyncio.timeout(WITHIN_S),  # whoever hears a job that runs would hear it for long
+        asyncio.timeout(WITHIN_S),  # a listener of a job that runs would listen for long
         http.request(route.method, path, params=query, data=data, headers=headers) as answer,
     ):
-        told = (await answer.read()).decode("latin-1")
+        text = (await answer.read()).decode("latin-1")
         shown = {name: value for name, value in answer.headers.items() if name not in _HEADERS}
-    return Told(
+    return Answer(
         answer.status,
         tuple(sorted((name, _plain(value, job_id, default_id)) for name, value in shown.items())),
-        _plain(told, job_id, default_id, is_state_known=not route.makes_work),
+        _plain(text, job_id, default_id, is_state_known=not route.makes_work),
     )
 
 

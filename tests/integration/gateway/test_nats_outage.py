@@ -11,7 +11,7 @@ import pytest
 from bus.jobs.client import open_bus
 from ops.local.nats_server import locked, prepare
 from tests.support.fleets import small_bus
-from tests.support.jobs import Ears, tone_job
+from tests.support.jobs import JobListener, tone_job
 from tests.support.nats import running
 from tests.support.programs import fleet_of
 from tests.support.tone import tone_pcm
@@ -60,11 +60,11 @@ async def test_streams_survive_a_killed_nats_server_sample_exact_and_without_an_
             begun, hit = [asyncio.Event() for _ in jobs], asyncio.Event()
 
             async def hear(job_index: int) -> tuple[bytes, list[int], str]:
-                async with Ears(bus, jobs[job_index]) as ears:
-                    await ears.until_bytes(10_000)
+                async with JobListener(bus, jobs[job_index]) as listener:
+                    await listener.until_bytes(10_000)
                     begun[job_index].set()
                     await hit.wait()
-                    heard = await ears.to_the_end()
+                    heard = await listener.to_the_end()
                     return heard.pcm, [start.attempt for start in heard.starts], heard.end.kind
 
             hearing = [group.create_task(hear(index)) for index in range(len(jobs))]

@@ -14,7 +14,7 @@ from bus.access.keyring import KeyRing
 from bus.access.keys import Keys, Limits, matches
 from bus.errors import Conflict, Invalid, NotFound, Unreachable
 from bus.jobs.client import Bus, open_bus
-from tests.support.commands import on_bus, told
+from tests.support.commands import json_of, on_bus
 from tests.support.fleets import small_bus
 from tests.support.restarts import own_server
 
@@ -162,15 +162,15 @@ async def test_a_key_ring_that_cannot_reach_the_bus_keeps_its_keys_and_catches_u
 
 
 async def test_the_command_creates_lists_limits_and_revokes(bus: Bus) -> None:
-    made = await told(bus, "keys", "create", "--tenant", "acme", "--requests-per-s", "2.5", "--burst", "4")
+    made = await json_of(bus, "keys", "create", "--tenant", "acme", "--requests-per-s", "2.5", "--burst", "4")
     assert sorted(made) == ["id", "key", "tenant"]
     assert made["tenant"] == "acme"
     key = await Keys(bus).find(made["id"])
     assert matches(key, made["key"])
     assert key.limits == Limits(requests_per_s=2.5, burst=4)
-    changed = await told(bus, "keys", "limit", made["id"], "--burst", "none", "--audio-s-per-day", "3600")
+    changed = await json_of(bus, "keys", "limit", made["id"], "--burst", "none", "--audio-s-per-day", "3600")
     assert (changed["requests_per_s"], changed["burst"], changed["audio_s_per_day"]) == (2.5, None, 3600)
-    assert (await told(bus, "keys", "revoke", made["id"]))["revoked_at"]
+    assert (await json_of(bus, "keys", "revoke", made["id"]))["revoked_at"]
     listed = await on_bus(bus, "keys", "list", "--json")
     assert [(each["id"], each["tenant"]) for each in json.loads(listed.stdout)["keys"]] == [(made["id"], "acme")]
     # The key is printed once; its record never holds it.

@@ -11,7 +11,7 @@ from bus import wire
 from bus.jobs.client import Bus
 from tests.support.doors import gated
 from tests.support.figures import until
-from tests.support.jobs import Ears, tone_job
+from tests.support.jobs import JobListener, tone_job
 from tests.support.programs import Fleet
 from tests.support.tone import tone_pcm
 from tests.support.waiting import eventually
@@ -40,19 +40,19 @@ async def test_a_takeover_is_logged_with_its_silence(
 ) -> None:
     gateway, url = await asyncio.to_thread(fleet.gateway)
     first = fleet.worker("w1")
-    async with asyncio.timeout(60), Ears(bus, tone_job(seconds=3, **held(tmp_path))) as ears:
-        await ears.until_bytes(10_000)
+    async with asyncio.timeout(60), JobListener(bus, tone_job(seconds=3, **held(tmp_path))) as listener:
+        await listener.until_bytes(10_000)
         fleet.worker("w2")
         await asyncio.to_thread(gateway.wait_for, "worker.seen", 2)
         await known_to_hold(http, url)
         first.kill()
         (tmp_path / "open").touch()
-        received = await ears.to_the_end()
+        received = await listener.to_the_end()
         await eventually(lambda: gateway.events("takeover.done"))
     assert received.pcm == tone_pcm(3)
     (started,) = gateway.events("takeover.started")
     (done,) = gateway.events("takeover.done")
-    assert {done["job"], started["job"]} == {ears.job.id}
+    assert {done["job"], started["job"]} == {listener.job.id}
     assert (done["worker"], done["by"], done["entry"]) == ("w1", "w2", "block")
     assert 0 < done["seconds"] < 15
     assert done["seconds"] <= done["since_pong_s"] <= done["seconds"] + 5
@@ -63,13 +63,13 @@ async def test_the_end_of_a_job_that_no_worker_goes_on_with_is_logged_too(
 ) -> None:
     gateway, url = await asyncio.to_thread(fleet.gateway)
     only = fleet.worker("w1")
-    async with asyncio.timeout(60), Ears(bus, tone_job(seconds=3, **held(tmp_path))) as ears:
-        await ears.until_bytes(10_000)
+    async with asyncio.timeout(60), JobListener(bus, tone_job(seconds=3, **held(tmp_path))) as listener:
+        await listener.until_bytes(10_000)
         await known_to_hold(http, url)
         only.kill()
         await asyncio.to_thread(gateway.wait_for, "takeover.started")
         assert gateway.events("takeover.done") == []
-        await bus.logs.end(ears.name, wire.End.CANCELLED, "by a test")
+        await bus.logs.end(listener.name, wire.End.CANCELLED, "by a test")
         await eventually(lambda: gateway.events("takeover.done"))
     (done,) = gateway.events("takeover.done")
     assert (done["entry"], done["by"]) == ("cancelled", None)

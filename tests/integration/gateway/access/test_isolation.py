@@ -18,7 +18,7 @@ from tests.support.programs import Fleet
 from tests.support.sockets import VLLM
 from tests.support.sockets import tone as tone_config
 from tests.support.tone import tone_pcm
-from tests.support.walk import nobodys
+from tests.support.walk import unknown_id_like
 from tests.support.web import base_of
 
 WORDS = "nobody else may read this"
@@ -94,7 +94,7 @@ async def test_to_a_stranger_a_job_is_as_one_that_never_was_at_every_route(
             for method, path in walked:
                 for job_id in (done, running, task, f"{task}-0"):
                     told = await ask(http, method, path, job_id, stranger)
-                    assert told == await ask(http, method, path, nobodys(job_id), stranger), (method, path)
+                    assert told == await ask(http, method, path, unknown_id_like(job_id), stranger), (method, path)
                     assert WORDS.encode() not in told.body
             async with http.get("/metrics") as answer:
                 figures = await answer.text()

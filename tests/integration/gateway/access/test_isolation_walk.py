@@ -15,7 +15,7 @@ from gateway.compose import Services
 from tests.support.doors import SPEECH, STEADY, accepted, gateway_here, state_of, tone, until_state
 from tests.support.programs import Fleet
 from tests.support.tone import tone_pcm
-from tests.support.walk import QueuePosition, Route, ask, names_in, nobodys, routes
+from tests.support.walk import QueuePosition, Route, ask, names_in, routes, unknown_id_like
 from tests.support.web import base_of
 
 WORDS = "nobody else may read this"
@@ -96,7 +96,7 @@ async def test_a_strangers_request_is_answered_as_if_the_job_had_never_been(
             default = "nobody-" + "0" * 25
             for place, job_id in asked(route, ids):
                 told = await ask(stranger, route, place, job_id, default)
-                as_never = await ask(stranger, route, place, nobodys(job_id), default)
+                as_never = await ask(stranger, route, place, unknown_id_like(job_id), default)
                 assert told == as_never, (route.method, route.path, place)
                 assert WORDS not in told.body
                 num_asked += 1

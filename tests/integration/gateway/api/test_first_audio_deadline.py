@@ -14,7 +14,7 @@ from bus.settings import BusSettings
 from tests.support import fleets
 from tests.support.bus import num_jobs, until
 from tests.support.doors import gateway_here, until_state
-from tests.support.jobs import Ears, listen, tone_job
+from tests.support.jobs import JobListener, listen, tone_job
 from tests.support.programs import Fleet
 from tests.support.tone import tone_pcm
 from tests.support.web import speech
@@ -60,9 +60,9 @@ async def test_a_running_job_without_a_first_block_expires_and_frees_its_slot(
 
 async def test_a_job_that_is_pulled_too_late_never_runs(fleet: Fleet, bus: Bus) -> None:
     job = tone_job(first_audio_deadline_s=0.05)
-    async with asyncio.timeout(60), Ears(bus, job) as ears:
+    async with asyncio.timeout(60), JobListener(bus, job) as listener:
         fleet.worker()
-        heard = await ears.to_the_end()
+        heard = await listener.to_the_end()
     assert ([entry.kind for entry in heard.entries], heard.starts) == (["expired"], [])
 
 
@@ -70,11 +70,11 @@ async def test_a_job_whose_sound_began_in_time_is_left_alone(fleet: Fleet, bus: 
     """By the worker and by the gateway whose timer runs out in the middle of it."""
     fleet.worker()
     job = tone_job(seconds=3.5, block_ms=50, compute_ms=50, first_audio_deadline_s=2.5)
-    async with gateway_here(bus_settings) as (gateway, _), asyncio.timeout(40), Ears(bus, job) as ears:
-        birth = await bus.logs.birth(ears.name)
+    async with gateway_here(bus_settings) as (gateway, _), asyncio.timeout(40), JobListener(bus, job) as listener:
+        birth = await bus.logs.birth(listener.name)
         assert birth is not None
-        gateway.deadlines.watch(ears.name, birth[1])
-        heard = await ears.to_the_end()
+        gateway.deadlines.watch(listener.name, birth[1])
+        heard = await listener.to_the_end()
     assert (heard.end.kind, heard.pcm) == ("done", tone_pcm(3.5))
 
 

@@ -58,7 +58,7 @@ async def test_events_come_in_order_signed_and_with_the_job_as_it_then_was(
     assert all(each.is_signed_with(b"secret key of a test") for each in heard)
     assert not heard[0].is_signed_with(b"another key")
     assert len({each.id for each in heard}) == 3
-    done = heard[-1].told["data"]
+    done = heard[-1].payload["data"]
     assert (done["state"], done["seconds"], done["links"]["audio"]) == ("done", 0.2, f"/v1/jobs/{job}/audio")
 
 
@@ -67,7 +67,7 @@ async def test_only_the_events_that_were_asked_for_come(http: aiohttp.ClientSess
     failing = hooked(receiver, "failed", params={"fault": {"kind": "raise", "at_block": 0}})
     failed = await accepted(http, failing)
     assert await receiver.types(failed, ["job.failed"]) == ["job.failed"]
-    assert receiver.of(failed)[0].told["data"]["error"]["code"] == "engine_failed"
+    assert receiver.of(failed)[0].payload["data"]["error"]["code"] == "engine_failed"
     await until_state(http, quiet, "done")
     assert "webhook-signature" not in receiver.of(failed)[0].headers
     assert receiver.of(quiet) == []

@@ -10,7 +10,7 @@ import pytest
 from bus import wire
 from bus.jobs.client import Bus
 from tests.support.bus import until
-from tests.support.jobs import Ears, listen, tone_job
+from tests.support.jobs import JobListener, listen, tone_job
 from tests.support.programs import Fleet
 from tests.support.tone import tone_pcm
 from tests.support.waiting import eventually
@@ -89,7 +89,7 @@ async def test_a_trial_job_that_goes_on_for_long_need_not_come_to_its_end_first(
     async with asyncio.timeout(60):
         assert (await listen(bus, tone_job(fault=RAISES))).end.kind == "failed"
         await asyncio.to_thread(worker.wait_for, "breaker.opened")
-        async with Ears(bus, tone_job(seconds=600, block_ms=50, compute_ms=50, device="own")) as listener:
+        async with JobListener(bus, tone_job(seconds=600, block_ms=50, compute_ms=50, device="own")) as listener:
             await listener.until_bytes(1)
             assert (await listen(bus, tone_job(seconds=0.2))).pcm == tone_pcm(0.2)
             await bus.logs.end(listener.name, wire.End.CANCELLED, "by a test")

@@ -10,7 +10,7 @@ import pytest
 from bus.jobs.client import Bus
 from tests.support.commands import on_bus
 from tests.support.doors import gated
-from tests.support.jobs import Ears, listen, tone_job
+from tests.support.jobs import JobListener, listen, tone_job
 from tests.support.programs import Fleet
 from tests.support.tone import tone_pcm
 
@@ -33,7 +33,7 @@ async def test_a_drained_workers_jobs_go_on_elsewhere_in_mid_stream_and_it_ends_
     first = fleet.worker("w1", "tone", 8, "--drain-s", "0.2")
     # It does not end on the first one, however long the other takes to start.
     job = tone_job(**gated(tmp_path / "open", 20, seconds=3, **STEADY))
-    async with asyncio.timeout(60), Ears(bus, job) as listener:
+    async with asyncio.timeout(60), JobListener(bus, job) as listener:
         await listener.until_bytes(10_000)
         fleet.worker("w2")
         answer = await drain(bus, "w1")

@@ -11,7 +11,7 @@ from bus import wire
 from bus.jobs.client import Bus
 from bus.jobs.dead_letters import DeadLetters
 from tests.support.doors import gated
-from tests.support.jobs import Ears, listen, tone_job
+from tests.support.jobs import JobListener, listen, tone_job
 from tests.support.programs import Fleet, Program, host_pid
 from tests.support.tone import tone_pcm
 from tests.support.waiting import eventually, freeze
@@ -81,7 +81,7 @@ async def test_a_host_killed_for_its_memory_in_a_step_costs_that_job_an_attempt_
     fleet: Fleet, bus: Bus
 ) -> None:
     worker = fleet.worker()
-    async with asyncio.timeout(40), Ears(bus, tone_job(seconds=1, **BUSY)) as listener:
+    async with asyncio.timeout(40), JobListener(bus, tone_job(seconds=1, **BUSY)) as listener:
         await listener.until_bytes(4_800)
         await hurt(worker, signal.SIGKILL, 1)
         await eventually(lambda: len(worker.events("job.started")) == 2)
@@ -97,7 +97,7 @@ async def test_a_host_killed_for_its_memory_in_a_step_costs_that_job_an_attempt_
 async def test_a_job_in_which_two_hosts_crash_is_given_up_with_the_place_of_the_crash(fleet: Fleet, bus: Bus) -> None:
     worker = fleet.worker("w1", "tone", 8, "--max-attempts", "9")
     job = tone_job(seconds=3, **BUSY)
-    async with asyncio.timeout(40), Ears(bus, job) as listener:
+    async with asyncio.timeout(40), JobListener(bus, job) as listener:
         for number in (1, 2):
             await listener.until_bytes(4_800 * 2 * number)
             await hurt(worker, signal.SIGSEGV, number)
@@ -128,7 +128,7 @@ async def test_a_host_that_hangs_twice_in_a_job_leaves_where_it_hung(fleet: Flee
 async def test_a_worker_that_stood_still_blames_no_engine_for_it(fleet: Fleet, bus: Bus) -> None:
     """Worker and host frozen together, in the middle of a step, for longer than a stall may last."""
     worker = fleet.worker("w1", "tone", 8, "--stall-s", "1")
-    async with asyncio.timeout(40), Ears(bus, tone_job(seconds=2, **BUSY)) as listener:
+    async with asyncio.timeout(40), JobListener(bus, tone_job(seconds=2, **BUSY)) as listener:
         await listener.until_bytes(4800)
         pids = (worker.pid, host_pid(worker))
         for pid in pids:
@@ -150,19 +150,19 @@ async def test_an_exiting_engine_host_gives_every_job_back_at_once_and_only_the_
     # Audio of both is received before the host exits, and the bystander is not over by then.
     sick = tone_job(**gated(tmp_path / "go", 20, seconds=2, fault={"kind": "exit", "at_block": 20}, **STEADY))
     well = tone_job(**gated(tmp_path / "on", 30, seconds=3, **STEADY))
-    async with asyncio.timeout(40), Ears(bus, sick) as culprit, Ears(bus, well) as bystander:
+    async with asyncio.timeout(40), JobListener(bus, sick) as culprit, JobListener(bus, well) as bystander:
         await asyncio.gather(culprit.until_bytes(1), bystander.until_bytes(1))
         (tmp_path / "go").touch()
         assert (await culprit.to_the_end()).pcm == tone_pcm(2)
         (tmp_path / "on").touch()
         assert (await bystander.to_the_end()).pcm == tone_pcm(3)
-    assert [start.attempt for start in culprit.heard.starts] == [1, 2]
-    assert [start.attempt for start in bystander.heard.starts] == [1, 1]
+    assert [start.attempt for start in culprit.received.starts] == [1, 2]
+    assert [start.attempt for start in bystander.received.starts] == [1, 1]
 
 
 async def test_killing_the_engine_host_alone_costs_no_sample_and_no_attempt(fleet: Fleet, bus: Bus) -> None:
     worker = fleet.worker()
-    async with asyncio.timeout(30), Ears(bus, tone_job(seconds=3, **STEADY)) as listener:
+    async with asyncio.timeout(30), JobListener(bus, tone_job(seconds=3, **STEADY)) as listener:
         await listener.until_bytes(20_000)
         os.kill(host_pid(worker), signal.SIGKILL)
         received = await listener.to_the_end()

@@ -14,7 +14,7 @@ from bus.jobs.client import Bus, open_bus
 from bus.settings import BusSettings
 from tests.support.bus import hold_reconnect
 from tests.support.fleet import present
-from tests.support.jobs import Ears, tone_job
+from tests.support.jobs import JobListener, tone_job
 from tests.support.nats import fresh_root
 from tests.support.programs import fleet_of, host_pid
 from tests.support.restarts import own_server
@@ -83,7 +83,7 @@ async def test_a_worker_whose_model_loads_during_an_outage_serves_once_it_is_ove
             async with (
                 asyncio.timeout(60),
                 open_bus(settings, "test") as bus,
-                Ears(bus, tone_job(seconds=1)) as listener,
+                JobListener(bus, tone_job(seconds=1)) as listener,
             ):
                 received = await listener.to_the_end()
             assert received.pcm == tone_pcm(1)

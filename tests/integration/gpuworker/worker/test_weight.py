@@ -13,7 +13,7 @@ from bus.fleet.messages import Heartbeat
 from bus.jobs.client import Bus
 from bus.transport.parser import Message
 from tests.support.bus import num_jobs, until
-from tests.support.jobs import Ears, listen, tone_job
+from tests.support.jobs import JobListener, listen, tone_job
 from tests.support.programs import Fleet, Program
 from tests.support.tone import tone_pcm
 from tests.support.waiting import eventually
@@ -104,7 +104,7 @@ async def test_a_backup_works_only_while_no_primary_is_free_to(fleet: Fleet, bus
         assert starts([primary, backup]) == [72, 0]
         long = {"seconds": 600, "block_ms": 100, "compute_ms": 100, "device": "own"}
         async with contextlib.AsyncExitStack() as stack:
-            listeners = [await stack.enter_async_context(Ears(bus, tone_job(**long))) for _ in range(8)]
+            listeners = [await stack.enter_async_context(JobListener(bus, tone_job(**long))) for _ in range(8)]
             for each in listeners:
                 await each.until_bytes(1)
             assert starts([primary, backup]) == [80, 0]
@@ -138,7 +138,7 @@ async def test_a_backup_pulls_nothing_while_a_primary_is_free_and_never_leaves_a
         for _ in range(3):  # heartbeats of both; no timer of the backup is left from before they met
             await know_each_other([primary, backup], bus)
         assert pulls == []
-        async with Ears(bus, tone_job(seconds=600, block_ms=100, compute_ms=100, device="own")) as listener:
+        async with JobListener(bus, tone_job(seconds=600, block_ms=100, compute_ms=100, device="own")) as listener:
             await listener.until_bytes(1)
             await eventually(lambda: len(pulls) >= 9)
             await bus.logs.end(listener.name, wire.End.CANCELLED, "by a test")

@@ -17,7 +17,7 @@ from bus.jobs.client import Bus, open_bus
 from tests.support import fleets
 from tests.support.bus import until
 from tests.support.fleets import Stack
-from tests.support.jobs import Ears, listen, tone_job
+from tests.support.jobs import JobListener, listen, tone_job
 from tests.support.programs import Fleet, host_pid, wait_gone
 from tests.support.tone import tone_pcm
 from tests.support.waiting import eventually, freeze
@@ -106,7 +106,7 @@ async def test_kill_minus_9_of_a_worker_in_mid_stream_is_inaudible(fleet: Fleet,
 @pytest.mark.parametrize("ack_wait_s", [2.0])
 async def test_a_frozen_worker_that_comes_back_adds_nothing_to_the_log(fleet: Fleet, bus: Bus) -> None:
     frozen = fleet.worker("w1")
-    async with asyncio.timeout(40), Ears(bus, tone_job(seconds=3, **STEADY)) as listener:
+    async with asyncio.timeout(40), JobListener(bus, tone_job(seconds=3, **STEADY)) as listener:
         await listener.until_bytes(10_000)
         freeze(host_pid(frozen))
         freeze(frozen.pid)
@@ -125,7 +125,7 @@ async def test_a_frozen_worker_that_comes_back_adds_nothing_to_the_log(fleet: Fl
 async def test_sigterm_hands_running_jobs_back_in_mid_stream_at_no_cost(fleet: Fleet, bus: Bus) -> None:
     first = fleet.worker("w1", "tone", 8, "--drain-s", "0.2")
     fleet.worker("w2", "tone", 8, "--backup")
-    async with asyncio.timeout(30), Ears(bus, tone_job(seconds=3, **STEADY)) as listener:
+    async with asyncio.timeout(30), JobListener(bus, tone_job(seconds=3, **STEADY)) as listener:
         await listener.until_bytes(10_000)
         assert await asyncio.to_thread(first.stop) == 0
         received = await listener.to_the_end()
@@ -135,12 +135,12 @@ async def test_sigterm_hands_running_jobs_back_in_mid_stream_at_no_cost(fleet: F
 
 async def test_a_draining_worker_finishes_its_jobs_and_takes_no_new_one(fleet: Fleet, bus: Bus) -> None:
     worker = fleet.worker("w1", "tone", 8, "--drain-s", "10")
-    async with asyncio.timeout(30), Ears(bus, tone_job(seconds=1.5, **STEADY)) as listener:
+    async with asyncio.timeout(30), JobListener(bus, tone_job(seconds=1.5, **STEADY)) as listener:
         await listener.until_bytes(10_000)
         worker.send(signal.SIGTERM)
         await eventually(lambda: worker.events("worker.draining"))
         late = tone_job(seconds=0.5)
-        async with Ears(bus, late):
+        async with JobListener(bus, late):
             received = await listener.to_the_end()
             await asyncio.to_thread(worker.process.wait, 20)
             assert received.starts[0].worker == "w1"
@@ -151,7 +151,7 @@ async def test_a_draining_worker_finishes_its_jobs_and_takes_no_new_one(fleet: F
 @pytest.mark.parametrize("ack_wait_s", [60.0])
 async def test_a_revocation_found_by_a_refused_append_is_logged_like_an_announced_one(fleet: Fleet, bus: Bus) -> None:
     worker = fleet.worker("w1", "tone", 1)
-    async with asyncio.timeout(30), Ears(bus, tone_job(seconds=600, **STEADY)) as listener:
+    async with asyncio.timeout(30), JobListener(bus, tone_job(seconds=600, **STEADY)) as listener:
         await listener.until_bytes(10_000)
         seq, lease = await bus.logs.lease(listener.name) or (0, wire.Lease(state=wire.LeaseState.RUNNING))
         await bus.logs.take(listener.name, msgspec.structs.replace(lease, state=wire.LeaseState.HANDED_BACK), seq)
@@ -163,7 +163,7 @@ async def test_a_revocation_found_by_a_refused_append_is_logged_like_an_announce
 @pytest.mark.parametrize("ack_wait_s", [60.0])
 async def test_cancel_frees_the_slot_within_a_block(fleet: Fleet, bus: Bus) -> None:
     worker = fleet.worker("w1", "tone", 1)
-    async with asyncio.timeout(25), Ears(bus, tone_job(seconds=600, **STEADY)) as listener:
+    async with asyncio.timeout(25), JobListener(bus, tone_job(seconds=600, **STEADY)) as listener:
         await listener.until_bytes(10_000)
         assert await bus.logs.end(listener.name, wire.End.CANCELLED, "by a test") == "cancelled"
         assert (await listener.to_the_end()).end.kind == "cancelled"
@@ -174,7 +174,7 @@ async def test_cancel_frees_the_slot_within_a_block(fleet: Fleet, bus: Bus) -> N
 
 async def test_a_cancelled_queued_job_never_runs(fleet: Fleet, bus: Bus) -> None:
     job = tone_job(seconds=1)
-    async with Ears(bus, job) as listener:
+    async with JobListener(bus, job) as listener:
         await bus.logs.end(listener.name, wire.End.CANCELLED, "by a test")
         worker = fleet.worker()
         assert (await listen(bus, tone_job(seconds=0.2))).end.kind == "done"
@@ -194,7 +194,7 @@ async def test_a_running_job_expires_at_its_deadline_and_frees_its_slot(fleet: F
 
 async def test_a_job_that_is_pulled_after_its_deadline_expires_without_running(fleet: Fleet, bus: Bus) -> None:
     due = datetime.now(UTC) + timedelta(seconds=0.05)
-    async with asyncio.timeout(30), Ears(bus, tone_job(seconds=1, expires_at=due)) as listener:
+    async with asyncio.timeout(30), JobListener(bus, tone_job(seconds=1, expires_at=due)) as listener:
         await eventually(lambda: bus.clock.now() > due.timestamp())
         fleet.worker()
         received = await listener.to_the_end()
@@ -241,7 +241,7 @@ async def test_a_second_live_worker_of_one_id_refuses_to_start(fleet: Fleet) -> 
 async def test_a_killed_worker_takes_its_engine_host_along(fleet: Fleet, bus: Bus) -> None:
     worker = fleet.worker()
     host = host_pid(worker)
-    async with Ears(bus, tone_job(seconds=5, fault={"kind": "hang", "at_block": 1})) as listener:
+    async with JobListener(bus, tone_job(seconds=5, fault={"kind": "hang", "at_block": 1})) as listener:
         await listener.until_bytes(1)
         worker.kill()
     await asyncio.to_thread(wait_gone, host)

@@ -1,4 +1,4 @@
-"""The accounts and users of `ops/deploy/nats`: the whole stack works with them, and nobody may do more than its part."""
+"""The accounts and users of `ops/deploy/nats`: the whole stack works with them, and no user may do more than its part."""
 
 import asyncio
 import itertools
@@ -68,8 +68,10 @@ async def client(stack: Stack, user: str) -> AsyncIterator[Client]:
 async def test_a_gateways_metrics_may_ask_about_every_stream_and_queue(stack: Stack) -> None:
     lane = {"model": "tone", "version": "v1", "lane": "interactive"}
     async with aiohttp.ClientSession() as http:  # a worker that is ready declares its queues just then
-        told = await until(http, f"{stack.http}/metrics", lambda told: told.get(QUEUED, **lane) == 0, within_s=30)
-    held = {name for (name,) in told.of("antiphon_stream_limit_bytes")}
+        figures = await until(
+            http, f"{stack.http}/metrics", lambda figures: figures.get(QUEUED, **lane) == 0, within_s=30
+        )
+    held = {name for (name,) in figures.of("antiphon_stream_limit_bytes")}
     assert held >= {"jobs", "replies", "dead", "hooks"}, "keys and usage are made when first used"
     assert stack.gateway.events("metrics.read_failed") == []
 
@@ -157,7 +159,7 @@ async def test_hanging_up_frees_the_slot_with_users_too(stack: Stack) -> None:
 
 
 @pytest.mark.parametrize("user", TENANTS)
-async def test_a_tenant_submits_and_hears_every_sample(client: Client, user: str) -> None:
+async def test_a_tenant_submits_and_receives_every_sample(client: Client, user: str) -> None:
     answer = await nats_req(client, f"antiphon.submit.{user}", job(seconds=0.5), **WHOLE)
     assert answer.pcm == tone_pcm(0.5)
     assert answer.replies[-1].data == b""
@@ -167,14 +169,14 @@ async def test_a_tenant_submits_and_hears_every_sample(client: Client, user: str
 async def test_a_tenant_listens_to_its_own_live_subject(client: Client, user: str) -> None:
     live = await client.subscribe(f"antiphon.live.{user}.*")
     answer = await nats_req(client, f"antiphon.submit.{user}", job(seconds=0.5), **WHOLE)
-    kinds, heard = [], b""
+    kinds, pcm = [], b""
     while kinds[-1:] != ["done"]:
         entry = await live.next_msg(timeout=20)
         if entry.subject == f"antiphon.live.{user}.{answer.json(0)['job']}":  # and not of a job before it
             kinds.append(entry.headers["Antiphon-Kind"])
-            heard += entry.data if kinds[-1] == "block" else b""
+            pcm += entry.data if kinds[-1] == "block" else b""
     assert set(kinds) == {"block", "done"}
-    assert heard == tone_pcm(0.5)
+    assert pcm == tone_pcm(0.5)
 
 
 @pytest.mark.parametrize("user", TENANTS)
@@ -206,10 +208,10 @@ async def test_a_tenant_with_an_account_queues_directly_and_reads_single_entries
     body = job({"id": "direct"}, seconds=0.5).encode()
     ack = await client.request("antiphon.job.tone.v1.standard.globex", body, timeout=20)
     assert json.loads(ack.data)["stream"] == "ANTIPHON_JOBS"
-    heard = b""
+    pcm = b""
     while (entry := await live.next_msg(timeout=20)).headers["Antiphon-Kind"] == "block":
-        heard += entry.data
-    assert heard == tone_pcm(0.5)
+        pcm += entry.data
+    assert pcm == tone_pcm(0.5)
     read = "$JS.API.DIRECT.GET.ANTIPHON_REPLIES.antiphon.reply.globex.direct"
     end, birth = [await client.request(f"{read}.{kind}", b"", timeout=20) for kind in ("c", "job")]
     assert json.loads(end.data)["frames"] == 12_000
@@ -224,19 +226,19 @@ async def test_what_is_not_ones_part_is_refused(stack: Stack, user: str, act: st
     else:
         await visit.client.subscribe(subject)
     await visit.client.flush()
-    # An error is on the wire before the PONG, but it is told by a task of its own.
+    # An error is on the wire before the PONG, but a task of its own reports it.
     async with asyncio.timeout(20):
         while not visit.refused:
             await asyncio.sleep(0)
     kind = "Publish" if act == "pub" else "Subscription"
     assert [
-        f'permissions violation for {kind.lower()} to "{subject.lower()}"' in told.lower() for told in visit.refused
+        f'permissions violation for {kind.lower()} to "{subject.lower()}"' in text.lower() for text in visit.refused
     ] == [True]
     await visit.client.close()
 
 
 @pytest.mark.parametrize("login", [{}, {"user": "gateway"}, {"user": "gateway", "pass": "guess"}])
-async def test_nobody_gets_in_without_a_password(stack: Stack, login: dict[str, str]) -> None:
+async def test_no_client_connects_without_a_password(stack: Stack, login: dict[str, str]) -> None:
     host, port = stack.server.url.removeprefix("nats://").split(":")
     reader, writer = await asyncio.open_connection(host, int(port))
     writer.write(f"CONNECT {json.dumps(login)}\r\nPING\r\n".encode())

@@ -27,7 +27,7 @@ from tests.support.waiting import eventually, gone
 
 
 class Output:
-    """What the children wrote, line by line, and a way to wait for more of it."""
+    """The output of the children, line by line, and a way to wait for more of it."""
 
     def __init__(self) -> None:
         self.lines: list[str] = []

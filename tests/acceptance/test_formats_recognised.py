@@ -6,7 +6,7 @@ from aiohttp import ClientSession
 
 from gateway.codecs import FORMATS, Format
 from tests.support import fleets
-from tests.support.asr import heard
+from tests.support.asr import recognised
 from tests.support.codecs import decoded
 from tests.support.fleets import Stack
 from tests.support.web import ready
@@ -36,7 +36,7 @@ async def url(http: ClientSession, stack: Stack) -> str:
 
 def said(body: bytes, form: Format) -> str | None:
     samples, rate_hz = decoded(body, form, *form.media(22_050, 1))
-    return heard(samples[:, 0].astype(np.int16).tobytes(), rate_hz, SENTENCES)
+    return recognised(samples[:, 0].astype(np.int16).tobytes(), rate_hz, SENTENCES)
 
 
 @pytest.mark.parametrize("codec", FORMATS)
@@ -70,4 +70,4 @@ async def test_the_sentence_is_heard_at_another_speed_and_rate(http: ClientSessi
         samples, rate_hz = decoded(await answer.read(), form, 22_050, 1)
     speed = float(query.partition("speed=")[2] or 1)
     assert len(samples) / rate_hz == pytest.approx(seconds / speed, abs=0.1)
-    assert heard(samples[:, 0].tobytes(), rate_hz, SENTENCES) == SENTENCE
+    assert recognised(samples[:, 0].tobytes(), rate_hz, SENTENCES) == SENTENCE
