@@ -23,7 +23,9 @@ from gateway.limits.limiter import Limiter
 from gateway.limits.rates import rate_of
 from gateway.settings import GatewaySettings
 from gateway.webhooks.acceptance import WebhookAcceptance
-from gateway.webhooks.queue import Hooks
+from gateway.webhooks.delivery import WebhookDelivery
+from gateway.webhooks.queue import WebhookQueue
+from gateway.webhooks.sender import Sender
 
 if TYPE_CHECKING:
     from gateway.access.tokens import Tokens
@@ -45,8 +47,9 @@ class Services:
     starts: StartRates
     retention: Retention
     jobs: Jobs
-    hooks: Hooks
+    webhook_queue: WebhookQueue
     webhooks: WebhookAcceptance
+    webhook_delivery: WebhookDelivery
     encoded: EncodedCache
     requests: Requests
 
@@ -68,7 +71,7 @@ def compose(
     validation = Validation(fleet, bus.clock, bus.settings.max_job_bytes)
     cache = ResultCache(bus.logs, is_shared=settings.shared_cache)
     jobs = Jobs(bus, validation, limiter.jobs, interest, deadlines, starts, retention, cache, tasks, requests.stopping)
-    hooks = Hooks(bus)
+    webhook_queue = WebhookQueue(bus)
     return Services(
         settings=settings,
         bus=bus,
@@ -89,8 +92,15 @@ def compose(
         starts=starts,
         retention=retention,
         jobs=jobs,
-        hooks=hooks,
-        webhooks=WebhookAcceptance(jobs, hooks, allow_private=settings.webhook_private),
+        webhook_queue=webhook_queue,
+        webhooks=WebhookAcceptance(jobs, webhook_queue, allow_private=settings.webhook_private),
+        webhook_delivery=WebhookDelivery(
+            jobs,
+            webhook_queue,
+            Sender(allow_private=settings.webhook_private),
+            max_tries=settings.webhook_max_tries,
+            retry_s=settings.webhook_retry_s,
+        ),
         encoded=EncodedCache(settings.encoded_cache_bytes, settings.encoded_max_s),
         requests=requests,
     )

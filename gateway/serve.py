@@ -17,7 +17,6 @@ from gateway.http.connection import connections
 from gateway.nats.api import NatsApi
 from gateway.nats.cancels import Cancels
 from gateway.settings import GatewaySettings
-from gateway.webhooks.delivery import Webhooks
 
 log = logger(__name__)
 
@@ -62,7 +61,7 @@ async def serve(settings: GatewaySettings, stop: asyncio.Event) -> None:
                 services.retention.run(),
                 Cancels(bus, services.authenticator, tasks).run(),
                 nats_api.run(),
-                Webhooks(services.jobs, services.hooks, settings).run(),
+                services.webhook_delivery.run(),
                 bus.clock.keep_synced(bus.js, bus.subjects.jobs_stream),
                 fail_when_closed(bus.connection.state.closed),
                 *([tokens.run()] if tokens is not None else []),

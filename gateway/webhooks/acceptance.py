@@ -10,17 +10,17 @@ from bus.errors import JobError
 from bus.jobs.submit import Accepted
 from bus.webhook import Webhook
 from gateway.jobs.service import Jobs
-from gateway.webhooks.queue import Hooks
+from gateway.webhooks.queue import WebhookQueue
 from gateway.webhooks.sender import check
 
 
 class WebhookAcceptance:
     """`Jobs.accept`, for jobs that may have a webhook."""
 
-    def __init__(self, jobs: Jobs, hooks: Hooks, *, allow_private: bool) -> None:
+    def __init__(self, jobs: Jobs, queue: WebhookQueue, *, allow_private: bool) -> None:
         """`allow_private`: webhooks may point into this deployment's own network."""
         self._jobs = jobs
-        self._hooks = hooks
+        self._queue = queue
         self._allow_private = allow_private
 
     def with_webhook(self, job: wire.Job, webhook: Webhook | None) -> wire.Job:
@@ -38,19 +38,19 @@ class WebhookAcceptance:
         births = self._jobs.bus.logs
         # The message comes first: a gateway that dies in between must not leave an accepted job without it. A job that
         # was accepted before had its message stored then, and its events may all have been delivered since.
-        seq = await self._hooks.add(key) if await births.birth(key) is None else None
+        seq = await self._queue.add(key) if await births.birth(key) is None else None
         try:
             accepted = await self._jobs.accept(job)
         except JobError:
             if seq is not None:
-                await self._hooks.remove(seq)
+                await self._queue.remove(seq)
                 if await births.birth(key) is not None:
                     # Another request has made the job meanwhile, and relied on the message just removed.
-                    await self._hooks.add(key)
+                    await self._queue.add(key)
             raise
         if accepted.is_new and seq is None:
             # Another request of the same id stored the message, and removes it if it is refused.
-            await self._hooks.add(key)
+            await self._queue.add(key)
         return accepted
 
 

@@ -1,38 +1,43 @@
-"""Those who are told: how many tries to reach one are under way, so that one who hangs does not hold all our room."""
+"""Concurrency limit per webhook host, so that one slow endpoint cannot occupy every slot of a gateway."""
 
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Final
 
-#: Of one host and port, from one gateway.
-MOST_AT_ONCE: Final = 16
+#: Deliveries in progress to one host and port, from one gateway.
+MAX_PER_HOST: Final = 16
+#: A host whose oldest delivery is older than this many seconds counts as slow.
 _SLOW_AFTER_S: Final = 1.0
-_SOON_S: Final = 0.25
-_LATER_S: Final = 5.0
+_BUSY_WAIT_S: Final = 0.25
+_SLOW_WAIT_S: Final = 5.0
 
 
-class Receivers:
+class HostLimit:
+    """Counts the deliveries in progress, by host and port (`example.org:8080`)."""
+
     def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
+        """`now`: seconds of a monotonic clock."""
         self._now = now
-        #: When each try began that is under way, by host and port; oldest first.
+        #: When each delivery in progress began, by host; oldest first.
         self._began: dict[str, list[float]] = {}
 
-    def wait_s(self, receiver: str) -> float | None:
-        """How long one more should wait and ask again; None: it need not. Longer where the oldest hangs."""
-        began = self._began.get(receiver, [])
-        if len(began) < MOST_AT_ONCE:
+    def wait_s(self, host: str) -> float | None:
+        """Seconds to wait before the next attempt to deliver to `host`, longer if it is slow; None: deliver now."""
+        began = self._began.get(host, [])
+        if len(began) < MAX_PER_HOST:
             return None
-        return _LATER_S if self._now() - began[0] > _SLOW_AFTER_S else _SOON_S
+        return _SLOW_WAIT_S if self._now() - began[0] > _SLOW_AFTER_S else _BUSY_WAIT_S
 
     @contextmanager
-    def telling(self, receiver: str) -> Iterator[None]:
+    def delivering(self, host: str) -> Iterator[None]:
+        """Count one delivery for the length of the block."""
         began_at = self._now()
-        began = self._began.setdefault(receiver, [])
+        began = self._began.setdefault(host, [])
         began.append(began_at)
         try:
             yield
         finally:
             began.remove(began_at)
             if not began:
-                del self._began[receiver]
+                del self._began[host]

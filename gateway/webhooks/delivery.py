@@ -1,7 +1,7 @@
-"""Telling others what becomes of their jobs: each event in its order, at least once, until it is known or given up.
+"""Delivers the webhook events of jobs: those of one job in order, each at least once, until delivered or given up.
 
-Any gateway tells, whichever accepted the job. When there is something to be told is read off the job's log, at first
-often, later as often as its age suggests.
+Any gateway delivers, whichever accepted the job. The events are derived from the job's log, which is read often at
+first, and later as often as the job's age suggests.
 """
 
 import asyncio
@@ -13,197 +13,210 @@ import msgspec
 
 from bus import retry, wire
 from bus.errors import BusError, Gone, JobError, Malformed, NotFound
+from bus.jobs.client import Bus
 from bus.jobs.status import Status
 from bus.telemetry.logging import logger
 from bus.transport.jetstream import MESSAGE_ID
 from bus.webhook import EventType, HookProgress, Webhook
 from gateway.jobs.service import Jobs
 from gateway.jobs.view import view, when
-from gateway.settings import GatewaySettings
-from gateway.webhooks.concurrency import Receivers
-from gateway.webhooks.queue import Hook, Hooks
-from gateway.webhooks.sender import NotDelivered, Sender, signed
+from gateway.webhooks.concurrency import HostLimit
+from gateway.webhooks.queue import PendingWebhook, WebhookQueue
+from gateway.webhooks.sender import NotDelivered, Sender, signature_headers
 
 log = logger(__name__)
 
-#: Hooks that one gateway looks at or sends together.
-_AT_ONCE: Final = 64
+#: Jobs whose webhooks one gateway processes at a time.
+_NUM_SLOTS: Final = 64
+#: Bounds of the pause between two reads of a job's log, and the share of the job's age that it lasts: an event is
+#: noticed at most that much later.
 _MIN_PAUSE_S: Final = 0.25
 _MAX_PAUSE_S: Final = 60.0
-#: Of a job's age: so much later than an event, at most, it is noticed.
 _PAUSE_SHARE: Final = 0.1
+#: Longest pause between two tries of one event.
 _MAX_RETRY_S: Final = 3600.0
-#: After the bus could not be asked.
-_AGAIN_S: Final = 2.0
-#: What the bus has that will not read better next time, unlike a bus that cannot be asked.
-_LASTING: Final = (Malformed, JobError)
+#: Pause after the bus was unreachable.
+_OUTAGE_PAUSE_S: Final = 2.0
+#: Errors of a job's own data: reading it again cannot help.
+_PERMANENT: Final = (Malformed, JobError)
 
 
 def event_id(root: str, birth: wire.Birth, event: EventType) -> str:
-    """Equal for every try to tell one event of one job, so that whoever is told twice can know."""
+    """The id of one event of one job, equal for every try, so that a receiver can detect duplicates."""
     job = birth.job
     named = f"{root}\0{job.tenant}\0{job.id}\0{birth.queue_seq}\0{event}"
     return f"evt_{hashlib.sha256(named.encode()).hexdigest()[:32]}"
 
 
-def hook_id(root: str, hook: Hook) -> str:
-    """What the whole telling of a job is called in the dead letters."""
-    named = f"{root}\0{hook.name.tenant}\0{hook.name.job}\0{hook.due.since}"
+def webhooks_id(root: str, webhook: PendingWebhook) -> str:
+    """The id of the dead letter that stands for all pending events of a job."""
+    named = f"{root}\0{webhook.key.tenant}\0{webhook.key.job}\0{webhook.progress.since}"
     return f"hook_{hashlib.sha256(named.encode()).hexdigest()[:32]}"
 
 
-def come(found: Status) -> list[EventType]:
-    """What has happened to a job, in order. Pure."""
+def events_of(status: Status) -> list[EventType]:
+    """The events that have happened to a job, in order. Pure."""
     events: list[EventType] = ["accepted"]
-    if found.position.block or (found.lease is not None and found.lease.worker):
+    if status.position.block or (status.lease is not None and status.lease.worker):
         events.append("started")
-    if found.is_ended:
-        events.append(found.state)  # type: ignore[arg-type]  # is_ended says that it is an End
+    if status.is_ended:
+        events.append(status.state)  # type: ignore[arg-type]  # is_ended says that it is an End
     return events
 
 
-class Webhooks:
-    def __init__(self, jobs: Jobs, hooks: Hooks, settings: GatewaySettings) -> None:
+class WebhookDelivery:
+    """Pulls jobs with pending events from the queue, and delivers one event of each at a time."""
+
+    def __init__(self, jobs: Jobs, queue: WebhookQueue, sender: Sender, *, max_tries: int, retry_s: float) -> None:
+        """`max_tries`: of one event, then it is dead-lettered. `retry_s`: pause before the second try; it doubles."""
         self._jobs = jobs
-        self._hooks = hooks
-        self._settings = settings
         self._bus = jobs.bus
-        self._sender = Sender(allow_private=settings.webhook_private)
-        self._receivers = Receivers()
-        self._room = asyncio.Semaphore(_AT_ONCE)
+        self._queue = queue
+        self._sender = sender
+        self._max_tries = max_tries
+        self._retry_s = retry_s
+        self._hosts = HostLimit()
+        self._slots = asyncio.Semaphore(_NUM_SLOTS)
 
     async def run(self) -> None:
-        """Tell until cancelled; what is not finished then, another gateway does."""
+        """Deliver until cancelled; messages that are not processed then are returned to the queue."""
         async with self._sender, asyncio.TaskGroup() as tasks:
             while True:
-                async with self._room:
-                    hooks = await self._next()
-                while hooks:
+                async with self._slots:
+                    webhooks = await self._pull()
+                while webhooks:
                     try:
-                        await self._room.acquire()
+                        await self._slots.acquire()
                     except asyncio.CancelledError:
-                        for hook in hooks:
-                            hook.later(0)
+                        for webhook in webhooks:
+                            webhook.defer(0)
                         raise
-                    hook = hooks.pop(0)
-                    tasks.create_task(self._handle(hook), name=f"webhook {hook.name.job}")
+                    webhook = webhooks.pop(0)
+                    tasks.create_task(self._process(webhook), name=f"webhook {webhook.key.job}")
 
-    async def _next(self) -> list[Hook]:
+    async def _pull(self) -> list[PendingWebhook]:
         try:
-            return await self._hooks.pull(_AT_ONCE // 2)
+            return await self._queue.pull(_NUM_SLOTS // 2)
         except BusError as error:
             log.warning("webhook.poll_failed", error=str(error))
-            await asyncio.sleep(_AGAIN_S)
+            await asyncio.sleep(_OUTAGE_PAUSE_S)
             return []
 
-    async def _handle(self, hook: Hook) -> None:
-        """Every way out of here settles the message, or gives it back with a pause."""
-        context = {"job": hook.name.job, "tenant": hook.name.tenant}
+    async def _process(self, webhook: PendingWebhook) -> None:
+        """Every way out of here removes the message, replaces it or returns it to the queue."""
+        context = {"job": webhook.key.job, "tenant": webhook.key.tenant}
         try:
             try:
-                await self._tell(hook)
-            except Exception as error:  # noqa: BLE001  # whatever it is, it must not tell of one job for ever
-                await self._broke(hook, error)
+                await self._deliver_next(webhook)
+            except Exception as error:  # noqa: BLE001  # without a bound on its tries it would be tried for ever
+                await self._crashed(webhook, error)
         except asyncio.CancelledError:
-            hook.later(0)  # another gateway need not wait for ack_wait
+            webhook.defer(0)  # otherwise it is redelivered after ack_wait only
             raise
         except BusError as error:
             log.warning("webhook.deferred", error=str(error), **context)
-            hook.later(_AGAIN_S)
+            webhook.defer(_OUTAGE_PAUSE_S)
         except Exception:
-            log.exception("webhook.crashed", tries=hook.due.tries, again_in_s=_MAX_PAUSE_S, **context)
-            hook.later(_MAX_PAUSE_S)
+            log.exception("webhook.crashed", tries=webhook.progress.tries, again_in_s=_MAX_PAUSE_S, **context)
+            webhook.defer(_MAX_PAUSE_S)
         finally:
-            self._room.release()
+            self._slots.release()
 
-    async def _broke(self, hook: Hook, error: Exception) -> None:
-        """What nobody foresaw is a try like any other; after the last one the dead letters have the message.
+    async def _crashed(self, webhook: PendingWebhook, error: Exception) -> None:
+        """Count an unexpected exception as a failed try; after the last one the message is dead-lettered.
 
-        Raises `error` itself if the bus could not be asked, which costs no try, and BusError for the same reason.
+        Raises `error` itself if the bus was unreachable, which is no try, and BusError if it is now.
         """
-        if isinstance(error, BusError) and not isinstance(error, _LASTING):
+        if isinstance(error, BusError) and not isinstance(error, _PERMANENT):
             raise error
-        due, context = hook.due, {"job": hook.name.job, "tenant": hook.name.tenant}
-        tries, why = due.tries + 1, f"{type(error).__name__}: {error}"
-        if tries < self._settings.webhook_max_tries:
-            again_s = retry.delay_s(tries - 1, self._settings.webhook_retry_s, _MAX_RETRY_S)
+        progress, tries = webhook.progress, webhook.progress.tries + 1
+        context = {"job": webhook.key.job, "tenant": webhook.key.tenant}
+        if tries < self._max_tries:
+            again_s = retry.delay_s(tries - 1, self._retry_s, _MAX_RETRY_S)
             log.error("webhook.crashed", tries=tries, again_in_s=round(again_s, 2), exc_info=error, **context)
-            await hook.step(msgspec.structs.replace(due, tries=tries, due_at=self._bus.clock.now() + again_s))
+            due_at = self._bus.clock.now() + again_s
+            await webhook.advance(msgspec.structs.replace(progress, tries=tries, due_at=due_at))
             return
-        told = hook_id(self._bus.subjects.root, hook)
-        reason = f"webhook: telling of job {hook.name.job!r} broke ({why}) in {tries} tries"
-        await self._bury(hook, told, reason, wire.encode(due))
-        log.error("webhook.dead_lettered", event_id=told, error=why, tries=tries, exc_info=error, **context)
-        hook.settle()
+        why = f"{type(error).__name__}: {error}"
+        letter_id = webhooks_id(self._bus.subjects.root, webhook)
+        reason = f"webhook: delivering for job {webhook.key.job!r} failed ({why}) in {tries} tries"
+        await _dead_letter(self._bus, webhook, letter_id, reason, wire.encode(progress))
+        log.error("webhook.dead_lettered", event_id=letter_id, error=why, tries=tries, exc_info=error, **context)
+        webhook.finish()
 
-    async def _tell(self, hook: Hook) -> None:
-        """Tell the next event that has come, if there is one. Raises BusError."""
-        now_s, due = self._bus.clock.now(), hook.due
-        if 0 < due.due_at - now_s <= _MAX_RETRY_S:  # further away nobody ever puts one
-            hook.later(due.due_at - now_s)
+    async def _deliver_next(self, webhook: PendingWebhook) -> None:
+        """Deliver the next event that has happened, if there is one. Raises BusError."""
+        now_s, progress = self._bus.clock.now(), webhook.progress
+        # No gateway sets a later time: one that is further away was written by something else.
+        if 0 < progress.due_at - now_s <= _MAX_RETRY_S:
+            webhook.defer(progress.due_at - now_s)
             return
         try:
-            found = await self._jobs.find(hook.name)
+            status = await self._jobs.find(webhook.key)
         except (NotFound, Gone) as error:
-            self._without_a_log(hook, now_s - due.since, error)
+            self._log_missing(webhook, now_s - progress.since, error)
             return
-        webhook = found.birth.job.client.webhook
-        untold = [] if webhook is None else [event for event in come(found) if event in webhook.events]
-        untold = [event for event in untold if event not in due.settled]
-        if webhook is not None and untold:
-            await self._send(hook, found, webhook, untold)
-        elif webhook is None or found.is_ended:
-            hook.settle()
+        receiver = status.birth.job.client.webhook
+        wanted = () if receiver is None else receiver.events
+        pending = [event for event in events_of(status) if event in wanted and event not in progress.settled]
+        if receiver is not None and pending:
+            await self._deliver(webhook, status, receiver, pending)
+        elif receiver is None or status.is_ended:
+            webhook.finish()
         else:
-            hook.later(_pause_s(now_s - due.since))
+            webhook.defer(_pause_s(now_s - progress.since))
 
-    def _without_a_log(self, hook: Hook, age_s: float, error: BusError) -> None:
-        """It may not be born yet: whoever accepts it died, and its worker does that. Or it is gone."""
+    def _log_missing(self, webhook: PendingWebhook, age_s: float, error: BusError) -> None:
+        """Wait for the birth of a job whose gateway died before: its worker writes it. Or the log has been removed."""
         if isinstance(error, NotFound) and age_s < wire.MAX_DEADLINE_S:
-            hook.later(_pause_s(age_s))
+            webhook.defer(_pause_s(age_s))
             return
-        log.warning("webhook.log_gone", job=hook.name.job, tenant=hook.name.tenant, error=str(error))
-        hook.settle()
+        log.warning("webhook.log_gone", job=webhook.key.job, tenant=webhook.key.tenant, error=str(error))
+        webhook.finish()
 
-    async def _send(self, hook: Hook, found: Status, webhook: Webhook, untold: list[EventType]) -> None:
-        """Tell the first of `untold`; later, if too many wait for this receiver's answer already."""
-        receiver = urlsplit(webhook.url).netloc.lower()
-        if (wait_s := self._receivers.wait_s(receiver)) is not None:
-            hook.later(wait_s)
+    async def _deliver(
+        self, webhook: PendingWebhook, status: Status, receiver: Webhook, pending: list[EventType]
+    ) -> None:
+        """Deliver the first of `pending`; later, if too many deliveries to this host are in progress."""
+        host = urlsplit(receiver.url).netloc.lower()
+        if (wait_s := self._hosts.wait_s(host)) is not None:
+            webhook.defer(wait_s)
             return
-        due, event, now_s = hook.due, untold[0], self._bus.clock.now()
-        told = event_id(self._bus.subjects.root, found.birth, event)
-        context = {"job": hook.name.job, "tenant": hook.name.tenant, "event_type": event, "event_id": told}
+        progress, event, now_s = webhook.progress, pending[0], self._bus.clock.now()
+        letter_id = event_id(self._bus.subjects.root, status.birth, event)
+        context = {"job": webhook.key.job, "tenant": webhook.key.tenant, "event_type": event, "event_id": letter_id}
         try:
-            # From before anything is waited for, or many would pass where there is room for one.
-            with self._receivers.telling(receiver):
-                body = msgspec.json.encode(await self._body(found, event))
-                await self._sender.post(webhook, signed(webhook, told, int(now_s), body), body)
+            # Counted before the first wait: otherwise more would pass than the limit allows.
+            with self._hosts.delivering(host):
+                body = msgspec.json.encode(await self._body(status, event))
+                await self._sender.post(receiver, signature_headers(receiver, letter_id, int(now_s), body), body)
         except NotDelivered as error:
-            tries = due.tries + 1
-            if not error.is_final and tries < self._settings.webhook_max_tries:
-                again_s = retry.delay_s(tries - 1, self._settings.webhook_retry_s, _MAX_RETRY_S)
+            tries = progress.tries + 1
+            if not error.is_final and tries < self._max_tries:
+                again_s = retry.delay_s(tries - 1, self._retry_s, _MAX_RETRY_S)
                 log.info("webhook.failed", error=str(error), tries=tries, again_in_s=round(again_s, 2), **context)
-                await hook.step(msgspec.structs.replace(due, tries=tries, due_at=now_s + again_s))
+                await webhook.advance(msgspec.structs.replace(progress, tries=tries, due_at=now_s + again_s))
                 return
-            reason = f"webhook: {event} of job {hook.name.job!r} was not taken ({error}) in {tries} tries"
-            await self._bury(hook, told, reason, body)
+            reason = f"webhook: {event} of job {webhook.key.job!r} was not delivered ({error}) in {tries} tries"
+            await _dead_letter(self._bus, webhook, letter_id, reason, body)
             log.warning("webhook.dead_lettered", error=str(error), tries=tries, **context)
         else:
             log.debug("webhook.sent", **context)
-        if found.is_ended and len(untold) == 1:
-            hook.settle()
+        if status.is_ended and len(pending) == 1:
+            webhook.finish()
         else:
-            await hook.step(HookProgress(since=due.since, settled=(*due.settled, event)))
+            await webhook.advance(HookProgress(since=progress.since, settled=(*progress.settled, event)))
 
-    async def _body(self, found: Status, event: EventType) -> dict[str, Any]:
-        return {"type": f"job.{event}", "timestamp": when(self._bus.clock.now()), "data": await view(self._bus, found)}
+    async def _body(self, status: Status, event: EventType) -> dict[str, Any]:
+        data = await view(self._bus, status)
+        return {"type": f"job.{event}", "timestamp": when(self._bus.clock.now()), "data": data}
 
-    async def _bury(self, hook: Hook, told: str, reason: str, body: bytes) -> None:
-        """Into the dead letters, under the event's own id: the job's own letter is another matter."""
-        name, subjects = hook.name, self._bus.subjects
-        dead = wire.DeadJob(reason=reason, subject=subjects.hook(name.tenant, name.job), payload=body)
-        await self._bus.js.publish(subjects.dead_job(name.tenant, told), wire.encode(dead), {MESSAGE_ID: told})
+
+async def _dead_letter(bus: Bus, webhook: PendingWebhook, letter_id: str, reason: str, body: bytes) -> None:
+    """Publish to the dead letters under an id of its own: the job itself may have a dead letter too."""
+    key, subjects = webhook.key, bus.subjects
+    dead = wire.DeadJob(reason=reason, subject=subjects.hook(key.tenant, key.job), payload=body)
+    await bus.js.publish(subjects.dead_job(key.tenant, letter_id), wire.encode(dead), {MESSAGE_ID: letter_id})
 
 
 def _pause_s(age_s: float) -> float:

@@ -1,8 +1,11 @@
-"""The queue of webhooks: one message for each job of which something is still to be told, worked off by any gateway.
+"""The queue of webhooks in JetStream: one message per job with pending webhook events, processed by any gateway.
 
-It is laid down before the job is, so that no death in between loses it, and replaced by compare-and-set with each step,
-so that of two gateways that hold the same message one goes on. What is sent may be sent twice; it is never forgotten.
+A message is stored before its job is accepted, so that no crash in between loses it. Each step replaces it by
+compare-and-set, so that of two gateways that hold the same message one goes on. An event may be delivered twice; none
+is forgotten.
 """
+
+from typing import Final
 
 from bus import wire
 from bus.errors import ApiError, BusError, Full, StorageFull, Unreachable
@@ -18,83 +21,90 @@ from bus.webhook import HookProgress
 
 log = logger(__name__)
 
-_NS = 1_000_000_000
-_PULL_S = 5.0
-#: Longer than the server takes to say that a pull is over.
-_ANSWER_S = 2.0
+_NS: Final = 1_000_000_000
+#: How long a pull from the empty queue waits for a message.
+_PULL_S: Final = 5.0
+#: Longer than the server takes to answer that a pull has expired.
+_ANSWER_S: Final = 2.0
 
 
-class Hook:
-    """One message of the queue in our hands; call one of its verbs, once."""
+class PendingWebhook:
+    """One message of the queue, delivered to this gateway. Call one of `finish`, `defer` and `advance`, once."""
 
     def __init__(self, bus: Bus, delivery: Delivery) -> None:
-        """Raises Malformed; then `Delivery.ack` it."""
-        self._bus, self._delivery = bus, delivery
-        self.due = wire.decode(HookProgress, delivery.payload)
-        self.name: JobKey = bus.subjects.job_key(*parse_job_of(delivery.subject))
+        """Raises Malformed; then acknowledge `delivery`."""
+        self._bus = bus
+        self._delivery = delivery
+        self.progress = wire.decode(HookProgress, delivery.payload)
+        self.key: JobKey = bus.subjects.job_key(*parse_job_of(delivery.subject))
 
-    def settle(self) -> None:
-        """Nothing is left to be told."""
+    def finish(self) -> None:
+        """Remove the message: no event is pending."""
         self._delivery.ack()
 
-    def later(self, delay_s: float) -> None:
-        """Nothing to be told yet: to anybody, in so many seconds."""
+    def defer(self, delay_s: float) -> None:
+        """Return the message to the queue, which redelivers it to any gateway after `delay_s`."""
         self._bus.connection.publish(self._delivery.ack_subject, b'-NAK {"delay":%d}' % max(1, int(delay_s * _NS)))
 
-    async def step(self, due: HookProgress) -> None:
-        """Go on with `due`, unless somebody else has gone on already. Raises Unreachable, Full."""
+    async def advance(self, progress: HookProgress) -> None:
+        """Replace the message by one with `progress`, unless another gateway has replaced it.
+
+        Raises Unreachable, Full.
+        """
         headers = {EXPECT_LAST: str(self._delivery.seq)}
         try:
-            await self._bus.js.publish(self._delivery.subject, wire.encode(due), headers)
+            await self._bus.js.publish(self._delivery.subject, wire.encode(progress), headers)
         except ApiError as error:
             if error.err_code != WRONG_LAST_SEQUENCE:
                 raise
-        # Awaited, as an acknowledgement would not be: offered again after the end was told, it would be told again.
+        # Awaited, unlike an acknowledgement: a redelivery after the last event would deliver that event again.
         await self._bus.js.delete(self._bus.subjects.hooks_stream, self._delivery.seq)
         self._delivery.ack()
 
 
-class Hooks:
+class WebhookQueue:
+    """Adds to the queue and pulls from it. Its stream and consumer are created at the first use."""
+
     def __init__(self, bus: Bus) -> None:
         self._bus = bus
         self._is_declared = False
 
     async def declare(self) -> None:
-        """Raises TopologyMismatch, Unreachable."""
+        """Create the stream and its consumer, unless that is done. Raises TopologyMismatch, Unreachable."""
         if not self._is_declared:
             await self._bus.topology.declare_hooks()
             self._is_declared = True
 
-    async def add(self, name: JobKey) -> int | None:
-        """Lay down that something is to be told of a job; None: that is known. Returns what `remove` takes.
+    async def add(self, key: JobKey) -> int | None:
+        """Store the message of a job; its stream sequence, for `remove`. None: the job has one.
 
         Raises StorageFull, Unreachable.
         """
         await self.declare()
-        due = HookProgress(since=self._bus.clock.now())
-        subject = self._bus.subjects.hook(name.tenant, name.job)
+        progress = HookProgress(since=self._bus.clock.now())
+        subject = self._bus.subjects.hook(key.tenant, key.job)
         try:
-            return (await self._bus.js.publish(subject, wire.encode(due), {EXPECT_LAST: "0"})).seq
+            return (await self._bus.js.publish(subject, wire.encode(progress), {EXPECT_LAST: "0"})).seq
         except Full as error:
-            raise StorageFull(f"the bus takes no more webhooks: {error}") from error
+            raise StorageFull(f"the webhook queue is full: {error}") from error
         except ApiError as error:
             if error.err_code != WRONG_LAST_SEQUENCE:
                 raise
             return None
 
     async def remove(self, seq: int) -> None:
-        """The job that it was laid down for was refused, or is somebody else's."""
+        """Remove the message of a job that was refused. Raises Unreachable."""
         await self._bus.js.delete(self._bus.subjects.hooks_stream, seq)
 
-    async def pull(self, most: int) -> list[Hook]:
-        """The next ones; if there are none, wait some seconds for one. Cancelling leaves them to a later look.
+    async def pull(self, most: int) -> list[PendingWebhook]:
+        """The next messages; waits up to 5 s for one if there are none. If cancelled, they are redelivered later.
 
         Raises Unreachable, TopologyMismatch.
         """
         await self.declare()
         return await self._pull(most, 0.0) or await self._pull(1, _PULL_S)
 
-    async def _pull(self, most: int, expires_s: float) -> list[Hook]:
+    async def _pull(self, most: int, expires_s: float) -> list[PendingWebhook]:
         try:
             messages = await pull_once(
                 self._bus.connection,
@@ -104,24 +114,25 @@ class Hooks:
                 batch=most,
                 expires_s=expires_s,
                 answer_s=_ANSWER_S,
-                on_late=self._give_back,
+                on_late=self._return,
             )
         except Unreachable:
             self._is_declared = False  # an operator may have removed the queue
             raise
-        return [hook for message in messages if (hook := self._read(message)) is not None]
+        return [webhook for message in messages if (webhook := self._read(message)) is not None]
 
-    def _give_back(self, message: Message) -> None:
-        hook = self._read(message)
-        if hook is not None:
-            hook.later(0)
+    def _return(self, message: Message) -> None:
+        """Return a message that arrived after its pull had ended."""
+        webhook = self._read(message)
+        if webhook is not None:
+            webhook.defer(0)
 
-    def _read(self, message: Message) -> Hook | None:
-        """None for a message that cannot be read: it is acknowledged, so that it does not come again."""
+    def _read(self, message: Message) -> PendingWebhook | None:
+        """None for a malformed message: it is acknowledged, so that it is not redelivered."""
         delivery: Delivery | None = None
         try:
             delivery = Delivery(self._bus.connection, message)
-            return Hook(self._bus, delivery)
+            return PendingWebhook(self._bus, delivery)
         except (BusError, ValueError) as error:
             log.error("webhook.malformed", subject=message.subject, error=str(error))
             if delivery is not None:

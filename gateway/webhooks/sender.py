@@ -1,4 +1,4 @@
-"""One webhook over HTTP: signed, to no address inside our own network, and never further than where it was sent."""
+"""Sends one webhook over HTTP: signed, to public addresses only, and without following redirects."""
 
 import asyncio
 import base64
@@ -20,27 +20,28 @@ from bus.params import short
 from bus.settings import redacted
 from bus.webhook import Webhook
 
-#: For the whole exchange, name and connection included.
+#: Of the whole exchange, name lookup and connection included.
 TIMEOUT_S: Final = 10.0
 _KEY_PREFIX: Final = "whsec_"
-#: Addresses of IPv6 that a router turns into the one of IPv4 that stands in them: at the end, and behind 16 bits.
-_NAT64, _6TO4 = ip_network("64:ff9b::/96"), ip_network("2002::/16")
+#: IPv6 networks whose packets a router translates to the IPv4 address in them: in the last 32 bits, or after 16 bits.
+_NAT64: Final = ip_network("64:ff9b::/96")
+_6TO4: Final = ip_network("2002::/16")
 
 
 class NotDelivered(Exception):
-    """Whoever was to be told has not said that it knows. `is_final`: nor will it."""
+    """The receiver did not confirm the delivery. `is_final`: another try cannot help."""
 
     def __init__(self, why: str, *, is_final: bool = False) -> None:
         super().__init__(why)
         self.is_final = is_final
 
 
-class _Private(OSError):
-    """A name that stands for an address of our own network."""
+class _PrivateAddressError(OSError):
+    """A host name resolves to an address that is not public."""
 
 
 def is_public(text: str) -> bool:
-    """Whether an address is one of the whole internet's, and not a way round to one that is not."""
+    """Whether an address is reachable from the whole internet, and not translated to one that is not."""
     address = ip_address(text.partition("%")[0])
     if isinstance(address, IPv6Address):
         inner = address.ipv4_mapped
@@ -53,18 +54,22 @@ def is_public(text: str) -> bool:
     return address.is_global and not address.is_multicast
 
 
-def check(hook: Webhook, *, allow_private: bool) -> None:
-    """Raises Invalid for what can never be told. What a name stands for is looked at when it is used."""
-    host = _host(hook.url)
+def check(webhook: Webhook, *, allow_private: bool) -> None:
+    """Raises Invalid for a webhook that can never be delivered. Host names are resolved at delivery only."""
+    host = _host(webhook.url)
     if not allow_private and _is_address(host) and not is_public(host):
-        raise Invalid(f"webhook.url: {short(host)} is no public address, and others are not told", "webhook.url")
-    if not hook.events or len(set(hook.events)) < len(hook.events):
-        raise Invalid(f"webhook.events: must name at least one, each once, not {list(hook.events)}", "webhook.events")
-    _key(hook.secret)
+        raise Invalid(
+            f"webhook.url: {short(host)} is no public address, and webhooks are sent to no other", "webhook.url"
+        )
+    if not webhook.events or len(set(webhook.events)) < len(webhook.events):
+        raise Invalid(
+            f"webhook.events: must name at least one, each once, not {list(webhook.events)}", "webhook.events"
+        )
+    _key(webhook.secret)
 
 
 def _host(url: str) -> str:
-    """Raises Invalid unless `url` is one of http or https, with a host and no user in it."""
+    """The host of `url`. Raises Invalid unless the scheme is http or https and there is no user in it."""
     try:
         parsed = URL(url)
         host, is_right = parsed.host, parsed.scheme in {"http", "https"} and parsed.user is None
@@ -86,54 +91,58 @@ def _is_address(host: str) -> bool:
 
 
 def _key(secret: str) -> bytes:
-    """Raises Invalid for a `whsec_` without base64 behind it."""
+    """The key that a secret stands for. Raises Invalid for `whsec_` without base64 after it."""
     if not secret.startswith(_KEY_PREFIX):
         return secret.encode()
     try:
         return base64.b64decode(secret.removeprefix(_KEY_PREFIX), validate=True)
     except (binascii.Error, ValueError) as error:
-        raise Invalid(f"webhook.secret: behind {_KEY_PREFIX} must stand base64", "webhook.secret") from error
+        raise Invalid(f"webhook.secret: must have base64 after {_KEY_PREFIX}", "webhook.secret") from error
 
 
-def signed(hook: Webhook, event_id: str, now_s: int, body: bytes) -> dict[str, str]:
-    """The headers of the Standard Webhooks: an id, the time, and the HMAC-SHA256 of both and the body."""
+def signature_headers(webhook: Webhook, event_id: str, now_s: int, body: bytes) -> dict[str, str]:
+    """The headers of Standard Webhooks: id, Unix time, and, with a secret, the HMAC-SHA256 of both and the body."""
     headers = {"webhook-id": event_id, "webhook-timestamp": str(now_s)}
-    if hook.secret:
-        told = hmac.new(_key(hook.secret), f"{event_id}.{now_s}.".encode() + body, hashlib.sha256).digest()
-        headers["webhook-signature"] = f"v1,{base64.b64encode(told).decode()}"
+    if webhook.secret:
+        digest = hmac.new(_key(webhook.secret), f"{event_id}.{now_s}.".encode() + body, hashlib.sha256).digest()
+        headers["webhook-signature"] = f"v1,{base64.b64encode(digest).decode()}"
     return headers
 
 
 class _Resolver(AbstractResolver):
-    """The addresses that a name stands for, if all of them are public. The connection is made to these very ones."""
+    """Resolves a host name, if all its addresses are public. The connection is made to these very addresses."""
 
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
     ) -> list[ResolveResult]:
+        """The addresses of `host`. Raises OSError if it has none, or one that is not public."""
         loop = asyncio.get_running_loop()
         found = await loop.getaddrinfo(host, port, family=family, type=socket.SOCK_STREAM)
         addresses = [(kind, str(where[0])) for kind, _, _, _, where in found]
         for _, address in addresses:
             if not is_public(address):
-                raise _Private(errno.EACCES, f"{short(host)} stands for {address}, which is no public address")
+                raise _PrivateAddressError(
+                    errno.EACCES, f"{short(host)} resolves to {address}, which is no public address"
+                )
         return [
             ResolveResult(hostname=host, host=address, port=port, family=kind, proto=0, flags=socket.AI_NUMERICHOST)
             for kind, address in addresses
         ]
 
     async def close(self) -> None:
-        """It holds nothing."""
+        """Holds nothing."""
 
 
 class Sender:
-    """`async with` it."""
+    """An HTTP client for webhooks. Use it in `async with`."""
 
     def __init__(self, *, allow_private: bool) -> None:
+        """`allow_private`: send to addresses of private networks too."""
         self._allow_private = allow_private
 
     async def __aenter__(self) -> "Sender":
         resolver = None if self._allow_private else _Resolver()
-        # No connection is used twice: whom it leads to is decided each time.
+        # No connection is reused: the address is checked for each delivery.
         connector = aiohttp.TCPConnector(resolver=resolver, use_dns_cache=False, force_close=True, limit=0)
         self._session = aiohttp.ClientSession(
             connector=connector,
@@ -146,17 +155,17 @@ class Sender:
     async def __aexit__(self, *error: object) -> None:
         await self._session.close()
 
-    async def post(self, hook: Webhook, headers: dict[str, str], body: bytes) -> None:
-        """Raises NotDelivered unless the answer is of the 200s. Redirects are not followed."""
+    async def post(self, webhook: Webhook, headers: dict[str, str], body: bytes) -> None:
+        """Send `body`. Raises NotDelivered unless the status is 2xx within `TIMEOUT_S`; redirects are not followed."""
         try:
-            check(hook, allow_private=self._allow_private)
-            async with self._session.post(hook.url, data=body, headers=headers, allow_redirects=False) as answer:
-                status = answer.status
+            check(webhook, allow_private=self._allow_private)
+            async with self._session.post(webhook.url, data=body, headers=headers, allow_redirects=False) as response:
+                status = response.status
         except Invalid as error:
             raise NotDelivered(str(error), is_final=True) from error
         except TimeoutError as error:
-            raise NotDelivered(f"no answer within {TIMEOUT_S:g} s") from error
+            raise NotDelivered(f"no response within {TIMEOUT_S:g} s") from error
         except (aiohttp.ClientError, OSError, ValueError) as error:
             raise NotDelivered(f"{type(error).__name__}: {error}") from error
         if not 200 <= status < 300:
-            raise NotDelivered(f"the answer was {status}", is_final=status == 410)
+            raise NotDelivered(f"the response was {status}", is_final=status == 410)

@@ -1,4 +1,4 @@
-"""Webhooks that nobody can tell of, and gateways that stop with some in their hands: none is tried for ever, none lost."""
+"""Webhooks that cannot be delivered, and gateways that stop while they hold some: none is tried for ever, none lost."""
 
 import asyncio
 import time
@@ -16,7 +16,7 @@ from bus.jobs.dead_letters import DeadLetters
 from bus.jobs.entry import ACCEPTED, KIND
 from bus.settings import BusSettings
 from bus.webhook import HookProgress, Webhook
-from gateway.webhooks.queue import Hooks
+from gateway.webhooks.queue import WebhookQueue
 from tests.support.doors import accepted, tone
 from tests.support.jobs import tone_job
 from tests.support.nats import fresh_root
@@ -56,10 +56,10 @@ async def receiver() -> AsyncIterator[Receiver]:
 
 
 @pytest.mark.parametrize("broken", ["no birth", "year 10^292", "secret"])
-async def test_a_job_that_cannot_be_told_of_is_tried_so_often_and_then_lies_in_the_dead_letters(
+async def test_a_job_whose_webhook_cannot_be_processed_is_dead_lettered_after_the_last_try(
     http: aiohttp.ClientSession, settings: BusSettings, stack: tuple[Fleet, Program, str], broken: str
 ) -> None:
-    """No door lets such a one through; whoever writes to the bus himself, or a bug of ours, may leave one there."""
+    """No API lets such a job through; a bus user or a bug of ours may write one."""
     secret = "whsec_!" if broken == "secret" else ""
     hook = Webhook(url="http://127.0.0.1:9/", events=("accepted",), secret=secret)
     job = tone_job(client=wire.Client(api="jobs", webhook=hook))
@@ -68,33 +68,33 @@ async def test_a_job_that_cannot_be_told_of_is_tried_so_often_and_then_lies_in_t
     async with open_bus(settings, "test") as bus:
         name, subject = bus.subjects.job_key(job.tenant, job.id), bus.subjects.hook(job.tenant, job.id)
         await bus.js.publish(name.birth, b"[]" if broken == "no birth" else birth, {KIND: ACCEPTED})
-        await Hooks(bus).add(name)
-        buried = await asyncio.to_thread(_wait_for, stack[1], "webhook.dead_lettered", job.id)
-        assert buried["tries"] == 4
+        await WebhookQueue(bus).add(name)
+        dead_lettered = await asyncio.to_thread(_wait_for, stack[1], "webhook.dead_lettered", job.id)
+        assert dead_lettered["tries"] == 4
         assert [event["tries"] for event in _of(stack[1], "webhook.crashed", job.id)] == [1, 2, 3]
-        letter = await DeadLetters(bus).find(buried["event_id"])
+        letter = await DeadLetters(bus).find(dead_lettered["event_id"])
         assert job.id in letter.dead.reason
         assert wire.decode(HookProgress, letter.dead.payload).tries == 3
         await _until_settled(bus, subject)
 
 
-async def test_what_is_due_later_than_anything_is_ever_put_off_is_told_now(
+async def test_a_due_time_beyond_the_longest_pause_is_ignored(
     http: aiohttp.ClientSession, receiver: Receiver, settings: BusSettings
 ) -> None:
     hook = Webhook(url=f"{receiver.url}/hook", events=("done",))
     job = tone_job(seconds=0.1, lane="standard", run_on=True, client=wire.Client(api="jobs", webhook=hook))
     async with open_bus(settings, "test") as bus:
-        await Hooks(bus).declare()
-        due = HookProgress(since=bus.clock.now(), due_at=1e300)
-        await bus.js.publish(bus.subjects.hook(job.tenant, job.id), wire.encode(due))
+        await WebhookQueue(bus).declare()
+        progress = HookProgress(since=bus.clock.now(), due_at=1e300)
+        await bus.js.publish(bus.subjects.hook(job.tenant, job.id), wire.encode(progress))
         await bus.js.publish(bus.subjects.job(job.model, job.version, job.lane, job.tenant), wire.encode(job))
         assert await receiver.types(job.id, ["job.done"]) == ["job.done"]
 
 
-async def test_a_gateway_that_is_stopped_gives_back_what_it_holds_at_once(
+async def test_a_gateway_that_stops_returns_the_messages_that_it_holds(
     receiver: Receiver, settings: BusSettings
 ) -> None:
-    """Otherwise it would be offered again after the queue's ack_wait of 20 s."""
+    """Otherwise they would be redelivered after the queue's ack_wait of 20 s."""
     alone = msgspec.structs.replace(settings, root=fresh_root())
     receiver.gate.clear()
     with fleet_of(alone) as fleet:
@@ -105,10 +105,10 @@ async def test_a_gateway_that_is_stopped_gives_back_what_it_holds_at_once(
             jobs = {await accepted(http, _hooked(receiver)) for _ in range(4)}
             await eventually(lambda: len(receiver.paths) == len(jobs), 20)
         assert await asyncio.to_thread(leaving.stop) == 0
-        offered: set[str] = set()
+        redelivered: set[str] = set()
         async with open_bus(alone, "test") as bus, asyncio.timeout(10):
-            while offered != jobs:
-                offered |= {hook.name.job for hook in await Hooks(bus).pull(len(jobs))}
+            while redelivered != jobs:
+                redelivered |= {webhook.key.job for webhook in await WebhookQueue(bus).pull(len(jobs))}
 
 
 def _hooked(receiver: Receiver) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Two requests of one id at the same moment, at two gateways: whoever of them makes the job, it is told of."""
+"""Concurrent requests of one id at two gateways: whichever makes the job, its events are delivered."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ from tests.support.doors import gateway_here
 from tests.support.jobs import tone_job
 
 
-async def test_one_that_is_refused_takes_back_no_webhook_that_the_other_relied_on(
+async def test_a_refused_request_removes_no_webhook_that_another_relied_on(
     bus_settings: BusSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Two bodies under one id: the second one is accepted between the first one's webhook and its refusal."""
@@ -36,7 +36,7 @@ async def test_one_that_is_refused_takes_back_no_webhook_that_the_other_relied_o
 
 
 @pytest.mark.parametrize("is_refused", [False, True])
-async def test_the_request_that_comes_second_takes_no_webhook_back(
+async def test_the_second_request_removes_no_webhook(
     bus_settings: BusSettings, monkeypatch: pytest.MonkeyPatch, is_refused: bool
 ) -> None:
     job = msgspec.structs.replace(tone_job(), client=Client(api="jobs", webhook=Webhook(url="http://localhost/x")))
@@ -51,12 +51,12 @@ async def test_the_request_that_comes_second_takes_no_webhook_back(
             return await original(*given)
 
         async def refused_then_accepted(*given: Any) -> Any:
-            # The other one is refused, and takes back what it laid down, before this one is accepted.
-            stands = await gateway.bus.js.direct.next(
+            # The other request is refused, and removes its message, before this one is accepted.
+            stored = await gateway.bus.js.direct.next(
                 gateway.bus.subjects.hooks_stream, gateway.bus.subjects.all_hooks, 1
             )
-            assert stands is not None
-            await gateway.hooks.remove(stands[0].seq)
+            assert stored is not None
+            await gateway.webhook_queue.remove(stored[0].seq)
             return await original(*given)
 
         monkeypatch.setattr(gateway.jobs, "accept", late)

@@ -1,56 +1,107 @@
-"""How many tries to reach one receiver are under way, when many events of its come at the same moment."""
+"""Deliveries in progress to one host."""
 
 import asyncio
+from contextlib import ExitStack
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from bus.webhook import HookProgress, Webhook
-from gateway.webhooks import delivery as webhooks
-from gateway.webhooks.concurrency import MOST_AT_ONCE
+from gateway.webhooks import delivery
+from gateway.webhooks.concurrency import MAX_PER_HOST, HostLimit
+from gateway.webhooks.delivery import WebhookDelivery
 from tests.support.waiting import eventually
 
-TOLD = Webhook(url="http://localhost/x")
+
+class Pending:
+    """A job with one pending event."""
+
+    def __init__(self) -> None:
+        self.key = SimpleNamespace(job="j", tenant="t")
+        self.progress = HookProgress(since=0.0)
+        self.deferred_s: list[float] = []
+
+    def defer(self, delay_s: float) -> None:
+        self.deferred_s.append(delay_s)
+
+    async def advance(self, progress: HookProgress) -> None:
+        self.progress = progress
 
 
-class Hook:
-    def __init__(self, later: list[float]) -> None:
-        self.name = SimpleNamespace(job="j", tenant="t")
-        self.due = HookProgress(since=0.0)
-        self.later = later.append
+class Queue:
+    """Delivers its items once."""
 
-    async def step(self, due: HookProgress) -> None:
-        self.due = due
+    def __init__(self, items: list[Pending]) -> None:
+        self._items = items
+
+    async def pull(self, most: int) -> list[Pending]:
+        found, self._items = self._items[:most], self._items[most:]
+        if not found:
+            await asyncio.Event().wait()
+        return found
 
 
-async def test_events_that_come_together_do_not_pass_where_there_is_room_for_a_few(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    posted: list[str] = []
-    answered, later = asyncio.Event(), list[float]()
+class Sender:
+    """Never gets a response."""
 
-    async def view(*_: Any) -> dict[str, Any]:
-        await asyncio.sleep(0)  # as the bus is asked for the sound so far
+    def __init__(self) -> None:
+        self.posted: list[str] = []
+
+    async def __aenter__(self) -> "Sender":
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Holds nothing."""
+
+    async def post(self, webhook: Webhook, *_: object) -> None:
+        self.posted.append(webhook.url)
+        await asyncio.Event().wait()
+
+
+def fake_jobs() -> Any:
+    """Every job has just been accepted, and has a webhook."""
+    webhook = Webhook(url="http://localhost/x")
+    job = SimpleNamespace(id="j", tenant="t", client=SimpleNamespace(webhook=webhook))
+    birth = SimpleNamespace(job=job, queue_seq=1)
+    status = SimpleNamespace(birth=birth, position=SimpleNamespace(block=0), lease=None, is_ended=False)
+
+    async def find(_: object) -> object:
+        return status
+
+    bus = SimpleNamespace(clock=SimpleNamespace(now=lambda: 0.0), subjects=SimpleNamespace(root="r"))
+    return SimpleNamespace(bus=bus, find=find)
+
+
+async def test_events_that_come_at_one_moment_do_not_pass_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def view(*_: object) -> dict[str, Any]:
+        await asyncio.sleep(0)  # as when the bus is read for the body
         return {}
 
-    class Sender:
-        async def post(self, webhook: Webhook, *_: Any) -> None:
-            posted.append(webhook.url)
-            await answered.wait()
+    monkeypatch.setattr(delivery, "view", view)
+    items = [Pending() for _ in range(2 * MAX_PER_HOST)]
+    queue: Any = Queue(items)
+    sender: Any = Sender()
+    running = asyncio.create_task(WebhookDelivery(fake_jobs(), queue, sender, max_tries=1, retry_s=1.0).run())
+    await eventually(lambda: len(sender.posted) + sum(len(item.deferred_s) for item in items) == len(items))
+    assert len(sender.posted) == MAX_PER_HOST
+    running.cancel()
+    await asyncio.wait((running,))
+    assert all(item.deferred_s for item in items), "those in progress are returned when the gateway stops"
 
-    monkeypatch.setattr(webhooks, "view", view)
-    bus = SimpleNamespace(clock=SimpleNamespace(now=lambda: 0.0), subjects=SimpleNamespace(root="r"))
-    jobs: Any = SimpleNamespace(bus=bus)
-    settings: Any = SimpleNamespace(webhook_private=True, webhook_max_tries=1)
-    hooks: Any = None
-    found: Any = SimpleNamespace(birth=SimpleNamespace(job=SimpleNamespace(id="j", tenant="t"), queue_seq=1))
-    found.is_ended = False
-    teller: Any = webhooks.Webhooks(jobs, hooks, settings)
-    teller._sender = Sender()
-    async with asyncio.TaskGroup() as tasks:
-        for _ in range(2 * MOST_AT_ONCE):
-            tasks.create_task(teller._send(Hook(later), found, TOLD, ["accepted"]))
-        await eventually(lambda: len(posted) + len(later) == 2 * MOST_AT_ONCE)
-        answered.set()
-    assert (len(posted), len(later)) == (MOST_AT_ONCE, MOST_AT_ONCE)
+
+def test_a_slow_host_waits_longer_than_a_busy_one() -> None:
+    now = [0.0]
+    hosts = HostLimit(lambda: now[0])
+    assert hosts.wait_s("a:80") is None
+    with ExitStack() as deliveries:
+        for _ in range(MAX_PER_HOST):
+            deliveries.enter_context(hosts.delivering("a:80"))
+        busy_s = hosts.wait_s("a:80")
+        now[0] = 2.0
+        slow_s = hosts.wait_s("a:80")
+        assert busy_s is not None
+        assert slow_s is not None
+        assert busy_s < slow_s
+        assert hosts.wait_s("b:80") is None
+    assert hosts.wait_s("a:80") is None
