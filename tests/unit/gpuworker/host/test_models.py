@@ -38,8 +38,7 @@ def test_a_model_that_cannot_be_loaded_is_reported_and_does_not_keep_the_host_lo
             models.take_loaded()
         assert not models.is_loading
         received: list[pipe.ControlMessage] = []
-        reader = pipe.MessageReader(lambda *_: None, lambda _, message: received.append(message))
-        reader.feed(theirs.recv(1 << 16))
+        pipe.MessageReader({}, received.append).feed(theirs.recv(1 << 16))
     assert received[0] == pipe.Unavailable("broken", "RuntimeError: no such checkpoint")
     assert isinstance(received[1], pipe.Loaded)
     assert models.find("tone").capabilities().name == "tone"

@@ -14,6 +14,21 @@ from gpuworker.host.runner import Runner
 from gpuworker.host.schedule import Schedule
 
 
+class Listener:
+    """Receives the messages of one job."""
+
+    def __init__(self, device: "Device", handle: int) -> None:
+        self._device = device
+        self._handle = handle
+
+    def on_audio(self, first_frame: int, pcm: bytes, marks: pipe.Marks) -> None:
+        sent = self._device.audio_bytes
+        sent[self._handle] = sent.get(self._handle, 0) + len(pcm)
+
+    def on_control(self, message: pipe.ControlMessage) -> None:
+        self._device.messages.setdefault(self._handle, []).append(message)
+
+
 class Device:
     """A runner, and the messages that it sends by job."""
 
@@ -23,16 +38,11 @@ class Device:
         self.schedule: Schedule[Group] = Schedule()
         self.mark = pipe.StepMark(bytearray(pipe.StepMark.SIZE))
         self.runner = Runner(self.schedule, Batcher(self.send), self.mark)
-        self._reader = pipe.MessageReader(self._on_audio, self._on_control)
+        receivers = {handle: Listener(self, handle) for handle in (1, 2, 3)}
+        self._reader = pipe.MessageReader(receivers, lambda _: None)
 
     def send(self, message: bytes, urgent: bool) -> None:
         self._reader.feed(message)
-
-    def _on_audio(self, handle: int, first_frame: int, pcm: bytes, marks: pipe.Marks) -> None:
-        self.audio_bytes[handle] = self.audio_bytes.get(handle, 0) + len(pcm)
-
-    def _on_control(self, handle: int, message: pipe.ControlMessage) -> None:
-        self.messages.setdefault(handle, []).append(message)
 
     def enter(self, engine: Any, *handles: int, **params: Any) -> None:
         jobs = [Tone().validate(EngineJob(id="j", input="x", params=params)) for _ in handles]
