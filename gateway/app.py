@@ -97,10 +97,10 @@ _NATIVE: Final = [
 
 @web.middleware
 async def _answer(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Authenticate, count, and run the handler.
+    """Authenticate the request, count it against the limits, and run its handler.
 
-    An exception before the first byte of the response becomes an error response, a later one cuts the connection. An
-    unexpected error is answered without detail: the traceback goes to the log alone.
+    An exception before the first byte of the response becomes an error response, a later one cuts the connection. The
+    text and traceback of an unexpected error go to the log alone.
     """
     app = request.app
     requests = app[REQUESTS]

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Services:
-    """Every service of the process. Only `serve` and `make_app` get all of them: a handler gets what it needs."""
+    """Every service of the process. Only `serve` and `make_app` get all of them: a handler gets those that it needs."""
 
     settings: GatewaySettings
     bus: Bus
@@ -61,13 +61,17 @@ def compose(
     tokens: Optional["Tokens"] = None,
     addresses: Addresses | None = None,
 ) -> Services:
-    """`tasks` outlives every request; `tokens` verifies callers' JWTs, None if none are accepted."""
-    keys, origins, requests = KeyRing(bus), Origins(settings.cors_origins), Requests()
+    """Build the services of one process. `tasks` outlives every request; `tokens`: None if no JWTs are accepted."""
+    keys = KeyRing(bus)
+    origins = Origins(settings.cors_origins)
+    requests = Requests()
     address_rate = rate_of(settings.address_requests_per_s, settings.address_burst)
     limiter = Limiter(bus, keys, address_rate, tasks)
     interest = Interest(bus.connection, bus.logs, tasks)
     fleet = Fleet(bus, settings.ping_s, tasks, interest.maybe_held_by)
-    deadlines, starts, retention = Deadlines(bus, tasks), StartRates(fleet), Retention(bus)
+    deadlines = Deadlines(bus, tasks)
+    starts = StartRates(fleet)
+    retention = Retention(bus)
     validation = Validation(fleet, bus.clock, bus.settings.max_job_bytes)
     cache = ResultCache(bus.logs, is_shared=settings.shared_cache)
     jobs = Jobs(bus, validation, limiter.jobs, interest, deadlines, starts, retention, cache, tasks, requests.stopping)

@@ -21,18 +21,18 @@ from gateway.settings import GatewaySettings
 log = logger(__name__)
 
 _BACKLOG: Final = 2048
-#: For what is left to write when every request has been answered or cancelled.
+#: Seconds to write the rest of the responses, once every request has been answered or cancelled.
 _CLOSE_S: Final = 2.0
 
 
 async def serve(settings: GatewaySettings, stop: asyncio.Event) -> None:
-    """Serve until `stop` is set; then running streams may go on for `drain_s`.
+    """Serve until `stop` is set; then streams in progress may go on for `drain_s`.
 
-    Jobs whose stream is cut off by that are not left: their listeners may come back through another gateway.
+    A stream that is cut then does not end its job: its listeners may come back through another gateway.
 
-    Raises SettingsError for proxies that are none and for a file of keys for tokens that cannot be used, and, in an
+    Raises SettingsError for a proxy that is no address and for a file of token keys that cannot be used; and, in an
     ExceptionGroup, once running:
-        Unreachable: no NATS at the start, or it has closed the connection for good.
+        Unreachable: no NATS at the start, or NATS has closed the connection for good.
         OSError: the address cannot be bound.
     """
     tokens = open_tokens(
@@ -73,17 +73,17 @@ async def serve(settings: GatewaySettings, stop: asyncio.Event) -> None:
 
 async def _serve_http(services: Services, stop: asyncio.Event) -> None:
     settings = services.settings
-    # Without `handler_cancellation` a hang-up is noticed at the next write, and a queued job never.
+    # Without `handler_cancellation` a hang-up is noticed at the next write, and while its job is queued never.
     runner = web.AppRunner(make_app(services), handler_cancellation=True, shutdown_timeout=_CLOSE_S)
     await runner.setup()
     assert runner.server is not None
     try:
-        # Not by a site of aiohttp's, whose connections answer in plain text what they cannot read.
-        listening = await asyncio.get_running_loop().create_server(
+        # A site of aiohttp's would refuse unreadable requests in plain text.
+        server = await asyncio.get_running_loop().create_server(
             connections(runner.server, settings.stalled_reader_s), settings.host, settings.port, backlog=_BACKLOG
         )
-        with closing(listening):
-            port = listening.sockets[0].getsockname()[1]
+        with closing(server):
+            port = server.sockets[0].getsockname()[1]
             host = f"[{settings.host}]" if ":" in settings.host else settings.host
             log.info("gateway.ready", url=f"http://{host}:{port}", port=port)
             await stop.wait()

@@ -1,4 +1,4 @@
-"""The shapes of the native API's other responses, as `/openapi.json` shows them."""
+"""The native API's other responses, as `/openapi.json` shows them."""
 
 from typing import Annotated, Any, Literal
 

@@ -1,4 +1,4 @@
-"""A job's sound by its id, in any format, and one block alone."""
+"""A job's audio by its id, in any format, and single blocks of it."""
 
 import re
 from typing import Annotated, Final
@@ -23,7 +23,7 @@ from gateway.http.problems import BlockNotYet, NoSuchBlock
 from gateway.http.query import integer
 from gateway.http.services import JOBS, job_key
 from gateway.jobs.listening import join_stream
-from gateway.streaming.file import finished, respond_with_file
+from gateway.streaming.file import audio_file, respond_with_file
 from gateway.streaming.live import audio_headers, send_stream
 
 _MAX_FRAME: Final = 1 << 48
@@ -32,31 +32,34 @@ _NUMBER: Final = re.compile(r"[0-9]{1,9}(\.[0-9]{0,18})?([eE][+-]?[0-9]{1,2})?")
 
 
 @operation(
-    "A job's sound.",
-    text="It streams while the job runs. Once it is done it is a file with a length, ranges and a tag; in formats that "
-    "are encoded a long one is only streamed, and one that nobody asked for before may come without its length.",
+    "Get a job's audio.",
+    text="It is streamed while the job runs. Once the job is done it is a file with a length, ranges and a tag; but in "
+    "an encoded format a long file is only streamed, and the first response may have no length.",
     parameters=(
         ID,
         Parameter("format", Annotated[str, Meta(extra_json_schema={"enum": [*FORMATS]})], "Absent: wav."),
         Parameter("rate", Annotated[int, Meta(ge=MIN_RATE_HZ, le=MAX_RATE_HZ)], "Samples per second, converted."),
         Parameter("bitrate", Annotated[int, Meta(ge=6_000, le=320_000)], "Bits per second, of mp3, opus and aac."),
-        Parameter("speed", Annotated[float, Meta(ge=MIN_SPEED, le=MAX_SPEED)], "Of playing, with the pitch unchanged."),
         Parameter(
-            "from_frame", Annotated[int, Meta(ge=0, le=_MAX_FRAME)], "The first of the job's frames to be heard."
+            "speed", Annotated[float, Meta(ge=MIN_SPEED, le=MAX_SPEED)], "Playing speed, with the pitch unchanged."
+        ),
+        Parameter(
+            "from_frame", Annotated[int, Meta(ge=0, le=_MAX_FRAME)], "The first frame of the job to respond with."
         ),
         Parameter("Range", str, "One range of bytes of a finished job.", where="header"),
-        Parameter("If-Range", str, "The tag of the file that the range is of.", where="header"),
-        Parameter("If-None-Match", str, "Tags of what the caller has.", where="header"),
+        Parameter("If-Range", str, "The tag of the file that the range belongs to.", where="header"),
+        Parameter("If-None-Match", str, "Tags of the files that the caller has.", where="header"),
     ),
     answers={
         200: Answer("The whole audio.", media=AUDIO),
         206: Answer("The range.", media=AUDIO),
-        304: Answer("The caller has it."),
+        304: Answer("The caller has the file."),
     },
 )
 async def audio(request: web.Request) -> web.StreamResponse:
     """`GET` and `HEAD /v1/jobs/{id}/audio?format=&rate=&bitrate=&speed=&from_frame=`."""
-    key, form = job_key(request), _requested_format(request)
+    key = job_key(request)
+    form = _requested_format(request)
     return await respond_with_audio(request, key, form, integer(request, "from_frame", 0, _MAX_FRAME) or 0)
 
 
@@ -67,7 +70,7 @@ async def respond_with_audio(
     jobs = request.app[JOBS]
     found = await jobs.find(key)
     if found.is_ended:
-        return await respond_with_file(request, await finished(jobs, key, found, form, from_frame))
+        return await respond_with_file(request, await audio_file(jobs, key, found, form, from_frame))
     if request.method == "HEAD":
         return web.Response(headers=audio_headers(key.job, form))
     async with join_stream(jobs, key, found, from_frame) as stream:
@@ -75,7 +78,7 @@ async def respond_with_audio(
 
 
 def _requested_format(request: web.Request) -> Format:
-    """Raises Invalid."""
+    """The format that the query names. Raises Invalid."""
     text = request.query.get("speed", "1")
     if _NUMBER.fullmatch(text) is None:
         raise Invalid(f"speed: must be a number from {MIN_SPEED} to {MAX_SPEED:g}, not {short(text)!r}", "speed")
@@ -85,13 +88,14 @@ def _requested_format(request: web.Request) -> Format:
 
 
 @operation(
-    "One block of a job's sound, as a WAV of its own.",
+    "Get one block of a job's audio, as a WAV file.",
     parameters=(ID, Parameter("n", Annotated[int, Meta(ge=0)], "Counted from 0.", where="path")),
     answers={200: Answer("The block.", media=("audio/wav",))},
 )
 async def block(request: web.Request) -> web.Response:
-    """`GET /v1/jobs/{id}/blocks/{n}`: one block entry as a WAV of its own."""
-    jobs, key = request.app[JOBS], job_key(request)
+    """`GET /v1/jobs/{id}/blocks/{n}`: one block entry as a WAV file."""
+    jobs = request.app[JOBS]
+    key = job_key(request)
     text = request.match_info["n"]
     if not (text.isascii() and text.isdigit() and len(text) < 16):
         raise NotFound(f"n: must be the number of a block, not {short(text)!r}")
@@ -99,7 +103,7 @@ async def block(request: web.Request) -> web.Response:
     entry = await _block(jobs.bus, key, found, int(text))
     media = await lookup.media(jobs.bus, key, found.birth_seq)
     if media is None:
-        raise Unreachable(f"job {key.job!r}: its beginning cannot be read yet")
+        raise Unreachable(f"job {key.job!r}: its first entry cannot be read yet")
     rate_hz, channels = media
     frames = len(entry.payload) // (channels * SAMPLE_BYTES)
     headers = {
@@ -113,12 +117,12 @@ async def block(request: web.Request) -> web.Response:
 
 
 async def _block(bus: Bus, key: JobKey, found: Status, number: int) -> Entry:
-    """Raises BlockNotYet, NoSuchBlock, Gone."""
+    """The entry of block `number`. Raises BlockNotYet, NoSuchBlock, Gone, Unreachable."""
     blocks = found.position.block
     if number >= blocks or found.tail is None:
         if found.is_ended:
-            raise NoSuchBlock(f"n: the job ended as {found.state} with {blocks} blocks, and {number} was asked for")
-        raise BlockNotYet(f"n: the job is {found.state} and has {blocks} blocks so far, and {number} was asked for")
+            raise NoSuchBlock(f"n: the job ended as {found.state} with {blocks} blocks, so it has no block {number}")
+        raise BlockNotYet(f"n: the job is {found.state} and has {blocks} blocks so far, block {number} may still come")
     entry = await lookup.block(bus, key, found.birth_seq, found.tail.seq, number)
     if entry is None:  # a replica that has not caught up with its leader
         raise Unreachable(f"block {number} of job {key.job!r} cannot be read yet")

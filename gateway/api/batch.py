@@ -1,4 +1,4 @@
-"""`POST /v1/jobs:batch`: many jobs in one request, a line of JSON each, answered line by line as they are accepted."""
+"""`POST /v1/jobs:batch`: many jobs in one request, one line of JSON each; each line is answered once it is accepted."""
 
 import asyncio
 from collections import deque
@@ -25,22 +25,22 @@ from gateway.limits.refusals import REQUESTS
 from gateway.webhooks.acceptance import WEBHOOKS
 
 MAX_LINES: Final = 1000
-#: Of what one request's body may have otherwise.
+#: The body may be this many times as large as that of other requests.
 _MAX_BODIES: Final = 16
 _API: Final = "batch"
 _LANE: Final = "batch"
-#: Lines on their way to the bus together.
-_AT_ONCE: Final = 16
+#: Lines that are accepted at a time.
+_CONCURRENCY: Final = 16
 
 _body: Final = Body(HttpJobRequest)
 
 
 class BatchLine(msgspec.Struct, kw_only=True, omit_defaults=True):
-    """What became of one line."""
+    """The answer to one line."""
 
-    #: Of the request, counted from 1.
+    #: The line's number in the request, from 1.
     line: int
-    #: What it would have been answered with on its own: 202, 200 if the job was there already, or an error's.
+    #: The status that the job would get in a request of its own: 202, 200 if the job existed, or that of an error.
     status: int
     id: str | UnsetType = UNSET
     state: State | UnsetType = UNSET
@@ -50,16 +50,16 @@ class BatchLine(msgspec.Struct, kw_only=True, omit_defaults=True):
 
 @operation(
     "Accept up to 1,000 jobs.",
-    text="A job per line; one line is answered for each, in their order, as it is accepted. A line that is refused "
-    "stops no other. Their lane is `batch` unless they say otherwise. Beyond a limit of requests per second the lines "
-    "wait for their turn. With an `Idempotency-Key` the same lines again answer the same jobs.",
+    text="The body has one job per line. The response has one line for each, in the same order, as soon as the job is "
+    "accepted. A refused line stops no other. The lane is `batch` by default. Lines beyond a limit of requests per "
+    "second wait for it. The same lines sent again with the same `Idempotency-Key` answer with the same jobs.",
     body=HttpJobRequest,
     body_media=LINES,
     parameters=(KEY,),
-    answers={200: Answer("What became of each line.", BatchLine, LINES)},
+    answers={200: Answer("An answer to each line.", BatchLine, LINES)},
 )
 async def create(request: web.Request) -> web.StreamResponse:
-    """Accept each line in turn. Hanging up leaves what was accepted, and takes the rest back."""
+    """Accept each line in turn. If the client hangs up, accepted jobs stay and the other lines are dropped."""
     lines = _lines(await _read(request))
     batch = _Batch(request)
     response = web.StreamResponse(headers={"Content-Type": LINES[0], "X-Accel-Buffering": "no"})
@@ -68,24 +68,24 @@ async def create(request: web.Request) -> web.StreamResponse:
     async with asyncio.TaskGroup() as tasks:
 
         async def answer(most: int) -> None:
-            """Until at most so many lines are on their way."""
+            """Write answers in order, until at most `most` lines are pending."""
             while len(pending) > most:
                 await response.write(msgspec.json.encode(await pending.popleft()) + b"\n")
 
         for index, (number, data) in enumerate(lines):
-            # The request itself has been counted, for its first line.
+            # The first line was counted with the request.
             while index and (wait_s := batch.wait_s()):
                 await answer(0)
                 await asyncio.sleep(wait_s)
             pending.append(tasks.create_task(batch.line(number, data)))
-            await answer(_AT_ONCE - 1)
+            await answer(_CONCURRENCY - 1)
         await answer(0)
     await response.write_eof()
     return response
 
 
 class _Batch:
-    """One request's lines."""
+    """Accepts the lines of one request."""
 
     def __init__(self, request: web.Request) -> None:
         """Raises Invalid for the request's Idempotency-Key."""
@@ -93,7 +93,7 @@ class _Batch:
         self._key = idempotency_key(request)
 
     def wait_s(self) -> float:
-        """Count one more line against what the caller may ask per second; above 0: not yet, in so many seconds."""
+        """Count one more line against the limits; seconds to wait before the next try if a limit is reached, else 0."""
         try:
             self._request.app[LIMITER].requests.grant(caller(self._request))
         except TooMany as error:
@@ -103,6 +103,7 @@ class _Batch:
         return 0.0
 
     async def line(self, number: int, data: bytes) -> BatchLine:
+        """Accept one line; its answer, an error's too."""
         try:
             return await self._accepted(number, data)
         except Exception as error:
@@ -112,23 +113,25 @@ class _Batch:
             return BatchLine(line=number, status=problem.status, error=ProblemBody.of(problem))
 
     async def _accepted(self, number: int, data: bytes) -> BatchLine:
-        jobs, webhooks, body = self._request.app[JOBS], self._request.app[WEBHOOKS], _body.read(data)
+        jobs = self._request.app[JOBS]
+        webhooks = self._request.app[WEBHOOKS]
+        body = _body.read(data)
         body = msgspec.structs.replace(body, lane=body.lane or _LANE)
         job = build_job(self._request, _API, body, job_id=body.id or self._keyed_id(number))
         job = jobs.validate(job, streams=False, size_hint_bytes=len(data))
-        done = await webhooks.accept(webhooks.with_webhook(job, body.webhook))
-        state = State.QUEUED if done.is_new else (await jobs.find(jobs.key(job.tenant, job.id))).state
-        status = HTTPStatus.ACCEPTED if done.is_new else HTTPStatus.OK
-        shown = AcceptedJob.of(done.birth, state)
+        accepted = await webhooks.accept(webhooks.with_webhook(job, body.webhook))
+        state = State.QUEUED if accepted.is_new else (await jobs.find(jobs.key(job.tenant, job.id))).state
+        status = HTTPStatus.ACCEPTED if accepted.is_new else HTTPStatus.OK
+        shown = AcceptedJob.of(accepted.birth, state)
         return BatchLine(line=number, status=int(status), id=shown.id, state=shown.state, links=shown.links)
 
     def _keyed_id(self, number: int) -> str:
-        """Of a line without an id of its own, if the request has a key."""
+        """The id of a line that has none, if the request has an Idempotency-Key; else ""."""
         return keyed_id(_API, f"{number}\0{self._key}") if self._key else ""
 
 
 async def _read(request: web.Request) -> bytes:
-    """The whole body: a client that sends before it reads would otherwise wait for us while we wait for it.
+    """The complete body: if a client reads only after it has sent, answers to its first lines would block both sides.
 
     Raises HTTPRequestEntityTooLarge.
     """
@@ -145,7 +148,7 @@ async def _read(request: web.Request) -> bytes:
 
 
 def _lines(body: bytes) -> list[tuple[int, bytes]]:
-    """(number, line), numbers counted from 1; blank lines count, and are nobody's. Raises Invalid."""
+    """(number, line) of each line that is not blank, numbered from 1 with the blank ones. Raises Invalid."""
     lines = [(number, line) for number, line in enumerate(body.split(b"\n"), 1) if line.strip()]
     if not 0 < len(lines) <= MAX_LINES:
         raise Invalid(f"body: must have 1 to {MAX_LINES} lines, not {len(lines)}", "body")

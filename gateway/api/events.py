@@ -1,4 +1,4 @@
-"""A job's log as server-sent events: every entry, of the audio only its marks; and its place in the queue."""
+"""A job's log as server-sent events: every entry, but of blocks only their marks; and the place in the queue."""
 
 import asyncio
 from contextlib import aclosing
@@ -18,7 +18,7 @@ from bus.params import short
 from bus.subjects import JobKey
 from bus.telemetry.logging import logger
 from gateway.api.answers import ID
-from gateway.api.marks import rate_of, shown
+from gateway.api.marks import rate_of, shown_mark
 from gateway.http import sse
 from gateway.http.headers import JOB_HEADER
 from gateway.http.operation import EVENTS, Answer, Parameter, operation
@@ -32,7 +32,9 @@ from gateway.jobs.view import when
 log = logger(__name__)
 
 _MAX_SEQ: Final = 2**63 - 1
+#: Seconds without an event after which a comment is sent, so that no proxy closes the connection.
 _KEEP_ALIVE_S: Final = 15.0
+#: Seconds between looks at the queue.
 _QUEUE_S: Final = 2.0
 _HEADERS: Final = {
     "Content-Type": sse.CONTENT_TYPE,
@@ -42,23 +44,24 @@ _HEADERS: Final = {
 
 
 @operation(
-    "Follow a job's log, all but the audio, as server-sent events.",
+    "Follow a job's log, without the audio, as server-sent events.",
     parameters=(
         ID,
-        Parameter("Last-Event-ID", Annotated[int, Meta(ge=0, le=_MAX_SEQ)], "Resume behind it.", where="header"),
+        Parameter("Last-Event-ID", Annotated[int, Meta(ge=0, le=_MAX_SEQ)], "Resume after this event.", where="header"),
     ),
     answers={
         200: Answer("An event for each entry.", media=EVENTS, kind=dict[str, Any]),
-        204: Answer("There is nothing behind that event."),
+        204: Answer("No event follows that one."),
     },
 )
 async def events(request: web.Request) -> web.StreamResponse:
     """`GET /v1/jobs/{id}/events`. `Last-Event-ID` is the stream sequence of the last entry the client has."""
-    jobs, key = request.app[JOBS], job_key(request)
+    jobs = request.app[JOBS]
+    key = job_key(request)
     after_seq = _last_event_id(request)
     found = await jobs.find(key)
     if found.is_ended and found.tail is not None and after_seq >= found.tail.seq:
-        return web.Response(status=204, headers={JOB_HEADER: key.job})  # tells an EventSource not to come back
+        return web.Response(status=204, headers={JOB_HEADER: key.job})  # an EventSource does not reconnect then
     response = web.StreamResponse(headers={**_HEADERS, JOB_HEADER: key.job})
     await begin(request, response)
     head = b"retry: 1000\n\n"
@@ -66,14 +69,16 @@ async def events(request: web.Request) -> web.StreamResponse:
         head += _accepted(found)
         after_seq = 0
     await response.write(head)
-    story = _Story(jobs, key, found, response)
+    log_events = _LogEvents(jobs, key, found, response)
     try:
         async with asyncio.TaskGroup() as tasks:
-            ticker = tasks.create_task(story.tick())
-            stopper = tasks.create_task(_stop(request.app[REQUESTS]))
-            await story.tell(after_seq)
-            ticker.cancel()
-            stopper.cancel()
+            beside = (
+                tasks.create_task(log_events.write_queue_positions()),
+                tasks.create_task(_raise_at_stop(request.app[REQUESTS])),
+            )
+            await log_events.write_entries(after_seq)
+            for task in beside:
+                task.cancel()
     except* _Stopping:
         log.debug("stream.abandoned", job=key.job, tenant=key.tenant, error="this gateway stops")
     except* ConnectionError as error:
@@ -85,16 +90,16 @@ async def events(request: web.Request) -> web.StreamResponse:
 
 
 class _Stopping(Exception):
-    """This process ends; the client comes back to another one."""
+    """This process stops; the client reconnects to another one."""
 
 
-async def _stop(requests: Requests) -> None:
+async def _raise_at_stop(requests: Requests) -> None:
     await requests.stopping.wait()
     raise _Stopping
 
 
-class _Story:
-    """One response that tells one log."""
+class _LogEvents:
+    """Writes the events of one log to one response."""
 
     def __init__(self, jobs: Jobs, key: JobKey, found: Status, response: web.StreamResponse) -> None:
         self._jobs = jobs
@@ -103,77 +108,78 @@ class _Story:
         self._response = response
         self._birth_seq = found.birth_seq
         self._rate_hz = 0
-        self._waits = found.state == "queued"
-        self._place: QueuePosition | None = None
+        self._is_queued = found.state == "queued"
+        self._position: QueuePosition | None = None
 
-    async def tell(self, after_seq: int) -> None:
-        """Write what the log says after that entry, until its end."""
+    async def write_entries(self, after_seq: int) -> None:
+        """Write the events of the entries after that sequence, to the end of the log."""
         bus = self._jobs.bus
         attachment = Attachment(
             bus.connection, bus.logs, self._key, after_seq=after_seq, max_buffer_bytes=MAX_BUFFER_BYTES
         )
         async with attachment, aclosing(aiter(attachment)) as batches:
             async for batch in batches:
-                self._waits = False
-                told = b"".join([await self._told(entry) for entry in batch])
-                if told:
-                    await self._response.write(told)
+                self._is_queued = False
+                text = b"".join([await self._events_of(entry) for entry in batch])
+                if text:
+                    await self._response.write(text)
 
-    async def _told(self, entry: Entry) -> bytes:
-        """The events of one entry. Of a block: that an attempt begins with it, and the marks in it."""
-        told = b""
+    async def _events_of(self, entry: Entry) -> bytes:
+        """The events of one entry: the start of an attempt, and for a block its marks instead of its audio."""
+        text = b""
         started = entry.message.header(STARTED)
         if started is not None:
-            told = sse.event("started", started.encode(), entry.seq)
+            text = sse.event("started", started.encode(), entry.seq)
             self._rate_hz = rate_of(entry) or self._rate_hz
         if entry.kind == "block":
             marks = entry.marks
-            return told + await self._marks(marks, entry.seq) if marks else told
-        return told + sse.event(entry.kind, b"{}" if entry.kind == "checkpoint" else entry.payload, entry.seq)
+            return text + await self._marks(marks, entry.seq) if marks else text
+        return text + sse.event(entry.kind, b"{}" if entry.kind == "checkpoint" else entry.payload, entry.seq)
 
     async def _marks(self, marks: list[wire.Mark], seq: int) -> bytes:
-        if not self._rate_hz:  # a client that came back; what tells the rate it has had before
+        if not self._rate_hz:  # a client that resumed: it got the entry with the rate before
             media = await lookup.media(self._jobs.bus, self._key, self._birth_seq)
             if media is None:
                 return b""
             self._rate_hz = media[0]
         text = self._birth.job.input
-        told = {"marks": [shown(mark, text, self._rate_hz) for mark in marks]}
-        return sse.event("marks", msgspec.json.encode(told), seq)
+        shown = {"marks": [shown_mark(mark, text, self._rate_hz) for mark in marks]}
+        return sse.event("marks", msgspec.json.encode(shown), seq)
 
-    async def tick(self) -> None:
-        """Tell the place in the queue whenever it changes, and something at least every `_KEEP_ALIVE_S`."""
+    async def write_queue_positions(self) -> None:
+        """Write the place in the queue when it changes, and a comment after `_KEEP_ALIVE_S`. Until cancelled."""
         loop = asyncio.get_running_loop()
-        said_at = loop.time()
+        written_at = loop.time()
         while True:
-            told = await self._queue()
-            if not told and loop.time() - said_at >= _KEEP_ALIVE_S:
-                told = b": still here\n\n"
-            if told:
-                said_at = loop.time()
-                await self._response.write(told)
+            text = await self._queue_event()
+            if not text and loop.time() - written_at >= _KEEP_ALIVE_S:
+                text = b": still here\n\n"
+            if text:
+                written_at = loop.time()
+                await self._response.write(text)
             await asyncio.sleep(_QUEUE_S)
 
-    async def _queue(self) -> bytes:
-        if not self._waits:
+    async def _queue_event(self) -> bytes:
+        """The event of a new place in the queue; empty if there is none."""
+        if not self._is_queued:
             return b""
         now = await self._jobs.queue_position(self._birth)
-        if now is None or now == self._place or not self._waits:
+        if now is None or now == self._position or not self._is_queued:
             return b""
-        self._place = now
+        self._position = now
         return sse.event("queue", msgspec.json.encode(now))
 
 
 def _accepted(found: Status) -> bytes:
     job = found.birth.job
-    told = {
+    shown = {
         "id": job.id,
         "model": job.model,
         "version": job.version,
         "lane": job.lane,
         "accepted_at": when(found.birth.accepted_at),
     }
-    return sse.event("accepted", msgspec.json.encode(told), found.birth_seq)
+    return sse.event("accepted", msgspec.json.encode(shown), found.birth_seq)
 
 
 def _last_event_id(request: web.Request) -> int:
@@ -181,5 +187,5 @@ def _last_event_id(request: web.Request) -> int:
     if text is None:
         return 0
     if not (text.isascii() and text.isdigit() and len(text) < 20 and int(text) <= _MAX_SEQ):
-        raise Invalid(f"Last-Event-ID: must be the id of an event of ours, not {short(text)!r}", "Last-Event-ID")
+        raise Invalid(f"Last-Event-ID: must be the id of an event of this API, not {short(text)!r}", "Last-Event-ID")
     return int(text)

@@ -15,7 +15,7 @@ from bus.fleet.messages import ModelCard
 from bus.jobs.submit import keyed_id
 from bus.webhook import Webhook
 from bus.wire import schema
-from gateway.access.caller import caller
+from gateway.access.caller import CALLER
 from gateway.codecs.format import FORMATS, MAX_SPEED, MIN_SPEED
 from gateway.http.headers import MAX_IDEMPOTENCY_KEY_CHARS, idempotency_key, refuses_cache, traceparent
 from gateway.http.operation import Parameter
@@ -24,7 +24,7 @@ from gateway.jobs.validation import DEFAULT_MODEL
 KEY: Final = Parameter(
     "Idempotency-Key",
     Annotated[str, Meta(min_length=1, max_length=MAX_IDEMPOTENCY_KEY_CHARS)],
-    "Names the job: the same key and body again answer the same job.",
+    "The same body sent again with the same key answers with the same job.",
     where="header",
 )
 
@@ -73,7 +73,7 @@ def build_job(request: web.Request, api: str, options: JobOptions, *, job_id: st
     else that of the Idempotency-Key, else a random one if the request refuses the result cache, else "": validation
     then chooses one. Raises Invalid for the Idempotency-Key.
     """
-    owner = caller(request)
+    owner = request[CALLER]
     job_id = job_id or idempotent_id(request, api) or (uuid.uuid4().hex if refuses_cache(request) else "")
     client = wire.Client(api=api, traceparent=traceparent(request.headers.get("traceparent")), key=owner.key)
     return job_from(options, id=job_id, tenant=owner.tenant, client=client, **fields)
@@ -94,7 +94,7 @@ def _shared_fields(kind: type[msgspec.Struct]) -> tuple[str, ...]:
 
 
 def idempotent_id(request: web.Request, api: str) -> str:
-    """The id that the header `Idempotency-Key` stands for at this API, or ""."""
+    """The id that the header `Idempotency-Key` stands for in this API; "" without it."""
     key = idempotency_key(request)
     return keyed_id(api, key) if key else ""
 

@@ -29,19 +29,26 @@ from gateway.webhooks.acceptance import WEBHOOKS
 _API: Final = "jobs"
 _MAX_LIMIT: Final = 1000
 _DEFAULT_LIMIT: Final = 20
-#: Jobs of a list that are looked at together.
-_AT_ONCE: Final = 32
+#: Jobs of a list that are read at a time.
+_CONCURRENCY: Final = 32
 
 
 _body: Final = Body(HttpJobRequest)
+_ACCEPTED: Final = {
+    202: Answer("The job is accepted, and durable.", AcceptedJob),
+    200: Answer("The job existed.", AcceptedJob),
+}
 
 
 @operation(
     "Accept a job.",
-    text="An `Idempotency-Key` names the job: the same key and body again answer the same job.",
+    text="The same body sent again with the same `Idempotency-Key` answers with the same job.",
     body=HttpJobRequest,
     parameters=(KEY,),
-    answers={202: Answer("It is accepted, and durable.", AcceptedJob), 200: Answer("It was there.", AcceptedJob)},
+    answers={
+        202: Answer("The job is accepted, and durable.", AcceptedJob),
+        200: Answer("The job existed.", AcceptedJob),
+    },
 )
 async def create(request: web.Request) -> web.Response:
     """`POST /v1/jobs`. An `Idempotency-Key` names the job instead of a random id."""
@@ -51,10 +58,13 @@ async def create(request: web.Request) -> web.Response:
 
 
 @operation(
-    "Accept a job under an id of the caller's.",
+    "Accept a job under an id that the caller chose.",
     body=HttpJobRequest,
     parameters=(ID,),
-    answers={202: Answer("It is accepted, and durable.", AcceptedJob), 200: Answer("It was there.", AcceptedJob)},
+    answers={
+        202: Answer("The job is accepted, and durable.", AcceptedJob),
+        200: Answer("The job existed.", AcceptedJob),
+    },
 )
 async def put(request: web.Request) -> web.Response:
     """`PUT /v1/jobs/{id}`."""
@@ -79,7 +89,7 @@ async def _accept(request: web.Request, body: HttpJobRequest, job_id: str, size_
     return json_response(AcceptedJob.of(accepted.birth, found.state), 200, headers)
 
 
-@operation("Show a job.", parameters=(ID,), answers={200: Answer("All that is known of it.", ShownJob)})
+@operation("Show a job.", parameters=(ID,), answers={200: Answer("The job.", ShownJob)})
 async def show(request: web.Request) -> web.Response:
     """`GET /v1/jobs/{id}`."""
     jobs = request.app[JOBS]
@@ -92,10 +102,12 @@ async def show(request: web.Request) -> web.Response:
 
 
 @operation(
-    "Cancel a job.", parameters=(ID,), answers={200: Answer("How it ended, which may have been otherwise.", EndedJob)}
+    "Cancel a job.",
+    parameters=(ID,),
+    answers={200: Answer("The state it ended in; another one if it had ended before.", EndedJob)},
 )
 async def cancel(request: web.Request) -> web.Response:
-    """`DELETE /v1/jobs/{id}`: answers how the job ended, which may have been in another way before."""
+    """`DELETE /v1/jobs/{id}`: answers with the state that the job ended in, perhaps before this request."""
     key = job_key(request)
     ended = await request.app[JOBS].cancel(key, "cancelled by its owner")
     return json_response(EndedJob(key.job, ended), headers={JOB_HEADER: key.job})
@@ -104,8 +116,8 @@ async def cancel(request: web.Request) -> web.Response:
 @operation(
     "List the caller's jobs, newest first.",
     parameters=(
-        Parameter("limit", Annotated[int, Meta(ge=1, le=_MAX_LIMIT)], "Of jobs."),
-        Parameter("before", Annotated[int, Meta(ge=1, le=2**63 - 1)], "`next` of the page before."),
+        Parameter("limit", Annotated[int, Meta(ge=1, le=_MAX_LIMIT)], "Jobs of one page."),
+        Parameter("before", Annotated[int, Meta(ge=1, le=2**63 - 1)], "`next` of the previous page."),
     ),
     answers={200: Answer("A page.", JobList)},
 )
@@ -117,8 +129,8 @@ async def index(request: web.Request) -> web.Response:
         jobs.bus, caller(request).tenant, limit, integer(request, "before", 1, 2**63 - 1)
     )
     shown: list[ShownJob | dict[str, Any]] = []
-    for start in range(0, len(births), _AT_ONCE):
-        some = births[start : start + _AT_ONCE]
+    for start in range(0, len(births), _CONCURRENCY):
+        some = births[start : start + _CONCURRENCY]
         shown += await asyncio.gather(*(_listed(jobs.bus, birth) for birth in some))
     return json_response({"jobs": shown, "next": str(births[-1].seq) if births and older else None})
 

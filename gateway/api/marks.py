@@ -1,4 +1,4 @@
-"""Where in a job's sound its words and sentences begin, as the native API tells it."""
+"""Marks: where in a job's audio the words and sentences of its input begin."""
 
 from contextlib import aclosing
 
@@ -19,17 +19,17 @@ from gateway.http.responses import json_response
 from gateway.http.services import JOBS, job_key
 
 
-class Shown(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class ShownMark(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One mark."""
 
     kind: str
-    #: In the job's `input`, in characters (Unicode code points), from 0.
+    #: Place in the job's `input`, in characters (Unicode code points) from 0.
     start: int
     length: int
-    #: Of the sound, from 0; and the same in seconds.
+    #: Place in the audio: a frame from 0, and the same in seconds.
     frame: int
     at_s: float
-    #: Of a word: those characters.
+    #: Those characters, for a word.
     text: str = ""
 
 
@@ -38,17 +38,17 @@ class Marks(msgspec.Struct, frozen=True, kw_only=True):
 
     id: str
     state: State
-    #: None while no sound is there.
+    #: None until there is audio.
     rate_hz: int | None
-    #: Of sound so far.
+    #: Frames of audio so far.
     frames: int
-    #: By frame; of a job that is not done those so far.
-    marks: list[Shown]
+    #: Sorted by frame; until the job has ended the marks so far.
+    marks: list[ShownMark]
 
 
-def shown(mark: wire.Mark, text: str, rate_hz: int) -> Shown:
-    """`mark` in a job whose input is `text`."""
-    return Shown(
+def shown_mark(mark: wire.Mark, text: str, rate_hz: int) -> ShownMark:
+    """`mark` of a job whose input is `text`, as shown."""
+    return ShownMark(
         kind=mark.kind,
         start=mark.start,
         length=mark.length,
@@ -59,7 +59,7 @@ def shown(mark: wire.Mark, text: str, rate_hz: int) -> Shown:
 
 
 def rate_of(entry: Entry) -> int | None:
-    """Of the sound that begins with `entry`, in Hz; None if it begins none. Raises EngineFailed, Malformed."""
+    """Samples per second of the attempt that begins with `entry`; None if none does. Raises EngineFailed, Malformed."""
     started = entry.started
     if started is None:
         return None
@@ -67,25 +67,26 @@ def rate_of(entry: Entry) -> int | None:
 
 
 @operation(
-    "Where in a job's sound its words and sentences begin.",
+    "Get the marks: where in a job's audio its words and sentences begin.",
     parameters=(ID,),
     answers={200: Answer("All marks so far.", Marks)},
 )
 async def marks(request: web.Request) -> web.Response:
     """`GET /v1/jobs/{id}/marks`."""
-    jobs, key = request.app[JOBS], job_key(request)
+    jobs = request.app[JOBS]
+    key = job_key(request)
     found = await jobs.find(key)
     rate_hz, all_marks = await _read(jobs.bus, key, found)
     answer = Marks(id=key.job, state=found.state, rate_hz=rate_hz, frames=found.position.frame, marks=all_marks)
     return json_response(answer, headers={JOB_HEADER: key.job, "Cache-Control": "no-store"})
 
 
-async def _read(bus: Bus, key: JobKey, found: Status) -> tuple[int | None, list[Shown]]:
-    """The log's rate and marks up to where it was found. Raises Gone, Unreachable, EngineFailed."""
+async def _read(bus: Bus, key: JobKey, found: Status) -> tuple[int | None, list[ShownMark]]:
+    """The rate and the marks up to the entry that was last in `found`. Raises Gone, Unreachable, EngineFailed."""
     rate_hz: int | None = None
-    told: list[Shown] = []
+    all_marks: list[ShownMark] = []
     if found.tail is None:
-        return rate_hz, told
+        return rate_hz, all_marks
     text, last_seq = found.birth.job.input, found.tail.seq
     async with (
         Attachment(bus.connection, bus.logs, key, max_buffer_bytes=0) as attachment,
@@ -95,7 +96,7 @@ async def _read(bus: Bus, key: JobKey, found: Status) -> tuple[int | None, list[
             for entry in batch:
                 rate_hz = rate_of(entry) or rate_hz
                 if rate_hz is not None and entry.seq <= last_seq:
-                    told += (shown(mark, text, rate_hz) for mark in entry.marks)
+                    all_marks += (shown_mark(mark, text, rate_hz) for mark in entry.marks)
             if batch[-1].seq >= last_seq:
                 break
-    return rate_hz, told
+    return rate_hz, all_marks

@@ -1,9 +1,9 @@
-"""`GET /metrics`: what this gateway did, and how it, the fleet and the bus stand."""
+"""`GET /metrics`: counters of this gateway, and gauges of the gateway, the fleet and the bus."""
 
 import asyncio
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Coroutine, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from typing import Any, Final
 
 from aiohttp import web
@@ -25,18 +25,18 @@ from gateway.jobs.service import Jobs
 
 log = logger(__name__)
 
-#: What the bus holds is asked no more often than this, however many ask us: anybody may.
-_REST_S: Final = 1.0
-#: How long the bus may take to say it. During an election nobody can, and we go without.
-_PATIENCE_S: Final = 3.0
-#: Of this process's time, what making the text may take, however many ask us: it is some ms, without any sound.
+#: Seconds between reads of the bus's state, however often clients request the metrics: no key is needed.
+_READ_S: Final = 1.0
+#: Seconds that such a read may take. During an election the bus cannot answer, and its gauges are absent.
+_TIMEOUT_S: Final = 3.0
+#: Share of this process's time that making the text may take: each text takes milliseconds, in which no audio is sent.
 _SHARE: Final = 0.05
 _STATES: Final = ("starting", "ready", "draining", "silent")
 _BREAKER: Final = ("closed", "open", "trial")
 
 
 def _names(subjects: Subjects) -> dict[str, str]:
-    """Names of streams by what metrics call them: a deployment's root is nothing that an alert should know."""
+    """Names of streams by their label in metrics, which does not depend on the deployment's root."""
     return {
         "jobs": subjects.jobs_stream,
         "replies": subjects.replies_stream,
@@ -48,24 +48,26 @@ def _names(subjects: Subjects) -> dict[str, str]:
 
 
 class Stores:
-    """What the bus holds: bytes and messages of its streams, jobs in its queues."""
+    """The state of the bus: bytes and messages of its streams, jobs in its queues."""
 
     def __init__(self, bus: Bus) -> None:
         self._bus = bus
         self._lock = asyncio.Lock()
-        self._looked_at = -_REST_S
-        #: By what metrics call it.
+        self._read_at = -_READ_S
+        #: JetStream's information of each stream, by its label.
         self.streams: dict[str, dict[str, Any]] = {}
-        #: What JetStream says of each consumer of JOBS, by its name.
+        #: JetStream's information of each consumer of JOBS, by its name.
         self.queues: dict[str, dict[str, Any]] = {}
 
-    async def look(self) -> None:
-        """Ask, unless somebody has just asked. What the bus does not say is not known: what it said before is old."""
+    async def refresh(self) -> None:
+        """Read the state, unless it was read just now. State that cannot be read is dropped: the old one is stale."""
         async with self._lock:
-            if time.monotonic() - self._looked_at < _REST_S:
+            if time.monotonic() - self._read_at < _READ_S:
                 return
-            self.streams, self.queues = await asyncio.gather(_or_nothing(self._streams()), _or_nothing(self._queues()))
-            self._looked_at = time.monotonic()
+            streams, queues = await asyncio.gather(_or_empty(self._streams()), _or_empty(self._queues()))
+            self.streams = streams
+            self.queues = queues
+            self._read_at = time.monotonic()
 
     async def _streams(self) -> dict[str, dict[str, Any]]:
         names = _names(self._bus.subjects)
@@ -78,29 +80,58 @@ class Stores:
         except ApiError as error:
             if not is_missing_stream(error):
                 raise
-            return None  # a deployment of before it was thought of
+            return None  # a deployment older than the stream
 
     async def _queues(self) -> dict[str, dict[str, Any]]:
         found: dict[str, dict[str, Any]] = {}
         while True:
             body = {"offset": len(found)}
             page = await self._bus.js.api(f"CONSUMER.LIST.{self._bus.subjects.jobs_stream}", body)
-            told = {info["name"]: info for info in page["consumers"] or ()}
-            found |= told
-            if not told or len(found) >= page["total"]:
+            consumers = {info["name"]: info for info in page["consumers"] or ()}
+            found |= consumers
+            if not consumers or len(found) >= page["total"]:
                 return found
 
 
-async def _or_nothing(asked: Coroutine[Any, Any, dict[str, dict[str, Any]]]) -> dict[str, dict[str, Any]]:
+async def _or_empty(read: Coroutine[Any, Any, dict[str, dict[str, Any]]]) -> dict[str, dict[str, Any]]:
     try:
-        async with asyncio.timeout(_PATIENCE_S):
-            return await asked
+        async with asyncio.timeout(_TIMEOUT_S):
+            return await read
     except (BusError, TimeoutError) as error:
         log.warning("metrics.read_failed", error=f"{type(error).__name__}: {error}")
         return {}
 
 
+class RationedText:
+    """Text that is made again only as often as its making takes a small share of this process's time."""
+
+    def __init__(
+        self,
+        make: Callable[[], bytes],
+        *,
+        clock_s: Callable[[], float] = time.monotonic,
+        cpu_s: Callable[[], float] = time.thread_time,
+    ) -> None:
+        """`cpu_s`: CPU seconds of this thread."""
+        self._make = make
+        self._clock_s = clock_s
+        self._cpu_s = cpu_s
+        self._text = b""
+        self._next_at = 0.0
+
+    def get(self) -> bytes:
+        """The text, new or from a moment ago."""
+        now_s = self._clock_s()
+        if now_s >= self._next_at:
+            began_s = self._cpu_s()
+            self._text = self._make()
+            self._next_at = now_s + (self._cpu_s() - began_s) / _SHARE
+        return self._text
+
+
 class GatewayMetrics:
+    """The metrics of one gateway process."""
+
     def __init__(
         self,
         jobs: Jobs,
@@ -120,21 +151,17 @@ class GatewayMetrics:
         self._requests = requests
         self._readiness = readiness
         self._stores = Stores(jobs.bus)
-        self._metrics = Metrics("gateway", self._stands)
-        self.counting = self._metrics.counting
-        self._text, self._next_at = b"", 0.0
+        figures = Metrics("gateway", self._gauges)
+        #: Counts log events for the length of a block.
+        self.counting = figures.counting
+        self._text = RationedText(figures.text)
 
     async def text(self) -> bytes:
-        """As things stand, or stood a moment ago: of who asks at that pace most get what another one got."""
-        await self._stores.look()
-        now_s = time.monotonic()
-        if now_s >= self._next_at:
-            began_s = time.thread_time()
-            self._text = self._metrics.text()
-            self._next_at = now_s + (time.thread_time() - began_s) / _SHARE
-        return self._text
+        """Prometheus' text format, from now or a moment ago."""
+        await self._stores.refresh()
+        return self._text.get()
 
-    def _stands(self) -> Iterator[Sample]:
+    def _gauges(self) -> Iterator[Sample]:
         yield Sample("antiphon_ready", not self._readiness.missing())
         yield Sample("antiphon_nats_up", self._bus.connection.state.is_up)
         yield Sample("antiphon_requests", len(self._requests))
@@ -148,16 +175,16 @@ class GatewayMetrics:
 
     def _fleet(self) -> Iterator[Sample]:
         fleet = self._known_fleet
-        heard = [seen.heartbeat for seen in fleet.workers.values() if not fleet.is_silent(seen)]
-        states = Counter(beat.state for beat in heard)
-        states["silent"] = len(fleet.workers) - len(heard)
-        breakers = Counter(beat.breaker for beat in heard)
+        live = [seen.heartbeat for seen in fleet.workers.values() if not fleet.is_silent(seen)]
+        states = Counter(beat.state for beat in live)
+        states["silent"] = len(fleet.workers) - len(live)
+        breakers = Counter(beat.breaker for beat in live)
         for state in _STATES:
             yield Sample("antiphon_workers", states[state], (state,))
         for state in _BREAKER:
             yield Sample("antiphon_fleet_breakers", breakers[state], (state,))
-        yield Sample("antiphon_fleet_slots", sum(beat.slots for beat in heard))
-        yield Sample("antiphon_fleet_slots_used", sum(len(beat.held) for beat in heard))
+        yield Sample("antiphon_fleet_slots", sum(beat.slots for beat in live))
+        yield Sample("antiphon_fleet_slots_used", sum(len(beat.held) for beat in live))
 
     def _store(self) -> Iterator[Sample]:
         names, full = _names(self._bus.subjects), self._retention.full
@@ -190,7 +217,7 @@ async def counting(app: web.Application) -> AsyncIterator[None]:
 
 @operation(
     "Metrics for Prometheus, in its text format.",
-    text="Open to all, like /health: figures of all tenants together, and no name of any.",
+    text="Needs no key, like `/health`: the figures are of all tenants together, and name none.",
     answers={200: Answer("One line per series.", str, ("text/plain",))},
     is_open=True,
 )

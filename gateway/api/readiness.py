@@ -46,7 +46,7 @@ READINESS: Final = web.AppKey("readiness", Readiness)
 @operation("Whether the process answers.", answers={200: Answer("It does.", Status)}, is_open=True)
 async def livez(request: web.Request) -> web.Response:
     """`GET /livez`: the process answers."""
-    return json_response({"status": "ok"})
+    return json_response(Status("ok"))
 
 
 @operation(
@@ -59,7 +59,7 @@ async def livez(request: web.Request) -> web.Response:
     is_open=True,
 )
 async def readyz(request: web.Request) -> web.Response:
-    """`GET /readyz`: 200 if a job would be accepted and a worker would start it now, else 503 with what is missing.
+    """`GET /readyz`: 200 if a job would be accepted and a worker would start it now, else 503 and everything missing.
 
     `?worker=` and `?model=`, each any number of times: every one of those workers must serve every one of the models.
     """
@@ -70,8 +70,8 @@ async def readyz(request: web.Request) -> web.Response:
         if absent := models - set(seen.heartbeat.models if seen else ()):
             missing.append(f"{short(worker)}: {short(', '.join(sorted(absent)))}")
     if missing:
-        return json_response({"status": "not ready", "missing": missing}, 503, {"Retry-After": "1"})
-    return json_response({"status": "ok"})
+        return json_response(Status("not ready", missing), 503, {"Retry-After": "1"})
+    return json_response(Status("ok"))
 
 
 @operation(
@@ -82,18 +82,18 @@ async def readyz(request: web.Request) -> web.Response:
 async def health(request: web.Request) -> web.Response:
     """`GET /health`: readiness and a few figures, for people."""
     missing, fleet, jobs = request.app[READINESS].missing(), request.app[FLEET], request.app[JOBS]
-    body = {
-        "status": "not ready" if missing else "ok",
-        "missing": missing,
-        "nats": jobs.bus.connection.state.is_up,
-        "workers": len(fleet.workers),
+    body = Health(
+        status="not ready" if missing else "ok",
+        missing=missing,
+        nats=jobs.bus.connection.state.is_up,
+        workers=len(fleet.workers),
         # A worker reports itself ready once its engines are loaded and warm.
-        "model_loaded": any(seen.heartbeat.models for seen in fleet.ready_workers),
-        "gpu_memory_used": _gpu_bytes(seen.heartbeat for seen in fleet.workers.values()),
-        "requests": len(request.app[REQUESTS]),
-        "clock_skew_s": round(jobs.bus.clock.skew_s, 3),
-        "cache": _cache(jobs.cache.counts),
-    }
+        model_loaded=any(seen.heartbeat.models for seen in fleet.ready_workers),
+        gpu_memory_used=_gpu_bytes(seen.heartbeat for seen in fleet.workers.values()),
+        requests=len(request.app[REQUESTS]),
+        clock_skew_s=round(jobs.bus.clock.skew_s, 3),
+        cache=_cache(jobs.cache.counts),
+    )
     return json_response(body, 503 if missing else 200)
 
 

@@ -48,7 +48,7 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
     body_media: tuple[str, ...] = JSON
     body_required: bool = True
     parameters: tuple[Parameter, ...] = ()
-    #: By status. Any other status has an error in the format of the API.
+    #: Responses by status. Any other status has an error in the format of the API.
     answers: Mapping[int, Answer] = {}
     #: Whether requests need no key.
     is_open: bool = False

@@ -136,8 +136,8 @@ class ProblemBody(msgspec.Struct, kw_only=True, omit_defaults=True):
     code: str
     retryable: bool
     path: str = ""
-    #: With code `too_many` alone: the limit (`requests_per_s`, `concurrent_jobs`, `audio_s_per_day`) and its scope
-    #: (`key`, `tenant`, `address`).
+    #: The limit (`requests_per_s`, `concurrent_jobs`, `audio_s_per_day`) and its scope (`key`, `tenant`, `address`), if
+    #: the code is `too_many`.
     limit: str = ""
     scope: str = ""
     #: The limit's value, the part of it that is left, and the seconds until the request may succeed.

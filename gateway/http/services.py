@@ -7,7 +7,7 @@ from aiohttp import web
 from bus.fleet.fleet import Fleet
 from bus.subjects import JobKey
 from gateway.access.authenticator import Authenticator
-from gateway.access.caller import caller
+from gateway.access.caller import CALLER
 from gateway.codecs.encoded_cache import EncodedCache
 from gateway.http.requests import Requests
 from gateway.http.responses import JOB
@@ -27,6 +27,6 @@ ENCODED: Final = web.AppKey("encoded", EncodedCache)
 def job_key(request: web.Request) -> JobKey:
     """The key of the caller's job that `{id}` of the path names. Raises NotFound for text that cannot be an id."""
     job_id = request.match_info["id"]
-    key = request.app[JOBS].key(caller(request).tenant, job_id)
+    key = request.app[JOBS].key(request[CALLER].tenant, job_id)
     request[JOB] = job_id
     return key

@@ -101,7 +101,7 @@ class Jobs:
         return accepted
 
     async def _settle(self, key: JobKey, job: wire.Job, counted: CountedJob | None) -> None:
-        """Finish an acceptance that was cancelled: a second submit attaches to what is there, or completes it."""
+        """Finish an acceptance that was cancelled: a second submit attaches to the job, or completes it."""
         try:
             self._limiter.queued(counted, await submit(self.bus, job))
         except BusError as error:
@@ -115,7 +115,7 @@ class Jobs:
         return await self._deadlines.look(key)
 
     async def queue_position(self, birth: wire.Birth) -> QueuePosition | None:
-        """The place of a queued job; None if it has left the queue, or while the bus cannot say."""
+        """The place of a queued job; None if it has left the queue, or while the bus cannot answer."""
         return await known_position(self.bus, self.starts, birth)
 
     async def cancel(self, key: JobKey, why: str) -> State:

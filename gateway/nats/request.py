@@ -41,7 +41,7 @@ _PREFIX: Final = "antiphon-"
 #: Fields that fit no header.
 _IN_BODY_ONLY: Final = {"input", "params"}
 _OPTIONS: Final = [field for field in msgspec.structs.fields(JobRequest) if field.name not in _IN_BODY_ONLY]
-#: What headers may set, one field for each: those of a request, and how its blocks are encoded.
+#: The fields that headers may set: those of a request, and the encoding of blocks.
 _Headers = msgspec.defstruct(
     "_Headers",
     [*((field.name, field.type, field.default) for field in _OPTIONS), ("encoding", Encoding, "raw")],

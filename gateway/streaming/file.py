@@ -1,4 +1,4 @@
-"""A job that is done, as a file: its length, its tag, and any part of it, in every format."""
+"""The audio of a job that is done, as a file: its length, its tag, and any part of it, in every format."""
 
 import contextlib
 from collections.abc import AsyncGenerator
@@ -26,17 +26,18 @@ from gateway.jobs.pcm_reader import PcmReader, failure
 from gateway.jobs.service import Jobs
 from gateway.streaming.live import send
 
-#: A plain GET of a longer job that was not encoded before begins at once, without its length.
-_WAIT_S: Final = 30.0
+#: Seconds of audio that are encoded before the response begins. A GET of a longer file, unless it is cached, begins at
+#: once, without its length.
+_ENCODE_FIRST_S: Final = 30.0
 
 
-class Finished(msgspec.Struct, frozen=True):
-    """A job that is done, from a frame on, in a format."""
+class AudioFile(msgspec.Struct, frozen=True):
+    """The audio of a job that is done, from a frame on, in a format."""
 
     key: JobKey
     found: Status
     form: Format
-    #: Of the whole job.
+    #: Frames of the whole job, and the CRC-32 of its PCM.
     frames: int
     crc32: str
     rate_hz: int
@@ -45,24 +46,27 @@ class Finished(msgspec.Struct, frozen=True):
 
     @property
     def frames_left(self) -> int:
+        """Frames of the file, at the job's rate."""
         return max(0, self.frames - self.from_frame)
 
     @property
     def seconds(self) -> float:
-        """As it is played."""
+        """Playing time, at the format's speed."""
         return self.frames_left / self.rate_hz / self.form.speed
 
     @property
     def is_plain(self) -> bool:
-        """Whether its bytes are those of the log, behind a head."""
+        """Whether its bytes are those of the log after a head."""
         return self.form.codec in {PCM.codec, WAV.codec} and not self.form.is_converted(self.rate_hz, self.channels)
 
     @property
     def expected_bytes(self) -> float:
+        """Estimated size."""
         return self.form.expected_bytes(self.frames_left, self.rate_hz, self.channels)
 
     @property
     def headers(self) -> dict[str, str]:
+        """Headers of every response with it."""
         return {
             JOB_HEADER: self.key.job,
             "Content-Type": self.form.content_type,
@@ -71,8 +75,8 @@ class Finished(msgspec.Struct, frozen=True):
         }
 
 
-async def finished(jobs: Jobs, key: JobKey, found: Status, form: Format, from_frame: int) -> Finished:
-    """Raises how the job ended unless it is done."""
+async def audio_file(jobs: Jobs, key: JobKey, found: Status, form: Format, from_frame: int) -> AudioFile:
+    """The file of an ended job. Raises the JobError that it ended with, unless it is done; Gone, Unreachable."""
     assert found.tail is not None
     if found.tail.kind != "done":
         raise failure(found.tail)
@@ -80,10 +84,11 @@ async def finished(jobs: Jobs, key: JobKey, found: Status, form: Format, from_fr
     media = await lookup.media(jobs.bus, key, found.birth_seq)
     if media is None:
         raise EngineFailed("the job is done and its log does not state its media type")
-    return Finished(key, found, form, done.frames, done.crc32, *media, from_frame)
+    return AudioFile(key, found, form, done.frames, done.crc32, *media, from_frame)
 
 
-async def respond_with_file(request: web.Request, file: Finished) -> web.StreamResponse:
+async def respond_with_file(request: web.Request, file: AudioFile) -> web.StreamResponse:
+    """Respond to GET or HEAD, with the part that `Range` names. Raises RangeRefused."""
     if file.is_plain:
         return await _plain(request, file)
     cache_key = FileKey(file.key, file.crc32, file.frames, file.from_frame, file.form)
@@ -92,7 +97,7 @@ async def respond_with_file(request: web.Request, file: Finished) -> web.StreamR
     may_keep = file.seconds <= cache.max_s and file.expected_bytes <= cache.max_bytes / 2
     # Otherwise slow clients of many files would together hold more than the cache may.
     may_keep = may_keep and cache.may_send(file.expected_bytes)
-    has_time = file.seconds <= _WAIT_S or request.method == "HEAD" or "Range" in request.headers
+    has_time = file.seconds <= _ENCODE_FIRST_S or request.method == "HEAD" or "Range" in request.headers
     if cached is None and not (may_keep and has_time):
         return await _stream(request, file, cache_key if may_keep else None)
     body = cached or await cache.get_or_encode(cache_key, lambda: _encoded(request.app[JOBS], file))
@@ -109,8 +114,8 @@ async def respond_with_file(request: web.Request, file: Finished) -> web.StreamR
         return await send(request, web.StreamResponse(status=206 if is_part else 200, headers=headers), wanted_bytes)
 
 
-async def _encoded(jobs: Jobs, file: Finished) -> AsyncGenerator[bytes]:
-    """The job's sound in its format, piece by piece; a piece may be empty."""
+async def _encoded(jobs: Jobs, file: AudioFile) -> AsyncGenerator[bytes]:
+    """The encoded audio, piece by piece; a piece may be empty."""
     async with join_stream(jobs, file.key, file.found, file.from_frame) as stream:
         with closing(Encoding(file.form, file.rate_hz, file.channels, file.frames_left)) as encoding:
             async with aclosing(aiter(stream)) as pieces:
@@ -119,8 +124,8 @@ async def _encoded(jobs: Jobs, file: Finished) -> AsyncGenerator[bytes]:
             yield await encoding.finish()
 
 
-async def _stream(request: web.Request, file: Finished, key: FileKey | None) -> web.StreamResponse:
-    """The whole, as it is encoded, without its length; then kept under `key`, if there is one."""
+async def _stream(request: web.Request, file: AudioFile, key: FileKey | None) -> web.StreamResponse:
+    """Respond with the whole file while it is encoded, without its length; cache it under `key` if there is one."""
     response = web.StreamResponse(headers={**file.headers, "Accept-Ranges": "none" if key is None else "bytes"})
     if request.method == "HEAD":
         return web.Response(headers=response.headers)
@@ -142,7 +147,8 @@ async def _stream(request: web.Request, file: Finished, key: FileKey | None) -> 
     return response
 
 
-async def _plain(request: web.Request, file: Finished) -> web.StreamResponse:
+async def _plain(request: web.Request, file: AudioFile) -> web.StreamResponse:
+    """Respond with a file that needs no encoder: any part of it is read from the log."""
     etag = f'"{file.crc32}-{file.frames}-{file.from_frame}-{file.form.codec}"'
     headers = {**file.headers, "Accept-Ranges": "bytes", "ETag": etag}
     if is_unchanged(request.headers, etag):
@@ -172,11 +178,11 @@ async def _plain(request: web.Request, file: Finished) -> web.StreamResponse:
 async def _write_file(
     request: web.Request,
     response: web.StreamResponse,
-    file: Finished,
+    file: AudioFile,
     head: bytes,
     samples: Part,
 ) -> None:
-    """Write `head` and then the bytes `samples` of all PCM. What goes wrong on the way leaves the body too short."""
+    """Write `head` and then the bytes `samples` of all PCM. An error leaves the body shorter than its length."""
     await begin(request, response)
     if head:
         await response.write(head)
@@ -186,21 +192,23 @@ async def _write_file(
         return
     frame_bytes = file.channels * SAMPLE_BYTES
     first, skip = divmod(samples.start, frame_bytes)
-    bus, after_seq = request.app[JOBS].bus, 0
+    bus = request.app[JOBS].bus
+    after_seq = 0
     if first:
         assert file.found.tail is not None
         entry = await lookup.frame(bus, file.key, file.found.birth_seq, file.found.tail.seq, first)
         after_seq = entry.seq - 1 if entry is not None else 0
-    tape = PcmReader(first, (file.rate_hz, file.channels))
+    reader = PcmReader(first, (file.rate_hz, file.channels))
     async with (
         Attachment(bus.connection, bus.logs, file.key, after_seq=after_seq, max_buffer_bytes=0) as attachment,
         aclosing(aiter(attachment)) as batches,
     ):
         async for batch in batches:
-            fed = tape.feed(batch)
+            fed = reader.feed(batch)
             pcm = fed[skip:][:left]
-            # A page of the log may hold nothing to be heard: the first block of music is larger than one.
-            skip, left = max(0, skip - len(fed)), left - len(pcm)
+            # `pcm` may be empty: the first block of music is larger than a page of the log.
+            skip = max(0, skip - len(fed))
+            left -= len(pcm)
             batch.clear()
             await response.write(pcm)
             if left <= 0:

@@ -50,25 +50,30 @@ async def respond(
 ) -> web.StreamResponse:
     """Accept a validated job and respond with its audio. A client that hangs up leaves. `headers`: the API's own."""
     async with stream_for(request, job) as stream:
-        return await _from_cache(request, stream, form, headers) or await send_stream(request, stream, form, headers)
+        if stream.cache_outcome == "hit":
+            cached = await _respond_from_cache(request, stream, form, headers)
+            if cached is not None:
+                return cached
+        return await send_stream(request, stream, form, headers)
 
 
-async def _from_cache(
+async def _respond_from_cache(
     request: web.Request, stream: AudioStream, form: Format, headers: Headers | None
 ) -> web.StreamResponse | None:
-    """The encoded body that an identical request got, if it is still in memory."""
-    cache, done = request.app[ENCODED], stream.finished_before
+    """Respond with the encoded body that an identical request got; None if it is no longer in memory."""
+    cache = request.app[ENCODED]
+    done = stream.finished_before
     body = None if done is None else cache.get(StreamKey.of(stream.key, done, form))
     media = None if body is None else await lookup.media(request.app[JOBS].bus, stream.key, 0)
     if body is None or media is None:
         return None
     with cache.sending(body):
-        response = web.StreamResponse(headers=head_of(stream, form, form.media(*media), headers))
+        response = web.StreamResponse(headers=stream_headers(stream, form, form.media(*media), headers))
         return await send(request, response, memoryview(body.data))
 
 
 async def send(request: web.Request, response: web.StreamResponse, body: memoryview) -> web.StreamResponse:
-    """Respond with a body that is in memory, copying little of it at a time for a client that reads slowly."""
+    """Respond with a body that is in memory; only a small piece of it is copied at a time, however slow the client."""
     response.content_length = len(body)
     await begin(request, response)
     if request.method == "HEAD":
@@ -79,13 +84,15 @@ async def send(request: web.Request, response: web.StreamResponse, body: memoryv
 
 
 async def write_out(response: web.StreamResponse, data: memoryview) -> None:
-    """Write `data`, which is in memory already, in small pieces."""
+    """Write `data` in small pieces."""
     for at in range(0, len(data), _PIECE_BYTES):
         await response.write(data[at : at + _PIECE_BYTES])
 
 
-def head_of(stream: AudioStream, form: Format, media: tuple[int, int], headers: Headers | None) -> dict[str, str]:
-    """Headers of a streamed response. `media`: (rate_hz, channels) of the audio that the client decodes."""
+def stream_headers(
+    stream: AudioStream, form: Format, media: tuple[int, int], headers: Headers | None
+) -> dict[str, str]:
+    """Headers of a streamed response. `media`: (rate_hz, channels) of the audio as encoded."""
     job_id = stream.key.job
     head = audio_headers(job_id, form) | (headers(job_id) if headers else {})
     head["Antiphon-Media"] = wire.media_type(*media)
@@ -97,17 +104,14 @@ def head_of(stream: AudioStream, form: Format, media: tuple[int, int], headers: 
 async def send_stream(
     request: web.Request, stream: AudioStream, form: Format, headers: Headers | None = None
 ) -> web.StreamResponse:
-    """Respond with `stream`, to the job's end."""
+    """Respond with `stream` to the job's end; the encoded body is kept for identical requests."""
     cache = request.app[ENCODED]
-    # A body that needs no encoder is made again instead.
+    # A body that needs no encoder is made again rather than kept.
     writing = cache.writer() if stream.cache_outcome is not None and form.is_encoded else nullcontext()
     async with aclosing(aiter(stream)) as pieces:
         pcm = await anext(pieces)
-        with (
-            closing(Encoding(form, *stream.media)) as encoding,
-            writing as writer,
-        ):
-            response = web.StreamResponse(headers=head_of(stream, form, encoding.media, headers))
+        with closing(Encoding(form, *stream.media)) as encoding, writing as writer:
+            response = web.StreamResponse(headers=stream_headers(stream, form, encoding.media, headers))
             data = await encoding.feed(pcm)
             del pcm  # otherwise it stays in memory until the end
             await begin(request, response)

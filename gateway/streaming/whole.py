@@ -1,4 +1,4 @@
-"""A job's audio in one piece, for clients that do not stream: with its length, and with a status for every failure."""
+"""A job's audio in one piece, for clients that do not stream: with its length, and a status for every failure."""
 
 from collections.abc import AsyncIterator
 from contextlib import aclosing, closing
@@ -11,18 +11,18 @@ from gateway.codecs import Encoding, Format
 from gateway.codecs.wave import SAMPLE_BYTES
 from gateway.http.responses import begin
 from gateway.jobs.listening import AudioStream
-from gateway.streaming.live import Headers, head_of, send, stream_for, write_out
+from gateway.streaming.live import Headers, send, stream_for, stream_headers, write_out
 
-#: Bytes of PCM that are held back, six minutes at 24 kHz mono; longer audio is streamed.
+#: Bytes of PCM that are collected first, six minutes at 24 kHz mono; longer audio is streamed.
 MAX_HELD_BYTES: Final = 16 << 20
 
 
-async def answer_whole(request: web.Request, job: wire.Job, form: Format, headers: Headers) -> web.StreamResponse:
-    """Accept a validated job and respond once all of it is here, or MAX_HELD_BYTES. A client that hangs up leaves."""
+async def respond_whole(request: web.Request, job: wire.Job, form: Format, headers: Headers) -> web.StreamResponse:
+    """Accept a validated job; respond once all its audio is here, or MAX_HELD_BYTES. A client that hangs up leaves."""
     async with stream_for(request, job) as stream, aclosing(aiter(stream)) as pieces:
-        held = await held_back(pieces, MAX_HELD_BYTES)
-        with closing(encoding_of(stream, form, len(held))) as encoding:
-            head = head_of(stream, form, encoding.media, headers)
+        held = await read_up_to(pieces, MAX_HELD_BYTES)
+        with closing(encoding_for(stream, form, len(held))) as encoding:
+            head = stream_headers(stream, form, encoding.media, headers)
             data = await encoding.feed(held)
             del held
             response = web.StreamResponse(headers=head)
@@ -38,8 +38,8 @@ async def answer_whole(request: web.Request, job: wire.Job, form: Format, header
             return response
 
 
-async def held_back(pieces: AsyncIterator[bytes], max_bytes: int) -> bytes:
-    """PCM up to the end, or up to the piece that exceeds `max_bytes`. Raises as `pieces` does."""
+async def read_up_to(pieces: AsyncIterator[bytes], max_bytes: int) -> bytes:
+    """The PCM up to the end, or up to the piece with which it exceeds `max_bytes`. Raises as `pieces` does."""
     held = bytearray()
     async for pcm in pieces:
         held += pcm
@@ -48,8 +48,8 @@ async def held_back(pieces: AsyncIterator[bytes], max_bytes: int) -> bytes:
     return bytes(held)
 
 
-def encoding_of(stream: AudioStream, form: Format, num_bytes: int) -> Encoding:
-    """The encoder of a stream of which `num_bytes` of PCM are here; if that is all of it, the head states its length.
+def encoding_for(stream: AudioStream, form: Format, num_bytes: int) -> Encoding:
+    """The encoder of a stream of which `num_bytes` of PCM are here; if that is all, the file's head has its length.
 
     Raises EngineFailed.
     """

@@ -13,7 +13,7 @@ from gateway.codecs.wave import SAMPLE_BYTES
 from gateway.http.operation import LINES
 from gateway.http.responses import begin
 from gateway.jobs.listening import AudioStream
-from gateway.streaming.live import Headers, head_of
+from gateway.streaming.live import Headers, stream_headers
 
 #: The base64 of pieces of a multiple of this length can be joined, since none has padding.
 _BASE64_UNIT_BYTES: Final = 3
@@ -161,7 +161,7 @@ async def respond_with_object(
 async def _begun(
     request: web.Request, stream: AudioStream, form: Format, headers: Headers, content_type: str
 ) -> web.StreamResponse:
-    head = head_of(stream, form, form.media(*stream.media), headers)
+    head = stream_headers(stream, form, form.media(*stream.media), headers)
     response = web.StreamResponse(headers=head | {"Content-Type": content_type})
     await begin(request, response)
     return response

@@ -24,7 +24,7 @@ from gateway.http.responses import json_response
 from gateway.http.services import JOBS
 from gateway.jobs.listening import open_stream
 from gateway.jobs.service import Jobs
-from gateway.streaming.whole import encoding_of, held_back
+from gateway.streaming.whole import encoding_for, read_up_to
 
 MAX_ITEMS: Final = 32
 #: Bytes of PCM of one item: the response stays in memory until its last item is complete.
@@ -158,10 +158,10 @@ async def _encoded(jobs: Jobs, job: wire.Job, form: Format, *, fresh: bool) -> t
     Raises the JobError it ended with, Invalid for more than MAX_ITEM_BYTES of PCM, Unreachable.
     """
     async with open_stream(jobs, job, fresh=fresh) as stream, aclosing(aiter(stream)) as pieces:
-        held = await held_back(pieces, MAX_ITEM_BYTES)
+        held = await read_up_to(pieces, MAX_ITEM_BYTES)
         if not stream.is_whole or len(held) > MAX_ITEM_BYTES:
             raise Invalid(f"input: makes more than {MAX_ITEM_BYTES} bytes of PCM, the limit of a batch", "input")
-        with closing(encoding_of(stream, form, len(held))) as encoding:
+        with closing(encoding_for(stream, form, len(held))) as encoding:
             data = await encoding.feed(held) + await encoding.finish()
     return data, usage(stream.job, stream.done), stream.key.job
 

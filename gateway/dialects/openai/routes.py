@@ -19,7 +19,7 @@ from gateway.http.responses import json_response
 from gateway.http.services import FLEET, JOBS
 from gateway.jobs.validation import DEFAULT_MODEL
 from gateway.streaming.live import respond
-from gateway.streaming.whole import answer_whole
+from gateway.streaming.whole import respond_whole
 
 
 class ShownModel(msgspec.Struct, frozen=True, kw_only=True):
@@ -66,7 +66,7 @@ async def speech(request: web.Request) -> web.StreamResponse:
     if in_events:
         return await respond_with_events(request, job, form, headers)
     if body.stream is False:
-        return await answer_whole(request, job, form, headers)
+        return await respond_whole(request, job, form, headers)
     return await respond(request, job, form, headers)
 
 

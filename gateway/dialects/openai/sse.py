@@ -9,7 +9,7 @@ from aiohttp import web
 from bus import wire
 from bus.errors import BusError
 from bus.telemetry.logging import logger
-from gateway.api.marks import Shown, shown
+from gateway.api.marks import ShownMark, shown_mark
 from gateway.codecs import Encoding, Format
 from gateway.dialects.openai.errors import Error, error_of
 from gateway.dialects.openai.request import Usage, usage
@@ -17,7 +17,7 @@ from gateway.http import sse
 from gateway.http.problems import describe_http
 from gateway.http.responses import begin
 from gateway.jobs.listening import AudioStream
-from gateway.streaming.live import Headers, head_of, stream_for
+from gateway.streaming.live import Headers, stream_for, stream_headers
 
 log = logger(__name__)
 
@@ -28,7 +28,7 @@ class Delta(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="sp
     #: Base64.
     audio: str
     response_format: str
-    marks: list[Shown] = []
+    marks: list[ShownMark] = []
 
 
 class Done(msgspec.Struct, frozen=True, tag_field="type", tag="speech.audio.done"):
@@ -56,7 +56,7 @@ async def respond_with_events(
     async with stream_for(request, job) as stream, aclosing(aiter(stream)) as pieces:
         pcm = await anext(pieces)
         with closing(Encoding(form, *stream.media)) as encoding:
-            response = web.StreamResponse(headers=head_of(stream, form, encoding.media, headers))
+            response = web.StreamResponse(headers=stream_headers(stream, form, encoding.media, headers))
             response.headers["Content-Type"] = sse.CONTENT_TYPE
             await begin(request, response)
             try:
@@ -84,11 +84,11 @@ def _delta(data: bytes, form: Format, stream: AudioStream) -> bytes:
     return _framed(Delta(audio=b64encode(data).decode(), response_format=form.codec, marks=marks))
 
 
-def _mark(mark: wire.Mark, form: Format, stream: AudioStream) -> Shown:
+def _mark(mark: wire.Mark, form: Format, stream: AudioStream) -> ShownMark:
     """A mark with its time in the response, which may be played faster than the audio was made."""
     rate_hz = stream.media[0]
     at_s = round(mark.frame / (rate_hz * form.speed), 4)
-    return msgspec.structs.replace(shown(mark, stream.job.input, rate_hz), at_s=at_s)
+    return msgspec.structs.replace(shown_mark(mark, stream.job.input, rate_hz), at_s=at_s)
 
 
 def _framed(event: Event) -> bytes:

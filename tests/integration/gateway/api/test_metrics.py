@@ -221,20 +221,20 @@ async def test_a_full_queue_is_told_in_bytes_and_as_a_refusal_before_anybody_mee
         assert "acme" not in "".join(told.names)
 
 
-async def test_however_many_ask_the_bus_is_asked_once(bus: Bus, monkeypatch: pytest.MonkeyPatch) -> None:
-    stores, asked, info = Stores(bus), [], bus.js.info
+async def test_the_state_of_the_bus_is_read_once_for_many_requests(bus: Bus, monkeypatch: pytest.MonkeyPatch) -> None:
+    stores, read, info = Stores(bus), [], bus.js.info
 
     async def counted(stream: str) -> dict[str, Any]:
-        asked.append(stream)
+        read.append(stream)
         return await info(stream)
 
     monkeypatch.setattr(bus.js, "info", counted)
-    await asyncio.gather(*(stores.look() for _ in range(50)))
-    assert len(asked) == len(set(asked)) == 6
+    await asyncio.gather(*(stores.refresh() for _ in range(50)))
+    assert len(read) == len(set(read)) == 6
     assert stores.streams["replies"]["config"]["max_bytes"] == bus.settings.replies_max_bytes
 
 
-async def test_while_the_bus_is_away_what_it_holds_is_left_out_and_not_repeated(
+async def test_during_an_outage_the_state_of_the_bus_is_left_out_and_not_repeated(
     http: ClientSession, root: str, tmp_path: Path
 ) -> None:
     with locked(tmp_path) as lock, running(prepare(tmp_path, lock, port=0, max_store_bytes=1 << 30)) as (server, at):

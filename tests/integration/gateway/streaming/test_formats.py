@@ -1,4 +1,4 @@
-"""Every format through the doors: as it comes, as a file with a length, and by Range."""
+"""Every format over HTTP: as it is made, as a file with a length, and by Range."""
 
 import asyncio
 from typing import Any
@@ -13,7 +13,6 @@ from bus.jobs.entry import Position
 from bus.jobs.writer import Writer
 from bus.settings import BusSettings
 from gateway.codecs import FORMATS, Encoding, Format
-from gateway.streaming import file as finished
 from tests.support import fleets
 from tests.support.codecs import decoded, encoded
 from tests.support.doors import STEADY, gateway_here
@@ -23,7 +22,7 @@ from tests.support.tone import tone_pcm
 from tests.support.web import ready, speech, until_state
 
 SECONDS = 1.3
-#: What a lossy codec may put around the sound.
+#: Seconds that a lossy codec may add around the audio.
 AROUND_S = {"mp3": 0.085, "aac": 0.095}
 
 stack = fleets.stack("tone", 8)
@@ -36,11 +35,11 @@ async def url(http: ClientSession, stack: Stack) -> str:
 
 
 async def write_tone(bus: Bus, job: wire.Job, seconds: float) -> bytes:
-    """Be the worker of a submitted job that says so much of the tone's signal, in blocks of a second."""
+    """Do the work of a submitted job: so many seconds of the tone's signal, in blocks of a second."""
     lease = wire.Lease(state=wire.LeaseState.RUNNING, worker="w0", boot="b", attempt=1)
     started = wire.Started(media=wire.media_type(24_000, 1), worker="w0", attempt=1, model="tone", version="v1")
-    name = bus.subjects.job_key(job.tenant, job.id)
-    writer = Writer(bus.logs, name, await bus.logs.take(name, lease, 0), lease, Position(), started, 5.0)
+    key = bus.subjects.job_key(job.tenant, job.id)
+    writer = Writer(bus.logs, key, await bus.logs.take(key, lease, 0), lease, Position(), started, 5.0)
     pcm = tone_pcm(seconds)
     for at in range(0, len(pcm), 48_000):
         block = pcm[at : at + 48_000]
@@ -53,7 +52,7 @@ async def write_tone(bus: Bus, job: wire.Job, seconds: float) -> bytes:
 
 
 @pytest.mark.parametrize("codec", FORMATS)
-async def test_a_format_is_the_same_sound_streamed_as_a_file_and_in_pieces(
+async def test_a_format_is_the_same_audio_streamed_as_a_file_and_in_pieces(
     http: ClientSession, url: str, codec: str
 ) -> None:
     form = Format(codec)
@@ -166,7 +165,7 @@ async def test_a_job_beyond_the_limit_is_streamed_and_a_range_of_it_is_the_whole
             assert (answer.status, await answer.read()) == (206, pcm[:10])
 
 
-async def test_what_would_fill_the_cache_is_only_streamed(bus_settings: BusSettings) -> None:
+async def test_a_file_that_would_fill_the_cache_is_only_streamed(bus_settings: BusSettings) -> None:
     async with gateway_here(bus_settings, encoded_cache_bytes=50_000) as (gateway, http):
         job = tone_job()
         await gateway.jobs.accept(job)
@@ -179,11 +178,10 @@ async def test_what_would_fill_the_cache_is_only_streamed(bus_settings: BusSetti
 async def test_a_longer_job_begins_at_once_and_is_a_file_afterwards(
     bus_settings: BusSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(finished, "_WAIT_S", 1.0)
     async with gateway_here(bus_settings) as (gateway, http):
         job = tone_job()
         await gateway.jobs.accept(job)
-        await write_tone(gateway.bus, job, 1.5)
+        await write_tone(gateway.bus, job, 31.0)
         path = f"/v1/jobs/{job.id}/audio?format=opus"
         async with http.get(path) as answer:
             assert (answer.content_length, answer.headers["Accept-Ranges"]) == (None, "bytes")
@@ -194,13 +192,13 @@ async def test_a_longer_job_begins_at_once_and_is_a_file_afterwards(
         async with http.get(path) as answer:
             assert (answer.content_length, await answer.read()) == (len(streamed), streamed)
         assert made == []
-        # Who asks for a part first has it made.
+        # A request for a part of a file that is not cached waits until the file is encoded.
         async with http.get(f"{path}&from_frame=2", headers={"Range": "bytes=-5"}) as answer:
             assert (answer.status, len(await answer.read())) == (206, 5)
         assert len(made) == 1
 
 
-async def test_parts_asked_for_at_the_same_time_are_encoded_once(
+async def test_parts_requested_at_the_same_time_are_encoded_once(
     bus_settings: BusSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with gateway_here(bus_settings) as (gateway, http):
