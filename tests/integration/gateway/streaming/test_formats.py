@@ -13,6 +13,7 @@ from bus.jobs.entry import Position
 from bus.jobs.writer import Writer
 from bus.settings import BusSettings
 from gateway.codecs import FORMATS, Encoding, Format
+from gateway.streaming import file
 from tests.support import fleets
 from tests.support.codecs import decoded, encoded
 from tests.support.doors import STEADY, gateway_here
@@ -226,5 +227,5 @@ def count_encodings(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
             super().__init__(*arguments)
             made.append(self)
 
-    monkeypatch.setattr(finished, "Encoding", Counted)
+    monkeypatch.setattr(file, "Encoding", Counted)
     return made
