@@ -65,8 +65,7 @@ def compose(
     keys = KeyRing(bus)
     origins = Origins(settings.cors_origins)
     requests = Requests()
-    address_rate = rate_of(settings.address_requests_per_s, settings.address_burst)
-    limiter = Limiter(bus, keys, address_rate, tasks)
+    limiter = Limiter(bus, keys, rate_of(settings.address_requests_per_s, settings.address_burst), tasks)
     interest = Interest(bus.connection, bus.logs, tasks)
     fleet = Fleet(bus, settings.ping_s, tasks, interest.maybe_held_by)
     deadlines = Deadlines(bus, tasks)
@@ -75,20 +74,16 @@ def compose(
     validation = Validation(fleet, bus.clock, bus.settings.max_job_bytes)
     cache = ResultCache(bus.logs, is_shared=settings.shared_cache)
     jobs = Jobs(bus, validation, limiter.jobs, interest, deadlines, starts, retention, cache, tasks, requests.stopping)
+    authenticator = Authenticator(
+        keys, tokens, origins, addresses or Addresses(()), host=settings.host, anonymous=settings.anonymous
+    )
     webhook_queue = WebhookQueue(bus)
     return Services(
         settings=settings,
         bus=bus,
         keys=keys,
         origins=origins,
-        authenticator=Authenticator(
-            keys,
-            tokens,
-            origins,
-            addresses or Addresses(()),
-            host=settings.host,
-            anonymous=settings.anonymous,
-        ),
+        authenticator=authenticator,
         limiter=limiter,
         interest=interest,
         fleet=fleet,
