@@ -119,14 +119,14 @@ class Attachment:
 
     async def __aenter__(self) -> Self:
         self._subscription = self._connection.subscribe(self._key.live, self._arrived)
-        self._off = self._connection.state.on_reconnect(self.read_back)
+        self._connection.state.on_reconnect.add(self.read_back)
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._subscription.close()
-        self._off()
+        self._connection.state.on_reconnect.discard(self.read_back)
 
     @property
     def buffered_bytes(self) -> int:

@@ -124,7 +124,7 @@ class Puller:
 
     async def run(self) -> None:
         """Pull until cancelled, once. Cancelling withdraws every open pull; messages on the wire are given back."""
-        off = self._connection.state.on_reconnect(self._restart)
+        self._connection.state.on_reconnect.add(self._restart)
         try:
             while True:
                 self._wake.clear()
@@ -141,7 +141,7 @@ class Puller:
                 await self._wait(self._settings.poll_s)
         finally:
             self._is_stopped = True
-            off()
+            self._connection.state.on_reconnect.discard(self._restart)
             self._withdraw()
 
     # Pulls

@@ -7,21 +7,23 @@ is ever sent twice without its caller's knowledge.
 """
 
 import asyncio
-from typing import Protocol, Self
+import contextlib
+import itertools
+import secrets
+from collections.abc import Iterator
+from typing import Any, Final, Protocol, Self
 
 from bus.errors import NoResponders, Unreachable
 from bus.settings import BusSettings
-from bus.telemetry.logging import logger
 from bus.transport.nats_py import DirectLink
 from bus.transport.nats_py_public import PublicLink
 from bus.transport.parser import Callback, Message
-from bus.transport.replies import Replies, expire
 from bus.transport.state import ConnectionState
 
-log = logger(__name__)
-
 #: A larger payload waits for the socket's buffer to drain before it is written.
-_LARGE_BYTES = 4096
+_LARGE_BYTES: Final = 4096
+#: A process that stood still may have the reply in its socket already: a timeout leaves this long for reading it.
+_READ_S: Final = 0.01
 
 
 class Link(Protocol):
@@ -34,7 +36,10 @@ class Link(Protocol):
         """Publish. Raises ValueError on a subject, header or size at which the server would close the connection."""
 
     def subscribe(self, subject: str, queue: str, callback: Callback) -> int:
-        """Call `callback` with each message; returns an id for `unsubscribe`. Survives reconnects."""
+        """Call `callback` with each message; returns an id for `unsubscribe`. Survives reconnects.
+
+        If `callback` raises, that is logged.
+        """
 
     def unsubscribe(self, sid: int, grace_s: float) -> None:
         """End a subscription; idempotent. Messages on the wire still reach the callback for `grace_s`."""
@@ -61,6 +66,76 @@ class Subscription:
     def close(self, grace_s: float = 0.0) -> None:
         """Unsubscribe; idempotent. Messages already on the wire still reach the callback for `grace_s`."""
         self._link.unsubscribe(self._sid, grace_s)
+
+
+class Replies:
+    """Reply subjects in use, each with the future or the callback that receives its messages.
+
+    All replies arrive on one wildcard subscription and are dispatched by their subject.
+    """
+
+    def __init__(self, inbox_prefix: str) -> None:
+        """Reply subjects are `<inbox_prefix>.<random>.<number>`."""
+        self._prefix = f"{inbox_prefix}.{secrets.token_hex(8)}."
+        self._numbers = itertools.count()
+        self._receivers: dict[str, Callback | asyncio.Future[Message]] = {}
+        #: Futures that do not wait for a reply but fail with the connection all the same.
+        self._failing: set[asyncio.Future[Any]] = set()
+
+    @property
+    def all_subjects(self) -> str:
+        """Wildcard of all reply subjects made here."""
+        return self._prefix + "*"
+
+    @property
+    def num_waiting(self) -> int:
+        """Reply subjects and futures that are in use."""
+        return len(self._receivers) + len(self._failing)
+
+    def open(self, receiver: "Callback | asyncio.Future[Message]") -> str:
+        """Return a new reply subject. Its messages go to `receiver`, the first one only if that is a future."""
+        subject = f"{self._prefix}{next(self._numbers)}"
+        self._receivers[subject] = receiver
+        return subject
+
+    def close(self, subject: str) -> None:
+        """Drop later messages of a reply subject."""
+        del self._receivers[subject]
+
+    def deliver(self, message: Message) -> None:
+        """Pass a message to the receiver of its subject; without one, drop it."""
+        receiver = self._receivers.get(message.subject)
+        if receiver is None:
+            return
+        if isinstance(receiver, asyncio.Future):
+            if not receiver.done():
+                receiver.set_result(message)
+        else:
+            receiver(message)
+
+    def fail_all(self, reason: str) -> None:
+        """Set Unreachable on every future that waits. Callbacks stay."""
+        for receiver in [*self._receivers.values(), *self._failing]:
+            if isinstance(receiver, asyncio.Future) and not receiver.done():
+                receiver.set_exception(Unreachable(reason))
+
+    @contextlib.contextmanager
+    def inbox(self, callback: Callback) -> Iterator[str]:
+        """Yield a reply subject whose messages go to `callback` until the block is left."""
+        subject = self.open(callback)
+        try:
+            yield subject
+        finally:
+            self.close(subject)
+
+    @contextlib.contextmanager
+    def failing(self, future: "asyncio.Future[Any]") -> Iterator[None]:
+        """Set Unreachable on `future` if the connection is lost within the block."""
+        self._failing.add(future)
+        try:
+            yield
+        finally:
+            self._failing.discard(future)
 
 
 class Connection:
@@ -128,14 +203,7 @@ class Connection:
 
     def subscribe(self, subject: str, callback: Callback, queue: str = "") -> Subscription:
         """Call `callback` with each message, in order, in the read loop. If it raises, that is logged."""
-
-        def guarded(message: Message) -> None:
-            try:
-                callback(message)
-            except Exception:
-                log.exception("bus.callback_failed", subject=message.subject)
-
-        return Subscription(self._link, self._link.subscribe(subject, queue, guarded))
+        return Subscription(self._link, self._link.subscribe(subject, queue, callback))
 
     async def request(
         self, subject: str, data: bytes = b"", *, headers: dict[str, str] | None = None, timeout_s: float | None = None
@@ -147,19 +215,30 @@ class Connection:
             Unreachable: no reply within `timeout_s`, or the connection was lost meanwhile.
         """
         timeout_s = timeout_s or self._timeout_s
-        await self.state.wait_up(timeout_s)
+        if not self.state.is_up:
+            await self.state.wait_up(timeout_s)
         if len(data) > _LARGE_BYTES:
             await self._link.drain(timeout_s)
             await self.state.wait_up(timeout_s)
         future: asyncio.Future[Message] = self._loop.create_future()
         inbox = self.replies.open(future)
-        expiry = self._loop.call_later(timeout_s, expire, future, subject, timeout_s)
+        expiry = self._loop.call_later(timeout_s, _expire, future, subject, timeout_s)
         try:
             self._send(subject, data, inbox, headers)
             message = await future
         finally:
             expiry.cancel()
             self.replies.close(inbox)
-        if message.status == "503" and not message.data:
+        if not message.data and message.status == "503":
             raise NoResponders(f"no subscriber on {subject}")
         return message
+
+
+def _expire(future: "asyncio.Future[Message]", subject: str, timeout_s: float) -> None:
+    """Set Unreachable on `future`, which waited `timeout_s` for `subject`, once the socket was read again."""
+    asyncio.get_running_loop().call_later(_READ_S, _expire_unread, future, subject, timeout_s)
+
+
+def _expire_unread(future: "asyncio.Future[Message]", subject: str, timeout_s: float) -> None:
+    if not future.done():
+        future.set_exception(Unreachable(f"no reply from {subject} within {timeout_s:g} s"))

@@ -24,16 +24,13 @@ class Retry(Protocol):
     ) -> T: ...
 
 
-class Stored:
+class Stored(msgspec.Struct, frozen=True, eq=False):
     """One message of a stream."""
 
-    __slots__ = ("message", "seq", "stored_at")
-
-    def __init__(self, message: Message, seq: int, stored_at: str) -> None:
-        self.message = message
-        self.seq = seq
-        #: RFC 3339, by the server's clock.
-        self.stored_at = stored_at
+    message: Message
+    seq: int
+    #: RFC 3339, by the server's clock.
+    stored_at: str
 
 
 class DirectReads:

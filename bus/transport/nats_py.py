@@ -10,13 +10,12 @@ import contextlib
 from typing import Any, Self, cast
 
 from nats.aio.client import Client
-from nats.errors import ProtocolError
 
 from bus.errors import BusError, Unreachable
 from bus.settings import BusSettings
 from bus.telemetry.logging import logger
 from bus.transport.nats_py_public import connect_client
-from bus.transport.parser import Callback, Parser, ProtocolBroken, encode
+from bus.transport.parser import Callback, ParserAdapter, encode
 from bus.transport.state import ConnectionState
 
 log = logger(__name__)
@@ -66,31 +65,6 @@ class Resubscribed:
         self._id = sid
         self._subject = subject
         self._queue = queue
-
-
-class ParserAdapter:
-    """Takes the place of nats-py's parser: ours reads messages, nats-py's gets every other line."""
-
-    def __init__(self, theirs: Any) -> None:
-        self._theirs = theirs
-        self._lines: list[bytes] = []
-        self.parser = Parser(self._lines.append)
-
-    def reset(self) -> None:
-        """Forget incomplete input; nats-py calls it before a reconnect."""
-        self._lines.clear()
-        self.parser.reset()
-        self._theirs.reset()
-
-    async def parse(self, data: bytes = b"") -> None:
-        """Parse received bytes. Raises nats-py's ProtocolError, which makes it reconnect."""
-        try:
-            self.parser.feed(data)
-        except ProtocolBroken as error:
-            log.error("nats.error", error=str(error))
-            raise ProtocolError from error
-        while self._lines:
-            await self._theirs.parse(self._lines.pop(0) + b"\r\n")
 
 
 class DirectLink:

@@ -138,7 +138,10 @@ class PublicLink:
         sid = next(self._sids)
 
         async def deliver(message: Msg) -> None:
-            callback(_message_of(message))
+            try:
+                callback(_message_of(message))
+            except Exception:
+                log.exception("bus.callback_failed", subject=message.subject)
 
         async def subscribe() -> None:
             self._subscriptions[sid] = await self._client.subscribe(

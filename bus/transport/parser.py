@@ -6,7 +6,14 @@ bytes, split anywhere, and compares the results.
 """
 
 from collections.abc import Callable
-from typing import Final
+from typing import Any, Final
+
+import msgspec
+from nats.errors import ProtocolError
+
+from bus.telemetry.logging import logger
+
+log = logger(__name__)
 
 _CRLF: Final = b"\r\n"
 _M, _H = ord("M"), ord("H")
@@ -18,16 +25,15 @@ class ProtocolBroken(Exception):
     """Bytes that are not the NATS protocol. The connection must be closed and re-established."""
 
 
-class Message:
-    """One message as received. `head` is the raw header block or None: most readers need one header only."""
+class Message(msgspec.Struct, eq=False):
+    """One message as received."""
 
-    __slots__ = ("data", "head", "reply", "subject")
-
-    def __init__(self, subject: str, reply: str, head: bytes | None, data: bytes) -> None:
-        self.subject = subject
-        self.reply = reply
-        self.head = head
-        self.data = data
+    subject: str
+    #: Subject for the response; "" if the sender expects none.
+    reply: str
+    #: The raw header block or None: most readers need one header only.
+    head: bytes | None
+    data: bytes
 
     def header(self, name: str) -> str | None:
         """Return the value of the first header with exactly this name, or None."""
@@ -65,7 +71,7 @@ class Parser:
 
     def __init__(self, control: Callable[[bytes], None]) -> None:
         """`control` is called with every line that is not a message, without its CRLF."""
-        #: By subscription id, spelt as on the wire.
+        #: By subscription id, spelt as on the wire. An exception of a callback is logged.
         self.callbacks: dict[bytes, Callback] = {}
         self._control = control
         self._rest = b""
@@ -116,8 +122,37 @@ class Parser:
         if callback is not None:
             head = data[body : body + head_size] if headers else None
             reply = _text(parts[3]) if has_reply else ""
-            callback(Message(_text(parts[1]), reply, head, data[body + head_size : end]))
+            message = Message(_text(parts[1]), reply, head, data[body + head_size : end])
+            try:
+                callback(message)
+            except Exception:
+                log.exception("bus.callback_failed", subject=message.subject)
         return end + 2
+
+
+class ParserAdapter:
+    """Takes the place of nats-py's parser: ours reads messages, nats-py's gets every other line."""
+
+    def __init__(self, theirs: Any) -> None:
+        self._theirs = theirs
+        self._lines: list[bytes] = []
+        self.parser = Parser(self._lines.append)
+
+    def reset(self) -> None:
+        """Forget incomplete input; nats-py calls it before a reconnect."""
+        self._lines.clear()
+        self.parser.reset()
+        self._theirs.reset()
+
+    async def parse(self, data: bytes = b"") -> None:
+        """Parse received bytes. Raises nats-py's ProtocolError, which makes it reconnect."""
+        try:
+            self.parser.feed(data)
+        except ProtocolBroken as error:
+            log.error("nats.error", error=str(error))
+            raise ProtocolError from error
+        while self._lines:
+            await self._theirs.parse(self._lines.pop(0) + b"\r\n")
 
 
 def encode(subject: str, data: bytes, reply: str, headers: dict[str, str] | None, max_bytes: int) -> bytes:

@@ -1,7 +1,6 @@
 """Whether the connection to NATS is up, how often it was re-established, and who is notified of that."""
 
 import asyncio
-import itertools
 from collections.abc import Callable
 from typing import Final
 
@@ -27,26 +26,11 @@ class ConnectionState:
         #: Set when the connection is closed for good, by us or by a server that refuses us: the process must end.
         self.closed = asyncio.Event()
         self.peer_grace_s = peer_grace_s
+        #: Called after every reconnect. The owner of a callback discards it.
+        self.on_reconnect: set[Callable[[], None]] = set()
         self._on_down = on_down
         self._up = asyncio.Event()
         self._up.set()
-        self._keys = itertools.count()
-        self._on_reconnect: dict[int, Callable[[], None]] = {}
-
-    @property
-    def num_callbacks(self) -> int:
-        """Callbacks registered with `on_reconnect`."""
-        return len(self._on_reconnect)
-
-    def on_reconnect(self, callback: Callable[[], None]) -> Callable[[], None]:
-        """Call `callback` after every reconnect. Returns a function that unregisters it."""
-        key = next(self._keys)
-        self._on_reconnect[key] = callback
-
-        def unregister() -> None:
-            self._on_reconnect.pop(key, None)
-
-        return unregister
 
     async def wait_up(self, timeout_s: float) -> None:
         """Return once connected. Raises Unreachable after `timeout_s`, and at once if closed for good."""
@@ -82,7 +66,7 @@ class ConnectionState:
         self.is_up = True
         self._up.set()
         log.info("nats.reconnected", generation=self.generation)
-        for callback in list(self._on_reconnect.values()):
+        for callback in list(self.on_reconnect):
             callback()
 
     def set_closed(self) -> None:

@@ -200,7 +200,7 @@ class Gossip:
         loop = asyncio.get_running_loop()
         self._source = source
         subscription = self._connection.subscribe(self._subjects.all_gateway_usage, self._received)
-        remove_callback = self._connection.state.on_reconnect(self._reconnected)
+        self._connection.state.on_reconnect.add(self._reconnected)
         try:
             self._reconnected()
             while True:
@@ -221,7 +221,7 @@ class Gossip:
             if self._timer is not None:
                 self._timer.cancel()
             subscription.close()
-            remove_callback()
+            self._connection.state.on_reconnect.discard(self._reconnected)
             self._send(bye=True)
 
     def _reconnected(self) -> None:

@@ -167,7 +167,7 @@ def footprint(connection: Connection) -> tuple[int, int, int, int]:
         len(client_of(connection)._subs),
         len(connection._link._callbacks),  # type: ignore[attr-defined]
         connection.replies.num_waiting,
-        connection.state.num_callbacks,
+        len(connection.state.on_reconnect),
     )
 
 

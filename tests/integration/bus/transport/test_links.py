@@ -108,7 +108,7 @@ async def test_subscriptions_and_requests_survive_a_restart_of_the_server(tmp_pa
         async with await Connection.connect(settings, "test") as connection:
             connection.subscribe("silent", lambda _: None)
             came_back: list[int] = []
-            connection.state.on_reconnect(lambda: came_back.append(connection.state.generation))
+            connection.state.on_reconnect.add(lambda: came_back.append(connection.state.generation))
             connection.subscribe("echo", lambda message: connection.publish(message.reply, message.data))
             waiting = asyncio.ensure_future(connection.request("silent", timeout_s=60))
             await connection.flush()

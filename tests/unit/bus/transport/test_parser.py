@@ -9,8 +9,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from nats.protocol.parser import Parser as TheirParser
 
-from bus.transport.nats_py import ParserAdapter
-from bus.transport.parser import Message, Parser, ProtocolBroken, encode
+from bus.transport.parser import Message, Parser, ParserAdapter, ProtocolBroken, encode
 
 SIDS = (b"1", b"2", b"77")
 SUBJECTS = st.sampled_from([b"a", b"a.b.c", b"_INBOX.x.1", b"$JS.ACK.S.c.1.2.3.4.0", "caf\u00e9".encode()])
