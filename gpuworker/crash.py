@@ -1,12 +1,18 @@
-"""Traceback of an engine host that crashed or hangs: its faulthandler writes to memory that outlives the process."""
+"""Left behind by an engine host that dies or hangs: its traceback, and the job that it was stepping.
+
+Both are in memory that outlives the process.
+"""
 
 import asyncio
 import contextlib
 import faulthandler
 import os
 import signal
+import struct
 import time
-from typing import Final
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Final
 
 #: Limit of a stored traceback: faulthandler writes the innermost frames first.
 MAX_TRACE_BYTES: Final = 4096
@@ -15,7 +21,10 @@ _DUMP_TIMEOUT_S = 0.2
 
 
 class CrashReport:
-    """The worker's end. One per host process; `close` it after the process has ended."""
+    """The worker's end of the traceback, which the host's faulthandler writes.
+
+    One per host process; `close` it after the process has ended.
+    """
 
     def __init__(self) -> None:
         self.fd = os.memfd_create("antiphon-crash")
@@ -36,6 +45,29 @@ class CrashReport:
     def close(self) -> None:
         """Free the memory."""
         os.close(self.fd)
+
+
+class StepMark:
+    """16 bytes of memory shared by both processes: which job the host is stepping, and since when.
+
+    When a host dies or hangs, this names the job that was being stepped; the others on the host are not to blame.
+    """
+
+    SIZE: Final = 16
+    _FORM: Final = struct.Struct("<Qd")
+
+    def __init__(self, memory: Any) -> None:
+        """`memory`: a writable buffer of `SIZE` bytes."""
+        self._memory = memory
+        #: `enter(handle, now_s)`: a step of job `handle` begins at `now_s`, CLOCK_MONOTONIC seconds.
+        self.enter: Callable[[int, float], None] = partial(self._FORM.pack_into, memory, 0)
+        #: `leave()`: the step has ended.
+        self.leave: Callable[[], None] = partial(self.enter, 0, 0.0)
+
+    def read(self) -> tuple[int, float]:
+        """(handle, CLOCK_MONOTONIC seconds when its step began); the handle is 0 between two steps."""
+        handle, since_s = self._FORM.unpack_from(self._memory, 0)
+        return handle, since_s
 
 
 def install_crash_handler(fd: int) -> None:

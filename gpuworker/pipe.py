@@ -11,7 +11,10 @@
 Both ends come from one installation, so the format may change from one version to the next.
 """
 
+import math
+import socket
 import struct
+import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final, Protocol
 
@@ -25,6 +28,10 @@ CONTROL: Final = 1
 MARKED_AUDIO: Final = 2
 
 Marks = tuple[wire.Mark, ...]
+
+#: A message to the worker that is not urgent may wait this long, or for this many bytes, to leave with others.
+_GATHER_S: Final = 0.001
+_GATHER_BYTES: Final = 64 << 10
 
 _LENGTH: Final = struct.Struct("<I")
 _HEAD: Final = struct.Struct("<IBI")
@@ -185,6 +192,47 @@ class CommandReader:
         self._rest = data[pos:]
 
 
+class Outbox:
+    """The host's end: gathers encoded messages and writes them to the socket, in order, many in one system call.
+
+    Used by the device's thread alone.
+    """
+
+    def __init__(self, connection: socket.socket) -> None:
+        self._socket = connection
+        self._messages: list[bytes] = []
+        #: Monotonic seconds at which the messages that wait have waited long enough, or are enough; inf without any.
+        self.due_at = math.inf
+        #: Bytes that wait to be written.
+        self.num_bytes = 0
+        #: The worker is gone, and every lease with it: further messages are dropped.
+        self.is_closed = False
+
+    def send(self, message: bytes, urgent: bool) -> None:
+        """Write `message` with those that wait; one that is not urgent may wait for more."""
+        if not self._messages:
+            self.due_at = time.monotonic() + _GATHER_S
+        self._messages.append(message)
+        self.num_bytes += len(message)
+        if self.num_bytes > _GATHER_BYTES:
+            self.due_at = 0.0
+        if urgent:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write all that wait; blocks while the worker does not read. Sets `is_closed` if the worker is gone."""
+        if not self._messages:
+            return
+        data = b"".join(self._messages)
+        self._messages.clear()
+        self.num_bytes = 0
+        self.due_at = math.inf
+        try:
+            self._socket.sendall(data)
+        except (BrokenPipeError, ConnectionResetError):
+            self.is_closed = True
+
+
 class Receiver(Protocol):
     """Receives the messages of one job."""
 
@@ -228,30 +276,3 @@ class MessageReader:
                 receiver.on_control(_control.decode(data[pos + 9 : after]))
             pos = after
         self._rest = data[pos:] if pos else data
-
-
-class StepMark:
-    """16 bytes of memory shared by both processes: which job the host is stepping, and since when.
-
-    When a host dies or hangs, this names the job that was being stepped; the others on the host are not to blame.
-    """
-
-    SIZE: Final = 16
-    _FORM: Final = struct.Struct("<Qd")
-
-    def __init__(self, memory: Any) -> None:
-        """`memory`: a writable buffer of `SIZE` bytes."""
-        self._memory = memory
-
-    def enter(self, handle: int, now_s: float) -> None:
-        """A step of job `handle` begins at `now_s`, CLOCK_MONOTONIC seconds."""
-        self._FORM.pack_into(self._memory, 0, handle, now_s)
-
-    def leave(self) -> None:
-        """The step has ended."""
-        self._FORM.pack_into(self._memory, 0, 0, 0.0)
-
-    def read(self) -> tuple[int, float]:
-        """(handle, CLOCK_MONOTONIC seconds when its step began); the handle is 0 between two steps."""
-        handle, since_s = self._FORM.unpack_from(self._memory, 0)
-        return handle, since_s

@@ -219,7 +219,8 @@ class Connection:
             await self.state.wait_up(timeout_s)
         if len(data) > _LARGE_BYTES:
             await self._link.drain(timeout_s)
-            await self.state.wait_up(timeout_s)
+            if not self.state.is_up:
+                await self.state.wait_up(timeout_s)
         future: asyncio.Future[Message] = self._loop.create_future()
         inbox = self.replies.open(future)
         expiry = self._loop.call_later(timeout_s, _expire, future, subject, timeout_s)

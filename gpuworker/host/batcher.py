@@ -27,11 +27,8 @@ class Batcher:
         """`send` is that of the groups, see `Group`."""
         self._send = send
         self._batches: dict[Hashable, _Batch] = {}
-
-    @property
-    def is_gathering(self) -> bool:
-        """Whether a job waits for others."""
-        return bool(self._batches)
+        #: Whether a job waits for others.
+        self.is_gathering = False
 
     def add(self, handle: int, engine: Engine, job: EngineJob, now: float) -> Group | None:
         """Form a group of `job`, alone or with those that it completes; None while it waits for others.
@@ -45,6 +42,7 @@ class Batcher:
         shared = (id(engine), key)
         batch = self._batches.setdefault(shared, _Batch(engine, now + GATHER_S))
         batch.members.append(member)
+        self.is_gathering = True
         return self._form(shared) if len(batch.members) >= engine.capabilities().max_batch else None
 
     def form_due(self, now: float) -> list[Group]:
@@ -54,6 +52,7 @@ class Batcher:
 
     def _form(self, key: Hashable) -> Group | None:
         batch = self._batches.pop(key)
+        self.is_gathering = bool(self._batches)
         members = [member for member in batch.members if not member.is_cancelled]
         return Group(batch.engine, members, self._send) if members else None
 

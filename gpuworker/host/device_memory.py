@@ -22,6 +22,8 @@ class DeviceMemory:
     def __init__(self, report: Callable[[int | None], None]) -> None:
         self._report = report
         self._engines: list[ReportsMemory] = []
+        #: Whether an engine reports memory; without one there is nothing to read.
+        self.is_in_use = False
         self._reported: int | None = None
         #: Time of the next reading; None: no engine has worked since the last one.
         self._due_at: float | None = None
@@ -31,6 +33,7 @@ class DeviceMemory:
         if isinstance(engine, ReportsMemory) and self._read(engine) is not None:
             self._engines.append(engine)
             self._due_at = now
+            self.is_in_use = True
 
     def stepped(self, now: float) -> None:
         """Note that an engine has worked, so the value may have changed."""

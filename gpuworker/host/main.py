@@ -19,13 +19,12 @@ from bus.params import check
 from bus.process import die_with_parent
 from bus.telemetry.logging import configure
 from gpuworker import pipe
-from gpuworker.crash import install_crash_handler
+from gpuworker.crash import StepMark, install_crash_handler
 from gpuworker.host import batcher, models
 from gpuworker.host.batcher import Batcher
 from gpuworker.host.device_memory import DeviceMemory
 from gpuworker.host.group import Group, engine_job, failure
 from gpuworker.host.models import Models
-from gpuworker.host.outbox import Outbox
 from gpuworker.host.runner import Runner
 from gpuworker.host.schedule import Schedule
 
@@ -38,12 +37,12 @@ class Host:
     def __init__(self, options: pipe.Options) -> None:
         self._socket = socket.socket(fileno=options.fd)
         self._commands = pipe.CommandReader()
-        self._outbox = Outbox(self._socket)
+        self._outbox = pipe.Outbox(self._socket)
         self._memory = DeviceMemory(self._report_memory)
         self._models = Models(options, self._outbox, self._memory)
         self._schedule: Schedule[Group] = Schedule()
         self._batcher = Batcher(self._outbox.send)
-        mark = pipe.StepMark(mmap.mmap(options.mark_fd, pipe.StepMark.SIZE))
+        mark = StepMark(mmap.mmap(options.mark_fd, StepMark.SIZE))
         self._runner = Runner(self._schedule, self._batcher, mark)
         self._quit = False
 
@@ -57,21 +56,25 @@ class Host:
                 for group in self._batcher.form_due(now):
                     self._runner.enter(group)
             has_stepped = self._runner.step(now)
-            if has_stepped:
-                self._memory.stepped(now)
-            self._memory.poll(now)
-            if self._outbox.num_bytes and (not has_stepped or self._outbox.is_due(now)):
+            if self._memory.is_in_use:
+                if has_stepped:
+                    self._memory.stepped(now)
+                self._memory.poll(now)
+            if now > self._outbox.due_at or (self._outbox.num_bytes and not has_stepped):
                 self._outbox.flush()
 
     def _receive(self) -> None:
         """Obey the commands that have arrived; wait for one only while nothing is runnable."""
         if self._models.is_loading:
             self._models.take_loaded()
-        now = time.monotonic()
-        wait_s = self._schedule.wait_s(now)
-        if wait_s != 0.0:
-            self._outbox.flush()
-            wait_s = self._idle_s(wait_s, now)
+        wait_s: float | None = 0.0
+        if not self._runner.is_runnable:
+            now = time.monotonic()
+            wait_s = self._schedule.wait_s(now)
+            if wait_s != 0.0:
+                if self._outbox.num_bytes:
+                    self._outbox.flush()
+                wait_s = self._idle_s(wait_s, now)
         if not select.select([self._socket], [], [], wait_s)[0]:
             return
         try:
@@ -87,7 +90,7 @@ class Host:
         """Seconds until something is due besides commands; None: nothing is."""
         waits = [
             runnable_in_s,
-            self._memory.wait_s(now),
+            self._memory.wait_s(now) if self._memory.is_in_use else None,
             batcher.GATHER_S if self._batcher.is_gathering else None,
             models.POLL_S if self._models.is_loading else None,
         ]

@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 from gpuworker import pipe, registry
 from gpuworker.engine import Engine, MemoryPolicy, Rejected
 from gpuworker.host.device_memory import DeviceMemory
-from gpuworker.host.outbox import Outbox
+from gpuworker.pipe import Outbox
 
 #: The loader cannot wake a `select`: while it works, the device's thread looks this often, in seconds.
 POLL_S: Final = 0.02
@@ -37,11 +37,8 @@ class Models:
         self._engines: dict[str, Engine] = {}
         self._outcomes: queue.SimpleQueue[_Outcome] = queue.SimpleQueue()
         self._num_pending = len(options.models)
-
-    @property
-    def is_loading(self) -> bool:
-        """Whether the outcome of a model is still to be taken."""
-        return self._num_pending > 0
+        #: Whether the outcome of a model is still to be taken.
+        self.is_loading = self._num_pending > 0
 
     def start(self) -> None:
         """Begin to load, in the background. The thread ends with the process."""
@@ -66,6 +63,7 @@ class Models:
         while not self._outcomes.empty():
             name, engine, reason, took_s = self._outcomes.get()
             self._num_pending -= 1
+            self.is_loading = self._num_pending > 0
             if engine is None:
                 self._outbox.send(pipe.encode_control(0, pipe.Unavailable(name, reason)), urgent=True)
             else:

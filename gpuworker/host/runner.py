@@ -2,6 +2,7 @@
 
 from bus.telemetry.logging import logger
 from gpuworker import pipe
+from gpuworker.crash import StepMark
 from gpuworker.engine import OutOfMemory
 from gpuworker.host.batcher import Batcher
 from gpuworker.host.group import Group, Member, failure
@@ -16,24 +17,28 @@ class Runner:
     A group is in `schedule`, or waits for credit because a job's window is full, or is being stepped.
     """
 
-    def __init__(self, schedule: Schedule[Group], batcher: Batcher, mark: pipe.StepMark) -> None:
+    def __init__(self, schedule: Schedule[Group], batcher: Batcher, mark: StepMark) -> None:
         self._schedule = schedule
         self._batcher = batcher
         self._mark = mark
         self._members: dict[int, tuple[Group, Member]] = {}
         self._blocked: set[Group] = set()
+        #: Whether a group is known to be runnable now. One that was paused, or unblocked, the schedule knows.
+        self.is_runnable = False
 
     def enter(self, group: Group) -> None:
         """Run the jobs of `group` from now on."""
         for member in group.members:
             self._members[member.handle] = (group, member)
         self._schedule.ready(group, group.dry_at)
+        self.is_runnable = True
 
     def step(self, now: float) -> bool:
         """Let the most urgent group make one event, which may take as long as the engine needs.
 
         Returns False if no group is runnable now. Engines' errors end the group's jobs and are not raised.
         """
+        self.is_runnable = False
         group = self._schedule.pop(now)
         if group is None:
             return False
@@ -56,6 +61,7 @@ class Runner:
             self._schedule.pause(group, now + pause_s, group.dry_at)
         else:
             self._schedule.ready(group, group.dry_at)
+            self.is_runnable = True
         return True
 
     def cancel(self, handle: int) -> bool:

@@ -14,7 +14,7 @@ import msgspec
 
 from bus.telemetry.logging import logger
 from gpuworker import pipe
-from gpuworker.crash import CrashReport, describe_exit
+from gpuworker.crash import CrashReport, StepMark, describe_exit
 from gpuworker.settings import WorkerSettings
 
 log = logger(__name__)
@@ -77,7 +77,7 @@ class HostProcess:
         self,
         process: asyncio.subprocess.Process,
         channel: HostChannel,
-        step_mark: pipe.StepMark,
+        step_mark: StepMark,
         crash_report: CrashReport,
         stall_s: float,
     ) -> None:
@@ -107,8 +107,8 @@ class HostProcess:
             for end in (ours, theirs):
                 for option in (socket.SO_SNDBUF, socket.SO_RCVBUF):
                     end.setsockopt(socket.SOL_SOCKET, option, _BUFFER_BYTES)
-            os.ftruncate(mark_fd, pipe.StepMark.SIZE)
-            step_mark = pipe.StepMark(mmap.mmap(mark_fd, pipe.StepMark.SIZE))
+            os.ftruncate(mark_fd, StepMark.SIZE)
+            step_mark = StepMark(mmap.mmap(mark_fd, StepMark.SIZE))
             channel = await HostChannel.connect(ours, receive)
             own.callback(channel.close)
             process = await _spawn(

@@ -1,7 +1,5 @@
 """The pipe between a worker and its engine host: whole messages out of bytes in any pieces."""
 
-import mmap
-
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -87,12 +85,3 @@ def test_commands_to_the_host_arrive_whole_and_in_order(cuts: list[int], choice:
         command for piece in pieces(b"".join(map(pipe.encode_command, sent)), cuts) for command in reader.feed(piece)
     ]
     assert got == sent
-
-
-def test_the_step_mark_names_the_job_being_stepped_and_none_between_steps() -> None:
-    mark = pipe.StepMark(mmap.mmap(-1, pipe.StepMark.SIZE))
-    assert mark.read() == (0, 0.0)
-    mark.enter(42, 17.25)
-    assert mark.read() == (42, 17.25)
-    mark.leave()
-    assert mark.read()[0] == 0

@@ -10,7 +10,7 @@ from gpuworker import pipe
 from gpuworker.engine import Rejected
 from gpuworker.host.device_memory import DeviceMemory
 from gpuworker.host.models import Models
-from gpuworker.host.outbox import Outbox
+from gpuworker.pipe import Outbox
 from tests.support import engine_package
 
 BROKEN = """

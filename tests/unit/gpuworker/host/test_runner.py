@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from gpuworker import pipe
+from gpuworker.crash import StepMark
 from gpuworker.engine import EngineJob, OutOfMemory, Rejected
 from gpuworker.engines.tone import Tone
 from gpuworker.host.batcher import Batcher
@@ -36,7 +37,7 @@ class Device:
         self.audio_bytes: dict[int, int] = {}
         self.messages: dict[int, list[pipe.ControlMessage]] = {}
         self.schedule: Schedule[Group] = Schedule()
-        self.mark = pipe.StepMark(bytearray(pipe.StepMark.SIZE))
+        self.mark = StepMark(bytearray(StepMark.SIZE))
         self.runner = Runner(self.schedule, Batcher(self.send), self.mark)
         receivers = {handle: Listener(self, handle) for handle in (1, 2, 3)}
         self._reader = pipe.MessageReader(receivers, lambda _: None)
