@@ -16,12 +16,13 @@ from gpuworker import pipe
 from gpuworker.engine import Block, Checkpoint, Done, Engine, EngineJob, Event, Mark, Pause, Progress, Rejected
 from gpuworker.host.marks import cut_at_marks, valid_marks
 from gpuworker.host.pcm import NotFinite, to_s16le
-from gpuworker.host.schedule import Pace
 
 log = logger(__name__)
 
 #: Most PCM of one job that may be made and not yet be stored on the bus.
 WINDOW_BYTES: Final = 256 << 10
+#: A stream without a block yet counts as one that runs dry so long after its arrival: see `schedule`.
+COMFORT_S: Final = 0.3
 _MAX_TRACEBACK_CHARS: Final = 8000
 #: Fields that a request and an engine's job have in common: a new one on both sides needs no other list.
 _REQUEST_FIELDS: Final = tuple(
@@ -29,6 +30,29 @@ _REQUEST_FIELDS: Final = tuple(
 )
 
 Send = Callable[[bytes, bool], None]
+
+
+class Pace:
+    """How far one stream is ahead of its listener. Times are of one monotonic clock, passed in."""
+
+    __slots__ = ("_first_at", "_made_s", "dry_at")
+
+    def __init__(self, arrived_at: float) -> None:
+        self._first_at: float | None = None
+        self._made_s = 0.0
+        #: The instant at which the listener runs dry.
+        self.dry_at = arrived_at + COMFORT_S
+
+    def made(self, seconds: float, now: float) -> None:
+        """Count `seconds` of audio that have just been made."""
+        if self._first_at is None:
+            self._first_at = now
+        self._made_s += seconds
+        self.dry_at = self._first_at + self._made_s
+
+    def slack_s(self, now: float) -> float:
+        """Seconds until the listener runs dry; negative if it is dry."""
+        return self.dry_at - now
 
 
 class Member:

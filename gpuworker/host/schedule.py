@@ -2,40 +2,15 @@
 
 Slack is the audio already made minus the audio already played, for a listener who began at the first block. All slacks
 shrink at the same speed, so their order is the order of the instants at which the streams run dry, and that instant is
-fixed when a block is made. A stream without a block yet counts as one that runs dry `COMFORT_S` after its arrival:
-behind those about to fall silent, before all that are comfortably ahead.
+fixed when a block is made. A stream without a block yet counts as one that runs dry `COMFORT_S` after its arrival
+(`group.Pace`): behind those about to fall silent, before all that are comfortably ahead.
 """
 
 import heapq
 from collections.abc import Hashable
-from typing import Final, Generic, TypeVar
+from typing import Generic, TypeVar
 
 K = TypeVar("K", bound=Hashable)
-
-COMFORT_S: Final = 0.3
-
-
-class Pace:
-    """How far one stream is ahead of its listener. Times are of one monotonic clock, passed in."""
-
-    __slots__ = ("_first_at", "_made_s", "dry_at")
-
-    def __init__(self, arrived_at: float) -> None:
-        self._first_at: float | None = None
-        self._made_s = 0.0
-        #: The instant at which the listener runs dry.
-        self.dry_at = arrived_at + COMFORT_S
-
-    def made(self, seconds: float, now: float) -> None:
-        """Count `seconds` of audio that have just been made."""
-        if self._first_at is None:
-            self._first_at = now
-        self._made_s += seconds
-        self.dry_at = self._first_at + self._made_s
-
-    def slack_s(self, now: float) -> float:
-        """Seconds until the listener runs dry; negative if it is dry."""
-        return self.dry_at - now
 
 
 class Schedule(Generic[K]):

@@ -5,7 +5,8 @@ import random
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gpuworker.host.schedule import COMFORT_S, Pace, Schedule
+from gpuworker.host.group import COMFORT_S, Pace
+from gpuworker.host.schedule import Schedule
 
 
 def test_the_stream_that_runs_dry_first_is_served_first() -> None:
