@@ -21,6 +21,7 @@
 """
 
 import re
+from functools import cached_property
 from typing import Final
 
 import msgspec
@@ -62,7 +63,7 @@ class JobSubject(msgspec.Struct, frozen=True):
     tenant: str
 
 
-class Subjects(msgspec.Struct, frozen=True):
+class Subjects(msgspec.Struct, frozen=True, dict=True):
     """Names of one deployment. Methods that take a name from outside raise ValueError if it is not a token."""
 
     root: str
@@ -73,12 +74,12 @@ class Subjects(msgspec.Struct, frozen=True):
 
     # Jobs
 
-    @property
+    @cached_property
     def jobs_stream(self) -> str:
         """Stream of queued jobs."""
         return f"{self.root.upper()}_JOBS"
 
-    @property
+    @cached_property
     def all_jobs(self) -> str:
         """Filter for all queued jobs."""
         return f"{self.root}.job.*.*.*.*"
@@ -108,7 +109,7 @@ class Subjects(msgspec.Struct, frozen=True):
 
     # Logs
 
-    @property
+    @cached_property
     def replies_stream(self) -> str:
         """Stream of the logs: births, entries, leases."""
         return f"{self.root.upper()}_REPLIES"
@@ -118,17 +119,17 @@ class Subjects(msgspec.Struct, frozen=True):
         token(tenant), token(job)
         return JobKey(self.root, tenant, job)
 
-    @property
+    @cached_property
     def all_births(self) -> str:
         """Filter for the births of all jobs."""
         return f"{self.root}.reply.*.*.job"
 
-    @property
+    @cached_property
     def all_entries(self) -> str:
         """Filter for the entries of all jobs."""
         return f"{self.root}.reply.*.*.c"
 
-    @property
+    @cached_property
     def all_leases(self) -> str:
         """Filter for the leases of all jobs."""
         return f"{self.root}.reply.*.*.lease"
@@ -137,19 +138,19 @@ class Subjects(msgspec.Struct, frozen=True):
         """Filter for the births of a tenant's jobs."""
         return f"{self.root}.reply.{token(tenant)}.*.job"
 
-    @property
+    @cached_property
     def republish(self) -> tuple[str, str]:
         """(source, destination) of the republish of entries."""
         return self.all_entries, f"{self.root}.live.{{{{wildcard(1)}}}}.{{{{wildcard(2)}}}}"
 
     # Dead letters
 
-    @property
+    @cached_property
     def dead_stream(self) -> str:
         """Stream of the dead letters."""
         return f"{self.root.upper()}_DEAD"
 
-    @property
+    @cached_property
     def dead(self) -> str:
         """Filter for all dead letters."""
         return f"{self.root}.dead.>"
@@ -164,12 +165,12 @@ class Subjects(msgspec.Struct, frozen=True):
 
     # Audio used
 
-    @property
+    @cached_property
     def usage_stream(self) -> str:
         """Stream of the audio counters."""
         return f"{self.root.upper()}_USAGE"
 
-    @property
+    @cached_property
     def all_usage(self) -> str:
         """Filter for all audio counters."""
         return f"{self.root}.usage.*.*"
@@ -180,12 +181,12 @@ class Subjects(msgspec.Struct, frozen=True):
 
     # Webhooks
 
-    @property
+    @cached_property
     def hooks_stream(self) -> str:
         """Stream of pending webhook events."""
         return f"{self.root.upper()}_HOOKS"
 
-    @property
+    @cached_property
     def all_hooks(self) -> str:
         """Filter for the pending webhook events of all jobs."""
         return f"{self.root}.hook.*.*"
@@ -196,17 +197,17 @@ class Subjects(msgspec.Struct, frozen=True):
 
     # API keys
 
-    @property
+    @cached_property
     def keys_bucket(self) -> str:
         """KV bucket of the API keys."""
         return f"{self.root.upper()}_KEYS"
 
-    @property
+    @cached_property
     def keys_stream(self) -> str:
         """Stream of that bucket."""
         return f"KV_{self.keys_bucket}"
 
-    @property
+    @cached_property
     def all_keys(self) -> str:
         """Filter for all entries of the bucket."""
         return f"$KV.{self.keys_bucket}.*"
@@ -215,19 +216,19 @@ class Subjects(msgspec.Struct, frozen=True):
         """Subject of one API key."""
         return f"$KV.{self.keys_bucket}.{token(key_id)}"
 
-    @property
+    @cached_property
     def key_changes(self) -> str:
         """Filter for notifications that an API key was changed."""
         return f"{self.root}.key.*"
 
-    @property
+    @cached_property
     def keys_republish(self) -> tuple[str, str]:
         """(source, destination) of the republish of changed keys."""
         return self.all_keys, f"{self.root}.key.{{{{wildcard(1)}}}}"
 
     # Services of the gateways
 
-    @property
+    @cached_property
     def submit(self) -> str:
         """Subject of requests for a job, from callers that name no tenant."""
         return f"{self.root}.submit"
@@ -236,7 +237,7 @@ class Subjects(msgspec.Struct, frozen=True):
         """Subject of requests for a job of `tenant`."""
         return f"{self.root}.submit.{token(tenant)}"
 
-    @property
+    @cached_property
     def all_submits_as(self) -> str:
         """Filter for requests for jobs of any tenant."""
         return f"{self.root}.submit.*"
@@ -245,14 +246,14 @@ class Subjects(msgspec.Struct, frozen=True):
         """Subject of requests to cancel a job."""
         return f"{self.root}.cancel.{token(tenant)}.{token(job)}"
 
-    @property
+    @cached_property
     def all_cancels(self) -> str:
         """Filter for requests to cancel any job."""
         return f"{self.root}.cancel.*.*"
 
     # Between gateways
 
-    @property
+    @cached_property
     def all_gateway_usage(self) -> str:
         """Filter for the usage that all gateways count."""
         return f"{self.root}.gateway.*.usage"
@@ -263,7 +264,7 @@ class Subjects(msgspec.Struct, frozen=True):
 
     # Workers
 
-    @property
+    @cached_property
     def all_heartbeats(self) -> str:
         """Filter for the heartbeats of all workers."""
         return f"{self.root}.worker.*.hb"
@@ -272,7 +273,7 @@ class Subjects(msgspec.Struct, frozen=True):
         """Subject of a worker's heartbeats."""
         return f"{self.root}.worker.{token(worker)}.hb"
 
-    @property
+    @cached_property
     def all_gone(self) -> str:
         """Filter for the goodbyes of all workers."""
         return f"{self.root}.worker.*.gone"
@@ -294,39 +295,39 @@ class Subjects(msgspec.Struct, frozen=True):
         return f"{self.root}.worker.{token(worker)}.drain"
 
 
-class JobKey(msgspec.Struct, frozen=True):
+class JobKey(msgspec.Struct, frozen=True, dict=True):
     """Names one job, by tenant and id, and its subjects. An id alone names no job: two tenants may use the same one."""
 
     root: str
     tenant: str
     job: str
 
-    @property
+    @cached_property
     def birth(self) -> str:
         """Subject of the first message of the log, which holds the job."""
         return f"{self.root}.reply.{self.tenant}.{self.job}.job"
 
-    @property
+    @cached_property
     def entries(self) -> str:
         """Subject of the entries of the log."""
         return f"{self.root}.reply.{self.tenant}.{self.job}.c"
 
-    @property
+    @cached_property
     def lease(self) -> str:
         """Subject of the lease. Its last sequence is the fence of every append."""
         return f"{self.root}.reply.{self.tenant}.{self.job}.lease"
 
-    @property
+    @cached_property
     def everything(self) -> str:
         """Filter for everything that REPLIES holds of the job."""
         return f"{self.root}.reply.{self.tenant}.{self.job}.*"
 
-    @property
+    @cached_property
     def live(self) -> str:
         """Subject on which the server republishes stored entries."""
         return f"{self.root}.live.{self.tenant}.{self.job}"
 
-    @property
+    @cached_property
     def listen(self) -> str:
         """Subject whose subscribers are the listeners of the job."""
         return f"{self.root}.listen.{self.tenant}.{self.job}"

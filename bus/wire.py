@@ -344,13 +344,9 @@ class DeadJob(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     traceback: str = ""
 
 
-_encoder = msgspec.json.Encoder()
+#: `encode(message)`: the message as compact JSON.
+encode: Final = msgspec.json.Encoder().encode
 _decoders: dict[type, msgspec.json.Decoder[Any]] = {}
-
-
-def encode(message: Any) -> bytes:
-    """`message` as compact JSON."""
-    return _encoder.encode(message)
 
 
 def decode(kind: type[T], data: bytes) -> T:

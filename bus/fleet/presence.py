@@ -50,6 +50,7 @@ class Presence:
         self._bus = bus
         self._worker = worker
         self._boot = boot
+        self._heartbeat_subject = bus.subjects.heartbeat(worker)
         self._heartbeat = heartbeat
         self._on_stop = on_stop
         self._on_drain = on_drain
@@ -58,10 +59,8 @@ class Presence:
         #: Sent to a ping that says `describe`.
         self.cards: list[ModelCard] = []
         self._changed = asyncio.Event()
-
-    def changed(self) -> None:
-        """The held jobs or the state have changed: publish a heartbeat soon."""
-        self._changed.set()
+        #: To be called when the held jobs or the state have changed: a heartbeat is published soon.
+        self.changed = self._changed.set
 
     async def ensure_unique_id(self) -> None:
         """Raises DuplicateWorkerId if a live worker has our id, Unreachable if that is not known after `_UNIQUE_S`."""
@@ -109,7 +108,7 @@ class Presence:
                 subscription.close()
 
     def _publish_heartbeat(self) -> None:
-        self._bus.connection.publish(self._bus.subjects.heartbeat(self._worker), wire.encode(self._heartbeat()))
+        self._bus.connection.publish(self._heartbeat_subject, wire.encode(self._heartbeat()))
 
     def _on_ping(self, message: Message) -> None:
         if message.reply:

@@ -4,6 +4,7 @@ The gateway that accepts a job does this, or the worker that pulls a job publish
 """
 
 import hashlib
+import math
 import re
 from datetime import UTC, datetime, timedelta
 from typing import Final
@@ -69,3 +70,17 @@ def digest(job: wire.Job) -> str:
 def new_birth(job: wire.Job, queue_seq: int, now_s: float) -> wire.Birth:
     """The birth of `job`, accepted at `now_s` (Unix seconds), whose message has sequence `queue_seq` in JOBS."""
     return wire.Birth(job=with_deadline(job, now_s), digest=digest(job), queue_seq=queue_seq, accepted_at=now_s)
+
+
+def next_deadline(birth: wire.Birth, has_audio: bool) -> tuple[float, str]:
+    """When the job expires if nothing more happens, Unix seconds of the bus's clock, and why. Pure.
+
+    Infinity for a job without a deadline.
+    """
+    job, deadlines = birth.job, [(math.inf, "")]
+    if job.expires_at is not None:
+        deadlines.append((job.expires_at.timestamp(), f"not done by {job.expires_at.isoformat()}"))
+    if job.first_audio_deadline_s is not None and not has_audio:
+        limit_s = job.first_audio_deadline_s
+        deadlines.append((birth.accepted_at + limit_s, f"no audio within {limit_s:g} s of its acceptance"))
+    return min(deadlines)

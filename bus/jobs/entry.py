@@ -28,6 +28,7 @@ NEXT: Final = "Antiphon-Next"
 STARTED: Final = "Antiphon-Started"
 MARKS: Final = "Antiphon-Marks"
 _MARKS_LINE: Final = f"\r\n{MARKS}:".encode()
+_STARTED_LINE: Final = f"\r\n{STARTED}:".encode()
 
 ACCEPTED: Final = "accepted"
 KINDS: Final = ("block", "progress", "checkpoint", *wire.ENDS)
@@ -63,40 +64,35 @@ class Position(msgspec.Struct, frozen=True):
             raise Malformed(f"{NEXT}: {text[:100]!r}") from error
 
 
-class Entry:
-    """An entry as stored. Its fields are read from its headers on access."""
+class Entry(msgspec.Struct, frozen=True, eq=False):
+    """An entry as stored. Its properties are read from its headers on access."""
 
-    __slots__ = ("kind", "last_seq", "message", "seq")
-
-    def __init__(self, message: Message, seq: int, last_seq: int = -1) -> None:
-        self.message = message
-        #: Sequence in REPLIES.
-        self.seq = seq
-        #: Sequence of the entry before it in this log (0: none), known on the live subject only; else -1.
-        self.last_seq = last_seq
-        #: One of `KINDS` or `accepted`; "" for a message that is no entry.
-        self.kind = message.header(KIND) or ""
+    message: Message
+    #: Interleaved s16le PCM for a block, else JSON.
+    payload: bytes
+    #: Sequence in REPLIES.
+    seq: int
+    #: One of `KINDS` or `accepted`; "" for a message that is no entry.
+    kind: str
+    #: Whether it is the log's terminal entry.
+    is_end: bool
+    #: Sequence of the entry before it in this log (0: none), known on the live subject only; else -1.
+    last_seq: int = -1
 
     @classmethod
     def live(cls, message: Message) -> "Entry":
         """An entry that arrived on the live subject. Raises ValueError if a sequence in its headers is no number."""
+        kind = message.header(KIND) or ""
         seq = int(message.header("Nats-Sequence") or 0)
-        return cls(message, seq, int(message.header("Nats-Last-Sequence") or 0))
+        last_seq = int(message.header("Nats-Last-Sequence") or 0)
+        return cls(message, message.data, seq, kind, kind in wire.ENDS, last_seq)
 
     @classmethod
     def stored(cls, stored: Stored) -> "Entry":
         """An entry that was read from the stream."""
-        return cls(stored.message, stored.seq)
-
-    @property
-    def payload(self) -> bytes:
-        """Interleaved s16le PCM for a block, else JSON."""
-        return self.message.data
-
-    @property
-    def is_end(self) -> bool:
-        """Whether it is the log's terminal entry."""
-        return self.kind in wire.ENDS
+        message = stored.message
+        kind = message.header(KIND) or ""
+        return cls(message, message.data, stored.seq, kind, kind in wire.ENDS)
 
     @property
     def block(self) -> int:
@@ -125,5 +121,8 @@ class Entry:
     @property
     def started(self) -> wire.Started | None:
         """The attempt that begins with this entry, or None. Raises Malformed."""
-        text = self.message.header(STARTED)
-        return None if text is None else wire.decode(wire.Started, text.encode())
+        # As for the marks: only the first entry of an attempt has it.
+        head = self.message.head
+        if head is None or _STARTED_LINE not in head:
+            return None
+        return wire.decode(wire.Started, (self.message.header(STARTED) or "").encode())

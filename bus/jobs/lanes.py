@@ -1,6 +1,6 @@
 """The order in which consumers are pulled from: high lanes first, no lane passed over for ever. No I/O, no clock."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Final
 
 import msgspec
@@ -61,15 +61,10 @@ class Lanes:
         """A lane that has jobs and was passed over `patience` times goes first once."""
         self._patience = patience
         self._lanes = [(lane.name, [Consumer(name) for name in lane.consumers]) for lane in lanes]
-        self._by_name = {consumer.name: consumer for _, members in self._lanes for consumer in members}
+        #: All consumers, by name.
+        self.consumers = {consumer.name: consumer for _, members in self._lanes for consumer in members}
         #: Deliveries from higher lanes since the last one from this lane, by lane.
         self._num_passed = {lane.name: 0 for lane in lanes}
-
-    def __iter__(self) -> Iterator[Consumer]:
-        return iter(self._by_name.values())
-
-    def __getitem__(self, name: str) -> Consumer:
-        return self._by_name[name]
 
     def next_to_pull(self, now: float) -> Consumer | None:
         """The consumer to pull from at `now`, monotonic seconds: of the highest lane that has, or may have, jobs.

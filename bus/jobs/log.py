@@ -6,13 +6,14 @@ entries `.c`      each append names the lease it relies on; any later lease shut
 """
 
 import uuid
+from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 import msgspec
 
 from bus import wire
-from bus.errors import ApiError, BusError, Fenced, NotFound
-from bus.jobs.entry import ACCEPTED, KIND, NEXT, Entry, Position
+from bus.errors import ApiError, BusError, Fenced, NotFound, Unreachable
+from bus.jobs.entry import ACCEPTED, BLOCK, FRAME, KIND, MARKS, NEXT, STARTED, Entry, Position
 from bus.subjects import JobKey, Subjects
 from bus.transport.connection import Connection
 from bus.transport.jetstream import EXPECT_LAST, EXPECT_LAST_SUBJECT, MESSAGE_ID, WRONG_LAST_SEQUENCE, JetStream
@@ -180,3 +181,100 @@ class Logs:
                 raise
             raise Fenced(f"{key.entries}: its last sequence is not {tail_seq} any more") from error
         return kind
+
+
+class Writer:
+    """The lease holder's side of a log: appends under one lease, each with where the log stands after it.
+
+    Its methods must not overlap: one append of a job is in flight at a time (rule 7).
+
+    Every method raises Fenced, Full or Unreachable; then nothing more may be appended. A cancelled one leaves it open
+    whether its entry was stored, and so does Unreachable.
+    """
+
+    def __init__(
+        self,
+        logs: Logs,
+        key: JobKey,
+        lease_seq: int,
+        lease: wire.Lease,
+        position: Position,
+        started: wire.Started,
+        patience_s: float,
+    ) -> None:
+        """`position`: where the log stands. `patience_s`: how long one append may wait for the bus."""
+        self.key = key
+        self.lease_seq = lease_seq
+        self.lease = lease
+        self.position = position
+        self._logs = logs
+        self._patience_s = patience_s
+        #: Goes out with the first entry, then None.
+        self._started: wire.Started | None = started
+        self._num_appended = 0
+        #: Whether an append was left without an answer: where the log stands is then not known.
+        self._is_open = False
+
+    async def block(self, pcm: bytes, frames: int, marks: Sequence[wire.Mark] = ()) -> None:
+        """Append `frames` frames of interleaved s16le audio and the marks in them, `MAX_MARKS` at most."""
+        after = self.position.after_block(pcm, frames)
+        headers = {
+            KIND: "block",
+            BLOCK: str(self.position.block),
+            FRAME: str(self.position.frame),
+            NEXT: after.header(),
+        }
+        if marks:
+            headers[MARKS] = wire.encode(marks).decode()
+        await self._append(headers, pcm, after)
+
+    async def progress(self, progress: wire.Progress) -> None:
+        """Append a report of work that made no audio."""
+        await self._append({KIND: "progress", NEXT: self.position.header()}, wire.encode(progress), self.position)
+
+    async def checkpoint(self, checkpoint: wire.Checkpoint) -> None:
+        """Append a checkpoint. Later entries carry its sequence, so a replacement finds it with one read."""
+        headers = {KIND: "checkpoint", NEXT: self.position.header()}
+        seq = await self._append(headers, wire.encode(checkpoint), self.position)
+        self.position = msgspec.structs.replace(self.position, checkpoint_seq=seq)
+
+    async def end(self, kind: wire.End, payload: object) -> None:
+        """Append the terminal entry. Nothing can follow it: a later holder of the lease reads it first."""
+        await self._append({KIND: kind, NEXT: self.position.header()}, wire.encode(payload), self.position)
+
+    async def release(
+        self, state: wire.LeaseState, detail: str, *, host_died: bool = False, traceback: str = ""
+    ) -> wire.Lease:
+        """Give the lease up as `handed_back`, which costs the job no attempt, or `interrupted`, which does.
+
+        Returns the lease as it is now.
+        """
+        lease = msgspec.structs.replace(
+            self.lease,
+            state=state,
+            detail=detail,
+            host_deaths=self.lease.host_deaths + host_died,
+            traceback=traceback or self.lease.traceback,
+        )
+        self.lease_seq = await self._logs.take(self.key, lease, self.lease_seq)
+        return lease
+
+    async def _append(self, headers: dict[str, str], payload: bytes, after: Position) -> int:
+        if self._started is not None:
+            headers[STARTED] = wire.encode(self._started).decode()
+        if self._is_open:
+            # With the same number the server might take it for a repeat and drop it with a good acknowledgement.
+            raise Unreachable(f"{self.key.entries}: an append is in flight, or was left unanswered")
+        self._is_open = True
+        try:
+            seq = await self._logs.append(
+                self.key, self.lease_seq, self._num_appended, headers, payload, self._patience_s
+            )
+        except (ApiError, Fenced):
+            self._is_open = False  # an answer too: the entry was not stored
+            raise
+        self._is_open = False
+        self._started = None
+        self.position = after
+        self._num_appended += 1
+        return seq

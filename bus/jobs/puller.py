@@ -106,21 +106,22 @@ class Puller:
         free: Callable[[], int],
         deliver: Callable[[Delivery], None],
         settings: PullSettings | None = None,
+        capacity: asyncio.Event | None = None,
     ) -> None:
-        """`free` says how many more jobs may start now; `deliver` starts one and lowers it before returning."""
+        """`free` says how many more jobs may start now; `deliver` starts one and lowers it before returning.
+
+        `capacity` is to be set whenever `free` may have grown; it is cleared here.
+        """
         self._connection = connection
         self._free = free
         self._deliver = deliver
         self._settings = settings or PullSettings()
         self._lanes = Lanes(lanes, self._settings.patience)
-        self._wake = asyncio.Event()
+        self._consumers = list(self._lanes.consumers.values())
+        self._wake = capacity or asyncio.Event()
         self._requests = _Requests(connection, stream, self._settings, self._arrived)
         self._immediate: _Immediate | None = None
         self._is_stopped = False
-
-    def wake(self) -> None:
-        """Look again: `free` may have grown."""
-        self._wake.set()
 
     async def run(self) -> None:
         """Pull until cancelled, once. Cancelling withdraws every open pull; messages on the wire are given back."""
@@ -166,7 +167,7 @@ class Puller:
 
     def _open_pulls(self) -> None:
         """Send a long pull to every consumer that has none and is known to be empty."""
-        for consumer in self._lanes:
+        for consumer in self._consumers:
             if consumer.open_pull is None and not consumer.num_pending:
                 consumer.open_pull = self._requests.send(consumer, 1, is_long=True)
                 consumer.seen_at = time.monotonic()
@@ -174,24 +175,24 @@ class Puller:
     async def _wait(self, poll_s: float | None) -> None:
         """Wait for a message, for heartbeats to be missed, or until a consumer that failed may be pulled from again."""
         silence_s = self._settings.heartbeat_s * _MISSED_HEARTBEATS
-        retries = [consumer.not_before for consumer in self._lanes if consumer.num_pending]
+        retries = [consumer.not_before for consumer in self._consumers if consumer.num_pending]
         wait_s = min([poll_s or silence_s, *(retry - time.monotonic() for retry in retries)])
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(max(0.0, wait_s)):
                 await self._wake.wait()
         now = time.monotonic()
-        silent = [each.name for each in self._lanes if each.open_pull and now - each.seen_at > silence_s]
+        silent = [each.name for each in self._consumers if each.open_pull and now - each.seen_at > silence_s]
         if silent and self._connection.state.is_up:
             log.warning("pull.heartbeat_missed", consumers=silent)
             self._restart()
         if poll_s is not None:
-            for consumer in self._lanes:
+            for consumer in self._consumers:
                 consumer.num_pending = consumer.num_pending or UNKNOWN
 
     def _withdraw(self) -> None:
         """Make every open pull void. How many messages wait in the consumers is not known from here on."""
         self._requests.withdraw()
-        for consumer in self._lanes:
+        for consumer in self._consumers:
             consumer.forget()
 
     def _restart(self) -> None:
@@ -203,7 +204,7 @@ class Puller:
     # Replies
 
     def _arrived(self, message: Message) -> None:
-        if message.status is not None:
+        if message.head is not None and message.status is not None:
             self._status(message)
             return
         try:
@@ -211,7 +212,7 @@ class Puller:
         except Malformed as error:
             log.error("pull.malformed", error=str(error))
             return
-        consumer = self._lanes[delivery.consumer]
+        consumer = self._lanes.consumers[delivery.consumer]
         consumer.num_pending = delivery.num_pending
         consumer.seen_at = time.monotonic()
         immediate = self._immediate
@@ -227,7 +228,7 @@ class Puller:
         self._deliver(delivery)
 
     def _status(self, message: Message) -> None:
-        consumer = next((each for each in self._lanes if each.open_pull == message.subject), None)
+        consumer = next((each for each in self._consumers if each.open_pull == message.subject), None)
         if message.status == "100":
             if consumer is not None:
                 consumer.seen_at = time.monotonic()

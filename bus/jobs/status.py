@@ -1,6 +1,4 @@
-"""A job's state, derived from its log alone (protocol rule 12), and the deadlines that its birth sets."""
-
-import math
+"""A job's state, derived from its log alone (protocol rule 12)."""
 
 import msgspec
 
@@ -54,20 +52,6 @@ async def status(logs: Logs, key: JobKey) -> Status:
         await logs.end(key, wire.End.CANCELLED, lease.detail)
         tail = await logs.tail(key)
     return Status(derive(tail, lease), found.seq, found.birth, lease, tail)
-
-
-def next_deadline(birth: wire.Birth, has_audio: bool) -> tuple[float, str]:
-    """When the job expires if nothing more happens, Unix seconds of the bus's clock, and why. Pure.
-
-    Infinity for a job without a deadline.
-    """
-    job, deadlines = birth.job, [(math.inf, "")]
-    if job.expires_at is not None:
-        deadlines.append((job.expires_at.timestamp(), f"not done by {job.expires_at.isoformat()}"))
-    if job.first_audio_deadline_s is not None and not has_audio:
-        limit_s = job.first_audio_deadline_s
-        deadlines.append((birth.accepted_at + limit_s, f"no audio within {limit_s:g} s of its acceptance"))
-    return min(deadlines)
 
 
 def derive(tail: Entry | None, lease: wire.Lease | None) -> State:

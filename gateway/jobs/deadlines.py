@@ -8,8 +8,9 @@ from typing import Final
 
 from bus import wire
 from bus.errors import BusError, Unreachable
+from bus.jobs.birth import next_deadline
 from bus.jobs.client import Bus
-from bus.jobs.status import Status, next_deadline, status
+from bus.jobs.status import Status, status
 from bus.subjects import JobKey
 from bus.telemetry.logging import logger
 

@@ -40,7 +40,9 @@ class Breaker:
         self._faults: deque[float] = deque(maxlen=max(1, max_fails))
         self._opened_at = 0.0
         #: Number of the job on trial; 0: none.
-        self._trial = 0
+        self.trial = 0
+        #: Whether jobs begin freely.
+        self.is_closed = True
         self._last_number = 0
         self._state = State.CLOSED
 
@@ -67,18 +69,13 @@ class Breaker:
             case State.OPEN:
                 return 0
             case State.TRIAL:
-                return 0 if self._trial else 1
-
-    @property
-    def trial(self) -> int:
-        """Number of the job on trial; 0: none."""
-        return self._trial
+                return 0 if self.trial else 1
 
     def begin(self) -> int:
         """A job begins; returns its number for `settle`."""
         self._last_number += 1
-        if self.state is State.TRIAL and not self._trial:
-            self._trial = self._last_number
+        if self.state is State.TRIAL and not self.trial:
+            self.trial = self._last_number
         return self._last_number
 
     def fault(self) -> None:
@@ -90,19 +87,20 @@ class Breaker:
         is_too_many = len(self._faults) == self._max_fails and now - self._faults[0] <= self._fail_timeout_s
         if self._state is State.TRIAL or is_too_many:
             self._opened_at = now
-            self._trial = 0
+            self.trial = 0
             self._faults.clear()
             self._enter(State.OPEN)
 
     def settle(self, number: int, *, succeeded: bool) -> None:
         """Job `number` is over. A trial job without success and without a `fault` proves nothing: another is tried."""
-        if number != self._trial or self.state is not State.TRIAL:
+        if number != self.trial or self.state is not State.TRIAL:
             return
-        self._trial = 0
+        self.trial = 0
         if succeeded:
             self._faults.clear()
             self._enter(State.CLOSED)
 
     def _enter(self, state: State) -> None:
         self._state = state
+        self.is_closed = state is State.CLOSED
         self._on_change(state)

@@ -174,7 +174,8 @@ class EngineHost:
 
     def close(self, stream: Stream) -> None:
         """Stop the job in the host, if it still runs there. Idempotent."""
-        if self._streams.pop(stream.handle, None) is not None and self._process is not None:
+        is_here = self._streams.pop(stream.handle, None) is not None
+        if is_here and not stream.is_done and self._process is not None:
             self._process.channel.send(pipe.encode_command(pipe.Stop(stream.handle)))
 
     def _send_credit(self, handle: int, num_bytes: int) -> None:

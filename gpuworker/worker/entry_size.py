@@ -19,19 +19,17 @@ class EntrySize:
         """`frame_bytes`: bytes of one frame, all channels together."""
         self._bytes_per_s = rate_hz * frame_bytes
         self._first_at: float | None = None
+        #: Whether no entry has been appended yet.
+        self.is_first = True
         self._sent_s = 0.0
         self._target_s = 0.0
-
-    @property
-    def is_first(self) -> bool:
-        """Whether no entry has been appended yet."""
-        return self._first_at is None
 
     def appended(self, num_bytes: int, now: float) -> None:
         """An entry of `num_bytes` is in the log. `now`: monotonic seconds."""
         seconds = num_bytes / self._bytes_per_s
         if self._first_at is None:
             self._first_at = now
+            self.is_first = False
         self._sent_s += seconds
         self._target_s = min(MAX_ENTRY_S, 2 * seconds)
 

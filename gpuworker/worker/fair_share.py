@@ -22,7 +22,7 @@ _MIN_WAIT_S: Final = 0.005
 _MAX_WAIT_S: Final = 0.1
 
 
-class _Rival:
+class Rival:
     """A worker of another weight that serves the same models."""
 
     __slots__ = ("base_ours", "base_theirs", "moved_at", "ours_at_report", "rate", "reported_at", "starts", "weight")
@@ -70,30 +70,24 @@ class FairShare:
         """`clock` is monotonic seconds."""
         self._weight = weight
         self._clock = clock
-        self._num_started = 0
-        self._rivals: dict[str, _Rival] = {}
-
-    def started(self) -> None:
-        """A job was taken here."""
-        self._num_started += 1
-
-    def not_started(self) -> None:
-        """A job that was taken did not start after all."""
-        self._num_started -= 1
+        #: Jobs taken here and not given up before they started; its user counts them.
+        self.num_started = 0
+        #: By worker.
+        self.rivals: dict[str, Rival] = {}
 
     def report(self, worker: str, weight: int, starts: int) -> None:
         """`worker` has started `starts` jobs since it began. A worker of our own weight is no rival."""
-        now, rival = self._clock(), self._rivals.get(worker)
+        now, rival = self._clock(), self.rivals.get(worker)
         if weight == self._weight:
-            self._rivals.pop(worker, None)
+            self.rivals.pop(worker, None)
         elif rival is None or rival.weight != weight or starts < rival.starts:
-            self._rivals[worker] = _Rival(weight, starts, self._num_started, now)
+            self.rivals[worker] = Rival(weight, starts, self.num_started, now)
         else:
-            rival.report(starts, self._num_started, now)
+            rival.report(starts, self.num_started, now)
 
     def forget(self, worker: str) -> None:
         """The worker is gone, or takes no jobs."""
-        self._rivals.pop(worker, None)
+        self.rivals.pop(worker, None)
 
     @property
     def room(self) -> int | None:
@@ -111,14 +105,14 @@ class FairShare:
         ]
         return min(_MAX_WAIT_S, max(_MIN_WAIT_S, *waits)) if waits else 0.0
 
-    def _allowed(self) -> list[tuple[_Rival, float]]:
+    def _allowed(self) -> list[tuple[Rival, float]]:
         """For each rival that is not idle, how many more starts of ours keep us within `_AHEAD`."""
         now = self._clock()
         return [
             (
                 rival,
-                (rival.starts_at(now) + _AHEAD) * self._weight / rival.weight - (self._num_started - rival.base_ours),
+                (rival.starts_at(now) + _AHEAD) * self._weight / rival.weight - (self.num_started - rival.base_ours),
             )
-            for rival in self._rivals.values()
+            for rival in self.rivals.values()
             if now - rival.moved_at <= IDLE_S
         ]

@@ -31,8 +31,11 @@ class HostChannel(asyncio.Protocol):
 
     def __init__(self, receive: Callable[[bytes], None]) -> None:
         """`receive` is called with bytes as they arrive, in pieces of any size."""
-        self._receive = receive
+        # asyncio calls it with the bytes: there is nothing to do for this class in between.
+        self.data_received = receive  # type: ignore[assignment]
         self._transport: asyncio.Transport | None = None
+        #: False as soon as one end is closed, which may be before the process is known to be dead.
+        self.is_open = False
         #: Set once the host has closed its end, or `close` was called.
         self.closed = asyncio.Event()
 
@@ -45,19 +48,16 @@ class HostChannel(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Called by asyncio."""
         self._transport = cast(asyncio.Transport, transport)  # uvloop's is none by type
+        self.is_open = True
 
-    def data_received(self, data: bytes) -> None:
-        """Called by asyncio."""
-        self._receive(data)
+    def eof_received(self) -> None:
+        """Called by asyncio, which then closes the transport."""
+        self.is_open = False
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Called by asyncio."""
+        self.is_open = False
         self.closed.set()
-
-    @property
-    def is_open(self) -> bool:
-        """False as soon as one end is closed, which may be before the process is known to be dead."""
-        return self._transport is not None and not self._transport.is_closing()
 
     def send(self, data: bytes) -> None:
         """Send `data`, or drop it if the channel is closed: on uvloop a write to a closed transport would raise."""
@@ -66,6 +66,7 @@ class HostChannel(asyncio.Protocol):
 
     def close(self) -> None:
         """Close after sending the buffered commands. Idempotent."""
+        self.is_open = False
         if self._transport is not None:
             self._transport.close()
 

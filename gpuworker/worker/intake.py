@@ -75,32 +75,34 @@ class Intake:
         self._num_slots = settings.slots
         self._peers = peers
         self._on_capacity = on_capacity
-        self._is_closed = False
+        #: Whether nothing is admitted any more.
+        self.is_closed = False
         #: Numbers of deliveries that have not become a running job yet.
         self._unclaimed: set[int] = set()
         #: Pending while the other workers leave no room.
         self._timer: asyncio.TimerHandle | None = None
 
-    @property
-    def is_closed(self) -> bool:
-        """Whether nothing is admitted any more."""
-        return self._is_closed
-
     def close(self) -> None:
         """Admit nothing from now on, for good."""
-        self._is_closed = True
+        self.is_closed = True
 
     def vacant(self, num_used: int) -> int:
         """Jobs that could begin beside `num_used` ones if there were no other worker."""
-        return 0 if self._is_closed else max(0, min(self._num_slots - num_used, self.breaker.room))
+        if self.is_closed:
+            return 0
+        num_vacant = self._num_slots - num_used
+        return max(0, num_vacant if self.breaker.is_closed else min(num_vacant, self.breaker.room))
 
     def free(self, num_used: int) -> int:
         """Jobs that may begin now beside `num_used` ones. If the others leave no room, `on_capacity` comes later."""
-        vacant, room = self.vacant(num_used), self._peers.room
+        vacant, peers = self.vacant(num_used), self._peers
+        if not peers.yields_to_primaries and not peers.fair_share.rivals:
+            return vacant
+        room = peers.room
         if room is None:
             return vacant
         if vacant and not room and self._timer is None:
-            wait_s = max(_EARLY_S, self._peers.wait_s)
+            wait_s = max(_EARLY_S, peers.wait_s)
             self._timer = asyncio.get_running_loop().call_later(wait_s, self._retry)
         return min(vacant, room)
 
@@ -119,7 +121,7 @@ class Intake:
         """A delivery came; returns its number for the calls below."""
         number = self.breaker.begin()
         self._unclaimed.add(number)
-        self._peers.fair_share.started()
+        self._peers.fair_share.num_started += 1
         return number
 
     def running(self, number: int, is_well: Callable[[], bool]) -> None:
@@ -131,11 +133,13 @@ class Intake:
         """The job came to its outcome."""
         if engine_failed:
             self.breaker.fault()
-        self.breaker.settle(number, succeeded=succeeded)
+        if number == self.breaker.trial:
+            self.breaker.settle(number, succeeded=succeeded)
 
     def over(self, number: int) -> None:
         """The delivery is settled, whether or not it became a job."""
-        self.breaker.settle(number, succeeded=False)
+        if number == self.breaker.trial:
+            self.breaker.settle(number, succeeded=False)
         if number in self._unclaimed:
             self._unclaimed.discard(number)
-            self._peers.fair_share.not_started()
+            self._peers.fair_share.num_started -= 1

@@ -5,7 +5,7 @@ from bus.errors import BusError, Fenced, Unreachable
 from bus.jobs.claim import Claim, Claims
 from bus.jobs.client import Bus
 from bus.jobs.delivery import ack, give_back, keep_alive
-from bus.jobs.writer import Writer
+from bus.jobs.log import Writer
 from bus.telemetry.logging import logger
 from gpuworker.crash import MAX_TRACE_BYTES
 

@@ -35,17 +35,13 @@ class Peers:
         #: Primaries that would take any job that this worker takes: (time of the report, free slots).
         self._primaries: dict[str, tuple[float, int]] = {}
         self._models: set[str] = set()
-        self._is_loading = True
+        #: Whether jobs are left to any primary with a free slot: always by a backup, by any worker while it loads.
+        self.yields_to_primaries = True
 
     def offer(self, models: Iterable[str], *, is_loading: bool) -> None:
         """This worker offers `models` from now on; `is_loading`: some of them are not loaded yet."""
         self._models = set(models)
-        self._is_loading = is_loading
-
-    @property
-    def yields_to_primaries(self) -> bool:
-        """Whether jobs are left to any primary with a free slot: always by a backup, by any worker while it loads."""
-        return self._is_backup or self._is_loading
+        self.yields_to_primaries = self._is_backup or is_loading
 
     def listen(self) -> Callable[[], None]:
         """Subscribe to the other workers' heartbeats; returns a function that unsubscribes."""

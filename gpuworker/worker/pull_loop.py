@@ -32,25 +32,21 @@ class PullLoop:
         peers: Peers,
         num_free: Callable[[], int],
         deliver: Callable[[Delivery], None],
+        capacity: asyncio.Event,
     ) -> None:
-        """`num_free()`: jobs that may be pulled now. `deliver` takes each of them."""
+        """`num_free()`: jobs that may be pulled now. `deliver` takes each of them. `capacity`: set when more may be."""
         self._bus = bus
         self._cards = cards
         self._host = host
         self._peers = peers
         self._num_free = num_free
         self._deliver = deliver
-        self._puller: Puller | None = None
+        self._capacity = capacity
         self._models_changed = asyncio.Event()
 
     def models_changed(self) -> None:
         """The loaded models, or whether this worker yields to primaries, may have changed."""
         self._models_changed.set()
-
-    def capacity_changed(self) -> None:
-        """More jobs may be pulled than before."""
-        if self._puller is not None:
-            self._puller.wake()
 
     async def run(self) -> None:
         """Pull until cancelled; open pulls are withdrawn then."""
@@ -66,10 +62,9 @@ class PullLoop:
                 log.warning("pull.declare_failed", error=str(error))
                 continue
             settings = _BACKUP_PULLS if self._peers.yields_to_primaries else PullSettings()
-            self._puller = Puller(
-                self._bus.connection, self._bus.subjects.jobs_stream, lanes, self._num_free, self._deliver, settings
-            )
-            await self._pull_until_models_change(self._puller)
+            connection, stream = self._bus.connection, self._bus.subjects.jobs_stream
+            puller = Puller(connection, stream, lanes, self._num_free, self._deliver, settings, self._capacity)
+            await self._pull_until_models_change(puller)
 
     async def _declare_lanes(self, models: list[str]) -> list[Lane]:
         """A lane's consumers of all `models`, most urgent lane first. Raises Unreachable."""

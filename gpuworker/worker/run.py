@@ -14,10 +14,10 @@ import msgspec
 from bus import wire
 from bus.errors import EngineFailed, Fenced, Full, OutOfDeviceMemory, Unreachable
 from bus.fleet.messages import ModelCard
+from bus.jobs.birth import next_deadline
 from bus.jobs.claim import Claim, Claims
 from bus.jobs.client import Bus
-from bus.jobs.status import next_deadline
-from bus.jobs.writer import Writer
+from bus.jobs.log import Writer
 from bus.telemetry.logging import logger
 from gpuworker import pipe
 from gpuworker.engine import Resume

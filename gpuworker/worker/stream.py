@@ -82,6 +82,8 @@ class Stream:
         self._audio_bytes = 0
         self._control: deque[pipe.ControlMessage] = deque()
         self._waiter: asyncio.Future[None] | None = None
+        #: Whether the host has finished the job: it needs no more credit, and need not be stopped.
+        self.is_done = False
         self.interruption: Interruption | None = None
         #: Monotonic seconds of the interruption.
         self.interrupted_at = 0.0
@@ -100,6 +102,7 @@ class Stream:
     def on_control(self, message: pipe.ControlMessage) -> None:
         """A control message arrived from the engine host."""
         self._control.append(message)
+        self.is_done = self.is_done or isinstance(message, pipe.Done)
         self._progress_at = time.monotonic()
         self._wake()
 
@@ -132,7 +135,8 @@ class Stream:
             if self._audio:
                 # A control message waits for all audio that is here, so progress and checkpoints may be late, never
                 # early.
-                hold_s = 0.0 if self._control else self._entry_size.hold_s(self._audio_bytes, time.monotonic())
+                is_due = self._control or self._entry_size.is_first
+                hold_s = 0.0 if is_due else self._entry_size.hold_s(self._audio_bytes, time.monotonic())
                 if hold_s <= 0:
                     return self._merge()
                 await self._sleep(hold_s)
@@ -144,10 +148,11 @@ class Stream:
                 await self._sleep(None)
 
     def appended(self, audio: Audio) -> None:
-        """`audio` is in the log: the engine may produce as much more."""
+        """`audio` is in the log: the engine may produce as much more, unless it is done."""
         now = time.monotonic()
         self._entry_size.appended(len(audio.pcm), now)
-        self._send_credit(self.handle, len(audio.pcm))
+        if not self.is_done:
+            self._send_credit(self.handle, len(audio.pcm))
         self._progress_at = now
 
     def _merge(self) -> Audio:

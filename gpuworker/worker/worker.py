@@ -45,12 +45,15 @@ class Worker:
         self.presence = Presence(bus, me.worker, me.boot, self.heartbeat, self._on_revoked, self._on_drain_request)
         self.presence.cards = list(cards.values())
         self._peers = Peers(bus, settings, self._on_peers_change)
-        self._intake = Intake(settings, self._peers, self.presence.changed, self._on_capacity)
+        capacity = asyncio.Event()
+        self._intake = Intake(settings, self._peers, self.presence.changed, capacity.set)
         self.host = EngineHost(list(cards), settings, self._on_host_change, self._intake.breaker.fault)
         claims = Claims(bus.logs, bus.clock, me, AttemptLimits(settings.max_attempts, settings.max_host_deaths))
         self._deliveries = Deliveries(bus, self.host, claims, cards, self._intake, self.presence.changed)
-        self._slots = Slots(self._intake, self.host, self._deliveries.handle, self._on_capacity)
-        self._pull_loop = PullLoop(bus, cards, self.host, self._peers, self._slots.num_free, self._slots.deliver)
+        self._slots = Slots(self._intake, self.host, self._deliveries.handle, capacity.set)
+        self._pull_loop = PullLoop(
+            bus, cards, self.host, self._peers, self._slots.num_free, self._slots.deliver, capacity
+        )
         self._heartbeats = HeartbeatBuilder(me, settings, cards, self.host, self._intake, self._slots, self._deliveries)
 
     @property
@@ -96,9 +99,6 @@ class Worker:
 
     def _on_peers_change(self) -> None:
         self._intake.peers_changed()
-
-    def _on_capacity(self) -> None:
-        self._pull_loop.capacity_changed()
 
     def _on_drain_request(self) -> Draining:
         log.info("worker.drain_requested")

@@ -14,8 +14,8 @@ from bus.jobs.claim import Claim, Claims, Identity
 from bus.jobs.client import Bus
 from bus.jobs.delivery import Delivery
 from bus.jobs.entry import Entry
+from bus.jobs.log import Writer
 from bus.jobs.submit import submit
-from bus.jobs.writer import Writer
 from bus.subjects import JobKey
 from bus.transport.connection import Connection
 from bus.transport.parser import Message

@@ -1,6 +1,6 @@
 """The lease and the log as a machine small enough to walk through every interleaving (protocol rule 27).
 
-Actors do what `bus.jobs.log`, `bus.jobs.claim`, `bus.jobs.writer` and `bus.fleet.takeover` do, one request to the server
+Actors do what `bus.jobs.log`, `bus.jobs.claim`, `bus.jobs.log` and `bus.fleet.takeover` do, one request to the server
 per step. Between any two steps any other actor may run, die for good, or (a zombie) sleep without a limit. An answer may
 be lost after the server has acted; then the request is repeated.
 

@@ -24,6 +24,8 @@ class Hands:
         #: Called with each delivery; does nothing unless a test sets it.
         self.on: Callable[[Delivery], None] = lambda _: None
         self.puller: Puller
+        #: Set when a slot becomes free.
+        self.capacity = asyncio.Event()
 
     def free(self) -> int:
         return self.slots - len(self.held)
@@ -37,7 +39,7 @@ class Hands:
     def finish(self, delivery: Delivery) -> None:
         self.held.remove(delivery)
         delivery.ack()
-        self.puller.wake()
+        self.capacity.set()
 
     def finish_after(self, seconds: Callable[[], float]) -> None:
         """Finish each delivery so many seconds after it came."""
@@ -59,7 +61,9 @@ async def pulling(bus: Bus, slots: int, settings: PullSettings | None = None) ->
     names = await bus.topology.declare_consumers("tone", "v1")
     hands = Hands(slots)
     lanes = [Lane(lane, (name,)) for lane, name in zip(LANES, names, strict=True)]
-    hands.puller = Puller(bus.connection, bus.subjects.jobs_stream, lanes, hands.free, hands.deliver, settings)
+    hands.puller = Puller(
+        bus.connection, bus.subjects.jobs_stream, lanes, hands.free, hands.deliver, settings, hands.capacity
+    )
     running = asyncio.ensure_future(hands.puller.run())
     try:
         yield hands

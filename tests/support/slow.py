@@ -15,7 +15,7 @@ from aiohttp import web
 from bus import wire
 from bus.jobs.client import Bus
 from bus.jobs.entry import Position
-from bus.jobs.writer import Writer
+from bus.jobs.log import Writer
 from bus.settings import BusSettings
 from gateway.app import make_app
 from gateway.compose import Services

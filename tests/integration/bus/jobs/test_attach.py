@@ -14,8 +14,8 @@ from bus.errors import Gone, NotFound
 from bus.jobs.attach import Attachment, attach_known
 from bus.jobs.client import Bus, open_bus
 from bus.jobs.entry import Entry
+from bus.jobs.log import Writer
 from bus.jobs.submit import submit
-from bus.jobs.writer import Writer
 from bus.settings import BusSettings
 from bus.subjects import JobKey
 from tests.support.bus import done, entries, follow, footprint, key_of, start, write

@@ -13,7 +13,7 @@ from bus import wire
 from bus.errors import Cancelled, EngineFailed
 from bus.jobs.entry import Position
 from bus.jobs.interest import LEFT, NO_LISTENERS
-from bus.jobs.writer import Writer
+from bus.jobs.log import Writer
 from bus.settings import BusSettings
 from gateway.access.caller import SHARED_TENANT
 from gateway.compose import Services

@@ -5,7 +5,7 @@ import time
 
 from bus import wire
 from bus.jobs.client import Bus, open_bus
-from bus.jobs.writer import Writer
+from bus.jobs.log import Writer
 from bus.settings import BusSettings
 from gateway.limits.audio_charges import AudioCharges
 from gateway.limits.counted_jobs import CountedJob, CountedJobs

@@ -10,7 +10,7 @@ from aiohttp import ClientSession
 from bus import wire
 from bus.jobs.client import Bus
 from bus.jobs.entry import Position
-from bus.jobs.writer import Writer
+from bus.jobs.log import Writer
 from bus.settings import BusSettings
 from gateway.codecs import FORMATS, Encoding, Format
 from gateway.streaming import file

@@ -11,8 +11,7 @@ from bus import wire
 from bus.errors import NoResponders
 from bus.jobs.client import Bus, open_bus
 from bus.jobs.entry import Position
-from bus.jobs.log import Logs
-from bus.jobs.writer import Writer
+from bus.jobs.log import Logs, Writer
 from bus.settings import BusSettings
 from gateway.api import events
 from gateway.nats.cancels import Cancels

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from bus import errors, wire
 from bus.errors import EngineFailed, JobError
 from bus.jobs.entry import BLOCK, FRAME, KIND, NEXT, STARTED, Entry, Position
+from bus.transport.direct import Stored
 from bus.transport.parser import Message
 from gateway.jobs.pcm_reader import PcmReader, failure
 
@@ -17,7 +18,7 @@ def entry(kind: str, payload: bytes, **headers: str) -> Entry:
     """One entry of a log. Header names as keywords are ours."""
     lines = {KIND: kind, **headers}
     head = "NATS/1.0" + "".join(f"\r\n{name}: {value}" for name, value in lines.items()) + "\r\n\r\n"
-    return Entry(Message("s", "", head.encode(), payload), 1)
+    return Entry.stored(Stored(Message("s", "", head.encode(), payload), 1, ""))
 
 
 def block(frame: int, pcm: bytes, *, media: str | None = None) -> Entry:

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from bus import wire
 from bus.errors import EngineFailed
 from bus.jobs.entry import Entry, Position
+from bus.transport.direct import Stored
 from bus.transport.parser import Message, encode
 from bus.transport.replies import is_outside_inbox
 from gateway.nats.reply import JsonEntries, RawEntries, Reply
@@ -35,7 +36,7 @@ class Sent:
 def entry(seq: int, kind: str, payload: bytes, **headers: str) -> Entry:
     lines = {"Antiphon-Kind": kind, **{f"Antiphon-{name.title()}": value for name, value in headers.items()}}
     head = "NATS/1.0\r\n" + "".join(f"{name}: {value}\r\n" for name, value in lines.items()) + "Nats-Msg-Id: x\r\n\r\n"
-    return Entry(Message("live", "", head.encode(), payload), seq)
+    return Entry.stored(Stored(Message("live", "", head.encode(), payload), seq, ""))
 
 
 def log(sizes: list[int], channels: int, lost: int = 0) -> tuple[list[Entry], bytes]:

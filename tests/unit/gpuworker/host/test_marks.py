@@ -13,6 +13,7 @@ from bus import wire
 from bus.errors import Malformed
 from bus.jobs.entry import BLOCK, FRAME, KIND, MARKS, STARTED, Entry
 from bus.subjects import Subjects
+from bus.transport.direct import Stored
 from bus.transport.parser import Message
 from bus.wire import MAX_MARKS
 from gateway.jobs.pcm_reader import PcmReader
@@ -211,19 +212,20 @@ def entry(frame: int, pcm: bytes, *marks: wire.Mark, started: bool = False) -> E
             wire.Started(media=wire.media_type(24_000, 1), worker="w", attempt=1, model="m", version="v1")
         ).decode()
     head = "NATS/1.0\r\n" + "".join(f"{name}: {value}\r\n" for name, value in headers.items()) + "\r\n"
-    return Entry(Message("live", "", head.encode(), pcm), 1)
+    return Entry.stored(Stored(Message("live", "", head.encode(), pcm), 1, ""))
 
 
 def test_an_entry_has_its_marks_and_most_have_none() -> None:
     mark = wire.Mark(3, "word", 7, 2)
     assert entry(0, bytes(20), mark).marks == [mark]
     assert entry(0, bytes(20)).marks == []
-    assert Entry(Message("live", "", None, b""), 1).marks == []
+    assert Entry.stored(Stored(Message("live", "", None, b""), 1, "")).marks == []
 
 
 @pytest.mark.parametrize("text", ["", "{}", "[[1]]", '[[1,"shout",0,1]]', '[["1","word",0,1]]'])
 def test_marks_that_cannot_be_decoded_are_malformed(text: str) -> None:
-    broken = Entry(Message("live", "", f"NATS/1.0\r\n{MARKS}: {text}\r\n\r\n".encode(), b""), 1)
+    head = f"NATS/1.0\r\n{MARKS}: {text}\r\n\r\n".encode()
+    broken = Entry.stored(Stored(Message("live", "", head, b""), 1, ""))
     with pytest.raises(Malformed):
         assert broken.marks
 

@@ -58,6 +58,16 @@ async def test_the_end_comes_after_all_audio_and_releases_the_audio_held_back() 
     assert await next_piece(stream) == pipe.Done({})
 
 
+async def test_an_engine_that_is_done_gets_no_credit() -> None:
+    stream, credit = new_stream()
+    stream.on_audio(0, bytes(20))
+    stream.on_audio(10, bytes(40))
+    stream.appended(await next_audio(stream))
+    stream.on_control(pipe.Done({}))
+    stream.appended(await next_audio(stream))
+    assert credit == [(7, 20)]
+
+
 async def test_an_interruption_ends_it_at_once_and_the_first_reason_stands() -> None:
     stream, _ = new_stream()
     waiting = asyncio.create_task(next_piece(stream))
