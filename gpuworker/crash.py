@@ -58,16 +58,12 @@ class StepMark:
 
     def __init__(self, memory: Any) -> None:
         """`memory`: a writable buffer of `SIZE` bytes."""
-        self._memory = memory
         #: `enter(handle, now_s)`: a step of job `handle` begins at `now_s`, CLOCK_MONOTONIC seconds.
         self.enter: Callable[[int, float], None] = partial(self._FORM.pack_into, memory, 0)
         #: `leave()`: the step has ended.
         self.leave: Callable[[], None] = partial(self.enter, 0, 0.0)
-
-    def read(self) -> tuple[int, float]:
-        """(handle, CLOCK_MONOTONIC seconds when its step began); the handle is 0 between two steps."""
-        handle, since_s = self._FORM.unpack_from(self._memory, 0)
-        return handle, since_s
+        #: `read()`: (handle, CLOCK_MONOTONIC seconds when its step began); the handle is 0 between two steps.
+        self.read: Callable[[], tuple[int, float]] = partial(self._FORM.unpack_from, memory, 0)
 
 
 def install_crash_handler(fd: int) -> None:

@@ -9,11 +9,13 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Final
 
-from bus.fleet.liveness import KnownWorker, Pings, read_heartbeat
-from bus.fleet.messages import ModelCard
+from bus import wire
+from bus.errors import BusError
+from bus.fleet.liveness import KnownWorker, Pings
+from bus.fleet.messages import Heartbeat, ModelCard
 from bus.fleet.takeover import Takeovers
 from bus.jobs.client import Bus
-from bus.subjects import JobKey
+from bus.subjects import JobKey, is_token, worker_of
 from bus.telemetry.logging import logger
 from bus.transport.parser import Message
 
@@ -120,3 +122,19 @@ class Fleet:
         # Workers that leave jobs to this one should not wait for its silence.
         self._bus.connection.publish(self._bus.subjects.gone(last.id), last.boot.encode())
         self._takeovers.start(worker)
+
+
+def read_heartbeat(message: Message) -> Heartbeat | None:
+    """The heartbeat in `message`; None, and a log line, if it is not one or names another worker than its subject."""
+    try:
+        heartbeat = wire.decode(Heartbeat, message.data)
+    except BusError as error:
+        log.warning("fleet.malformed", subject=message.subject, error=str(error))
+        return None
+    if heartbeat.id != worker_of(message.subject) or not is_token(heartbeat.id):
+        log.warning("fleet.malformed", subject=message.subject, error=f"id: {heartbeat.id!r} is not the subject's")
+        return None
+    if not all(is_token(held.tenant) and is_token(held.job) for held in heartbeat.held):
+        log.warning("fleet.malformed", subject=message.subject, error="held: an entry does not name a job")
+        return None
+    return heartbeat

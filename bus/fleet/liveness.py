@@ -16,9 +16,7 @@ from bus import wire
 from bus.errors import BusError, NoResponders
 from bus.fleet.messages import Heartbeat, ModelCard, Pong
 from bus.jobs.client import Bus
-from bus.subjects import is_token, worker_of
 from bus.telemetry.logging import logger
-from bus.transport.parser import Message
 
 log = logger(__name__)
 
@@ -115,19 +113,3 @@ class Pings:
                 self._on_death(self._workers.pop(worker), "another boot")
         finally:
             self._under_way.discard(worker)
-
-
-def read_heartbeat(message: Message) -> Heartbeat | None:
-    """The heartbeat in `message`; None, and a log line, if it is not one or names another worker than its subject."""
-    try:
-        heartbeat = wire.decode(Heartbeat, message.data)
-    except BusError as error:
-        log.warning("fleet.malformed", subject=message.subject, error=str(error))
-        return None
-    if heartbeat.id != worker_of(message.subject) or not is_token(heartbeat.id):
-        log.warning("fleet.malformed", subject=message.subject, error=f"id: {heartbeat.id!r} is not the subject's")
-        return None
-    if not all(is_token(held.tenant) and is_token(held.job) for held in heartbeat.held):
-        log.warning("fleet.malformed", subject=message.subject, error="held: an entry does not name a job")
-        return None
-    return heartbeat

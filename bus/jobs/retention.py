@@ -56,6 +56,8 @@ class Retention:
         self._rest_s = rest_s
         self._levels = {bus.subjects.jobs_stream: 0.0, bus.subjects.replies_stream: 0.0}
         self._warned = False
+        #: Whether a stream has no room for new jobs: `check_room` raises.
+        self.is_full = False
 
     @property
     def full(self) -> dict[str, float]:
@@ -82,7 +84,7 @@ class Retention:
         Raises Unreachable, ApiError.
         """
         for stream in self._levels:
-            self._levels[stream] = await self._level(stream)
+            await self._measure(stream)
         stream = self._bus.subjects.replies_stream
         level = self._levels[stream]
         if level > WARN_ABOVE and not self._warned:
@@ -111,10 +113,11 @@ class Retention:
         body = {"filter": ended.key.everything, "seq": ended.last_seq + 1}
         await self._bus.js.api(f"STREAM.PURGE.{stream}", body)
 
-    async def _level(self, stream: str) -> float:
+    async def _measure(self, stream: str) -> None:
         info = await self._bus.js.info(stream)
         limit = info["config"].get("max_bytes", -1)
-        return float(info["state"]["bytes"]) / limit if limit > 0 else 0.0
+        self._levels[stream] = float(info["state"]["bytes"]) / limit if limit > 0 else 0.0
+        self.is_full = bool(self.full)
 
     async def _purge(self, stream: str) -> None:
         purged = 0
@@ -122,10 +125,10 @@ class Retention:
             await self._purge_log(stream, ended)
             purged += 1
             if purged % _BATCH == 0:
-                self._levels[stream] = await self._level(stream)
+                await self._measure(stream)
                 if self._levels[stream] < PURGE_BELOW:
                     break
-        self._levels[stream] = await self._level(stream)
+        await self._measure(stream)
         log.info("retention.purged", stream=stream, logs=purged, level=round(self._levels[stream], 3))
 
     async def _ended_logs(self, born_before_s: float = math.inf) -> AsyncIterator[_EndedLog]:

@@ -79,7 +79,8 @@ class Jobs:
         Raises as `bus.jobs.submit.submit` does, StorageFull while the streams are nearly full, and TooMany. Cancelling
         may leave a job of which it is not yet known whether it is queued: a task of its own settles that.
         """
-        self._retention.check_room()
+        if self._retention.is_full:
+            self._retention.check_room()
         key = self.bus.subjects.job_key(job.tenant, job.id)
         counted = await self._limiter.admit(key, job)
         try:

@@ -20,6 +20,7 @@ from bus.process import die_with_parent
 from bus.telemetry.logging import configure
 from gpuworker import pipe
 from gpuworker.crash import StepMark, install_crash_handler
+from gpuworker.engine import Rejected
 from gpuworker.host import batcher, models
 from gpuworker.host.batcher import Batcher
 from gpuworker.host.device_memory import DeviceMemory
@@ -111,7 +112,9 @@ class Host:
     def _start(self, start: pipe.Start) -> None:
         """Run a job, or report why the engine refuses it."""
         try:
-            engine = self._models.find(start.request.model)
+            engine = self._models.engines.get(start.request.model)
+            if engine is None:
+                raise Rejected("model", f"{start.request.model!r} is not loaded here")
             check(dict(engine.capabilities().param_schema), start.request.params)
             group = self._batcher.add(start.handle, engine, engine.validate(engine_job(start)), time.monotonic())
         except Exception as error:  # noqa: BLE001  # an engine is foreign code: its failure ends this job only

@@ -10,7 +10,7 @@ import time
 from typing import Final, NamedTuple
 
 from gpuworker import pipe, registry
-from gpuworker.engine import Engine, MemoryPolicy, Rejected
+from gpuworker.engine import Engine, MemoryPolicy
 from gpuworker.host.device_memory import DeviceMemory
 from gpuworker.pipe import Outbox
 
@@ -34,7 +34,8 @@ class Models:
         self._options = options
         self._outbox = outbox
         self._memory = memory
-        self._engines: dict[str, Engine] = {}
+        #: Engines of the loaded models, by name.
+        self.engines: dict[str, Engine] = {}
         self._outcomes: queue.SimpleQueue[_Outcome] = queue.SimpleQueue()
         self._num_pending = len(options.models)
         #: Whether the outcome of a model is still to be taken.
@@ -67,13 +68,6 @@ class Models:
             if engine is None:
                 self._outbox.send(pipe.encode_control(0, pipe.Unavailable(name, reason)), urgent=True)
             else:
-                self._engines[name] = engine
+                self.engines[name] = engine
                 self._outbox.send(pipe.encode_control(0, pipe.Loaded(name, took_s)), urgent=True)
                 self._memory.add(engine, time.monotonic())
-
-    def find(self, name: str) -> Engine:
-        """The engine of a loaded model. Raises Rejected for any other name."""
-        engine = self._engines.get(name)
-        if engine is None:
-            raise Rejected("model", f"{name!r} is not loaded here")
-        return engine

@@ -43,7 +43,6 @@ class Breaker:
         self.trial = 0
         #: Whether jobs begin freely.
         self.is_closed = True
-        self._last_number = 0
         self._state = State.CLOSED
 
     @property
@@ -71,12 +70,10 @@ class Breaker:
             case State.TRIAL:
                 return 0 if self.trial else 1
 
-    def begin(self) -> int:
-        """A job begins; returns its number for `settle`."""
-        self._last_number += 1
+    def begin(self, number: int) -> None:
+        """Job `number` begins; numbers count from 1. A closed breaker takes no note of it."""
         if self.state is State.TRIAL and not self.trial:
-            self.trial = self._last_number
-        return self._last_number
+            self.trial = number
 
     def fault(self) -> None:
         """The engine failed, stalled or died in a job."""

@@ -77,6 +77,7 @@ class Intake:
         self._on_capacity = on_capacity
         #: Whether nothing is admitted any more.
         self.is_closed = False
+        self._last_number = 0
         #: Numbers of deliveries that have not become a running job yet.
         self._unclaimed: set[int] = set()
         #: Pending while the other workers leave no room.
@@ -119,7 +120,10 @@ class Intake:
 
     def begin(self) -> int:
         """A delivery came; returns its number for the calls below."""
-        number = self.breaker.begin()
+        self._last_number += 1
+        number = self._last_number
+        if not self.breaker.is_closed:
+            self.breaker.begin(number)
         self._unclaimed.add(number)
         self._peers.fair_share.num_started += 1
         return number

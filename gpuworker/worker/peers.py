@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Iterable
 
-from bus.fleet.liveness import read_heartbeat
+from bus.fleet.fleet import read_heartbeat
 from bus.fleet.messages import Heartbeat
 from bus.jobs.client import Bus
 from bus.subjects import worker_of
@@ -27,7 +27,7 @@ class Peers:
     ) -> None:
         """`on_change` is called after each report of another worker. `clock` is monotonic seconds."""
         self._bus = bus
-        self._id = settings.id
+        self._own_subject = bus.subjects.heartbeat(settings.id)
         self._is_backup = settings.backup
         self._on_change = on_change
         self._clock = clock
@@ -73,7 +73,7 @@ class Peers:
         return any(num_free > 0 and now - at < _SILENT_S for at, num_free in self._primaries.values())
 
     def _on_heartbeat(self, message: Message) -> None:
-        if worker_of(message.subject) == self._id:
+        if message.subject == self._own_subject:
             return
         beat = read_heartbeat(message)
         if beat is None:

@@ -140,7 +140,7 @@ class HeartbeatBuilder:
 
     def build(self) -> Heartbeat:
         """The heartbeat as of now."""
-        host, settings = self._host, self._settings
+        host, settings, breaker = self._host, self._settings, self._intake.breaker
         state = "draining" if self._intake.is_closed else "ready" if host.models.loaded else "starting"
         return Heartbeat(
             id=self._me.worker,
@@ -156,7 +156,7 @@ class HeartbeatBuilder:
             rss_bytes=(_resident_bytes(host.pid) or 0) if host.is_up else 0,
             device=settings.device,
             device_bytes=host.models.device_bytes,
-            breaker=self._intake.breaker.state,
+            breaker="closed" if breaker.is_closed else breaker.state,
             weight=settings.weight,
             backup=settings.backup,
             loading=host.models.is_loading,

@@ -4,7 +4,7 @@ import time
 from collections.abc import Sequence
 from typing import Final
 
-from bus.fleet.liveness import read_heartbeat
+from bus.fleet.fleet import read_heartbeat
 from bus.fleet.messages import Heartbeat
 from bus.jobs.client import Bus
 from ops.chaos.process import Process

@@ -61,13 +61,14 @@ def test_it_takes_nothing_until_fail_timeout_has_passed_and_then_one_job() -> No
     assert (bench.breaker.room, round(bench.breaker.wait_s, 3)) == (0, 0.01)
     bench.now += 0.02
     assert (bench.breaker.state, bench.breaker.room) == (State.TRIAL, 1)
-    bench.breaker.begin()
+    bench.breaker.begin(1)
     assert bench.breaker.room == 0
 
 
 def test_a_success_of_the_trial_job_closes_it_and_forgets_earlier_faults() -> None:
     bench = Bench().on_trial()
-    bench.breaker.settle(bench.breaker.begin(), succeeded=True)
+    bench.breaker.begin(1)
+    bench.breaker.settle(1, succeeded=True)
     bench.breaker.fault()
     assert bench.states == [State.OPEN, State.TRIAL, State.CLOSED]
     assert bench.breaker.state is State.CLOSED
@@ -75,7 +76,7 @@ def test_a_success_of_the_trial_job_closes_it_and_forgets_earlier_faults() -> No
 
 def test_a_fault_in_the_trial_opens_it_again_for_as_long() -> None:
     bench = Bench().on_trial()
-    bench.breaker.begin()
+    bench.breaker.begin(1)
     bench.now += 3
     bench.breaker.fault()
     assert (bench.breaker.state, bench.breaker.wait_s) == (State.OPEN, 10.0)
@@ -84,18 +85,19 @@ def test_a_fault_in_the_trial_opens_it_again_for_as_long() -> None:
 def test_a_trial_job_that_proved_nothing_makes_room_for_another() -> None:
     """It was cancelled, or another worker holds it."""
     bench = Bench().on_trial()
-    bench.breaker.settle(bench.breaker.begin(), succeeded=False)
+    bench.breaker.begin(1)
+    bench.breaker.settle(1, succeeded=False)
     assert (bench.breaker.state, bench.breaker.room) == (State.TRIAL, 1)
 
 
 def test_a_job_from_before_proves_nothing() -> None:
     bench = Bench()
-    old = bench.breaker.begin()
+    bench.breaker.begin(1)
     bench.on_trial()
-    trial = bench.breaker.begin()
-    bench.breaker.settle(old, succeeded=True)
+    bench.breaker.begin(2)
+    bench.breaker.settle(1, succeeded=True)
     assert (bench.breaker.state, bench.breaker.room) == (State.TRIAL, 0)
-    bench.breaker.settle(trial, succeeded=True)
+    bench.breaker.settle(2, succeeded=True)
     assert bench.breaker.state is State.CLOSED
 
 
@@ -119,12 +121,12 @@ def test_an_ill_worker_harms_one_job_per_timeout_and_a_cured_one_serves_again(se
         if bench.breaker.room < 1:
             continue
         taken_while_open += state is State.OPEN
-        number = bench.breaker.begin()
+        bench.breaker.begin(second + 1)
         is_ill = 333 <= second < 666
         if is_ill:
             bench.breaker.fault()
             harmed += 1
-        bench.breaker.settle(number, succeeded=not is_ill)
+        bench.breaker.settle(second + 1, succeeded=not is_ill)
         served_after += second >= 666
     assert taken_while_open == 0
     assert 333 / 11 - 2 <= harmed <= 333 / 10 + 3
