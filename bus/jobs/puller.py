@@ -204,8 +204,9 @@ class Puller:
     # Replies
 
     def _arrived(self, message: Message) -> None:
-        if message.head is not None and message.status is not None:
-            self._status(message)
+        status = message.status if message.head is not None else None
+        if status is not None:
+            self._on_status(message, status)
             return
         try:
             delivery = Delivery(self._connection, message)
@@ -227,9 +228,9 @@ class Puller:
         self._lanes.delivered(consumer)
         self._deliver(delivery)
 
-    def _status(self, message: Message) -> None:
+    def _on_status(self, message: Message, status: str) -> None:
         consumer = next((each for each in self._consumers if each.open_pull == message.subject), None)
-        if message.status == "100":
+        if status == "100":
             if consumer is not None:
                 consumer.seen_at = time.monotonic()
             return
@@ -237,7 +238,7 @@ class Puller:
             self._immediate.progress.on_status(message)
         elif consumer is not None:
             consumer.open_pull = None
-            if message.status != "408":
+            if status != "408":
                 # The consumer moved, was deleted or has no leader: pull at once, with `not_before` pausing repetitions.
                 consumer.num_pending = UNKNOWN
                 log.debug("pull.ended", consumer=consumer.name, status=message.status_text)

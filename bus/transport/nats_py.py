@@ -6,7 +6,7 @@ here. `nats_py_public` does without them.
 """
 
 import asyncio
-import contextlib
+from functools import partial
 from typing import Any, Self, cast
 
 from nats.aio.client import Client
@@ -15,7 +15,7 @@ from bus.errors import BusError, Unreachable
 from bus.settings import BusSettings
 from bus.telemetry.logging import logger
 from bus.transport.nats_py_public import connect_client
-from bus.transport.parser import Callback, ParserAdapter, encode
+from bus.transport.parser import Callback, PacketWriter, ParserAdapter
 from bus.transport.state import ConnectionState
 
 log = logger(__name__)
@@ -85,7 +85,8 @@ class DirectLink:
         self._client = client
         self._callbacks = adapter.parser.callbacks
         self._loop = asyncio.get_running_loop()
-        self._out: list[bytes] = []
+        self._writer = PacketWriter(client, partial(getattr, client, "_transport"))
+        self.send = self._writer.publish
         #: SUBs and UNSUBs issued while down. nats-py repeats subscriptions before it reports the reconnect: one issued
         #: in between would be unknown to the server until the next reconnect.
         self._late: list[bytes] = []
@@ -113,13 +114,6 @@ class DirectLink:
         link.is_clustered = bool(link._client._server_info.get("cluster"))
         return link
 
-    def send(self, subject: str, data: bytes, reply: str, headers: dict[str, str] | None) -> None:
-        """Publish. Raises ValueError on a subject, header or size at which the server would close the connection."""
-        packet = encode(subject, data, reply, headers, self._client.max_payload)
-        if not self._out:
-            self._loop.call_soon(self._write_out)
-        self._out.append(packet)
-
     def subscribe(self, subject: str, queue: str, callback: Callback) -> int:
         """Call `callback` with each message; returns an id for `unsubscribe`. Survives reconnects."""
         client = self._client
@@ -142,7 +136,7 @@ class DirectLink:
 
     async def ping(self, seen: "asyncio.Future[None]", timeout_s: float) -> None:
         """Set a result on `seen` once the server has processed everything sent before."""
-        self._write_out()
+        self._writer.flush()
         pong: asyncio.Future[Any] = self._loop.create_future()
         # The caller waits for another future than nats-py's: its read loop ends on one that was cancelled before PONG.
         pong.add_done_callback(lambda _: None if seen.done() else seen.set_result(None))
@@ -160,7 +154,7 @@ class DirectLink:
 
     async def close(self, timeout_s: float) -> None:
         """Write pending data and close for good; after `timeout_s` drop the socket instead."""
-        self._write_out()
+        self._writer.flush()
         try:
             async with asyncio.timeout(timeout_s):
                 await self._client.close()
@@ -172,27 +166,17 @@ class DirectLink:
         if not self._state.is_up:
             self._late.append(line)
             return
-        if not self._out:
-            self._loop.call_soon(self._write_out)
-        self._out.append(line)
-
-    def _write_out(self) -> None:
-        if self._out and self._client.is_connected:
-            data = self._out[0] if len(self._out) == 1 else b"".join(self._out)
-            with contextlib.suppress(RuntimeError):  # uvloop: the socket has just died, which nats-py will notice
-                self._client._transport.write(data)
-        self._out.clear()
+        self._writer.send(line)
 
     def _went_down(self) -> None:
         if self._state.is_up and not self._client.is_closed:
             log.warning("nats.disconnected")
-        self._out.clear()
+        self._writer.clear()
         self._late.clear()
         self._state.set_down("connection lost")
 
     def _came_up(self) -> None:
-        if self._late:
-            self._loop.call_soon(self._write_out)
-            self._out += self._late
-            self._late.clear()
+        for line in self._late:
+            self._writer.send(line)
+        self._late.clear()
         self._state.set_up()

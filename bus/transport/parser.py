@@ -1,10 +1,12 @@
-"""Parser of the NATS client protocol, server to client, without a task or a regular expression per message.
+"""The NATS client protocol, both ways, without a task or a regular expression per message.
 
-nats-py's own parser takes most of a message's CPU time. This one parses MSG and HMSG, calls the subscription's callback
+nats-py's own parser takes most of a message's CPU time. Ours parses MSG and HMSG, calls the subscription's callback
 synchronously, and leaves every other line (INFO, PING, PONG, -ERR, +OK) to nats-py. A test feeds both parsers the same
-bytes, split anywhere, and compares the results.
+bytes, split anywhere, and compares the results. The other way, packets are encoded here and written in few pieces.
 """
 
+import asyncio
+import contextlib
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -153,6 +155,39 @@ class ParserAdapter:
             raise ProtocolError from error
         while self._lines:
             await self._theirs.parse(self._lines.pop(0) + b"\r\n")
+
+
+class PacketWriter:
+    """Gathers the packets of one turn of the event loop and writes them to the server in one system call."""
+
+    def __init__(self, client: Any, transport: Callable[[], Any]) -> None:
+        """`client`: nats-py's. `transport()`: its transport, another one after some reconnects."""
+        self._client = client
+        self._transport = transport
+        self._loop = asyncio.get_running_loop()
+        self._packets: list[bytes] = []
+
+    def publish(self, subject: str, data: bytes, reply: str, headers: dict[str, str] | None) -> None:
+        """Publish. Raises ValueError on a subject, header or size at which the server would close the connection."""
+        self.send(encode(subject, data, reply, headers, self._client.max_payload))
+
+    def send(self, packet: bytes) -> None:
+        """Write a packet at the end of this turn."""
+        if not self._packets:
+            self._loop.call_soon(self.flush)
+        self._packets.append(packet)
+
+    def flush(self) -> None:
+        """Write all packets now, or drop them while the connection is down."""
+        if self._packets and self._client.is_connected:
+            data = self._packets[0] if len(self._packets) == 1 else b"".join(self._packets)
+            with contextlib.suppress(RuntimeError):  # uvloop: the socket has just died, which nats-py will notice
+                self._transport().write(data)
+        self._packets.clear()
+
+    def clear(self) -> None:
+        """Drop all packets."""
+        self._packets.clear()
 
 
 def encode(subject: str, data: bytes, reply: str, headers: dict[str, str] | None, max_bytes: int) -> bytes:

@@ -84,6 +84,8 @@ class HostProcess:
     ) -> None:
         """Use `start`."""
         self.channel = channel
+        #: Its process id; the process may have ended.
+        self.pid = process.pid
         self._process = process
         self._step_mark = step_mark
         self._crash_report = crash_report
@@ -128,11 +130,6 @@ class HostProcess:
             )
             own.pop_all()  # nothing failed: they live as long as the process
         return cls(process, channel, step_mark, crash_report, settings.stall_s)
-
-    @property
-    def pid(self) -> int:
-        """Its process id; the process may have ended."""
-        return self._process.pid
 
     @property
     def returncode(self) -> int | None:

@@ -28,8 +28,8 @@ PRIVATE = [
     Private(Client, "_subs", f"{FILE}: subscriptions that are repeated after a reconnect"),
     Private(Client, "_transport", f"{FILE}: writes and drains"),
     Private(TcpTransport, "_io_writer", f"{FILE}: aborts the socket"),
-    Private(Parser, "parse", f"{FILE}: parses lines that are not messages"),
-    Private(Parser, "reset", f"{FILE}: forgets incomplete input"),
+    Private(Parser, "parse", "bus/transport/parser.py: parses lines that are not messages"),
+    Private(Parser, "reset", "bus/transport/parser.py: forgets incomplete input"),
 ]
 HINT = "adapt bus/transport/nats_py.py, or run with own_parser = false"
 
