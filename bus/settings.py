@@ -171,15 +171,15 @@ def _value(name: str, value: object, kind: Any) -> object:
     try:
         return msgspec.convert(value, kind, strict=False)
     except msgspec.ValidationError as error:
-        words = _words(kind) if "regex" in str(error) else None
-        reason = f"must be {words}" if words else str(error)
+        description = _description(kind) if "regex" in str(error) else None
+        reason = f"must be {description}" if description else str(error)
         shown = ",".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
         raise SettingsError(f"{name}: {redacted(shown)!r}: {reason[0].lower()}{reason[1:]}") from error
 
 
-def _words(kind: Any) -> str | None:
+def _description(kind: Any) -> str | None:
     for part in get_args(kind):
-        found = part.examples[0] if isinstance(part, Meta) and part.examples else _words(part)
+        found = part.examples[0] if isinstance(part, Meta) and part.examples else _description(part)
         if found is not None:
             return str(found)
     return None

@@ -275,7 +275,7 @@ class Subjects(msgspec.Struct, frozen=True, dict=True):
 
     @cached_property
     def all_gone(self) -> str:
-        """Filter for the goodbyes of all workers."""
+        """Filter for the last messages of all workers."""
         return f"{self.root}.worker.*.gone"
 
     def gone(self, worker: str) -> str:

@@ -21,7 +21,7 @@ EVENTS: dict[str, Event] = {
     # every process
     "library.logged": Event("A library wrote a line through Python's own logging.", ("message",)),
     "process.crashed": Event("An exception was not caught; the process ends.", ("exception",)),
-    "process.stopping": Event("A signal asked the process to stop; a second one ends it at once.", ("signal",)),
+    "process.stopping": Event("A signal requests the process to stop; a second one ends it at once.", ("signal",)),
     "process.started": Event("The process has read its settings and begins its work.", ("pid", "settings")),
     "process.stopped": Event("The process has finished all work and ends."),
     # the bus
@@ -66,7 +66,9 @@ EVENTS: dict[str, Event] = {
             "real_time_factor",
         ),
     ),
-    "job.lease_read_failed": Event("A message said that a lease was taken, and reading the lease failed.", ("error",)),
+    "job.lease_read_failed": Event(
+        "A message announced that a lease was taken, and reading the lease failed.", ("error",)
+    ),
     "job.abandoned": Event("The last listener left and the job was ended.", ("ended",)),
     "job.abandon_failed": Event(
         "The last listener left and ending the job failed; its worker tries as well.", ("error",)
@@ -118,7 +120,7 @@ EVENTS: dict[str, Event] = {
     "host.slow": Event("Models are still loading after host_start_s.", ("waited_s", "loaded")),
     "model.loaded": Event("A model was loaded and takes jobs.", ("model", "took_s")),
     "model.unavailable": Event("A model cannot be served here.", ("model", "reason")),
-    "worker.drain_requested": Event("A request over the bus asks this worker to drain."),
+    "worker.drain_requested": Event("A request to drain arrived over the bus."),
     "worker.draining": Event("Intake has stopped; running jobs get drain_s.", ("jobs", "drain_s")),
     "worker.drain_timeout": Event("A job was not handed back in time.", ("task", "waited_s")),
     "worker.ready": Event("All models have loaded or failed to.", ("models", "after_s")),

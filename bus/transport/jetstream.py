@@ -185,7 +185,7 @@ class JetStream:
 
 
 def is_missing_stream(error: ApiError) -> bool:
-    """Whether the stream that was asked for does not exist."""
+    """Whether JetStream refused because the stream does not exist."""
     return error.err_code == _STREAM_NOT_FOUND
 
 
