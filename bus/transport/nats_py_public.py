@@ -152,25 +152,25 @@ class PublicLink:
         return sid
 
     def unsubscribe(self, sid: int, grace_s: float) -> None:
-        """End a subscription after `grace_s`; idempotent."""
+        """End a subscription; idempotent. With `grace_s` messages on the wire still reach the callback."""
 
         async def unsubscribe() -> None:
             subscription = self._subscriptions.pop(sid, None)
-            if subscription is not None:
+            if subscription is None:
+                return
+            if grace_s > 0:
+                await self._wait_written()
+                await subscription.drain()
+            else:
                 await subscription.unsubscribe()
 
-        if grace_s > 0:
-            asyncio.get_running_loop().call_later(grace_s, self._pending.put_nowait, unsubscribe)
-        else:
-            self._pending.put_nowait(unsubscribe)
+        self._pending.put_nowait(unsubscribe)
 
     async def ping(self, seen: "asyncio.Future[None]", timeout_s: float) -> None:
         """Set a result on `seen` once the server has processed everything sent before."""
 
         async def ping() -> None:
-            # nats-py writes a PING at once, past the messages that its own task has not written yet.
-            while self._client.pending_data_size and self._state.is_up:  # noqa: ASYNC110
-                await asyncio.sleep(0)
+            await self._wait_written()
             # Not awaited by the caller: nats-py's read loop ends on a ping whose future was cancelled.
             await self._client.flush(timeout_s)  # type: ignore[arg-type]  # any number of seconds will do
             # Messages that came before the PONG may still wait for the tasks of their subscriptions.
@@ -202,6 +202,11 @@ class PublicLink:
                 await self._client.close()
         except (TimeoutError, OSError) as error:
             log.debug("nats.error", error=f"close: {type(error).__name__}: {error}")
+
+    async def _wait_written(self) -> None:
+        """Wait until earlier messages are written. A PING of nats-py would overtake those that its task still holds."""
+        while self._client.pending_data_size and self._state.is_up:  # noqa: ASYNC110 - nats-py has no event for it
+            await asyncio.sleep(0)
 
     async def _send_pending(self) -> None:
         while True:

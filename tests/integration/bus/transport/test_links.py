@@ -67,6 +67,17 @@ async def test_a_closed_subscription_receives_nothing_more(connection: Connectio
     assert len(received) == 1
 
 
+async def test_a_closed_subscription_receives_messages_on_the_wire_for_its_grace(connection: Connection) -> None:
+    received: list[bytes] = []
+    subscription = connection.subscribe("a", lambda message: received.append(message.data))
+    connection.publish("a", b"1")
+    subscription.close(grace_s=5.0)
+    await connection.flush()
+    connection.publish("a", b"2")
+    await connection.flush()
+    assert received == [b"1"]
+
+
 async def test_members_of_a_queue_group_share_its_messages(connection: Connection) -> None:
     received: list[Message] = []
     for _ in range(2):
