@@ -160,7 +160,7 @@ class PublicLink:
                 return
             if grace_s > 0:
                 await self._wait_written()
-                await subscription.drain()
+                await subscription.drain()  # type: ignore[no-untyped-call]
             else:
                 await subscription.unsubscribe()
 
