@@ -116,7 +116,9 @@ async def _answer(request: web.Request, handler: Handler) -> web.StreamResponse:
             request, app[_KEY_PLACES].get(route, "head"), is_open=request.path in app[_OPEN_PATHS]
         )
         request[CALLER] = owner
-        if route in app[COUNTED] and (granted := app[LIMITER].requests.grant(owner)):
+        limiter = app[LIMITER].requests
+        is_limited = limiter.limits_addresses or owner.limits.requests_per_s is not None
+        if is_limited and route in app[COUNTED] and (granted := limiter.grant(owner)):
             request[GRANTED] = granted
         return await handler(request)
     except Exception as error:  # noqa: BLE001  # the boundary: every exception of a handler becomes a response here

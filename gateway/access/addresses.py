@@ -21,6 +21,8 @@ class Addresses:
                 self._trusted.append(ip_network(text, strict=False))
             except ValueError as error:
                 raise SettingsError(f"trusted_proxies: {error}") from error
+        #: Whether a request may come from another address than that of its peer.
+        self.trusts_proxies = bool(self._trusted)
 
     def of(self, request: web.Request) -> str:
         """The nearest address that is no trusted proxy's; "" where there is none (a Unix socket).

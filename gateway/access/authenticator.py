@@ -71,7 +71,7 @@ class Authenticator:
         `is_open`: serve anybody, and look at no key. Raises Unauthorized, Forbidden; Unreachable while the keys have
         not been read from the bus.
         """
-        address = self._addresses.of(request)
+        address = self._addresses.of(request) if self._addresses.trusts_proxies else request.remote or ""
         if is_open:
             return Caller(address=address)
         known = self._caller_of(_credentials(request), address)

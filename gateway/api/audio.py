@@ -15,8 +15,7 @@ from bus.params import short
 from bus.subjects import JobKey
 from gateway.api.answers import ID
 from gateway.codecs import FORMATS, WAV, Format, checked, format_named
-from gateway.codecs.format import MAX_RATE_HZ, MAX_SPEED, MIN_RATE_HZ, MIN_SPEED
-from gateway.codecs.wave import SAMPLE_BYTES, wav_head
+from gateway.codecs.format import MAX_RATE_HZ, MAX_SPEED, MIN_RATE_HZ, MIN_SPEED, SAMPLE_BYTES, wav_head
 from gateway.http.headers import JOB_HEADER
 from gateway.http.operation import AUDIO, Answer, Parameter, operation
 from gateway.http.problems import BlockNotYet, NoSuchBlock

@@ -5,9 +5,8 @@ import os
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Final, Protocol
 
-from gateway.codecs.format import Format
+from gateway.codecs.format import Format, wav_head
 from gateway.codecs.telephone import LAWS, to_g711
-from gateway.codecs.wave import wav_head
 
 #: Bytes that a thread encodes before another stream may have it: about a second of audio.
 _SLICE_BYTES: Final = 64 << 10

@@ -1,13 +1,17 @@
 """Audio formats that a client can request. `FORMATS` is their only list, `libav.CONTAINERS` has the encoders."""
 
+import struct
 from typing import Final
 
 import msgspec
 
 from bus.errors import Invalid
 from bus.params import short
-from gateway.codecs.wave import SAMPLE_BYTES
 
+#: Bytes of one sample of one channel: audio is s16le.
+SAMPLE_BYTES: Final = 2
+WAV_HEAD_BYTES: Final = 44
+_UNKNOWN_SIZE: Final = 0xFFFFFFFF
 MIN_RATE_HZ: Final = 4_000
 MAX_RATE_HZ: Final = 192_000
 MIN_SPEED: Final = 0.25
@@ -161,3 +165,15 @@ def checked(form: Format, *, rate: str = "rate", bitrate: str = "bitrate", speed
     if not MIN_SPEED <= form.speed <= MAX_SPEED:
         raise Invalid(f"{speed}: must be from {MIN_SPEED} to {MAX_SPEED:g}, not {form.speed:g}", speed)
     return form
+
+
+def wav_head(rate_hz: int, channels: int, frames: int | None) -> bytes:
+    """The head of `frames` frames; None: their number is not known yet.
+
+    A size that is unknown, or too large for 32 bits, is written as 0xFFFFFFFF.
+    """
+    frame_bytes = channels * SAMPLE_BYTES
+    size = _UNKNOWN_SIZE if frames is None else min(frames * frame_bytes, _UNKNOWN_SIZE)
+    riff = min(size + WAV_HEAD_BYTES - 8, _UNKNOWN_SIZE)
+    form = struct.pack("<HHIIHH", 1, channels, rate_hz, rate_hz * frame_bytes, frame_bytes, 8 * SAMPLE_BYTES)
+    return b"RIFF" + riff.to_bytes(4, "little") + b"WAVEfmt \x10\0\0\0" + form + b"data" + size.to_bytes(4, "little")

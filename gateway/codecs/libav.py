@@ -16,8 +16,7 @@ import av.error
 import av.filter
 import msgspec
 
-from gateway.codecs.format import Format
-from gateway.codecs.wave import SAMPLE_BYTES
+from gateway.codecs.format import SAMPLE_BYTES, Format
 
 #: Beyond this factor `atempo` drops samples instead of blending them, so larger changes are made in steps.
 _TEMPO_STEP: Final = 2.0

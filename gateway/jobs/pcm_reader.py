@@ -3,7 +3,7 @@
 from bus import wire
 from bus.errors import Cancelled, EngineFailed, Expired, JobError, Malformed, from_code
 from bus.jobs.entry import Entry
-from gateway.codecs.wave import SAMPLE_BYTES
+from gateway.codecs.format import SAMPLE_BYTES
 
 
 def failure(end: Entry) -> JobError:

@@ -82,7 +82,7 @@ class Jobs:
         if self._retention.is_full:
             self._retention.check_room()
         key = self.bus.subjects.job_key(job.tenant, job.id)
-        counted = await self._limiter.admit(key, job)
+        counted = await self._limiter.admit(key, job) if job.client.key else None
         try:
             accepted = await submit(self.bus, job)
         except asyncio.CancelledError:
@@ -97,7 +97,8 @@ class Jobs:
             raise
         if accepted.is_new:
             log.debug("job.accepted", job=job.id, tenant=job.tenant, model=job.model, lane=job.lane)
-        self._limiter.queued(counted, accepted)
+        if counted is not None:
+            self._limiter.queued(counted, accepted)
         self._deadlines.watch(key, accepted.birth)
         return accepted
 
@@ -159,4 +160,5 @@ class Jobs:
     def ended(self, key: JobKey) -> None:
         """The terminal entry of `key` was read: its timer and its place under the limits are freed."""
         self._deadlines.forget(key)
-        self._limiter.ended(key)
+        if self._limiter.counted:
+            self._limiter.ended(key)

@@ -4,8 +4,8 @@ Every gateway decides alone and at once, from its own grants and from those that
 (`gateway.limits.gossip`). A decision that was wrong for want of news is paid back (requests), corrected by checking the
 queue (jobs), or found in a counter that all gateways share (audio). `docs/limits.md` says how exact each limit is.
 
-A caller without limits is let through by the first line of `RequestLimiter.grant` and of each method of `JobLimiter`:
-nothing else of this folder runs for it.
+Nothing of this folder runs for a caller without limits: `limits_addresses` and `counted` say when there is nothing to
+do.
 """
 
 import asyncio
@@ -56,6 +56,8 @@ class RequestLimiter:
         self._bus = bus
         self._gossip = gossip
         self._address_rate = address_rate
+        #: Whether a request of any caller may be too many.
+        self.limits_addresses = address_rate is not None
         self._rates = rates
 
     def grant(self, caller: Caller) -> Granted | None:
@@ -114,6 +116,8 @@ class JobLimiter:
         self._audio = audio
         self._gossip = gossip
         self._limits_of = functools.partial(_limits_of, ring)
+        #: Jobs that count, by name. While there are none, `ended` has nothing to do.
+        self.counted = jobs.by_name
         self.charges = PendingCharges(audio, bus.subjects, gossip.changed)
         self.reconciler = Reconciler(bus, jobs, self.charges, gossip.changed, tasks)
         self.scan = QueueScan(bus, jobs, self._limits_of)

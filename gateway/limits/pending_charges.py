@@ -26,33 +26,33 @@ class PendingCharges:
         self._audio = audio
         self._subjects = subjects
         self._on_charged = on_charged
-        #: Account by job.
-        self._uncharged: dict[JobName, str] = {}
+        #: Accounts of the jobs that are not charged yet, by job; changed by the methods of this class only.
+        self.uncharged: dict[JobName, str] = {}
         self._charging = asyncio.Lock()
 
     def __len__(self) -> int:
         """Jobs that are not charged yet."""
-        return len(self._uncharged)
+        return len(self.uncharged)
 
     def add(self, name: JobName, account: str) -> None:
         """Remember to charge an ended job; `charge` does it."""
-        self._uncharged[name] = account
+        self.uncharged[name] = account
 
     async def charge(self) -> None:
         """Charge every job that is not charged yet; stops at the first failure of the bus. Cancelling loses none."""
         async with self._charging:
-            for name, account in list(self._uncharged.items()):
+            for name, account in list(self.uncharged.items()):
                 tenant, job = name
                 try:
                     ms, total_ms = await self._audio.charge(account, self._subjects.job_key(tenant, job))
                 except BusError as error:
                     log.warning("limit.charge_failed", job=job, tenant=tenant, jobs=len(self), error=str(error))
                     if isinstance(error, _PERMANENT):
-                        del self._uncharged[name]
+                        del self.uncharged[name]
                     elif not isinstance(error, NotEnded):
                         return  # the bus is unreachable, for the other jobs too
                     continue
-                self._uncharged.pop(name, None)
+                self.uncharged.pop(name, None)
                 self._on_charged()
                 log.debug("limit.charged", job=job, tenant=tenant, account=account, ms=ms, total_ms=total_ms)
 

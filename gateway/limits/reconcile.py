@@ -68,10 +68,12 @@ class Reconciler:
             self._failed = {account: each for account, each in self._failed.items() if each.next_s > now_s}
             self._locks = {account: lock for account, lock in self._locks.items() if lock.locked()}
             try:
-                await self._check(self._jobs.due(now_s, _MAX_CHECKS))
+                if self._jobs.by_name:
+                    await self._check(self._jobs.due(now_s, _MAX_CHECKS))
             except BusError as error:
                 log.warning("limit.refresh_failed", error=str(error))  # the next round tries again
-            await self._charges.charge()
+            if self._charges.uncharged:
+                await self._charges.charge()
 
     async def refresh(self, account: str, most: int) -> bool:
         """Check the account's jobs until fewer than `most` count, or all were checked; whether fewer than `most` do.

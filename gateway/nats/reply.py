@@ -17,7 +17,7 @@ from bus.jobs.entry import BLOCK, FRAME, KIND, MARKS, Entry
 from bus.transport.connection import Connection
 from bus.transport.parser import Message
 from bus.transport.replies import is_of_another_account
-from gateway.codecs.wave import SAMPLE_BYTES
+from gateway.codecs.format import SAMPLE_BYTES
 from gateway.http.problems import Problem, ProblemBody, describe
 from gateway.jobs.pcm_reader import PcmReader, failure
 from gateway.nats.errors import error_headers

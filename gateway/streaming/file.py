@@ -16,7 +16,7 @@ from bus.jobs.status import Status
 from bus.subjects import JobKey
 from gateway.codecs import PCM, WAV, Encoding, Format
 from gateway.codecs.encoded_cache import FileKey
-from gateway.codecs.wave import SAMPLE_BYTES, wav_head
+from gateway.codecs.format import SAMPLE_BYTES, wav_head
 from gateway.http.headers import JOB_HEADER
 from gateway.http.ranges import Part, is_unchanged, part
 from gateway.http.responses import begin

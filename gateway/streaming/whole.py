@@ -8,7 +8,7 @@ from aiohttp import web
 
 from bus import wire
 from gateway.codecs import Encoding, Format
-from gateway.codecs.wave import SAMPLE_BYTES
+from gateway.codecs.format import SAMPLE_BYTES
 from gateway.http.responses import begin
 from gateway.jobs.listening import AudioStream
 from gateway.streaming.live import Headers, send, stream_for, stream_headers, write_out

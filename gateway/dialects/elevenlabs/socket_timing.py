@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from bus import wire
-from gateway.codecs.wave import SAMPLE_BYTES
+from gateway.codecs.format import SAMPLE_BYTES
 from gateway.dialects.elevenlabs.timing import Alignment, Characters, joined
 
 

@@ -9,7 +9,7 @@ import msgspec
 from aiohttp import web
 
 from gateway.codecs import Encoding, Format
-from gateway.codecs.wave import SAMPLE_BYTES
+from gateway.codecs.format import SAMPLE_BYTES
 from gateway.http.operation import LINES
 from gateway.http.responses import begin
 from gateway.jobs.listening import AudioStream

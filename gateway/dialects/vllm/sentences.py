@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from bus import wire
-from gateway.codecs.wave import SAMPLE_BYTES
+from gateway.codecs.format import SAMPLE_BYTES
 from gateway.dialects.vllm.config import JobTemplate
 from gateway.sockets.queue import Segment
 

@@ -5,7 +5,7 @@ import wave
 
 import pytest
 
-from gateway.codecs.wave import wav_head
+from gateway.codecs.format import wav_head
 
 
 @pytest.mark.parametrize("frames", [0, 1, 4800])

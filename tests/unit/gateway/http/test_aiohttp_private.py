@@ -12,16 +12,15 @@ from tests.support.private_attributes import Private, missing, used
 
 ROOT = Path(__file__).parents[4]
 CONNECTION = "gateway/http/connection.py"
-SLOW = "gateway/http/slow_clients.py"
 PRIVATE = [
     Private(RequestHandler, "_request_count", f"{CONNECTION}: how many requests one read brought"),
     Private(RequestHandler, "_messages", f"{CONNECTION}: the bodies of the requests that wait"),
-    Private(RequestHandler, "_current_request", f"{SLOW}: job and tenant of a stalled client"),
-    Private(RequestHandler, "_loop", f"{SLOW}: its clock and timers"),
+    Private(RequestHandler, "_current_request", f"{CONNECTION}: job and tenant of a stalled client"),
+    Private(RequestHandler, "_loop", f"{CONNECTION}: its clock and timers"),
 ]
 #: Not underscored, but of no public document: aiohttp may change them with a minor version as well.
 INTERNAL = [
-    Private(RequestHandler, name, f"{CONNECTION}, {SLOW}: overridden")
+    Private(RequestHandler, name, f"{CONNECTION}, {CONNECTION}: overridden")
     for name in (
         *("connection_made", "connection_lost", "data_received", "pause_writing", "resume_writing"),
         *("finish_response", "handle_error", "transport"),
@@ -36,7 +35,7 @@ def test_aiohttp_has_every_attribute_that_we_use() -> None:
 
 def test_the_list_is_complete() -> None:
     listed = {private.name for private in PRIVATE}
-    assert used(ROOT / CONNECTION) | used(ROOT / SLOW) == listed
+    assert used(ROOT / CONNECTION) == listed
 
 
 def test_the_errors_of_its_parser_are_those_that_we_tell_apart() -> None:
