@@ -1,8 +1,11 @@
 """Messages between workers and the gateways and commands that watch them. No I/O. Compatibility: see `bus.wire`."""
 
-from typing import Any
+from typing import Any, Final
 
 import msgspec
+
+#: Payload of a ping that requests the models' cards.
+DESCRIBE: Final = b"describe"
 
 
 class Voice(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

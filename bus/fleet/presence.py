@@ -7,8 +7,7 @@ from typing import Final
 
 from bus import wire
 from bus.errors import BusError, NoResponders, Unreachable
-from bus.fleet.liveness import DESCRIBE
-from bus.fleet.messages import Draining, Heartbeat, ModelCard, Pong
+from bus.fleet.messages import DESCRIBE, Draining, Heartbeat, ModelCard, Pong
 from bus.jobs.client import Bus
 from bus.transport.parser import Message
 

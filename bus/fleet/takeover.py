@@ -9,7 +9,6 @@ import msgspec
 
 from bus import wire
 from bus.errors import BusError, Fenced
-from bus.fleet.liveness import KnownWorker
 from bus.fleet.messages import Heartbeat
 from bus.fleet.takeover_timing import Death, TakeoverTimers
 from bus.jobs.client import Bus
@@ -38,10 +37,12 @@ class Takeovers:
         """Takeovers whose next entry has not come yet."""
         return len(self._timers)
 
-    def start(self, worker: KnownWorker) -> None:
-        """Take away every job that `worker`, which is dead, holds or may hold. Never waits."""
-        dead = worker.heartbeat
-        death = Death.now(dead.id, worker.pong_at)
+    def start(self, dead: Heartbeat, pong_at: float | None) -> None:
+        """Take away every job that a worker holds or may hold whose last heartbeat is `dead`. Never waits.
+
+        `pong_at`: monotonic seconds of its last pong; None if it never answered.
+        """
+        death = Death.now(dead.id, pong_at)
         held = {self._bus.subjects.job_key(each.tenant, each.job) for each in dead.held}
         # No heartbeat lists a job that the worker took after its last one, but the gateway that it is for listens.
         unlisted = islice((key for key in self._listened(dead.id) if key not in held), _MAX_UNLISTED)

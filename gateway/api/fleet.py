@@ -4,8 +4,7 @@ import time
 
 from aiohttp import web
 
-from bus.fleet.fleet import Fleet
-from bus.fleet.liveness import KnownWorker
+from bus.fleet.fleet import Fleet, KnownWorker
 from gateway.api.answers import ShownFleet, ShownWorker
 from gateway.http.operation import Answer, operation
 from gateway.http.responses import json_response

@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 
 from bus import wire
-from bus.fleet.liveness import KnownWorker
 from bus.fleet.messages import Heartbeat, Held
 from bus.fleet.presence import DuplicateWorkerId, Presence
 from bus.fleet.takeover import Takeovers
@@ -106,10 +105,10 @@ async def test_rule_19_a_gateway_that_loses_the_lease_gives_nothing_back(
         return found
 
     monkeypatch.setattr(bus.logs, "lease", lease)
-    dead = KnownWorker(beat("w1", "b1", [Held(job.tenant, job.id)]), time.monotonic())
+    dead = beat("w1", "b1", [Held(job.tenant, job.id)])
     async with asyncio.TaskGroup() as tasks:
         for _ in range(2):
-            Takeovers(bus, tasks, lambda _: ()).start(dead)
+            Takeovers(bus, tasks, lambda _: ()).start(dead, None)
     await bus.connection.flush()
     assert naks == [b"-NAK"]
 
@@ -173,10 +172,10 @@ async def test_a_job_that_its_worker_ended_just_before_it_died_is_settled_and_no
     await by.end(wire.End.DONE, done(by))
     acks: list[bytes] = []
     bus.connection.subscribe(f"$JS.ACK.{bus.subjects.jobs_stream}.>", lambda message: acks.append(message.data))
-    dead = KnownWorker(beat("w1", "b1", [Held(job.tenant, job.id)]), time.monotonic())
+    dead = beat("w1", "b1", [Held(job.tenant, job.id)])
     async with asyncio.TaskGroup() as tasks:
         takeovers = Takeovers(bus, tasks, lambda _: ())
-        takeovers.start(dead)
+        takeovers.start(dead, None)
     await eventually(lambda: acks)
     assert takeovers.num_timed == 0, "no attempt will follow"
     await bus.connection.flush()
