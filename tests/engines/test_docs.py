@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from bus.jobs.client import Bus
+from bus.settings import BusSettings
 from tests.support import engine_package
 from tests.support.jobs import listen, tone_job
-from tests.support.programs import Fleet
 
 ROOT = Path(__file__).parents[2]
 
@@ -48,14 +48,13 @@ def test_an_engine_of_a_third_party_passes_the_conformance_tests_with_a_test_of_
 
 @pytest.mark.parametrize(("flags", "click_hz"), [((), 880.0), (("--engine-option", "metronome.click_hz=440"), 440.0)])
 async def test_a_worker_serves_it_with_the_options_of_its_file_and_of_its_command_line(
-    fleet: Fleet, bus: Bus, installed: Path, monkeypatch: pytest.MonkeyPatch, flags: tuple[str, ...], click_hz: float
+    bus_settings: BusSettings, bus: Bus, installed: Path, flags: tuple[str, ...], click_hz: float
 ) -> None:
-    monkeypatch.setenv("PYTHONPATH", engine_package.python_path(installed / "site"))
     config = installed / "antiphon.toml"
     config.write_text("[engines.metronome]\nclick_hz = 880\n")
-    fleet.worker("w1", "metronome", 1, "--config", str(config), *flags)
-    async with asyncio.timeout(30):
-        received = await listen(bus, tone_job(model="metronome", input="tick tock", bpm=300))
+    with engine_package.worker(bus_settings, installed / "site", "metronome", "w1", "--config", str(config), *flags):
+        async with asyncio.timeout(30):
+            received = await listen(bus, tone_job(model="metronome", input="tick tock", bpm=300))
     click = np.sin(np.arange(2_400) * (2 * np.pi * click_hz / 48_000)) * np.linspace(0.8, 0, 2_400)
     beat = np.concatenate([click, np.zeros(7_200)]).astype(np.float32)
     assert received.pcm == np.rint(np.tile(beat, 2) * np.float32(32768)).astype("<i2").tobytes()

@@ -1,11 +1,8 @@
 """Device memory that workers hold: reported by engines, carried in heartbeats, summed by `/health`."""
 
 import asyncio
-import os
-import subprocess
-import sys
-from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import aiohttp
@@ -15,7 +12,6 @@ from bus.settings import BusSettings
 from tests.support import engine_package, fleets
 from tests.support.doors import accepted, until_state
 from tests.support.fleets import Stack
-from tests.support.programs import bus_flags
 
 LOADED, PER_JOB = 7_516_192_768, 1_048_576
 ENGINE = f"""
@@ -60,22 +56,9 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@contextmanager
-def worker(settings: BusSettings, installed: Path, name: str, device: str) -> Iterator[Path]:
+def worker(settings: BusSettings, installed: Path, name: str, device: str) -> AbstractContextManager[Path]:
     """A worker that serves the engine on a device of that name; yields its log."""
-    log = installed / f"{name}.log"
-    flags = ["--id", name, "--models", "measured", "--slots", "1", "--device", device]
-    with log.open("wb") as out:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "ops.cli.main", "worker", *bus_flags(settings), *flags],
-            env={**os.environ, "PYTHONPATH": engine_package.python_path(installed)},
-            stderr=out,
-        )
-        try:
-            yield log
-        finally:
-            process.terminate()
-            process.wait(20)
+    return engine_package.worker(settings, installed, "measured", name, "--device", device)
 
 
 async def until_reported(http: aiohttp.ClientSession, *expected: int | None) -> None:
