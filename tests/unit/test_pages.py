@@ -85,7 +85,9 @@ def test_every_target_of_make_that_a_page_names_is_there(page: Path) -> None:
 
 def test_every_rule_that_the_code_quotes_is_on_the_page_of_the_protocol() -> None:
     defined = set(re.findall(r"^\*\*(\d+)\.\*\* ", (ROOT / "docs" / "protocol.md").read_text(), re.MULTILINE))
-    sources = [file for package in ("bus", "gateway", "gpuworker", "ops", "tests") for file in (ROOT / package).rglob("*.py")]
+    sources = [
+        file for package in ("bus", "gateway", "gpuworker", "ops", "tests") for file in (ROOT / package).rglob("*.py")
+    ]
     for source in [*sources, *PAGES]:
         for quoted in re.findall(r"\brules? ((?:\d+(?:, | and | to )?)+)", source.read_text()):
             assert set(re.findall(r"\d+", quoted)) <= defined, (name(source), quoted)
