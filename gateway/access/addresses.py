@@ -1,4 +1,4 @@
-"""Whose address a request comes from: the peer's, or what a proxy that is trusted says of it."""
+"""The client address of a request: the peer's, or the one that a trusted proxy forwards."""
 
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Final
@@ -8,11 +8,13 @@ from aiohttp import hdrs, web
 from bus.settings import SettingsError
 
 _Network = IPv4Network | IPv6Network
-#: An IPv6 site has at least so many bits to number its hosts with: all of them are one to a limit.
+#: An IPv6 site numbers its hosts with at least this many bits, so a limit treats them all as one address.
 _SITE_BITS: Final = 64
 
 
 class Addresses:
+    """Finds the client address of requests, behind proxies too."""
+
     def __init__(self, trusted_proxies: tuple[str, ...]) -> None:
         """`trusted_proxies`: addresses or networks (`10.0.0.0/8`). Raises SettingsError."""
         self._trusted: list[_Network] = []
@@ -25,17 +27,17 @@ class Addresses:
         self.trusts_proxies = bool(self._trusted)
 
     def of(self, request: web.Request) -> str:
-        """The nearest address that is no trusted proxy's; "" where there is none (a Unix socket).
+        """The nearest address that is not a trusted proxy's; "" without one (a Unix socket).
 
-        Every proxy appends whom it was asked by to `X-Forwarded-For`, so what stands left of an address that nobody
-        trusts is that one's own word.
+        Every proxy appends the address of its peer to `X-Forwarded-For`. So the entries left of the first untrusted
+        address, read from the right, were chosen by that peer, and prove nothing.
         """
         peer = request.remote or ""
         if not self._trusted or not self._is_trusted(peer):
             return peer
-        told = ",".join(request.headers.getall(hdrs.X_FORWARDED_FOR, []))
+        forwarded = ",".join(request.headers.getall(hdrs.X_FORWARDED_FOR, []))
         nearest = peer
-        for text in reversed([part.strip() for part in told.split(",")]):
+        for text in reversed([part.strip() for part in forwarded.split(",")]):
             if _parse(text) is None:
                 return nearest
             nearest = text
@@ -49,7 +51,7 @@ class Addresses:
 
 
 def site_of(text: str) -> str:
-    """What counts as one address: an IPv4 address, or the network that an IPv6 host's site numbers its hosts in."""
+    """The account of a client address under a limit: an IPv4 address, or the /64 network of an IPv6 address."""
     address = _parse(text)
     if isinstance(address, IPv6Address):
         return str(ip_network((address, _SITE_BITS), strict=False))

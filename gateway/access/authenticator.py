@@ -68,7 +68,7 @@ class Authenticator:
     def authenticate(self, request: web.Request, key_in: KeyPlace = "head", *, is_open: bool = False) -> Caller:
         """The caller of an HTTP request; one of `NO_TENANT` if its key may still come, from where `key_in` says.
 
-        `is_open`: serve anybody, and look at no key. Raises Unauthorized, Forbidden; Unreachable while the keys have
+        `is_open`: serve every caller, and read no key. Raises Unauthorized, Forbidden; Unreachable while the keys have
         not been read from the bus.
         """
         address = self._addresses.of(request) if self._addresses.trusts_proxies else request.remote or ""

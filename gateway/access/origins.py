@@ -1,8 +1,8 @@
-"""Which web pages may use this gateway: CORS by list, and no page's unnoticed use of a gateway that needs no key.
+"""Web pages that may use this gateway: CORS by a list of origins, and no cross-site requests without a key.
 
-A browser sends a page's simple requests to any address that it can reach, 127.0.0.1 too, and only hides the answers.
-Where a key is needed that does no harm, as a page of somebody else has none. Where none is needed, a request counts
-only if no page sent it, or one that this gateway served itself, or one of the listed origins.
+A browser sends a page's simple requests to any address that it can reach, 127.0.0.1 too, and only hides the responses.
+That does no harm where a key is needed, since a foreign page has none. Where none is needed, a request that changes
+something is served only if no page sent it, or a page of this gateway, or one of a listed origin.
 """
 
 import ipaddress
@@ -19,7 +19,7 @@ from bus.params import short
 _ANY: Final = "*"
 _METHODS: Final = "GET, HEAD, POST, PUT, DELETE"
 _CHANGING: Final = frozenset({hdrs.METH_POST, hdrs.METH_PUT, hdrs.METH_PATCH, hdrs.METH_DELETE})
-#: What a page may read of our answers besides what every page may.
+#: Response headers that a page may read besides those that CORS always permits.
 _EXPOSED: Final = (
     "Accept-Ranges, Antiphon-Job, Antiphon-Media, Content-Disposition, Content-Range, ETag, Location, Retry-After,"
     " WWW-Authenticate, X-Request-Id"
@@ -28,21 +28,24 @@ _MAX_AGE_S: Final = 600
 
 
 class Origins:
+    """The listed origins, and the checks of `Origin` and `Host`."""
+
     def __init__(self, allowed: Collection[str]) -> None:
-        """`allowed`: `https://app.example.org`, …; `*` is every origin."""
+        """`allowed`: origins like `https://app.example.org`; `*` allows every origin."""
         self._any = _ANY in allowed
         self._allowed = frozenset(origin.lower().rstrip("/") for origin in allowed)
         self._hosts = frozenset(urlsplit(origin).hostname for origin in self._allowed)
 
     def __bool__(self) -> bool:
-        """Whether any page of another origin may ask."""
+        """Whether pages of any other origin are allowed."""
         return bool(self._allowed)
 
     def has(self, origin: str) -> bool:
+        """Whether pages of `origin` are allowed."""
         return self._any or origin.lower() in self._allowed
 
     async def mark(self, request: web.Request, response: web.StreamResponse) -> None:
-        """Say on an answer, an error too, which page may read it. Called before any head is sent."""
+        """Set the CORS headers of a response, an error too, before its head is sent."""
         response.headers.add(hdrs.VARY, hdrs.ORIGIN)
         origin = request.headers.get(hdrs.ORIGIN)
         if origin is not None and self.has(origin):
@@ -50,10 +53,7 @@ class Origins:
             response.headers[hdrs.ACCESS_CONTROL_EXPOSE_HEADERS] = _EXPOSED
 
     def preflight(self, request: web.Request) -> web.Response | None:
-        """The answer to a browser's question before a page's request; None if it is no such question.
-
-        Raises Forbidden for a page that is not listed.
-        """
+        """The response to a CORS preflight; None for any other request. Raises Forbidden for an unlisted origin."""
         origin = request.headers.get(hdrs.ORIGIN)
         if (
             request.method != hdrs.METH_OPTIONS
@@ -62,32 +62,33 @@ class Origins:
         ):
             return None
         if not self.has(origin):
-            raise _stranger(origin)
+            raise _not_listed(origin)
         headers = {
             hdrs.ACCESS_CONTROL_ALLOW_METHODS: _METHODS,
             hdrs.ACCESS_CONTROL_MAX_AGE: str(_MAX_AGE_S),
             hdrs.VARY: f"{hdrs.ACCESS_CONTROL_REQUEST_METHOD}, {hdrs.ACCESS_CONTROL_REQUEST_HEADERS}",
         }
-        if asked := request.headers.get(hdrs.ACCESS_CONTROL_REQUEST_HEADERS):
-            headers[hdrs.ACCESS_CONTROL_ALLOW_HEADERS] = asked
+        if requested := request.headers.get(hdrs.ACCESS_CONTROL_REQUEST_HEADERS):
+            headers[hdrs.ACCESS_CONTROL_ALLOW_HEADERS] = requested
         return web.Response(status=HTTPStatus.NO_CONTENT, headers=headers)
 
     def check_page(self, request: web.Request) -> None:
-        """Raises Forbidden if a page of an origin that is not ours nor listed makes a caller without a key act.
+        """Raises Forbidden for a request that changes something and was sent by a page of another, unlisted origin.
 
-        A WebSocket counts as acting: browsers let every page open one.
+        For callers without a key. A WebSocket counts as a change: browsers let every page open one.
         """
         if request.method not in _CHANGING and not is_upgrade(request):
             return
         origin = request.headers.get(hdrs.ORIGIN)
         if origin is None or self.has(origin) or _is_same(origin, request):
             return
-        raise _stranger(origin)
+        raise _not_listed(origin)
 
     def check_host(self, request: web.Request) -> None:
-        """Raises Forbidden if a gateway that is open because only this machine reaches it is called by a foreign name.
+        """Raises Forbidden for a `Host` that is neither this machine's name nor an address (DNS rebinding).
 
-        A page can point a name of its own at 127.0.0.1; for the browser it is of one origin with us then.
+        For callers without a key at a loopback address. A page can resolve a name of its own to 127.0.0.1: for the
+        browser the page and this gateway are then one origin.
         """
         host = _name(request.headers.get(hdrs.HOST, ""))
         if not host or "." not in host or host.endswith(".localhost") or host in self._hosts or _is_address(host):
@@ -99,24 +100,24 @@ class Origins:
 
 
 def is_upgrade(request: web.Request) -> bool:
-    """Whether it asks for a WebSocket."""
+    """Whether the request opens a WebSocket."""
     return request.headers.get(hdrs.UPGRADE, "").lower() == "websocket"
 
 
 def is_loopback(host: str) -> bool:
-    """Whether only this machine reaches what listens on `host`."""
+    """Whether a server that listens on `host` is reachable from this machine only."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return host.lower() == "localhost"
 
 
-def _stranger(origin: str) -> Forbidden:
+def _not_listed(origin: str) -> Forbidden:
     return Forbidden(f"Origin: {short(origin)!r} is not one of --cors-origins")
 
 
 def _is_same(origin: str, request: web.Request) -> bool:
-    """Whether the page came from this gateway, as far as a proxy that ends TLS lets us see."""
+    """Whether the page came from this gateway, as far as that is visible behind a proxy that terminates TLS."""
     if request.headers.get("Sec-Fetch-Site") == "same-origin":
         return True
     names = (request.headers.get(hdrs.HOST), request.headers.get(hdrs.X_FORWARDED_HOST))
@@ -124,7 +125,7 @@ def _is_same(origin: str, request: web.Request) -> bool:
 
 
 def _name(host: str) -> str:
-    """A Host header less its port."""
+    """The name in a `Host` header, without the port."""
     return (host[: host.find("]") + 1] if host.startswith("[") else host.partition(":")[0]).lower().rstrip(".")
 
 

@@ -1,7 +1,7 @@
-"""JSON Web Tokens: whose signature counts, and what a good one says.
+"""Verifies JSON Web Tokens, and reads the caller from their claims.
 
-Each algorithm has keys of its own, HS256 the secret and RS256 the RSA keys of the JWKS file, and a token is checked
-with the keys of the algorithm that it names. So a public key is never taken for a secret, and `none` names no keys.
+Each algorithm has keys of its own: HS256 the secret, RS256 the RSA keys of the JWKS file. A token is verified with the
+keys of the algorithm that it names. So a public key is never used as a secret, and the algorithm `none` has no keys.
 """
 
 import asyncio
@@ -28,14 +28,14 @@ _RS256: Final = "RS256"
 #: RFC 7518: at least as long as the hash.
 _MIN_SECRET_BYTES: Final = 32
 _MIN_RSA_BITS: Final = 2048
-#: PyJWT lets through what its decoders say of bytes that are no text, of deep nesting, of times that are no numbers.
+#: PyJWT passes on its decoders' errors for bytes that are not text, deep nesting, and times that are not numbers.
 _BAD_TOKEN: Final = (jwt.PyJWTError, ValueError, TypeError, OverflowError, RecursionError)
-#: And of a key whose parts are of other types than they should be.
+#: And those for a key with parts of wrong types.
 _BAD_KEY: Final = (jwt.PyJWTError, ValueError, TypeError, AttributeError, KeyError)
-#: How often the files are looked at: a token of a key that was taken out of one must be refused within 2 s.
-_LOOK_S: Final = 1.0
+#: Pause between two reads of the files: tokens of a key that was removed must be refused within 2 s.
+_POLL_S: Final = 1.0
 
-#: By `kid`; a secret has none, "".
+#: By `kid`; a secret has the name "".
 Keys = Mapping[str, bytes | RSAPublicKey]
 
 
@@ -44,40 +44,44 @@ class _Jwks(msgspec.Struct, frozen=True):
 
 
 class Tokens:
-    """Checks tokens, by the keys that its files have now: `run` keeps up with them."""
+    """Verifies tokens by the keys in its files; `run` follows changes of the files."""
 
     def __init__(self, *, secret_file: str = "", jwks_file: str = "", audience: str = "", issuer: str = "") -> None:
-        """Raises SettingsError, naming the setting, if a file cannot be read or holds no key that could count."""
-        #: By the algorithm that they are for.
+        """`audience`, `issuer`: required values of `aud` and `iss`; "": any.
+
+        Raises SettingsError, naming the setting, for a file that cannot be read or has no usable key.
+        """
+        #: By algorithm.
         self._files: dict[str, _KeyFile] = {}
         if secret_file:
             self._files[_HS256] = _KeyFile("--jwt-secret-file", Path(secret_file), _secret)
         if jwks_file:
             self._files[_RS256] = _KeyFile("--jwks-file", Path(jwks_file), _rsa_keys)
         for file in self._files.values():
-            file.look()
-        self._audience, self._issuer = audience or None, issuer or None
+            file.reload()
+        self._audience = audience or None
+        self._issuer = issuer or None
         self._options: Any = {"verify_aud": bool(audience), "strict_aud": False}
 
-    async def run(self, look_s: float = _LOOK_S) -> None:
-        """Keep up until cancelled. A file that cannot be used (any more) leaves its keys as they are."""
+    async def run(self, poll_s: float = _POLL_S) -> None:
+        """Reload changed files every `poll_s` until cancelled. An unusable file leaves its keys as they were."""
         while True:
-            await asyncio.sleep(look_s)
+            await asyncio.sleep(poll_s)
             for file in self._files.values():
                 try:
-                    if await asyncio.to_thread(file.look):
+                    if await asyncio.to_thread(file.reload):
                         log.info("tokens.loaded", file=str(file.path), keys=len(file.keys))
                 except SettingsError as error:
                     log.error("tokens.load_failed", file=str(file.path), keys=len(file.keys), error=str(error))
 
     def caller(self, text: str, address: str) -> Caller:
-        """Whom a token speaks for. Raises Unauthorized, saying why it does not count."""
+        """The caller of a token. Raises Unauthorized with the reason if the token is not valid."""
         claims = self._claims(text)
         tenant, worker = claims.get("tenant"), claims.get("preferred_worker", "")
         if not (isinstance(tenant, str) and is_token(tenant)):
-            raise Unauthorized(f"the token's claim `tenant` must name one, not {short(str(tenant))!r}")
+            raise Unauthorized(f"the token's claim `tenant` must be a name, not {short(str(tenant))!r}")
         if not isinstance(worker, str) or (worker and not is_token(worker)):
-            raise Unauthorized(f"the token's claim `preferred_worker` must name one, not {short(str(worker))!r}")
+            raise Unauthorized(f"the token's claim `preferred_worker` must be a name, not {short(str(worker))!r}")
         subject = claims.get("sub", "")
         named = hashlib.sha256(f"{tenant}\0{subject}".encode(errors="backslashreplace")).hexdigest()
         return Caller(tenant=tenant, key=f"jwt-{named[:12]}", address=address, preferred_worker=worker)
@@ -88,8 +92,8 @@ class Tokens:
             algorithm = head.get("alg")
             file = self._files.get(algorithm) if isinstance(algorithm, str) else None
             if file is None:
-                offered = " or ".join(sorted(self._files))
-                raise Unauthorized(f"the token is signed with {short(str(algorithm))!r}, here only {offered} counts")
+                offered = ", ".join(sorted(self._files))
+                raise Unauthorized(f"the token is signed with {short(str(algorithm))!r}, accepted here: {offered}")
             claims: dict[str, Any] = jwt.decode(
                 text,
                 _choose(file.keys, head.get("kid")),
@@ -99,24 +103,26 @@ class Tokens:
                 options=self._options,
             )
         except _BAD_TOKEN as error:
-            raise Unauthorized(f"the token does not count: {error}") from error
+            raise Unauthorized(f"the token is not valid: {error}") from error
         return claims
 
 
 class _KeyFile:
-    """One file of keys, as it was when it could last be used."""
+    """The keys of one file, as they were when it was last usable."""
 
     def __init__(self, flag: str, path: Path, parse: Callable[[str, bytes], Keys]) -> None:
-        """`parse(where, data)` raises SettingsError. Nothing is read yet."""
-        self.path, self.keys = path, dict[str, bytes | RSAPublicKey]()
-        self._flag, self._parse = flag, parse
-        #: At the last look: what was in it, or why it could not be read.
+        """`parse(where, data)` raises SettingsError. `reload` reads the file first."""
+        self.path = path
+        self.keys: dict[str, bytes | RSAPublicKey] = {}
+        self._flag = flag
+        self._parse = parse
+        #: The content at the last reload, or the reason why it could not be read.
         self._seen: bytes | str = "never read"
 
-    def look(self) -> bool:
-        """Whether other keys count now. Its bytes are compared: two changes may share a time, a size and an inode.
+    def reload(self) -> bool:
+        """Read the file; whether it has changed. Blocks. Raises SettingsError once for each change to an unusable file.
 
-        Blocks. Raises SettingsError if it cannot be used, once for each change of it.
+        Bytes are compared, since two changes may have the same time, size and inode.
         """
         found: bytes | str
         try:
@@ -133,14 +139,14 @@ class _KeyFile:
 
 
 def _choose(keys: Mapping[str, Any], kid: object) -> Any:
-    """The key that the token names; of a single one, whatever it names. Raises Unauthorized."""
+    """The key that the token names; a token without `kid` may use an only key. Raises Unauthorized."""
     if len(keys) == 1:
         (name, key), *_ = keys.items()
         if not name or kid is None or kid == name:
             return key
     elif isinstance(kid, str) and kid in keys:
         return keys[kid]
-    raise Unauthorized(f"the token names the key {short(str(kid))!r}, which is not one of ours")
+    raise Unauthorized(f"the token names the key {short(str(kid))!r}, which is not known here")
 
 
 def _secret(where: str, data: bytes) -> Keys:
@@ -156,7 +162,7 @@ def _rsa_keys(where: str, data: bytes) -> Keys:
     try:
         found = msgspec.json.decode(data, type=_Jwks).keys
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise SettingsError(f"{where} is no JSON Web Key Set: {error}") from error
+        raise SettingsError(f"{where} is not a JSON Web Key Set: {error}") from error
     ours = [each for each in found if each.get("kty") == "RSA" and each.get("use", "sig") == "sig"]
     ours = [each for each in ours if each.get("alg", _RS256) == _RS256]
     keys = {str(each.get("kid", "")): _rsa_key(where, each) for each in ours}
@@ -167,11 +173,11 @@ def _rsa_keys(where: str, data: bytes) -> Keys:
     return keys
 
 
-def _rsa_key(where: str, told: dict[str, Any]) -> RSAPublicKey:
-    if "d" in told:
+def _rsa_key(where: str, jwk: dict[str, Any]) -> RSAPublicKey:
+    if "d" in jwk:
         raise SettingsError(f"{where} holds a private key; publish only the public ones")
     try:
-        key = jwt.algorithms.RSAAlgorithm.from_jwk(told)
+        key = jwt.algorithms.RSAAlgorithm.from_jwk(jwk)
     except _BAD_KEY as error:
         raise SettingsError(f"{where}: {type(error).__name__}: {error}") from error
     if not isinstance(key, RSAPublicKey) or key.key_size < _MIN_RSA_BITS:

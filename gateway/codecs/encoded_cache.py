@@ -151,7 +151,7 @@ class EncodedCache:
 
     @contextlib.contextmanager
     def writer(self) -> Iterator[CacheWriter]:
-        """Collect a body while it is streamed; `save` it once it is complete. The block's end frees what it holds."""
+        """Collect a body while it is streamed; `save` it once it is complete. The block's end frees its memory."""
         writer = CacheWriter(self._write_budget, self.put)
         try:
             yield writer

@@ -11,7 +11,8 @@ from gateway.codecs.telephone import LAWS, to_g711
 #: Bytes that a thread encodes before another stream may have it: about a second of audio.
 _SLICE_BYTES: Final = 64 << 10
 #: One pool per process: encoding is CPU-bound, and encoders release the interpreter's lock.
-_POOL: Final = ThreadPoolExecutor(max_workers=os.cpu_count() or 1, thread_name_prefix="encoder")
+NUM_THREADS: Final = os.cpu_count() or 1
+_POOL: Final = ThreadPoolExecutor(max_workers=NUM_THREADS, thread_name_prefix="encoder")
 
 
 class _Stage(Protocol):
@@ -26,7 +27,7 @@ class _Stage(Protocol):
         ...
 
     def close(self) -> None:
-        """Release what it holds."""
+        """Release its resources."""
         ...
 
 

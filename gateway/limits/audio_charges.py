@@ -19,7 +19,7 @@ class NotEnded(BusError):
 
 
 class AudioCharges:
-    """The audio that accounts used today, and what a job adds to it."""
+    """The audio that accounts used today, and the charges that add to it."""
 
     def __init__(self, bus: Bus) -> None:
         self._bus = bus
@@ -80,7 +80,7 @@ class AudioCharges:
         return changes
 
     def merge(self, used: list[AudioUsed]) -> None:
-        """Apply what another gateway reported."""
+        """Apply the report of another gateway."""
         self._today()
         for each in used:
             self._update(each.day, each.account, each.ms)

@@ -78,7 +78,7 @@ class CountedJobs:
             self._unreported[job.name] = None
 
     def remove(self, name: JobName, *, report: bool = True) -> CountedJob | None:
-        """Stop counting a job that has ended or was refused; `report`: tell the other gateways. None: not counted."""
+        """Stop counting a job that has ended or was refused; `report`: to the other gateways. None: not counted."""
         job = self._jobs.pop(name, None)
         if job is None:
             return None
@@ -123,7 +123,7 @@ class CountedJobs:
         return [AcceptedJob(job.account, *job.name, job.queue_seq, job.is_charged) for job in accepted], ended
 
     def merge(self, gateway: str, accepted: list[AcceptedJob], ended: list[EndedJob], now_s: float) -> None:
-        """Apply what another gateway reported. It checks its jobs itself; this one does so later, or when it leaves."""
+        """Apply the report of another gateway. It checks its jobs itself; this one does so later, or when it leaves."""
         for each in accepted:
             name = (each.tenant, each.job)
             job = self._jobs.get(name)

@@ -114,7 +114,7 @@ class Source(Protocol):
         ...
 
     def merge(self, gateway: str, usage: Usage, *, late_s: float, full: bool) -> None:
-        """Apply what another gateway reported `late_s` seconds ago; 0 for a message that came in time."""
+        """Apply a report that another gateway sent `late_s` seconds ago; 0 for a message that came in time."""
         ...
 
     def gateway_left(self, gateway: str) -> None:

@@ -42,7 +42,7 @@ _NO_LIMITS: Final = Limits()
 
 
 class Granted(msgspec.Struct, frozen=True):
-    """A request that was let through under a rate, and what is left of the rate after it."""
+    """A request that was let through under a rate, and the rest of the rate after it."""
 
     rate: Rate
     standing: Standing
@@ -245,7 +245,7 @@ class Limiter:
         return Usage(spent=spent, began=began, ended=ended, used=self._audio.take_changes(full=full))
 
     def merge(self, gateway: str, usage: Usage, *, late_s: float, full: bool) -> None:
-        """For gossip: apply what another gateway reported `late_s` seconds ago."""
+        """For gossip: apply a report that another gateway sent `late_s` seconds ago."""
         now_s = time.monotonic()
         self._rates.merge(gateway, usage.spent, now_s - late_s, full=full)
         self._jobs.merge(gateway, usage.began, usage.ended, now_s)
