@@ -1,4 +1,4 @@
-"""Every route there is, walked by somebody who knows another tenant's ids, and by somebody without a key."""
+"""Every route, walked by a caller that knows another tenant's ids, and by one without a key."""
 
 import asyncio
 import re
@@ -21,14 +21,14 @@ from tests.support.tone import tone_pcm
 from tests.support.walk import unknown_id_like
 from tests.support.web import base_of
 
-WORDS = "nobody else may read this"
-#: What differs between two answers that tell the same.
+WORDS = "no other tenant may read this"
+#: Parts that differ between two equivalent responses.
 VOLATILE = re.compile(
     rb'"(timestamp|heard_s|clock_skew_s|rss_bytes|requests|in_flight|position|eta_s)":\s*[-\d.]+'
     rb"|(?<=[a-z}]) [-+\d.e]+(?=\n)"  # the figure of a metric
 )
-#: Where an owner is told of its job.
-TELLING = {
+#: Paths that respond to the owner of a job.
+SHOWING = {
     "/v1/jobs/{id}",
     "/v1/jobs/{id}/events",
     "/v1/jobs/{id}/marks",
@@ -39,12 +39,14 @@ TELLING = {
     "/v1/audio",
     "/query_result",
 }
-#: What anybody may ask.
+#: Paths that need no key.
 OPEN = {"/livez", "/readyz", "/health", "/metrics", "/openapi.json", "/docs"}
 
 
 @dataclass(frozen=True)
-class Told:
+class Response:
+    """A response, without its volatile parts and the job's id."""
+
     status: int
     body: bytes
 
@@ -59,17 +61,17 @@ def routes(gateway: Services) -> list[tuple[str, str]]:
     return sorted(found)
 
 
-async def ask(http: aiohttp.ClientSession, method: str, path: str, job_id: str, headers: dict[str, str]) -> Told:
-    """Ask `path` for `job_id` in every way in which one may be told."""
+async def send(http: aiohttp.ClientSession, method: str, path: str, job_id: str, headers: dict[str, str]) -> Response:
+    """Request `path` with `job_id` in every place that may hold an id."""
     filled = re.sub(r"\{(\w+)\}", lambda match: "0" if match[1] == "n" else job_id, path)
     query = {"path": f"/jobs/{job_id}.wav", "id": job_id, "task_id": job_id, "job": job_id}
     body = {"task_id_list": [job_id], "task_id": job_id, "job": job_id}
     async with asyncio.timeout(30), http.request(method, filled, params=query, json=body, headers=headers) as answer:
         data = await answer.read()
-    return Told(answer.status, VOLATILE.sub(b"", data).replace(job_id.encode(), b"<id>"))
+    return Response(answer.status, VOLATILE.sub(b"", data).replace(job_id.encode(), b"<id>"))
 
 
-async def test_to_a_stranger_a_job_is_as_one_that_never_was_at_every_route(
+async def test_every_route_responds_to_a_stranger_as_if_the_job_did_not_exist(
     bus_settings: BusSettings, fleet: Fleet
 ) -> None:
     fleet.worker("w1", "tone", 8)
@@ -79,7 +81,7 @@ async def test_to_a_stranger_a_job_is_as_one_that_never_was_at_every_route(
         stranger = {"xi-api-key": texts[1]}
         async with aiohttp.ClientSession(base_of(http), headers={"xi-api-key": texts[0]}) as owner:
             async with asyncio.timeout(30):
-                while (await owner.get("/v1/voices?model=nobody")).status != 404:  # it knows all workers
+                while (await owner.get("/v1/voices?model=unknown")).status != 404:  # it knows all workers
                     await asyncio.sleep(0.01)
             done = await accepted(owner, tone(input=WORDS, params={"seconds": 0.1}))
             running = await accepted(owner, tone(input=WORDS, params={"seconds": 600, **STEADY}))
@@ -93,18 +95,18 @@ async def test_to_a_stranger_a_job_is_as_one_that_never_was_at_every_route(
             assert len(walked) > 30
             for method, path in walked:
                 for job_id in (done, running, task, f"{task}-0"):
-                    told = await ask(http, method, path, job_id, stranger)
-                    assert told == await ask(http, method, path, unknown_id_like(job_id), stranger), (method, path)
-                    assert WORDS.encode() not in told.body
+                    response = await send(http, method, path, job_id, stranger)
+                    assert response == await send(http, method, path, unknown_id_like(job_id), stranger), (method, path)
+                    assert WORDS.encode() not in response.body
             async with http.get("/metrics") as answer:
                 figures = await answer.text()
             assert 'antiphon_queue_offered_jobs{lane="standard",model="tone",version="v1"} 1.0' in figures
             assert [name for name in ("owner", "stranger", done, running, task) if name in figures] == []
-            # The walk finds what there is to find.
+            # The walk reaches the jobs: their owner gets other responses.
             mine = {"xi-api-key": texts[0]}
-            for path, job_id in {**dict.fromkeys(TELLING, done), "/query_result": task}.items():
+            for path, job_id in {**dict.fromkeys(SHOWING, done), "/query_result": task}.items():
                 method = "POST" if path == "/query_result" else "GET"
-                assert await ask(http, method, path, job_id, mine) != await ask(http, method, path, job_id, stranger)
+                assert await send(http, method, path, job_id, mine) != await send(http, method, path, job_id, stranger)
             async with http.get("/v1/jobs?limit=1000", headers=stranger) as answer:
                 assert not {done, running} & {each["id"] for each in (await answer.json())["jobs"]}
             assert await state_of(owner, running) == "running"
@@ -112,12 +114,12 @@ async def test_to_a_stranger_a_job_is_as_one_that_never_was_at_every_route(
                 assert await answer.read() == tone_pcm(0.1)
 
 
-async def test_without_a_key_every_route_but_the_open_ones_says_only_that_one_is_needed(
+async def test_without_a_key_every_route_but_the_open_ones_only_says_that_one_is_needed(
     bus_settings: BusSettings,
 ) -> None:
     async with gateway_here(bus_settings, anonymous=False) as (gateway, http):
         found = {
-            (method, path): (await ask(http, method, path, uuid.uuid4().hex, {})).status
+            (method, path): (await send(http, method, path, uuid.uuid4().hex, {})).status
             for method, path in routes(gateway)
         }
     assert {path for (_, path), status in found.items() if status != 401} <= OPEN
@@ -139,12 +141,12 @@ async def job_of_socket(http: aiohttp.ClientSession, path: str) -> str:
             await ws.send_json({"text": WORDS, "flush": True})
             await ws.send_json({"text": ""})
         jobs: list[str] = []
-        while True:  # to the end of the sound: who leaves before it cancels the job
+        while True:  # to the end of the audio: leaving earlier cancels the job
             message = await ws.receive()
             assert message.type in {aiohttp.WSMsgType.TEXT, aiohttp.WSMsgType.BINARY}, message
-            told = message.json() if message.type is aiohttp.WSMsgType.TEXT else {}
-            jobs += [told["job"]] if "job" in told else []
-            if told.get("type") == "audio.done" or (told.get("isFinal") and jobs):
+            content = message.json() if message.type is aiohttp.WSMsgType.TEXT else {}
+            jobs += [content["job"]] if "job" in content else []
+            if content.get("type") == "audio.done" or (content.get("isFinal") and jobs):
                 return jobs[0]
 
 
@@ -154,20 +156,20 @@ async def test_a_sockets_jobs_are_its_tenants_whatever_key_others_use(bus_settin
         texts = [(await Keys(gateway.bus).create(tenant, Limits()))[1] for tenant in ("owner", "stranger")]
         await gateway.keys.refresh()
         for text in texts:
-            async with aiohttp.ClientSession(base_of(http), headers={"xi-api-key": text}) as asks:
+            async with aiohttp.ClientSession(base_of(http), headers={"xi-api-key": text}) as client:
                 async with asyncio.timeout(30):
-                    while (await asks.get("/readyz")).status != 200:
+                    while (await client.get("/readyz")).status != 200:
                         await asyncio.sleep(0.01)
-                made = [await job_of_socket(asks, path) for path in (VLLM, ELEVENLABS)]
+                made = [await job_of_socket(client, path) for path in (VLLM, ELEVENLABS)]
                 for job_id in made:
-                    assert (await until_state(asks, job_id, "done"))["seconds"] == 0.1
-                async with asks.get("/v1/jobs") as answer:
+                    assert (await until_state(client, job_id, "done"))["seconds"] == 0.1
+                async with client.get("/v1/jobs") as answer:
                     assert [each["id"] for each in (await answer.json())["jobs"]] == made[::-1]
 
 
 @pytest.mark.parametrize("key", [{}, {"xi-api-key": "sk-foreign"}, {"xi-api-key": "ak-0123456789ab-wrong"}])
 @pytest.mark.parametrize("path", [VLLM, ELEVENLABS])
-async def test_a_socket_without_a_key_that_counts_makes_no_job(
+async def test_a_socket_without_a_valid_key_makes_no_job(
     bus_settings: BusSettings, path: str, key: dict[str, str]
 ) -> None:
     async with gateway_here(bus_settings, anonymous=False) as (gateway, http):
@@ -188,7 +190,7 @@ async def test_a_socket_without_a_key_that_counts_makes_no_job(
 
 
 async def test_there_is_no_socket_that_is_not_walked_here(bus_settings: BusSettings) -> None:
-    """What answers a handshake with anything but a refusal is a socket."""
+    """A path that does not refuse a handshake is a socket."""
     async with gateway_here(bus_settings) as (gateway, http):
         sockets = set()
         for method, path in routes(gateway):

@@ -15,7 +15,7 @@ from tests.support.nats_cli import nats_req
 from tests.support.nats_users import USERS, Guarded, Visitor, guarded_fleets, visitor
 from tests.support.tone import tone_pcm
 
-WORDS = "nobody else may read this"
+WORDS = "no other tenant may read this"
 PAGE = Path(__file__).parents[4] / "docs" / "nats.md"
 READ = "$JS.API.DIRECT.GET.ANTIPHON_REPLIES."
 
@@ -57,7 +57,7 @@ def test_every_subject_of_the_page_is_walked_here() -> None:
 
 
 async def until_refused(visit: Visitor, count: int) -> None:
-    """The server's word comes before the answer to a flush, but is told by a task of its own."""
+    """The server's error arrives before the response to a flush, but nats-py reports it in a task of its own."""
     await visit.client.flush()
     async with asyncio.timeout(20):
         while len(visit.refused) < count:
@@ -68,28 +68,28 @@ async def test_no_subject_with_the_owners_name_is_open_to_a_stranger(two: tuple[
     owner, owns, stranger, visit = two
     body = {"id": "secret", "input": WORDS, "run_on": True}
     await nats_req(owns.client, f"antiphon.submit.{owner}", job(body, seconds=600, **STEADY), replies=2)
-    heard: list[Msg] = []
+    received: list[Msg] = []
 
-    async def hear(message: Msg) -> None:
-        heard.append(message)
+    async def receive(message: Msg) -> None:
+        received.append(message)
 
     inbox = f"{USERS[stranger]}.walk"
-    await visit.client.subscribe(f"{inbox}.>", cb=hear)
+    await visit.client.subscribe(f"{inbox}.>", cb=receive)
     walked = 0
     for of_kind in subjects(owner, "secret").values():
         for subject in of_kind:
             for act in ("pub", "sub"):
                 named = subject.removeprefix(READ) if act == "sub" else subject
                 if act == "sub":
-                    await visit.client.subscribe(named, cb=hear)
+                    await visit.client.subscribe(named, cb=receive)
                 else:
                     await visit.client.publish(named, job(body).encode(), reply=f"{inbox}.{walked}")
                 walked += 1
                 await until_refused(visit, walked)
                 assert f'to "{named}"'.lower() in visit.refused[-1].lower()
-    assert heard == []
-    told = await nats_req(owns.client, f"antiphon.cancel.{owner}.secret", "")
-    assert told.json(0) == {"id": "secret", "state": "cancelled"}  # until now it ran
+    assert received == []
+    response = await nats_req(owns.client, f"antiphon.cancel.{owner}.secret", "")
+    assert response.json(0) == {"id": "secret", "state": "cancelled"}  # until now it ran
 
 
 async def test_under_its_own_name_a_stranger_finds_nothing_of_the_owners_ids(
@@ -100,9 +100,9 @@ async def test_under_its_own_name_a_stranger_finds_nothing_of_the_owners_ids(
     body = {"id": its, "input": WORDS, "run_on": True}
     whole = await nats_req(owns.client, f"antiphon.submit.{owner}", job(body, seconds=0.2), **WHOLE)
     assert whole.pcm == tone_pcm(0.2)
-    for ask in (cancelled, read_entries):
-        assert await ask(visit.client, stranger, its) == await ask(visit.client, stranger, "of-nobody")
-    mine = {"id": its, "input": "what the stranger says", "run_on": True}
+    for request in (cancelled, read_entries):
+        assert await request(visit.client, stranger, its) == await request(visit.client, stranger, "of-none")
+    mine = {"id": its, "input": "the words of the stranger", "run_on": True}
     # The same id is a job of the stranger's own, and no conflict with another body.
     own = await nats_req(visit.client, f"antiphon.submit.{stranger}", job(mine, seconds=0.1), **WHOLE)
     assert own.pcm == tone_pcm(0.1)
@@ -118,7 +118,7 @@ async def cancelled(client: Client, tenant: str, job_id: str) -> str:
 
 
 async def read_entries(client: Client, tenant: str, job_id: str) -> list[str]:
-    """What JetStream answers a tenant that may read its own log's entries; of one that may not, nothing."""
+    """JetStream's responses to a tenant that may read its own log's entries; none for one that may not."""
     if tenant != "globex":
         return []
     found = []

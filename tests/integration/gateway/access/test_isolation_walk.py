@@ -18,10 +18,10 @@ from tests.support.tone import tone_pcm
 from tests.support.walk import QueuePosition, Route, ask, names_in, routes, unknown_id_like
 from tests.support.web import base_of
 
-WORDS = "nobody else may read this"
-OTHER_WORDS = "what the stranger says"
-ONCE = "everybody's favourite key"
-#: What a field that holds an id, or a name that leads to one, is called.
+WORDS = "no other tenant may read this"
+OTHER_WORDS = "the words of the stranger"
+ONCE = "a key that many use"
+#: Names of fields that hold an id, or a name that leads to one.
 ID_LIKE = re.compile(r"(^|_|-)(id|ids|path|job|jobs|task|key|url|token|list|of|locators)$", re.IGNORECASE)
 #: Names that lead to nothing of ours: those of other servers' objects, and where a webhook is sent.
 FOREIGN = {"pronunciation_dictionary_id", "version_id", "url"}
@@ -32,7 +32,7 @@ OPEN_SOCKETS = {"/v1/audio/speech/stream", "/v1/text-to-speech/{voice_id}/stream
 async def two_tenants(
     settings: BusSettings,
 ) -> AsyncIterator[tuple[Services, aiohttp.ClientSession, aiohttp.ClientSession]]:
-    """A gateway that serves nobody without a key, the owner, and the stranger."""
+    """A gateway that requires keys, the owner, and the stranger."""
     async with gateway_here(settings, anonymous=False) as (gateway, http):
         texts = [(await Keys(gateway.bus).create(tenant, Limits()))[1] for tenant in ("owner", "stranger")]
         await gateway.keys.refresh()
@@ -42,13 +42,13 @@ async def two_tenants(
             aiohttp.ClientSession(base_of(http), headers=keys[1]) as stranger,
         ):
             async with asyncio.timeout(30):
-                while (await owner.get("/v1/voices?model=nobody")).status != 404:  # it knows all workers
+                while (await owner.get("/v1/voices?model=unknown")).status != 404:  # it knows all workers
                     await asyncio.sleep(0.01)
             yield gateway, owner, stranger
 
 
 async def owned(owner: aiohttp.ClientSession) -> list[str]:
-    """Ids of jobs that the owner made at several doors: one runs, the others are done. All with one Idempotency-Key."""
+    """Ids of jobs that the owner made by several APIs: one runs, the others are done. All with one Idempotency-Key."""
     key = {"Idempotency-Key": ONCE}
     made = [await accepted(owner, tone(input=WORDS, params={"seconds": 600, **STEADY}))]
     short = {"model": "tone", "params": {"seconds": 0.1}}
@@ -72,15 +72,15 @@ async def owned(owner: aiohttp.ClientSession) -> list[str]:
     return [*made, made[-2].removesuffix("-0")]
 
 
-def asked(route: Route, ids: list[str]) -> list[tuple[QueuePosition, str]]:
-    """Every place with every id; where each asking makes work, with those of two jobs, and with the owner's key."""
+def places_with(route: Route, ids: list[str]) -> list[tuple[QueuePosition, str]]:
+    """Every place of a route with every id; with those of two jobs only, if each request makes a job."""
     if not route.makes_work:
         return [(place, job_id) for place in route.places for job_id in ids]
     return [(place, job_id) for place in route.places for job_id in (ids[0], ids[1])]
 
 
 @pytest.mark.slow
-async def test_a_strangers_request_is_answered_as_if_the_job_had_never_been(
+async def test_a_strangers_request_gets_the_response_for_a_job_that_does_not_exist(
     bus_settings: BusSettings, fleet: Fleet
 ) -> None:
     fleet.worker("w1", "tone", 8)
@@ -91,20 +91,20 @@ async def test_a_strangers_request_is_answered_as_if_the_job_had_never_been(
         assert len(walked) > 35
         ids = await owned(owner)
         mine = await read(owner, "/v1/jobs?limit=1000")
-        num_asked = 0
+        num_requests = 0
         for route in sorted(walked, key=lambda each: each.makes_work):
-            default = "nobody-" + "0" * 25
-            for place, job_id in asked(route, ids):
-                told = await ask(stranger, route, place, job_id, default)
+            default = "unknown-" + "0" * 25
+            for place, job_id in places_with(route, ids):
+                response = await ask(stranger, route, place, job_id, default)
                 as_never = await ask(stranger, route, place, unknown_id_like(job_id), default)
-                assert told == as_never, (route.method, route.path, place)
-                assert WORDS not in told.body
-                num_asked += 1
-        print(f"\n{num_asked} places of {len(walked)} operations, with {len(ids)} ids of another tenant")
-        assert num_asked > 400
+                assert response == as_never, (route.method, route.path, place)
+                assert WORDS not in response.body
+                num_requests += 1
+        print(f"\n{num_requests} places of {len(walked)} operations, with {len(ids)} ids of another tenant")
+        assert num_requests > 400
         listed = await read(stranger, "/v1/jobs?limit=1000")
         assert WORDS.encode() not in listed
-        # The owner has what it had, and nothing else.
+        # The owner has its jobs, and no other.
         assert await state_of(owner, ids[0]) == "running"
         assert names(await read(owner, "/v1/jobs?limit=1000")) == names(mine)
         assert await read(owner, f"/v1/jobs/{ids[1]}/audio?format=pcm") == tone_pcm(0.1)

@@ -1,4 +1,4 @@
-"""Keys in the hands of somebody hostile or careless: malformed, doubled, folded into the next line."""
+"""Keys that are malformed, sent twice, or folded into the next line."""
 
 import asyncio
 import base64
@@ -12,23 +12,23 @@ from bus.jobs.client import Bus
 from tests.support.programs import Fleet, Program
 
 WITHIN_S = 30.0
-#: JSON nested deeper than Python's decoder goes, within what a header may have.
+#: JSON nested deeper than Python's decoder allows, within the length of a header.
 DEEP = base64.urlsafe_b64encode(b'{"a":' + b"[" * 2900).rstrip(b"=")
 
 
 @asynccontextmanager
 async def guarded(fleet: Fleet, *flags: str) -> AsyncIterator[tuple[Program, str]]:
-    """A gateway that serves nobody without a key, and its URL."""
+    """A gateway that requires keys, and its URL."""
     program, url = fleet.gateway("--no-anonymous", *flags)
     async with asyncio.timeout(WITHIN_S):
-        while await told(url, b"xi-api-key: ak-0123456789ab-unknown") == 503:  # it has not read the keys yet
+        while await status_of(url, b"xi-api-key: ak-0123456789ab-unknown") == 503:  # it has not read the keys yet
             await asyncio.sleep(0.02)
     yield program, url
     assert not program.events("http.failed")
 
 
-async def told(url: str, *headers: bytes, path: str = "/v1/jobs") -> int:
-    """The status that a GET with these very header lines is answered with."""
+async def status_of(url: str, *headers: bytes, path: str = "/v1/jobs") -> int:
+    """The status of the response to a GET with these very header lines."""
     address = urlsplit(url)
     reader, writer = await asyncio.open_connection(address.hostname, address.port)
     try:
@@ -41,10 +41,10 @@ async def told(url: str, *headers: bytes, path: str = "/v1/jobs") -> int:
 
 
 async def known(url: str, text: str) -> bytes:
-    """The header line that shows a key, once the gateway knows it."""
+    """The header line with a key, once the gateway knows it."""
     line = f"Authorization: Bearer {text}".encode()
     async with asyncio.timeout(WITHIN_S):
-        while await told(url, line) != 200:
+        while await status_of(url, line) != 200:
             await asyncio.sleep(0.02)
     return line
 
@@ -56,30 +56,30 @@ async def test_a_key_or_token_that_is_no_text_is_refused_and_not_our_fault(fleet
     tokens = (b"ey\xff.a.b", DEEP + b".a.b", DEEP + b"." + DEEP + b".b")
     async with guarded(fleet, "--jwt-secret-file", str(secret)) as (_, url):
         for shown in keys + tokens:
-            assert await told(url, b"Authorization: Bearer " + shown) == 401, shown
-            assert await told(url, b"xi-api-key: " + shown) == 401, shown
+            assert await status_of(url, b"Authorization: Bearer " + shown) == 401, shown
+            assert await status_of(url, b"xi-api-key: " + shown) == 401, shown
 
 
 async def test_a_header_that_came_twice_with_two_keys_is_refused(bus: Bus, fleet: Fleet) -> None:
     ours, theirs = [(await Keys(bus).create(tenant, Limits()))[1] for tenant in ("acme", "other")]
     async with guarded(fleet) as (_, url):
         bearer, other = await known(url, ours), await known(url, theirs)
-        assert await told(url, bearer, bearer) == 200
-        assert await told(url, bearer, other) == 401
-        assert await told(url, other, bearer) == 401
-        assert await told(url, f"xi-api-key: {ours}".encode(), f"xi-api-key: {theirs}".encode()) == 401
+        assert await status_of(url, bearer, bearer) == 200
+        assert await status_of(url, bearer, other) == 401
+        assert await status_of(url, other, bearer) == 401
+        assert await status_of(url, f"xi-api-key: {ours}".encode(), f"xi-api-key: {theirs}".encode()) == 401
         path = f"/v1/jobs?api_key={ours}&api_key={theirs}"
-        assert await told(url, b"Upgrade: websocket", path=path) == 401
+        assert await status_of(url, b"Upgrade: websocket", path=path) == 401
 
 
 async def test_no_log_line_has_a_key_however_it_was_sent(bus: Bus, fleet: Fleet) -> None:
     key, text = await Keys(bus).create("acme", Limits())
     async with guarded(fleet) as (program, url):
         await known(url, text)
-        assert await told(url, f"Authorization: Bearer\r\n {text}".encode()) == 400
-        assert await told(url, f"Authorization Bearer {text}".encode()) == 400
-        assert await told(url, b"Authorization: Bearer \x00" + text.encode()) == 400
-        await told(url, path=f"/v1/jobs/{text}")
-        await told(url, path=f"/v1/audio?path=/jobs/x.mp3&api_key={text}")
+        assert await status_of(url, f"Authorization: Bearer\r\n {text}".encode()) == 400
+        assert await status_of(url, f"Authorization Bearer {text}".encode()) == 400
+        assert await status_of(url, b"Authorization: Bearer \x00" + text.encode()) == 400
+        await status_of(url, path=f"/v1/jobs/{text}")
+        await status_of(url, path=f"/v1/audio?path=/jobs/x.mp3&api_key={text}")
         program.wait_for("http.refused", 5)
         assert text.removeprefix(f"ak-{key.id}-") not in program.whole_log()

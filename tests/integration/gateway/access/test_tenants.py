@@ -1,4 +1,4 @@
-"""Two tenants behind three gateways that serve nobody without a key: each sees its own, and a revoked key is out at once."""
+"""Two tenants at three gateways that require keys: each has its own jobs, and a revoked key is refused at once."""
 
 import asyncio
 import json
@@ -51,7 +51,7 @@ async def bus(stack: Stack) -> AsyncIterator[Bus]:
 
 @dataclass
 class Tenant:
-    """One tenant's key and a session at each gateway that shows it."""
+    """One tenant's key, and a session with it at each gateway."""
 
     key: Key
     text: str
@@ -81,8 +81,8 @@ async def tenants(stack: Stack, bus: Bus) -> AsyncIterator[list[Tenant]]:
 
 
 async def statuses(http: aiohttp.ClientSession, job_id: str) -> dict[str, int]:
-    """What a caller gets at every path of a job."""
-    asked = {
+    """The status of every path of a job."""
+    requests = {
         "show": ("GET", f"/v1/jobs/{job_id}"),
         "events": ("GET", f"/v1/jobs/{job_id}/events"),
         "audio": ("GET", f"/v1/jobs/{job_id}/audio"),
@@ -92,7 +92,7 @@ async def statuses(http: aiohttp.ClientSession, job_id: str) -> dict[str, int]:
         "cancel": ("DELETE", f"/v1/jobs/{job_id}"),
     }
     found = {}
-    for name, (method, path) in asked.items():
+    for name, (method, path) in requests.items():
         async with http.request(method, path) as answer:
             found[name] = answer.status
             body = await answer.read()
@@ -100,7 +100,7 @@ async def statuses(http: aiohttp.ClientSession, job_id: str) -> dict[str, int]:
     return found
 
 
-async def test_nobody_sees_plays_lists_or_cancels_anothers_job(tenants: list[Tenant]) -> None:
+async def test_a_tenant_neither_sees_plays_lists_nor_cancels_the_jobs_of_another(tenants: list[Tenant]) -> None:
     ours, theirs = tenants
     running = await accepted(ours.at[0], tone(params={"seconds": 600, **STEADY}))
     done = await accepted(ours.at[0], tone(params={"seconds": 0.1}))
@@ -149,14 +149,16 @@ async def test_one_id_and_one_idempotency_key_are_two_jobs_for_two_tenants(tenan
         ("GET", "/nowhere"),
     ],
 )
-async def test_without_a_key_nothing_is_told_but_whether_we_live(stack: Stack, method: str, path: str) -> None:
+async def test_without_a_key_a_caller_learns_only_that_the_gateway_is_alive(
+    stack: Stack, method: str, path: str
+) -> None:
     async with aiohttp.ClientSession(stack.urls[0]) as http:
-        for headers in ({}, {"xi-api-key": "sk-of-somebody"}, {"Authorization": "Basic eDp5"}):
+        for headers in ({}, {"xi-api-key": "sk-of-another-api"}, {"Authorization": "Basic eDp5"}):
             async with http.request(method, path, headers=headers, json=tone()) as answer:
                 assert answer.status == 401, await answer.text()
                 assert answer.headers["WWW-Authenticate"].startswith("Bearer")
-                told = await answer.json()
-                assert "API key" in told.get("detail", str(told))
+                problem = await answer.json()
+                assert "API key" in problem.get("detail", str(problem))
         async with http.get("/livez") as alive:
             assert alive.status == 200
 
@@ -174,7 +176,7 @@ async def test_a_revoked_key_is_refused_by_every_gateway_within_two_seconds(
         with capsys.disabled():
             print(f"\nrevoked key refused after {', '.join(f'{each * 1000:.1f} ms' for each in took_s)}")
         assert max(took_s) < 2.0
-        # What was let in goes on, and its tenant's other keys count.
+        # A stream that began goes on, and other keys stay valid.
         assert await streaming.content.readexactly(1000)
     client = await nats.connect(stack.settings.nats)
     answer = await nats_req(client, f"{stack.settings.root}.submit", job(), bearer(ours.text), **WHOLE)
@@ -196,15 +198,15 @@ def bearer(text: str) -> dict[str, str]:
     return {"Authorization": f"Bearer {text}"}
 
 
-async def test_over_nats_the_key_says_whose_the_job_is(stack: Stack, tenants: list[Tenant]) -> None:
+async def test_over_nats_the_key_has_the_tenant_of_the_job(stack: Stack, tenants: list[Tenant]) -> None:
     ours, theirs = tenants
     root, client = stack.settings.root, await nats.connect(stack.settings.nats)
     answer = await nats_req(client, f"{root}.submit", job(seconds=0.1), bearer(ours.text), **WHOLE)
     assert answer.pcm == tone_pcm(0.1)
-    told = answer.json(0)
-    assert told["live"] == f"{root}.live.acme.{told['job']}"
-    assert await state_of(ours.at[0], told["job"]) == "done"
-    assert (await theirs.at[0].get(f"/v1/jobs/{told['job']}")).status == 404
+    accepted_job = answer.json(0)
+    assert accepted_job["live"] == f"{root}.live.acme.{accepted_job['job']}"
+    assert await state_of(ours.at[0], accepted_job["job"]) == "done"
+    assert (await theirs.at[0].get(f"/v1/jobs/{accepted_job['job']}")).status == 404
     for subject, headers, status in (
         (f"{root}.submit", {}, 401),
         (f"{root}.submit", bearer(ours.text[:-1]), 401),
@@ -223,18 +225,21 @@ async def test_over_nats_the_key_says_whose_the_job_is(stack: Stack, tenants: li
 
 async def test_a_listed_page_reads_every_answer_errors_and_streams_too(stack: Stack, tenants: list[Tenant]) -> None:
     http, page = tenants[0].at[0], {"Origin": PAGE}
-    asked = {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "authorization,content-type"}
-    async with aiohttp.ClientSession(stack.urls[0]) as nobody:
-        async with nobody.options(SPEECH, headers=page | asked) as answer:
+    preflight = {
+        "Access-Control-Request-Method": "POST",
+        "Access-Control-Request-Headers": "authorization,content-type",
+    }
+    async with aiohttp.ClientSession(stack.urls[0]) as keyless:
+        async with keyless.options(SPEECH, headers=page | preflight) as answer:
             assert (answer.status, answer.headers["Access-Control-Allow-Origin"]) == (204, PAGE)
             assert "authorization" in answer.headers["Access-Control-Allow-Headers"]
-        async with nobody.options(SPEECH, headers={"Origin": CROSS} | asked) as answer:
+        async with keyless.options(SPEECH, headers={"Origin": CROSS} | preflight) as answer:
             assert (answer.status, answer.headers.get("Access-Control-Allow-Origin")) == (403, None)
             assert answer.headers["Vary"] == "Origin"
-        async with nobody.get("/v1/jobs", headers=page) as answer:
+        async with keyless.get("/v1/jobs", headers=page) as answer:
             assert (answer.status, answer.headers["Access-Control-Allow-Origin"]) == (401, PAGE)
     body = tone(response_format="pcm", params={"seconds": 0.1})
-    for method, path, status in (("POST", SPEECH, 200), ("GET", "/v1/jobs/nobody", 404), ("GET", "/nowhere", 404)):
+    for method, path, status in (("POST", SPEECH, 200), ("GET", "/v1/jobs/unknown", 404), ("GET", "/nowhere", 404)):
         async with http.request(method, path, json=body, headers=page) as answer:
             assert (answer.status, answer.headers["Access-Control-Allow-Origin"]) == (status, PAGE)
             assert answer.headers["Vary"] == "Origin"
@@ -243,11 +248,11 @@ async def test_a_listed_page_reads_every_answer_errors_and_streams_too(stack: St
             assert (answer.status, answer.headers.get("Access-Control-Allow-Origin")) == (status, None)
 
 
-async def test_where_no_key_is_needed_no_foreign_page_puts_in_or_cancels_a_job(bus_settings: BusSettings) -> None:
+async def test_where_no_key_is_needed_no_foreign_page_creates_or_cancels_a_job(bus_settings: BusSettings) -> None:
     async with gateway_here(bus_settings) as (gateway, http):
         ours = str(base_of(http)).rstrip("/")
         for origin, status in ((CROSS, 403), ("null", 403), (ours, 503), (None, 503)):
-            # A page needs no permission to send that: it is what a form sends.
+            # A page needs no permission to send this: a form sends it too.
             headers = {"Content-Type": "text/plain"} | ({"Origin": origin} if origin else {})
             for method, path in (
                 ("POST", "/v1/jobs"),

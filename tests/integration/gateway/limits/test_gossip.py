@@ -14,7 +14,7 @@ from tests.support.waiting import eventually
 
 
 class Member:
-    """A gateway: the grants that it reports, what it sends, and what it receives."""
+    """A gateway: the grants that it reports, and the messages that it sends and receives."""
 
     def __init__(self, bus: Bus, times: GossipTimes) -> None:
         self.clock_ahead_s = 0.0

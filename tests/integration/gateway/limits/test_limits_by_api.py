@@ -1,4 +1,4 @@
-"""How each door meets a limit: sockets, polls, OpenAI's client, the bus; and limits of addresses behind a proxy."""
+"""Limits at each API: sockets, polls, OpenAI's client, the bus; and limits of addresses behind a proxy."""
 
 import asyncio
 import contextlib
@@ -98,7 +98,7 @@ async def test_polling_a_task_counts_against_nothing(stack: tuple[BusSettings, s
             assert answer.status == 202
 
 
-async def test_openais_client_waits_as_long_as_it_is_told_and_then_gets_its_sound(
+async def test_openais_client_waits_for_the_retry_after_and_then_gets_its_audio(
     stack: tuple[BusSettings, str, str],
 ) -> None:
     async with (
@@ -128,23 +128,30 @@ async def test_a_key_over_nats_meets_the_same_limit(stack: tuple[BusSettings, st
             if answered.json(0).get("code"):
                 break
         await client.close()
-    told = answered.json(0)
-    assert (told["code"], told["status"], told["limit"], told["left"]) == ("too_many", 429, "requests_per_s", 0)
+    problem = answered.json(0)
+    assert (problem["code"], problem["status"], problem["limit"], problem["left"]) == (
+        "too_many",
+        429,
+        "requests_per_s",
+        0,
+    )
     assert (answered.replies[0].headers or {})["Nats-Service-Error-Code"] == "429"
 
 
 async def test_addresses_behind_a_trusted_proxy_have_a_limit_each(stack: tuple[BusSettings, str, str]) -> None:
     async with caller(stack) as (http, _):
 
-        async def asked(*forwarded: str) -> tuple[int, str]:
+        async def status_of(*forwarded: str) -> tuple[int, str]:
             headers = {"X-Forwarded-For": ", ".join(forwarded)} if forwarded else {}
             async with http.post(
                 f"{stack[2]}/v1/jobs", json={"model": "tone", "input": "x"}, headers=headers
             ) as answer:
                 return answer.status, "" if answer.status == 202 else str((await answer.json())["scope"])
 
-        assert [await asked("203.0.113.7") for _ in range(3)] == [(202, ""), (202, ""), (429, "address")]
-        assert await asked("203.0.113.8") == (202, "")
-        assert await asked("198.51.100.1", "203.0.113.7") == (429, "address"), "what a client writes there is its own"
-        assert [await asked("2001:db8::1"), await asked("2001:db8::2"), await asked("2001:db8::3")][2][0] == 429
-        assert await asked() == (202, "")
+        assert [await status_of("203.0.113.7") for _ in range(3)] == [(202, ""), (202, ""), (429, "address")]
+        assert await status_of("203.0.113.8") == (202, "")
+        assert await status_of("198.51.100.1", "203.0.113.7") == (429, "address"), "a client may write anything there"
+        assert [await status_of("2001:db8::1"), await status_of("2001:db8::2"), await status_of("2001:db8::3")][2][
+            0
+        ] == 429
+        assert await status_of() == (202, "")

@@ -1,4 +1,4 @@
-"""When a counted job is found to have ended, and what that costs the queue."""
+"""How a counted job is found to have ended, and how many requests to the queue that takes."""
 
 import asyncio
 import time

@@ -1,4 +1,4 @@
-"""Who asks: what is shown, what counts of it, and whom a gateway without keys serves."""
+"""Callers: which credentials are valid, and which callers a gateway without keys serves."""
 
 from pathlib import Path
 from types import SimpleNamespace
@@ -43,7 +43,7 @@ def authenticator(
     return Authenticator(ring or ring_of(*keys), tokens, Origins(()), addresses, host=host, anonymous=anonymous)
 
 
-def asks(headers: dict[str, str] | None = None, method: str = "POST", path: str = "/v1/jobs") -> web.Request:
+def request_with(headers: dict[str, str] | None = None, method: str = "POST", path: str = "/v1/jobs") -> web.Request:
     return make_mocked_request(method, path, {"Host": "127.0.0.1:8080"} | (headers or {}))
 
 
@@ -57,29 +57,31 @@ def made() -> tuple[Key, str]:
     [("Authorization", "Bearer {}"), ("authorization", "bearer  {} "), ("Authorization", "{}"), ("xi-api-key", "{}")],
 )
 @pytest.mark.parametrize("anonymous", [True, False])
-def test_a_key_speaks_for_its_tenant(made: tuple[Key, str], header: tuple[str, str], anonymous: bool) -> None:
+def test_a_key_is_its_tenants(made: tuple[Key, str], header: tuple[str, str], anonymous: bool) -> None:
     key, text = made
-    found = authenticator(key, anonymous=anonymous).authenticate(asks({header[0]: header[1].format(text)}))
+    found = authenticator(key, anonymous=anonymous).authenticate(request_with({header[0]: header[1].format(text)}))
     assert (found.tenant, found.key, found.limits) == ("acme", key.id, Limits(burst=3))
 
 
-def test_a_key_in_the_address_counts_for_a_websocket_alone(made: tuple[Key, str]) -> None:
+def test_a_key_in_the_query_is_valid_for_a_websocket_only(made: tuple[Key, str]) -> None:
     key, text = made
     who = authenticator(key, anonymous=False)
     for name in ("api_key", "xi-api-key"):
-        assert who.authenticate(asks(UPGRADE, "GET", f"/v1/x?{name}={text}")).tenant == "acme"
+        assert who.authenticate(request_with(UPGRADE, "GET", f"/v1/x?{name}={text}")).tenant == "acme"
         with pytest.raises(Unauthorized):
-            who.authenticate(asks({}, "GET", f"/v1/x?{name}={text}"))
+            who.authenticate(request_with({}, "GET", f"/v1/x?{name}={text}"))
 
 
 @pytest.mark.parametrize("anonymous", [True, False])
-def test_what_looks_like_a_key_must_count_even_where_none_is_needed(made: tuple[Key, str], anonymous: bool) -> None:
+def test_a_credential_in_the_form_of_a_key_must_be_valid_even_where_none_is_needed(
+    made: tuple[Key, str], anonymous: bool
+) -> None:
     key, text = made
     who = authenticator(key, anonymous=anonymous)
     swapped = text[:-1] + ("A" if text[-1] != "A" else "B")
     for wrong in (swapped, make("acme", Limits(), NOW_S)[1], text[:20], "ak-", f"ak-{key.id}-"):
         with pytest.raises(Unauthorized) as refused:
-            who.authenticate(asks({"xi-api-key": wrong}))
+            who.authenticate(request_with({"xi-api-key": wrong}))
         assert wrong not in str(refused.value)
 
 
@@ -87,40 +89,40 @@ def test_a_revoked_key_is_refused_by_its_id(made: tuple[Key, str]) -> None:
     key, text = made
     revoked = msgspec.structs.replace(key, revoked_at=key.created_at)
     with pytest.raises(Unauthorized, match=f"{key.id} was revoked"):
-        authenticator(revoked, anonymous=True).authenticate(asks({"xi-api-key": text}))
-    # Of a wrong secret not even that is told.
+        authenticator(revoked, anonymous=True).authenticate(request_with({"xi-api-key": text}))
+    # For a wrong secret the error says not even that.
     with pytest.raises(Unauthorized, match="is not valid"):
-        authenticator(revoked, anonymous=True).authenticate(asks({"xi-api-key": text[:-1]}))
+        authenticator(revoked, anonymous=True).authenticate(request_with({"xi-api-key": text[:-1]}))
 
 
-def test_before_the_keys_are_read_a_key_is_asked_to_come_again(made: tuple[Key, str]) -> None:
+def test_before_the_keys_are_read_a_key_is_refused_as_retryable(made: tuple[Key, str]) -> None:
     ring = KeyRing(cast("Any", None))
     with pytest.raises(Unreachable):
-        authenticator(ring=ring, anonymous=False).authenticate(asks({"xi-api-key": made[1]}))
+        authenticator(ring=ring, anonymous=False).authenticate(request_with({"xi-api-key": made[1]}))
     with pytest.raises(Unauthorized):
-        authenticator(ring=ring, anonymous=False).authenticate(asks())
+        authenticator(ring=ring, anonymous=False).authenticate(request_with())
 
 
 def test_two_keys_at_once_are_refused_and_one_twice_is_one(made: tuple[Key, str]) -> None:
     other, other_text = make("globex", Limits(), NOW_S)
     who = authenticator(made[0], other, anonymous=True)
     with pytest.raises(Unauthorized, match="two different keys"):
-        who.authenticate(asks({"Authorization": f"Bearer {made[1]}", "xi-api-key": other_text}))
+        who.authenticate(request_with({"Authorization": f"Bearer {made[1]}", "xi-api-key": other_text}))
     twice = {"Authorization": f"Bearer {made[1]}", "xi-api-key": made[1]}
-    assert who.authenticate(asks(twice)).tenant == "acme"
+    assert who.authenticate(request_with(twice)).tenant == "acme"
 
 
 @pytest.mark.parametrize("shown", ["sk-anything", "unused", "ey.no.token", "Basic dXNlcjpwYXNz"])
 def test_a_key_of_another_api_is_no_key(shown: str) -> None:
     """Clients of other APIs cannot be run without one."""
     for headers in ({"Authorization": f"Bearer {shown}"}, {"Authorization": shown}, {"xi-api-key": shown}):
-        assert authenticator(anonymous=True).authenticate(asks(headers)).tenant == "public"
+        assert authenticator(anonymous=True).authenticate(request_with(headers)).tenant == "public"
         with pytest.raises(Unauthorized, match="an API key is needed"):
-            authenticator(anonymous=False).authenticate(asks(headers))
+            authenticator(anonymous=False).authenticate(request_with(headers))
 
 
 @pytest.mark.parametrize(
-    ("host", "told", "served"),
+    ("host", "anonymous", "served"),
     [
         ("127.0.0.1", None, True),
         ("127.8.8.8", None, True),
@@ -134,36 +136,36 @@ def test_a_key_of_another_api_is_no_key(shown: str) -> None:
         ("0.0.0.0", True, True),
     ],
 )
-def test_callers_without_a_key_are_served_on_loopback_or_where_that_is_told(
-    host: str, told: bool | None, served: bool
+def test_callers_without_a_key_are_served_on_loopback_or_where_that_is_set(
+    host: str, anonymous: bool | None, served: bool
 ) -> None:
-    who = authenticator(host=host, anonymous=told)
+    who = authenticator(host=host, anonymous=anonymous)
     if served:
-        assert who.authenticate(asks()) == Caller(address=asks().remote or "")
+        assert who.authenticate(request_with()) == Caller(address=request_with().remote or "")
     else:
         with pytest.raises(Unauthorized):
-            who.authenticate(asks())
+            who.authenticate(request_with())
 
 
 def test_an_open_path_is_served_whatever_key_is_sent() -> None:
     who = authenticator(anonymous=False)
     for headers in ({}, {"xi-api-key": "ak-wrong"}, {"Origin": "https://evil.example"}):
-        assert who.authenticate(asks(headers, "GET", "/livez"), is_open=True).key == ""
+        assert who.authenticate(request_with(headers, "GET", "/livez"), is_open=True).key == ""
 
 
-def test_a_token_counts_where_tokens_are_checked_and_is_foreign_elsewhere(tmp_path: Path) -> None:
+def test_a_token_is_valid_where_tokens_are_verified_and_foreign_elsewhere(tmp_path: Path) -> None:
     secret = b"0123456789abcdef0123456789abcdef"
     (tmp_path / "secret").write_bytes(secret)
     headers = {"Authorization": f"Bearer {jwt.encode({'tenant': 'acme', 'preferred_worker': 'w2'}, secret, 'HS256')}"}
     who = authenticator(anonymous=True, tokens=open_tokens(secret_file=str(tmp_path / "secret")))
-    found = who.authenticate(asks(headers))
+    found = who.authenticate(request_with(headers))
     assert (found.tenant, found.preferred_worker) == ("acme", "w2")
     with pytest.raises(Unauthorized):
-        who.authenticate(asks({"Authorization": headers["Authorization"][:-2]}))
-    assert authenticator(anonymous=True).authenticate(asks(headers)).tenant == "public"
+        who.authenticate(request_with({"Authorization": headers["Authorization"][:-2]}))
+    assert authenticator(anonymous=True).authenticate(request_with(headers)).tenant == "public"
 
 
-def test_over_nats_the_key_says_who_asks_and_the_subject_may_only_agree(made: tuple[Key, str]) -> None:
+def test_over_nats_the_key_has_the_tenant_and_the_subject_may_only_agree(made: tuple[Key, str]) -> None:
     key, text = made
     for anonymous in (True, False):
         who = authenticator(key, anonymous=anonymous)
@@ -171,7 +173,7 @@ def test_over_nats_the_key_says_who_asks_and_the_subject_may_only_agree(made: tu
         assert who.authenticate_message(text, "acme").key == key.id
         with pytest.raises(Forbidden, match="'acme', the subject of 'globex'"):
             who.authenticate_message(f"Bearer {text}", "globex")
-        # Whom the account lets speak for a tenant needs no key.
+        # A NATS account that may publish to the tenant's subject needs no key.
         assert who.authenticate_message("", "globex") == Caller(tenant="globex")
         with pytest.raises(Unauthorized):
             who.authenticate_message("Bearer ak-wrong", "globex")
@@ -184,7 +186,7 @@ def test_no_key_and_no_subject_acts_for_the_shared_tenant() -> None:
     key, text = make(SHARED_TENANT, Limits(), NOW_S)
     who = authenticator(key, anonymous=True)
     with pytest.raises(Forbidden, match="'_shared' is reserved"):
-        who.authenticate(asks({"xi-api-key": text}))
+        who.authenticate(request_with({"xi-api-key": text}))
     with pytest.raises(Forbidden, match="'_shared' is reserved"):
         who.authenticate_message("", SHARED_TENANT)
 
@@ -192,7 +194,7 @@ def test_no_key_and_no_subject_acts_for_the_shared_tenant() -> None:
 def test_a_socket_may_bear_its_key_in_its_first_message(made: tuple[Key, str]) -> None:
     key, text = made
     who = authenticator(key, anonymous=False)
-    opened = asks(UPGRADE, "GET", "/v1/text-to-speech/en/stream-input")
+    opened = request_with(UPGRADE, "GET", "/v1/text-to-speech/en/stream-input")
     assert who.authenticate(opened, "message").tenant == NO_TENANT
     assert not is_token(NO_TENANT)
     assert who.authenticate_socket(opened, text, PLACES).tenant == "acme"
@@ -200,7 +202,7 @@ def test_a_socket_may_bear_its_key_in_its_first_message(made: tuple[Key, str]) -
         with pytest.raises(Unauthorized):
             who.authenticate_socket(opened, wrong, PLACES)
     with pytest.raises(Unauthorized):
-        who.authenticate(asks({}, "GET"), "message")
+        who.authenticate(request_with({}, "GET"), "message")
     with pytest.raises(Unauthorized):
         who.authenticate(opened)
 
@@ -209,19 +211,19 @@ def test_a_key_in_a_body_is_as_valid_as_one_in_a_header(made: tuple[Key, str]) -
     key, text = made
     other, other_text = make("globex", Limits(), NOW_S)
     who, shown = authenticator(key, other, anonymous=False), {"Authorization": f"Bearer {text}"}
-    assert who.authenticate(asks(), "body").tenant == NO_TENANT
-    assert who.authenticate_body(asks(), text, PLACES).key == key.id
+    assert who.authenticate(request_with(), "body").tenant == NO_TENANT
+    assert who.authenticate_body(request_with(), text, PLACES).key == key.id
     for twice in (text, "", "sk-foreign"):
-        assert who.authenticate_body(asks(shown), twice, PLACES).tenant == "acme"
+        assert who.authenticate_body(request_with(shown), twice, PLACES).tenant == "acme"
     with pytest.raises(Unauthorized, match="two different keys"):
-        who.authenticate_body(asks(shown), other_text, PLACES)
+        who.authenticate_body(request_with(shown), other_text, PLACES)
     for wrong in ("", "sk-foreign", text[:-1], "ak-"):
         with pytest.raises(Unauthorized):
-            who.authenticate_body(asks(), wrong, PLACES)
+            who.authenticate_body(request_with(), wrong, PLACES)
     open_to_all = authenticator(key, anonymous=True)
-    assert open_to_all.authenticate_body(asks(), "sk-foreign", PLACES).tenant == "public"
+    assert open_to_all.authenticate_body(request_with(), "sk-foreign", PLACES).tenant == "public"
     with pytest.raises(Unauthorized):
-        open_to_all.authenticate_body(asks(), text[:-1], PLACES)
+        open_to_all.authenticate_body(request_with(), text[:-1], PLACES)
 
 
 def test_behind_a_trusted_proxy_the_address_is_the_clients(made: tuple[Key, str]) -> None:

@@ -1,4 +1,4 @@
-"""Web pages: which may read our answers, and which may not even ask where no key is needed."""
+"""Web pages: which may read responses, and which may send requests where no key is needed."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ LISTED = "https://app.example.org"
 CROSS = "https://evil.example"
 
 
-def asks(method: str = "POST", host: str = "127.0.0.1:8080", **headers: str) -> web.Request:
+def request_with(method: str = "POST", host: str = "127.0.0.1:8080", **headers: str) -> web.Request:
     named = {name.replace("_", "-"): value for name, value in headers.items()}
     return make_mocked_request(method, "/v1/jobs", {"Host": host} | named)
 
@@ -30,9 +30,9 @@ def asks(method: str = "POST", host: str = "127.0.0.1:8080", **headers: str) -> 
         {"Origin": "https://antiphon.example", "Sec_Fetch_Site": "same-origin"},
     ],
 )
-def test_programs_listed_pages_and_our_own_may_act_without_a_key(headers: dict[str, str]) -> None:
+def test_programs_listed_pages_and_our_own_may_change_things_without_a_key(headers: dict[str, str]) -> None:
     for method in ("POST", "PUT", "DELETE", "GET"):
-        Origins([LISTED]).check_page(asks(method, **headers))
+        Origins([LISTED]).check_page(request_with(method, **headers))
 
 
 @pytest.mark.parametrize(
@@ -50,15 +50,15 @@ def test_programs_listed_pages_and_our_own_may_act_without_a_key(headers: dict[s
     ],
 )
 @pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE", "GET upgrade"])
-def test_a_page_of_another_origin_may_not_act_without_a_key(headers: dict[str, str], method: str) -> None:
+def test_a_page_of_another_origin_may_change_nothing_without_a_key(headers: dict[str, str], method: str) -> None:
     upgrade = {"Upgrade": "websocket"} if method.endswith("upgrade") else {}
     with pytest.raises(Forbidden, match="--cors-origins"):
-        Origins([LISTED]).check_page(asks(method.partition(" ")[0], **headers, **upgrade))
+        Origins([LISTED]).check_page(request_with(method.partition(" ")[0], **headers, **upgrade))
 
 
-def test_a_page_of_another_origin_may_look_in_vain() -> None:
-    """Its browser hides the answer from it."""
-    Origins([]).check_page(asks("GET", Origin=CROSS))
+def test_a_page_of_another_origin_may_send_a_get() -> None:
+    """Its browser hides the response from it."""
+    Origins([]).check_page(request_with("GET", Origin=CROSS))
 
 
 @pytest.mark.parametrize(
@@ -75,42 +75,42 @@ def test_a_page_of_another_origin_may_look_in_vain() -> None:
         "",
     ],
 )
-def test_a_gateway_for_this_machine_alone_answers_to_its_own_names(host: str) -> None:
-    Origins([]).check_host(asks(host=host))
+def test_a_gateway_for_this_machine_only_responds_to_its_own_names(host: str) -> None:
+    Origins([]).check_host(request_with(host=host))
 
 
 @pytest.mark.parametrize("host", ["evil.example:8080", "evil.example", "127.0.0.1.evil.example", "a.b."])
-def test_a_gateway_for_this_machine_alone_answers_to_no_name_that_a_page_could_point_at_it(host: str) -> None:
+def test_a_gateway_for_this_machine_only_refuses_names_that_a_page_could_resolve_to_it(host: str) -> None:
     with pytest.raises(Forbidden, match="--anonymous"):
-        Origins([]).check_host(asks(host=host))
-    Origins([f"http://{host.rstrip('.')}"]).check_host(asks(host=host))
+        Origins([]).check_host(request_with(host=host))
+    Origins([f"http://{host.rstrip('.')}"]).check_host(request_with(host=host))
 
 
 def preflight(allowed: list[str], **headers: str) -> web.Response | None:
-    return Origins(allowed).preflight(asks("OPTIONS", **headers))
+    return Origins(allowed).preflight(request_with("OPTIONS", **headers))
 
 
-def test_a_browser_is_told_what_a_listed_page_may_send() -> None:
-    asked = {"Access_Control_Request_Method": "PUT", "Access_Control_Request_Headers": "authorization,content-type"}
-    answer = preflight([LISTED], Origin=LISTED, **asked)
+def test_a_preflight_lists_the_headers_that_a_listed_page_may_send() -> None:
+    requested = {"Access_Control_Request_Method": "PUT", "Access_Control_Request_Headers": "authorization,content-type"}
+    answer = preflight([LISTED], Origin=LISTED, **requested)
     assert answer is not None
     assert answer.status == 204
     assert "PUT" in answer.headers["Access-Control-Allow-Methods"]
     assert answer.headers["Access-Control-Allow-Headers"] == "authorization,content-type"
     with pytest.raises(Forbidden):
-        preflight([LISTED], Origin=CROSS, **asked)
+        preflight([LISTED], Origin=CROSS, **requested)
     with pytest.raises(Forbidden):
-        preflight([], Origin=LISTED, **asked)
+        preflight([], Origin=LISTED, **requested)
 
 
 def test_any_other_options_is_no_preflight() -> None:
     assert preflight([LISTED]) is None
     assert preflight([LISTED], Origin=LISTED) is None
-    assert Origins([LISTED]).preflight(asks("POST", Origin=LISTED, Access_Control_Request_Method="PUT")) is None
+    assert Origins([LISTED]).preflight(request_with("POST", Origin=LISTED, Access_Control_Request_Method="PUT")) is None
 
 
 @pytest.mark.parametrize(
-    ("allowed", "origin", "told"),
+    ("allowed", "origin", "readable_by"),
     [
         ([LISTED], LISTED, LISTED),
         ([LISTED.upper() + "/"], LISTED, LISTED),
@@ -119,11 +119,13 @@ def test_any_other_options_is_no_preflight() -> None:
         (["*"], CROSS, CROSS),
     ],
 )
-async def test_an_answer_says_which_page_may_read_it(allowed: list[str], origin: str | None, told: str | None) -> None:
+async def test_a_response_says_which_page_may_read_it(
+    allowed: list[str], origin: str | None, readable_by: str | None
+) -> None:
     response = web.Response()
     response.headers["Vary"] = "Accept"
     headers: dict[str, Any] = {} if origin is None else {"Origin": origin}
-    await Origins(allowed).mark(asks(**headers), response)
-    assert response.headers.get("Access-Control-Allow-Origin") == told
+    await Origins(allowed).mark(request_with(**headers), response)
+    assert response.headers.get("Access-Control-Allow-Origin") == readable_by
     assert response.headers.getall("Vary") == ["Accept", "Origin"]
     assert "Access-Control-Allow-Credentials" not in response.headers

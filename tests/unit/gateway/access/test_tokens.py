@@ -54,14 +54,14 @@ def by_hand(head: dict[str, Any], claims: dict[str, Any], signature: bytes = b""
 
 
 @pytest.mark.parametrize("sign", [hs256, rs256])
-def test_a_good_token_speaks_for_its_tenant(tokens: Tokens, sign: Callable[..., str]) -> None:
+def test_a_valid_token_is_its_tenants(tokens: Tokens, sign: Callable[..., str]) -> None:
     text = sign(exp=time.time() + 60, nbf=time.time() - 60, preferred_worker="w7", sub="me")
     found = tokens.caller(text, "10.0.0.1")
     assert (found.tenant, found.address, found.preferred_worker) == ("acme", "10.0.0.1", "w7")
     assert found.key.startswith("jwt-")
 
 
-def test_two_subjects_of_a_tenant_are_told_apart_and_one_stays_the_same(tokens: Tokens) -> None:
+def test_two_subjects_of_a_tenant_have_different_keys_and_one_keeps_its_own(tokens: Tokens) -> None:
     keys = [tokens.caller(hs256(sub=sub, iat=number), "").key for number, sub in enumerate(("a", "b", "a"))]
     assert keys[0] == keys[2] != keys[1]
 
@@ -109,9 +109,9 @@ def test_a_public_key_is_no_secret(tokens: Tokens) -> None:
 
 
 def test_each_algorithm_counts_only_where_it_has_keys(files: dict[str, str]) -> None:
-    with pytest.raises(Unauthorized, match="only RS256"):
+    with pytest.raises(Unauthorized, match="accepted here: RS256"):
         Tokens(jwks_file=files["jwks_file"]).caller(hs256(), "")
-    with pytest.raises(Unauthorized, match="only HS256"):
+    with pytest.raises(Unauthorized, match="accepted here: HS256"):
         Tokens(secret_file=files["secret_file"]).caller(rs256(), "")
 
 
@@ -143,7 +143,7 @@ def test_a_set_of_one_key_needs_no_name(tmp_path: Path) -> None:
         tokens.caller(rs256(kid="two"), "")
 
 
-def test_audience_and_issuer_count_where_they_are_told(files: dict[str, str]) -> None:
+def test_audience_and_issuer_are_checked_where_they_are_set(files: dict[str, str]) -> None:
     assert Tokens(**files).caller(hs256(aud="elsewhere", iss="them"), "").tenant == "acme"
     strict = Tokens(**files, audience="antiphon", issuer="us")
     assert strict.caller(hs256(aud=["x", "antiphon"], iss="us"), "").tenant == "acme"
@@ -152,8 +152,8 @@ def test_audience_and_issuer_count_where_they_are_told(files: dict[str, str]) ->
             strict.caller(hs256(**claims), "")
 
 
-def test_what_is_refused_is_told_without_the_token(tokens: Tokens) -> None:
-    text = hs256(b"another secret, also 32 bytes long", sub="somebody")
+def test_a_refusal_does_not_contain_the_token(tokens: Tokens) -> None:
+    text = hs256(b"another secret, also 32 bytes long", sub="user")
     with pytest.raises(Unauthorized) as refused:
         tokens.caller(text, "")
     assert not any(part in str(refused.value) for part in text.split("."))
@@ -164,7 +164,7 @@ def test_what_is_refused_is_told_without_the_token(tokens: Tokens) -> None:
     [
         ("secret_file", "too short", "--jwt-secret-file: .* at least 32"),
         ("secret_file", PUBLIC_PEM.decode(), "--jwt-secret-file: .* public keys go into --jwks-file"),
-        ("jwks_file", "[]", "--jwks-file: .* is no JSON Web Key Set"),
+        ("jwks_file", "[]", "--jwks-file: .* is not a JSON Web Key Set"),
         ("jwks_file", '{"keys":[]}', "--jwks-file: .* no RSA key"),
         ("jwks_file", json.dumps({"keys": [{"kty": "oct", "k": "eHh4"}]}), "--jwks-file: .* no RSA key"),
         ("jwks_file", json.dumps({"keys": [{"kty": "RSA"}]}), "--jwks-file"),
@@ -172,7 +172,7 @@ def test_what_is_refused_is_told_without_the_token(tokens: Tokens) -> None:
         ("jwks_file", json.dumps({"keys": [jwk(RSA_KEY, d="AQAB")]}), "--jwks-file: .* private"),
         ("jwks_file", json.dumps({"keys": [jwk(RSA_KEY, n="xjhYzrM")]}), "--jwks-file: .* fewer than 2048 bits"),
         ("jwks_file", json.dumps({"keys": [jwk(RSA_KEY) | {"n": 7}]}), "--jwks-file"),
-        ("jwks_file", "", "--jwks-file: .* is no JSON Web Key Set"),
+        ("jwks_file", "", "--jwks-file: .* is not a JSON Web Key Set"),
         ("jwks_file", None, "--jwks-file: cannot read"),
         ("secret_file", "", "--jwt-secret-file: .* at least 32"),
     ],

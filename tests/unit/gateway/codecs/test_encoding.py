@@ -1,4 +1,4 @@
-"""Encoders work in threads of a pool, one thread in each at most, and are given up by nobody who still uses them."""
+"""Encoders work in threads of a pool, at most one thread each, and are released once no thread uses them."""
 
 import asyncio
 import threading
@@ -13,7 +13,7 @@ MP3 = Format("mp3")
 
 
 class Gated:
-    """A stage that tells when a thread is in it, and lets it out when told to."""
+    """A stage that signals when a thread is in it, and holds the thread until `leave` is set."""
 
     def __init__(self) -> None:
         self.entered = threading.Event()
@@ -60,7 +60,7 @@ async def test_the_loop_goes_on_while_an_encoder_works(gated: Gated) -> None:
     assert await encoder.finish() == b"end"
 
 
-async def test_a_listener_that_leaves_takes_nothing_from_under_the_thread(gated: Gated) -> None:
+async def test_a_cancelled_feed_does_not_release_the_encoder_under_its_thread(gated: Gated) -> None:
     encoder = Encoding(MP3, 24_000, 1)
     feeding = asyncio.create_task(encoder.feed(b"ab"))
     await entered(gated)
@@ -93,10 +93,10 @@ async def test_an_encoder_never_has_two_threads(gated: Gated) -> None:
         await encoder.feed(b"ef")
 
 
-async def test_one_that_waits_for_a_thread_and_is_given_up_never_gets_one(
+async def test_an_encoding_that_is_closed_while_it_waits_for_a_thread_never_gets_one(
     gated: Gated, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    busy = [Encoding(MP3, 24_000, 1) for _ in range(encoding._POOL._max_workers)]
+    busy = [Encoding(MP3, 24_000, 1) for _ in range(encoding.NUM_THREADS)]
     feeding = [asyncio.create_task(each.feed(b"ab")) for each in busy]
     await entered(gated)
     async with asyncio.timeout(30):
@@ -119,34 +119,34 @@ async def test_one_that_waits_for_a_thread_and_is_given_up_never_gets_one(
 @pytest.mark.parametrize(
     "form", [*(Format(name) for name in ("mp3", "opus", "aac", "flac", "ulaw")), Format("wav", speed=2.0)], ids=str
 )
-async def test_whatever_takes_work_is_done_in_the_pool(form: Format, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_every_encoder_works_in_the_pool(form: Format, monkeypatch: pytest.MonkeyPatch) -> None:
     threads: set[str] = set()
     for kind in (libav.Converter, libav.Encoder):
         for name in ("__init__", "feed", "finish"):
 
-            def told(*arguments: object, _was: object = getattr(kind, name)) -> object:
+            def recorded(*arguments: object, _was: object = getattr(kind, name)) -> object:
                 threads.add(threading.current_thread().name.partition("_")[0])
                 assert callable(_was)
                 return _was(*arguments)
 
-            monkeypatch.setattr(kind, name, told)
+            monkeypatch.setattr(kind, name, recorded)
     encoder = Encoding(form, 24_000, 1)
-    # More than one slice: other streams have their turn in between.
+    # More than one slice: other streams are encoded in between.
     await encoder.feed(voice_like(3.0, 24_000).tobytes())
     await encoder.finish()
     encoder.close()
     assert threads == {"encoder"}
 
 
-async def test_a_long_piece_leaves_its_thread_to_others_again_and_again(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_long_piece_is_encoded_in_slices(monkeypatch: pytest.MonkeyPatch) -> None:
     sizes: list[int] = []
     feed = libav.Encoder.feed
 
-    def told(self: libav.Encoder, pcm: bytes) -> bytes:
+    def recorded(self: libav.Encoder, pcm: bytes) -> bytes:
         sizes.append(len(pcm))
         return feed(self, pcm)
 
-    monkeypatch.setattr(libav.Encoder, "feed", told)
+    monkeypatch.setattr(libav.Encoder, "feed", recorded)
     encoder = Encoding(Format("flac"), 24_000, 1)
     await encoder.feed(bytes(500_001 * 2))
     assert max(sizes) <= 64 << 10
@@ -156,7 +156,7 @@ async def test_a_long_piece_leaves_its_thread_to_others_again_and_again(monkeypa
 
 
 @pytest.mark.parametrize("codec", ["pcm", "wav"])
-async def test_what_takes_no_work_costs_no_thread(codec: str, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_plain_format_uses_no_thread(codec: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(encoding, "_POOL", None)
     plain = Encoding(Format(codec), 24_000, 1)
     assert (await plain.feed(b"ab") + await plain.finish())[-2:] == b"ab"

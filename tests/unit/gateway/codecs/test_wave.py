@@ -10,12 +10,12 @@ from gateway.codecs.format import wav_head
 
 @pytest.mark.parametrize("frames", [0, 1, 4800])
 @pytest.mark.parametrize("channels", [1, 2])
-def test_a_wav_with_a_head_of_ours_is_what_others_read(frames: int, channels: int) -> None:
+def test_a_wav_with_this_head_is_read_by_another_library(frames: int, channels: int) -> None:
     body = wav_head(44_100, channels, frames) + bytes(frames * channels * 2)
     with wave.open(io.BytesIO(body)) as read:
         assert (read.getframerate(), read.getnchannels(), read.getsampwidth()) == (44_100, channels, 2)
         assert read.getnframes() == frames
 
 
-def test_a_size_that_32_bits_cannot_hold_is_told_as_unknown() -> None:
+def test_a_size_that_32_bits_cannot_hold_is_written_as_unknown() -> None:
     assert wav_head(24_000, 1, 1 << 33)[40:] == wav_head(24_000, 1, None)[40:] == b"\xff\xff\xff\xff"

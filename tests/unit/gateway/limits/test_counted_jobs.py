@@ -1,4 +1,4 @@
-"""The table of counted jobs: which jobs count, when each is checked, what gateways report to each other."""
+"""The table of counted jobs: which jobs count, when each is checked, and the reports between gateways."""
 
 from gateway.limits.counted_jobs import CountedJob, CountedJobs, account_of
 from gateway.limits.gossip import AcceptedJob, EndedJob
