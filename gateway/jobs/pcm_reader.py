@@ -66,7 +66,8 @@ class PcmReader:
             return  # all of it is before the first frame wanted, or was read already
         if first > self.frame:
             raise EngineFailed(f"frame {first} came where frame {self.frame} was expected")
-        self.marks += [mark for mark in entry.marks if mark.frame >= self.frame]
+        if marks := entry.marks:
+            self.marks += [mark for mark in marks if mark.frame >= self.frame]
         parts.append(pcm[(self.frame - first) * self._frame_bytes :] if first < self.frame else pcm)
         self.frame = after
 
