@@ -103,10 +103,10 @@ async def _answer(request: web.Request, handler: Handler) -> web.StreamResponse:
     text and traceback of an unexpected error go to the log alone.
     """
     app = request.app
-    requests = app[REQUESTS]
+    requests = app[REQUESTS].tasks
     task = asyncio.current_task()
     assert task is not None
-    requests.enter(task)
+    requests.add(task)
     try:
         preflight = app[_ORIGINS].preflight(request)
         if preflight is not None:
@@ -124,7 +124,7 @@ async def _answer(request: web.Request, handler: Handler) -> web.StreamResponse:
     except Exception as error:  # noqa: BLE001  # the boundary: every exception of a handler becomes a response here
         return _error_response(request, error)
     finally:
-        requests.leave(task)
+        requests.discard(task)
 
 
 def _error_response(request: web.Request, error: Exception) -> web.StreamResponse:

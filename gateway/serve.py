@@ -98,11 +98,11 @@ async def _serve_http(services: Services, stop: asyncio.Event) -> None:
 async def _drain(services: Services, drain_s: float) -> None:
     """Wait at most `drain_s` for the requests in progress; then cancel them, which does not cancel their jobs."""
     requests = services.requests
-    requests.stop()
+    requests.stopping.set()
     log.info("gateway.draining", requests=len(requests), drain_s=drain_s)
     try:
         async with asyncio.timeout(drain_s):
-            await requests.idle.wait()
+            await requests.finished()
     except TimeoutError:
         log.info("gateway.drain_timeout", requests=len(requests), drain_s=drain_s)
     services.interest.close()

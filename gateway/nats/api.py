@@ -121,12 +121,12 @@ class NatsApi:
         else:
             self._num_callers += 1
             task = self._tasks.create_task(self._serve(message), name="submit")
-            self._requests.enter(task)
+            self._requests.tasks.add(task)
             task.add_done_callback(self._served)
 
     def _served(self, task: "asyncio.Task[Any]") -> None:
         self._num_callers -= 1
-        self._requests.leave(task)
+        self._requests.tasks.discard(task)
 
     async def _serve(self, message: Message) -> None:
         """Serve one request to its end, however it ends."""

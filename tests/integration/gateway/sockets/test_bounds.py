@@ -198,14 +198,14 @@ async def test_a_gateway_that_stops_plays_the_queue_and_then_closes_the_socket(
     async with connected(http, **tone(seconds=0.5, **STEADY)) as speaking, connected(http, **tone()) as silent:
         await speaking.send_text("Let me finish.")
         await speaking.receive_json()
-        gateway.requests.stop()
+        gateway.requests.stopping.set()
         assert await silent.receive() == 1001
         assert (await speaking.receive_until("session.done", has_started=True)).of_type("audio.done")[0][
             "error"
         ] is False
         assert await speaking.receive() == 1001
     async with asyncio.timeout(20):
-        await gateway.requests.idle.wait()
+        await gateway.requests.finished()
 
 
 async def test_a_key_may_be_in_the_first_message_and_its_revocation_ends_the_socket(
