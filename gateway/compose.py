@@ -28,7 +28,7 @@ from gateway.webhooks.queue import WebhookQueue
 from gateway.webhooks.sender import Sender
 
 if TYPE_CHECKING:
-    from gateway.access.tokens import Tokens
+    from gateway.access.tokens import TokenVerifier
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,7 +58,7 @@ def compose(
     bus: Bus,
     settings: GatewaySettings,
     tasks: asyncio.TaskGroup,
-    tokens: Optional["Tokens"] = None,
+    tokens: Optional["TokenVerifier"] = None,
     addresses: Addresses | None = None,
 ) -> Services:
     """Build the services of one process. `tasks` outlives every request; `tokens`: None if no JWTs are accepted."""

@@ -10,7 +10,7 @@ from bus.jobs.client import open_bus
 from bus.lifetime import background_tasks, fail_when_closed
 from bus.telemetry.logging import logger
 from gateway.access.addresses import Addresses
-from gateway.access.authenticator import open_tokens
+from gateway.access.authenticator import open_token_verifier
 from gateway.app import make_app
 from gateway.compose import Services, compose
 from gateway.http.connection import connections
@@ -35,7 +35,7 @@ async def serve(settings: GatewaySettings, stop: asyncio.Event) -> None:
         Unreachable: no NATS at the start, or NATS has closed the connection for good.
         OSError: the address cannot be bound.
     """
-    tokens = open_tokens(
+    tokens = open_token_verifier(
         secret_file=settings.jwt_secret_file,
         jwks_file=settings.jwks_file,
         audience=settings.jwt_audience,

@@ -17,7 +17,7 @@ from gateway.access.caller import SHARED_TENANT, Caller
 from gateway.access.origins import Origins, is_loopback, is_upgrade
 
 if TYPE_CHECKING:
-    from gateway.access.tokens import Tokens
+    from gateway.access.tokens import TokenVerifier
 
 #: Where a request's key may be: in its head only, or also in the first message of a WebSocket or in the body. The
 #: handlers of the latter call `authenticate_socket` or `authenticate_body` before they act for the caller.
@@ -29,15 +29,15 @@ NO_TENANT: Final = ""
 _QUERY: Final = ("api_key", _XI_API_KEY)
 
 
-def open_tokens(
+def open_token_verifier(
     *, secret_file: str = "", jwks_file: str = "", audience: str = "", issuer: str = ""
-) -> Optional["Tokens"]:
-    """The token checker for these files, as `Tokens` takes them; None without any. Raises SettingsError."""
+) -> Optional["TokenVerifier"]:
+    """The verifier of tokens by these files; None without any. Raises SettingsError."""
     if not secret_file and not jwks_file:
         return None
-    from gateway.access.tokens import Tokens  # noqa: PLC0415 - 10 MB and 0.1 s that most gateways do without
+    from gateway.access.tokens import TokenVerifier  # noqa: PLC0415 - 10 MB and 0.1 s that most gateways do without
 
-    return Tokens(secret_file=secret_file, jwks_file=jwks_file, audience=audience, issuer=issuer)
+    return TokenVerifier(secret_file=secret_file, jwks_file=jwks_file, audience=audience, issuer=issuer)
 
 
 class Authenticator:
@@ -46,7 +46,7 @@ class Authenticator:
     def __init__(
         self,
         ring: KeyRing,
-        tokens: Optional["Tokens"],
+        tokens: Optional["TokenVerifier"],
         origins: Origins,
         addresses: Addresses,
         *,

@@ -43,7 +43,7 @@ class _Jwks(msgspec.Struct, frozen=True):
     keys: list[dict[str, Any]]
 
 
-class Tokens:
+class TokenVerifier:
     """Verifies tokens by the keys in its files; `run` follows changes of the files."""
 
     def __init__(self, *, secret_file: str = "", jwks_file: str = "", audience: str = "", issuer: str = "") -> None:

@@ -15,10 +15,10 @@ from bus.access.keys import Key, Limits, make
 from bus.errors import Forbidden, Unauthorized, Unreachable
 from bus.subjects import is_token
 from gateway.access.addresses import Addresses
-from gateway.access.authenticator import NO_TENANT, Authenticator, open_tokens
+from gateway.access.authenticator import NO_TENANT, Authenticator, open_token_verifier
 from gateway.access.caller import SHARED_TENANT, Caller
 from gateway.access.origins import Origins
-from gateway.access.tokens import Tokens
+from gateway.access.tokens import TokenVerifier
 
 NOW_S = 1_800_000_000.0
 UPGRADE = {"Upgrade": "WebSocket", "Connection": "Upgrade"}
@@ -34,7 +34,7 @@ def ring_of(*keys: Key) -> KeyRing:
 def authenticator(
     *keys: Key,
     ring: KeyRing | None = None,
-    tokens: Tokens | None = None,
+    tokens: TokenVerifier | None = None,
     host: str = "127.0.0.1",
     anonymous: bool | None = None,
     trusted_proxies: tuple[str, ...] = (),
@@ -157,7 +157,7 @@ def test_a_token_is_valid_where_tokens_are_verified_and_foreign_elsewhere(tmp_pa
     secret = b"0123456789abcdef0123456789abcdef"
     (tmp_path / "secret").write_bytes(secret)
     headers = {"Authorization": f"Bearer {jwt.encode({'tenant': 'acme', 'preferred_worker': 'w2'}, secret, 'HS256')}"}
-    who = authenticator(anonymous=True, tokens=open_tokens(secret_file=str(tmp_path / "secret")))
+    who = authenticator(anonymous=True, tokens=open_token_verifier(secret_file=str(tmp_path / "secret")))
     found = who.authenticate(request_with(headers))
     assert (found.tenant, found.preferred_worker) == ("acme", "w2")
     with pytest.raises(Unauthorized):

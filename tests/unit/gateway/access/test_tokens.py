@@ -1,4 +1,4 @@
-"""JSON Web Tokens: which count, and that no trick with the algorithm makes one count."""
+"""JSON Web Tokens: which are valid, and that no choice of the algorithm makes another one valid."""
 
 import json
 import time
@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 
 from bus.errors import Unauthorized
 from bus.settings import SettingsError
-from gateway.access.tokens import Tokens
+from gateway.access.tokens import TokenVerifier
 
 SECRET = b"0123456789abcdef0123456789abcdef"
 RSA_KEY = rsa.generate_private_key(public_exponent=65537, key_size=2048)
@@ -36,8 +36,8 @@ def files(tmp_path: Path) -> dict[str, str]:
 
 
 @pytest.fixture
-def tokens(files: dict[str, str]) -> Tokens:
-    return Tokens(**files)
+def tokens(files: dict[str, str]) -> TokenVerifier:
+    return TokenVerifier(**files)
 
 
 def hs256(key: bytes = SECRET, head: dict[str, Any] | None = None, **claims: Any) -> str:
@@ -54,14 +54,14 @@ def by_hand(head: dict[str, Any], claims: dict[str, Any], signature: bytes = b""
 
 
 @pytest.mark.parametrize("sign", [hs256, rs256])
-def test_a_valid_token_is_its_tenants(tokens: Tokens, sign: Callable[..., str]) -> None:
+def test_a_valid_token_is_its_tenants(tokens: TokenVerifier, sign: Callable[..., str]) -> None:
     text = sign(exp=time.time() + 60, nbf=time.time() - 60, preferred_worker="w7", sub="me")
     found = tokens.caller(text, "10.0.0.1")
     assert (found.tenant, found.address, found.preferred_worker) == ("acme", "10.0.0.1", "w7")
     assert found.key.startswith("jwt-")
 
 
-def test_two_subjects_of_a_tenant_have_different_keys_and_one_keeps_its_own(tokens: Tokens) -> None:
+def test_two_subjects_of_a_tenant_have_different_keys_and_one_keeps_its_own(tokens: TokenVerifier) -> None:
     keys = [tokens.caller(hs256(sub=sub, iat=number), "").key for number, sub in enumerate(("a", "b", "a"))]
     assert keys[0] == keys[2] != keys[1]
 
@@ -81,7 +81,7 @@ def test_two_subjects_of_a_tenant_have_different_keys_and_one_keeps_its_own(toke
 )
 @pytest.mark.parametrize("sign", [hs256, rs256])
 def test_a_token_whose_claims_do_not_count_is_refused(
-    tokens: Tokens, sign: Callable[..., str], claims: dict[str, Any], says: str
+    tokens: TokenVerifier, sign: Callable[..., str], claims: dict[str, Any], says: str
 ) -> None:
     with pytest.raises(Unauthorized, match=says):
         tokens.caller(sign(**claims), "")
@@ -89,12 +89,12 @@ def test_a_token_whose_claims_do_not_count_is_refused(
 
 @pytest.mark.parametrize("alg", ["none", "None", "NONE", "nOnE", "", None, 7, ["HS256"], "HS512", "ES256", "RS512"])
 @pytest.mark.parametrize("signature", [b"", b"x" * 32])
-def test_no_other_algorithm_counts_not_even_none(tokens: Tokens, alg: object, signature: bytes) -> None:
+def test_no_other_algorithm_is_accepted_not_even_none(tokens: TokenVerifier, alg: object, signature: bytes) -> None:
     with pytest.raises(Unauthorized):
         tokens.caller(by_hand({"alg": alg, "typ": "JWT"}, {"tenant": "acme"}, signature), "")
 
 
-def test_a_public_key_is_no_secret(tokens: Tokens) -> None:
+def test_a_public_key_is_not_used_as_a_secret(tokens: TokenVerifier) -> None:
     """The old trick: sign with the public key as if it were HS256's secret, and hope that it is looked up as such."""
     import hashlib
     import hmac
@@ -108,11 +108,11 @@ def test_a_public_key_is_no_secret(tokens: Tokens) -> None:
                 tokens.caller(f"{signed}.{urlsafe_b64encode(signature).rstrip(b'=').decode()}", "")
 
 
-def test_each_algorithm_counts_only_where_it_has_keys(files: dict[str, str]) -> None:
+def test_each_algorithm_is_accepted_only_where_it_has_keys(files: dict[str, str]) -> None:
     with pytest.raises(Unauthorized, match="accepted here: RS256"):
-        Tokens(jwks_file=files["jwks_file"]).caller(hs256(), "")
+        TokenVerifier(jwks_file=files["jwks_file"]).caller(hs256(), "")
     with pytest.raises(Unauthorized, match="accepted here: HS256"):
-        Tokens(secret_file=files["secret_file"]).caller(rs256(), "")
+        TokenVerifier(secret_file=files["secret_file"]).caller(rs256(), "")
 
 
 @pytest.mark.parametrize(
@@ -130,29 +130,29 @@ def test_each_algorithm_counts_only_where_it_has_keys(files: dict[str, str]) -> 
         hs256(head={"jwk": jwk(RSA_KEY), "jku": "http://127.0.0.1:1/"}).replace(".", ".A", 1),
     ],
 )
-def test_a_token_with_another_signature_is_refused(tokens: Tokens, text: str) -> None:
+def test_a_token_with_another_signature_is_refused(tokens: TokenVerifier, text: str) -> None:
     with pytest.raises(Unauthorized):
         tokens.caller(text, "")
 
 
 def test_a_set_of_one_key_needs_no_name(tmp_path: Path) -> None:
     (tmp_path / "jwks").write_text(json.dumps({"keys": [jwk(RSA_KEY, kid="one"), {"kty": "EC", "kid": "e"}]}))
-    tokens = Tokens(jwks_file=str(tmp_path / "jwks"))
+    tokens = TokenVerifier(jwks_file=str(tmp_path / "jwks"))
     assert tokens.caller(rs256(kid=None), "").tenant == "acme"
     with pytest.raises(Unauthorized, match="'two'"):
         tokens.caller(rs256(kid="two"), "")
 
 
 def test_audience_and_issuer_are_checked_where_they_are_set(files: dict[str, str]) -> None:
-    assert Tokens(**files).caller(hs256(aud="elsewhere", iss="them"), "").tenant == "acme"
-    strict = Tokens(**files, audience="antiphon", issuer="us")
+    assert TokenVerifier(**files).caller(hs256(aud="elsewhere", iss="them"), "").tenant == "acme"
+    strict = TokenVerifier(**files, audience="antiphon", issuer="us")
     assert strict.caller(hs256(aud=["x", "antiphon"], iss="us"), "").tenant == "acme"
     for claims in ({"iss": "us"}, {"aud": "antiphon"}, {"aud": "x", "iss": "us"}, {"aud": "antiphon", "iss": "them"}):
         with pytest.raises(Unauthorized):
             strict.caller(hs256(**claims), "")
 
 
-def test_a_refusal_does_not_contain_the_token(tokens: Tokens) -> None:
+def test_a_refusal_does_not_contain_the_token(tokens: TokenVerifier) -> None:
     text = hs256(b"another secret, also 32 bytes long", sub="user")
     with pytest.raises(Unauthorized) as refused:
         tokens.caller(text, "")
@@ -184,4 +184,4 @@ def test_a_file_that_cannot_be_used_is_refused_at_the_start(
     if content is not None:
         file.write_text(content)
     with pytest.raises(SettingsError, match=says):
-        Tokens(**{setting: str(file)})
+        TokenVerifier(**{setting: str(file)})
