@@ -109,7 +109,9 @@ class SharedRun:
         """Attach to the current generation, or start it; None if it is unusable."""
         key = self.key
         cache = self._jobs.cache
-        self.listener, self.attachment = await stack.enter_async_context(self._jobs.listen(key, self.job))
+        listener, attachment = await stack.enter_async_context(self._jobs.listen(key, self.job))
+        self.listener = listener
+        self.attachment = attachment
         self._in_flight, is_first = stack.enter_context(cache.join(key))
         settled = self._in_flight.settled
         outcome: Outcome | Unusable
