@@ -172,7 +172,10 @@ EVENTS: dict[str, Event] = {
         "A tenant has more queued jobs than a starting gateway reads; jobs beyond `pages` pages are not counted.",
         ("pages",),
     ),
-    "http.refused": Event("A request was answered with an error.", ("status", "code", "path", "request")),
+    "http.refused": Event(
+        "A request was answered with an error. `status`: that of the native API; other APIs may have another for it.",
+        ("status", "code", "path", "request"),
+    ),
     "http.failed": Event(
         "A handler raised an unexpected exception: a bug of ours.", ("method", "path", "request", "exception")
     ),

@@ -58,8 +58,8 @@ METRICS: Final[dict[str, Metric]] = {
     "antiphon_jobs_accepted_total": _counter("gateway", "Jobs that this gateway stored on the bus.", "model", "lane"),
     "antiphon_refusals_total": _counter(
         "gateway",
-        "Requests answered with an error, by status and stable code; refusals inside a WebSocket or a batch are not "
-        "counted.",
+        "Requests answered with an error, by the native API's status and the stable code; refusals inside a WebSocket "
+        "or a batch are not counted.",
         "api",
         "status",
         "code",
