@@ -23,7 +23,7 @@ install: $(STAMP) ## build .venv with everything, also for development
 
 $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
-		|| { echo "Python 3.11 or later is needed; this is $$($(PYTHON) --version). Say: make PYTHON=/path/to/python3.11" >&2; exit 1; }
+		|| { echo "Python 3.11 or later is needed; this is $$($(PYTHON) --version). Run: make PYTHON=/path/to/python3.11" >&2; exit 1; }
 	@echo "Building $(VENV): some minutes, and 5 GB of disk" >&2
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'

@@ -39,8 +39,10 @@ _URL = r"(nats|tls|ws|wss)://[^\s,]+"
 Seconds = Annotated[float, Meta(gt=0, le=30 * 86_400)]
 Bytes = Annotated[int, Meta(ge=1, le=1 << 50)]
 Token = Annotated[str, matching(r"^[A-Za-z0-9_-]{1,64}\Z", "1 to 64 characters of A-Z a-z 0-9 _ -")]
-LogLevel = Literal["debug", "info", "warning", "error"]
-LogFormat = Literal["auto", "json", "console"]
+LogLevel = Annotated[Literal["debug", "info", "warning", "error"], doc("Least severe log lines to write.")]
+LogFormat = Annotated[
+    Literal["auto", "json", "console"], doc("Form of log lines on stderr; auto: console on a terminal, else json.")
+]
 
 
 NatsUrl = Annotated[
@@ -51,7 +53,7 @@ NatsUrl = Annotated[
 Root = Annotated[
     str,
     matching(r"^[a-z][a-z0-9-]{0,31}\Z", "1 to 32 characters of a-z 0-9 -, the first a letter"),
-    doc("The namespace of a deployment, or of one test."),
+    doc("Name of the deployment: its subjects and streams begin with it."),
 ]
 
 
@@ -71,7 +73,7 @@ class BusSettings(msgspec.Struct, frozen=True, kw_only=True):
     ack_wait_s: Annotated[
         Seconds, doc("A job whose worker has been silent for this long is delivered to another worker.")
     ] = 5.0
-    jobs_max_bytes: Annotated[Bytes, doc("Limit of the job queue; above it new jobs get 507.")] = 1 << 30
+    jobs_max_bytes: Annotated[Bytes, doc("Limit of the job queue; above 85 % new jobs are refused.")] = 1 << 30
     replies_max_bytes: Annotated[
         Bytes,
         doc("Limit of all logs, audio included; above 70 % old ones are purged, above 85 % new jobs are refused."),
@@ -82,7 +84,7 @@ class BusSettings(msgspec.Struct, frozen=True, kw_only=True):
     election_patience_s: Annotated[Seconds, doc("How long to repeat requests while a cluster elects a leader.")] = 10.0
     own_parser: Annotated[
         bool,
-        doc("Parse and write NATS with our own, faster code. Off: public functions of nats-py only, of any version."),
+        doc("Parse and write NATS with our own, faster code, for one version of nats-py; off: works with any version."),
     ] = True
 
     def __repr__(self) -> str:

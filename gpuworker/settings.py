@@ -15,7 +15,7 @@ EngineOptionFlags = Annotated[
         ],
         ...,
     ],
-    repeatable("NAME.KEY=VALUE", "One option of an engine, before the file's table [engines.NAME]; repeatable."),
+    repeatable("NAME.KEY=VALUE", "One option of an engine; overrides the file's table [engines.NAME]; repeatable."),
 ]
 
 
@@ -26,7 +26,9 @@ class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True):
     id: Annotated[Token, doc("Unique in the fleet, one subject token; random unless given.")] = msgspec.field(
         default_factory=lambda: f"w{secrets.token_hex(4)}"
     )
-    models: Annotated[tuple[Token, ...], Meta(min_length=1), doc("Engines to serve, by their names.")] = (
+    models: Annotated[
+        tuple[Token, ...], Meta(min_length=1), doc("Engines to serve, by their names; each is a model.")
+    ] = (
         "speech",
         "tone",
     )
@@ -44,7 +46,9 @@ class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True):
     allow_faults: Annotated[bool, doc("Obey the `fault` parameter of `tone`: tests and chaos only.")] = False
     max_attempts: Annotated[int, Meta(ge=1, le=1000), doc("A job fails after this many attempts.")] = 5
     max_host_deaths: Annotated[
-        int, Meta(ge=1, le=1000), doc("A job fails at once after this many engine hosts have died in it.")
+        int,
+        Meta(ge=1, le=1000),
+        doc("A job fails once this many engine hosts, the processes that own a device, have died in it."),
     ] = 2
     host_start_s: Annotated[
         Seconds, doc("Models that have not loaded this long after the start of the worker are reported as slow.")

@@ -45,9 +45,11 @@ class UpSettings(msgspec.Struct, frozen=True, kw_only=True):
     nats_nodes: Annotated[
         int, doc("Private nats-servers: 1, or 3 or 5 as a cluster, which survives one or two losses.")
     ] = 1
-    state: Annotated[str, Meta(min_length=1), doc("Folder for everything that survives a restart.")] = msgspec.field(
-        default_factory=default_state
-    )
+    state: Annotated[
+        str,
+        Meta(min_length=1),
+        doc("Folder for everything that survives a restart; default ~/.local/state/antiphon."),
+    ] = msgspec.field(default_factory=default_state)
     workers: Annotated[int, Meta(ge=1, le=64), doc("Worker processes, called w1, w2 and so on.")] = 1
     slots: Annotated[int, Meta(ge=1, le=1024), doc("Jobs that one worker may run at the same time.")] = 8
     models: Annotated[

@@ -40,19 +40,21 @@ Out = Annotated[
 Form = Annotated[
     str | None,
     typer.Option(
-        "--format", help="A format of the gateway, as mp3; by default the ending of the file's name.", metavar="TEXT"
+        "--format", help="Audio format, such as mp3 or wav; by default the ending of the file's name.", metavar="TEXT"
     ),
 ]
 Version = Annotated[
     bool,
     typer.Option("--version", help="Print the version.", callback=lambda given: _print_version(given=given)),
 ]
-JobId = Annotated[str, typer.Argument(help="Its id, from the header Antiphon-Job.", metavar="JOB")]
+JobId = Annotated[
+    str, typer.Argument(help="A job's id, from `antiphon jobs list` or the header Antiphon-Job.", metavar="JOB")
+]
 
 
 @app.callback()
 def antiphon(*, version: Version = False) -> None:
-    """Serve generative audio from a fleet of GPUs over a durable bus."""
+    """Serve generated audio from a fleet of GPU workers over a durable message bus."""
 
 
 def _print_version(*, given: bool) -> None:
