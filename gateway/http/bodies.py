@@ -66,6 +66,7 @@ def _malformed(error: Exception, data: bytes) -> Malformed:
 
 
 def _not_json(message: str, data: bytes) -> str:
+    message = message.removeprefix("JSON is malformed: ")
     at = _BYTE.search(message)
     if not data.strip():
         return "the body is empty, and JSON was expected"

@@ -230,6 +230,8 @@ def describe_http(error: Exception, request: web.Request) -> Problem:
         detail = f"the body is larger than {request.client_max_size} bytes"
     elif isinstance(error, web.HTTPMethodNotAllowed):
         detail = f"{where}: allowed are {', '.join(sorted(error.allowed_methods))}"
+    elif isinstance(error, web.HTTPNotFound):
+        detail = f"{where}: no such path; /docs lists all paths"
     else:
         detail = f"{where}: {error.reason}"
     headers = {"Allow": error.headers["Allow"]} if "Allow" in error.headers else {}

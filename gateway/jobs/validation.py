@@ -116,7 +116,7 @@ class Validation:
             )
         left = timedelta(seconds=due.timestamp() - self._clock.now())
         if left <= timedelta(0):
-            raise Invalid(f"expires_at: {due.isoformat()} passed {-left} ago", "expires_at")
+            raise Invalid(f"expires_at: {due.isoformat()} is in the past", "expires_at")
         if left > timedelta(seconds=MAX_DEADLINE_S):
             raise Invalid(
                 f"expires_at: {due.isoformat()} is {left} away, at most {MAX_DEADLINE_S / 3600:g} h are allowed",
