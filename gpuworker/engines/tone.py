@@ -1,4 +1,4 @@
-"""A signal that every client can recompute, for tests, load and chaos. Its behaviour is part of the contract.
+"""A signal that every client can recompute, for tests, load and chaos. `docs/engines.md` defines it.
 
 24 kHz mono; sample i is `((i * 40503) & 0xFFFF) - 32768` as s16. Any block can be made alone, so a stream resumes at
 any frame. `params` set how long a block takes, whether jobs share the device, and, where faults are allowed, which

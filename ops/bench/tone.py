@@ -1,4 +1,4 @@
-"""The signal of `tone`, from the contract alone: the benchmark checks bytes without importing an engine."""
+"""The signal of `tone` as docs/engines.md defines it: the benchmark checks bytes without importing an engine."""
 
 from array import array
 from typing import Final

@@ -10,7 +10,7 @@ _PERIOD_FRAMES: Final = 65_536
 
 
 def tone_period() -> bytes:
-    """One period of the contract's signal, s16le: sample i is `((i * 40503) & 0xFFFF) - 32768`."""
+    """One period of the signal of `tone`, s16le: sample i is `((i * 40503) & 0xFFFF) - 32768`."""
     samples = array("h", (((index * 40503) & 0xFFFF) - 32768 for index in range(_PERIOD_FRAMES)))
     if byteorder == "big":
         samples.byteswap()

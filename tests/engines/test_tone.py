@@ -36,7 +36,7 @@ def job(job_id: str = "a", attempt: int = 1, start_frame: int = 0, **params: Any
 
 
 def signal(first_frame: int, frames: int) -> bytes:
-    """As the contract has it, sample by sample."""
+    """Sample by sample, as `docs/engines.md` defines it."""
     return b"".join(
         (((i * 40503) & 0xFFFF) - 32768).to_bytes(2, "little", signed=True)
         for i in range(first_frame, first_frame + frames)

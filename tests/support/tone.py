@@ -1,4 +1,4 @@
-"""The signal of the `tone` engine, recomputed from the contract."""
+"""The signal of the `tone` engine, recomputed from its definition in `docs/engines.md`."""
 
 import numpy as np
 
