@@ -3,15 +3,18 @@
 import asyncio
 from typing import Annotated, Any, Final
 
+import msgspec
 from aiohttp import web
 from msgspec import UNSET, Meta
 
 from bus import wire
-from bus.errors import BusError, Invalid
+from bus.errors import BusError, Invalid, Unreachable
 from bus.jobs import lookup
 from bus.jobs.client import Bus
 from bus.jobs.status import Status, derive
 from bus.params import short
+from bus.subjects import parse_birth
+from bus.telemetry.logging import logger
 from bus.transport.direct import Stored
 from bus.wire import State
 from gateway.access.caller import caller
@@ -25,6 +28,8 @@ from gateway.http.responses import JOB, json_response
 from gateway.http.services import JOBS, job_key
 from gateway.jobs.view import AcceptedJob, ShownJob, view, when
 from gateway.webhooks.acceptance import WEBHOOKS
+
+log = logger(__name__)
 
 _API: Final = "jobs"
 _MAX_LIMIT: Final = 1000
@@ -128,20 +133,39 @@ async def index(request: web.Request) -> web.Response:
     births, older = await lookup.births(
         jobs.bus, caller(request).tenant, limit, integer(request, "before", 1, 2**63 - 1)
     )
-    shown: list[ShownJob | dict[str, Any]] = []
+    shown: list[msgspec.Raw] = []
     for start in range(0, len(births), _CONCURRENCY):
         some = births[start : start + _CONCURRENCY]
         shown += await asyncio.gather(*(_listed(jobs.bus, birth) for birth in some))
     return json_response({"jobs": shown, "next": str(births[-1].seq) if births and older else None})
 
 
-async def _listed(bus: Bus, stored: Stored) -> ShownJob | dict[str, Any]:
-    """One job of a list, by cheaper reads than `GET /v1/jobs/{id}` makes; a job that cannot be read shows the error."""
+async def _listed(bus: Bus, stored: Stored) -> msgspec.Raw:
+    """One job of a list as JSON. A job that cannot be shown has an `error` in its place: it must not fail the list.
+
+    Raises Unreachable.
+    """
+    shown: dict[str, Any] = {"id": parse_birth(stored.message.subject)[1]}
+    try:
+        return msgspec.Raw(wire.encode(await _view(bus, stored, shown)))
+    except Unreachable:
+        raise
+    except BusError as error:
+        shown["error"] = {"code": getattr(error, "code", "unreadable"), "message": str(error)}
+    except Exception as error:
+        log.exception("job.view_failed", job=shown["id"])
+        shown["error"] = {"code": "unreadable", "message": f"{type(error).__name__}: {error}"}
+    return msgspec.Raw(wire.encode(shown))
+
+
+async def _view(bus: Bus, stored: Stored, known: dict[str, Any]) -> ShownJob:
+    """The job with this birth, by cheaper reads than `GET /v1/jobs/{id}` makes.
+
+    Adds to `known` the fields that stand in its place if the rest cannot be shown.
+    """
     birth, key = wire.decode(wire.Birth, stored.message.data), lookup.job_of(bus.subjects, stored)
+    known["accepted_at"] = when(birth.accepted_at)
     tail, lease = await asyncio.gather(bus.logs.tail(key), bus.logs.lease(key))
     found = Status(derive(tail, lease[1] if lease else None), stored.seq, birth, lease[1] if lease else None, tail)
-    try:
-        return await view(bus, found)
-    except BusError as error:
-        shown = {"id": key.job, "state": found.state, "accepted_at": when(birth.accepted_at)}
-        return {**shown, "error": {"code": getattr(error, "code", "unreadable"), "message": str(error)}}
+    known["state"] = found.state
+    return await view(bus, found)

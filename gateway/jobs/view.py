@@ -4,7 +4,7 @@ The structs are the schema in `/openapi.json` too, so that document and response
 """
 
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
@@ -19,6 +19,9 @@ from bus.wire import State
 from gateway.jobs.pcm_reader import failure
 
 Count = Annotated[int, Meta(ge=0)]
+#: The calendar's first and last second, in Unix seconds.
+_FIRST_S: Final = datetime.min.replace(tzinfo=UTC).timestamp()
+_LAST_S: Final = datetime.max.replace(tzinfo=UTC, microsecond=0).timestamp()
 
 
 class Links(msgspec.Struct, frozen=True):
@@ -101,7 +104,8 @@ class ShownJob(msgspec.Struct, kw_only=True):
 
 
 def when(seconds: float) -> str:
-    """Unix seconds as RFC 3339, UTC."""
+    """Unix seconds as RFC 3339, UTC; the first or the last second of the calendar for those outside of it."""
+    seconds = min(max(seconds, _FIRST_S), _LAST_S)
     return datetime.fromtimestamp(seconds, UTC).isoformat().replace("+00:00", "Z")
 
 
