@@ -9,7 +9,7 @@ from msgspec import Meta
 EventType = Literal["accepted", "started", "done", "failed", "cancelled", "expired"]
 
 
-class Webhook(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
+class Webhook(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The receiver of a job's events. It is stored in the log's birth and does not count for the job's digest."""
 
     url: Annotated[str, Meta(min_length=8, max_length=2048)]

@@ -60,10 +60,14 @@ class JobRequest(JobOptions, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     voice: Voice = ""
 
 
+class WebhookRequest(Webhook, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The receiver of a job's events, as a caller names it."""
+
+
 class HttpJobRequest(JobRequest, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The native API's request over HTTP, which may name a webhook."""
 
-    webhook: Webhook | None = None
+    webhook: WebhookRequest | None = None
 
 
 def build_job(request: web.Request, api: str, options: JobOptions, *, job_id: str = "", **fields: Any) -> wire.Job:

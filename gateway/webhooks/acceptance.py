@@ -28,6 +28,8 @@ class WebhookAcceptance:
         if webhook is None:
             return job
         check(webhook, allow_private=self._allow_private)
+        # As the bus has it: a body's subclass would be unequal to what a birth decodes to.
+        webhook = Webhook(url=webhook.url, events=webhook.events, secret=webhook.secret)
         return msgspec.structs.replace(job, client=msgspec.structs.replace(job.client, webhook=webhook))
 
     async def accept(self, job: wire.Job) -> Accepted:
