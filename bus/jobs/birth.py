@@ -1,52 +1,22 @@
-"""How a job is completed at its birth: its id, its deadline, its digest. Pure. Protocol rules 3, 4 and 20.
+"""How a job is completed at its birth: its deadline and its digest. Pure. Protocol rules 3 and 4.
 
 The gateway that accepts a job does this, or the worker that pulls a job published without a gateway.
 """
 
 import hashlib
 import math
-import re
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
 import msgspec
 
 from bus import wire
-from bus.errors import Malformed
-from bus.subjects import JobSubject, token
 
 #: Deadlines of jobs that name none, seconds after acceptance, by lane.
 DEFAULT_DEADLINE_S: Final = {"interactive": 3600.0, "standard": 12 * 3600.0, "batch": 12 * 3600.0}
-_ASSIGNED_ID: Final = re.compile(r"q[0-9]+")
 _BARE: Final = wire.Job(input="")
 _IDENTITY: Final = {*wire.Job.__struct_fields__} - {"id", "client", "expires_at", "first_audio_deadline_s"}
 _canonical = msgspec.json.Encoder(order="deterministic")
-
-
-def read_job(subject: JobSubject, seq: int, payload: bytes) -> wire.Job:
-    """The job of message `seq` in JOBS. The subject is the authority; the body's copies must agree where present.
-
-    Raises Malformed, naming field and value.
-    """
-    job = wire.decode(wire.Job, payload)
-    copies = {"model": job.model, "version": job.version, "lane": job.lane, "tenant": job.tenant}
-    for field, value in copies.items():
-        if value and value != getattr(subject, field):
-            raise Malformed(f"{field}: the body says {value[:80]!r}, the subject {getattr(subject, field)!r}")
-    try:
-        job_id = token(job.id) if job.id else f"q{seq}"
-    except ValueError as error:
-        raise Malformed(f"id: {error}") from error
-    if is_assigned_id(job_id) and job_id != f"q{seq}":
-        raise Malformed(f"id: {job_id!r} is assigned by the bus, to message {job_id[1:]} of its queue")
-    return msgspec.structs.replace(
-        job, id=job_id, model=subject.model, version=subject.version, lane=subject.lane, tenant=subject.tenant
-    )
-
-
-def is_assigned_id(job_id: str) -> bool:
-    """Whether `job_id` has the form that a job published without an id gets (`q7`): a client must not choose one."""
-    return _ASSIGNED_ID.fullmatch(job_id) is not None
 
 
 def with_deadline(job: wire.Job, now_s: float) -> wire.Job:

@@ -8,11 +8,12 @@ import msgspec
 from bus import wire
 from bus.errors import Fenced, Malformed
 from bus.jobs.attempts import AttemptLimits, next_attempt
-from bus.jobs.birth import new_birth, read_job
+from bus.jobs.birth import new_birth
 from bus.jobs.delivery import Delivery
 from bus.jobs.entry import Entry, Position
 from bus.jobs.giving_up import DeadLetterWriter
 from bus.jobs.log import Logs
+from bus.jobs.validate import read_job
 from bus.subjects import JobKey
 from bus.telemetry.logging import logger
 from bus.transport.clock import BusClock
@@ -66,12 +67,12 @@ class Claims:
         self.dead_letters = DeadLetterWriter(logs, clock)
 
     def open(self, delivery: Delivery) -> wire.Job:
-        """The delivered job, its id included. Raises Malformed: then dead-letter the message."""
+        """The delivered job, its id included. Raises Malformed and Invalid: then dead-letter the message."""
         try:
             subject = self._logs.subjects.parse_job(delivery.subject)
         except ValueError as error:
             raise Malformed(str(error)) from error
-        return read_job(subject, delivery.seq, delivery.payload)
+        return read_job(subject, delivery.seq, delivery.payload, self._clock.now())
 
     async def claim(self, delivery: Delivery, job: wire.Job) -> Claim | None:
         """Take the lease, or settle the delivery in another way and return None.

@@ -8,9 +8,9 @@ import msgspec
 
 from bus import wire
 from bus.errors import Invalid, Malformed, NotFound
-from bus.jobs.birth import read_job
 from bus.jobs.client import Bus
 from bus.jobs.submit import submit
+from bus.jobs.validate import read_job
 from bus.subjects import parse_job_of
 from bus.transport.direct import Stored
 
@@ -84,15 +84,16 @@ class DeadLetters:
         """Queue the job again, as a new job (an ended log is final), and remove the letter; returns the new job.
 
         A crash between the two leaves both: the letter can be dropped. Raises Invalid if the message never was a job,
-        else as `bus.jobs.submit.submit` does.
+        or is one that a worker would refuse again; else as `bus.jobs.submit.submit` does.
         """
         try:
             # Without its id: one that the bus assigned (`q7`) belongs to the old message alone.
-            bare = msgspec.structs.replace(wire.decode(wire.Job, letter.dead.payload), id="")
-            job = read_job(self._bus.subjects.parse_job(letter.dead.subject), 0, wire.encode(bare))
-        except (ValueError, Malformed) as error:
+            bare = msgspec.structs.replace(wire.decode(wire.Job, letter.dead.payload), id="", expires_at=None)
+            subject = self._bus.subjects.parse_job(letter.dead.subject)
+            job = read_job(subject, 0, wire.encode(bare), self._bus.clock.now())
+        except (ValueError, Malformed, Invalid) as error:
             raise Invalid(f"{letter.job!r} is no job that can be tried again: {error}") from error
-        again = msgspec.structs.replace(job, id=uuid.uuid4().hex, retry_of=letter.job, expires_at=None)
+        again = msgspec.structs.replace(job, id=uuid.uuid4().hex, retry_of=letter.job)
         accepted = await submit(self._bus, again)
         await self.drop(letter)
         return accepted.job

@@ -9,7 +9,8 @@ import msgspec
 
 from bus import wire
 from bus.errors import Conflict, Full, Invalid, StorageFull
-from bus.jobs.birth import is_assigned_id, new_birth, with_deadline
+from bus.jobs import ids
+from bus.jobs.birth import new_birth, with_deadline
 from bus.jobs.client import Bus
 
 
@@ -40,7 +41,7 @@ async def submit(bus: Bus, job: wire.Job) -> Accepted:
         StorageFull: JOBS or REPLIES take no more.
         Unreachable: no leader within the election patience.
     """
-    if is_assigned_id(job.id):
+    if ids.is_assigned(job.id):
         raise Invalid(f"id: {job.id!r} has the form that the bus assigns to jobs without an id", "id")
     key = bus.subjects.job_key(job.tenant, job.id)
     now_s = bus.clock.now()

@@ -10,7 +10,6 @@ unusable or serves a request for a fresh run. The newest generation counts.
 """
 
 import asyncio
-import re
 from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,7 +19,7 @@ import msgspec
 
 from bus import wire
 from bus.fleet.messages import ModelCard
-from bus.jobs.birth import digest
+from bus.jobs import ids
 from bus.jobs.log import Logs
 from bus.subjects import JobKey
 from gateway.access.caller import SHARED_TENANT
@@ -32,8 +31,6 @@ Unusable = Literal["unusable"]
 
 #: Engines with this determinism produce equal audio for equal requests (`Capabilities.determinism`).
 _DETERMINISTIC: Final = frozenset({"bitwise", "same_build"})
-_DERIVED: Final = re.compile(r"c[0-9a-f]{40}")
-_ANY_GENERATION: Final = re.compile(r"c[0-9a-f]{40}(-[0-9]+)?")
 #: Derived ids whose newest generation is remembered.
 _MAX_REMEMBERED: Final = 20_000
 
@@ -47,21 +44,7 @@ def derived_id(job: wire.Job, card: ModelCard) -> str:
         return ""
     if job.expires_at is not None or job.first_audio_deadline_s is not None:
         return ""  # a run that another request started has other deadlines
-    return _digest_id(job)
-
-
-def _digest_id(job: wire.Job) -> str:
-    return "c" + digest(msgspec.structs.replace(job, tenant=""))[:40]
-
-
-def is_derived(job_id: str) -> bool:
-    """Whether `job_id` is the first generation of a derived id."""
-    return _DERIVED.fullmatch(job_id) is not None
-
-
-def is_reserved(job_id: str) -> bool:
-    """Whether `job_id` has the form of a derived id, any generation: callers may not choose such an id."""
-    return _ANY_GENERATION.fullmatch(job_id) is not None
+    return ids.derived_from(job)
 
 
 def for_all_tenants(job: wire.Job) -> wire.Job:
@@ -164,7 +147,7 @@ class ResultCache:
     async def is_identical(self, job: wire.Job, generation: int) -> bool | None:
         """False: another job has that id, since a bus user may publish a job under any id. None: there is no birth."""
         born = await self._logs.birth(self._key(job, generation))
-        return None if born is None else _digest_id(born[1].job) == job.id
+        return None if born is None else ids.derived_from(born[1].job) == job.id
 
     async def done(self, job: wire.Job, generation: int) -> wire.Done | None:
         """The `done` entry of that generation; None unless it ended so."""

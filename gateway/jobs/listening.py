@@ -8,13 +8,13 @@ from dataclasses import dataclass
 
 from bus import wire
 from bus.errors import EngineFailed, JobError
-from bus.jobs import lookup
+from bus.jobs import ids, lookup
 from bus.jobs.attach import Attachment
 from bus.jobs.interest import Listener
 from bus.jobs.status import Status
 from bus.subjects import JobKey
 from bus.telemetry.logging import logger
-from gateway.jobs.cache import Outcome, for_all_tenants, is_derived
+from gateway.jobs.cache import Outcome, for_all_tenants
 from gateway.jobs.pcm_reader import PcmReader
 from gateway.jobs.service import Jobs
 from gateway.jobs.shared_run import SharedRun
@@ -149,7 +149,7 @@ async def open_stream(
     Raises as `Jobs.accept` does. Cancelling is hanging up: the job ends, unless it runs on or others listen.
     """
     requested_at = time.monotonic()
-    if is_derived(job.id):
+    if ids.is_derived(job.id):
         is_shared = jobs.cache.is_shared and not own_id
         async with SharedRun(jobs, for_all_tenants(job) if is_shared else job) as run:
             await run.find(fresh=fresh)

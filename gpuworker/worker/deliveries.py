@@ -9,11 +9,13 @@ from collections.abc import Callable, Coroutine, Mapping
 from typing import Any, Final
 
 from bus import wire
-from bus.errors import BusError, Malformed, Unreachable
+from bus.errors import BusError, Unreachable
 from bus.fleet.messages import ModelCard
 from bus.jobs.claim import Claims
 from bus.jobs.client import Bus
 from bus.jobs.delivery import Delivery
+from bus.jobs.giving_up import Refusal
+from bus.jobs.validate import check_length, usable_id
 from bus.subjects import JobKey
 from bus.telemetry.logging import bound, logger
 from gpuworker.worker.engine_host import EngineHost
@@ -52,14 +54,14 @@ class Deliveries:
         self.num_started: Counter[str] = Counter()
 
     async def handle(self, delivery: Delivery, number: int) -> None:
-        """Bring one delivery to one outcome. A job's failure is data and is not raised.
+        """Bring one delivery to one outcome. Raises nothing that a message can cause, whatever it holds.
 
         `number` is the intake's. Cancelling leaves the lease as it is: the message is delivered again after ack_wait.
         """
         try:
-            job = self._claims.open(delivery)
-        except Malformed as error:
-            await self._dead_letter(delivery, str(error))
+            job = self._open(delivery)
+        except Exception as error:  # noqa: BLE001  # with the line below: one message must not end a process
+            await self._give_up(delivery, error, usable_id(delivery.payload, delivery.seq))
             return
         with bound(job=job.id, tenant=job.tenant):
             try:
@@ -69,6 +71,8 @@ class Deliveries:
                 log.warning("job.claim_failed", error=str(error))  # the message is delivered again after ack_wait
             except BusError as error:
                 log.error("job.claim_failed", error=str(error))
+            except Exception as error:  # noqa: BLE001
+                await self._give_up(delivery, error, job.id)
 
     async def check_lease(self, key: JobKey) -> None:
         """A message said that this job's lease was revoked: interrupt the run if the lease shows it (rule 13)."""
@@ -83,11 +87,21 @@ class Deliveries:
         if lease is None or lease[0] != run.lease.seq:
             run.interrupt(LeaseRevoked(lease[1] if lease is not None else None))
 
-    async def _dead_letter(self, delivery: Delivery, reason: str) -> None:
+    def _open(self, delivery: Delivery) -> wire.Job:
+        """The delivered job. Raises Malformed, or Invalid for a job that its model would refuse."""
+        job = self._claims.open(delivery)
+        check_length(job.input, self._cards[job.model].max_input_chars)
+        return job
+
+    async def _give_up(self, delivery: Delivery, error: Exception, job_id: str) -> None:
+        """Dead-letter the message and end its job with `error`. If that fails it is delivered again after ack_wait."""
+        refusal = Refusal.of(error)
+        if refusal.traceback:
+            log.error("job.crashed", error=refusal.reason, traceback=refusal.traceback)
         try:
-            await self._claims.dead_letters.give_up_message(delivery, reason)
-        except BusError as error:
-            log.error("job.claim_failed", error=str(error))
+            await self._claims.dead_letters.give_up_message(delivery, refusal, job_id)
+        except Exception as failed:  # noqa: BLE001  # the last catch around a job
+            log.error("job.claim_failed", error=f"{type(failed).__name__}: {failed}")
 
     async def _adopt(self, delivery: Delivery, job: wire.Job) -> bool:
         """Whether this is a redelivery of a job that runs here under its lease: then acknowledge that one (rule 10).

@@ -8,11 +8,13 @@ import pytest
 
 from bus import wire
 from bus.errors import Invalid, Malformed
-from bus.jobs.birth import digest, read_job
+from bus.jobs.birth import digest
 from bus.jobs.client import Bus
 from bus.jobs.delivery import Delivery
+from bus.jobs.giving_up import Refusal
 from bus.jobs.status import status
 from bus.jobs.submit import submit
+from bus.jobs.validate import read_job, usable_id
 from bus.subjects import JobSubject
 from tests.support.bus import (
     claims,
@@ -55,9 +57,10 @@ async def dead(bus: Bus) -> list[wire.DeadJob]:
 async def handle(bus: Bus, worker: str = "w1") -> Delivery:
     """Pull a message that is no job, and dead-letter it as a worker does."""
     delivery, by = await pull(bus), claims(bus, worker)
-    with pytest.raises(Malformed) as caught:
+    with pytest.raises((Malformed, Invalid)) as caught:
         by.open(delivery)
-    await by.dead_letters.give_up_message(delivery, str(caught.value))
+    job_id = usable_id(delivery.payload, delivery.seq)
+    await by.dead_letters.give_up_message(delivery, Refusal.of(caught.value), job_id)
     return delivery
 
 
@@ -166,7 +169,7 @@ async def test_rule_11_and_20_a_message_that_is_no_job_or_contradicts_its_subjec
     found = await dead(bus)
     assert [(job.payload, job.subject) for job in found] == [(body, delivery.subject)]
     assert says in found[0].reason
-    log = await entries(bus, bus.subjects.job_key("public", f"q{seq}"))
+    log = await entries(bus, bus.subjects.job_key("public", usable_id(body, seq)))
     assert kinds(log) == ["failed"]
     assert wire.decode(wire.Failed, log[0].payload).code == "invalid"
     await until(lambda: emptied(bus))
@@ -198,7 +201,7 @@ async def test_a_job_that_chose_the_name_of_another_message_is_refused_instead_o
     _, claim = await take_delivery(bus)
     assert claim is not None
     assert claim.job.id == "q2"
-    assert read_job(SUBJECT, 7, b'{"input":"x","id":"q7"}').id == "q7"
+    assert read_job(SUBJECT, 7, b'{"input":"x","id":"q7"}', 0.0).id == "q7"
     with pytest.raises(Invalid, match="q3"):
         await submit(bus, tone_job(id="q3"))
 

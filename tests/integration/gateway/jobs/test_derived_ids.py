@@ -53,10 +53,10 @@ def equal_job(text: str) -> wire.Job:
 
 
 async def plant(bus: Bus, http: aiohttp.ClientSession, job: wire.Job) -> None:
-    """Make another sound under the id of `job`."""
+    """Publish another job under the id of `job`: the worker refuses it, and the id has a log that is none of ours."""
     poison: dict[str, Any] = {"input": "poison", "params": {"seconds": 0.1}, "run_on": True}
     await submit(bus, msgspec.structs.replace(job, **poison))
-    await until_state(http, job.id, "done")
+    await until_state(http, job.id, "failed")
 
 
 def test_a_default_that_is_told_makes_no_other_job() -> None:

@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 
 from bus.errors import Malformed
-from bus.jobs.birth import read_job
 from bus.jobs.delivery import Delivery, stream_seq
+from bus.jobs.validate import read_job
 from bus.subjects import JobSubject
 from bus.transport.parser import Message
 
@@ -53,10 +53,10 @@ def test_a_subject_that_acknowledges_nothing_has_no_sequence(text: str) -> None:
 
 
 def test_rule_20_the_subject_is_the_authority_and_the_bodys_copies_may_be_absent() -> None:
-    job = read_job(SUBJECT, 7, b'{"input":"x"}')
+    job = read_job(SUBJECT, 7, b'{"input":"x"}', 0.0)
     assert (job.id, job.model, job.version, job.lane, job.tenant) == ("q7", "tone", "v1", "interactive", "public")
     body = b'{"input":"x","model":"tone","version":"v1","lane":"interactive","tenant":"public"}'
-    assert read_job(SUBJECT, 7, body) == job
+    assert read_job(SUBJECT, 7, body, 0.0) == job
 
 
 def test_a_message_that_finds_no_room_again_and_again_comes_later_and_later() -> None:
