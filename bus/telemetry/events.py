@@ -49,6 +49,11 @@ EVENTS: dict[str, Event] = {
     "pull.timed_out": Event("An immediate pull got no reply.", ("consumer", "waited_s")),
     "pull.declare_failed": Event("A worker could not declare its consumers; retried.", ("error",)),
     "job.adopted": Event("A redelivery of a job that runs here replaced the delivery it held.", ("delivered",)),
+    "job.crashed": Event(
+        "The worker's own code raised on a job: a bug of ours. The job fails and goes to the dead letters; the worker "
+        "goes on.",
+        ("error", "traceback"),
+    ),
     "job.dead_lettered": Event("A message that can never run was moved to the dead letters.", ("reason",)),
     "job.bus_unreachable": Event(
         "No append to the job's log succeeded for too long; the worker dropped the job.", ("error",)
@@ -202,6 +207,7 @@ EVENTS: dict[str, Event] = {
     "cancel.failed": Event("A request to cancel a job failed.", ("subject", "error")),
     "job.expired": Event("A job was past its deadline and was ended.", ("ended",)),
     "job.expire_failed": Event("A job is past its deadline and could not be ended.", ("error",)),
+    "job.view_failed": Event("A job of a list could not be shown: a bug of ours. Its row has the error."),
     "queue.position_unknown": Event("A job's position in the queue could not be read.", ("error",)),
     "webhook.crashed": Event(
         "Delivering webhooks of a job raised an unexpected exception: a bug of ours. Retried.", ("tries", "again_in_s")

@@ -154,6 +154,8 @@ METRICS: Final[dict[str, Metric]] = {
         _QUICK_S,
         "why",
     ),
+    "antiphon_dead_letters_total": _counter("worker", "Messages of the job queue moved to the dead letters."),
+    "antiphon_jobs_crashed_total": _counter("worker", "Jobs on which the worker's own code raised: bugs of ours."),
     "antiphon_fenced_appends_total": _counter("worker", "Appends refused because another worker holds the lease."),
     "antiphon_stalls_total": _counter("worker", "Jobs in which the engine made no progress for stall_s."),
     "antiphon_host_ends_total": _counter("worker", "Engine hosts that died, hung or were killed."),
@@ -189,7 +191,7 @@ COUNTED: Final = (
     ),
     *(
         Counted(event, "antiphon_faults_total", fixed=(("event", event),))
-        for event in ("http.failed", "submit.failed", "bus.callback_failed", "webhook.crashed")
+        for event in ("http.failed", "submit.failed", "bus.callback_failed", "webhook.crashed", "job.view_failed")
     ),
     Counted("job.started", "antiphon_job_wait_seconds", "waited_s"),
     Counted("job.finished", "antiphon_jobs_finished_total"),
@@ -199,6 +201,8 @@ COUNTED: Final = (
     Counted("job.finished", "antiphon_first_block_seconds", "first_block_s"),
     Counted("job.finished", "antiphon_real_time_factor", "real_time_factor"),
     Counted("job.stopped", "antiphon_stop_seconds", "after_s"),
+    Counted("job.dead_lettered", "antiphon_dead_letters_total"),
+    Counted("job.crashed", "antiphon_jobs_crashed_total"),
     Counted("job.fenced", "antiphon_fenced_appends_total"),
     Counted("job.stalled", "antiphon_stalls_total"),
     Counted("host.ended", "antiphon_host_ends_total"),

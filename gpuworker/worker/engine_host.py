@@ -161,7 +161,6 @@ class EngineHost:
             raise HandBack(f"the engine host has no {model} now")
         self._last_handle += 1
         stream = Stream(self._last_handle, entry_size, self._send_credit)
-        self._streams[stream.handle] = stream
         start = pipe.Start(
             handle=stream.handle,
             request=wire.engine_request(claim.job),
@@ -169,7 +168,9 @@ class EngineHost:
             attempt=claim.lease.attempt,
             checkpoint=claim.checkpoint,
         )
-        self._process.channel.send(pipe.encode_command(start))
+        command = pipe.encode_command(start)  # before the stream is registered: nothing would remove it again
+        self._streams[stream.handle] = stream
+        self._process.channel.send(command)
         return stream
 
     def close(self, stream: Stream) -> None:
