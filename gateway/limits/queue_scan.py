@@ -7,8 +7,10 @@ from typing import Final
 
 from bus import wire
 from bus.access.keys import Limits
-from bus.errors import BusError, Malformed
+from bus.errors import BusError, Invalid, Malformed
+from bus.jobs import ids
 from bus.jobs.client import Bus
+from bus.jobs.validate import read_job
 from bus.telemetry.logging import logger
 from gateway.limits.counted_jobs import CountedJob, CountedJobs, account_of
 
@@ -59,8 +61,10 @@ class QueueScan:
             page, num_pending = await self._bus.js.direct.page(stream, subject, seq)
             for stored in page:
                 try:
-                    job = wire.decode(wire.Job, stored.message.data)
-                except Malformed:
+                    # Validated: later code makes subjects of the ids, and one that is no token would raise there.
+                    parts = self._bus.subjects.parse_job(stored.message.subject)
+                    job = read_job(parts, stored.seq, stored.message.data, self._bus.clock.now())
+                except (Malformed, Invalid, ValueError):
                     log.debug("limit.message_unreadable", tenant=tenant, seq=stored.seq)
                     continue
                 self._count(tenant, job, stored.seq)
@@ -71,7 +75,7 @@ class QueueScan:
 
     def _count(self, tenant: str, job: wire.Job, queue_seq: int) -> None:
         limits = self._limits_of(job.client.key, tenant)
-        if not job.id or not limits.count_jobs:
+        if ids.is_assigned(job.id) or not limits.count_jobs:
             return
         now_s = time.monotonic()
         self._jobs.add(
