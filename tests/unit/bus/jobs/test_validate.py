@@ -11,8 +11,7 @@ from hypothesis import given
 from bus import wire
 from bus.errors import Invalid, Malformed
 from bus.jobs import ids
-from bus.jobs.birth import new_birth
-from bus.jobs.status import next_deadline
+from bus.jobs.birth import new_birth, next_deadline
 from bus.jobs.validate import (
     MAX_DEPTH,
     MAX_INTEGER,
