@@ -12,9 +12,9 @@ from bus.errors import BusError, Fenced
 from bus.fleet.messages import Heartbeat
 from bus.fleet.takeover_timing import Death, TakeoverTimers
 from bus.jobs.client import Bus
-from bus.jobs.delivery import ack, give_back
 from bus.subjects import JobKey
 from bus.telemetry.logging import logger
+from bus.transport.pull import ack, give_back
 
 log = logger(__name__)
 

@@ -5,7 +5,7 @@ from typing import Final
 import msgspec
 
 from bus import wire
-from bus.jobs.delivery import stream_seq
+from bus.transport.pull import stream_seq
 
 #: A job in which so many engine hosts died is given up, however many attempts it has left.
 MAX_HOST_DEATHS: Final = 2

@@ -9,7 +9,6 @@ from bus import wire
 from bus.errors import Fenced, Malformed
 from bus.jobs.attempts import AttemptLimits, next_attempt
 from bus.jobs.birth import new_birth
-from bus.jobs.delivery import Delivery
 from bus.jobs.entry import Entry, Position
 from bus.jobs.giving_up import DeadLetterWriter
 from bus.jobs.log import Logs
@@ -17,6 +16,7 @@ from bus.jobs.validate import read_job
 from bus.subjects import JobKey
 from bus.telemetry.logging import logger
 from bus.transport.clock import BusClock
+from bus.transport.pull import Delivery
 from bus.wire import LeaseState
 
 log = logger(__name__)

@@ -7,12 +7,12 @@ import msgspec
 
 from bus import wire
 from bus.errors import Interrupted, Invalid, Malformed
-from bus.jobs.delivery import Delivery
 from bus.jobs.log import Logs
 from bus.subjects import JobKey, is_token, last_token
 from bus.telemetry.logging import logger
 from bus.transport.clock import BusClock
 from bus.transport.jetstream import MESSAGE_ID
+from bus.transport.pull import Delivery
 
 log = logger(__name__)
 

@@ -17,12 +17,11 @@ from typing import Final
 import msgspec
 
 from bus.errors import Malformed
-from bus.jobs.delivery import Delivery
 from bus.jobs.lanes import UNKNOWN, Consumer, Lane, Lanes
 from bus.telemetry.logging import logger
 from bus.transport.connection import Connection
 from bus.transport.parser import Callback, Message
-from bus.transport.pull import PullInbox, PullProgress
+from bus.transport.pull import Delivery, PullInbox, PullProgress
 from bus.transport.stream_configs import PRIORITY_GROUP
 
 log = logger(__name__)

@@ -10,12 +10,11 @@ from typing import Final
 from bus import wire
 from bus.errors import ApiError, BusError, Full, StorageFull, Unreachable
 from bus.jobs.client import Bus
-from bus.jobs.delivery import Delivery
 from bus.subjects import JobKey, parse_job_of
 from bus.telemetry.logging import logger
 from bus.transport.jetstream import EXPECT_LAST, WRONG_LAST_SEQUENCE
 from bus.transport.parser import Message
-from bus.transport.pull import pull_once
+from bus.transport.pull import Delivery, pull_once
 from bus.transport.stream_configs import HOOKS_CONSUMER
 from bus.webhook import HookProgress
 

@@ -13,11 +13,11 @@ from bus.errors import BusError, Unreachable
 from bus.fleet.messages import ModelCard
 from bus.jobs.claim import Claims
 from bus.jobs.client import Bus
-from bus.jobs.delivery import Delivery
 from bus.jobs.giving_up import Refusal
 from bus.jobs.validate import check_length, usable_id
 from bus.subjects import JobKey
 from bus.telemetry.logging import bound, logger
+from bus.transport.pull import Delivery
 from gpuworker.worker.engine_host import EngineHost
 from gpuworker.worker.intake import Intake
 from gpuworker.worker.run import Run

@@ -4,9 +4,9 @@ from bus import wire
 from bus.errors import BusError, Fenced, Unreachable
 from bus.jobs.claim import Claim, Claims
 from bus.jobs.client import Bus
-from bus.jobs.delivery import ack, give_back, keep_alive
 from bus.jobs.log import Writer
 from bus.telemetry.logging import logger
+from bus.transport.pull import ack, give_back, keep_alive
 from gpuworker.crash import MAX_TRACE_BYTES
 
 log = logger(__name__)

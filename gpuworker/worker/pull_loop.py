@@ -7,11 +7,11 @@ from typing import Final
 from bus.errors import Unreachable
 from bus.fleet.messages import ModelCard
 from bus.jobs.client import Bus
-from bus.jobs.delivery import Delivery
 from bus.jobs.lanes import Lane
 from bus.jobs.puller import Puller, PullSettings
 from bus.subjects import LANES
 from bus.telemetry.logging import logger
+from bus.transport.pull import Delivery
 from gpuworker.worker.engine_host import EngineHost
 from gpuworker.worker.peers import Peers
 

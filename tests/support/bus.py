@@ -12,13 +12,13 @@ from bus.jobs.attach import Attachment
 from bus.jobs.attempts import AttemptLimits
 from bus.jobs.claim import Claim, Claims, Identity
 from bus.jobs.client import Bus
-from bus.jobs.delivery import Delivery
 from bus.jobs.entry import Entry
 from bus.jobs.log import Writer
 from bus.jobs.submit import submit
 from bus.subjects import JobKey
 from bus.transport.connection import Connection
 from bus.transport.parser import Message
+from bus.transport.pull import Delivery
 from bus.transport.stream_configs import PRIORITY_GROUP
 
 _PATIENCE_S = 10.0

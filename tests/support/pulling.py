@@ -7,10 +7,10 @@ from contextlib import asynccontextmanager
 
 from bus import wire
 from bus.jobs.client import Bus
-from bus.jobs.delivery import Delivery
 from bus.jobs.lanes import Lane
 from bus.jobs.puller import Puller, PullSettings
 from bus.subjects import LANES
+from bus.transport.pull import Delivery
 
 
 class Hands:

@@ -10,12 +10,12 @@ from bus import wire
 from bus.errors import Invalid, Malformed
 from bus.jobs.birth import digest
 from bus.jobs.client import Bus
-from bus.jobs.delivery import Delivery
 from bus.jobs.giving_up import Refusal
 from bus.jobs.status import status
 from bus.jobs.submit import submit
 from bus.jobs.validate import read_job, usable_id
 from bus.subjects import JobSubject
+from bus.transport.pull import Delivery
 from tests.support.bus import (
     claims,
     done,

@@ -5,10 +5,10 @@ from typing import Any
 import pytest
 
 from bus.errors import Malformed
-from bus.jobs.delivery import Delivery, stream_seq
 from bus.jobs.validate import read_job
 from bus.subjects import JobSubject
 from bus.transport.parser import Message
+from bus.transport.pull import Delivery, stream_seq
 
 SUBJECT = JobSubject("tone", "v1", "interactive", "public")
 
