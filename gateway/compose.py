@@ -15,9 +15,8 @@ from gateway.access.origins import Origins
 from gateway.codecs.encoded_cache import EncodedCache
 from gateway.http.requests import Requests
 from gateway.jobs.cache import ResultCache
-from gateway.jobs.deadlines import Deadlines
 from gateway.jobs.queue_position import StartRates
-from gateway.jobs.service import Jobs
+from gateway.jobs.service import Deadlines, Jobs
 from gateway.jobs.validation import Validation
 from gateway.limits.limiter import Limiter
 from gateway.limits.rates import rate_of
