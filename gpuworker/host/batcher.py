@@ -4,7 +4,7 @@ from collections.abc import Hashable
 from dataclasses import dataclass, field, replace
 from typing import Final
 
-from gpuworker.engine import Engine, EngineJob
+from gpuworker.engine import Engine
 from gpuworker.host.group import Group, Member, Send
 
 #: Jobs with equal keys that arrive within this time share a batch.
@@ -30,15 +30,11 @@ class Batcher:
         #: Whether a job waits for others.
         self.is_gathering = False
 
-    def add(self, handle: int, engine: Engine, job: EngineJob, now: float) -> Group | None:
-        """Form a group of `job`, alone or with those that it completes; None while it waits for others.
+    def add(self, engine: Engine, key: Hashable, member: Member, now: float) -> Group | None:
+        """Form a group of `member` and those that wait, if they are as many as fit; None while it waits for others.
 
-        `job` has been validated. Raises any exception of the engine's `batch_key`.
+        `key`: the engine's `batch_key` of the job.
         """
-        key = engine.batch_key(job)
-        member = Member(handle, job, now)
-        if key is None:
-            return Group(engine, [member], self._send)
         shared = (id(engine), key)
         batch = self._batches.setdefault(shared, _Batch(engine, now + GATHER_S))
         batch.members.append(member)

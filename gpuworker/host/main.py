@@ -20,11 +20,11 @@ from bus.process import die_with_parent
 from bus.telemetry.logging import configure
 from gpuworker import pipe
 from gpuworker.crash import StepMark, install_crash_handler
-from gpuworker.engine import Rejected
+from gpuworker.engine import Engine, EngineJob, Rejected
 from gpuworker.host import batcher, models
 from gpuworker.host.batcher import Batcher
 from gpuworker.host.device_memory import DeviceMemory
-from gpuworker.host.group import Group, engine_job, failure
+from gpuworker.host.group import Group, Member, engine_job, failure
 from gpuworker.host.models import Models
 from gpuworker.host.runner import Runner
 from gpuworker.host.schedule import Schedule
@@ -116,12 +116,23 @@ class Host:
             if engine is None:
                 raise Rejected("model", f"{start.request.model!r} is not loaded here")
             check(dict(engine.capabilities().param_schema), start.request.params)
-            group = self._batcher.add(start.handle, engine, engine.validate(engine_job(start)), time.monotonic())
+            group = self._form(start.handle, engine, engine.validate(engine_job(start)))
         except Exception as error:  # noqa: BLE001  # an engine is foreign code: its failure ends this job only
             self._outbox.send(pipe.encode_control(start.handle, failure(error)), urgent=True)
             return
         if group is not None:
             self._runner.enter(group)
+
+    def _form(self, handle: int, engine: Engine, job: EngineJob) -> Group | None:
+        """The group that `job`, which has been validated, completes; None while it waits for others.
+
+        A job without a batch key never shares a forward: it is a group of its own. Raises any exception of `batch_key`.
+        """
+        now = time.monotonic()
+        key, member = engine.batch_key(job), Member(handle, job, now)
+        if key is None:
+            return Group(engine, [member], self._outbox.send)
+        return self._batcher.add(engine, key, member, now)
 
     def _report_memory(self, num_bytes: int | None) -> None:
         self._outbox.send(pipe.encode_control(0, pipe.DeviceMemoryReport(num_bytes)), urgent=False)
