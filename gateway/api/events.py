@@ -69,7 +69,7 @@ async def events(request: web.Request) -> web.StreamResponse:
         head += _accepted(found)
         after_seq = 0
     await response.write(head)
-    log_events = _LogEvents(jobs, key, found, response)
+    log_events = LogEvents(jobs, key, found, response)
     try:
         async with asyncio.TaskGroup() as tasks:
             beside = (
@@ -98,7 +98,7 @@ async def _raise_at_stop(requests: Requests) -> None:
     raise _Stopping
 
 
-class _LogEvents:
+class LogEvents:
     """Writes the events of one log to one response."""
 
     def __init__(self, jobs: Jobs, key: JobKey, found: Status, response: web.StreamResponse) -> None:
@@ -146,18 +146,18 @@ class _LogEvents:
         shown = {"marks": [shown_mark(mark, text, self._rate_hz) for mark in marks]}
         return sse.event("marks", msgspec.json.encode(shown), seq)
 
-    async def write_queue_positions(self) -> None:
-        """Write the place in the queue when it changes, and a comment after `_KEEP_ALIVE_S`. Until cancelled."""
+    async def write_queue_positions(self, *, every_s: float = _QUEUE_S, keep_alive_s: float = _KEEP_ALIVE_S) -> None:
+        """Write the place in the queue when it changes, and a comment after `keep_alive_s`. Until cancelled."""
         loop = asyncio.get_running_loop()
         written_at = loop.time()
         while True:
             text = await self._queue_event()
-            if not text and loop.time() - written_at >= _KEEP_ALIVE_S:
+            if not text and loop.time() - written_at >= keep_alive_s:
                 text = b": still here\n\n"
             if text:
                 written_at = loop.time()
                 await self._response.write(text)
-            await asyncio.sleep(_QUEUE_S)
+            await asyncio.sleep(every_s)
 
     async def _queue_event(self) -> bytes:
         """The event of a new place in the queue; empty if there is none."""

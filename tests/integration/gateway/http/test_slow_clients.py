@@ -1,4 +1,4 @@
-"""What a client costs that does not read, or hardly: a known number of bytes, and not for ever."""
+"""Clients that read slowly or not at all: the bytes that wait for one are bounded, and so is the time."""
 
 import asyncio
 import contextlib
@@ -11,18 +11,20 @@ import pytest
 from aiohttp import web
 from structlog.testing import capture_logs
 
+from bus.jobs.log import Writer
 from bus.settings import BusSettings
 from gateway.compose import Services
 from tests.support.jobs import tone_job
-from tests.support.slow import Maker, SlowServer, slow_gateway, slow_server
+from tests.support.log_writer import finish, take
+from tests.support.slow import SlowServer, slow_gateway, slow_server, write_noise
 from tests.support.waiting import eventually
 
-#: As `docs/operations.md` says, of what waits for one reader: in this process without an encoder, and in the kernel.
+#: Bytes that wait for one client, by `docs/operations.md`: in this process without an encoder, and in the kernel.
 HELD_BYTES = 512 << 10
 KERNEL_BYTES = 256 << 10
-#: Of that, what was written and the kernel did not take.
+#: The part of it that was written and that the kernel did not take.
 WAITING_BYTES = 192 << 10
-#: Looks, 2 ms apart, at which nothing may have moved.
+#: Looks, 2 ms apart, between which no byte may have moved.
 STILL_LOOKS = 100
 
 
@@ -47,23 +49,23 @@ def traced_bytes() -> int:
 
 
 @contextlib.asynccontextmanager
-async def made(gateway: Services, num_blocks: int) -> AsyncIterator[tuple[str, Maker]]:
-    """A job that runs, and has so many seconds of sound; its id, and who makes more."""
+async def made(gateway: Services, num_blocks: int) -> AsyncIterator[tuple[str, Writer]]:
+    """A job that runs, and has so many seconds of audio: its id, and the writer of its log."""
     bus, job = gateway.bus, tone_job(run_on=True)
     await gateway.jobs.accept(job)
-    maker = await Maker.of(bus, job)
-    await maker.make(num_blocks)
-    yield job.id, maker
+    writer = await take(bus, job)
+    await write_noise(writer, num_blocks)
+    yield job.id, writer
 
 
 @pytest.mark.parametrize("codec", ["pcm", "opus", "mp3"])
 @pytest.mark.parametrize("comes", ["while it is made", "when it is there"])
-async def test_what_waits_for_readers_that_stand_still_is_bounded(
+async def test_bytes_that_wait_for_clients_that_do_not_read_are_bounded(
     bus_settings: BusSettings, codec: str, comes: str
 ) -> None:
     num_readers, num_blocks = 6, 50
     async with slow_gateway(bus_settings) as (gateway, server), contextlib.AsyncExitStack() as stack:
-        job, maker = await stack.enter_async_context(made(gateway, num_blocks if comes == "when it is there" else 1))
+        job, writer = await stack.enter_async_context(made(gateway, num_blocks if comes == "when it is there" else 1))
         tracemalloc.start()
         try:
             held_before = traced_bytes()
@@ -71,7 +73,7 @@ async def test_what_waits_for_readers_that_stand_still_is_bounded(
                 client = await stack.enter_async_context(server.asked(f"GET /v1/jobs/{job}/audio?format={codec}"))
                 await client.read(1)
             if comes == "while it is made":
-                await maker.make(num_blocks)
+                await write_noise(writer, num_blocks)
             await until_still(server)
             held = (traced_bytes() - held_before) / num_readers
         finally:
@@ -81,9 +83,9 @@ async def test_what_waits_for_readers_that_stand_still_is_bounded(
         assert max(server.kernel_bytes) < KERNEL_BYTES
 
 
-async def test_a_finished_file_waits_for_a_slow_reader_where_it_is_kept(bus_settings: BusSettings) -> None:
-    async with slow_gateway(bus_settings) as (gateway, server), made(gateway, 100) as (job, maker):
-        await maker.end()
+async def test_a_finished_file_waits_for_a_slow_client_in_the_cache(bus_settings: BusSettings) -> None:
+    async with slow_gateway(bus_settings) as (gateway, server), made(gateway, 100) as (job, writer):
+        await finish(writer)
         cache = gateway.encoded
         async with (
             server.asked(f"GET /v1/jobs/{job}/audio?format=mp3\nRange: bytes=0-") as whole,
@@ -97,15 +99,15 @@ async def test_a_finished_file_waits_for_a_slow_reader_where_it_is_kept(bus_sett
         await eventually(lambda: not cache.sending_bytes)
 
 
-async def test_files_of_slow_readers_take_no_more_room_than_there_is(bus_settings: BusSettings) -> None:
+async def test_files_of_slow_clients_exceed_the_cache_by_no_byte(bus_settings: BusSettings) -> None:
     """A second file that would not fit beside one that is being read is streamed instead, and not kept."""
     async with (
         slow_gateway(bus_settings, encoded_cache_bytes=3_000_000) as (gateway, server),
-        made(gateway, 85) as (first, maker),
+        made(gateway, 85) as (first, writer),
         made(gateway, 85) as (second, other),
     ):
-        await maker.end()
-        await other.end()
+        await finish(writer)
+        await finish(other)
         async with server.asked(f"GET /v1/jobs/{first}/audio?format=mp3\nRange: bytes=0-") as slow:
             await slow.read(1)
             sending_bytes = gateway.encoded.sending_bytes
@@ -119,7 +121,7 @@ async def test_files_of_slow_readers_take_no_more_room_than_there_is(bus_setting
             assert gateway.encoded.sending_bytes == sending_bytes
 
 
-async def test_files_that_slow_readers_ask_for_together_take_no_more_room_than_there_is(
+async def test_files_that_slow_clients_request_together_exceed_the_cache_by_no_byte(
     bus_settings: BusSettings,
 ) -> None:
     """Each of them would fit when they ask; two of three do once they are made."""
@@ -129,8 +131,8 @@ async def test_files_that_slow_readers_ask_for_together_take_no_more_room_than_t
     ):
         clients = []
         for _ in range(3):
-            job, maker = await stack.enter_async_context(made(gateway, 85))
-            await maker.end()
+            job, writer = await stack.enter_async_context(made(gateway, 85))
+            await finish(writer)
             request = f"GET /v1/jobs/{job}/audio?format=mp3\nRange: bytes=0-"
             clients.append(await stack.enter_async_context(server.asked(request)))
         for client in clients:
@@ -140,14 +142,14 @@ async def test_files_that_slow_readers_ask_for_together_take_no_more_room_than_t
         assert gateway.encoded.sending_bytes <= 3_000_000
 
 
-async def test_a_reader_that_stands_still_is_reset_and_its_job_follows(bus_settings: BusSettings) -> None:
+async def test_a_client_that_does_not_read_is_reset_and_its_job_ends(bus_settings: BusSettings) -> None:
     patience_s = 0.4
     async with slow_gateway(bus_settings, patience_s) as (gateway, server):
         bus, job = gateway.bus, tone_job(run_on=False)
         name = bus.subjects.job_key("public", job.id)
         await gateway.jobs.accept(job)
-        maker = await Maker.of(bus, job)
-        await maker.make(20)
+        writer = await take(bus, job)
+        await write_noise(writer, 20)
         began = time.monotonic()
         with capture_logs() as logs:
             async with server.asked(f"GET /v1/jobs/{job.id}/audio?format=pcm") as client:

@@ -11,7 +11,6 @@ import pytest
 
 from bus import wire
 from bus.errors import Cancelled, EngineFailed
-from bus.jobs.entry import Position
 from bus.jobs.interest import LEFT, NO_LISTENERS
 from bus.jobs.log import Writer
 from bus.settings import BusSettings
@@ -21,6 +20,7 @@ from gateway.jobs.cache import derived_id
 from gateway.jobs.listening import AudioStream, open_stream
 from tests.support.doors import gateway_here
 from tests.support.jobs import tone_job
+from tests.support.log_writer import finish, take
 from tests.support.stub_worker import CARD as STUB
 
 CARD = msgspec.structs.replace(STUB, kind="test", determinism="bitwise")
@@ -45,24 +45,8 @@ async def other(bus_settings: BusSettings) -> AsyncIterator[Services]:
         yield gateway
 
 
-async def working(gateway: Services, job: wire.Job) -> Writer:
-    """Take a job as its worker."""
-    key = gateway.bus.subjects.job_key(job.tenant, job.id)
-    lease = wire.Lease(state=wire.LeaseState.RUNNING, worker="w0", boot="b", attempt=1)
-    started = wire.Started(media=wire.media_type(24_000, 1), worker="w0", attempt=1, model="tone", version="v1")
-    seq = await gateway.bus.logs.take(key, lease, 0)
-    return Writer(gateway.bus.logs, key, seq, lease, Position(), started, 5.0)
-
-
 async def block(writer: Writer, number: int) -> None:
     await writer.block(bytes([number]) * 20, 10)
-
-
-async def done(writer: Writer) -> None:
-    frames = writer.position.frame
-    await writer.end(
-        wire.End.DONE, wire.Done(blocks=writer.position.block, frames=frames, seconds=frames / 24_000, crc32="")
-    )
 
 
 async def whole(stream: AudioStream) -> bytes:
@@ -81,7 +65,7 @@ async def test_a_listener_of_a_run_that_ends_for_want_of_listeners_continues_wit
     job = equal_job("left")
     async with open_stream(gateway.jobs, job) as first, open_stream(gateway.jobs, job) as second:
         assert (first.cache_outcome, second.cache_outcome) == ("miss", "shared")
-        writer = await working(gateway, job)
+        writer = await take(gateway.bus, job)
         await block(writer, 1)
         async with asyncio.timeout(30), aclosing(aiter(second)) as pieces:
             received = await anext(pieces)
@@ -89,10 +73,10 @@ async def test_a_listener_of_a_run_that_ends_for_want_of_listeners_continues_wit
             rest = asyncio.create_task(anext(pieces))
             while not second.key.job.endswith("-1"):  # until the next run is asked for
                 await asyncio.sleep(0.005)
-            again = await working(gateway, second.job)
+            again = await take(gateway.bus, second.job)
             for number in (1, 2, 3):
                 await block(again, number)
-            await done(again)
+            await finish(again)
             received += await rest
             async for piece in pieces:
                 received += piece
@@ -117,10 +101,10 @@ async def test_a_request_that_joined_a_run_cancelled_by_its_id_ends_as_cancelled
 async def test_a_run_that_retention_has_begun_to_purge_answers_no_request(gateway: Services, is_done: bool) -> None:
     job, bus = equal_job("forgotten", run_on=True), gateway.bus
     async with open_stream(gateway.jobs, job) as first:
-        writer = await working(gateway, job)
+        writer = await take(gateway.bus, job)
         await block(writer, 1)
         if is_done:
-            await done(writer)
+            await finish(writer)
     # As the server does it when a log grows too old: the birth first.
     await bus.js.api(f"STREAM.PURGE.{bus.subjects.replies_stream}", {"filter": first.key.birth})
     async with asyncio.timeout(30), open_stream(gateway.jobs, job) as second:
@@ -134,10 +118,10 @@ async def test_a_listener_of_a_log_that_is_purged_meanwhile_continues_with_a_new
     blocks = [bytes([number]) * 64_000 for number in range(8)]  # more than is read at once
 
     async def work(job: wire.Job) -> None:
-        writer = await working(gateway, job)
+        writer = await take(gateway.bus, job)
         for pcm in blocks:
             await writer.block(pcm, len(pcm) // 2)
-        await done(writer)
+        await finish(writer)
 
     async with open_stream(gateway.jobs, job) as first:
         await work(first.job)
@@ -206,9 +190,9 @@ async def test_a_shared_cache_answers_all_tenants_and_belongs_to_none(bus_settin
         async with open_stream(gateway.jobs, ours) as first, open_stream(gateway.jobs, theirs) as second:
             assert first.key == second.key
             assert first.key.tenant == SHARED_TENANT
-            writer = await working(gateway, first.job)
+            writer = await take(gateway.bus, first.job)
             await block(writer, 5)
-            await done(writer)
+            await finish(writer)
             assert await whole(first) == await whole(second) == bytes([5]) * 20
         async with open_stream(gateway.jobs, theirs, own_id=True) as own:
             assert (own.key.tenant, own.cache_outcome) == ("globex", "miss")

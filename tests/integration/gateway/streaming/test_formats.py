@@ -9,8 +9,6 @@ from aiohttp import ClientSession
 
 from bus import wire
 from bus.jobs.client import Bus
-from bus.jobs.entry import Position
-from bus.jobs.log import Writer
 from bus.settings import BusSettings
 from gateway.codecs import FORMATS, Encoding, Format
 from gateway.streaming import file
@@ -19,6 +17,7 @@ from tests.support.codecs import decoded, encoded
 from tests.support.doors import STEADY, gateway_here
 from tests.support.fleets import Stack
 from tests.support.jobs import tone_job
+from tests.support.log_writer import finish, take, write_pcm
 from tests.support.tone import tone_pcm
 from tests.support.web import ready, speech, until_state
 
@@ -36,19 +35,11 @@ async def url(http: ClientSession, stack: Stack) -> str:
 
 
 async def write_tone(bus: Bus, job: wire.Job, seconds: float) -> bytes:
-    """Do the work of a submitted job: so many seconds of the tone's signal, in blocks of a second."""
-    lease = wire.Lease(state=wire.LeaseState.RUNNING, worker="w0", boot="b", attempt=1)
-    started = wire.Started(media=wire.media_type(24_000, 1), worker="w0", attempt=1, model="tone", version="v1")
-    key = bus.subjects.job_key(job.tenant, job.id)
-    writer = Writer(bus.logs, key, await bus.logs.take(key, lease, 0), lease, Position(), started, 5.0)
+    """Write the log of a submitted job: so many seconds of the tone's signal, in blocks of a second, and its end."""
     pcm = tone_pcm(seconds)
-    for at in range(0, len(pcm), 48_000):
-        block = pcm[at : at + 48_000]
-        await writer.block(block, len(block) // 2)
-    frames = len(pcm) // 2
-    await writer.end(
-        wire.End.DONE, wire.Done(blocks=1, frames=frames, seconds=seconds, crc32=f"{writer.position.crc32:08x}")
-    )
+    writer = await take(bus, job)
+    await write_pcm(writer, pcm)
+    await finish(writer)
     return pcm
 
 
