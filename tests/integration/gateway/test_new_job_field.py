@@ -60,7 +60,7 @@ async def test_a_new_field_arrives_from_every_api_in_the_stored_job_and_at_the_e
     engine_package.install(tmp_path / "site", "singer", "Singer", ENGINE)
     song = {"model": "singer", "input": "x", "params": {"seconds": 0.1}}
     with up.running(tmp_path / "state", "--models", "singer", root=tree, path=(tmp_path / "site",)) as stack:
-        client = await nats.connect(stack.told["nats"])
+        client = await nats.connect(stack.ready_line["nats"])
         async with aiohttp.ClientSession(stack.http) as http:
             arrived = [
                 await over_http(http, "/v1/jobs", song | {"mood": "glad"}),
