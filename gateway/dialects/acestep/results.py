@@ -8,7 +8,7 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from bus import wire
-from bus.errors import Gone, NotFound
+from bus.errors import BusError, Unreachable
 from bus.fleet.fleet import Fleet
 from bus.jobs.status import Status
 from bus.wire import State
@@ -55,14 +55,18 @@ class TaskResults:
         self._path_of = path_of
 
     async def entry(self, task_id: str) -> Entry:
-        """The entry of a task. An unknown task is reported as failed, so that no client polls for it forever.
+        """The entry of a task.
+
+        A task that is unknown or cannot be read is reported as failed, so that no client polls for it forever.
 
         Raises Unreachable.
         """
         try:
             task = task_of(task_id)
             results = await gather_in_order(self._job(task, job_id) for job_id in task.jobs)
-        except (NotFound, Gone) as error:
+        except Unreachable:
+            raise
+        except BusError as error:
             element = {"file": "", "wave": "", "status": _FAILED, "error": str(error)}
             return Entry(task_id=task_id, status=2, result=_json([element]), progress_text="", error=str(error))
         elements = [each.element for each in results]
@@ -118,7 +122,10 @@ def _json(elements: list[dict[str, Any]]) -> str:
 def _total_s(fleet: Fleet, job: wire.Job) -> float | None:
     """Seconds of audio that the job will have; None if neither its params nor its model state them."""
     if "seconds" in job.params:
-        return float(job.params["seconds"])
+        try:
+            return float(job.params["seconds"])
+        except (TypeError, ValueError, OverflowError):
+            return None  # published directly: the engine refuses it
     card = fleet.card(job.model)
     default = card and card.param_schema.get("properties", {}).get("seconds", {}).get("default")
     return float(default) if default else None

@@ -8,10 +8,16 @@ import msgspec
 from msgspec import UNSET
 
 from bus import wire
+from bus.errors import BusError, Malformed, Unreachable
 from bus.jobs import lookup
+from bus.subjects import JobKey
+from bus.telemetry.logging import logger
+from bus.transport.direct import Stored
 from bus.wire import State
 from gateway.jobs.service import Jobs
 from gateway.jobs.view import ShownJob, view
+
+log = logger(__name__)
 
 #: The tenant's newest jobs that are searched for those of one API, and how many of these are counted.
 _MAX_SEARCHED: Final = 1000
@@ -51,18 +57,13 @@ class Stats(msgspec.Struct, frozen=True, kw_only=True):
 
 
 async def stats(jobs: Jobs, tenant: str, api: str) -> Stats:
-    """Figures of the tenant's newest jobs that came by `api`. Raises Unreachable, Gone."""
+    """Figures of the tenant's newest jobs that came by `api`, less those that cannot be read. Raises Unreachable."""
     births, _ = await lookup.births(jobs.bus, tenant, _MAX_SEARCHED, None)
-    keys = [
-        lookup.job_of(jobs.bus.subjects, stored)
-        for stored in births
-        if wire.decode(wire.Birth, stored.message.data).job.client.api == api
-    ][:_MAX_COUNTED]
+    keys = [lookup.job_of(jobs.bus.subjects, stored) for stored in births if _came_by(api, stored)][:_MAX_COUNTED]
     shown: list[ShownJob] = []
     for start in range(0, len(keys), _CONCURRENCY):
-        some = keys[start : start + _CONCURRENCY]
-        found = await asyncio.gather(*(jobs.find(key) for key in some))
-        shown += await asyncio.gather(*(view(jobs.bus, each) for each in found))
+        found = await asyncio.gather(*(_view(jobs, key) for key in keys[start : start + _CONCURRENCY]))
+        shown += (each for each in found if each is not None)
     by_state: Counter[str] = Counter(_COUNTED_AS[each.state] for each in shown)
     counts = Counts(total=len(shown), **by_state)
     durations_s = [each.timings.total_s for each in shown if each.timings is not UNSET]
@@ -72,3 +73,23 @@ async def stats(jobs: Jobs, tenant: str, api: str) -> Stats:
         queue_maxsize=None,
         avg_job_seconds=round(sum(durations_s) / len(durations_s), 3) if durations_s else 0.0,
     )
+
+
+def _came_by(api: str, stored: Stored) -> bool:
+    try:
+        return wire.decode(wire.Birth, stored.message.data).job.client.api == api
+    except Malformed:
+        return False
+
+
+async def _view(jobs: Jobs, key: JobKey) -> ShownJob | None:
+    """The job; None if it cannot be shown, or is gone by now. Raises Unreachable."""
+    try:
+        return await view(jobs.bus, await jobs.find(key))
+    except Unreachable:
+        raise
+    except BusError:
+        return None
+    except Exception:
+        log.exception("job.view_failed", job=key.job)
+        return None

@@ -9,6 +9,7 @@ import pytest
 
 from bus import wire
 from bus.jobs.client import Bus, open_bus
+from gateway.dialects.acestep.task import new_task
 from tests.support import fleets
 from tests.support.doors import accepted, tone, until_state
 from tests.support.fleets import Stack
@@ -25,7 +26,7 @@ async def bus(stack: Stack) -> AsyncIterator[Bus]:
 
 async def born(bus: Bus, job: dict[str, Any], **birth: Any) -> str:
     """Write the birth of a job with these fields; returns its id."""
-    job_id = f"b{secrets.token_hex(4)}"
+    job_id = job.get("id", f"b{secrets.token_hex(4)}")
     complete = {"input": "x", "id": job_id, "model": "tone", "version": "v1", "lane": "standard", "tenant": "public"}
     fields = {"digest": "", "queue_seq": 10**9, "accepted_at": 1_800_000_000.0, **birth}
     body = wire.encode({"job": {**complete, **job}, **fields})
@@ -70,6 +71,26 @@ async def test_a_birth_that_is_no_job_has_an_error_in_its_row_and_fails_no_other
         rows = await listed(http)
         assert rows["broken"]["error"]["code"] == "unreadable"
         assert rows[whole]["state"] == "done"
+
+
+async def test_a_bad_job_is_no_reason_to_refuse_acesteps_figures_or_results(
+    bus: Bus, http: aiohttp.ClientSession
+) -> None:
+    async with http.get("/v1/stats") as answer:
+        before = (await answer.json())["data"]["jobs"]["total"]
+    acestep = {"client": {"api": "acestep"}}
+    await bus.js.publish(bus.subjects.job_key("public", "broken").birth, b"garbage")
+    tasks = [new_task(1, "wav") for _ in range(4)]
+    for task, seconds in zip(tasks, ("x", 10**400, None), strict=False):
+        await born(bus, {**acestep, "id": task.jobs[0], "params": {"seconds": seconds}}, accepted_at=1e300)
+    key = bus.subjects.job_key("public", tasks[3].jobs[0])
+    await bus.js.publish(key.birth, b"garbage")
+    async with http.get("/v1/stats") as answer:
+        assert (answer.status, (await answer.json())["data"]["jobs"]["total"]) == (200, before + 3)
+    listed = [task.id for task in tasks]
+    async with http.post("/query_result", json={"task_id_list": listed}) as answer:
+        found = (await answer.json())["data"]
+        assert [(each["task_id"], each["status"]) for each in found] == list(zip(listed, (0, 0, 0, 2), strict=True))
 
 
 async def test_an_end_that_cannot_be_read_has_an_error_in_its_row(bus: Bus, http: aiohttp.ClientSession) -> None:
