@@ -55,7 +55,7 @@ async def receiver() -> AsyncIterator[Receiver]:
         yield receiver
 
 
-@pytest.mark.parametrize("broken", ["no birth", "year 10^292", "secret"])
+@pytest.mark.parametrize("broken", ["no birth", "secret"])
 async def test_a_job_whose_webhook_cannot_be_processed_is_dead_lettered_after_the_last_try(
     http: aiohttp.ClientSession, settings: BusSettings, stack: tuple[Fleet, Program, str], broken: str
 ) -> None:
@@ -63,8 +63,7 @@ async def test_a_job_whose_webhook_cannot_be_processed_is_dead_lettered_after_th
     secret = "whsec_!" if broken == "secret" else ""
     hook = Webhook(url="http://127.0.0.1:9/", events=("accepted",), secret=secret)
     job = tone_job(client=wire.Client(api="jobs", webhook=hook))
-    accepted_at = 1e300 if broken == "year 10^292" else 1.0
-    birth = wire.encode(wire.Birth(job=job, digest=digest(job), queue_seq=1, accepted_at=accepted_at))
+    birth = wire.encode(wire.Birth(job=job, digest=digest(job), queue_seq=1, accepted_at=1.0))
     async with open_bus(settings, "test") as bus:
         name, subject = bus.subjects.job_key(job.tenant, job.id), bus.subjects.hook(job.tenant, job.id)
         await bus.js.publish(name.birth, b"[]" if broken == "no birth" else birth, {KIND: ACCEPTED})
