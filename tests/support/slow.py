@@ -48,7 +48,7 @@ class SlowServer:
         self._port = port
 
     @contextlib.asynccontextmanager
-    async def asked(self, request: str) -> AsyncIterator[SlowClient]:
+    async def requested(self, request: str) -> AsyncIterator[SlowClient]:
         """A client that sends `request` (a method, a path, and further headers in lines of their own)."""
         loop, peer = asyncio.get_running_loop(), socket.socket()
         with contextlib.closing(peer):

@@ -64,8 +64,8 @@ async def test_streams_survive_a_killed_nats_server_sample_exact_and_without_an_
                     await listener.until_bytes(10_000)
                     begun[job_index].set()
                     await hit.wait()
-                    heard = await listener.to_the_end()
-                    return heard.pcm, [start.attempt for start in heard.starts], heard.end.kind
+                    received = await listener.to_the_end()
+                    return received.pcm, [start.attempt for start in received.starts], received.end.kind
 
             hearing = [group.create_task(hear(index)) for index in range(len(jobs))]
             for event in begun:

@@ -1,4 +1,4 @@
-"""`POST /v1/jobs:batch`: a line answered for each line asked, in order, whatever becomes of the others."""
+"""`POST /v1/jobs:batch`: an answer to each line, in order, whatever the answers to the others."""
 
 import asyncio
 import io
@@ -25,7 +25,7 @@ def line(**fields: Any) -> str:
     return json.dumps(tone(**{"params": {"seconds": 0.1}, **fields}))
 
 
-async def told(http: aiohttp.ClientSession, lines: list[str], **headers: str) -> list[dict[str, Any]]:
+async def submit_lines(http: aiohttp.ClientSession, lines: list[str], **headers: str) -> list[dict[str, Any]]:
     async with asyncio.timeout(120), http.post(BATCH, data="\n".join(lines), headers=headers) as answer:
         assert (answer.status, answer.content_type) == (200, "application/x-ndjson"), await answer.text()
         return [json.loads(each) async for each in answer.content]
@@ -33,7 +33,7 @@ async def told(http: aiohttp.ClientSession, lines: list[str], **headers: str) ->
 
 async def test_a_bad_line_is_an_error_with_its_number_and_stops_no_other(http: aiohttp.ClientSession) -> None:
     first = line(id="first")
-    answers = await told(
+    answers = await submit_lines(
         http,
         [first, "{", "", line(voice="nobody"), first, line(id="first", seed=1), line(lane="standard"), '{"inptu":"x"}'],
     )
@@ -67,7 +67,7 @@ async def test_a_thousand_lines_are_accepted_and_the_same_key_answers_the_same_j
 ) -> None:
     lines = [line(input=str(number)) for number in range(MAX_LINES)]
     headers = {"Idempotency-Key": "one batch"}
-    first, again = await told(http, lines, **headers), await told(http, lines, **headers)
+    first, again = await submit_lines(http, lines, **headers), await submit_lines(http, lines, **headers)
     assert [each["line"] for each in first] == list(range(1, MAX_LINES + 1))
     assert {each["status"] for each in first} == {202}
     assert {each["status"] for each in again} == {200}
@@ -90,7 +90,7 @@ async def test_too_many_lines_none_and_too_many_bytes_are_refused_as_a_whole(htt
 
 
 async def limited(http: aiohttp.ClientSession, stack: Stack, limits: Limits) -> dict[str, str]:
-    """Headers of a key with these limits, once the gateway has heard of it."""
+    """Headers of a key with these limits, once the gateway knows the key."""
     async with open_bus(stack.settings, "test") as bus:
         _, text = await Keys(bus).create("acme", limits)
     headers = {"xi-api-key": text}
@@ -116,7 +116,7 @@ async def test_lines_beyond_the_limit_wait_for_their_turn_and_no_longer(
     """Five at once, and fifteen at twenty per second."""
     headers = await limited(http, stack, Limits(requests_per_s=20, burst=5))
     began = time.monotonic()
-    came = await told(http, [line(input=str(number)) for number in range(20)], **headers)
+    came = await submit_lines(http, [line(input=str(number)) for number in range(20)], **headers)
     took_s = time.monotonic() - began
     assert {each["status"] for each in came} == {202}
     assert len(came) == 20

@@ -1,4 +1,4 @@
-"""`first_audio_deadline_s`: sound that comes too late to be of use is not made, wherever the job stands by then."""
+"""`first_audio_deadline_s`: audio that comes too late to be of use is not made, whatever state the job is in."""
 
 import asyncio
 from datetime import UTC, datetime, timedelta
@@ -53,8 +53,8 @@ async def test_a_running_job_without_a_first_block_expires_and_frees_its_slot(
     fleet.worker("w1", "tone", 1)
     gate = {"path": str(tmp_path / "never"), "before_block": 0}
     async with asyncio.timeout(30):
-        heard = await listen(bus, tone_job(first_audio_deadline_s=0.7, gate=gate, device="own"))
-        assert (heard.end.kind, why(heard.end.payload)) == ("expired", "no audio within 0.7 s of its acceptance")
+        received = await listen(bus, tone_job(first_audio_deadline_s=0.7, gate=gate, device="own"))
+        assert (received.end.kind, why(received.end.payload)) == ("expired", "no audio within 0.7 s of its acceptance")
         assert (await listen(bus, tone_job(seconds=0.2))).pcm == tone_pcm(0.2)
 
 
@@ -62,11 +62,11 @@ async def test_a_job_that_is_pulled_too_late_never_runs(fleet: Fleet, bus: Bus) 
     job = tone_job(first_audio_deadline_s=0.05)
     async with asyncio.timeout(60), JobListener(bus, job) as listener:
         fleet.worker()
-        heard = await listener.to_the_end()
-    assert ([entry.kind for entry in heard.entries], heard.starts) == (["expired"], [])
+        received = await listener.to_the_end()
+    assert ([entry.kind for entry in received.entries], received.starts) == (["expired"], [])
 
 
-async def test_a_job_whose_sound_began_in_time_is_left_alone(fleet: Fleet, bus: Bus, bus_settings: BusSettings) -> None:
+async def test_a_job_whose_audio_began_in_time_is_left_alone(fleet: Fleet, bus: Bus, bus_settings: BusSettings) -> None:
     """By the worker and by the gateway whose timer runs out in the middle of it."""
     fleet.worker()
     job = tone_job(seconds=3.5, block_ms=50, compute_ms=50, first_audio_deadline_s=2.5)
@@ -74,29 +74,29 @@ async def test_a_job_whose_sound_began_in_time_is_left_alone(fleet: Fleet, bus: 
         birth = await bus.logs.birth(listener.name)
         assert birth is not None
         gateway.deadlines.watch(listener.name, birth[1])
-        heard = await listener.to_the_end()
-    assert (heard.end.kind, heard.pcm) == ("done", tone_pcm(3.5))
+        received = await listener.to_the_end()
+    assert (received.end.kind, received.pcm) == ("done", tone_pcm(3.5))
 
 
-async def test_after_its_sound_began_in_time_a_job_still_has_its_last_deadline(
+async def test_after_its_audio_began_in_time_a_job_still_has_its_last_deadline(
     fleet: Fleet, bus: Bus, bus_settings: BusSettings
 ) -> None:
     fleet.worker()
     due = datetime.now(UTC) + timedelta(seconds=3.5)
     job = tone_job(seconds=600, block_ms=50, compute_ms=50, device="own", first_audio_deadline_s=2.5, expires_at=due)
     async with asyncio.timeout(40):
-        heard = await listen(bus, job)
-    assert (heard.end.kind, "not done by" in why(heard.end.payload)) == ("expired", True)
-    assert heard.pcm
+        received = await listen(bus, job)
+    assert (received.end.kind, "not done by" in why(received.end.payload)) == ("expired", True)
+    assert received.pcm
 
 
-async def test_both_http_doors_take_it_and_answer_504_when_it_is_missed(http: ClientSession) -> None:
+async def test_both_http_apis_take_it_and_answer_504_when_it_is_missed(http: ClientSession) -> None:
     async with asyncio.timeout(60):
         blocker = {"model": "tone", "input": "x", "params": {"seconds": 600, "compute_ms": 100, "device": "own"}}
         async with http.post("/v1/jobs", json=blocker) as answer:
             assert answer.status == 202
             blocking = (await answer.json())["id"]
-        await until_state(http, blocking, "running")  # until it has the slot, what comes next is of a higher lane
+        await until_state(http, blocking, "running")  # until it has the slot: the next job has a higher lane
         async with http.post("/v1/audio/speech", json={**speech(), "first_audio_deadline_s": 0.5}) as answer:
             assert answer.status == 504
             assert "no audio within 0.5 s" in (await answer.json())["error"]["message"]
@@ -112,11 +112,11 @@ async def test_both_http_doors_take_it_and_answer_504_when_it_is_missed(http: Cl
 async def test_a_deadline_that_is_none_is_refused_with_its_limit(http: ClientSession, seconds: float) -> None:
     body = {"model": "tone", "input": "x", "first_audio_deadline_s": seconds}
     async with asyncio.timeout(30), http.post("/v1/jobs", json=body) as answer:
-        told = await answer.json()
-    assert (answer.status, told["path"]) == (422, "first_audio_deadline_s")
-    assert "43200" in told["detail"]
+        problem = await answer.json()
+    assert (answer.status, problem["path"]) == (422, "first_audio_deadline_s")
+    assert "43200" in problem["detail"]
 
 
 async def test_two_requests_that_differ_in_their_patience_are_one_job(bus: Bus) -> None:
-    """Like `expires_at`, it says when the answer is of use, not what is asked for."""
+    """Like `expires_at`, it limits when the audio is of use, and does not change it."""
     assert digest(tone_job(first_audio_deadline_s=1)) == digest(tone_job())

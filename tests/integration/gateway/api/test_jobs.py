@@ -24,7 +24,7 @@ http = fleets.http()
 
 @pytest.fixture
 def own(bus_settings: BusSettings) -> Iterator[Stack]:
-    """The same for one test: it counts what there is, or ends a program."""
+    """The same for one test: it counts all jobs, or ends a program."""
     with fleets.stack_of(bus_settings, "tone", 1) as stack:
         yield stack
 
@@ -35,18 +35,18 @@ async def own_http(own: Stack) -> AsyncIterator[aiohttp.ClientSession]:
         yield http
 
 
-async def test_a_job_is_accepted_runs_without_listeners_and_tells_all(http: aiohttp.ClientSession) -> None:
+async def test_a_job_is_accepted_runs_without_listeners_and_is_shown_whole(http: aiohttp.ClientSession) -> None:
     async with http.post("/v1/jobs", json=tone(params={"seconds": 1.5})) as answer:
-        told = await answer.json()
-        assert (answer.status, told["state"]) == (202, "queued")
-        assert answer.headers["Location"] == told["links"]["self"] == f"/v1/jobs/{told['id']}"
-        assert answer.headers["Antiphon-Job"] == told["id"]
-    shown = await until_state(http, told["id"], "done")
+        body = await answer.json()
+        assert (answer.status, body["state"]) == (202, "queued")
+        assert answer.headers["Location"] == body["links"]["self"] == f"/v1/jobs/{body['id']}"
+        assert answer.headers["Antiphon-Job"] == body["id"]
+    shown = await until_state(http, body["id"], "done")
     assert (shown["frames"], shown["seconds"], shown["worker"], shown["attempts"]) == (36_000, 1.5, "w1", 1)
     assert shown["lane"] == "standard"
     assert 0 <= shown["timings"]["first_block_s"] <= shown["timings"]["total_s"]
     assert "position" not in shown
-    async with http.get(told["links"]["audio"]) as answer:
+    async with http.get(body["links"]["audio"]) as answer:
         assert wav_pcm(await answer.read()) == tone_pcm(1.5)
 
 
@@ -56,8 +56,8 @@ async def test_equal_requests_meet_in_one_job_and_other_bodies_are_refused(http:
         async with http.put("/v1/jobs/mine", json=body) as answer:
             assert (answer.status, (await answer.json())["id"]) == (status, "mine")
     async with http.put("/v1/jobs/mine", json=tone(params={"seconds": 0.3})) as answer:
-        told = await answer.json()
-        assert (answer.status, told["code"], told["path"]) == (409, "conflict", "id")
+        body = await answer.json()
+        assert (answer.status, body["code"], body["path"]) == (409, "conflict", "id")
     async with http.put("/v1/jobs/mine", json=body | {"id": "other"}) as answer:
         assert (answer.status, (await answer.json())["path"]) == (422, "id")
     ids = set()
@@ -68,7 +68,7 @@ async def test_equal_requests_meet_in_one_job_and_other_bodies_are_refused(http:
     assert len(ids) == 1
 
 
-async def test_a_waiting_job_tells_its_place_and_no_eta_that_is_a_guess(
+async def test_a_waiting_job_shows_its_place_and_no_eta_that_is_a_guess(
     own_http: aiohttp.ClientSession, tmp_path: Path
 ) -> None:
     running = await accepted(own_http, tone(params=gated(tmp_path / "open", 0, seconds=0.1)))
@@ -83,8 +83,8 @@ async def test_a_waiting_job_tells_its_place_and_no_eta_that_is_a_guess(
         events = Events(answer)
         assert (await events.until("queue"))[-1]["data"] == {"position": 3}
         (tmp_path / "open").touch()
-        told = await events.until("done")
-    assert [event["event"] for event in told if event.get("event") != "queue"] == ["started", "done"]
+        body = await events.until("done")
+    assert [event["event"] for event in body if event.get("event") != "queue"] == ["started", "done"]
 
 
 async def test_an_eta_comes_from_the_starts_of_the_last_minute(own_http: aiohttp.ClientSession, tmp_path: Path) -> None:
@@ -143,7 +143,7 @@ async def test_listening_may_begin_late_and_anywhere(http: aiohttp.ClientSession
             assert await ahead.read() == tone_pcm(2, 40_001)
 
 
-async def test_a_listener_who_joins_and_leaves_ends_a_job_that_does_not_run_on(http: aiohttp.ClientSession) -> None:
+async def test_a_listener_that_joins_and_leaves_ends_a_job_that_does_not_run_on(http: aiohttp.ClientSession) -> None:
     job = await accepted(http, tone(run_on=False, params={"seconds": 600, **STEADY}))
     async with http.get(f"/v1/jobs/{job}/audio") as answer:
         await answer.content.readexactly(100)
@@ -163,7 +163,9 @@ async def test_reading_events_is_not_listening(http: aiohttp.ClientSession) -> N
             assert (await stream.until("cancelled"))[-1]["data"] == {"why": "left"}
 
 
-async def test_cancel_frees_the_slot_and_says_how_the_job_ended(http: aiohttp.ClientSession) -> None:
+async def test_cancel_frees_the_slot_and_answers_with_the_state_that_the_job_ended_in(
+    http: aiohttp.ClientSession,
+) -> None:
     job = await accepted(http, tone(params={"seconds": 600, **STEADY}))
     await until_state(http, job, "running")
     for _ in range(2):
@@ -186,23 +188,23 @@ async def test_a_killed_gateway_takes_no_job_along_and_another_one_goes_on_with_
 ) -> None:
     _, other_url = own.fleet.gateway()
     async with asyncio.timeout(40), aiohttp.ClientSession(other_url) as other:
-        heard, job = b"", ""
+        received, job = b"", ""
         # Not at its end before the gateway is gone, however late that is.
         params = gated(tmp_path / "open", 20, seconds=4, **STEADY)
         async with own_http.post(SPEECH, json=tone(response_format="pcm", params=params)) as answer:
             job = answer.headers["Antiphon-Job"]
             async with other.get(f"/v1/jobs/{job}/events") as story:
                 last_id = (await Events(story).until("started"))[-1]["id"]
-            heard = await answer.content.readexactly(20_000)
+            received = await answer.content.readexactly(20_000)
             own.gateway.kill()
             with pytest.raises(aiohttp.ClientError):
                 while data := await answer.content.readany():
-                    heard += data
+                    received += data
         (tmp_path / "open").touch()
-        heard = heard[: len(heard) // 2 * 2]
-        async with other.get(f"/v1/jobs/{job}/audio?format=pcm&from_frame={len(heard) // 2}") as rest:
-            heard += await rest.read()
-        assert heard == tone_pcm(4)
+        received = received[: len(received) // 2 * 2]
+        async with other.get(f"/v1/jobs/{job}/audio?format=pcm&from_frame={len(received) // 2}") as rest:
+            received += await rest.read()
+        assert received == tone_pcm(4)
         async with other.get(f"/v1/jobs/{job}/events", headers={"Last-Event-ID": last_id}) as story:
             assert [event["event"] for event in await Events(story).rest()] == ["done"]
 
@@ -255,8 +257,8 @@ async def test_readiness_needs_a_worker_and_a_request_without_one_says_so(fleet:
             assert (alive.status, not_ready.status) == (200, 503)
             assert (await not_ready.json())["missing"] == ["a worker that is ready"]
         async with http.post("/v1/jobs", json=tone()) as answer:
-            told = await answer.json()
-            assert (answer.status, told["code"], told["retryable"]) == (503, "no_worker", True)
+            body = await answer.json()
+            assert (answer.status, body["code"], body["retryable"]) == (503, "no_worker", True)
             assert int(answer.headers["Retry-After"]) >= 1
         worker = fleet.worker("w1", "tone", 3)
         await ready(http, "")

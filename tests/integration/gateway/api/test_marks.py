@@ -1,4 +1,4 @@
-"""When each word is heard, at every door of ours: the same from the events, from the list, and over NATS."""
+"""The marks of each word, by every API: the same in the events, in the list and over NATS."""
 
 import json
 from pathlib import Path
@@ -27,11 +27,11 @@ async def marks_of(http: aiohttp.ClientSession, job: str) -> dict[str, Any]:
     async with http.get(f"/v1/jobs/{job}/marks") as answer:
         assert answer.status == 200, await answer.text()
         assert answer.headers["Antiphon-Job"] == job
-        told: dict[str, Any] = await answer.json()
-        return told
+        body: dict[str, Any] = await answer.json()
+        return body
 
 
-async def test_words_and_sentences_are_told_with_their_seconds_live_and_afterwards(http: aiohttp.ClientSession) -> None:
+async def test_words_and_sentences_have_their_seconds_live_and_afterwards(http: aiohttp.ClientSession) -> None:
     job = await accepted(http, JOB)
     async with http.get(f"/v1/jobs/{job}/events") as answer:
         events = await Events(answer).rest()
@@ -45,10 +45,10 @@ async def test_words_and_sentences_are_told_with_their_seconds_live_and_afterwar
     assert sentences == [TEXT[:24], TEXT[25:]]
     assert [mark["frame"] for mark in marks] == sorted(mark["frame"] for mark in marks)
     assert all(mark["at_s"] == pytest.approx(mark["frame"] / 22_050, abs=1e-4) for mark in marks)
-    told = await marks_of(http, job)
-    assert (told["id"], told["state"], told["rate_hz"], told["marks"]) == (job, "done", 22_050, marks)
-    assert told["frames"] == events[-1]["data"]["frames"] > marks[-1]["frame"]
-    # Whoever comes back in the middle has missed what tells the rate, and gets the rest all the same.
+    body = await marks_of(http, job)
+    assert (body["id"], body["state"], body["rate_hz"], body["marks"]) == (job, "done", 22_050, marks)
+    assert body["frames"] == events[-1]["data"]["frames"] > marks[-1]["frame"]
+    # A client that resumes in the middle has missed the entry with the rate, and still gets the rest.
     async with http.get(f"/v1/jobs/{job}/events", headers={"Last-Event-ID": live[0]["id"]}) as answer:
         again = [event for event in await Events(answer).rest() if event["event"] == "marks"]
     assert again == live[1:]
@@ -65,13 +65,13 @@ async def test_a_caller_over_nats_gets_the_same_marks_as_headers_or_in_its_lines
     lines = [json.loads(block.data) for block in lined.of_kind("block")]
     in_lines = [mark for line in lines for mark in line.get("marks", [])]
     in_headers = [json.loads((block.headers or {}).get("Antiphon-Marks", "[]")) for block in raw.of_kind("block")]
-    told = [
+    body = [
         [mark["frame"], mark["kind"], mark["start"], mark["length"]]
         for mark in (await marks_of(http, "words"))["marks"]
     ]
-    assert in_lines == told
-    assert [mark for marks in in_headers for mark in marks] == told
-    assert len(told) > len(SPOKEN)
+    assert in_lines == body
+    assert [mark for marks in in_headers for mark in marks] == body
+    assert len(body) > len(SPOKEN)
 
 
 async def test_a_job_that_waits_or_makes_no_words_has_no_marks(http: aiohttp.ClientSession, tmp_path: Path) -> None:

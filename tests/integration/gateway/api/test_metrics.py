@@ -1,4 +1,4 @@
-"""What /metrics of a gateway and of a worker say is what was done: real processes, read as Prometheus reads them."""
+"""The metrics of a gateway and of a worker: real processes, scraped as Prometheus scrapes them."""
 
 import asyncio
 from collections.abc import Iterator
@@ -39,18 +39,18 @@ def of_table(by: str) -> set[str]:
 
 
 def resident(worker: Program) -> int:
-    """Main memory of its engine host, as the kernel tells it."""
+    """Main memory of the worker's engine host, by the kernel's account."""
     return int(Path(f"/proc/{host_pid(worker)}/statm").read_text().split()[1]) * 4096
 
 
 async def until_the_fleet_tells(http: ClientSession, url: str, worker: Program) -> None:
-    """What the only worker holds in memory; by a heartbeat, which may be from before its jobs."""
+    """Jobs that the only worker holds, by a heartbeat, which may be older than its jobs."""
     async with asyncio.timeout(20):
         while True:
             async with http.get(f"{url}/v1/fleet") as answer:
-                (told,) = (await answer.json())["workers"]
-            assert told["device_bytes"] is None, "tone has no device"
-            if told["rss_bytes"] == pytest.approx(resident(worker), rel=0.2):
+                (scraped,) = (await answer.json())["workers"]
+            assert scraped["device_bytes"] is None, "tone has no device"
+            if scraped["rss_bytes"] == pytest.approx(resident(worker), rel=0.2):
                 return
             await asyncio.sleep(0.05)
 
@@ -68,20 +68,22 @@ async def test_three_jobs_done_and_one_refused_are_counted_as_just_that(small: F
     async with http.post(f"{url}/v1/audio/speech", json=speech(text="x" * 20_000)) as answer:
         assert answer.status == 507, await answer.text()
 
-    told = await until(
+    scraped = await until(
         http,
         metrics_url(worker),
-        lambda told: (
-            told.get("antiphon_job_wait_seconds_count", model="tone", lane="interactive") == 3
-            and not told.get("antiphon_slots_used")
+        lambda scraped: (
+            scraped.get("antiphon_job_wait_seconds_count", model="tone", lane="interactive") == 3
+            and not scraped.get("antiphon_slots_used")
         ),
     )
     blocks = sum([(await state(http, url, job))["blocks"] for job in jobs])
-    assert_three_jobs_of_a_worker(told, blocks)
-    assert told.get("antiphon_host_resident_bytes") == pytest.approx(resident(worker), rel=0.2)
+    assert_three_jobs_of_a_worker(scraped, blocks)
+    assert scraped.get("antiphon_host_resident_bytes") == pytest.approx(resident(worker), rel=0.2)
     await until_the_fleet_tells(http, url, worker)
-    told = await until(http, f"{url}/metrics", lambda told: told.get("antiphon_stream_messages", stream="jobs") == 0)
-    assert_three_jobs_of_a_gateway(told)
+    scraped = await until(
+        http, f"{url}/metrics", lambda scraped: scraped.get("antiphon_stream_messages", stream="jobs") == 0
+    )
+    assert_three_jobs_of_a_gateway(scraped)
     assert gateway.events("job.accepted") == [], "counted, although its level is not logged"
 
 
@@ -128,7 +130,7 @@ def assert_three_jobs_of_a_gateway(figures: Figures) -> None:
     }, "three starts in a minute are too few for an estimate"
 
 
-async def test_a_cancel_is_told_with_the_time_until_its_slot_was_free(
+async def test_a_cancel_is_counted_with_the_time_until_its_slot_was_free(
     fleet: Fleet, http: ClientSession, tmp_path: Path
 ) -> None:
     worker = fleet.worker("w1", "tone", 2, *METRICS_ON)
@@ -138,23 +140,23 @@ async def test_a_cancel_is_told_with_the_time_until_its_slot_was_free(
     async with http.post(f"{url}/v1/jobs", json={"model": "tone", "input": "t", "params": params}) as answer:
         job = (await answer.json())["id"]
     await until_state(http, url, job, "running")
-    # All that comes before the gate has come: an append that met the end would be told as a stop of another kind.
+    # All that comes before the gate has come: an append that met the end would count as a stop of another kind.
     async with asyncio.timeout(20):
         while (await state(http, url, job))["blocks"] < 1:
             await asyncio.sleep(0.02)
-    told = await until(http, metrics_url(worker), lambda told: told.get("antiphon_slots_used") == 1)
-    assert told.of("antiphon_stop_seconds_count") == {}
+    scraped = await until(http, metrics_url(worker), lambda scraped: scraped.get("antiphon_slots_used") == 1)
+    assert scraped.of("antiphon_stop_seconds_count") == {}
     async with http.delete(f"{url}/v1/jobs/{job}") as answer:
         assert answer.status == 200
-    told = await until(http, metrics_url(worker), lambda told: told.of("antiphon_jobs_finished_total"))
-    assert told.of("antiphon_jobs_finished_total") == {("tone", "fenced"): 1}
-    assert told.of("antiphon_stop_seconds_count") == {("cancelled",): 1}
-    assert told.get("antiphon_stop_seconds_sum", why="cancelled") < 5
-    assert told.of("antiphon_real_time_factor_count") == {}, "only a job done has one"
-    assert told.get("antiphon_slots_used") == 0
+    scraped = await until(http, metrics_url(worker), lambda scraped: scraped.of("antiphon_jobs_finished_total"))
+    assert scraped.of("antiphon_jobs_finished_total") == {("tone", "fenced"): 1}
+    assert scraped.of("antiphon_stop_seconds_count") == {("cancelled",): 1}
+    assert scraped.get("antiphon_stop_seconds_sum", why="cancelled") < 5
+    assert scraped.of("antiphon_real_time_factor_count") == {}, "only a job done has one"
+    assert scraped.get("antiphon_slots_used") == 0
 
 
-async def test_a_breaker_that_opened_is_told_by_its_worker_and_by_every_gateway(
+async def test_a_breaker_that_opened_is_reported_by_its_worker_and_by_every_gateway(
     fleet: Fleet, http: ClientSession
 ) -> None:
     worker = fleet.worker("w1", "tone", 2, *METRICS_ON, "--max-fails", "1", "--fail-timeout-s", "600")
@@ -163,11 +165,13 @@ async def test_a_breaker_that_opened_is_told_by_its_worker_and_by_every_gateway(
     body = speech(seconds=1, fault={"kind": "raise", "at_block": 0})
     async with http.post(f"{url}/v1/audio/speech", json=body) as answer:
         assert answer.status == 502
-    told = await until(http, metrics_url(worker), lambda told: told.of("antiphon_breaker") == {("open",): 1})
-    assert told.of("antiphon_breaker_openings_total") == {(): 1}
-    assert told.of("antiphon_jobs_finished_total") == {("tone", "failed"): 1}
-    told = await until(http, f"{url}/metrics", lambda told: told.of("antiphon_fleet_breakers") == {("open",): 1})
-    assert told.of("antiphon_refusals_total") == {("http", "engine_failed", "502"): 1}
+    scraped = await until(http, metrics_url(worker), lambda scraped: scraped.of("antiphon_breaker") == {("open",): 1})
+    assert scraped.of("antiphon_breaker_openings_total") == {(): 1}
+    assert scraped.of("antiphon_jobs_finished_total") == {("tone", "failed"): 1}
+    scraped = await until(
+        http, f"{url}/metrics", lambda scraped: scraped.of("antiphon_fleet_breakers") == {("open",): 1}
+    )
+    assert scraped.of("antiphon_refusals_total") == {("http", "engine_failed", "502"): 1}
 
 
 @pytest.mark.parametrize("ack_wait_s", [30.0])  # a gateway that stands still for a second must not be too late
@@ -178,8 +182,8 @@ async def test_a_takeover_is_counted_once_and_timed(fleet: Fleet, http: ClientSe
     body = {"model": "tone", "input": "t", "params": gated(tmp_path / "open", 10, seconds=1, **STEADY)}
     async with http.post(f"{url}/v1/jobs", json=body) as answer:
         job = (await answer.json())["id"]
-    # Nobody listens, so that heartbeats alone tell who holds it.
-    await until(http, f"{url}/metrics", lambda told: told.get("antiphon_fleet_slots_used") == 1)
+    # There is no listener, so that only heartbeats show which worker holds it.
+    await until(http, f"{url}/metrics", lambda scraped: scraped.get("antiphon_fleet_slots_used") == 1)
     # Only now, so that it is not the other way round.
     second = fleet.worker("w2", "tone", 1, "--backup", *METRICS_ON)
     gateway.wait_for("worker.seen", 2)
@@ -187,15 +191,15 @@ async def test_a_takeover_is_counted_once_and_timed(fleet: Fleet, http: ClientSe
     (tmp_path / "open").touch()
     await until_state(http, url, job, "done", within_s=30)
     gateway.wait_for("takeover.done")
-    told = await until(http, f"{url}/metrics", lambda told: told.of("antiphon_takeover_seconds_count"))
-    assert told.of("antiphon_takeover_seconds_count") == {(): 1}
-    assert told.of("antiphon_takeovers_total") == {(): 1}
-    assert told.of("antiphon_workers_died_total") == {("no responders",): 1}
-    told = await until(http, metrics_url(second), lambda told: told.of("antiphon_jobs_finished_total"))
-    assert told.of("antiphon_job_wait_seconds_count") == {}, "it had been begun before"
+    scraped = await until(http, f"{url}/metrics", lambda scraped: scraped.of("antiphon_takeover_seconds_count"))
+    assert scraped.of("antiphon_takeover_seconds_count") == {(): 1}
+    assert scraped.of("antiphon_takeovers_total") == {(): 1}
+    assert scraped.of("antiphon_workers_died_total") == {("no responders",): 1}
+    scraped = await until(http, metrics_url(second), lambda scraped: scraped.of("antiphon_jobs_finished_total"))
+    assert scraped.of("antiphon_job_wait_seconds_count") == {}, "it had been begun before"
 
 
-async def test_a_full_queue_is_told_in_bytes_and_as_a_refusal_before_anybody_meets_it(
+async def test_a_full_queue_is_shown_in_bytes_and_as_a_refusal_before_a_request_meets_it(
     bus_settings: BusSettings, nats_url: str
 ) -> None:
     settings = BusSettings(
@@ -203,22 +207,24 @@ async def test_a_full_queue_is_told_in_bytes_and_as_a_refusal_before_anybody_mee
     )
     async with gateway_here(settings) as (gateway, http):
         metrics = f"{base_of(http)}metrics"
-        told = await scrape(http, metrics)
-        assert told.of("antiphon_admission_refusing") == {}
-        assert told.get("antiphon_stream_bytes", stream="jobs") == 0
+        scraped = await scrape(http, metrics)
+        assert scraped.of("antiphon_admission_refusing") == {}
+        assert scraped.get("antiphon_stream_bytes", stream="jobs") == 0
         js, subjects = gateway.bus.js, gateway.bus.subjects
         await gateway.bus.topology.declare_consumers("nobody", "v1")
         for _ in range(15):
             await js.publish(subjects.job("nobody", "v1", "batch", "acme"), bytes(1000))
         await gateway.retention.look()
-        told = await until(http, metrics, lambda told: told.get("antiphon_stream_messages", stream="jobs") == 15)
-        assert told.of("antiphon_admission_refusing") == {("jobs",): 1}
-        share = told.get("antiphon_stream_bytes", stream="jobs") / told.get(
+        scraped = await until(
+            http, metrics, lambda scraped: scraped.get("antiphon_stream_messages", stream="jobs") == 15
+        )
+        assert scraped.of("antiphon_admission_refusing") == {("jobs",): 1}
+        share = scraped.get("antiphon_stream_bytes", stream="jobs") / scraped.get(
             "antiphon_stream_limit_bytes", stream="jobs"
         )
         assert 0.9 < share < 1
-        assert told.of("antiphon_queue_jobs") == {("batch", "nobody", "v1"): 15}
-        assert "acme" not in "".join(told.names)
+        assert scraped.of("antiphon_queue_jobs") == {("batch", "nobody", "v1"): 15}
+        assert "acme" not in "".join(scraped.names)
 
 
 async def test_the_state_of_the_bus_is_read_once_for_many_requests(bus: Bus, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -241,15 +247,17 @@ async def test_during_an_outage_the_state_of_the_bus_is_left_out_and_not_repeate
         settings = BusSettings(nats=at.nats, root=root, jobs_max_bytes=1 << 20, replies_max_bytes=1 << 20)
         with fleet_of(settings) as fleet:
             gateway, url = fleet.gateway()
-            told = await scrape(http, f"{url}/metrics")
-            assert (told.get("antiphon_nats_up"), told.get("antiphon_ready")) == (1, 0), "there is no worker"
-            assert told.get("antiphon_stream_limit_bytes", stream="jobs") == 1 << 20
+            scraped = await scrape(http, f"{url}/metrics")
+            assert (scraped.get("antiphon_nats_up"), scraped.get("antiphon_ready")) == (1, 0), "there is no worker"
+            assert scraped.get("antiphon_stream_limit_bytes", stream="jobs") == 1 << 20
             server.kill()
             gateway.wait_for("nats.disconnected")
-            told = await until(http, f"{url}/metrics", lambda told: "antiphon_stream_bytes" not in told.names, 30)
-            assert told.get("antiphon_nats_up") == 0
-            assert "antiphon_queue_jobs" not in told.names
-            assert told.of("antiphon_jobs_accepted_total") == {}
+            scraped = await until(
+                http, f"{url}/metrics", lambda scraped: "antiphon_stream_bytes" not in scraped.names, 30
+            )
+            assert scraped.get("antiphon_nats_up") == 0
+            assert "antiphon_queue_jobs" not in scraped.names
+            assert scraped.of("antiphon_jobs_accepted_total") == {}
             assert gateway.events("metrics.read_failed")
 
 

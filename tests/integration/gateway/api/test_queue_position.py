@@ -1,4 +1,4 @@
-"""A job's place in its queue: told where it is known, and no error where it is not."""
+"""A job's place in its queue: shown where it is known, and no error where it is not."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ from tests.support.doors import gateway_here
 from tests.support.jobs import tone_job
 
 
-async def test_a_job_is_shown_without_its_place_while_the_bus_cannot_tell_it(
+async def test_a_job_is_shown_without_its_place_while_the_bus_cannot_answer(
     bus_settings: BusSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with gateway_here(bus_settings) as (gateway, http):

@@ -1,4 +1,4 @@
-"""What is no HTTP, or more of it than is read: refused in our own words, which repeat nothing of what was sent."""
+"""Data that is no HTTP, or exceeds the limits: refused with a problem that repeats nothing of the request."""
 
 import asyncio
 import json
@@ -32,10 +32,10 @@ def get(path: bytes = b"/livez", *headers: bytes) -> bytes:
     return b"\r\n".join([b"GET " + path + b" HTTP/1.1", b"Host: localhost", *headers, b"", b""])
 
 
-async def asked(
+async def exchange(
     gateway: tuple[Program, str], *parts: bytes, pause_s: float = 0.0
 ) -> tuple[int, dict[str, str], bytes, bytes]:
-    """Status, headers and body of the first answer, and what was read in all; the connection must end after it."""
+    """Status, headers and body of the first response, and all data read; the connection must end after it."""
     host, port = gateway[1].removeprefix("http://").split(":")
     async with asyncio.timeout(30):
         reader, writer = await asyncio.open_connection(host, int(port))
@@ -44,11 +44,11 @@ async def asked(
                 writer.write(part)
                 await writer.drain()
                 await asyncio.sleep(pause_s)
-            told = await reader.read()
-    head, _, body = told.partition(b"\r\n\r\n")
+            data = await reader.read()
+    head, _, body = data.partition(b"\r\n\r\n")
     line, _, rest = head.partition(b"\r\n")
     headers = {name.lower(): value for name, value in BytesParser(policy=HTTP).parsebytes(rest).items()}
-    return int(line.split()[1]), headers, body, told
+    return int(line.split()[1]), headers, body, data
 
 
 @pytest.mark.parametrize(
@@ -71,12 +71,12 @@ async def asked(
 async def test_a_request_that_cannot_be_read_is_a_problem_that_names_the_limit_and_not_the_value(
     gateway: tuple[Program, str], sent: bytes, status: int, code: str, words: list[str]
 ) -> None:
-    found, headers, body, told = await asked(gateway, sent)
+    found, headers, body, data = await exchange(gateway, sent)
     assert (found, headers["content-type"]) == (status, "application/problem+json")
     problem: dict[str, Any] = json.loads(body)
     assert (problem["status"], problem["code"], problem["retryable"]) == (status, code, False)
     assert [word for word in words if word not in problem["detail"]] == []
-    assert b"whisper" not in told
+    assert b"whisper" not in data
     event = await asyncio.to_thread(_refused, gateway[0], headers["x-request-id"])
     assert event["status"] == status
     assert "whisper" not in gateway[0].log()
@@ -86,9 +86,9 @@ async def test_a_request_that_cannot_be_read_is_a_problem_that_names_the_limit_a
 async def test_the_longest_request_line_and_header_that_are_read_are_served(gateway: tuple[Program, str]) -> None:
     path = b"/livez?" + b"x" * (8190 - len(b"/livez?"))
     header = b"Authorization: " + b"x" * (8192 - len(b"Authorization"))
-    assert (await asked(gateway, get(path, header, b"Connection: close")))[0] == 200
-    assert (await asked(gateway, get(path + b"x")))[0] == 414
-    assert (await asked(gateway, get(b"/livez", b"X: " + b"x" * 8193)))[0] == 431
+    assert (await exchange(gateway, get(path, header, b"Connection: close")))[0] == 200
+    assert (await exchange(gateway, get(path + b"x")))[0] == 414
+    assert (await exchange(gateway, get(b"/livez", b"X: " + b"x" * 8193)))[0] == 431
 
 
 @pytest.mark.parametrize(
@@ -106,10 +106,10 @@ async def test_a_body_that_turns_out_to_be_no_http_is_refused_and_not_waited_for
     gateway: tuple[Program, str], parts: list[bytes]
 ) -> None:
     """However far the request has come: each part is sent when the one before it has been read."""
-    found, headers, body, told = await asked(gateway, *parts, pause_s=0.2)
+    found, headers, body, data = await exchange(gateway, *parts, pause_s=0.2)
     assert (found, headers["content-type"]) == (400, "application/problem+json")
     assert json.loads(body)["code"] == "malformed"
-    assert (len(re.findall(rb"HTTP/1\.[01] \d", told)), b"whisper" in told) == (1, False)
+    assert (len(re.findall(rb"HTTP/1\.[01] \d", data)), b"whisper" in data) == (1, False)
     assert gateway[0].events("http.failed") == []
     assert "Traceback" not in gateway[0].log()
 

@@ -97,11 +97,11 @@ async def test_the_native_api_refuses_with_field_limit_and_value(
     sent: dict[str, Any] = {"data": body} if isinstance(body, bytes) else {"json": body}
     async with http.post("/v1/jobs", **sent) as answer:
         text = await answer.text()
-        told = await answer.json(content_type="application/problem+json")
-    assert (answer.status, told["status"], told.get("path", "")) == (status, status, path), text
-    assert [word for word in words if word not in told["detail"]] == [], text
-    assert told["code"] == {400: "malformed", 404: "unknown_model", 422: "invalid"}[status]
-    assert told["retryable"] is False
+        problem = await answer.json(content_type="application/problem+json")
+    assert (answer.status, problem["status"], problem.get("path", "")) == (status, status, path), text
+    assert [word for word in words if word not in problem["detail"]] == [], text
+    assert problem["code"] == {400: "malformed", 404: "unknown_model", 422: "invalid"}[status]
+    assert problem["retryable"] is False
     assert len(text) < 700
     assert "Traceback" not in text
 
@@ -121,16 +121,16 @@ OPENAI: list[tuple[object, int, str | None, list[str]]] = [
 
 
 @pytest.mark.parametrize(("body", "status", "param", "words"), OPENAI, ids=range(len(OPENAI)))
-async def test_the_openai_door_refuses_in_its_own_envelope(
+async def test_openais_api_refuses_in_its_own_format(
     http: aiohttp.ClientSession, body: object, status: int, param: str | None, words: list[str]
 ) -> None:
     sent: dict[str, Any] = {"data": body} if isinstance(body, bytes) else {"json": body}
     async with http.post(SPEECH, **sent) as answer:
-        told = await answer.json()
+        problem = await answer.json()
     assert answer.status == status
-    assert told["error"].keys() == {"message", "type", "param", "code"}
-    assert (told["error"]["type"], told["error"]["param"]) == ("invalid_request_error", param)
-    assert [word for word in words if word not in told["error"]["message"]] == [], told
+    assert problem["error"].keys() == {"message", "type", "param", "code"}
+    assert (problem["error"]["type"], problem["error"]["param"]) == ("invalid_request_error", param)
+    assert [word for word in words if word not in problem["error"]["message"]] == [], problem
 
 
 @pytest.mark.parametrize("path", ["/v1/jobs", SPEECH])
@@ -145,14 +145,14 @@ async def test_a_body_over_the_limit_is_refused_with_the_limit(http: aiohttp.Cli
     [
         ("GET", "/nope", 404, "no_such_path"),
         ("PATCH", "/v1/jobs", 405, "method_not_allowed"),
-        ("GET", "/v1/jobs/nobody", 404, "not_found"),
+        ("GET", "/v1/jobs/unknown", 404, "not_found"),
         ("GET", "/v1/jobs/a.b", 404, "not_found"),
-        ("GET", "/v1/jobs/nobody/audio", 404, "not_found"),
-        ("GET", "/v1/jobs/nobody/events", 404, "not_found"),
-        ("GET", "/v1/jobs/nobody/blocks/0", 404, "not_found"),
-        ("DELETE", "/v1/jobs/nobody", 404, "not_found"),
-        ("GET", "/v1/jobs/nobody/audio?format=wma", 422, "invalid"),
-        ("GET", "/v1/jobs/nobody/audio?from_frame=-1", 422, "invalid"),
+        ("GET", "/v1/jobs/unknown/audio", 404, "not_found"),
+        ("GET", "/v1/jobs/unknown/events", 404, "not_found"),
+        ("GET", "/v1/jobs/unknown/blocks/0", 404, "not_found"),
+        ("DELETE", "/v1/jobs/unknown", 404, "not_found"),
+        ("GET", "/v1/jobs/unknown/audio?format=wma", 422, "invalid"),
+        ("GET", "/v1/jobs/unknown/audio?from_frame=-1", 422, "invalid"),
         ("GET", "/v1/jobs?limit=0", 422, "invalid"),
         ("GET", "/v1/jobs?limit=1001", 422, "invalid"),
         ("GET", "/v1/jobs?before=x", 422, "invalid"),
@@ -164,21 +164,21 @@ async def test_every_wrong_turn_has_a_code(
     http: aiohttp.ClientSession, method: str, path: str, status: int, code: str
 ) -> None:
     async with http.request(method, path) as answer:
-        told = await answer.json(content_type=None)
-    assert (answer.status, told.get("error", told)["code"]) == (status, code)
+        problem = await answer.json(content_type=None)
+    assert (answer.status, problem.get("error", problem)["code"]) == (status, code)
     assert status != 405 or "POST" in answer.headers["Allow"]
 
 
 async def test_a_wrong_last_event_id_is_named(http: aiohttp.ClientSession) -> None:
-    async with http.get("/v1/jobs/nobody/events", headers={"Last-Event-ID": "x1"}) as answer:
+    async with http.get("/v1/jobs/unknown/events", headers={"Last-Event-ID": "x1"}) as answer:
         assert (answer.status, (await answer.json(content_type=None))["path"]) == (422, "Last-Event-ID")
 
 
-async def test_models_and_voices_tell_what_can_be_asked(http: aiohttp.ClientSession) -> None:
+async def test_models_and_voices_are_those_that_requests_may_name(http: aiohttp.ClientSession) -> None:
     async with http.get("/v1/models") as answer:
-        told = await answer.json()
-    cards = {card["id"]: card for card in told["data"]}
-    assert (told["object"], sorted(cards)) == ("list", ["speech", "tone"])
+        problem = await answer.json()
+    cards = {card["id"]: card for card in problem["data"]}
+    assert (problem["object"], sorted(cards)) == ("list", ["speech", "tone"])
     assert cards["tone"]["object"] == "model"
     assert cards["tone"]["rate_hz"] == 24_000
     assert cards["tone"]["param_schema"]["properties"]["seconds"]["maximum"] == 36_000

@@ -70,7 +70,7 @@ async def test_bytes_that_wait_for_clients_that_do_not_read_are_bounded(
         try:
             held_before = traced_bytes()
             for _ in range(num_readers):
-                client = await stack.enter_async_context(server.asked(f"GET /v1/jobs/{job}/audio?format={codec}"))
+                client = await stack.enter_async_context(server.requested(f"GET /v1/jobs/{job}/audio?format={codec}"))
                 await client.read(1)
             if comes == "while it is made":
                 await write_noise(writer, num_blocks)
@@ -88,8 +88,8 @@ async def test_a_finished_file_waits_for_a_slow_client_in_the_cache(bus_settings
         await finish(writer)
         cache = gateway.encoded
         async with (
-            server.asked(f"GET /v1/jobs/{job}/audio?format=mp3\nRange: bytes=0-") as whole,
-            server.asked(f"GET /v1/jobs/{job}/audio?format=mp3\nRange: bytes=100-") as part,
+            server.requested(f"GET /v1/jobs/{job}/audio?format=mp3\nRange: bytes=0-") as whole,
+            server.requested(f"GET /v1/jobs/{job}/audio?format=mp3\nRange: bytes=100-") as part,
         ):
             await asyncio.gather(whole.read(1), part.read(1))
             await until_still(server)
@@ -108,16 +108,16 @@ async def test_files_of_slow_clients_exceed_the_cache_by_no_byte(bus_settings: B
     ):
         await finish(writer)
         await finish(other)
-        async with server.asked(f"GET /v1/jobs/{first}/audio?format=mp3\nRange: bytes=0-") as slow:
+        async with server.requested(f"GET /v1/jobs/{first}/audio?format=mp3\nRange: bytes=0-") as slow:
             await slow.read(1)
             sending_bytes = gateway.encoded.sending_bytes
             assert sending_bytes > 1_300_000
             gateway.encoded.max_bytes = 2_000_000
-            async with server.asked(f"GET /v1/jobs/{second}/audio?format=mp3\nRange: bytes=0-") as told:
-                while b"\r\n\r\n" not in told.data:
-                    await told.read(4096)
-                assert told.data.startswith(b"HTTP/1.1 200 ")
-                assert b"Content-Length" not in told.data
+            async with server.requested(f"GET /v1/jobs/{second}/audio?format=mp3\nRange: bytes=0-") as second_client:
+                while b"\r\n\r\n" not in second_client.data:
+                    await second_client.read(4096)
+                assert second_client.data.startswith(b"HTTP/1.1 200 ")
+                assert b"Content-Length" not in second_client.data
             assert gateway.encoded.sending_bytes == sending_bytes
 
 
@@ -134,7 +134,7 @@ async def test_files_that_slow_clients_request_together_exceed_the_cache_by_no_b
             job, writer = await stack.enter_async_context(made(gateway, 85))
             await finish(writer)
             request = f"GET /v1/jobs/{job}/audio?format=mp3\nRange: bytes=0-"
-            clients.append(await stack.enter_async_context(server.asked(request)))
+            clients.append(await stack.enter_async_context(server.requested(request)))
         for client in clients:
             while b"\r\n\r\n" not in client.data:
                 await client.read(4096)
@@ -152,7 +152,7 @@ async def test_a_client_that_does_not_read_is_reset_and_its_job_ends(bus_setting
         await write_noise(writer, 20)
         began = time.monotonic()
         with capture_logs() as logs:
-            async with server.asked(f"GET /v1/jobs/{job.id}/audio?format=pcm") as client:
+            async with server.requested(f"GET /v1/jobs/{job.id}/audio?format=pcm") as client:
                 await client.read(1)
                 await eventually(lambda: not server.transports)
                 took_s = time.monotonic() - began
@@ -160,11 +160,11 @@ async def test_a_client_that_does_not_read_is_reset_and_its_job_ends(bus_setting
                     while await client.read(1 << 16):
                         continue
         assert took_s >= patience_s
-        [told] = [each for each in logs if each["event"] == "stream.stalled"]
-        assert (told["job"], told["tenant"]) == (job.id, "public")
-        assert told["waited_s"] >= patience_s * 0.97
-        assert 0 < told["waiting_bytes"] < WAITING_BYTES
-        # Nobody else listens, and the job does not run on for nobody.
+        [event] = [each for each in logs if each["event"] == "stream.stalled"]
+        assert (event["job"], event["tenant"]) == (job.id, "public")
+        assert event["waited_s"] >= patience_s * 0.97
+        assert 0 < event["waiting_bytes"] < WAITING_BYTES
+        # It was the only listener, and the job does not run on without one.
         async with asyncio.timeout(20):
             while (tail := await bus.logs.tail(name)) is None or not tail.is_end:
                 await asyncio.sleep(0.01)
@@ -177,7 +177,7 @@ async def test_a_reader_that_takes_something_now_and_then_is_waited_for() -> Non
     async def answer(_: web.BaseRequest) -> web.Response:
         return web.Response(body=body)  # in one piece: something of it waits all the time
 
-    async with slow_server(web.Server(answer), patience_s) as server, server.asked("GET /") as client:
+    async with slow_server(web.Server(answer), patience_s) as server, server.requested("GET /") as client:
         for _ in range(num_reads):
             # Slowness itself is the matter here: together twice as long as one that stands still may take.
             await asyncio.sleep(2 * patience_s / num_reads)

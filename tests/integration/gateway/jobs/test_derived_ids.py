@@ -1,4 +1,4 @@
-"""Ids that equal requests share, in the hands of somebody who makes another job of that name."""
+"""Ids that identical requests share, when a bus user makes another job of that id."""
 
 import asyncio
 import uuid
@@ -32,7 +32,7 @@ async def bus(stack: Stack) -> AsyncIterator[Bus]:
         yield bus
 
 
-async def asked(http: aiohttp.ClientSession, text: str) -> tuple[int, str, bytes]:
+async def synthesize(http: aiohttp.ClientSession, text: str) -> tuple[int, str, bytes]:
     body = tone(input=text, response_format="pcm", params=PUBLIC)
     async with asyncio.timeout(30), http.post(SPEECH, json=body) as answer:
         return answer.status, str(answer.headers.get("Antiphon-Cache")), await answer.read()
@@ -59,11 +59,11 @@ async def plant(bus: Bus, http: aiohttp.ClientSession, job: wire.Job) -> None:
     await until_state(http, job.id, "failed")
 
 
-def test_a_default_that_is_told_makes_no_other_job() -> None:
+def test_an_explicit_default_makes_no_other_job() -> None:
     job = equal_job("said")
-    told = wire.decode(wire.Job, b'{"linger_s":0.0,"seed":0,"voice":"","retry_of":"",' + wire.encode(job)[1:])
-    assert told == job
-    assert digest(told) == digest(job)
+    explicit = wire.decode(wire.Job, b'{"linger_s":0.0,"seed":0,"voice":"","retry_of":"",' + wire.encode(job)[1:])
+    assert explicit == job
+    assert digest(explicit) == digest(job)
 
 
 async def test_an_id_that_equal_requests_share_is_not_a_callers_to_give(http: aiohttp.ClientSession) -> None:
@@ -76,14 +76,14 @@ async def test_an_id_that_equal_requests_share_is_not_a_callers_to_give(http: ai
 
 
 @pytest.mark.parametrize("generation", [0, 1])
-async def test_another_job_of_that_id_is_never_heard_instead(
+async def test_another_job_of_that_id_never_answers_instead(
     bus: Bus, http: aiohttp.ClientSession, generation: int
 ) -> None:
     job = equal_job(uuid.uuid4().hex)
     if generation:
-        assert await asked(http, job.input) == (200, "miss", tone_pcm(0.2))
-        assert await asked(http, job.input) == (200, "hit", tone_pcm(0.2))
+        assert await synthesize(http, job.input) == (200, "miss", tone_pcm(0.2))
+        assert await synthesize(http, job.input) == (200, "hit", tone_pcm(0.2))
     await plant(bus, http, with_generation(job, generation))
-    status, how, pcm = await asked(http, job.input)
+    status, how, pcm = await synthesize(http, job.input)
     assert (status, how, pcm == tone_pcm(0.2), len(pcm)) == (200, "miss", True, 9600)
-    assert await asked(http, job.input) == (200, "hit", tone_pcm(0.2))
+    assert await synthesize(http, job.input) == (200, "hit", tone_pcm(0.2))

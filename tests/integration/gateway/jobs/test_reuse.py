@@ -24,7 +24,7 @@ def settings(nats_url: str) -> BusSettings:
 
 @pytest.fixture(scope="module")
 def stack(settings: BusSettings) -> Iterator[tuple[Fleet, Program, list[str]]]:
-    """Fleet, worker, URLs of two gateways; every test of this module asks for a text of its own."""
+    """Fleet, worker, URLs of two gateways; every test of this module has texts of its own."""
     with fleet_of(settings) as fleet:
         worker = fleet.worker("w1", "tone", 4, "--max-fails", "1000")
         yield fleet, worker, [fleet.gateway()[1], fleet.gateway()[1]]
@@ -51,7 +51,7 @@ async def http(urls: list[str]) -> AsyncIterator[aiohttp.ClientSession]:
 
 
 def order(**params: Any) -> dict[str, Any]:
-    """Asks for PCM of a text that nobody else asks for."""
+    """A request for PCM of a text that no other test requests."""
     return tone(input=uuid.uuid4().hex, response_format="pcm", params={"seconds": 0.5, **params})
 
 
@@ -71,7 +71,7 @@ class Answer:
         self.job = response.headers["Antiphon-Job"]
 
 
-async def asked(http: aiohttp.ClientSession, body: dict[str, Any], url: str = "", control: str = "") -> Answer:
+async def synthesize(http: aiohttp.ClientSession, body: dict[str, Any], url: str = "", control: str = "") -> Answer:
     headers = {"Cache-Control": control} if control else {}
     async with asyncio.timeout(40), http.post(f"{url}{SPEECH}", json=body, headers=headers) as response:
         return Answer(response, await response.read())
@@ -81,12 +81,12 @@ async def test_a_finished_equal_request_is_played_back_by_any_gateway_and_in_any
     http: aiohttp.ClientSession, urls: list[str], worker: Program
 ) -> None:
     body = order()
-    first = await asked(http, body)
+    first = await synthesize(http, body)
     assert (first.how, first.body) == ("miss", tone_pcm(0.5))
     for url in urls:
-        again = await asked(http, body, url)
+        again = await synthesize(http, body, url)
         assert (again.how, again.job, again.body) == ("hit", first.job, tone_pcm(0.5))
-        wav = await asked(http, {**body, "response_format": "wav"}, url)
+        wav = await synthesize(http, {**body, "response_format": "wav"}, url)
         assert (wav.how, wav.job, wav_pcm(wav.body)) == ("hit", first.job, tone_pcm(0.5))
     assert starts(worker, first.job) == [first.job]
 
@@ -95,7 +95,7 @@ async def test_a_hundred_equal_requests_at_once_at_two_gateways_make_one_run(
     http: aiohttp.ClientSession, urls: list[str], worker: Program, tmp_path: Path
 ) -> None:
     body = order(**gated(tmp_path / "open", 1, seconds=1, block_ms=100))
-    tasks = [asyncio.create_task(asked(http, body, urls[number % 2])) for number in range(100)]
+    tasks = [asyncio.create_task(synthesize(http, body, urls[number % 2])) for number in range(100)]
     await asyncio.to_thread(worker.wait_for, "job.started", len(worker.events("job.started")) + 1)
     (tmp_path / "open").touch()
     answers = await asyncio.gather(*tasks)
@@ -106,36 +106,39 @@ async def test_a_hundred_equal_requests_at_once_at_two_gateways_make_one_run(
 
 
 @pytest.mark.parametrize("change", [{"seed": 1}, {"input": "other"}, {"params": {"seconds": 0.25}}])
-async def test_what_differs_in_its_sound_shares_nothing(http: aiohttp.ClientSession, change: dict[str, Any]) -> None:
+async def test_requests_with_different_audio_share_nothing(http: aiohttp.ClientSession, change: dict[str, Any]) -> None:
     body = order()
-    first, other = await asked(http, body), await asked(http, {**body, **change, "input": body["input"] + "."})
-    third = await asked(http, {**body, **change})
+    first, other = (
+        await synthesize(http, body),
+        await synthesize(http, {**body, **change, "input": body["input"] + "."}),
+    )
+    third = await synthesize(http, {**body, **change})
     assert len({first.job, other.job, third.job}) == 3
 
 
-async def test_who_wants_a_fresh_run_gets_one_that_answers_later_requests(
+async def test_a_request_for_a_fresh_run_gets_one_that_answers_later_requests(
     http: aiohttp.ClientSession, urls: list[str], worker: Program
 ) -> None:
     body = order()
-    first = await asked(http, body)
-    fresh = await asked(http, body, control="max-age=0, no-cache")
+    first = await synthesize(http, body)
+    fresh = await synthesize(http, body, control="max-age=0, no-cache")
     assert (fresh.how, fresh.job, fresh.body) == ("miss", f"{first.job}-1", first.body)
     for url in urls:
-        later = await asked(http, body, url)
+        later = await synthesize(http, body, url)
         assert (later.how, later.job) == ("hit", fresh.job)
     assert len(starts(worker, first.job)) == 2
 
 
-async def test_what_must_not_be_stored_is_neither_looked_for_nor_found(http: aiohttp.ClientSession) -> None:
+async def test_a_request_that_refuses_the_cache_neither_reads_nor_fills_it(http: aiohttp.ClientSession) -> None:
     body = order()
-    alone = await asked(http, body, control="no-store")
-    cached = await asked(http, body)
-    again = await asked(http, body, control="No-Store")
+    alone = await synthesize(http, body, control="no-store")
+    cached = await synthesize(http, body)
+    again = await synthesize(http, body, control="No-Store")
     assert (alone.how, cached.how, again.how) == (None, "miss", None)
     assert len({alone.job, cached.job, again.job}) == 3
 
 
-async def test_the_run_goes_on_until_its_last_listener_leaves_and_then_answers_nobody(
+async def test_the_run_goes_on_until_its_last_listener_leaves_and_then_answers_no_request(
     http: aiohttp.ClientSession, urls: list[str], worker: Program, tmp_path: Path
 ) -> None:
     body = order(**gated(tmp_path / "open", 1, seconds=1, block_ms=100))
@@ -147,14 +150,14 @@ async def test_the_run_goes_on_until_its_last_listener_leaves_and_then_answers_n
         assert {each.headers["Antiphon-Job"] for each in (second, third)} == {job}
         first.close()
         third.close()
-        # Both gateways are asked whether anybody listens before a job is ended; the second one still says so.
+        # Both gateways are synthesize whether anybody listens before a job is ended; the second one still says so.
         assert await second.content.readexactly(4800) == tone_pcm(0.1)
         async with http.get(f"/v1/jobs/{job}") as answer:
             assert (await answer.json())["state"] == "running"
         second.close()
         await until_state(http, job, "cancelled")
     (tmp_path / "open").touch()
-    retried = await asyncio.gather(*(asked(http, body, urls[number % 2]) for number in range(6)))
+    retried = await asyncio.gather(*(synthesize(http, body, urls[number % 2]) for number in range(6)))
     assert {answer.job for answer in retried} == {f"{job}-1"}
     assert {answer.body == tone_pcm(1) for answer in retried} == {True}
     assert len(starts(worker, job)) == 2
@@ -165,32 +168,32 @@ async def test_a_cancel_by_id_ends_it_for_all_and_the_next_request_makes_a_new_r
 ) -> None:
     body = order(**gated(tmp_path / "open", 0, seconds=0.2))
     before = [await _answers(http, url) for url in urls]
-    tasks = [asyncio.create_task(asked(http, body, url)) for url in urls]
+    tasks = [asyncio.create_task(synthesize(http, body, url)) for url in urls]
     job = await _waiting_job(http)
-    async with asyncio.timeout(30):  # who asks behind the cancel gets a run of his own
+    async with asyncio.timeout(30):  # a request after the cancel gets a run of its own
         while [await _answers(http, url) for url in urls] != [count + 1 for count in before]:
             await asyncio.sleep(0.01)
     async with http.delete(f"/v1/jobs/{job}") as answer:
         assert (await answer.json())["state"] == "cancelled"
     assert {answer.status for answer in await asyncio.gather(*tasks)} == {409}
     (tmp_path / "open").touch()
-    again = await asked(http, body, urls[1])
+    again = await synthesize(http, body, urls[1])
     assert (again.status, again.how, again.job) == (200, "miss", f"{job}-1")
 
 
 async def test_a_failure_is_shared_in_flight_but_does_not_last(http: aiohttp.ClientSession, worker: Program) -> None:
     body = order(fault={"kind": "raise", "at_block": 0})
-    first, second, third = [await asked(http, body) for _ in range(3)]
+    first, second, third = [await synthesize(http, body) for _ in range(3)]
     assert [answer.status for answer in (first, second, third)] == [502] * 3
     assert (second.job, third.job) == (f"{first.job}-1", f"{first.job}-2")
     assert len(starts(worker, first.job)) == 3
 
 
-async def test_health_tells_how_many_answers_needed_no_run(http: aiohttp.ClientSession, urls: list[str]) -> None:
+async def test_health_shows_how_many_responses_needed_no_run(http: aiohttp.ClientSession, urls: list[str]) -> None:
     before = await _counts(http, urls[1])
     body = order()
     for _ in range(4):
-        await asked(http, body, urls[1])
+        await synthesize(http, body, urls[1])
     after = await _counts(http, urls[1])
     assert [after[name] - before[name] for name in ("misses", "shared", "hits")] == [1, 0, 3]
     total = after["misses"] + after["shared"] + after["hits"]

@@ -1,4 +1,4 @@
-"""Callers at the NATS door who wait, leave, are too many, or whose gateway or server goes away."""
+"""Callers of the NATS API that wait, leave, are too many, or lose their gateway or server."""
 
 import asyncio
 import signal
@@ -32,12 +32,12 @@ async def cli(nats_url: str) -> AsyncIterator[Client]:
 
 
 class _Over(Exception):
-    """Ends the door's task group."""
+    """Ends the task group of the API."""
 
 
 @asynccontextmanager
 async def door_here(settings: BusSettings, **more: Any) -> AsyncIterator[str]:
-    """A gateway with a NATS door in this process; its submit subject, once it takes requests of a known model."""
+    """A gateway with its NATS API in this process; the submit subject, once requests of a known model are taken."""
     async with gateway_here(settings) as (gateway, _):
         try:
             async with asyncio.TaskGroup() as tasks:
@@ -51,7 +51,7 @@ async def door_here(settings: BusSettings, **more: Any) -> AsyncIterator[str]:
             await asyncio.sleep(0)
 
 
-async def test_a_caller_whose_job_waits_is_told_its_place_and_its_leaving_is_noticed(
+async def test_a_caller_whose_job_waits_gets_its_place_and_its_leaving_is_noticed(
     fleet: Fleet, bus_settings: BusSettings, cli: Client, tmp_path: Path
 ) -> None:
     fleet.worker("w1", "tone", 1)
@@ -114,7 +114,7 @@ async def test_beyond_its_limit_a_gateway_refuses_callers_at_once_and_serves_aga
         assert (await nats_req(cli, submit, job(seconds=0.1), **WHOLE)).pcm == tone_pcm(0.1)
 
 
-async def test_a_gateway_that_stops_says_so_and_another_one_gives_the_whole_sound(
+async def test_a_gateway_that_stops_says_so_and_another_one_sends_all_the_audio(
     fleet: Fleet, bus_settings: BusSettings, cli: Client
 ) -> None:
     first, _ = fleet.gateway("--drain-s", "0.1")
@@ -142,7 +142,7 @@ async def test_a_gateway_that_stops_says_so_and_another_one_gives_the_whole_soun
         assert (await nats_req(cli, submit, body, **WHOLE)).pcm == tone_pcm(3)
 
 
-async def test_a_gateway_with_time_to_drain_lets_its_callers_hear_the_end(
+async def test_a_gateway_with_time_to_drain_serves_its_callers_to_the_end(
     fleet: Fleet, bus_settings: BusSettings, cli: Client
 ) -> None:
     gateway, _ = fleet.gateway("--drain-s", "20")
@@ -160,7 +160,7 @@ async def test_a_gateway_with_time_to_drain_lets_its_callers_hear_the_end(
         assert await asyncio.to_thread(gateway.process.wait, 20) == 0
 
 
-async def test_after_a_restart_of_the_server_the_caller_is_told_and_asking_again_gives_every_sample() -> None:
+async def test_after_a_restart_of_the_server_the_caller_gets_an_error_and_its_next_request_every_sample() -> None:
     with tempfile.TemporaryDirectory(prefix="antiphon-nats-") as folder, own_server(Path(folder)) as server:
         settings = small_bus(server.url, ack_wait_s=2.0)
         with stack_of(settings) as stack:
@@ -170,12 +170,12 @@ async def test_after_a_restart_of_the_server_the_caller_is_told_and_asking_again
             body, submit = job({"id": "long"}, seconds=5, **STEADY), f"{settings.root}.submit"
             begun = asyncio.Event()
             async with asyncio.timeout(60):
-                asking = asyncio.create_task(
-                    nats_req(client, submit, body, each=lambda *_: begun.set(), **WHOLE), name="asking"
+                request = asyncio.create_task(
+                    nats_req(client, submit, body, each=lambda *_: begun.set(), **WHOLE), name="request"
                 )
                 await begun.wait()
                 await asyncio.to_thread(server.restart)
-                cut: Answer = await asking
+                cut: Answer = await request
                 assert (cut.header(-2, "Nats-Service-Error-Code"), cut.json(-2)["code"]) == ("503", "bus_unreachable")
                 assert "send the request again" in cut.json(-2)["detail"]
                 whole = await nats_req(client, submit, body, **WHOLE)
@@ -185,4 +185,4 @@ async def test_after_a_restart_of_the_server_the_caller_is_told_and_asking_again
 
 
 async def ignored(_: Exception) -> None:
-    """The client tells of the broken connection that the test made."""
+    """nats-py reports the broken connection that the test made."""

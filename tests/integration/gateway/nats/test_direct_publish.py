@@ -1,4 +1,4 @@
-"""Jobs put straight into the queue with a plain JetStream publish, and heard from the live subject and the stream."""
+"""Jobs published straight to the queue with plain JetStream, read from the live subject and the stream."""
 
 import asyncio
 import json
@@ -36,10 +36,10 @@ async def cli(nats_url: str) -> AsyncIterator[Client]:
 
 async def to_the_end(subscription: Subscription) -> list[Msg]:
     """Entries up to the terminal one."""
-    heard: list[Msg] = []
-    while not heard or kind(heard[-1]) not in ENDS:
-        heard.append(await subscription.next_msg(timeout=30))
-    return heard
+    received: list[Msg] = []
+    while not received or kind(received[-1]) not in ENDS:
+        received.append(await subscription.next_msg(timeout=30))
+    return received
 
 
 def kind(entry: Msg) -> str:
@@ -60,13 +60,13 @@ async def stored(cli: Client, root: str, job_id: str, tenant: str = "public") ->
     return await to_the_end(await cli.jetstream().subscribe(subject, stream=f"{root.upper()}_REPLIES"))
 
 
-async def test_a_job_with_an_id_is_heard_live_and_read_from_the_stream_sample_exact(cli: Client, root: str) -> None:
+async def test_a_job_with_an_id_is_received_live_and_read_from_the_stream_sample_exact(cli: Client, root: str) -> None:
     live = await cli.subscribe(f"{root}.live.t1.direct")
     ack = await nats_pub_jetstream(cli, queue(root, "t1"), job({"id": "direct"}, seconds=1.1, block_ms=70))
     assert ack["stream"] == f"{root.upper()}_JOBS"
-    heard = await to_the_end(live)
-    assert pcm(heard) == pcm(await stored(cli, root, "direct", "t1")) == tone_pcm(1.1)
-    assert kind(heard[-1]) == "done"
+    received = await to_the_end(live)
+    assert pcm(received) == pcm(await stored(cli, root, "direct", "t1")) == tone_pcm(1.1)
+    assert kind(received[-1]) == "done"
 
 
 async def test_a_job_without_an_id_is_called_by_its_sequence_in_the_queue(cli: Client, root: str) -> None:
@@ -74,8 +74,8 @@ async def test_a_job_without_an_id_is_called_by_its_sequence_in_the_queue(cli: C
     assert pcm(await stored(cli, root, f"q{ack['seq']}")) == tone_pcm(2.0)
 
 
-async def test_nobody_listens_and_it_runs_to_its_end_all_the_same(cli: Client, root: str) -> None:
-    """It asks for listeners each 10 s only if it does not run on; a direct job does."""
+async def test_without_listeners_it_runs_to_its_end(cli: Client, root: str) -> None:
+    """A worker looks for listeners every 10 s only if a job does not run on; a direct job does."""
     ack = await nats_pub_jetstream(cli, queue(root), job(seconds=1, **STEADY))
     assert kind((await stored(cli, root, f"q{ack['seq']}"))[-1]) == "done"
 
@@ -103,12 +103,14 @@ async def test_two_messages_with_one_id_are_one_job(cli: Client, root: str) -> N
         ('{"input":"x","params":{"seconds":-1}}', "seconds"),
     ],
 )
-async def test_what_can_never_run_ends_its_log_with_the_reason(cli: Client, root: str, body: str, word: str) -> None:
+async def test_a_job_that_can_never_run_ends_its_log_with_the_reason(
+    cli: Client, root: str, body: str, word: str
+) -> None:
     ack = await nats_pub_jetstream(cli, queue(root), body)
     end = (await stored(cli, root, f"q{ack['seq']}"))[-1]
-    told = json.loads(end.data)
-    assert (kind(end), told["code"]) == ("failed", "invalid")
-    assert word in told["message"]
+    failed = json.loads(end.data)
+    assert (kind(end), failed["code"]) == ("failed", "invalid")
+    assert word in failed["message"]
 
 
 async def test_cancel_ends_a_direct_job(cli: Client, root: str) -> None:

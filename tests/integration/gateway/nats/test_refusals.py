@@ -1,4 +1,4 @@
-"""Requests at the NATS door that cannot be served: each is told by header and body, and nothing is lost by it."""
+"""Requests to the NATS API that cannot be served: each is refused by headers and body."""
 
 import pytest
 from nats.aio.client import Client
@@ -38,18 +38,18 @@ BAD: list[tuple[bytes, dict[str, str], int, str, list[str]]] = [
 
 
 @pytest.mark.parametrize(("body", "headers", "status", "path", "words"), BAD)
-async def test_what_is_wrong_is_told_by_header_and_body_and_ends_the_answer(
+async def test_an_error_has_headers_and_a_body_and_ends_the_reply(
     stack: Stack, cli: Client, body: bytes, headers: dict[str, str], status: int, path: str, words: list[str]
 ) -> None:
     answer = await nats_req(cli, stack.submit, body, headers, **WHOLE)
     assert len(answer) == 2
-    told = answer.json(0)
-    assert (answer.header(0, "Nats-Service-Error-Code"), told["status"], told.get("path", "")) == (
+    problem = answer.json(0)
+    assert (answer.header(0, "Nats-Service-Error-Code"), problem["status"], problem.get("path", "")) == (
         str(status),
         status,
         path,
     )
-    assert all(word in told["detail"] for word in words), told["detail"]
+    assert all(word in problem["detail"] for word in words), problem["detail"]
     assert answer.header(0, "Nats-Service-Error")
     assert answer.replies[1].data == b""
 
@@ -72,13 +72,13 @@ async def test_no_answer_goes_to_a_subject_that_the_caller_could_not_write_to_it
     inbox = inbox.format(root=stack.root, ROOT=stack.root.upper())
     stream = cli.jetstream()
     messages = (await stream.stream_info(f"{stack.root.upper()}_REPLIES")).state.messages
-    heard = await cli.subscribe(inbox) if inbox.isascii() and not inbox.startswith("$") else None
-    subject = stack.submit if service == "submit" else f"{stack.root}.cancel.public.nobody"
+    subscription = await cli.subscribe(inbox) if inbox.isascii() and not inbox.startswith("$") else None
+    subject = stack.submit if service == "submit" else f"{stack.root}.cancel.public.unknown"
     refused = len(stack.events("submit.reply_refused"))
     await cli.publish(subject, b'{"input":"x"}', reply=inbox)
     if service == "submit":
         await eventually(lambda: len(stack.events("submit.reply_refused")) == refused + 1, within_s=20)
-    answer = await nats_req(cli, f"{stack.root}.cancel.public.nobody", "", timeout_s=20)  # and they are still there
+    answer = await nats_req(cli, f"{stack.root}.cancel.public.unknown", "", timeout_s=20)  # and they are still there
     assert answer.json(0)["code"] == "not_found"
-    assert heard is None or heard.pending_msgs == 0
+    assert subscription is None or subscription.pending_msgs == 0
     assert (await stream.stream_info(f"{stack.root.upper()}_REPLIES")).state.messages == messages

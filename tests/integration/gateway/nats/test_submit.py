@@ -1,4 +1,4 @@
-"""The NATS door as the `nats` command line meets it: a plain core client, byte by byte."""
+"""The NATS API as the `nats` command line uses it: a plain core client, byte by byte."""
 
 import asyncio
 import base64
@@ -76,7 +76,7 @@ async def test_every_line_of_json_holds_whole_frames_and_the_lines_are_one_base6
 
 
 @pytest.mark.parametrize("tool", ["jq", "grep"])
-async def test_the_documented_pipe_makes_pcm_of_what_the_command_prints(stack: Stack, cli: Client, tool: str) -> None:
+async def test_the_documented_pipe_makes_pcm_of_the_output_of_the_command(stack: Stack, cli: Client, tool: str) -> None:
     if tool == "jq" and shutil.which("jq") is None:
         pytest.skip("this machine has no jq")
     pipes = {
@@ -101,7 +101,7 @@ async def test_a_job_that_fails_ends_with_its_error_in_headers_too(stack: Stack,
     assert answer.replies[-1].data == b""
 
 
-async def test_a_plain_req_hears_accepted_and_its_leaving_ends_the_job(stack: Stack, cli: Client) -> None:
+async def test_a_plain_req_receives_accepted_and_its_leaving_ends_the_job(stack: Stack, cli: Client) -> None:
     answer = await nats_req(cli, stack.submit, job(seconds=600, **STEADY))
     assert len(answer) == 1
     assert await until_ended(cli, stack.root, answer.json(0)["job"]) == "cancelled"
@@ -114,7 +114,7 @@ async def test_the_commands_own_reply_timeout_gives_up_on_a_silent_job_which_is_
     body = job(seconds=600, device="own", gate={"path": str(tmp_path / "never"), "before_block": 0})
     answer = await nats_req(cli, stack.submit, body, wait_for_empty=True)
     assert len(answer) == 1
-    # Nothing is said to it for 10 s, and that is when it is noticed: not only when nothing was said twice.
+    # The first message after 10 s of silence shows that the caller has left, not only the second one.
     assert await until_ended(cli, stack.root, answer.json(0)["job"], within_s=19) == "cancelled"
 
 
@@ -124,9 +124,7 @@ async def test_a_job_that_runs_on_outlives_its_caller(stack: Stack, cli: Client)
     assert await until_ended(cli, stack.root, answer.json(0)["job"]) == "done"
 
 
-async def test_who_asks_again_with_the_same_id_hears_the_same_sound_and_another_body_is_refused(
-    stack: Stack, cli: Client
-) -> None:
+async def test_a_repeated_id_gets_the_same_audio_and_is_refused_with_another_body(stack: Stack, cli: Client) -> None:
     body = job({"id": f"again-{fresh_root()}"}, seconds=0.4)
     answers: list[Answer] = [await nats_req(cli, stack.submit, body, **WHOLE) for _ in range(2)]
     assert [answer.pcm for answer in answers] == [tone_pcm(0.4)] * 2

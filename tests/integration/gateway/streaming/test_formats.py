@@ -53,10 +53,10 @@ async def test_a_format_is_the_same_audio_streamed_as_a_file_and_in_pieces(
         rate_hz, channels = form.media(24_000, 1)
         assert answer.headers["Antiphon-Media"] == wire.media_type(rate_hz, channels)
         streamed, job = await answer.read(), answer.headers["Antiphon-Job"]
-    heard, heard_hz = decoded(streamed, form, rate_hz, channels)
-    assert 0 <= len(heard) / heard_hz - SECONDS <= AROUND_S.get(codec, 0.5 / heard_hz)
+    received, heard_hz = decoded(streamed, form, rate_hz, channels)
+    assert 0 <= len(received) / heard_hz - SECONDS <= AROUND_S.get(codec, 0.5 / heard_hz)
     if codec in {"pcm", "wav", "flac"}:
-        assert heard.tobytes() == tone_pcm(SECONDS)
+        assert received.tobytes() == tone_pcm(SECONDS)
 
     path = f"{url}/v1/jobs/{job}/audio?format={codec}"
     async with http.get(path) as answer:
@@ -64,7 +64,7 @@ async def test_a_format_is_the_same_audio_streamed_as_a_file_and_in_pieces(
         assert (answer.status, answer.headers["Content-Type"]) == (200, form.content_type)
         assert (answer.content_length, answer.headers["Accept-Ranges"]) == (len(file), "bytes")
         etag = answer.headers["ETag"]
-    # WAV and FLAC tell their length at the beginning, where it is known by now.
+    # WAV and FLAC have their length in the head, if it is known by then.
     assert file[44:] == streamed[44:]
     assert codec in {"wav", "flac"} or file == streamed
     pieces, step = b"", len(file) // 7 + 1
@@ -75,7 +75,7 @@ async def test_a_format_is_the_same_audio_streamed_as_a_file_and_in_pieces(
             assert answer.headers["Content-Range"] == f"bytes {start}-{min(start + step, len(file)) - 1}/{len(file)}"
             pieces += await answer.read()
     assert pieces == file
-    assert np.array_equal(decoded(pieces, form, rate_hz, channels)[0], heard)
+    assert np.array_equal(decoded(pieces, form, rate_hz, channels)[0], received)
     async with http.head(path) as answer:
         assert (answer.status, answer.content_length, answer.headers["ETag"]) == (200, len(file), etag)
     async with http.get(path, headers={"If-None-Match": etag}) as answer:

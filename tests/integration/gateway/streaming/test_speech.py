@@ -1,4 +1,4 @@
-"""`POST /v1/audio/speech` against the real programs: sound from the first block on, whole or visibly cut short."""
+"""`POST /v1/audio/speech` against the real programs: audio from the first block on, complete or visibly cut short."""
 
 import asyncio
 import time
@@ -15,12 +15,12 @@ from tests.support.fleets import Stack
 from tests.support.sockets import job_after
 from tests.support.tone import tone_pcm
 
-#: One slot. A fault of the engine closes it to nobody.
+#: One slot. A fault of the engine does not open the breaker.
 stack = fleets.stack("tone,speech", 1, "--max-fails", "0")
 http = fleets.http()
 
 
-async def test_sound_is_sample_exact_in_both_formats_and_the_head_names_the_job(http: aiohttp.ClientSession) -> None:
+async def test_audio_is_sample_exact_in_both_formats_and_the_head_names_the_job(http: aiohttp.ClientSession) -> None:
     params = {"seconds": 3.3, "block_ms": 70}
     async with http.post(SPEECH, json=wav(voice="alloy", params=params)) as answer:
         assert (answer.status, answer.headers["Content-Type"]) == (200, "audio/wav")
@@ -47,7 +47,7 @@ async def test_the_first_block_is_at_the_client_before_the_second_is_made(
         assert await answer.content.read() == tone_pcm(1)[4800:]
 
 
-async def test_what_fails_before_the_first_block_has_a_status_of_its_own(http: aiohttp.ClientSession) -> None:
+async def test_a_failure_before_the_first_block_has_a_status_of_its_own(http: aiohttp.ClientSession) -> None:
     for kind, status, code in (("raise", 502, "engine_failed"), ("oom", 503, "out_of_memory")):
         async with http.post(SPEECH, json=wav(params={"fault": {"kind": kind, "at_block": 0}})) as answer:
             error = (await answer.json())["error"]
@@ -55,7 +55,7 @@ async def test_what_fails_before_the_first_block_has_a_status_of_its_own(http: a
             assert await state_of(http, answer.headers["Antiphon-Job"]) == "failed"
 
 
-async def test_what_fails_later_cuts_the_body_short_after_all_that_was_good(http: aiohttp.ClientSession) -> None:
+async def test_a_later_failure_cuts_the_body_short_after_all_good_blocks(http: aiohttp.ClientSession) -> None:
     params = {"seconds": 2, "fault": {"kind": "raise", "at_block": 10}, **STEADY}
     body = b""
     async with asyncio.timeout(30), http.post(SPEECH, json=tone(response_format="pcm", params=params)) as answer:
@@ -106,7 +106,7 @@ async def test_hanging_up_before_the_first_block_cancels_a_job_that_never_runs(
     await until_state(http, job, "cancelled")
     (tmp_path / "open").touch()
     assert await running == tone_pcm(0.5)
-    # No other test asks for this one, so it has to run: behind the one that was left.
+    # No other test requests this one, so it has to run: after the one that was left.
     assert await _pcm(http, tone(params={"seconds": 0.21})) == tone_pcm(0.21)
     assert job not in {event["job"] for event in stack.worker.events("job.started")}
 
@@ -144,7 +144,7 @@ async def test_one_of_two_listeners_may_leave(http: aiohttp.ClientSession) -> No
             assert await second.read() == tone_pcm(1.5)[100:]
 
 
-async def test_an_idempotency_key_attaches_to_the_same_sound(http: aiohttp.ClientSession) -> None:
+async def test_an_idempotency_key_attaches_to_the_same_audio(http: aiohttp.ClientSession) -> None:
     headers, body = {"Idempotency-Key": "k 1"}, tone(response_format="pcm", params={"seconds": 0.5})
     jobs, took_s = set(), []
     for _ in range(6):
@@ -154,7 +154,7 @@ async def test_an_idempotency_key_attaches_to_the_same_sound(http: aiohttp.Clien
             assert await answer.read() == tone_pcm(0.5)
         took_s.append(time.monotonic() - began_at)
     assert len(jobs) == 1
-    # Listening to a log that says no more takes 2 s, each time; a busy machine is busy now and then.
+    # Attaching to a log without new entries takes 2 s each time; a busy machine is busy now and then.
     assert min(took_s[1:]) < 1.5, took_s
 
 
@@ -165,7 +165,7 @@ async def test_a_slow_reader_costs_the_worker_nothing_and_the_gateway_bounded_me
     before = psutil.Process(stack.gateway.pid).memory_info().rss
     async with http.post(SPEECH, json=tone(response_format="pcm", params={"seconds": 600, "block_ms": 1000})) as answer:
         job = answer.headers["Antiphon-Job"]
-        await until_state(http, job, "done", within_s=60)  # 28.8 MB, and nobody has read them
+        await until_state(http, job, "done", within_s=60)  # 28.8 MB, and no client has read them
         assert psutil.Process(stack.gateway.pid).memory_info().rss - before < 12 << 20
         assert await answer.read() == tone_pcm(600)
 

@@ -38,7 +38,7 @@ def test_the_list_is_complete() -> None:
     assert used(ROOT / CONNECTION) == listed
 
 
-def test_the_errors_of_its_parser_are_those_that_we_tell_apart() -> None:
+def test_the_errors_of_its_parser_are_those_that_we_distinguish() -> None:
     assert issubclass(http_exceptions.LineTooLong, http_exceptions.HttpProcessingError), HINT
     assert http_exceptions.LineTooLong(b"x", 8190).args[1] == 8190, HINT
     for kind in ("BadHttpMethod", "BadStatusLine", "InvalidURLError", "InvalidHeader"):

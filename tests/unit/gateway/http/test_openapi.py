@@ -1,4 +1,4 @@
-"""`/openapi.json`: whatever is routed is described, whatever is decoded is in it."""
+"""`/openapi.json`: every route is described, and every type that a handler decodes."""
 
 import json
 from typing import Any
@@ -23,16 +23,16 @@ def document(app: web.Application) -> dict[str, Any]:
     return dict(json.loads(app[DOCUMENT]))
 
 
-def test_every_route_of_every_door_is_in_it(app: web.Application, document: dict[str, Any]) -> None:
+def test_every_route_of_every_api_is_in_it(app: web.Application, document: dict[str, Any]) -> None:
     routed = {(route.resource.canonical, route.method.lower()) for route in app.router.routes() if route.resource}
-    told = {(path, method) for path, methods in document["paths"].items() for method in methods}
-    assert told == {(path, method) for path, method in routed if method != "head"}
+    described = {(path, method) for path, methods in document["paths"].items() for method in methods}
+    assert described == {(path, method) for path, method in routed if method != "head"}
     tags = {tag for methods in document["paths"].values() for each in methods.values() for tag in each["tags"]}
     assert tags == {"native", *(dialect.name for dialect in dialects())}
-    assert len(told) > 35
+    assert len(described) > 35
 
 
-async def test_a_route_whose_handler_says_nothing_of_itself_starts_no_gateway() -> None:
+async def test_a_route_without_a_description_starts_no_gateway() -> None:
     async def silent(request: web.Request) -> web.Response:
         return web.Response()
 
@@ -65,7 +65,7 @@ def test_a_paths_variables_are_its_parameters(document: dict[str, Any]) -> None:
     for path, methods in document["paths"].items():
         in_path = {part.partition("}")[0] for part in path.split("{")[1:]}
         for each in methods.values():
-            assert {said["name"] for said in each["parameters"] if said["in"] == "path"} == in_path, path
+            assert {parameter["name"] for parameter in each["parameters"] if parameter["in"] == "path"} == in_path, path
 
 
 @pytest.mark.parametrize(
@@ -76,15 +76,15 @@ def test_a_paths_variables_are_its_parameters(document: dict[str, Any]) -> None:
         ("/v1/audio/speech", "post", "input", {"minLength": 1}),
     ],
 )
-def test_what_admission_checks_is_told(
+def test_the_limits_that_validation_checks_are_described(
     document: dict[str, Any], path: str, method: str, field: str, limits: dict[str, Any]
 ) -> None:
     schema = document["paths"][path][method]["requestBody"]["content"]["application/json"]["schema"]
-    told = document["components"]["schemas"][schema["$ref"].rpartition("/")[2]]["properties"][field]
-    assert {name: told[name] for name in limits} == limits
+    described = document["components"]["schemas"][schema["$ref"].rpartition("/")[2]]["properties"][field]
+    assert {name: described[name] for name in limits} == limits
 
 
-def test_a_doors_errors_are_told_in_its_own_envelope(document: dict[str, Any]) -> None:
+def test_the_errors_of_an_api_have_its_own_format(document: dict[str, Any]) -> None:
     def envelope(path: str, method: str) -> list[str]:
         return list(document["paths"][path][method]["responses"]["default"]["content"])
 
@@ -92,7 +92,7 @@ def test_a_doors_errors_are_told_in_its_own_envelope(document: dict[str, Any]) -
     assert envelope("/v1/audio/speech", "post") == envelope("/release_task", "post") == ["application/json"]
 
 
-def test_who_needs_no_key_is_told(document: dict[str, Any]) -> None:
+def test_operations_that_need_no_key_are_marked(document: dict[str, Any]) -> None:
     open_to_all = {
         path for path, methods in document["paths"].items() for each in methods.values() if "security" in each
     }

@@ -9,7 +9,7 @@ from gateway.http.ranges import is_unchanged, part
 
 
 @given(size=st.integers(1, 500), first=st.integers(0, 600), last=st.integers(0, 600))
-def test_a_range_is_what_the_rfc_says(size: int, first: int, last: int) -> None:
+def test_a_range_is_read_as_the_rfc_defines_it(size: int, first: int, last: int) -> None:
     body = bytes(index % 251 for index in range(size))
     headers = {"Range": f"bytes={first}-{last}"}
     if last < first:
@@ -36,5 +36,5 @@ def test_a_suffix_of_nothing_cannot_be_satisfied() -> None:
 @pytest.mark.parametrize(
     ("text", "same"), [('"a"', True), ('W/"a", "b"', True), ("*", True), ('"b"', False), ("a", False)]
 )
-def test_what_a_client_has_is_compared_by_its_tag(text: str, same: bool) -> None:
+def test_the_tag_of_the_clients_file_is_compared(text: str, same: bool) -> None:
     assert is_unchanged({"If-None-Match": text}, '"a"') is same

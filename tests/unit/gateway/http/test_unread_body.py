@@ -1,4 +1,4 @@
-"""A body that turns out to be no HTTP, at whatever moment of its request."""
+"""A body that turns out to be no HTTP, at any moment of its request."""
 
 import asyncio
 import contextlib
@@ -16,7 +16,7 @@ NO_CHUNK = b"no chunk\r\n"
 
 @contextlib.asynccontextmanager
 async def connected(server: web.Server) -> AsyncIterator[tuple[Connection, asyncio.StreamReader]]:
-    """The gateway's side of a connection, and what its client reads."""
+    """The gateway's side of a connection, and the client's reader."""
     connect, loop = connections(server, 60.0), asyncio.get_running_loop()
     made: asyncio.Future[Connection] = loop.create_future()
 
@@ -33,15 +33,15 @@ async def connected(server: web.Server) -> AsyncIterator[tuple[Connection, async
 
 
 @pytest.mark.parametrize("num_turns", range(6))
-async def test_whoever_reads_it_is_told_however_far_the_request_has_come(num_turns: int) -> None:
+async def test_a_handler_that_reads_it_gets_an_error_at_any_stage_of_the_request(num_turns: int) -> None:
     """Aiohttp needs some turns of the loop from a request's head to its handler; a packet comes between any two."""
-    told: list[type[Exception]] = []
+    raised: list[type[Exception]] = []
 
     async def answer(request: web.BaseRequest) -> web.Response:
         try:
             await request.read()
         except web.RequestPayloadError as error:
-            told.append(type(error))
+            raised.append(type(error))
             return web.Response(status=400)
         return web.Response()
 
@@ -58,10 +58,10 @@ async def test_whoever_reads_it_is_told_however_far_the_request_has_come(num_tur
         send(num_turns)
         async with asyncio.timeout(20):
             assert (await reader.read()).startswith(b"HTTP/1.1 400 ")
-        assert told == [web.RequestPayloadError]
+        assert raised == [web.RequestPayloadError]
 
 
-async def test_what_is_wrong_with_a_body_that_nobody_wanted_is_no_fault_of_ours(
+async def test_an_error_in_a_body_that_no_handler_reads_is_no_fault_of_ours(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     async def answer(_: web.BaseRequest) -> web.Response:

@@ -23,8 +23,8 @@ def entry(kind: str, payload: bytes, **headers: str) -> Entry:
 
 def block(frame: int, pcm: bytes, *, media: str | None = None) -> Entry:
     started = wire.Started(media=media or MEDIA, worker="w", attempt=1, model="m", version="v1")
-    told = {STARTED: wire.encode(started).decode()} if media else {}
-    return entry("block", pcm, **{BLOCK: "0", FRAME: str(frame), **told})
+    headers = {STARTED: wire.encode(started).decode()} if media else {}
+    return entry("block", pcm, **{BLOCK: "0", FRAME: str(frame), **headers})
 
 
 def done(frames: int) -> Entry:

@@ -21,10 +21,10 @@ def test_starts_are_counted_per_queue_over_a_minute_and_restarts_count_from_zero
     starts = StartRates(fleet)  # type: ignore[arg-type]
     fleet.beat("w1", "a", q=100)
     starts.look(0.0)
-    assert starts.per_second("q", 0.0) is None  # what was before is not of this minute
+    assert starts.per_second("q", 0.0) is None  # starts before the first sample are of an unknown time
     fleet.beat("w1", "a", q=104)
     starts.look(1.0)
-    assert starts.per_second("q", 1.0) is None  # four tell nothing
+    assert starts.per_second("q", 1.0) is None  # four are too few
     fleet.beat("w2", "x", q=0, r=0)
     starts.look(2.0)
     fleet.beat("w2", "x", q=8, r=1)

@@ -147,14 +147,14 @@ def test_an_inbox_may_be_answered(inbox: str) -> None:
         "_GR_.x",
     ],
 )
-def test_what_is_no_inbox_of_somebody_outside_is_not_answered(subject: str) -> None:
+def test_a_subject_that_is_no_inbox_of_a_client_is_not_answered(subject: str) -> None:
     assert not is_outside_inbox(subject)
 
 
 @given(st.text(max_size=30))
 @example("_INBOX.\r\nPUB x 0")
 @example("_INBOX.\u2028x")
-def test_what_may_be_answered_can_be_written_as_a_subject(rest: str) -> None:
+def test_an_inbox_that_may_be_answered_is_a_valid_subject(rest: str) -> None:
     for subject in (rest, f"_INBOX.{rest}", f"_R_.{rest}"):
         if is_outside_inbox(subject):
             assert encode(subject, b"", "", None, 100).count(b"\r\n") == 2
