@@ -56,8 +56,8 @@ async def test_equal_requests_meet_in_one_job_and_other_bodies_are_refused(http:
         async with http.put("/v1/jobs/mine", json=body) as answer:
             assert (answer.status, (await answer.json())["id"]) == (status, "mine")
     async with http.put("/v1/jobs/mine", json=tone(params={"seconds": 0.3})) as answer:
-        body = await answer.json()
-        assert (answer.status, body["code"], body["path"]) == (409, "conflict", "id")
+        problem = await answer.json()
+        assert (answer.status, problem["code"], problem["path"]) == (409, "conflict", "id")
     async with http.put("/v1/jobs/mine", json=body | {"id": "other"}) as answer:
         assert (answer.status, (await answer.json())["path"]) == (422, "id")
     ids = set()
