@@ -1,4 +1,7 @@
-"""Turns a delivery into the right to run its job. The worker's side of protocol rules 3, 6, 10, 11, 13 and 20."""
+"""Turns a delivery into the right to run its job, and gives that right up: the worker's side of the bus protocol.
+
+Rules 3, 6, 10, 11, 13 and 20.
+"""
 
 import asyncio
 from typing import Final
@@ -6,17 +9,18 @@ from typing import Final
 import msgspec
 
 from bus import wire
-from bus.errors import Fenced, Malformed
+from bus.errors import BusError, Fenced, Malformed, Unreachable
 from bus.jobs.attempts import AttemptLimits, next_attempt
 from bus.jobs.birth import new_birth
+from bus.jobs.client import Bus
 from bus.jobs.entry import Entry, Position
 from bus.jobs.giving_up import DeadLetterWriter
-from bus.jobs.log import Logs
+from bus.jobs.log import Logs, Writer
 from bus.jobs.validate import read_job
 from bus.subjects import JobKey
 from bus.telemetry.logging import logger
 from bus.transport.clock import BusClock
-from bus.transport.pull import Delivery
+from bus.transport.pull import Delivery, ack, give_back, keep_alive
 from bus.wire import LeaseState
 
 log = logger(__name__)
@@ -25,6 +29,8 @@ log = logger(__name__)
 _MAX_BARE_DELIVERIES: Final = 10
 #: Lease changes by other workers that one claim meets before it leaves the job to them.
 _TAKE_TRIES: Final = 5
+#: Characters of a traceback that a lease carries.
+_MAX_TRACE_CHARS: Final = 4096
 
 
 class Identity(msgspec.Struct, frozen=True):
@@ -177,3 +183,68 @@ class Claims:
     def _drop(self, delivery: Delivery, job: wire.Job) -> None:
         log.info("job.duplicate_removed", job=job.id, tenant=job.tenant, queue_seq=delivery.seq)
         delivery.ack()
+
+
+class JobLease:
+    """The lease of a claimed job: kept alive while the engine works, then settled once by `finish`, `end` or `release`.
+
+    Each of the three returns the outcome's name for the log line.
+    """
+
+    def __init__(self, bus: Bus, claims: Claims, claim: Claim, writer: Writer) -> None:
+        self._bus = bus
+        self._claims = claims
+        self._claim = claim
+        self._writer = writer
+        self._ack_subject = claim.lease.ack
+
+    @property
+    def seq(self) -> int:
+        """Stream sequence of the lease: the fence of every append."""
+        return self._writer.lease_seq
+
+    def keep_alive(self) -> None:
+        """Restart the ack_wait countdown of the job's message."""
+        keep_alive(self._bus.connection, self._ack_subject)
+
+    def redelivered(self, ack_subject: str) -> None:
+        """The job's message was delivered to this worker again: acknowledge that delivery from now on (rule 10)."""
+        self._ack_subject = ack_subject
+
+    async def finish(self, kind: wire.End, payload: object) -> str:
+        """Append the terminal entry and acknowledge the message. Raises Fenced, Full, Unreachable."""
+        await self._writer.end(kind, payload)
+        ack(self._bus.connection, self._ack_subject)
+        return kind
+
+    async def end(self, kind: wire.End, why: str) -> str:
+        """End the log as any process may: its deadline passed, or its last listener left."""
+        try:
+            return await self._bus.logs.end(self._claim.key, kind, why)
+        except BusError as error:
+            log.error("job.end_failed", error=str(error))
+            return "bus_unreachable"
+
+    async def release(
+        self, state: wire.LeaseState, detail: str, *, host_died: bool = False, traceback: str = ""
+    ) -> str:
+        """Give up the lease, then NAK the message (rule 11). The engine is stopped, the last append acknowledged.
+
+        A job that may not be tried again is not offered again: it ends here, among the dead letters.
+        """
+        try:
+            lease = await self._writer.release(
+                state, detail, host_died=host_died, traceback=traceback[:_MAX_TRACE_CHARS]
+            )
+            is_free = state == wire.LeaseState.HANDED_BACK
+            reason = None if is_free else self._claims.limits.exhausted(lease, lease.attempt + 1)
+            if reason is not None:
+                await self._claims.dead_letters.give_up_job(self._claim.key, self._claim.birth, lease, reason)
+                ack(self._bus.connection, self._ack_subject)
+                return "failed"
+        except (Fenced, Unreachable):
+            return "fenced"
+        except BusError as error:
+            log.error("job.end_failed", error=str(error))
+        give_back(self._bus.connection, self._ack_subject)
+        return state

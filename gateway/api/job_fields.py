@@ -6,7 +6,7 @@ from collections.abc import Container
 from typing import Annotated, Any, Final
 
 import msgspec
-from aiohttp import web
+from aiohttp import hdrs, web
 from msgspec import Meta
 
 from bus import wire
@@ -78,8 +78,11 @@ def build_job(request: web.Request, api: str, options: JobOptions, *, job_id: st
     then chooses one. Raises Invalid for the Idempotency-Key.
     """
     owner = request[CALLER]
-    job_id = job_id or idempotent_id(request, api) or (uuid.uuid4().hex if refuses_cache(request) else "")
-    client = wire.Client(api=api, traceparent=traceparent(request.headers.get("traceparent")), key=owner.key)
+    job_id = job_id or idempotent_id(request, api)
+    if not job_id and hdrs.CACHE_CONTROL in request.headers and refuses_cache(request):
+        job_id = uuid.uuid4().hex
+    trace = request.headers.get("traceparent")
+    client = wire.Client(api=api, traceparent=traceparent(trace) if trace else "", key=owner.key)
     return job_from(options, id=job_id, tenant=owner.tenant, client=client, **fields)
 
 
@@ -99,8 +102,9 @@ def _shared_fields(kind: type[msgspec.Struct]) -> tuple[str, ...]:
 
 def idempotent_id(request: web.Request, api: str) -> str:
     """The id that the header `Idempotency-Key` stands for in this API; "" without it."""
-    key = idempotency_key(request)
-    return keyed_id(api, key) if key else ""
+    if "Idempotency-Key" not in request.headers:
+        return ""
+    return keyed_id(api, idempotency_key(request))
 
 
 def our_model(fleet: Fleet, name: str, foreign: Container[str], default: str = DEFAULT_MODEL) -> str:

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing, asynccontextmanager, closing, nullcontext
 from typing import Final
 
-from aiohttp import web
+from aiohttp import hdrs, web
 
 from bus import wire
 from bus.jobs import lookup
@@ -40,7 +40,8 @@ def audio_headers(job_id: str, form: Format) -> dict[str, str]:
 async def stream_for(request: web.Request, job: wire.Job, *, own_id: bool = False) -> AsyncIterator[AudioStream]:
     """`open_stream` for a request: every response to it carries the id of the job that is streamed."""
     request[JOB] = job.id
-    async with open_stream(request.app[JOBS], job, fresh=wants_fresh(request), own_id=own_id) as stream:
+    fresh = hdrs.CACHE_CONTROL in request.headers and wants_fresh(request)
+    async with open_stream(request.app[JOBS], job, fresh=fresh, own_id=own_id) as stream:
         request[JOB] = stream.key.job
         yield stream
 

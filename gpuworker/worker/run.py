@@ -15,7 +15,7 @@ from bus import wire
 from bus.errors import EngineFailed, Fenced, Full, OutOfDeviceMemory, Unreachable
 from bus.fleet.messages import ModelCard
 from bus.jobs.birth import next_deadline
-from bus.jobs.claim import Claim, Claims
+from bus.jobs.claim import Claim, Claims, JobLease
 from bus.jobs.client import Bus
 from bus.jobs.log import Writer
 from bus.telemetry.logging import logger
@@ -23,7 +23,6 @@ from gpuworker import pipe
 from gpuworker.engine import Resume
 from gpuworker.worker.engine_host import EngineHost
 from gpuworker.worker.entry_size import EntrySize
-from gpuworker.worker.job_lease import JobLease
 from gpuworker.worker.stream import (
     Audio,
     DeadlinePassed,
