@@ -65,7 +65,7 @@ async def bus(bus_settings: BusSettings) -> AsyncIterator[Bus]:
 
 @pytest.fixture
 def fleet(bus_settings: BusSettings) -> Iterator[Fleet]:
-    """StartRates this test's workers and gateways as processes, and ends them with it."""
+    """Starts this test's workers and gateways as processes, and ends them with it."""
     with fleet_of(bus_settings) as fleet:
         yield fleet
 

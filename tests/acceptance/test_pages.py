@@ -18,8 +18,11 @@ from tests.support.pages import PAGES, ROOT, Command, blocks, commands, fits
 from tests.support.up import Up, running
 
 WALKED = ("README.md", *(f"docs/{name}.md" for name in ("http", "apis", "reuse", "webhooks", "keys", "operations")))
-#: StartRates what runs already, is somebody else's program, goes to machines that are not there, or to dead letters (`test_dead.py`).
+#: Commands that start the stack which runs already, are other programs, name hosts that do not exist, or belong to
+#: `test_dead.py`.
 ELSEWHERE = re.compile(r"make up|.*(bus\.example|\b10\.0\.0\.7)|antiphon dead (show|retry|drop)|promtool|prometheus")
+#: Pages that the fast suite walks; the others take up to half a minute each.
+QUICK = ("README.md", "docs/http.md")
 WITHIN_S = 60.0
 MAGIC = {"wav": (b"RIFF",), "mp3": (b"ID3", b"\xff\xfb", b"\xff\xf3"), "pcm": (b"",)}
 
@@ -104,7 +107,9 @@ class Reader:
         return True
 
 
-@pytest.mark.parametrize("page", WALKED)
+@pytest.mark.parametrize(
+    "page", [page if page in QUICK else pytest.param(page, marks=pytest.mark.slow) for page in WALKED]
+)
 def test_every_command_of_a_page_does_what_the_page_says(up: Up, page: str, tmp_path: Path) -> None:
     reader = Reader(up, tmp_path)
     reader.obey(Command("""curl URL/v1/jobs -d '{"model":"tone","input":"so that there is a job"}'""", "202"))

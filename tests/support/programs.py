@@ -88,7 +88,7 @@ def bus_flags(settings: BusSettings) -> list[str]:
 
 
 class Fleet:
-    """StartRates workers and gateways of one bus and ends them all with the test."""
+    """Starts workers and gateways of one bus and ends them all with the test."""
 
     def __init__(self, settings: BusSettings) -> None:
         self.settings = settings

@@ -32,7 +32,7 @@ WITHIN_S = 30.0
 
 
 @dataclass(frozen=True)
-class QueuePosition:
+class IdPlace:
     """Where in a request an id can stand."""
 
     where: str
@@ -44,7 +44,7 @@ class QueuePosition:
 class Route:
     method: str
     path: str
-    places: tuple[QueuePosition, ...]
+    places: tuple[IdPlace, ...]
     #: The least that it takes, as JSON; None: no body.
     body: dict[str, Any] | None
     #: In which form the body goes out.
@@ -81,7 +81,7 @@ def routes(document: Mapping[str, Any], text: str) -> list[Route]:
 
 
 def _route(document: Mapping[str, Any], path: str, method: str, operation: Mapping[str, Any], text: str) -> Route:
-    found = [QueuePosition(each["in"], each["name"]) for each in operation["parameters"]]
+    found = [IdPlace(each["in"], each["name"]) for each in operation["parameters"]]
     body, media = None, ""
     if "requestBody" in operation:
         media = next(iter(operation["requestBody"]["content"]))
@@ -91,7 +91,7 @@ def _route(document: Mapping[str, Any], path: str, method: str, operation: Mappi
         for name, each in fields.items():
             kinds = set(_types(document, each))
             if name not in TEXTS and kinds & {"string", "array", ""}:
-                found.append(QueuePosition("body", name, is_list="string" not in kinds))
+                found.append(IdPlace("body", name, is_list="string" not in kinds))
     return Route(method.upper(), path, tuple(found), body, media)
 
 
@@ -141,9 +141,7 @@ def _least(fields: Mapping[str, Any], required: list[str], text: str) -> dict[st
     return body | {name: value for name, value in known.items() if name in fields}
 
 
-async def ask(
-    http: aiohttp.ClientSession, route: Route, place: QueuePosition | None, job_id: str, default_id: str
-) -> Answer:
+async def ask(http: aiohttp.ClientSession, route: Route, place: IdPlace | None, job_id: str, default_id: str) -> Answer:
     """Send a request with `job_id` in one place, and an id that no job has in those that must hold one."""
     given = {place: job_id} if place is not None else {}
     filled = {each.name: given.get(each, default_id) for each in route.places if each.where == "path"}

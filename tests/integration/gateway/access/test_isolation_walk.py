@@ -15,7 +15,7 @@ from gateway.compose import Services
 from tests.support.doors import SPEECH, STEADY, accepted, gateway_here, state_of, tone, until_state
 from tests.support.programs import Fleet
 from tests.support.tone import tone_pcm
-from tests.support.walk import QueuePosition, Route, ask, names_in, routes, unknown_id_like
+from tests.support.walk import IdPlace, Route, ask, names_in, routes, unknown_id_like
 from tests.support.web import base_of
 
 WORDS = "no other tenant may read this"
@@ -72,7 +72,7 @@ async def owned(owner: aiohttp.ClientSession) -> list[str]:
     return [*made, made[-2].removesuffix("-0")]
 
 
-def places_with(route: Route, ids: list[str]) -> list[tuple[QueuePosition, str]]:
+def places_with(route: Route, ids: list[str]) -> list[tuple[IdPlace, str]]:
     """Every place of a route with every id; with those of two jobs only, if each request makes a job."""
     if not route.makes_work:
         return [(place, job_id) for place in route.places for job_id in ids]

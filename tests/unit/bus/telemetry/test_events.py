@@ -24,7 +24,7 @@ MADE_THERE = {"library.logged"}
 
 @cache
 def logged() -> list[tuple[str, str | None, set[str]]]:
-    """QueuePosition, event name (None if it is no literal) and fields of every `log.<level>(…)` of ours."""
+    """Place, event name (None if it is no literal) and fields of every `log.<level>(…)` of ours."""
     return [*_logged()]
 
 
