@@ -1,6 +1,5 @@
 """Sends one webhook over HTTP: signed, to public addresses only, and without following redirects."""
 
-import asyncio
 import base64
 import binascii
 import errno
@@ -8,24 +7,21 @@ import hashlib
 import hmac
 import socket
 from importlib.metadata import version
-from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from typing import Final
+from urllib.parse import urlsplit
 
 import aiohttp
-from aiohttp.abc import AbstractResolver, ResolveResult
 from yarl import URL
 
 from bus.errors import Invalid
 from bus.params import short
 from bus.settings import redacted
 from bus.webhook import Webhook
+from gateway.webhooks.addresses import is_name, is_public, parsed
 
 #: Of the whole exchange, name lookup and connection included.
 TIMEOUT_S: Final = 10.0
 _KEY_PREFIX: Final = "whsec_"
-#: IPv6 networks whose packets a router translates to the IPv4 address in them: in the last 32 bits, or after 16 bits.
-_NAT64: Final = ip_network("64:ff9b::/96")
-_6TO4: Final = ip_network("2002::/16")
 
 
 class NotDelivered(Exception):
@@ -37,27 +33,13 @@ class NotDelivered(Exception):
 
 
 class _PrivateAddressError(OSError):
-    """A host name resolves to an address that is not public."""
-
-
-def is_public(text: str) -> bool:
-    """Whether an address is reachable from the whole internet, and not translated to one that is not."""
-    address = ip_address(text.partition("%")[0])
-    if isinstance(address, IPv6Address):
-        inner = address.ipv4_mapped
-        if inner is None and address in _NAT64:
-            inner = IPv4Address(int(address) & 0xFFFFFFFF)
-        if inner is None and address in _6TO4:
-            inner = IPv4Address((int(address) >> 80) & 0xFFFFFFFF)
-        if inner is not None:
-            return is_public(str(inner))
-    return address.is_global and not address.is_multicast
+    """A host name leads to an address that is not public."""
 
 
 def check(webhook: Webhook, *, allow_private: bool) -> None:
     """Raises Invalid for a webhook that can never be delivered. Host names are resolved at delivery only."""
     host = _host(webhook.url)
-    if not allow_private and _is_address(host) and not is_public(host):
+    if not allow_private and parsed(host) and not is_public(host):
         raise Invalid(
             f"webhook.url: {short(host)} is no public address, and webhooks are sent to no other", "webhook.url"
         )
@@ -69,25 +51,25 @@ def check(webhook: Webhook, *, allow_private: bool) -> None:
 
 
 def _host(url: str) -> str:
-    """The host of `url`. Raises Invalid unless the scheme is http or https and there is no user in it."""
+    """The host of `url`, as it is connected to.
+
+    Raises Invalid unless the scheme is http or https, there is no user, and the host is an IP address or a DNS name.
+    """
     try:
-        parsed = URL(url)
-        host, is_right = parsed.host, parsed.scheme in {"http", "https"} and parsed.user is None
+        parts, host = urlsplit(url), URL(url).raw_host
+        is_right = parts.scheme in {"http", "https"} and "@" not in parts.netloc
     except ValueError:
-        host, is_right = None, False
-    if not host or not is_right:
+        parts, host, is_right = None, None, False
+    if parts is None or not host or not is_right:
         raise Invalid(
             f"webhook.url: {short(redacted(url))!r} must be http://… or https://…, without a user in it", "webhook.url"
         )
+    # Other spellings of an address are none: what `127.1` means is up to the resolver, full-width digits hide it.
+    is_address = parsed(host) is not None and parts.netloc.isascii()
+    if not is_address and (parts.netloc.startswith("[") or not is_name(host)):
+        text = f"webhook.url: the host {short(host)!r} must be a DNS name, or an IP address in its usual form"
+        raise Invalid(text, "webhook.url")
     return host
-
-
-def _is_address(host: str) -> bool:
-    try:
-        ip_address(host.partition("%")[0])
-    except ValueError:
-        return False
-    return True
 
 
 def _key(secret: str) -> bytes:
@@ -109,28 +91,15 @@ def signature_headers(webhook: Webhook, event_id: str, now_s: int, body: bytes) 
     return headers
 
 
-class _Resolver(AbstractResolver):
-    """Resolves a host name, if all its addresses are public. The connection is made to these very addresses."""
+def public_socket(address: aiohttp.AddrInfoType) -> socket.socket:
+    """A socket for a connection to `address`. Raises OSError if that is not public.
 
-    async def resolve(
-        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
-    ) -> list[ResolveResult]:
-        """The addresses of `host`. Raises OSError if it has none, or one that is not public."""
-        loop = asyncio.get_running_loop()
-        found = await loop.getaddrinfo(host, port, family=family, type=socket.SOCK_STREAM)
-        addresses = [(kind, str(where[0])) for kind, _, _, _, where in found]
-        for _, address in addresses:
-            if not is_public(address):
-                raise _PrivateAddressError(
-                    errno.EACCES, f"{short(host)} resolves to {address}, which is no public address"
-                )
-        return [
-            ResolveResult(hostname=host, host=address, port=port, family=kind, proto=0, flags=socket.AI_NUMERICHOST)
-            for kind, address in addresses
-        ]
-
-    async def close(self) -> None:
-        """Holds nothing."""
+    The last step before the connection: whatever a name resolved to before, this very address is connected to.
+    """
+    family, kind, protocol, _, where = address
+    if not is_public(str(where[0])):
+        raise _PrivateAddressError(errno.EACCES, f"resolves to {where[0]}, which is no public address")
+    return socket.socket(family, kind, protocol)
 
 
 class Sender:
@@ -141,9 +110,9 @@ class Sender:
         self._allow_private = allow_private
 
     async def __aenter__(self) -> "Sender":
-        resolver = None if self._allow_private else _Resolver()
+        new_socket = None if self._allow_private else public_socket
         # No connection is reused: the address is checked for each delivery.
-        connector = aiohttp.TCPConnector(resolver=resolver, use_dns_cache=False, force_close=True, limit=0)
+        connector = aiohttp.TCPConnector(socket_factory=new_socket, use_dns_cache=False, force_close=True, limit=0)
         self._session = aiohttp.ClientSession(
             connector=connector,
             cookie_jar=aiohttp.DummyCookieJar(),

@@ -199,13 +199,20 @@ async def test_a_name_that_resolves_to_a_private_address_is_never_connected_to(
     with stack_of(alone, "tone", 1, gateway_flags=("--webhook-max-tries", "1")) as own:
         async with fleets.asking(own.url) as http:
             port = receiver.url.rpartition(":")[2]
-            for host in ("127.0.0.1", "[::1]", "10.0.0.1", "169.254.169.254", "[::ffff:127.0.0.1]", "0.0.0.0"):
+            for host in (
+                "127.0.0.1",
+                "[::1]",
+                "192.0.0.192",
+                "[64:ff9b:1::7f00:1]",
+                "127.1",
+                "2130706433",
+                "0x7f000001",
+            ):
                 async with http.post("/v1/jobs", json=tone(webhook={"url": f"http://{host}:{port}/hook"})) as answer:
                     assert answer.status == 422, host
-            for count, host in enumerate(("localhost", "127.1", "2130706433", "0x7f000001"), 1):
-                job = await accepted(http, tone(webhook={"url": f"http://{host}:{port}/hook", "events": ["accepted"]}))
-                dead_lettered = await asyncio.to_thread(own.gateway.wait_for, "webhook.dead_lettered", count)
-                assert dead_lettered["job"] == job
-        errors = " ".join(event["error"] for event in own.gateway.events("webhook.dead_lettered"))
-    assert "localhost resolves to" in errors
+            hook = {"url": f"http://localhost:{port}/hook", "events": ["accepted"]}
+            job = await accepted(http, tone(webhook=hook))
+            dead_lettered = await asyncio.to_thread(own.gateway.wait_for, "webhook.dead_lettered", 1)
+            assert dead_lettered["job"] == job
+    assert "127.0.0.1, which is no public address" in dead_lettered["error"]
     assert receiver.paths == []

@@ -1,9 +1,11 @@
-"""Webhook signatures and the addresses that webhooks may be sent to."""
+"""Webhook signatures, and the check of the address at the connection."""
+
+import socket
 
 import pytest
 
 from bus.webhook import Webhook
-from gateway.webhooks.sender import is_public, signature_headers
+from gateway.webhooks.sender import NotDelivered, Sender, check, public_socket, signature_headers
 
 
 def test_the_signature_is_that_of_standard_webhooks() -> None:
@@ -21,28 +23,28 @@ def test_without_a_secret_there_is_no_signature() -> None:
     assert "webhook-signature" not in signature_headers(Webhook(url="https://example.org"), "evt_1", 1, b"{}")
 
 
-@pytest.mark.parametrize(
-    ("address", "public"),
-    [
-        ("8.8.8.8", True),
-        ("2001:4860:4860::8888", True),
-        ("64:ff9b::808:808", True),
-        ("64:ff9b::7f00:1", False),
-        ("64:ff9b::a9fe:a9fe", False),
-        ("2002:7f00:1::", False),
-        ("::ffff:10.0.0.1", False),
-        ("100.64.0.1", False),
-        ("192.168.1.1", False),
-        ("172.16.0.1", False),
-        ("169.254.169.254", False),
-        ("224.0.0.1", False),
-        ("ff02::1", False),
-        ("fe80::1%eth0", False),
-        ("fd00::1", False),
-        ("::", False),
-        ("0.0.0.0", False),
-        ("255.255.255.255", False),
-    ],
-)
-def test_only_addresses_of_the_whole_internet_are_public(address: str, public: bool) -> None:
-    assert is_public(address) == public
+async def test_the_address_is_checked_when_the_connection_is_made() -> None:
+    """Whatever the host resolves to: `localhost` passes as a name, and is loopback."""
+    webhook = Webhook(url="http://localhost:9/")
+    check(webhook, allow_private=False)
+    async with Sender(allow_private=False) as sender:
+        with pytest.raises(NotDelivered, match="no public address"):
+            await sender.post(webhook, {}, b"{}")
+
+
+async def test_an_address_that_is_not_public_is_refused_before_each_try() -> None:
+    """A webhook that came with a job over the bus was checked by no gateway."""
+    async with Sender(allow_private=False) as sender:
+        with pytest.raises(NotDelivered) as caught:
+            await sender.post(Webhook(url="http://192.0.0.192/"), {}, b"{}")
+    assert caught.value.is_final
+
+
+@pytest.mark.parametrize(("address", "is_allowed"), [("8.8.8.8", True), ("127.0.0.1", False), ("192.0.0.192", False)])
+def test_no_socket_is_made_for_an_address_that_is_not_public(address: str, is_allowed: bool) -> None:
+    info = (socket.AF_INET, socket.SOCK_STREAM, 0, "", (address, 80))
+    if is_allowed:
+        public_socket(info).close()
+        return
+    with pytest.raises(OSError, match=f"{address}, which is no public address"):
+        public_socket(info)
