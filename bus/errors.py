@@ -20,6 +20,7 @@
         ├── TooMany              a limit of the caller is reached; retry after `retry_after_s`
         ├── NoWorker             no worker is known; retry
         ├── StorageFull          no room for a new job; retry later
+        ├── Overloaded           the process is at a bound that all its callers share; retry, perhaps elsewhere
         ├── Expired              the deadline has passed
         ├── Cancelled            ended on request, or because its last listener left
         ├── EngineFailed         the model raised on a request that it should have served
@@ -146,14 +147,14 @@ class Gone(JobError):
 
 
 class TooMany(JobError):
-    """A limit of the caller is reached. Load of the system raises NoWorker, StorageFull or Unreachable instead."""
+    """A limit of the caller is reached. Load of the system raises NoWorker, StorageFull, Overloaded or Unreachable."""
 
     code = "too_many"
     retryable = True
 
-    #: The limit: `requests_per_s`, `concurrent_jobs`, `audio_s_per_day`.
+    #: The limit: `requests_per_s`, `concurrent_jobs`, `audio_s_per_day`, or the pool of which the caller has its share.
     limit: str = ""
-    #: Who shares the limit: `key`, `tenant` (for callers without a key), `address`.
+    #: Whose limit it is: `key`, `tenant`, `address`.
     scope: str = "key"
     #: Value of the limit.
     allowed: float = 0.0
@@ -178,6 +179,13 @@ class StorageFull(JobError):
     """No room for a new job; running ones go on."""
 
     code = "storage_full"
+    retryable = True
+
+
+class Overloaded(JobError):
+    """The process that was called is at a bound that all its callers share; another process may have room."""
+
+    code = "overloaded"
     retryable = True
 
 

@@ -22,7 +22,7 @@ from gateway.http.headers import JOB_HEADER, REQUEST_ID
 from gateway.http.operation import counted_handlers, key_places, open_paths
 from gateway.http.problems import describe_http, is_expected
 from gateway.http.responses import BEGUN, GRANTED, JOB, add_limit_headers, cut_short
-from gateway.http.services import AUTHENTICATOR, COUNTED, ENCODED, FLEET, JOBS, LIMITER, REQUESTS
+from gateway.http.services import AUTHENTICATOR, BUFFERS, COUNTED, ENCODED, FLEET, JOBS, LIMITER, REQUESTS
 from gateway.webhooks.acceptance import WEBHOOKS
 
 log = logger(__name__)
@@ -44,6 +44,7 @@ def make_app(services: Services) -> web.Application:
     app[LIMITER] = services.limiter
     app[REQUESTS] = services.requests
     app[ENCODED] = services.encoded
+    app[BUFFERS] = services.buffers
     app[WEBHOOKS] = services.webhooks
     app[readiness.READINESS] = readiness.Readiness(services.bus.connection, services.fleet, services.requests)
     app[metrics.METRICS] = metrics.GatewayMetrics(

@@ -18,6 +18,7 @@ from gateway.jobs.cache import ResultCache
 from gateway.jobs.queue_position import StartRates
 from gateway.jobs.service import Deadlines, Jobs
 from gateway.jobs.validation import Validation
+from gateway.limits.buffers import Buffers
 from gateway.limits.limiter import Limiter
 from gateway.limits.rates import rate_of
 from gateway.settings import GatewaySettings
@@ -50,6 +51,7 @@ class Services:
     webhooks: WebhookAcceptance
     webhook_delivery: WebhookDelivery
     encoded: EncodedCache
+    buffers: Buffers
     requests: Requests
 
 
@@ -100,5 +102,6 @@ def compose(
             retry_s=settings.webhook_retry_s,
         ),
         encoded=EncodedCache(settings.encoded_cache_bytes, settings.encoded_max_s),
+        buffers=Buffers(settings.buffer_bytes),
         requests=requests,
     )

@@ -53,6 +53,10 @@ class GatewaySettings(msgspec.Struct, frozen=True, kw_only=True):
     ] = 16
     webhook_retry_s: Annotated[Seconds, doc("Delay before the second try; doubles with each, to an hour.")] = 1.0
     max_body_bytes: Annotated[Bytes, doc("Largest body of an HTTP request.")] = 1 << 20
+    buffer_bytes: Annotated[
+        Bytes,
+        doc("Memory for bodies that are read and answers that are collected, of all clients together."),
+    ] = 256 << 20
     encoded_cache_bytes: Annotated[
         Bytes,
         doc("Memory for finished jobs in encoded formats (mp3, opus, …), so that clients can seek in them."),

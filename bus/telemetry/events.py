@@ -163,6 +163,11 @@ EVENTS: dict[str, Event] = {
     "limit.reached": Event(
         "A request was refused by a limit of its key or address.", ("limit", "account", "allowed", "retry_after_s")
     ),
+    "pool.refused": Event(
+        "A request was refused its part of a pool that tenants share: `asked` beside the `held` of `owner`, who may "
+        "have `allowed` at present. The level is warning once in 10 s for each owner, otherwise debug.",
+        ("pool", "owner", "asked", "held", "allowed", "is_own", "capacity"),
+    ),
     "limit.charged": Event(
         "The audio of an ended job was charged; `total_ms`: charged today.", ("account", "ms", "total_ms")
     ),

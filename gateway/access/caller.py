@@ -6,6 +6,7 @@ import msgspec
 from aiohttp import web
 
 from bus.access.keys import Limits
+from gateway.access.addresses import site_of
 
 #: The tenant of requests without a key, where those are served.
 PUBLIC: Final = "public"
@@ -25,6 +26,13 @@ class Caller(msgspec.Struct, frozen=True, kw_only=True):
     preferred_worker: str = ""
     #: The key's limits; a token and an anonymous caller have none.
     limits: Limits = Limits()
+
+    @property
+    def owner(self) -> str:
+        """Whose share of this process's pools it uses: the tenant's, or the address's of an anonymous caller."""
+        if self.key or self.tenant != PUBLIC or not self.address:
+            return f"tenant-{self.tenant}"
+        return f"address-{site_of(self.address)}"
 
 
 #: `request[CALLER]`: set before any handler runs.

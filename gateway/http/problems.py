@@ -71,6 +71,7 @@ STATUS: Final[dict[type[Exception], HTTPStatus]] = {
     errors.TooMany: HTTPStatus.TOO_MANY_REQUESTS,
     errors.NoWorker: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.StorageFull: HTTPStatus.INSUFFICIENT_STORAGE,
+    errors.Overloaded: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.Expired: HTTPStatus.GATEWAY_TIMEOUT,
     # The request is valid, but the state of its job does not permit it.
     errors.Cancelled: HTTPStatus.CONFLICT,
@@ -88,7 +89,7 @@ _HTTP_CODES: Final = {404: "no_such_path", 405: "method_not_allowed", 413: "too_
 class LimitReached(msgspec.Struct, frozen=True, kw_only=True):
     """The limit of a caller that a request was refused for."""
 
-    #: `requests_per_s`, `concurrent_jobs` or `audio_s_per_day`.
+    #: `requests_per_s`, `concurrent_jobs`, `audio_s_per_day`, or a pool of the gateway.
     limit: str
     #: Whose limit it is: `key`, `tenant` or `address`.
     scope: str
@@ -136,8 +137,8 @@ class ProblemBody(msgspec.Struct, kw_only=True, omit_defaults=True):
     code: str
     retryable: bool
     path: str = ""
-    #: The limit (`requests_per_s`, `concurrent_jobs`, `audio_s_per_day`) and its scope (`key`, `tenant`, `address`), if
-    #: the code is `too_many`.
+    #: The limit (`requests_per_s`, `concurrent_jobs`, `audio_s_per_day`, or a pool, as `buffer_bytes`) and its scope
+    #: (`key`, `tenant`, `address`), if the code is `too_many`.
     limit: str = ""
     scope: str = ""
     #: The limit's value, the part of it that is left, and the seconds until the request may succeed.

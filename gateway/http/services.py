@@ -12,6 +12,7 @@ from gateway.codecs.encoded_cache import EncodedCache
 from gateway.http.requests import Requests
 from gateway.http.responses import JOB
 from gateway.jobs.service import Jobs
+from gateway.limits.buffers import Buffers
 from gateway.limits.limiter import Limiter
 
 JOBS: Final = web.AppKey("jobs", Jobs)
@@ -21,6 +22,7 @@ LIMITER: Final = web.AppKey("limiter", Limiter)
 REQUESTS: Final = web.AppKey("requests", Requests)
 #: Handlers whose requests count against a limit of requests per second.
 COUNTED: Final = web.AppKey("counted", frozenset[object])
+BUFFERS: Final = web.AppKey("buffers", Buffers)
 ENCODED: Final = web.AppKey("encoded", EncodedCache)
 
 

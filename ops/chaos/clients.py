@@ -16,7 +16,7 @@ from ops.chaos.requests import Request
 from ops.chaos.samples import Reference
 
 #: Codes of refusals that are worth a retry.
-_PASSING: Final = frozenset({"bus_unreachable", "no_worker", "storage_full"})
+_PASSING: Final = frozenset({"bus_unreachable", "no_worker", "storage_full", "overloaded"})
 #: Codes that say how an accepted job ended: the run judges it by its log.
 _ENDED: Final = frozenset({"engine_failed", "interrupted", "cancelled", "expired", "out_of_memory", "gone"})
 _RETRY_S: Final = 0.1

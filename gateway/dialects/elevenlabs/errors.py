@@ -47,7 +47,7 @@ class ErrorResponse(msgspec.Struct, frozen=True):
 
 
 #: Errors that mean load on our side, which clients answer with a retry. A limit of the key's has another name.
-_BUSY: Final = frozenset({"no_worker", "storage_full", "out_of_memory"})
+_BUSY: Final = frozenset({"no_worker", "storage_full", "out_of_memory", "overloaded"})
 _BUSY_RETRY_AFTER_S: Final = 2
 #: Status and name for each limit of the caller's. Clients react to the name: wait for an own request to end, slow down,
 #: or give up for the day.
@@ -56,6 +56,8 @@ LIMITS: Final = {
     "requests_per_s": (429, "rate_limit_exceeded"),
     "audio_s_per_day": (401, "quota_exceeded"),
 }
+#: The same for a share of one of the gateway's pools.
+OF_POOL: Final = (429, "too_many_concurrent_requests")
 _NAMES: Final = {
     "unknown_model": "model_not_found",
     "internal": "internal_server_error",
@@ -108,7 +110,7 @@ def _detail(problem: Problem, fields: Mapping[str, str]) -> tuple[int, Detail | 
     if problem.status == 422:
         return 422, [_field_error(problem, fields)]
     if problem.limit_reached is not None:
-        status, name = LIMITS[problem.limit_reached.limit]
+        status, name = LIMITS.get(problem.limit_reached.limit, OF_POOL)
         return status, Detail(name, problem.detail)
     if problem.code in _BUSY:
         return 429, Detail("system_busy", problem.detail)

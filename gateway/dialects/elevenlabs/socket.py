@@ -17,7 +17,7 @@ from bus import wire
 from bus.errors import BusError, Forbidden, Invalid, Malformed, TooMany, Unauthorized, UnknownModel
 from gateway.access.caller import caller
 from gateway.codecs import Encoding
-from gateway.dialects.elevenlabs.errors import LIMITS, ErrorResponse, refuser
+from gateway.dialects.elevenlabs.errors import LIMITS, OF_POOL, ErrorResponse, refuser
 from gateway.dialects.elevenlabs.socket_messages import MESSAGE, PARAMETERS, JobTemplate, Message, TextBuffer
 from gateway.dialects.elevenlabs.socket_timing import Chunks
 from gateway.http.dialect import Dialect
@@ -51,6 +51,7 @@ _NAMES: Final = {
     "no_worker": "system_busy",
     "storage_full": "system_busy",
     "out_of_memory": "system_busy",
+    "overloaded": "system_busy",
 }
 
 
@@ -161,7 +162,7 @@ def _described(error: BusError) -> tuple[str, str, int]:
     if problem.path == "voice":
         name = "voice_id_does_not_exist"
     if problem.limit_reached is not None:
-        _, name = LIMITS[problem.limit_reached.limit]
+        _, name = LIMITS.get(problem.limit_reached.limit, OF_POOL)
     return problem.detail, name, _POLICY if isinstance(error, _CLIENT_ERRORS) else _INTERNAL
 
 

@@ -1,0 +1,120 @@
+"""Memory in which one gateway holds data for its clients: bodies that are read, answers that are collected and sent.
+
+What a connection holds at most is bounded elsewhere, and small: a slow listener's 512 KiB, the few KB of a request's
+head. Whatever may be larger takes its bytes from here as it grows, and gives them back as it is sent.
+"""
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final, NamedTuple
+
+from gateway.limits.pools import Pool
+
+BUFFER_BYTES: Final = "buffer_bytes"
+#: Seconds that `Buffer.grow` waits for room.
+WAIT_S: Final = 10.0
+
+
+class _Waiter(NamedTuple):
+    owner: str
+    num_bytes: int
+    granted: asyncio.Future[None]
+
+
+class Buffers:
+    """The bytes of all clients of one process. Not for several threads."""
+
+    def __init__(self, capacity_bytes: int) -> None:
+        """`capacity_bytes`: held at most, by all clients together."""
+        self._pool = Pool(BUFFER_BYTES, "bytes", capacity_bytes)
+        self._waiting: list[_Waiter] = []
+
+    @property
+    def capacity_bytes(self) -> int:
+        """The most that all clients may hold."""
+        return int(self._pool.capacity)
+
+    @property
+    def total_bytes(self) -> int:
+        """Held now."""
+        return int(self._pool.total)
+
+    @contextmanager
+    def hold(self, owner: str) -> Iterator["Buffer"]:
+        """A buffer of `owner` (`Caller.owner`), empty at first. The end of the block gives everything back."""
+        buffer = Buffer(self, owner)
+        try:
+            yield buffer
+        finally:
+            buffer.shrink(buffer.num_bytes)
+
+    def try_take(self, owner: str, num_bytes: int) -> bool:
+        """For `Buffer.try_grow`."""
+        return self._pool.try_take(owner, num_bytes) is None
+
+    async def take(self, owner: str, num_bytes: int, within_s: float) -> None:
+        """For `Buffer.grow`."""
+        refusal = self._pool.try_take(owner, num_bytes)
+        if refusal is None:
+            return
+        waiter = _Waiter(owner, num_bytes, asyncio.get_running_loop().create_future())
+        self._waiting.append(waiter)
+        try:
+            async with asyncio.timeout(within_s):
+                await waiter.granted
+        except (TimeoutError, asyncio.CancelledError) as error:
+            if waiter in self._waiting:
+                self._waiting.remove(waiter)
+            elif isinstance(error, TimeoutError):
+                return  # granted at the last moment
+            else:
+                self.give_back(owner, num_bytes)
+            if isinstance(error, TimeoutError):
+                raise self._pool.refused(owner, refusal) from None
+            raise
+
+    def give_back(self, owner: str, num_bytes: int) -> None:
+        """For `Buffer.shrink`."""
+        if not num_bytes:
+            return
+        self._pool.give_back(owner, num_bytes)
+        if self._waiting:
+            self._waiting = [each for each in self._waiting if not self._grant(each)]
+
+    def _grant(self, waiter: _Waiter) -> bool:
+        if waiter.granted.done() or not self.try_take(waiter.owner, waiter.num_bytes):
+            return False
+        waiter.granted.set_result(None)
+        return True
+
+
+class Buffer:
+    """The bytes that are held for one client."""
+
+    def __init__(self, buffers: Buffers, owner: str) -> None:
+        """`Buffers.hold` makes it."""
+        self._buffers = buffers
+        self._owner = owner
+        self.num_bytes = 0
+
+    def try_grow(self, num_bytes: int) -> bool:
+        """Hold `num_bytes` more, unless they do not fit at present."""
+        if not self._buffers.try_take(self._owner, num_bytes):
+            return False
+        self.num_bytes += num_bytes
+        return True
+
+    async def grow(self, num_bytes: int, within_s: float = WAIT_S) -> None:
+        """Hold `num_bytes` more, and wait for room if they do not fit at present.
+
+        After `within_s` it raises TooMany if the owner's share is used up, Overloaded if the memory is. Cancelling
+        leaves the buffer as it was.
+        """
+        await self._buffers.take(self._owner, num_bytes, within_s)
+        self.num_bytes += num_bytes
+
+    def shrink(self, num_bytes: int) -> None:
+        """Hold `num_bytes` less."""
+        self._buffers.give_back(self._owner, num_bytes)
+        self.num_bytes -= num_bytes
