@@ -5,7 +5,7 @@ Each command imports its modules when it runs, so that `--help` is quick and a g
 
 import io
 import sys
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -195,16 +195,28 @@ def doctor(
     examine(read(UpSettings, flags, config), nats, as_json=json)
 
 
-@app.command(short_help="Measure a stack of its own against bare aiohttp.")
+@app.command(short_help="Measure a stack of its own: its speed, or how well tenants are isolated.")
 def bench(
+    measure: Annotated[
+        Literal["speed", "isolation"],
+        typer.Argument(help="speed: against bare aiohttp. isolation: one tenant while another floods each pool."),
+    ] = "speed",
     *,
     rounds: Annotated[int, typer.Option(help="Rounds of every scenario.", min=1, max=100)] = 3,
+    pools: Annotated[str, typer.Option(help="isolation: pools to flood; by default all.", metavar="A,B")] = "",
+    seconds: Annotated[float, typer.Option(help="isolation: time of one measurement.", min=1, max=600)] = 15.0,
     json: Json = False,
 ) -> None:
-    """Measure a stack of its own and bare aiohttp in turn; compare ratios within a round, not absolute figures."""
-    from ops.bench.run import report, run
+    """Measure stacks of its own in turn; compare ratios within a round, not absolute figures."""
+    if measure == "speed":
+        from ops.bench import run as speed
 
-    typer.echo(report(run(rounds), as_json=json))
+        typer.echo(speed.report(speed.run(rounds), as_json=json))
+        return
+    from ops.bench import isolation
+
+    rows = isolation.run(isolation.chosen(pools), rounds, seconds)
+    typer.echo(isolation.report(rows, as_json=json))
 
 
 @app.command(short_help="Inject faults into a stack of its own, and check every sample.")

@@ -49,7 +49,7 @@ FOLDERS = {
         {"codecs", "access"},
     ],
     "gpuworker": [{"worker", "host"}, {"engines/speech", "engines/music"}, {"engines"}, {""}],
-    "ops": [{"cli"}, {"bench", "bench/antiphon", "chaos", "commands"}, {"local"}, {""}],
+    "ops": [{"cli"}, {"bench", "bench/antiphon", "chaos", "commands"}, {"flood"}, {"local"}, {""}],
 }
 #: Libraries to the path prefixes that own them.
 OWNED = {

@@ -1,0 +1,279 @@
+"""`antiphon bench isolation`: the first audio of one tenant while another one floods a pool that they share.
+
+The control is the same flood against a second, unrelated stack on the same machine: it costs the machine as much, and
+only the sharing differs. So a ratio of 1 means that the stack's pools protect the tenant entirely.
+"""
+
+import asyncio
+import json
+import os
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+import aiohttp
+import msgspec
+
+from bus.access.keys import Keys, Limits
+from bus.jobs.client import open_bus
+from bus.settings import BusSettings
+from ops.bench import tone
+from ops.errors import UsageRefused
+from ops.flood.pools import POOLS
+from ops.flood.target import Target
+from ops.local.system import ourselves
+
+#: Settings of both stacks: streams small enough that a flood fills them within a measurement.
+_ENVIRON: Final = {
+    "ANTIPHON_LOG_LEVEL": "warning",
+    "ANTIPHON_JOBS_MAX_BYTES": str(8 << 20),
+    "ANTIPHON_REPLIES_MAX_BYTES": str(512 << 20),
+    "ANTIPHON_WEBHOOK_PRIVATE": "true",
+}
+#: A flood has this long to fill its pool before the other tenant is measured.
+_FILL_S: Final = 3.0
+_PAUSE_S: Final = 0.05
+_SECONDS: Final = 0.5
+_KEPT: Final = 5
+_STOP_S: Final = 20.0
+_REQUEST_S: Final = 60.0
+
+
+class Stack(msgspec.Struct, frozen=True):
+    """A running stack, and one key each of the two tenants."""
+
+    url: str
+    nats: str
+    flood_key: str
+    victim_key: str
+
+
+class Measured(msgspec.Struct, frozen=True, kw_only=True):
+    """The other tenant's requests during one flood."""
+
+    #: Seconds to the first audio of each good request, ascending.
+    first_s: list[float]
+    #: Requests that failed or brought wrong samples.
+    failed: int
+    #: Recordings made before the flood that could not be read after it.
+    purged: int
+    #: Requests of the flood that were served, and refused.
+    taken: int
+    refused: int
+
+    @property
+    def p95_ms(self) -> float:
+        """Milliseconds to the first audio, 95th percentile; infinite if no request was good."""
+        return 1000 * self.first_s[int(0.95 * len(self.first_s))] if self.first_s else float("inf")
+
+
+class Row(msgspec.Struct, frozen=True, kw_only=True):
+    """One pool in one round."""
+
+    round: int
+    pool: str
+    #: The flood struck the unrelated stack.
+    control: Measured
+    #: The flood struck the stack of the tenant that was measured.
+    flooded: Measured
+
+    @property
+    def ratio(self) -> float:
+        """p95 under the flood by the control's."""
+        return self.flooded.p95_ms / self.control.p95_ms
+
+
+@contextmanager
+def _stack(folder: Path) -> Iterator[Stack]:
+    """A stack of two workers: one makes `tone` for both tenants, the other is slow and has one slot."""
+    folder.mkdir()
+    environ = {**os.environ, **_ENVIRON}
+    flags = ("--http-port", "0", "--nats-port", "0", "--models", "tone", "--slots", "64", "--json")
+    with ExitStack() as cleanup:
+        up = cleanup.enter_context(
+            _process([*ourselves(), "up", *flags, "--state", str(folder / "state")], environ, folder / "up.log")
+        )
+        assert up.stdout is not None
+        line = up.stdout.readline()
+        if not line:
+            raise RuntimeError(f"the stack did not start:\n{(folder / 'up.log').read_text()[-2000:]}")
+        found = json.loads(line)
+        slow = ("worker", "--nats", found["nats"], "--id", "slow", "--models", "music", "--slots", "1")
+        cleanup.enter_context(_process([*ourselves(), *slow], environ, folder / "slow.log"))
+        keys = asyncio.run(_make_keys(found["nats"]))
+        yield Stack(found["http"], found["nats"], *keys)
+
+
+@contextmanager
+def _process(argv: Sequence[str], environ: dict[str, str], log: Path) -> Iterator[subprocess.Popen[str]]:
+    with (
+        log.open("wb") as stderr,
+        subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=stderr, text=True, env=environ) as process,
+    ):
+        try:
+            yield process
+        finally:
+            process.send_signal(signal.SIGTERM)
+            try:
+                process.wait(_STOP_S)
+            except subprocess.TimeoutExpired:
+                process.kill()
+
+
+async def _make_keys(nats: str) -> tuple[str, str]:
+    async with open_bus(BusSettings(nats=nats), "bench", declare=False) as bus:
+        keys = Keys(bus)
+        return (await keys.create("flood", Limits()))[1], (await keys.create("victim", Limits()))[1]
+
+
+def chosen(names: str) -> tuple[str, ...]:
+    """The pools that a comma-separated list names; all for an empty one. Raises UsageRefused for an unknown name."""
+    pools = tuple(name for name in names.split(",") if name) or tuple(POOLS)
+    if unknown := sorted(set(pools) - set(POOLS)):
+        raise UsageRefused(f"--pools: {', '.join(unknown)} is not one of {', '.join(POOLS)}")
+    return pools
+
+
+def run(pools: Sequence[str], rounds: int, seconds: float) -> list[Row]:
+    """Flood each of `pools` in turn, `rounds` times, and measure for `seconds` each."""
+    rows = []
+    for number in range(rounds):
+        with tempfile.TemporaryDirectory(prefix="antiphon-isolation-") as folder:
+            for name in pools:
+                # Fresh stacks for each pool: what one flood leaves behind must not count for the next.
+                with _stack(Path(folder) / f"{name}-own") as own, _stack(Path(folder) / f"{name}-other") as other:
+                    control = asyncio.run(_measure(name, own, flooded=other, seconds=seconds))
+                    flooded = asyncio.run(_measure(name, own, flooded=own, seconds=seconds))
+                    rows.append(Row(round=number, pool=name, control=control, flooded=flooded))
+                    sys.stderr.write(f"{number} {name}: {_summary(rows[-1])}\n")
+    return rows
+
+
+async def _measure(name: str, own: Stack, *, flooded: Stack, seconds: float) -> Measured:
+    timeout = aiohttp.ClientTimeout(total=_REQUEST_S)
+    async with aiohttp.ClientSession(timeout=timeout) as session:
+        victim = Target(session, own.url, own.victim_key)
+        await _until_served(victim)
+        kept = [await _record(victim, number) for number in range(_KEPT)]
+        with _flood(name, flooded) as process:
+            await asyncio.sleep(_FILL_S)
+            first_s, failed = await _first_audio(victim, seconds)
+            answers = await asyncio.to_thread(_stopped, process)
+        purged = sum([await victim.read(f"/v1/jobs/{job}/audio?format=pcm") != 200 for job in kept])
+        await Target(session, flooded.url, flooded.flood_key).cancel_jobs(_STOP_S)
+    taken = sum(count for status, count in answers.items() if status.startswith("2") or status == "connected")
+    return Measured(
+        first_s=sorted(first_s), failed=failed, purged=purged, taken=taken, refused=sum(answers.values()) - taken
+    )
+
+
+@contextmanager
+def _flood(name: str, stack: Stack) -> Iterator[subprocess.Popen[str]]:
+    environ = {
+        **os.environ,
+        "ANTIPHON_URL": stack.url,
+        "ANTIPHON_NATS": stack.nats,
+        "ANTIPHON_API_KEY": stack.flood_key,
+    }
+    argv = [sys.executable, "-m", "ops.flood", name]
+    with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True, env=environ) as process:
+        assert process.stdout is not None
+        try:
+            process.stdout.readline()
+            yield process
+        finally:
+            process.kill()
+
+
+def _stopped(process: subprocess.Popen[str]) -> dict[str, int]:
+    """Stop a flood and return its answers by status. Raises RuntimeError if it had ended by itself."""
+    assert process.stdout is not None
+    process.send_signal(signal.SIGTERM)
+    line = process.stdout.readline()
+    if not line:
+        raise RuntimeError("the flood ended before it was stopped")
+    return dict(json.loads(line))
+
+
+async def _until_served(victim: Target) -> None:
+    """Wait until a request succeeds, and both models are offered."""
+    async with asyncio.timeout(_REQUEST_S):
+        while True:
+            async with victim.session.get(f"{victim.url}/v1/models", headers=victim.headers) as response:
+                models = {card["id"] for card in (await response.json()).get("data", [])}
+            if {"tone", "music"} <= models and (await _request(victim, "warm"))[1]:
+                return
+            await asyncio.sleep(_PAUSE_S)
+
+
+async def _record(victim: Target, number: int) -> str:
+    """Make a recording of the tenant and return its id."""
+    body = {"model": "tone", "input": f"kept {number}", "params": {"seconds": 10.0}}
+    job = str((await victim.post("/v1/jobs", body))["id"])
+    await victim.read(f"/v1/jobs/{job}/audio?format=pcm")
+    return job
+
+
+async def _first_audio(victim: Target, seconds: float) -> tuple[list[float], int]:
+    """One request after the other for `seconds`: (seconds to the first audio of the good ones, number of others)."""
+    first_s: list[float] = []
+    failed, until, number = 0, time.monotonic() + seconds, 0
+    while time.monotonic() < until:
+        number += 1
+        try:
+            first, good = await _request(victim, f"measured {number}")
+        except (aiohttp.ClientError, TimeoutError):
+            good = False
+        if good:
+            first_s.append(first)
+        else:
+            failed += 1
+        await asyncio.sleep(_PAUSE_S)
+    return first_s, failed
+
+
+async def _request(victim: Target, text: str) -> tuple[float, bool]:
+    """(Seconds to the first audio, whether all samples were right)."""
+    params: dict[str, Any] = {"seconds": _SECONDS, "device": "own"}
+    body = {"model": "tone", "input": text, "response_format": "pcm", "params": params}
+    first, size, good, began = 0.0, 0, True, time.perf_counter()
+    async with victim.session.post(f"{victim.url}/v1/audio/speech", json=body, headers=victim.headers) as response:
+        good = response.status == 200
+        async for data in response.content.iter_any():
+            first = first or time.perf_counter() - began
+            good = good and tone.is_right(data, size)
+            size += len(data)
+    return first, good and size == 2 * round(_SECONDS * tone.RATE_HZ)
+
+
+def _summary(row: Row) -> str:
+    return (
+        f"p95 {row.flooded.p95_ms:.0f} ms, control {row.control.p95_ms:.0f} ms (x{row.ratio:.2f}), "
+        f"failed {row.flooded.failed}, purged {row.flooded.purged}; "
+        f"flood: {row.flooded.taken} taken, {row.flooded.refused} refused"
+    )
+
+
+def report(rows: list[Row], *, as_json: bool) -> str:
+    """The rows as JSON, or medians over the rounds as a Markdown table in the form of docs/benchmarks.md."""
+    if as_json:
+        return json.dumps(msgspec.to_builtins(rows))
+    head = "| pool | first audio p95 ms, control | under the flood | ratio | failed | purged | flood taken / refused |"
+    lines = [head, "| --- | --: | --: | --: | --: | --: | --: |"]
+    for pool in dict.fromkeys(row.pool for row in rows):
+        some = [row for row in rows if row.pool == pool]
+        control = statistics.median(row.control.p95_ms for row in some)
+        flooded = statistics.median(row.flooded.p95_ms for row in some)
+        lines.append(
+            f"| {pool} | {control:.1f} | {flooded:.1f} | x{statistics.median(row.ratio for row in some):.2f} "
+            f"| {sum(row.flooded.failed for row in some)} | {sum(row.flooded.purged for row in some)} "
+            f"| {sum(row.flooded.taken for row in some)} / {sum(row.flooded.refused for row in some)} |"
+        )
+    return "\n".join(lines)
