@@ -47,7 +47,8 @@ Inject = Callable[["Scene", Fault], Awaitable[None]]
 #: Shortest and longest duration, in seconds.
 Span = tuple[float, float]
 #: nodes: NATS is a cluster. disk: one nats-server with a small file system of its own, which takes root to mount.
-Need = Literal["nodes", "disk"]
+#: naming: nothing, but the kind takes part only if `--kinds` names it.
+Need = Literal["nodes", "disk", "naming"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,6 +180,13 @@ async def wrong(scene: "Scene", fault: Fault) -> None:
 async def clock(scene: "Scene", fault: Fault) -> None:
     """A request whose deadline has passed or passes soon."""
     await _misbehave(scene, fault)
+
+
+@fault(weight=40, for_s=(10.0, 30.0), needs="naming")
+async def flood(scene: "Scene", fault: Fault) -> None:
+    """Another tenant floods a pool that tenants share: the queue, the store, encoders, connections, …."""
+    scene.record(fault, "tenant", fault.for_s)
+    await scene.flood(fault.pick, fault.for_s)
 
 
 @fault(weight=20, for_s=(0.5, 3.0), needs="nodes")

@@ -40,6 +40,8 @@ class Scene:
     monitor: FleetMonitor
     #: Sends one request from a client of the given behaviour, and returns when that client is done.
     as_client: Callable[[str], Awaitable[object]]
+    #: Lets a tenant flood the pool that a number in [0, 1) chooses, for some seconds.
+    flood: Callable[[float, float], Awaitable[None]]
     injections: list[Injection] = field(default_factory=list)
     #: One line for each fault that found no target.
     not_injected: list[str] = field(default_factory=list)

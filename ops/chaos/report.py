@@ -23,6 +23,8 @@ class Report:
     requests: int = 0
     #: Jobs that were accepted: their logs have a birth.
     jobs: int = 0
+    #: Jobs of the flooding tenant among them.
+    flooded: int = 0
     #: Number of jobs by the kind of their end.
     ends: dict[str, int] = field(default_factory=dict)
     #: Audio that clients received and compared with the reference.
@@ -71,6 +73,7 @@ class Report:
             "minutes": round(self.minutes, 2),
             "requests": self.requests,
             "jobs": self.jobs,
+            "flooded": self.flooded,
             "ends": self.ends,
             "audio_s": round(self.audio_s, 1),
             "faults": self.faults,
@@ -102,7 +105,7 @@ def table(report: Report) -> str:
     faults = report.faults
     rows = [
         ("seed, minutes under load", f"{report.seed}, {report.minutes:.1f}"),
-        ("requests; jobs accepted", f"{report.requests}; {report.jobs}"),
+        ("requests; jobs accepted", f"{report.requests}; {report.jobs}, {report.flooded} of them of the flood"),
         ("how they ended", ", ".join(f"{count} {end}" for end, count in report.ends.items())),
         ("audio received and checked", f"{report.audio_s / 60:.1f} min"),
         (f"faults: {sum(faults.values())}", ", ".join(f"{count} {kind}" for kind, count in faults.items())),

@@ -44,8 +44,7 @@ async def queue(target: Target) -> None:
     numbers = itertools.count()
 
     async def once() -> None:
-        prompt = f"{next(numbers)} ".ljust(_PROMPT_CHARS, "la ")
-        await target.post("/v1/jobs", {**_WAITING, "input": prompt})
+        await target.post("/v1/jobs", {**_WAITING, "input": _prompt(next(numbers), _PROMPT_CHARS)})
 
     await target.repeat(16, once)
 
@@ -119,8 +118,8 @@ async def places(target: Target) -> None:
         numbers = itertools.count()
         with bus.connection.replies.inbox(on_reply) as inbox:
             while True:
-                prompt = f"place {next(numbers)} ".ljust(100, "la ")
-                body = json.dumps({**_WAITING, "input": prompt, "run_on": False}).encode()
+                job = {**_WAITING, "input": _prompt(next(numbers), 100), "run_on": False}
+                body = json.dumps(job).encode()
                 headers = {"Authorization": f"Bearer {target.key}"}
                 bus.connection.publish(bus.subjects.submit, body, reply=inbox, headers=headers)
                 await asyncio.sleep(0.002)
@@ -161,6 +160,10 @@ async def lists(target: Target) -> None:
         await target.read("/v1/jobs?limit=100")
 
     await target.repeat(20, once)
+
+
+def _prompt(number: int, num_chars: int) -> str:
+    return (f"{number} " + "la " * num_chars)[:num_chars].rstrip()
 
 
 def _tone(number: int, seconds: float) -> dict[str, Any]:

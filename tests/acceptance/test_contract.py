@@ -10,7 +10,7 @@ import pytest
 from aiohttp import ClientSession
 
 from tests.support.programs import Fleet
-from tests.support.web import ready
+from tests.support.web import knows_every_model, ready
 
 #: Another one finds other cases: CONTRACT_SEED=7 make test-all ARGS="-k contract".
 SEED = int(os.environ.get("CONTRACT_SEED", "20261121"))
@@ -53,6 +53,7 @@ async def test_every_answer_is_as_the_document_says_in_ten_thousand_cases(
     gateway, url = fleet.gateway()
     fleet.worker("w1", "tone,speech", 16)
     await ready(http, url)
+    await knows_every_model(http, url)
     async with http.get(f"{url}/openapi.json") as answer:
         document = await answer.json()
     operations = [operation for path in document["paths"].values() for operation in path.values()]

@@ -90,3 +90,13 @@ async def ready(http: ClientSession, url: str, within_s: float = 20.0) -> None:
                 if response.status == 200:
                     return
             await asyncio.sleep(0.02)
+
+
+async def knows_every_model(http: ClientSession, url: str, within_s: float = 20.0) -> None:
+    """Until the gateway refuses a model that no worker has, 404: a young gateway says that its worker may yet appear."""
+    async with asyncio.timeout(within_s):
+        while True:
+            async with http.post(f"{url}/v1/jobs", json={"model": "no-such-model", "input": "x"}) as response:
+                if response.status == 404:
+                    return
+            await asyncio.sleep(0.1)

@@ -35,41 +35,44 @@ def scene_of(*behaviours: str) -> tuple[Scene, list[str]]:
     async def as_client(behaviour: str) -> None:
         performed.append(behaviour)
 
+    async def flood(pick: float, for_s: float) -> None:
+        performed.append(f"flood {pick} {for_s}")
+
     stack = cast(Stack, SimpleNamespace(workers=[Worker()], gateways=[], nodes=[]))
     monitor = cast(FleetMonitor, SimpleNamespace(is_warm=lambda worker: True))
-    return Scene(stack, cast(Bus, None), monitor, as_client), performed
+    return Scene(stack, cast(Bus, None), monitor, as_client, flood), performed
 
 
 @pytest.fixture
-def flood() -> Iterator[str]:
+def eclipse() -> Iterator[str]:
     """One more fault, as an engineer would add it, for the length of a test."""
 
     @fault(weight=50, for_s=(0.001, 0.002))
-    async def flood(scene: Scene, fault: Fault) -> None:
+    async def eclipse(scene: Scene, fault: Fault) -> None:
         worker = await scene.worker(fault)
         scene.record(fault, worker.name, fault.for_s)
 
-    yield "flood"
-    del KINDS["flood"]
+    yield "eclipse"
+    del KINDS["eclipse"]
 
 
-async def test_one_more_fault_is_planned_injected_and_reported(flood: str) -> None:
-    assert flood in default_kinds()
-    assert counts(1000, default_kinds())[flood] > 40
-    planned = schedule(1, 5, 0.01, 5.0, (flood,))
+async def test_one_more_fault_is_planned_injected_and_reported(eclipse: str) -> None:
+    assert eclipse in default_kinds()
+    assert counts(1000, default_kinds())[eclipse] > 40
+    planned = schedule(1, 5, 0.01, 5.0, (eclipse,))
     assert [0.001 <= each.for_s <= 0.002 for each in planned] == [True] * 5
 
     scene, _ = scene_of()
     indices: list[int] = []
     await inject(scene, planned, indices.append)
     assert indices == [0, 1, 2, 3, 4]
-    assert {(each.kind, each.target) for each in scene.injections} == {(flood, "w1")}
-    assert Report(1, 1.0, injections=scene.injections).faults == {flood: 5}
+    assert {(each.kind, each.target) for each in scene.injections} == {(eclipse, "w1")}
+    assert Report(1, 1.0, injections=scene.injections).faults == {eclipse: 5}
 
 
-def test_one_more_fault_can_be_chosen_on_the_command_line(flood: str) -> None:
-    assert run_plan(ChaosSettings(kinds=(flood,))).kinds == (flood,)
-    with pytest.raises(UsageRefused, match=f"--kinds: fire is not one of .*{flood}"):
+def test_one_more_fault_can_be_chosen_on_the_command_line(eclipse: str) -> None:
+    assert run_plan(ChaosSettings(kinds=(eclipse,))).kinds == (eclipse,)
+    with pytest.raises(UsageRefused, match=f"--kinds: fire is not one of .*{eclipse}"):
         run_plan(ChaosSettings(kinds=("fire",)))
 
 
@@ -78,6 +81,12 @@ async def test_a_client_fault_sends_a_request_of_that_behaviour() -> None:
     await inject(scene, [Fault(0.0, "poison", 0.5)], lambda index: None)
     assert performed == ["poison"]
     assert [(each.kind, each.target) for each in scene.injections] == [("poison", "client")]
+
+
+async def test_a_flood_fault_lets_the_flooding_tenant_flood() -> None:
+    scene, performed = scene_of()
+    await inject(scene, [Fault(0.0, "flood", 0.5, for_s=3.0)], lambda index: None)
+    assert performed == ["flood 0.5 3.0"]
 
 
 def test_a_name_can_be_registered_once() -> None:
@@ -89,7 +98,7 @@ def test_a_name_can_be_registered_once() -> None:
 
 
 def test_faults_that_need_a_cluster_or_a_disk_take_part_only_where_they_can() -> None:
-    assert not set(default_kinds()) & (CLUSTER_KINDS | DISK_KINDS)
+    assert not set(default_kinds()) & (CLUSTER_KINDS | DISK_KINDS | {"flood"})
     assert set(default_kinds(clustered=True)) - set(default_kinds()) == CLUSTER_KINDS
 
 
