@@ -17,7 +17,9 @@ from typing import Any, Final
 #: Limit of a stored traceback: faulthandler writes the innermost frames first.
 MAX_TRACE_BYTES: Final = 4096
 _DUMP_SIGNAL = signal.SIGUSR1
-_DUMP_TIMEOUT_S = 0.2
+_DUMP_TIMEOUT_S = 1.0
+#: A traceback that has not grown for this long is complete: faulthandler writes it frame by frame.
+_DUMP_STILL_S = 0.02
 
 
 class CrashReport:
@@ -34,12 +36,15 @@ class CrashReport:
         return os.pread(self.fd, MAX_TRACE_BYTES, 0).decode(errors="replace").strip()
 
     async def request_traceback(self, process: asyncio.subprocess.Process) -> str:
-        """Where a hanging host stands; empty after 0.2 s without an answer (a stopped process, a hanging kernel)."""
+        """Where a hanging host stands; empty after 1 s without an answer (a stopped process, a hanging kernel)."""
         with contextlib.suppress(ProcessLookupError):
             process.send_signal(_DUMP_SIGNAL)
-        deadline = time.monotonic() + _DUMP_TIMEOUT_S
-        while not (found := self.read()) and time.monotonic() < deadline:  # noqa: ASYNC110 - another process writes it
-            await asyncio.sleep(0.005)
+        deadline, found = time.monotonic() + _DUMP_TIMEOUT_S, ""
+        while time.monotonic() < deadline:
+            await asyncio.sleep(_DUMP_STILL_S)
+            before, found = found, self.read()
+            if found and found == before:
+                break
         return found
 
     def close(self) -> None:
