@@ -48,7 +48,11 @@ class Host:
         self._quit = False
 
     def run(self) -> None:
-        """Return when the worker commands it, or is gone."""
+        """Return when the worker commands it, or is gone. The socket to it is then closed."""
+        with self._socket:
+            self._run()
+
+    def _run(self) -> None:
         self._models.start()
         while not (self._quit or self._outbox.is_closed):
             self._receive()
