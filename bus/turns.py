@@ -38,18 +38,19 @@ class Turns:
     @asynccontextmanager
     async def turn(self, owner: str, weight: float = 1.0) -> AsyncIterator[None]:
         """Wait for a turn and have it for the length of the block. Cancelling gives it up, whether waiting or not."""
-        await self._wait(owner, weight)
+        await self.begin(owner, weight)
         try:
             yield
         finally:
-            self._end(owner)
+            self.end(owner)
 
     def num_waiting(self, owner: str) -> int:
         """Turns that `owner` waits for."""
         queue = self._queues.get(owner)
         return len(queue.waiting) if queue is not None else 0
 
-    async def _wait(self, owner: str, weight: float) -> None:
+    async def begin(self, owner: str, weight: float = 1.0) -> None:
+        """Wait for a turn, for work that outlives the task that waits; `end` must follow. Cancelling gives it up."""
         queue = self._queues.setdefault(owner, _Queue())
         queue.weight = weight
         if self._num_free:  # then no owner waits
@@ -65,7 +66,7 @@ class Turns:
                     queue.waiting.remove(waiter)
                 self._forget(owner, queue)
             else:  # the turn was given before the cancellation arrived
-                self._end(owner)
+                self.end(owner)
             raise
 
     def _start(self, queue: _Queue) -> None:
@@ -74,7 +75,8 @@ class Turns:
         queue.last_turn = self._num_given
         self._num_given += 1
 
-    def _end(self, owner: str) -> None:
+    def end(self, owner: str) -> None:
+        """End a turn that `begin` gave."""
         queue = self._queues[owner]
         queue.running -= 1
         self._num_free += 1

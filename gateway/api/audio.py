@@ -16,6 +16,7 @@ from bus.subjects import JobKey
 from gateway.api.answers import ID
 from gateway.codecs import FORMATS, WAV, Format, checked, format_named
 from gateway.codecs.format import MAX_RATE_HZ, MAX_SPEED, MIN_RATE_HZ, MIN_SPEED, SAMPLE_BYTES, wav_head
+from gateway.http.counting import count_request
 from gateway.http.headers import JOB_HEADER
 from gateway.http.operation import AUDIO, Answer, Parameter, operation
 from gateway.http.problems import BlockNotYet, NoSuchBlock
@@ -33,7 +34,8 @@ _NUMBER: Final = re.compile(r"[0-9]{1,9}(\.[0-9]{0,18})?([eE][+-]?[0-9]{1,2})?")
 @operation(
     "Get a job's audio.",
     text="It is streamed while the job runs. Once the job is done it is a file with a length, ranges and a tag; but in "
-    "an encoded format a long file is only streamed, and the first response may have no length.",
+    "an encoded format a long file is only streamed, and the first response may have no length. A request that needs "
+    "an encoder counts against the limit of requests per second.",
     parameters=(
         ID,
         Parameter("format", Annotated[str, Meta(extra_json_schema={"enum": [*FORMATS]})], "Absent: wav."),
@@ -72,6 +74,8 @@ async def respond_with_audio(
         return await respond_with_file(request, await audio_file(jobs, key, found, form, from_frame))
     if request.method == "HEAD":
         return web.Response(headers=audio_headers(key.job, form))
+    if not form.is_raw or form.rate_hz or form.speed != 1.0:
+        count_request(request)
     async with join_stream(jobs, key, found, from_frame) as stream:
         return await send_stream(request, stream, form)
 

@@ -9,19 +9,18 @@ import msgspec
 from aiohttp import web
 from msgspec import UNSET, UnsetType
 
-from bus.errors import Invalid, TooMany
+from bus.errors import Invalid
 from bus.jobs.submit import keyed_id
 from bus.wire import State
-from gateway.access.caller import caller
 from gateway.api.job_fields import KEY, HttpJobRequest, build_job
 from gateway.http.bodies import Body
+from gateway.http.counting import count_one_more
 from gateway.http.headers import idempotency_key
 from gateway.http.operation import LINES, Answer, operation
 from gateway.http.problems import ProblemBody, describe, is_expected
 from gateway.http.responses import begin
-from gateway.http.services import JOBS, LIMITER
+from gateway.http.services import JOBS
 from gateway.jobs.view import AcceptedJob, Links
-from gateway.limits.refusals import REQUESTS
 from gateway.webhooks.acceptance import WEBHOOKS
 
 MAX_LINES: Final = 1000
@@ -74,7 +73,7 @@ async def create(request: web.Request) -> web.StreamResponse:
 
         for index, (number, data) in enumerate(lines):
             # The first line was counted with the request.
-            while index and (wait_s := batch.wait_s()):
+            while index and (wait_s := count_one_more(request)):
                 await answer(0)
                 await asyncio.sleep(wait_s)
             pending.append(tasks.create_task(batch.line(number, data)))
@@ -91,16 +90,6 @@ class _Batch:
         """Raises Invalid for the request's Idempotency-Key."""
         self._request = request
         self._key = idempotency_key(request)
-
-    def wait_s(self) -> float:
-        """Count one more line against the limits; seconds to wait before the next try if a limit is reached, else 0."""
-        try:
-            self._request.app[LIMITER].requests.grant(caller(self._request))
-        except TooMany as error:
-            if error.limit != REQUESTS:
-                raise
-            return max(error.retry_after_s, 0.001)
-        return 0.0
 
     async def line(self, number: int, data: bytes) -> BatchLine:
         """Accept one line; its answer, an error's too."""

@@ -13,6 +13,7 @@ import msgspec
 
 from bus import wire
 from bus.subjects import JobKey
+from bus.turns import Turns
 from gateway.codecs.cache_writer import CacheWriter, WriteBudget
 from gateway.codecs.format import Format
 
@@ -76,7 +77,7 @@ class EncodedCache:
         #: Least recently used first.
         self._bodies: OrderedDict[Hashable, EncodedBody] = OrderedDict()
         self._locks: WeakValueDictionary[Hashable, asyncio.Lock] = WeakValueDictionary()
-        self._encodings = asyncio.Semaphore(_MAX_ENCODINGS)
+        self._encodings = Turns(_MAX_ENCODINGS)
         self._claimed: set[Hashable] = set()
         self._write_budget = WriteBudget(max_bytes // _WRITE_SHARE)
 
@@ -124,17 +125,20 @@ class EncodedCache:
                 self._sending_bytes -= len(body.data)
                 self._evict()
 
-    async def get_or_encode(self, key: Hashable, encode: Callable[[], AsyncGenerator[bytes]]) -> EncodedBody:
+    async def get_or_encode(
+        self, key: Hashable, encode: Callable[[], AsyncGenerator[bytes]], owner: str
+    ) -> EncodedBody:
         """The cached body, or the one that `encode` yields in pieces; concurrent calls for one key share an encoding.
 
-        Raises as `encode` does. If the call that encodes is cancelled or fails, the next one that waits encodes.
+        `owner`: whose share of the encodings it uses. Raises as `encode` does. If the call that encodes is cancelled or
+        fails, the next one that waits encodes.
         """
         lock = self._locks.setdefault(key, asyncio.Lock())
         async with lock:
             found = self.get(key)
             if found is not None:
                 return found
-            async with self._encodings, aclosing(encode()) as pieces:
+            async with self._encodings.turn(owner), aclosing(encode()) as pieces:
                 return self.put(key, b"".join([piece async for piece in pieces]))
 
     @contextlib.contextmanager

@@ -1,10 +1,13 @@
 """Encodes one stream, from PCM to the bytes of a body; off the event loop where that takes CPU time."""
 
 import asyncio
+import contextlib
 import os
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Final, Protocol
+from weakref import WeakKeyDictionary
 
+from bus.turns import Turns
 from gateway.codecs.format import Format, wav_head
 from gateway.codecs.telephone import LAWS, to_g711
 
@@ -13,6 +16,8 @@ _SLICE_BYTES: Final = 64 << 10
 #: One pool per process: encoding is CPU-bound, and encoders release the interpreter's lock.
 NUM_THREADS: Final = os.cpu_count() or 1
 _POOL: Final = ThreadPoolExecutor(max_workers=NUM_THREADS, thread_name_prefix="encoder")
+#: Turns at its threads, for each event loop: a process has one.
+_TURNS: Final[WeakKeyDictionary[asyncio.AbstractEventLoop, Turns]] = WeakKeyDictionary()
 
 
 class _Stage(Protocol):
@@ -73,8 +78,12 @@ class Encoding:
     Equal audio becomes equal bytes, however it is cut into pieces, in every process of one build.
     """
 
-    def __init__(self, form: Format, rate_hz: int, channels: int, num_frames: int | None = None) -> None:
-        """`rate_hz`, `channels`: of the job. `num_frames`: of the job's whole audio, None while it is not known."""
+    def __init__(self, form: Format, rate_hz: int, channels: int, num_frames: int | None = None, *, owner: str) -> None:
+        """`rate_hz`, `channels`: of the job. `num_frames`: of the job's whole audio, None while it is not known.
+
+        `owner`: whose share of the threads' time it uses (`Caller.owner`).
+        """
+        self._owner = owner
         self._form = form
         self._rate_hz = rate_hz
         self._channels = channels
@@ -85,6 +94,8 @@ class Encoding:
         self.is_heavy = form.is_encoded or form.is_converted(rate_hz, channels)
         self._stages: list[_Stage] | None = None
         self._work: Future[bytes] | None = None
+        #: Also after a feed that failed or was cancelled.
+        self._is_busy = False
         self._is_closed = False
 
     async def feed(self, pcm: bytes) -> bytes:
@@ -112,10 +123,30 @@ class Encoding:
             self._work.add_done_callback(self._release)  # at once if it is done, else in the thread that does it
 
     async def _in_pool(self, pcm: bytes | None) -> bytes:
-        if self._is_closed or (self._work is not None and not self._work.done()):
+        if self._is_closed or self._is_busy:
             raise RuntimeError("an encoding is fed by one task at a time, and not after it was cancelled or closed")
+        self._is_busy = True
+        await self._start(pcm)
+        assert self._work is not None
+        data = await asyncio.wrap_future(self._work)
+        self._is_busy = False
+        return data
+
+    async def _start(self, pcm: bytes | None) -> None:
+        """Give `pcm` to a thread, once it is the owner's turn."""
+        loop, owner = asyncio.get_running_loop(), self._owner
+        turns = _TURNS.get(loop)
+        if turns is None:
+            turns = _TURNS[loop] = Turns(NUM_THREADS)
+        await turns.begin(owner)
+
+        def end_turn(_: object) -> None:
+            """In the thread, also if the feed was cancelled meanwhile: until now no other one could have it."""
+            with contextlib.suppress(RuntimeError):  # the loop is closed, and nothing waits for a turn any more
+                loop.call_soon_threadsafe(turns.end, owner)
+
         self._work = _POOL.submit(self._finish) if pcm is None else _POOL.submit(self._feed, pcm)
-        return await asyncio.wrap_future(self._work)
+        self._work.add_done_callback(end_turn)
 
     def _feed(self, pcm: bytes) -> bytes:
         for stage in self._pipeline():

@@ -101,6 +101,11 @@ class Format(msgspec.Struct, frozen=True):
         """Whether its bytes come from an encoder, so that a body can only be made from its first byte on."""
         return FORMATS[self.codec].is_encoded
 
+    @property
+    def is_raw(self) -> bool:
+        """Whether its samples are those of the job as they are, unless they are converted."""
+        return self.codec in {"pcm", "wav"}
+
     def media(self, rate_hz: int, channels: int) -> tuple[int, int]:
         """(rate_hz, channels) of the audio in the format, for a job of the given ones."""
         codec = FORMATS[self.codec]

@@ -8,6 +8,7 @@ from typing import Any, Final
 import msgspec
 from aiohttp import WSMsgType, web
 
+from gateway.access.caller import CALLER
 from gateway.http.responses import BEGUN, reset
 
 #: A client that has sent nothing for this long gets a ping, and has half as long to answer.
@@ -49,6 +50,11 @@ class Socket:
         self._is_closing = False
         #: Set once the client has answered our close frame, or will not.
         self.closed = asyncio.Event()
+
+    @property
+    def owner(self) -> str:
+        """Whose share of the gateway's pools it uses."""
+        return self._request[CALLER].owner
 
     async def open(self) -> None:
         """Answer the handshake. Raises HTTPBadRequest if the request is none."""

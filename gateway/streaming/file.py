@@ -14,9 +14,11 @@ from bus.jobs import lookup
 from bus.jobs.attach import Attachment
 from bus.jobs.status import Status
 from bus.subjects import JobKey
-from gateway.codecs import PCM, WAV, Encoding, Format
+from gateway.access.caller import CALLER
+from gateway.codecs import WAV, Encoding, Format
 from gateway.codecs.encoded_cache import FileKey
 from gateway.codecs.format import SAMPLE_BYTES, wav_head
+from gateway.http.counting import count_request
 from gateway.http.headers import JOB_HEADER
 from gateway.http.ranges import Part, is_unchanged, part
 from gateway.http.responses import begin
@@ -57,7 +59,7 @@ class AudioFile(msgspec.Struct, frozen=True):
     @property
     def is_plain(self) -> bool:
         """Whether its bytes are those of the log after a head."""
-        return self.form.codec in {PCM.codec, WAV.codec} and not self.form.is_converted(self.rate_hz, self.channels)
+        return self.form.is_raw and not self.form.is_converted(self.rate_hz, self.channels)
 
     @property
     def expected_bytes(self) -> float:
@@ -88,19 +90,21 @@ async def audio_file(jobs: Jobs, key: JobKey, found: Status, form: Format, from_
 
 
 async def respond_with_file(request: web.Request, file: AudioFile) -> web.StreamResponse:
-    """Respond to GET or HEAD, with the part that `Range` names. Raises RangeRefused."""
+    """Respond to GET or HEAD, with the part that `Range` names. Raises RangeRefused; TooMany if it must be encoded."""
     if file.is_plain:
         return await _plain(request, file)
     cache_key = FileKey(file.key, file.crc32, file.frames, file.from_frame, file.form)
     cache = request.app[ENCODED]
     cached = cache.get(cache_key)
+    if cached is None:
+        count_request(request)
     may_keep = file.seconds <= cache.max_s and file.expected_bytes <= cache.max_bytes / 2
     # Otherwise slow clients of many files would together hold more than the cache may.
     may_keep = may_keep and cache.may_send(file.expected_bytes)
     has_time = file.seconds <= _ENCODE_FIRST_S or request.method == "HEAD" or "Range" in request.headers
     if cached is None and not (may_keep and has_time):
         return await _stream(request, file, cache_key if may_keep else None)
-    body = cached or await cache.get_or_encode(cache_key, lambda: _encoded(request.app[JOBS], file))
+    body = cached or await cache.get_or_encode(cache_key, lambda: _encoded(request, file), request[CALLER].owner)
     if cached is None and not body.num_readers and not cache.may_send(len(body.data)):
         return await _stream(request, file, None)  # other responses have filled the cache during the encoding
     headers = {**file.headers, "Accept-Ranges": "bytes", "ETag": body.etag}
@@ -114,10 +118,11 @@ async def respond_with_file(request: web.Request, file: AudioFile) -> web.Stream
         return await send(request, web.StreamResponse(status=206 if is_part else 200, headers=headers), wanted_bytes)
 
 
-async def _encoded(jobs: Jobs, file: AudioFile) -> AsyncGenerator[bytes]:
+async def _encoded(request: web.Request, file: AudioFile) -> AsyncGenerator[bytes]:
     """The encoded audio, piece by piece; a piece may be empty."""
-    async with join_stream(jobs, file.key, file.found, file.from_frame) as stream:
-        with closing(Encoding(file.form, file.rate_hz, file.channels, file.frames_left)) as encoding:
+    owner = request[CALLER].owner
+    async with join_stream(request.app[JOBS], file.key, file.found, file.from_frame) as stream:
+        with closing(Encoding(file.form, file.rate_hz, file.channels, file.frames_left, owner=owner)) as encoding:
             async with aclosing(aiter(stream)) as pieces:
                 async for pcm in pieces:
                     yield await encoding.feed(pcm)
@@ -134,7 +139,7 @@ async def _stream(request: web.Request, file: AudioFile, key: FileKey | None) ->
     with claim as is_claimed, cache.writer() as writer:
         if not is_claimed:
             writer.drop()
-        async with aclosing(_encoded(request.app[JOBS], file)) as pieces:
+        async with aclosing(_encoded(request, file)) as pieces:
             async for piece in pieces:
                 if not response.prepared:
                     await begin(request, response)

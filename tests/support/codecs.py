@@ -47,7 +47,7 @@ async def encoded(
     channels = 1 if isinstance(pcm, bytes) else pcm.shape[1]
     data = pcm if isinstance(pcm, bytes) else pcm.tobytes()
     step = block_frames * channels * 2
-    encoding = Encoding(form, rate_hz, channels, frames)
+    encoding = Encoding(form, rate_hz, channels, frames, owner="tenant-a")
     try:
         return [await encoding.feed(data[at : at + step]) for at in range(0, len(data), step)] + [
             await encoding.finish()

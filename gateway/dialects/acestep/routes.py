@@ -26,6 +26,7 @@ from gateway.dialects.acestep.fields import Fields
 from gateway.dialects.acestep.request import read_body
 from gateway.dialects.acestep.results import Entry, TaskResults
 from gateway.dialects.acestep.task import FORMATS, MAX_BATCH, Task, new_task
+from gateway.http.counting import wait_to_count
 from gateway.http.dialect import Dialect
 from gateway.http.headers import JOB_HEADER
 from gateway.http.operation import AUDIO, Answer, Parameter, operation
@@ -135,7 +136,7 @@ async def release_task(request: web.Request) -> web.Response:
     size_hint_bytes = request.content_length or 0
     valid = [jobs.validate(job, streams=False, size_hint_bytes=size_hint_bytes) for job in built]
     request[JOB] = valid[0].id
-    birth = await _accept_all(jobs, valid)
+    birth = await _accept_all(request, valid)
     place = await _queue_position(jobs, birth)
     released = Released(task.id, "queued", UNSET if place is None else place)
     return _enveloped(released, {JOB_HEADER: valid[0].id})
@@ -159,11 +160,17 @@ def _check_task(fields: Fields, files: list[str], card: ModelCard) -> None:
         raise Invalid(f"{given[0]}: {card.name} takes no audio as input", given[0])
 
 
-async def _accept_all(jobs: Jobs, task_jobs: list[wire.Job]) -> wire.Birth:
-    """Accept all jobs of a task, or cancel those that were accepted before one is refused; the first one's birth."""
+async def _accept_all(request: web.Request, task_jobs: list[wire.Job]) -> wire.Birth:
+    """Accept all jobs of a task, or cancel those that were accepted before one is refused; the first one's birth.
+
+    Each counts as a request, and waits where the limit of these is reached.
+    """
+    jobs = request.app[JOBS]
     births: list[wire.Birth] = []
     try:
         for job in task_jobs:
+            if births:  # the first one was counted with the request
+                await wait_to_count(request)
             accepted = await jobs.accept(job)
             births.append(accepted.birth)
     except BusError:

@@ -8,6 +8,7 @@ from typing import Final
 import msgspec
 from aiohttp import web
 
+from gateway.access.caller import caller
 from gateway.codecs import Encoding, Format
 from gateway.codecs.format import SAMPLE_BYTES
 from gateway.http.operation import LINES
@@ -84,8 +85,10 @@ class Characters:
         alignment.extend(Alignment(list(self._text[start:place]), times[:-1], times[1:]))
 
 
-async def timed(stream: AudioStream, form: Format, text: str) -> AsyncGenerator[tuple[bytes, Alignment | None]]:
-    """Yield encoded audio and the characters whose times are known by then; either may be empty.
+async def timed(
+    stream: AudioStream, form: Format, text: str, owner: str
+) -> AsyncGenerator[tuple[bytes, Alignment | None]]:
+    """Yield encoded audio and the characters whose times are known by then; either may be empty. `owner`: the caller's.
 
     Raises as `stream` does.
     """
@@ -95,7 +98,7 @@ async def timed(stream: AudioStream, form: Format, text: str) -> AsyncGenerator[
         rate_hz, channels = stream.media
         played_hz = rate_hz * form.speed
         frames = 0
-        with closing(Encoding(form, rate_hz, channels)) as encoding:
+        with closing(Encoding(form, rate_hz, channels, owner=owner)) as encoding:
             while True:
                 frames += len(pcm) // (channels * SAMPLE_BYTES)
                 alignment = characters.take([(mark.start, mark.frame / played_hz) for mark in stream.marks])
@@ -121,7 +124,7 @@ async def respond_with_lines(
 ) -> web.StreamResponse:
     """Respond with a line of JSON, a `Chunk`, for each piece of audio or alignment."""
     response: web.StreamResponse | None = None
-    async with aclosing(timed(stream, form, text)) as pieces:
+    async with aclosing(timed(stream, form, text, caller(request).owner)) as pieces:
         async for data, alignment in pieces:
             if response is None:
                 response = await _begun(request, stream, form, headers, LINES[0])
@@ -140,7 +143,7 @@ async def respond_with_object(
     response: web.StreamResponse | None = None
     whole = Alignment([], [], [])
     unsent = b""
-    async with aclosing(timed(stream, form, text)) as pieces:
+    async with aclosing(timed(stream, form, text, caller(request).owner)) as pieces:
         async for data, alignment in pieces:
             if response is None:
                 response = await _begun(request, stream, form, headers, "application/json")

@@ -14,16 +14,17 @@ from msgspec import Meta
 from bus import wire
 from bus.errors import BusError, Invalid, JobError, NoWorker
 from bus.jobs.submit import keyed_id
+from gateway.access.caller import caller
 from gateway.api.job_fields import KEY, Coded, JobOptions, Model, Speed, Voice, idempotent_id
 from gateway.codecs import Format
 from gateway.dialects.openai.request import API, SpeechRequest, Usage, VoiceRef, build_speech_job, usage
 from gateway.http.bodies import Body
+from gateway.http.counting import wait_to_count
 from gateway.http.headers import JOB_HEADER, wants_fresh
 from gateway.http.operation import Answer, operation
 from gateway.http.responses import json_response
 from gateway.http.services import JOBS
 from gateway.jobs.listening import open_stream
-from gateway.jobs.service import Jobs
 from gateway.streaming.whole import encoding_for, read_up_to
 
 MAX_ITEMS: Final = 32
@@ -91,6 +92,7 @@ BATCH: Final = Body(Batch)
 
 @operation(
     "Generate speech for up to 32 texts, in one JSON response.",
+    text="Each text counts as a request; those beyond a limit of requests per second wait for it.",
     body=Batch,
     parameters=(KEY,),
     answers={200: Answer("A result for each item, in their order.", Results)},
@@ -106,7 +108,11 @@ async def batch(request: web.Request) -> web.Response:
     key = idempotent_id(request, API)
     jobs = [_item_job(request, body, index, key) for index in range(len(body.items))]
     async with asyncio.TaskGroup() as tasks:
-        running = [tasks.create_task(_result(request, index, each)) for index, each in enumerate(jobs)]
+        running = []
+        for index, each in enumerate(jobs):
+            if index:  # the first one was counted with the request
+                await wait_to_count(request)
+            running.append(tasks.create_task(_result(request, index, each)))
     results = [each.result() for each in running]
     succeeded = sum(result.status == "success" for result in results)
     return json_response(
@@ -139,7 +145,7 @@ async def _result(request: web.Request, index: int, job_or_error: tuple[wire.Job
         return Result(index=index, status="error", error=str(job_or_error))
     job, form = job_or_error
     try:
-        data, used, job_id = await _encoded(request.app[JOBS], job, form, fresh=wants_fresh(request))
+        data, used, job_id = await _encoded(request, job, form)
     except BusError as error:
         return Result(index=index, status="error", error=str(error), job=job.id)
     return Result(
@@ -152,16 +158,17 @@ async def _result(request: web.Request, index: int, job_or_error: tuple[wire.Job
     )
 
 
-async def _encoded(jobs: Jobs, job: wire.Job, form: Format, *, fresh: bool) -> tuple[bytes, Usage, str]:
+async def _encoded(request: web.Request, job: wire.Job, form: Format) -> tuple[bytes, Usage, str]:
     """The job's whole audio, encoded, its usage, and the id of the job that was streamed.
 
     Raises the JobError it ended with, Invalid for more than MAX_ITEM_BYTES of PCM, Unreachable.
     """
+    jobs, fresh, owner = request.app[JOBS], wants_fresh(request), caller(request).owner
     async with open_stream(jobs, job, fresh=fresh) as stream, aclosing(aiter(stream)) as pieces:
         held = await read_up_to(pieces, MAX_ITEM_BYTES)
         if not stream.is_whole or len(held) > MAX_ITEM_BYTES:
             raise Invalid(f"input: makes more than {MAX_ITEM_BYTES} bytes of PCM, the limit of a batch", "input")
-        with closing(encoding_for(stream, form, len(held))) as encoding:
+        with closing(encoding_for(stream, form, len(held), owner)) as encoding:
             data = await encoding.feed(held) + await encoding.finish()
     return data, usage(stream.job, stream.done), stream.key.job
 

@@ -9,6 +9,7 @@ from aiohttp import web
 from bus import wire
 from bus.errors import BusError
 from bus.telemetry.logging import logger
+from gateway.access.caller import caller
 from gateway.api.marks import ShownMark, shown_mark
 from gateway.codecs import Encoding, Format
 from gateway.dialects.openai.errors import Error, error_of
@@ -55,7 +56,7 @@ async def respond_with_events(
     """
     async with stream_for(request, job) as stream, aclosing(aiter(stream)) as pieces:
         pcm = await anext(pieces)
-        with closing(Encoding(form, *stream.media)) as encoding:
+        with closing(Encoding(form, *stream.media, owner=caller(request).owner)) as encoding:
             response = web.StreamResponse(headers=stream_headers(stream, form, encoding.media, headers))
             response.headers["Content-Type"] = sse.CONTENT_TYPE
             await begin(request, response)

@@ -15,6 +15,7 @@ from bus.access.keys import Keys, Limits
 from bus.jobs.client import open_bus
 from bus.settings import BusSettings
 from tests.support.fleets import small_bus
+from tests.support.limits import job, status_of
 from tests.support.nats_asking import job as nats_job
 from tests.support.nats_cli import nats_req
 from tests.support.openai_client import plays
@@ -96,6 +97,57 @@ async def test_polling_a_task_counts_against_nothing(stack: tuple[BusSettings, s
                 assert answer.status == 200, await answer.text()
         async with http.post("/v1/jobs", json={"model": "tone", "input": "x"}) as answer:
             assert answer.status == 202
+
+
+#: Three jobs in one request: its path and its body.
+THREE_JOBS: dict[str, tuple[str, dict[str, Any]]] = {
+    "lines": ("/v1/jobs:batch", {"data": b'{"model":"tone","input":"x","params":{"seconds":0.02}}\n' * 3}),
+    "items": (
+        "/v1/audio/speech/batch",
+        {"json": {"model": "tone", "items": [{"input": text} for text in "abc"], "params": {"seconds": 0.02}}},
+    ),
+    "task": (
+        "/release_task",
+        {"json": {"model": "tone", "prompt": "x", "batch_size": 3, "params": {"seconds": 0.02}}},
+    ),
+}
+
+
+@pytest.mark.parametrize("name", THREE_JOBS)
+async def test_a_request_that_makes_several_jobs_counts_as_so_many(
+    stack: tuple[BusSettings, str, str], name: str
+) -> None:
+    path, body = THREE_JOBS[name]
+    async with caller(stack, requests_per_s=0.01, burst=4) as (http, _):
+        async with http.post(path, **body) as answer:
+            assert answer.status == 200, await answer.text()
+        statuses = [await status_of(http.post("/v1/jobs", json=job())) for _ in range(2)]
+        assert statuses == [202, 429]
+
+
+@pytest.mark.parametrize("name", THREE_JOBS)
+async def test_jobs_of_one_request_wait_for_a_limit_that_they_exceed_together(
+    stack: tuple[BusSettings, str, str], name: str
+) -> None:
+    path, body = THREE_JOBS[name]
+    async with caller(stack, requests_per_s=4, burst=1) as (http, _):
+        began_at = time.monotonic()
+        assert await status_of(http.post(path, **body)) == 200
+        assert time.monotonic() - began_at >= 0.49, "two waits of a quarter of a second"
+
+
+async def test_a_download_counts_as_a_request_if_it_needs_an_encoder(stack: tuple[BusSettings, str, str]) -> None:
+    async with caller(stack, requests_per_s=0.01, burst=4) as (http, _):
+        async with http.post("/v1/jobs", json=job(seconds=1.0)) as answer:
+            path = f"/v1/jobs/{(await answer.json())['id']}/audio"
+        assert await status_of(http.get(path)) == 200  # waits until the job is done
+
+        async def statuses(*queries: str) -> list[int]:
+            return [await status_of(http.get(f"{path}?{query}")) for query in queries]
+
+        assert await statuses("format=wav", "format=pcm", "from_frame=9") == [200] * 3, "as it is in the log"
+        assert await statuses("format=mp3", "rate=8000", "format=flac", "speed=2") == [200, 200, 200, 429]
+        assert await statuses("format=mp3", "format=flac") == [200, 200], "from memory"
 
 
 async def test_openais_client_waits_for_the_retry_after_and_then_gets_its_audio(

@@ -35,17 +35,17 @@ class Encoder:
 
 async def test_concurrent_requests_share_one_encoding() -> None:
     cache, encode = EncodedCache(100, 1.0), Encoder(b"abc")
-    requests = [asyncio.create_task(cache.get_or_encode("k", encode)) for _ in range(5)]
+    requests = [asyncio.create_task(cache.get_or_encode("k", encode, "tenant-a")) for _ in range(5)]
     await encode.begun.wait()
     encode.may.set()
     assert [found.data for found in await asyncio.gather(*requests)] == [b"abc"] * 5
-    assert (await cache.get_or_encode("k", encode)).data == b"abc"
+    assert (await cache.get_or_encode("k", encode, "tenant-a")).data == b"abc"
     assert encode.began == 1
 
 
 async def test_a_cancelled_request_leaves_the_encoding_to_the_next() -> None:
     cache, encode = EncodedCache(100, 1.0), Encoder(b"abc")
-    first, second = [asyncio.create_task(cache.get_or_encode("k", encode)) for _ in range(2)]
+    first, second = [asyncio.create_task(cache.get_or_encode("k", encode, "tenant-a")) for _ in range(2)]
     await encode.begun.wait()
     first.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -60,9 +60,9 @@ async def test_an_encoding_that_fails_is_tried_again_by_the_next_request() -> No
     encode.may.set()
     encode.error = ValueError("no")
     with pytest.raises(ValueError, match="no"):
-        await cache.get_or_encode("k", encode)
+        await cache.get_or_encode("k", encode, "tenant-a")
     encode.error = None
-    assert (await cache.get_or_encode("k", encode)).data == b"abc"
+    assert (await cache.get_or_encode("k", encode, "tenant-a")).data == b"abc"
 
 
 async def test_the_least_recently_used_body_is_dropped() -> None:
@@ -89,7 +89,9 @@ async def test_equal_bytes_have_equal_tags_and_others_have_others() -> None:
 
 async def test_only_a_few_encodings_run_at_a_time() -> None:
     cache, encoders = EncodedCache(100, 1.0), [Encoder(bytes([each])) for each in range(7)]
-    requests = [asyncio.create_task(cache.get_or_encode(index, encode)) for index, encode in enumerate(encoders)]
+    requests = [
+        asyncio.create_task(cache.get_or_encode(index, encode, "tenant-a")) for index, encode in enumerate(encoders)
+    ]
     await encoders[3].begun.wait()
     for _ in range(20):
         await asyncio.sleep(0)
