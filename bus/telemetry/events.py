@@ -206,7 +206,8 @@ EVENTS: dict[str, Event] = {
     "submit.failed": Event("A request over NATS raised an unexpected exception: a bug of ours.", ("subject",)),
     "submit.abandoned": Event("A caller over NATS left before its response was complete.", ("subject",)),
     "submit.reply_refused": Event(
-        "A request over NATS has no reply subject, or one that may not be used.", ("subject", "reply")
+        "A request over NATS has no reply subject, or one that may not be used: it must begin with `required`.",
+        ("subject", "reply", "required"),
     ),
     "job.cancelled": Event("A job was cancelled over the bus.", ("ended",)),
     "cancel.failed": Event("A request to cancel a job failed.", ("subject", "error")),

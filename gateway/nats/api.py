@@ -20,7 +20,7 @@ from bus.params import short
 from bus.subjects import JobKey, is_token, last_token
 from bus.telemetry.logging import logger
 from bus.transport.parser import Message
-from bus.transport.replies import is_outside_inbox
+from bus.transport.replies import CallerInboxes
 from gateway.access.authenticator import Authenticator
 from gateway.http.problems import Problem, describe, is_expected
 from gateway.http.requests import Requests
@@ -88,6 +88,7 @@ class NatsApi:
         self._waiting_s = waiting_s
         self._max_callers = max_callers
         self._connection = jobs.bus.connection
+        self._inboxes = CallerInboxes(jobs.bus.settings.nats)
         self._num_callers = 0
 
     async def run(self) -> None:
@@ -112,8 +113,10 @@ class NatsApi:
             await asyncio.sleep(_LOOK_S)
 
     def _received(self, message: Message) -> None:
-        if not is_outside_inbox(message.reply):
-            log.warning("submit.reply_refused", subject=message.subject, reply=short(message.reply))
+        tenant = self._tenant(message)
+        if not self._inboxes.allow(message.reply, tenant):
+            required = short(self._inboxes.prefix(tenant))
+            log.warning("submit.reply_refused", subject=message.subject, reply=short(message.reply), required=required)
         elif self._num_callers >= self._max_callers:
             text = f"this gateway serves {self._num_callers} callers over NATS, the limit is {self._max_callers}"
             with Reply.to(self._connection, message.reply, lambda: None) as reply:
@@ -123,6 +126,10 @@ class NatsApi:
             task = self._tasks.create_task(self._serve(message), name="submit")
             self._requests.tasks.add(task)
             task.add_done_callback(self._served)
+
+    def _tenant(self, message: Message) -> str | None:
+        """The tenant in the subject of a request."""
+        return None if message.subject == self._jobs.bus.subjects.submit else last_token(message.subject)
 
     def _served(self, task: "asyncio.Task[Any]") -> None:
         self._num_callers -= 1
@@ -136,7 +143,7 @@ class NatsApi:
             try:
                 try:
                     request = _Submission(self._jobs, self._authenticator, self._limiter, reply, left, self._waiting_s)
-                    await request.serve(message)
+                    await request.serve(message, self._tenant(message))
                 except _Broken:
                     await connection.state.wait_up(_OUTAGE_S)
                     await asyncio.sleep(_RECONNECT_S)
@@ -181,10 +188,11 @@ class _Submission:
         self._generation = self._connection.state.generation
         self._has_entry = False
 
-    async def serve(self, message: Message) -> None:
-        """Accept the job, then send its log to the end. Raises _Left, _Broken, and the errors of a refused request."""
-        subjects = self._jobs.bus.subjects
-        tenant = None if message.subject == subjects.submit else last_token(message.subject)
+    async def serve(self, message: Message, tenant: str | None) -> None:
+        """Accept the job, then send its log to the end. Raises _Left, _Broken, and the errors of a refused request.
+
+        `tenant`: the one in the subject.
+        """
         if tenant is not None and not is_token(tenant):
             raise Invalid(f"tenant: {short(tenant)!r} must be 1 to 64 characters of A-Z a-z 0-9 _ -", "tenant")
         headers = nats_request.headers_of(message)
@@ -192,7 +200,7 @@ class _Submission:
         self._limiter.grant(owner)
         request = nats_request.read(message, headers, owner)
         job = self._jobs.validate(request.job, streams=True, size_hint_bytes=len(message.data))
-        key = subjects.job_key(job.tenant, job.id)
+        key = self._jobs.key(job.tenant, job.id)
         entries = JsonEntries(self._reply) if request.encoding == "json" else RawEntries(self._reply)
         async with self._jobs.listen(key, job) as (listener, attachment):
             accepted = await self._jobs.accept(job, listener)

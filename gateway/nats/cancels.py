@@ -11,7 +11,7 @@ from bus.jobs.client import Bus
 from bus.subjects import parse_job_of
 from bus.telemetry.logging import logger
 from bus.transport.parser import Message
-from bus.transport.replies import is_outside_inbox
+from bus.transport.replies import CallerInboxes
 from gateway.access.authenticator import Authenticator
 from gateway.http.problems import describe, is_expected
 from gateway.nats.errors import error_headers
@@ -27,6 +27,7 @@ class Cancels:
     def __init__(self, bus: Bus, authenticator: Authenticator, tasks: asyncio.TaskGroup) -> None:
         """`tasks` outlives every request."""
         self._bus = bus
+        self._inboxes = CallerInboxes(bus.settings.nats)
         self._authenticator = authenticator
         self._tasks = tasks
 
@@ -49,21 +50,24 @@ class Cancels:
             key = self._bus.subjects.job_key(tenant, job)
             ended = await self._bus.logs.end(key, wire.End.CANCELLED, "cancelled over the bus")
         except ValueError as error:  # the subject names no job
-            self._refuse(message, Invalid(str(error)))
+            self._refuse(message, tenant, Invalid(str(error)))
             return
         except BusError as error:
-            self._refuse(message, error)
+            self._refuse(message, tenant, error)
             return
         log.info("job.cancelled", job=job, tenant=tenant, ended=ended)
-        if is_outside_inbox(message.reply):
-            self._bus.connection.publish(message.reply, msgspec.json.encode({"id": job, "state": ended}))
+        self._reply(message, tenant, {"id": job, "state": ended})
 
-    def _refuse(self, message: Message, error: BusError) -> None:
+    def _refuse(self, message: Message, tenant: str, error: BusError) -> None:
         problem = describe(error)
         if not is_expected(error):
             log.error("cancel.failed", subject=message.subject, error=f"{type(error).__name__}: {error}")
-        if is_outside_inbox(message.reply):
-            # The answers of this subject distinguish only a fault of the request from one of ours.
-            headers = error_headers(problem, 400 if problem.status < 500 else 500)
-            body = msgspec.json.encode({"code": problem.code, "detail": problem.detail})
-            self._bus.connection.publish(message.reply, body, headers=headers)
+        # The answers of this subject distinguish only a fault of the request from one of ours.
+        headers = error_headers(problem, 400 if problem.status < 500 else 500)
+        self._reply(message, tenant, {"code": problem.code, "detail": problem.detail}, headers)
+
+    def _reply(
+        self, message: Message, tenant: str, body: dict[str, str], headers: dict[str, str] | None = None
+    ) -> None:
+        if self._inboxes.allow(message.reply, tenant):
+            self._bus.connection.publish(message.reply, msgspec.json.encode(body), headers=headers)

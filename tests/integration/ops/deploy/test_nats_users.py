@@ -4,8 +4,6 @@ import asyncio
 import itertools
 import json
 import subprocess
-from collections.abc import AsyncIterator, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import aiohttp
@@ -17,7 +15,9 @@ from bus.access.keys import Keys, Limits
 from bus.jobs.client import open_bus
 from bus.settings import BusSettings
 from ops.local.nats_server import find_binary
+from tests.support import guarded_stack
 from tests.support.figures import until
+from tests.support.guarded_stack import Stack
 from tests.support.nats_asking import STEADY, WHOLE, job
 from tests.support.nats_cli import nats_req
 from tests.support.nats_users import (
@@ -25,44 +25,17 @@ from tests.support.nats_users import (
     FORBIDDEN,
     TENANTS,
     USERS,
-    Guarded,
     environment,
-    guarded_fleets,
     visitor,
 )
-from tests.support.programs import Program
 from tests.support.tone import tone_pcm
 from tests.support.waiting import eventually
 
 QUEUED = "antiphon_queue_jobs"
 
 
-@dataclass
-class Stack:
-    server: Guarded
-    gateway: Program
-    worker: Program
-    http: str
-
-
-@pytest.fixture(scope="module")
-def stack() -> Iterator[Stack]:
-    with guarded_fleets() as (server, gateways, workers):
-        # The worker first: it must be able to make the streams too.
-        worker = workers.worker("w1", "tone", 2)
-        gateway, url = gateways.gateway("--webhook-max-tries", "2", "--webhook-retry-s", "0.05")
-        gateway.wait_for("submit.ready")
-        yield Stack(server, gateway, worker, url)
-        for program in (gateway, worker):
-            assert "ermissions" not in program.whole_log()
-
-
-@pytest.fixture
-async def client(stack: Stack, user: str) -> AsyncIterator[Client]:
-    visit = await visitor(stack.server, user)
-    yield visit.client
-    await visit.client.close()
-    assert visit.refused == []
+stack = guarded_stack.stack()
+client = guarded_stack.client()
 
 
 async def test_a_gateways_metrics_may_ask_about_every_stream_and_queue(stack: Stack) -> None:
@@ -246,21 +219,6 @@ async def test_no_client_connects_without_a_password(stack: Stack, login: dict[s
         assert (await reader.read()).splitlines()[-1] == b"-ERR 'Authorization Violation'"
     writer.close()
     await writer.wait_closed()
-
-
-@pytest.mark.parametrize("user", ["globex"])
-async def test_a_tenants_own_account_cannot_have_an_answer_sent_into_the_streams(stack: Stack, client: Client) -> None:
-    """The reply subject of a request is never checked: in an account of one's own it names nothing but one's own."""
-    operator = (await visitor(stack.server, "operator")).client
-    before = (await operator.jetstream().stream_info("ANTIPHON_REPLIES")).state.messages
-    victims = ["antiphon.reply.public.victim.c", "$JS.API.STREAM.PURGE.ANTIPHON_REPLIES"]
-    for victim in victims:
-        await client.publish("$JS.API.DIRECT.GET.ANTIPHON_REPLIES.antiphon.reply.globex.mine.c", b"", reply=victim)
-        await client.publish("antiphon.cancel.globex.nobody", b"", reply=victim)
-        await client.publish("antiphon.submit.globex", b"{}", reply=victim)
-    await nats_req(client, "antiphon.cancel.globex.nobody", "", timeout_s=20)
-    assert (await operator.jetstream().stream_info("ANTIPHON_REPLIES")).state.messages == before
-    await operator.close()
 
 
 @pytest.mark.parametrize("user", ["gateway"])

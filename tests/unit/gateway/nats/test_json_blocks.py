@@ -14,7 +14,7 @@ from bus.errors import EngineFailed
 from bus.jobs.entry import Entry, Position
 from bus.transport.direct import Stored
 from bus.transport.parser import Message, encode
-from bus.transport.replies import is_outside_inbox
+from bus.transport.replies import CallerInboxes, is_outside_inbox
 from gateway.nats.reply import JsonEntries, RawEntries, Reply
 
 
@@ -140,6 +140,17 @@ def test_an_inbox_may_be_answered(inbox: str) -> None:
         "$JS.ACK.ANTIPHON_JOBS.c.1.1.1.1.0",
         "_INBOX_gateway.x.1",
         "_INBOX_worker.x.1",
+        "_INBOX_operator.x.1",
+        "_INBOX",
+        "_INBOX.",
+        "_INBOX..a",
+        "_INBOX.a.",
+        "_INBOX.*",
+        "_INBOX.>",
+        "_INBOX.acme.*.1",
+        "_INBOX.acme.>",
+        "_R_.*",
+        "_R_.a.>",
         "_INBOX.a b",
         "_INBOX.a\u00a0b",
         "_INBOX.a\tb",
@@ -149,6 +160,28 @@ def test_an_inbox_may_be_answered(inbox: str) -> None:
 )
 def test_a_subject_that_is_no_inbox_of_a_client_is_not_answered(subject: str) -> None:
     assert not is_outside_inbox(subject)
+
+
+@pytest.mark.parametrize(
+    ("inbox", "is_allowed"),
+    [
+        ("_INBOX.acme.x", True),
+        ("_INBOX.acme.x.1", True),
+        ("_R_.abc.def", True),
+        ("_INBOX.acme", False),
+        ("_INBOX.acme.*", False),
+        ("_INBOX.acme2.x", False),
+        ("_INBOX.victim.x", False),
+        ("_INBOX.random.1", False),
+        ("_INBOX_acme.x", False),
+        ("_INBOX_gateway.acme.x", False),
+    ],
+)
+def test_with_users_a_tenant_is_answered_in_its_own_inboxes_only(inbox: str, is_allowed: bool) -> None:
+    inboxes = CallerInboxes("nats://gateway:secret@bus:4222")
+    assert inboxes.allow(inbox, "acme") == is_allowed
+    assert inboxes.allow(inbox, None) == is_outside_inbox(inbox)
+    assert CallerInboxes("nats://bus:4222").allow(inbox, "acme") == is_outside_inbox(inbox)
 
 
 @given(st.text(max_size=30))
