@@ -20,6 +20,15 @@ _POOL: Final = ThreadPoolExecutor(max_workers=NUM_THREADS, thread_name_prefix="e
 _TURNS: Final[WeakKeyDictionary[asyncio.AbstractEventLoop, Turns]] = WeakKeyDictionary()
 
 
+class HasOwner(Protocol):
+    """Uses a share of the threads' time; a `Caller` does."""
+
+    @property
+    def owner(self) -> str:
+        """Whose share it is."""
+        ...
+
+
 class _Stage(Protocol):
     """Takes bytes and returns bytes; `finish` returns the rest, and nothing is fed after it."""
 
@@ -78,12 +87,14 @@ class Encoding:
     Equal audio becomes equal bytes, however it is cut into pieces, in every process of one build.
     """
 
-    def __init__(self, form: Format, rate_hz: int, channels: int, num_frames: int | None = None, *, owner: str) -> None:
+    def __init__(
+        self, form: Format, rate_hz: int, channels: int, num_frames: int | None = None, *, caller: HasOwner
+    ) -> None:
         """`rate_hz`, `channels`: of the job. `num_frames`: of the job's whole audio, None while it is not known.
 
-        `owner`: whose share of the threads' time it uses (`Caller.owner`).
+        `caller`: whose owner's share of the threads' time it uses.
         """
-        self._owner = owner
+        self._caller = caller
         self._form = form
         self._rate_hz = rate_hz
         self._channels = channels
@@ -134,7 +145,7 @@ class Encoding:
 
     async def _start(self, pcm: bytes | None) -> None:
         """Give `pcm` to a thread, once it is the owner's turn."""
-        loop, owner = asyncio.get_running_loop(), self._owner
+        loop, owner = asyncio.get_running_loop(), self._caller.owner
         turns = _TURNS.get(loop)
         if turns is None:
             turns = _TURNS[loop] = Turns(NUM_THREADS)

@@ -120,9 +120,9 @@ async def respond_with_file(request: web.Request, file: AudioFile) -> web.Stream
 
 async def _encoded(request: web.Request, file: AudioFile) -> AsyncGenerator[bytes]:
     """The encoded audio, piece by piece; a piece may be empty."""
-    owner = request[CALLER].owner
+    caller = request[CALLER]
     async with join_stream(request.app[JOBS], file.key, file.found, file.from_frame) as stream:
-        with closing(Encoding(file.form, file.rate_hz, file.channels, file.frames_left, owner=owner)) as encoding:
+        with closing(Encoding(file.form, file.rate_hz, file.channels, file.frames_left, caller=caller)) as encoding:
             async with aclosing(aiter(stream)) as pieces:
                 async for pcm in pieces:
                     yield await encoding.feed(pcm)

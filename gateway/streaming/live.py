@@ -112,7 +112,7 @@ async def send_stream(
     writing = cache.writer() if stream.cache_outcome is not None and form.is_encoded else nullcontext()
     async with aclosing(aiter(stream)) as pieces:
         pcm = await anext(pieces)
-        with closing(Encoding(form, *stream.media, owner=request[CALLER].owner)) as encoding, writing as writer:
+        with closing(Encoding(form, *stream.media, caller=request[CALLER])) as encoding, writing as writer:
             response = web.StreamResponse(headers=stream_headers(stream, form, encoding.media, headers))
             data = await encoding.feed(pcm)
             del pcm  # otherwise it stays in memory until the end

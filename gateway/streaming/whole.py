@@ -7,7 +7,7 @@ from typing import Final
 from aiohttp import web
 
 from bus import wire
-from gateway.access.caller import CALLER
+from gateway.access.caller import CALLER, Caller
 from gateway.codecs import Encoding, Format
 from gateway.codecs.format import SAMPLE_BYTES
 from gateway.http.responses import begin
@@ -22,7 +22,7 @@ async def respond_whole(request: web.Request, job: wire.Job, form: Format, heade
     """Accept a validated job; respond once all its audio is here, or MAX_HELD_BYTES. A client that hangs up leaves."""
     async with stream_for(request, job) as stream, aclosing(aiter(stream)) as pieces:
         held = await read_up_to(pieces, MAX_HELD_BYTES)
-        with closing(encoding_for(stream, form, len(held), request[CALLER].owner)) as encoding:
+        with closing(encoding_for(stream, form, len(held), request[CALLER])) as encoding:
             head = stream_headers(stream, form, encoding.media, headers)
             data = await encoding.feed(held)
             del held
@@ -49,11 +49,11 @@ async def read_up_to(pieces: AsyncIterator[bytes], max_bytes: int) -> bytes:
     return bytes(held)
 
 
-def encoding_for(stream: AudioStream, form: Format, num_bytes: int, owner: str) -> Encoding:
+def encoding_for(stream: AudioStream, form: Format, num_bytes: int, caller: Caller) -> Encoding:
     """The encoder of a stream of which `num_bytes` of PCM are here; if that is all, the file's head has its length.
 
     Raises EngineFailed.
     """
     rate_hz, channels = stream.media
     num_frames = num_bytes // (channels * SAMPLE_BYTES) if stream.is_whole else None
-    return Encoding(form, rate_hz, channels, num_frames, owner=owner)
+    return Encoding(form, rate_hz, channels, num_frames, caller=caller)

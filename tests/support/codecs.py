@@ -1,6 +1,7 @@
 """Sound to encode, and what decoders of other people make of ours."""
 
 import io
+from typing import NamedTuple
 
 import av
 import av.error
@@ -40,6 +41,12 @@ def pitch_hz(samples: Samples, rate_hz: int) -> float:
     return float(np.argmax(spectrum) * rate_hz / (1 << 18))
 
 
+class Tenant(NamedTuple):
+    """A caller, as far as encoders know one."""
+
+    owner: str = "tenant-a"
+
+
 async def encoded(
     form: Format, rate_hz: int, pcm: Samples | bytes, block_frames: int, frames: int | None = None
 ) -> list[bytes]:
@@ -47,7 +54,7 @@ async def encoded(
     channels = 1 if isinstance(pcm, bytes) else pcm.shape[1]
     data = pcm if isinstance(pcm, bytes) else pcm.tobytes()
     step = block_frames * channels * 2
-    encoding = Encoding(form, rate_hz, channels, frames, owner="tenant-a")
+    encoding = Encoding(form, rate_hz, channels, frames, caller=Tenant("tenant-a"))
     try:
         return [await encoding.feed(data[at : at + step]) for at in range(0, len(data), step)] + [
             await encoding.finish()

@@ -135,7 +135,7 @@ class Session:
         form = self._template.form
         job_id = stream.key.job
         chunks = Chunks(segment.text, rate_hz * form.speed, channels)
-        with closing(Encoding(form, rate_hz, channels, owner=self._socket.owner)) as encoding:
+        with closing(Encoding(form, rate_hz, channels, caller=self._socket)) as encoding:
             while True:
                 chunk, alignment = chunks.take(pcm, stream.marks, is_last=stream.is_whole)
                 data = await encoding.feed(chunk) if chunk else b""

@@ -8,7 +8,7 @@ from typing import Final
 import msgspec
 from aiohttp import web
 
-from gateway.access.caller import caller
+from gateway.access.caller import CALLER, Caller
 from gateway.codecs import Encoding, Format
 from gateway.codecs.format import SAMPLE_BYTES
 from gateway.http.operation import LINES
@@ -86,9 +86,9 @@ class Characters:
 
 
 async def timed(
-    stream: AudioStream, form: Format, text: str, owner: str
+    stream: AudioStream, form: Format, text: str, caller: Caller
 ) -> AsyncGenerator[tuple[bytes, Alignment | None]]:
-    """Yield encoded audio and the characters whose times are known by then; either may be empty. `owner`: the caller's.
+    """Yield encoded audio and the characters whose times are known by then; either may be empty.
 
     Raises as `stream` does.
     """
@@ -98,7 +98,7 @@ async def timed(
         rate_hz, channels = stream.media
         played_hz = rate_hz * form.speed
         frames = 0
-        with closing(Encoding(form, rate_hz, channels, owner=owner)) as encoding:
+        with closing(Encoding(form, rate_hz, channels, caller=caller)) as encoding:
             while True:
                 frames += len(pcm) // (channels * SAMPLE_BYTES)
                 alignment = characters.take([(mark.start, mark.frame / played_hz) for mark in stream.marks])
@@ -124,7 +124,7 @@ async def respond_with_lines(
 ) -> web.StreamResponse:
     """Respond with a line of JSON, a `Chunk`, for each piece of audio or alignment."""
     response: web.StreamResponse | None = None
-    async with aclosing(timed(stream, form, text, caller(request).owner)) as pieces:
+    async with aclosing(timed(stream, form, text, request[CALLER])) as pieces:
         async for data, alignment in pieces:
             if response is None:
                 response = await _begun(request, stream, form, headers, LINES[0])
@@ -143,7 +143,7 @@ async def respond_with_object(
     response: web.StreamResponse | None = None
     whole = Alignment([], [], [])
     unsent = b""
-    async with aclosing(timed(stream, form, text, caller(request).owner)) as pieces:
+    async with aclosing(timed(stream, form, text, request[CALLER])) as pieces:
         async for data, alignment in pieces:
             if response is None:
                 response = await _begun(request, stream, form, headers, "application/json")

@@ -163,12 +163,12 @@ async def _encoded(request: web.Request, job: wire.Job, form: Format) -> tuple[b
 
     Raises the JobError it ended with, Invalid for more than MAX_ITEM_BYTES of PCM, Unreachable.
     """
-    jobs, fresh, owner = request.app[JOBS], wants_fresh(request), caller(request).owner
+    jobs, fresh = request.app[JOBS], wants_fresh(request)
     async with open_stream(jobs, job, fresh=fresh) as stream, aclosing(aiter(stream)) as pieces:
         held = await read_up_to(pieces, MAX_ITEM_BYTES)
         if not stream.is_whole or len(held) > MAX_ITEM_BYTES:
             raise Invalid(f"input: makes more than {MAX_ITEM_BYTES} bytes of PCM, the limit of a batch", "input")
-        with closing(encoding_for(stream, form, len(held), owner)) as encoding:
+        with closing(encoding_for(stream, form, len(held), caller(request))) as encoding:
             data = await encoding.feed(held) + await encoding.finish()
     return data, usage(stream.job, stream.done), stream.key.job
 

@@ -56,7 +56,7 @@ async def respond_with_events(
     """
     async with stream_for(request, job) as stream, aclosing(aiter(stream)) as pieces:
         pcm = await anext(pieces)
-        with closing(Encoding(form, *stream.media, owner=caller(request).owner)) as encoding:
+        with closing(Encoding(form, *stream.media, caller=caller(request))) as encoding:
             response = web.StreamResponse(headers=stream_headers(stream, form, encoding.media, headers))
             response.headers["Content-Type"] = sse.CONTENT_TYPE
             await begin(request, response)

@@ -39,7 +39,7 @@ class SentencePlayer:
             pcm = await _read_all(pcm, stream, pieces)
         rate_hz, channels = stream.media
         frames = stream.done.frames if stream.is_whole else None
-        with closing(Encoding(form, rate_hz, channels, frames, owner=self._socket.owner)) as encoding:
+        with closing(Encoding(form, rate_hz, channels, frames, caller=self._socket)) as encoding:
             await self._start(segment, encoding.media)
             is_timed = config.word_timestamps
             chunks = TimedChunks(segment, rate_hz * form.speed, encoding.media) if is_timed else None

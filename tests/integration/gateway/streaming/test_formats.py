@@ -214,8 +214,8 @@ def count_encodings(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     made: list[Any] = []
 
     class Counted(Encoding):
-        def __init__(self, *arguments: Any) -> None:
-            super().__init__(*arguments)
+        def __init__(self, *arguments: Any, caller: Any) -> None:
+            super().__init__(*arguments, caller=caller)
             made.append(self)
 
     monkeypatch.setattr(file, "Encoding", Counted)
