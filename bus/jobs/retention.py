@@ -96,7 +96,7 @@ class Retention:
 
     async def _purge_old(self, stream: str) -> None:
         """Purge ended logs that the server would soon remove message by message."""
-        born_before_s = self._bus.clock.now() - _KEEP_SHARE * self._bus.settings.replies_max_age_s
+        born_before_s = self._bus.clock.server_now() - _KEEP_SHARE * self._bus.settings.replies_max_age_s
         oldest = await self._bus.js.direct.next(stream, self._bus.subjects.all_births, 1)
         if oldest is None or parse_time(oldest[0].stored_at) >= born_before_s:
             return
@@ -158,5 +158,6 @@ class Retention:
         tail = newest if newest.message.subject == key.entries else await self._bus.js.last(stream, key.entries)
         if tail is None or Entry.stored(tail).kind not in wire.ENDS:
             return None
-        is_rested = self._bus.clock.now() - parse_time(tail.stored_at) >= self._rest_s
+        # Stored long after now: the server's clock has been set back since.
+        is_rested = abs(self._bus.clock.server_now() - parse_time(tail.stored_at)) >= self._rest_s
         return _EndedLog(key, newest.seq) if is_rested else None

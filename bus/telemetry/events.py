@@ -36,6 +36,10 @@ EVENTS: dict[str, Event] = {
         "The API keys could not be read; the `known` ones stay in force. Retried.", ("error", "known")
     ),
     "keys.entry_invalid": Event("An entry of the key bucket is not a key and is ignored.", ("key", "error")),
+    "clock.stepped": Event(
+        "The clock of nats-server's machine was set; deadlines go on by the time before, and follow by 5 % at most.",
+        ("step_s",),
+    ),
     "clock.sync_failed": Event("The server's clock could not be read; the last offset stays in use.", ("error",)),
     "tokens.loaded": Event("A file of token keys changed and was loaded; `keys`: keys in it.", ("file", "keys")),
     "tokens.load_failed": Event(

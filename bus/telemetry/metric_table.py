@@ -103,6 +103,10 @@ METRICS: Final[dict[str, Metric]] = {
     "antiphon_requests": _gauge("gateway", "Requests in progress, WebSockets included."),
     "antiphon_listeners": _gauge("gateway", "Listeners of job logs at this gateway: running streams."),
     "antiphon_clock_skew_seconds": _gauge("gateway", "How far this machine's clock is ahead of the NATS server's."),
+    "antiphon_clock_step_seconds": _gauge(
+        "gateway",
+        "How far the NATS server's clock is ahead of the time that deadlines are kept by: 0 unless it was set.",
+    ),
     "antiphon_workers": _gauge("gateway", "Workers by state: starting, ready, draining, silent.", "state"),
     "antiphon_fleet_slots": _gauge("gateway", "Slots of all workers that are not silent."),
     "antiphon_fleet_slots_used": _gauge("gateway", "Slots of those workers that hold a job."),

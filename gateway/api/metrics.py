@@ -167,6 +167,7 @@ class GatewayMetrics:
         yield Sample("antiphon_requests", len(self._requests))
         yield Sample("antiphon_listeners", self._interest.num_listeners)
         yield Sample("antiphon_clock_skew_seconds", self._bus.clock.skew_s)
+        yield Sample("antiphon_clock_step_seconds", self._bus.clock.step_s)
         for how, count in self._cache.counts.items():
             yield Sample("antiphon_cache_answers_total", count, (how,))
         yield from self._fleet()

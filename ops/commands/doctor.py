@@ -15,7 +15,7 @@ import msgspec
 from bus.errors import BusError
 from bus.settings import BusSettings, redacted
 from bus.subjects import Subjects
-from bus.transport.clock import BusClock
+from bus.transport.clock import BusClock, parse_time
 from bus.transport.connection import Connection
 from bus.transport.jetstream import JetStream
 from ops.errors import OpsError
@@ -75,7 +75,7 @@ def _checks(settings: UpSettings, nats: str | None) -> Iterator[Check]:
     yield _state(Path(settings.state).expanduser())
     yield _open_files()
     if nats is not None:
-        yield asyncio.run(_bus(read(BusSettings, {"nats": nats})))
+        yield from asyncio.run(bus_checks(read(BusSettings, {"nats": nats})))
 
 
 def _python() -> Check:
@@ -169,15 +169,26 @@ def _open_files() -> Check:
     return Check("open files", enough, f"at most {hard}", f"ulimit -Hn {_MIN_OPEN_FILES}", required=False)
 
 
-async def _bus(settings: BusSettings) -> Check:
-    """Whether NATS answers, and how far its clock, by which jobs expire, is from ours."""
+async def bus_checks(settings: BusSettings) -> list[Check]:
+    """Whether NATS answers, how far its clock, by which jobs expire, is from ours, and whether it was set back."""
     where, mend = redacted(settings.nats), "check the URL, the server and its password"
     try:
         async with await Connection.connect(settings, "doctor", _NATS_PATIENCE_S) as connection:
             clock, js = BusClock(), JetStream(connection, settings)
             await clock.sync(js, Subjects(settings.root).jobs_stream)
+            newest_s = parse_time((await js.info(Subjects(settings.root).replies_stream))["state"]["last_ts"])
     except (BusError, TimeoutError) as error:
-        return Check("nats", ok=False, detail=f"{where}: {error or type(error).__name__}", mend=mend)
+        return [Check("nats", ok=False, detail=f"{where}: {error or type(error).__name__}", mend=mend)]
     skew_s = abs(clock.skew_s)
     detail = f"{where} answers, its clock is {skew_s:.3f} s from ours"
-    return Check("nats", skew_s <= _MAX_SKEW_S, detail, "synchronise the clocks: timedatectl set-ntp true")
+    nats = Check("nats", skew_s <= _MAX_SKEW_S, detail, "synchronise the clocks: timedatectl set-ntp true")
+    return [nats, clock_check(newest_s - clock.now())]
+
+
+def clock_check(ahead_s: float) -> Check:
+    """Whether the clock of NATS was set back. `ahead_s`: how far its newest stored message lies in its future."""
+    detail = "stored nothing in its future"
+    if is_set_back := ahead_s > _MAX_SKEW_S:
+        detail = f"its newest message is {ahead_s:.0f} s in its future: it was set back"
+    mend = "set it right, then restart all gateways and workers together: each keeps deadlines by the time before"
+    return Check("nats clock", not is_set_back, detail, mend, required=False)

@@ -17,6 +17,9 @@ class ShiftedClock(BusClock):
     def now(self) -> float:
         return self._clock.now() + self.shift_s
 
+    def server_now(self) -> float:
+        return self._clock.server_now() + self.shift_s
+
 
 def shifted(bus: Bus) -> tuple[Bus, ShiftedClock]:
     """The same bus with a clock to put forward."""

