@@ -20,7 +20,7 @@ from gateway.http import openapi
 from gateway.http.dialect import Dialect, dialect_of
 from gateway.http.headers import JOB_HEADER, REQUEST_ID
 from gateway.http.operation import counted_handlers, key_places, open_paths
-from gateway.http.problems import describe_http, is_expected
+from gateway.http.problems import Problem, describe_http, is_expected
 from gateway.http.responses import BEGUN, GRANTED, JOB, add_limit_headers, cut_short
 from gateway.http.services import AUTHENTICATOR, BUFFERS, COUNTED, ENCODED, FLEET, JOBS, LIMITER, REQUESTS
 from gateway.webhooks.acceptance import WEBHOOKS
@@ -148,8 +148,13 @@ def _error_response(request: web.Request, error: Exception) -> web.StreamRespons
     log.info(
         "http.refused", status=problem.status, code=problem.code, path=request.path[:200], request=quoted, **context
     )
-    response = dialect_of(request.path, request.app[_DIALECTS]).refuse(problem)
+    response = refusal(request.app, request.path, problem)
     if context:
         response.headers[JOB_HEADER] = request[JOB]
     response.headers[REQUEST_ID] = quoted
     return response
+
+
+def refusal(app: web.Application, path: str, problem: Problem) -> web.Response:
+    """The response that refuses a request to `path`, in the format of the API that the path belongs to."""
+    return dialect_of(path, app[_DIALECTS]).refuse(problem)

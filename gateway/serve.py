@@ -2,6 +2,7 @@
 
 import asyncio
 from contextlib import closing
+from functools import partial
 from typing import Final
 
 from aiohttp import web
@@ -11,9 +12,10 @@ from bus.lifetime import background_tasks, fail_when_closed
 from bus.telemetry.logging import logger
 from gateway.access.addresses import Addresses
 from gateway.access.authenticator import open_token_verifier
-from gateway.app import make_app
+from gateway.app import make_app, refusal
 from gateway.compose import Services, compose
 from gateway.http.connection import connections
+from gateway.http.reading import ReadingTimes, Shared
 from gateway.nats.api import NatsApi
 from gateway.nats.cancels import Cancels
 from gateway.settings import GatewaySettings
@@ -74,13 +76,14 @@ async def serve(settings: GatewaySettings, stop: asyncio.Event) -> None:
 async def _serve_http(services: Services, stop: asyncio.Event) -> None:
     settings = services.settings
     # Without `handler_cancellation` a hang-up is noticed at the next write, and while its job is queued never.
-    runner = web.AppRunner(make_app(services), handler_cancellation=True, shutdown_timeout=_CLOSE_S)
+    app = make_app(services)
+    runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=_CLOSE_S)
     await runner.setup()
     assert runner.server is not None
     try:
         # A site of aiohttp's would refuse unreadable requests in plain text.
         server = await asyncio.get_running_loop().create_server(
-            connections(runner.server, settings.stalled_reader_s), settings.host, settings.port, backlog=_BACKLOG
+            connections(runner.server, _shared(services, app)), settings.host, settings.port, backlog=_BACKLOG
         )
         with closing(server):
             port = server.sockets[0].getsockname()[1]
@@ -93,6 +96,18 @@ async def _serve_http(services: Services, stop: asyncio.Event) -> None:
         await runner.cleanup()
         services.deadlines.close()
         await services.limiter.close()
+
+
+def _shared(services: Services, app: web.Application) -> Shared:
+    settings = services.settings
+    return Shared(
+        stalled_reader_s=settings.stalled_reader_s,
+        times=ReadingTimes(
+            head_s=settings.request_head_s, body_s=settings.request_body_s, keep_alive_s=settings.keep_alive_s
+        ),
+        buffers=services.buffers,
+        refuse=partial(refusal, app),
+    )
 
 
 async def _drain(services: Services, drain_s: float) -> None:

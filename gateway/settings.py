@@ -67,6 +67,14 @@ class GatewaySettings(msgspec.Struct, frozen=True, kw_only=True):
     stalled_reader_s: Annotated[
         Seconds, doc("A connection is reset when its client has read none of the waiting data for this long.")
     ] = 300.0
+    request_head_s: Annotated[
+        Seconds, doc("A connection is closed when the head of a request is not complete after this long.")
+    ] = 10.0
+    request_body_s: Annotated[
+        Seconds,
+        doc("A body may take this long, and a second more for each 16 KiB; and pause for this long."),
+    ] = 30.0
+    keep_alive_s: Annotated[Seconds, doc("A connection without a request is closed after this long.")] = 75.0
     ping_s: Annotated[Seconds, doc("Interval of pings to the workers: a dead worker is noticed within one.")] = 0.2
     drain_s: Annotated[float, Meta(ge=0, le=86_400), doc("After SIGTERM running streams may go on for this long.")] = (
         10.0

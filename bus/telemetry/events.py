@@ -193,6 +193,11 @@ EVENTS: dict[str, Event] = {
     "http.failed": Event(
         "A handler raised an unexpected exception: a bug of ours.", ("method", "path", "request", "exception")
     ),
+    "request.timed_out": Event(
+        "A client took too long to send the `part` (head, body) of a request; its connection was closed. At most one "
+        "line a second; `omitted`: those before it.",
+        ("part", "waited_s", "omitted"),
+    ),
     "job.accepted": Event("This gateway stored a job on the bus.", ("model", "lane")),
     "audio.started": Event(
         "The first audio of a job arrived, `after_s` after the request that created the job.",

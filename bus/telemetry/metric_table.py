@@ -70,6 +70,9 @@ METRICS: Final[dict[str, Metric]] = {
     "antiphon_pool_refusals_total": _counter(
         "gateway", "Refusals of a part of a pool that tenants share, because a share or the pool was used up.", "pool"
     ),
+    "antiphon_request_timeouts_total": _counter(
+        "gateway", "Requests that did not arrive in time, by the part that was late: head, body.", "part"
+    ),
     "antiphon_first_audio_seconds": _histogram(
         "gateway",
         "From a complete request to the first audio of the job it created, at this gateway, queueing included. HTTP "
@@ -186,6 +189,7 @@ COUNTED: Final = (
     Counted("submit.refused", "antiphon_refusals_total", fixed=(("api", "nats"),)),
     Counted("limit.reached", "antiphon_limits_reached_total"),
     Counted("pool.refused", "antiphon_pool_refusals_total"),
+    Counted("request.timed_out", "antiphon_request_timeouts_total"),
     Counted("audio.started", "antiphon_first_audio_seconds", "after_s"),
     Counted("stream.abandoned", "antiphon_streams_abandoned_total"),
     Counted("stream.cut", "antiphon_streams_cut_total"),

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final, NamedTuple
 
+from bus.errors import JobError
 from gateway.limits.pools import Pool
 
 BUFFER_BYTES: Final = "buffer_bytes"
@@ -52,6 +53,11 @@ class Buffers:
     def try_take(self, owner: str, num_bytes: int) -> bool:
         """For `Buffer.try_grow`."""
         return self._pool.try_take(owner, num_bytes) is None
+
+    def take_now(self, owner: str, num_bytes: int) -> JobError | None:
+        """Hold `num_bytes` more for `owner` and return None, or change nothing and return the error to refuse with."""
+        refusal = self._pool.try_take(owner, num_bytes)
+        return None if refusal is None else self._pool.refused(owner, refusal)
 
     async def take(self, owner: str, num_bytes: int, within_s: float) -> None:
         """For `Buffer.grow`."""

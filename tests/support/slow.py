@@ -17,6 +17,7 @@ from bus.settings import BusSettings
 from gateway.app import make_app
 from gateway.compose import Services
 from gateway.http.connection import connections
+from gateway.http.reading import Shared
 from tests.support.doors import gateway_here
 
 BLOCK_BYTES = 48_000
@@ -81,7 +82,9 @@ def _unacknowledged_bytes(fd: int) -> int:
 
 @contextlib.asynccontextmanager
 async def slow_server(server: web.Server, patience_s: float) -> AsyncIterator[SlowServer]:
-    listening = await asyncio.get_running_loop().create_server(connections(server, patience_s), "127.0.0.1", 0)
+    listening = await asyncio.get_running_loop().create_server(
+        connections(server, Shared(stalled_reader_s=patience_s)), "127.0.0.1", 0
+    )
     with contextlib.closing(listening):
         yield SlowServer(server, listening.sockets[0].getsockname()[1])
 

@@ -23,6 +23,7 @@ ROOT = Path(__file__).parents[4]
 UNBOUNDED = {"tenant", "job", "key", "account", "address", "worker", "path", "request", "error", "voice", "boot"}
 #: Fields with few values: the fleet's models, the lanes, our own states, statuses and codes.
 FEW = {
+    "part",
     *("model", "version", "lane", "outcome", "why", "limit", "status", "code", "event", "api", "result", "state"),
     *("stream", "pool"),
 }

@@ -8,6 +8,7 @@ import pytest
 from aiohttp import web
 
 from gateway.http.connection import Connection, connections
+from gateway.http.reading import Shared
 from tests.support.waiting import eventually
 
 POST = b"POST / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n"
@@ -17,7 +18,7 @@ NO_CHUNK = b"no chunk\r\n"
 @contextlib.asynccontextmanager
 async def connected(server: web.Server) -> AsyncIterator[tuple[Connection, asyncio.StreamReader]]:
     """The gateway's side of a connection, and the client's reader."""
-    connect, loop = connections(server, 60.0), asyncio.get_running_loop()
+    connect, loop = connections(server, Shared()), asyncio.get_running_loop()
     made: asyncio.Future[Connection] = loop.create_future()
 
     def connection() -> Connection:
