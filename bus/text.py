@@ -7,6 +7,9 @@ from typing import Final
 #: difflib compares in quadratic time, and a name may be as long as a request.
 _MAX_COMPARED_CHARS: Final = 80
 _MAX_LISTED: Final = 20
+#: Names of so few characters resemble many others: they need more than difflib's 0.6. `bob` and `jbo` have 0.67.
+_SHORT_CHARS: Final = 3
+_NEAR_IF_SHORT: Final = 0.7
 
 
 def did_you_mean(name: str, known: Collection[str], spell: Callable[[str], str] = str, *, limit: int = 1) -> str:
@@ -15,7 +18,13 @@ def did_you_mean(name: str, known: Collection[str], spell: Callable[[str], str] 
     Names at most `limit` candidates, each as `spell` writes it, the nearest first; swapped letters count as nearest.
     """
     name = name[:_MAX_COMPARED_CHARS]
-    close = difflib.get_close_matches(name, sorted(known), n=3)
+    close = [
+        other
+        for other in difflib.get_close_matches(name, sorted(known), n=3)
+        if len(name) > _SHORT_CHARS
+        or sorted(other) == sorted(name)
+        or difflib.SequenceMatcher(None, other, name).ratio() >= _NEAR_IF_SHORT
+    ]
     close.sort(key=lambda other: sorted(other) != sorted(name))
     return f"; did you mean {' or '.join(map(spell, close[:limit]))}?" if close else ""
 

@@ -27,11 +27,9 @@ class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True):
         default_factory=lambda: f"w{secrets.token_hex(4)}"
     )
     models: Annotated[
-        tuple[Token, ...], Meta(min_length=1), doc("Engines to serve, by their names; each is a model.")
-    ] = (
-        "speech",
-        "tone",
-    )
+        tuple[Token, ...],
+        doc("Engines to serve; by default those of speech,music,tone that this machine can load."),
+    ] = ()
     #: Options by engine: a table `[engines.NAME]` of the file for each.
     engines: dict[str, dict[str, Any]] = {}
     engine_option: EngineOptionFlags = ()

@@ -82,6 +82,7 @@ class ClientSettings(msgspec.Struct, frozen=True, kw_only=True):
     api_key: Annotated[
         str, doc("API key. Better in ANTIPHON_API_KEY: other users of the machine see the flags of a command.")
     ] = ""
+    ca: Annotated[str, doc("File of certificates to trust besides the system's, for https.")] = ""
 
 
 class OperatorSettings(msgspec.Struct, frozen=True, kw_only=True):

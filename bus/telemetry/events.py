@@ -28,6 +28,9 @@ EVENTS: dict[str, Event] = {
     "bus.callback_failed": Event(
         "A callback raised on a message: a bug of ours. The connection goes on.", ("subject",)
     ),
+    "nats.connect_failed": Event(
+        "An attempt to connect at the start failed; the process tries again, unless it is refused.", ("url", "error")
+    ),
     "nats.disconnected": Event("The connection to NATS broke; reconnecting."),
     "nats.error": Event("NATS or its library reported an error.", ("error",)),
     "nats.reconnected": Event("The connection to NATS is back.", ("generation",)),

@@ -14,6 +14,7 @@ from typing import Any, Final, Self
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
+from nats.errors import AuthorizationError
 from nats.errors import Error as NatsError
 
 from bus.errors import NoServer, Unreachable
@@ -52,34 +53,70 @@ async def connect_client(
     From then on `on_down` is called when the connection breaks or is closed, `on_up` when it is back and all
     subscriptions have been sent again, `on_closed` when it is closed for good.
 
-    Raises NoServer if none answered within `patience_s`, Unreachable if one refused the connection.
+    Raises NoServer if none answered within `patience_s`, Unreachable if one refused the connection: at once for a
+    name or password that it does not accept.
     """
-    refusal = ""
-
-    async def on_error(error: Exception) -> None:
-        nonlocal refusal
-        if isinstance(error, NatsError):  # the server's own text, about a password for example; nats-py tries again
-            refusal = str(error)
-        log.debug("nats.error", error=f"{type(error).__name__}: {error}")
-
+    failures = _Failures(redacted(settings.nats))
     try:
         async with asyncio.timeout(patience_s):
-            await client.connect(
-                settings.nats.split(","),
-                name=name,
-                inbox_prefix=inbox_prefix,
-                error_cb=on_error,
-                disconnected_cb=_as_coroutine(on_down),
-                reconnected_cb=_as_coroutine(on_up),
-                closed_cb=_as_coroutine(on_closed),
-                **_OPTIONS,
+            failures.connecting = asyncio.ensure_future(
+                client.connect(
+                    settings.nats.split(","),
+                    name=name,
+                    inbox_prefix=inbox_prefix,
+                    error_cb=failures.on_error,
+                    disconnected_cb=_as_coroutine(on_down),
+                    reconnected_cb=_as_coroutine(on_up),
+                    closed_cb=_as_coroutine(on_closed),
+                    **_OPTIONS,
+                )
             )
+            await failures.connecting
     except (TimeoutError, NatsError, OSError) as error:
-        url = redacted(settings.nats)
-        if refusal:
-            raise Unreachable(f"NATS at {url} refused the connection: {refusal}") from error
-        reason = "" if isinstance(error, TimeoutError) else f": {error}"
-        raise NoServer(f"no NATS server at {url} within {patience_s:g} s{reason}") from error
+        raise failures.as_error(patience_s, error) from error
+    except asyncio.CancelledError as error:
+        if not failures.is_final:
+            raise
+        raise failures.as_error(patience_s, error) from error
+    finally:
+        failures.connecting = None
+
+
+class _Failures:
+    """The failed attempts of one first connection. nats-py tries again after each."""
+
+    def __init__(self, url: str) -> None:
+        """`url`: without a password."""
+        self._url = url
+        self._reason = ""
+        #: The last text of a server's own, about a password for example; empty if none was reached.
+        self._refusal = ""
+        #: Whether another attempt would fail in the same way.
+        self.is_final = False
+        #: The first connection while it is tried.
+        self.connecting: asyncio.Future[None] | None = None
+
+    async def on_error(self, error: Exception) -> None:
+        """An attempt failed, or, later, an error on the connection was reported."""
+        reason = str(error) or type(error).__name__
+        if self.connecting is None:
+            log.debug("nats.error", error=f"{type(error).__name__}: {error}")
+            return
+        if reason != self._reason:
+            log.warning("nats.connect_failed", url=self._url, error=reason)
+        self._reason = reason
+        if isinstance(error, NatsError):
+            self._refusal = reason
+        if isinstance(error, AuthorizationError) or "authorization violation" in reason.lower():
+            self.is_final = True
+            self.connecting.cancel()
+
+    def as_error(self, patience_s: float, last: BaseException) -> Unreachable:
+        """The error that ends the first connection; `last` is the exception of the last attempt."""
+        if self._refusal:
+            return Unreachable(f"NATS at {self._url} refused the connection: {self._refusal}")
+        reason = self._reason or ("" if isinstance(last, TimeoutError) else str(last))
+        return NoServer(f"no NATS server at {self._url} within {patience_s:g} s{f': {reason}' if reason else ''}")
 
 
 def _as_coroutine(function: Callable[[], None]) -> Callable[[], Awaitable[None]]:

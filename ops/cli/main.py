@@ -7,6 +7,7 @@ import io
 import sys
 from typing import Annotated, Any, Literal
 
+import msgspec
 import typer
 
 from bus.settings import SettingsError
@@ -93,7 +94,11 @@ def worker(*, config: Config = None, **flags: Any) -> None:
     """Run one worker: one device, its engines, jobs from the bus."""
     settings = read(WorkerSettings, flags, config)
     from gpuworker.worker.serve import NothingToServe, serve
+    from ops.local.models import chosen
     from ops.local.process import run
+
+    if not settings.models:
+        settings = msgspec.structs.replace(settings, models=chosen(()))
 
     process, expected = f"worker {settings.id}", (NothingToServe,)
     run(process, settings, serve, level=settings.log_level, form=settings.log_format, expected=expected)

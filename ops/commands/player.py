@@ -16,6 +16,8 @@ _PLAYERS = (
     ("ffplay", "-loglevel", "error", "-nodisp", "-autoexit", "-i", "-"),
 )
 
+_MAX_REASON_BYTES = 400
+
 
 class Player:
     """Takes the bytes of a WAV by `write`, then `finish`. Leaving its block earlier stops the sound."""
@@ -29,12 +31,14 @@ class Player:
         self._argv = found
         self._process: subprocess.Popen[bytes] | None = None
         self._file: IO[bytes] | None = None
+        #: The player writes here; the flags of every player leave only errors.
+        self._errors: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - closed in __exit__
 
     def __enter__(self) -> "Player":
         if "FILE" in self._argv:
             self._file = tempfile.NamedTemporaryFile(suffix=".wav")
         else:
-            self._process = subprocess.Popen(self._argv, stdin=subprocess.PIPE)
+            self._process = subprocess.Popen(self._argv, stdin=subprocess.PIPE, stderr=self._errors)
         return self
 
     def write(self, data: bytes) -> None:
@@ -45,7 +49,7 @@ class Player:
             sink.write(data)
             sink.flush()
         except BrokenPipeError as error:
-            raise OpsError(f"{self._argv[0]} stopped playing; write a file instead with -o FILE") from error
+            raise self._failed() from error
 
     def path(self) -> Path | None:
         """The file that `finish` will play; None for a player that reads a stream."""
@@ -54,12 +58,25 @@ class Player:
     def finish(self) -> None:
         """Wait until the last sample has been played. Raises OpsError if the player failed."""
         if self._file is not None:
-            self._process = subprocess.Popen([self._file.name if part == "FILE" else part for part in self._argv])
+            argv = [self._file.name if part == "FILE" else part for part in self._argv]
+            self._process = subprocess.Popen(argv, stderr=self._errors)
         assert self._process is not None
         if self._process.stdin is not None:
             self._process.stdin.close()
-        if self._process.wait() != 0:
-            raise OpsError(f"{self._argv[0]} failed; write a file instead with -o FILE")
+        # ffplay exits with 0 on a machine without a loudspeaker, and only writes why.
+        if self._process.wait() != 0 or self._reason():
+            raise self._failed()
+
+    def _failed(self) -> OpsError:
+        reason = self._reason()
+        return OpsError(
+            f"{self._argv[0]} cannot play{f': {reason}' if reason else ''}; write a file instead with -o FILE"
+        )
+
+    def _reason(self) -> str:
+        """The first line that the player has written to stderr."""
+        self._errors.seek(0)
+        return self._errors.read(_MAX_REASON_BYTES).decode(errors="replace").strip().partition("\n")[0]
 
     def __exit__(self, *_: object) -> None:
         if self._process is not None and self._process.poll() is None:
@@ -67,3 +84,4 @@ class Player:
             self._process.wait()
         if self._file is not None:
             self._file.close()
+        self._errors.close()

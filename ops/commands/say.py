@@ -108,10 +108,11 @@ async def _stream(settings: ClientSettings, speech: SpeechRequest, form: str, wr
 
     Raises OpsError if the gateway refuses, or the response breaks off.
     """
-    head, begun, size = None, b"", 0
+    head, begun, size, job = None, b"", 0, ""
     with _progress() as progress:
         task = progress.add_task("waiting", total=speech.seconds)
         async with request(settings, "POST", "/v1/audio/speech", json=speech.body(form), silence_s=None) as response:
+            job = response.headers.get("Antiphon-Job", "")
             async for data in response.content.iter_any():
                 write(data)
                 size += len(data)
@@ -125,6 +126,8 @@ async def _stream(settings: ClientSettings, speech: SpeechRequest, form: str, wr
                     progress.update(task, description=f"{seconds:.1f} s of audio", completed=seconds)
     if size == 0:
         raise OpsError("the response holds no audio")
+    length = f"{head.seconds(size):.1f} s of audio" if head is not None else f"{size:,} bytes"
+    print(f"{length}{f', job {job}' if job else ''}", file=sys.stderr)
     return head
 
 

@@ -96,5 +96,8 @@ def _cell(value: object) -> str:
     if isinstance(value, list):
         return ", ".join(map(_cell, value))
     if isinstance(value, dict):
+        if "message" in value and "code" in value:
+            at = f" at {value['path']}" if value.get("path") else ""
+            return f"{value['message']} ({value['code']}{at})"
         return ", ".join(f"{key} {_cell(each)}" for key, each in value.items())
     return f"{value:.2f}" if isinstance(value, float) else str(value)

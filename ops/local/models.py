@@ -8,12 +8,16 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from bus.telemetry.logging import logger
 from bus.text import did_you_mean
+from ops.errors import OpsError, UsageRefused
 
 if TYPE_CHECKING:
     from gpuworker.engine import Requirement
 
-#: Served by `antiphon up` unless the operator names others, as far as they can be loaded.
+log = logger(__name__)
+
+#: Served by `antiphon up` and `antiphon worker` unless the operator names others, as far as they can be loaded.
 DEFAULT = ("speech", "music", "tone")
 #: The command that explains a distribution that cannot be imported.
 PIP_CHECK = f"{sys.executable} -m pip check"
@@ -58,6 +62,25 @@ def missing(model: str) -> Missing | None:
             lacking = f"neither {' nor '.join(names)} is" if len(names) > 1 else f"{names[0]} is not"
             return Missing(model, f"{lacking} installed", packages[0].mend)
     return None
+
+
+def chosen(named: tuple[str, ...]) -> tuple[str, ...]:
+    """All models that `named` has; for none, those of the default ones that this machine can load.
+
+    Raises UsageRefused for an unknown name, OpsError if one that is named cannot be loaded, or none at all can.
+    """
+    try:
+        lacks = [lack for model in named or DEFAULT if (lack := missing(model))]
+    except ValueError as error:
+        raise UsageRefused(f"--models: {error}") from error
+    if named and lacks:
+        raise OpsError("; ".join(f"{lack.model}: {lack.reason}; get it with: {lack.mend}" for lack in lacks))
+    for lack in lacks:
+        log.warning("model.missing", model=lack.model, reason=lack.reason, fix=lack.mend)
+    left = tuple(model for model in named or DEFAULT if model not in {lack.model for lack in lacks})
+    if not left:
+        raise OpsError(f"no model can be loaded; get speech with: {pip('antiphon[worker,espeak]')}")
+    return left
 
 
 def installed() -> list[str]:

@@ -5,15 +5,12 @@ from pathlib import Path
 
 import msgspec
 
-from bus.telemetry.logging import logger
 from ops.errors import OpsError, UsageRefused
 from ops.local import models
 from ops.local.nats_server import HOST
 from ops.local.node import SIZES, Node, plan_nodes
 from ops.local.system import free_port, ourselves, port_is_free
 from ops.settings import ClusterSettings, UpSettings, read
-
-log = logger(__name__)
 
 
 class Plan(msgspec.Struct, frozen=True):
@@ -77,26 +74,10 @@ def plan(settings: UpSettings, config: str | None) -> Plan:
     state = Path(settings.state).expanduser().absolute() / "nats"
     return Plan(
         settings=settings,
-        models=_models(settings.models),
+        models=models.chosen(settings.models),
         # Chosen here, not by the gateway: after a restart its clients must find it at the same port.
         http_port=settings.http_port or free_port(HOST),
         nodes=plan_nodes(state, settings.nats_nodes, settings.nats_port),
         cluster=read(ClusterSettings, {}, config) if settings.nats_nodes > 1 else None,
         config=str(Path(config).absolute()) if config else None,
     )
-
-
-def _models(named: tuple[str, ...]) -> tuple[str, ...]:
-    """All models that the settings name, or those of the default ones that this machine can load."""
-    try:
-        lacks = [lack for model in named or models.DEFAULT if (lack := models.missing(model))]
-    except ValueError as error:
-        raise UsageRefused(f"--models: {error}") from error
-    if named and lacks:
-        raise OpsError("; ".join(f"{lack.model}: {lack.reason}; get it with: {lack.mend}" for lack in lacks))
-    for lack in lacks:
-        log.warning("model.missing", model=lack.model, reason=lack.reason, fix=lack.mend)
-    left = tuple(model for model in named or models.DEFAULT if model not in {lack.model for lack in lacks})
-    if not left:
-        raise OpsError(f"no model can be loaded; get speech with: {models.pip('antiphon[worker,espeak]')}")
-    return left

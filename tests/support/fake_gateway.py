@@ -2,10 +2,12 @@
 
 import asyncio
 import json
+import ssl
 import struct
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from aiohttp import web
@@ -25,13 +27,14 @@ class FakeGateway:
         self.status = 200
         self.body: Any = None
         self.breaks_off = False
+        self.job = ""
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         text = await request.text()
         self.received.append((request.method, str(request.rel_url), json.loads(text) if text else None))
         if self.body is not None:
             return web.json_response(self.body, status=self.status)
-        response = web.StreamResponse(headers={"Content-Type": "audio/wav"})
+        response = web.StreamResponse(headers={"Content-Type": "audio/wav", "Antiphon-Job": self.job})
         await response.prepare(request)
         await response.write(STREAMING_HEAD[:30])
         await response.write(STREAMING_HEAD[30:] + PCM[:1000])
@@ -45,8 +48,15 @@ class FakeGateway:
 
 
 @contextmanager
-def served(gateway: FakeGateway) -> Iterator[str]:
-    """Serve on a thread of its own, since the commands run their own event loop; yields the URL."""
+def served(gateway: FakeGateway, tls: tuple[Path, Path] | None = None) -> Iterator[str]:
+    """Serve on a thread of its own, since the commands run their own event loop; yields the URL.
+
+    `tls`: a certificate for localhost, and its key.
+    """
+    context = None
+    if tls is not None:
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        context.load_cert_chain(*tls)
     loop, ready, port = asyncio.new_event_loop(), threading.Event(), 0
 
     async def start() -> web.AppRunner:
@@ -55,7 +65,7 @@ def served(gateway: FakeGateway) -> Iterator[str]:
         app.router.add_route("*", "/{path:.*}", gateway.handle)
         runner = web.AppRunner(app)
         await runner.setup()
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        await web.TCPSite(runner, "127.0.0.1", 0, ssl_context=context).start()
         port = runner.addresses[0][1]
         return runner
 
@@ -70,7 +80,7 @@ def served(gateway: FakeGateway) -> Iterator[str]:
     thread.start()
     assert ready.wait(20)
     try:
-        yield f"http://127.0.0.1:{port}"
+        yield f"https://localhost:{port}" if tls else f"http://127.0.0.1:{port}"
     finally:
         loop.call_soon_threadsafe(loop.stop)
         thread.join(20)

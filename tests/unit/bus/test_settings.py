@@ -96,8 +96,6 @@ def test_the_file_may_be_named_by_a_variable(monkeypatch: pytest.MonkeyPatch, fi
         ("root", "good\n", "a-z 0-9 -"),
         ("nats", "http://127.0.0.1", "nats://127.0.0.1:4222"),
         ("id", "a.b", "A-Z a-z 0-9 _ -"),
-        ("models", "", "length >= 1"),
-        ("log_level", "loud", "enum"),
     ],
 )
 def test_a_bad_value_is_refused_by_name_value_and_limit(name: str, value: str, limit: str) -> None:

@@ -25,3 +25,9 @@ def test_a_name_that_resembles_none_gets_no_suggestion_or_the_list() -> None:
 
 def test_a_name_of_a_megabyte_is_compared_by_its_beginning() -> None:
     assert suggestion("tone" * 250_000, ["tone"]) == "; known are 'tone'"
+
+
+def test_a_short_name_needs_a_nearer_one() -> None:
+    assert did_you_mean("bob", ["jbo", "en"]) == ""
+    assert did_you_mean("teh", ["the"]) == "; did you mean the?"
+    assert did_you_mean("dee", ["de"]) == "; did you mean de?"

@@ -11,6 +11,8 @@ from nats.aio.transport import TcpTransport
 from bus.errors import NoServer, Unreachable
 from bus.settings import BusSettings
 from bus.transport.connection import Connection
+from ops.local.system import free_port
+from tests.support.programs import fleet_of
 from tests.support.restarts import own_server
 from tests.support.waiting import eventually
 
@@ -62,22 +64,28 @@ class Refusing:
             writer.close()
 
 
-async def test_the_reason_of_a_server_that_refuses_the_connection_is_in_the_error(bus_settings: BusSettings) -> None:
+async def test_a_password_that_is_refused_ends_the_first_connection_at_once(bus_settings: BusSettings) -> None:
     refusing = Refusing()
     async with await asyncio.start_server(refusing.refuse, "127.0.0.1") as server:
         at = f"nats://127.0.0.1:{server.sockets[0].getsockname()[1]}"
         settings = msgspec.structs.replace(bus_settings, nats=at)
-        async with asyncio.timeout(30):
-            while True:
-                with pytest.raises(Unreachable) as caught:
-                    await Connection.connect(settings, "test", patience_s=0.5)
-                if refusing.num_refused > 1:  # else this process stood still for most of its patience: again
-                    break
-                refusing.num_refused = 0
+        async with asyncio.timeout(60):
+            with pytest.raises(Unreachable) as caught:
+                await Connection.connect(settings, "test", patience_s=3600)
         await eventually(lambda: not refusing.num_open)
+    assert refusing.num_refused == 1
     assert not isinstance(caught.value, NoServer)
     assert "refused the connection: " in str(caught.value)
     assert "Authorization Violation" in str(caught.value)
+
+
+async def test_a_gateway_logs_at_once_why_it_cannot_connect(bus_settings: BusSettings) -> None:
+    settings = msgspec.structs.replace(bus_settings, nats=f"nats://127.0.0.1:{free_port('127.0.0.1')}")
+    with fleet_of(settings) as fleet:
+        gateway, _ = fleet.gateway(wait=False)
+        failed = await asyncio.to_thread(gateway.wait_for, "nats.connect_failed")
+    assert failed["url"] == settings.nats
+    assert "Connect call failed" in failed["error"] or "refused" in failed["error"]
 
 
 def dying(monkeypatch: pytest.MonkeyPatch, times: int) -> list[int]:

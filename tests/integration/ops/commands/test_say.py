@@ -11,7 +11,8 @@ from ops.commands.http import describe
 from ops.commands.say import SpeechRequest, fetch, text_of
 from ops.errors import OpsError, UsageRefused
 from ops.settings import ClientSettings
-from tests.support.fake_gateway import PCM, STREAMING_HEAD, FakeGateway
+from tests.support.fake_gateway import PCM, STREAMING_HEAD, FakeGateway, served
+from tests.support.tls import certificate
 
 HELLO = SpeechRequest(model="speech", input="Hello", voice="en")
 
@@ -117,6 +118,39 @@ def test_a_player_that_wants_a_file_gets_a_finished_one(
     fetch(ClientSettings(url=url), HELLO, None, None)
     played = (tmp_path / "played").read_bytes()
     assert (played[44:], struct.unpack("<I", played[40:44])[0]) == (PCM, len(PCM))
+
+
+@pytest.mark.parametrize("code", [0, 1])
+def test_a_player_without_a_loudspeaker_fails_and_its_reason_is_in_the_error(
+    url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], code: int
+) -> None:
+    player = tmp_path / "aplay"
+    player.write_text(f"#!/bin/sh\n/bin/cat > /dev/null; echo 'no such device' >&2; echo more >&2; exit {code}\n")
+    player.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(OpsError, match=r"^aplay cannot play: no such device; write a file instead with -o FILE$"):
+        fetch(ClientSettings(url=url), HELLO, None, None)
+    assert "more" not in capfd.readouterr().err
+
+
+def test_the_length_and_the_job_are_on_stderr(
+    url: str, gateway: FakeGateway, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    gateway.job = "j42"
+    fetch(ClientSettings(url=url), HELLO, str(tmp_path / "a.wav"), None)
+    assert capsys.readouterr().err == "0.5 s of audio, job j42\n"
+
+
+def test_a_certificate_of_an_unknown_authority_is_named_and_may_be_trusted(
+    tmp_path: Path, gateway: FakeGateway
+) -> None:
+    trusted, key = certificate(tmp_path)
+    with served(gateway, (trusted, key)) as url:
+        with pytest.raises(OpsError, match=r"its certificate is not accepted: self.signed certificate; --ca FILE"):
+            fetch(ClientSettings(url=url), HELLO, str(tmp_path / "a.wav"), None)
+        fetch(ClientSettings(url=url, ca=str(trusted)), HELLO, str(tmp_path / "a.wav"), None)
+    with pytest.raises(OpsError, match=r"^--ca /no/such/file: No such file or directory$"):
+        fetch(ClientSettings(url=url, ca="/no/such/file"), HELLO, str(tmp_path / "a.wav"), None)
 
 
 def test_an_answer_that_breaks_off_leaves_the_old_file_and_no_other(

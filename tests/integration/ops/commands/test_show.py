@@ -73,3 +73,12 @@ def test_a_job_that_is_not_there_is_one_line(url: str, gateway: FakeGateway) -> 
     gateway.body = {"title": "Not Found", "detail": "no job j9"}
     with pytest.raises(OpsError, match=r"^no job j9 \(404\)$"):
         show.show_job(ClientSettings(url=url), "j9", as_json=False)
+
+
+def test_an_error_of_a_job_is_one_sentence(url: str, gateway: FakeGateway, capsys: pytest.CaptureFixture[str]) -> None:
+    gateway.body = {"id": "j1", "error": {"code": "cancelled", "message": "left", "path": ""}}
+    show.show_job(ClientSettings(url=url), "j1", as_json=False)
+    assert capsys.readouterr().out.splitlines()[1].split(maxsplit=1) == ["error", "left (cancelled)"]
+    gateway.body = {"id": "j1", "error": {"code": "invalid", "message": "too long", "path": "params.seconds"}}
+    show.show_job(ClientSettings(url=url), "j1", as_json=False)
+    assert capsys.readouterr().out.splitlines()[1].endswith("too long (invalid at params.seconds)")

@@ -1,6 +1,7 @@
 """`antiphon doctor` finds what is missing and says how to mend it."""
 
 import json
+import socket
 from pathlib import Path
 
 import pytest
@@ -21,14 +22,23 @@ def test_the_doctor_finds_everything_required_here(tmp_path: Path) -> None:
     assert {"python", "torch", "espeakng_loader", "flite", "state", "open files", "model tone"} <= by_name.keys()
 
 
-def test_the_doctor_says_how_to_mend_what_is_missing_and_exits_1(tmp_path: Path, nats_url: str) -> None:
-    taken = nats_url.rpartition(":")[2]
-    run = antiphon("doctor", "--state", str(tmp_path), "--http-port", "0", "--nats-port", taken, "--models", "tune")
+def test_the_doctor_says_how_to_mend_what_is_missing_and_exits_1(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        taken = str(other.getsockname()[1])
+        run = antiphon("doctor", "--state", str(tmp_path), "--http-port", "0", "--nats-port", taken, "--models", "tune")
     assert run.returncode == 1
     assert f"MISSING  nats port      {taken} is taken\n" in run.stdout
     assert "antiphon up --nats-port 0\n" in run.stdout
     assert "did you mean tone?" in run.stdout
+    assert "install the package that has 'tune' beside antiphon" in run.stdout
     assert "antiphon: missing: model tune, nats port" in run.stderr
+
+
+def test_a_port_of_a_stack_that_runs_is_not_missing(tmp_path: Path, nats_url: str) -> None:
+    port = nats_url.rpartition(":")[2]
+    run = antiphon("doctor", "--state", str(tmp_path), "--http-port", "0", "--nats-port", port)
+    assert f"ok       nats port      {port} is the nats-server of a stack that runs\n" in run.stdout
+    assert "nats port" not in run.stderr
 
 
 def test_the_doctor_checks_a_nats_that_is_not_there_and_hides_its_password(tmp_path: Path) -> None:
