@@ -117,6 +117,10 @@ class Playback(Generic[S]):
         """Whether anything is queued or played."""
         return not self.idle.is_set()
 
+    async def until_idle(self) -> None:
+        """Wait until nothing is queued or played."""
+        await self.idle.wait()
+
     def enqueue(self, segment: S) -> None:
         """Play `segment` after everything that was queued before it."""
         self._put(segment)

@@ -41,6 +41,11 @@ class SegmentQueue(Generic[S]):
         return bool(self._items)
 
     @property
+    def num_chars(self) -> int:
+        """Characters of the segments in the queue."""
+        return self._num_chars
+
+    @property
     def num_segments(self) -> int:
         """Segments in the queue, actions apart."""
         return sum(isinstance(item, Segment) for item in self._items)

@@ -2,23 +2,41 @@
 
 import asyncio
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Protocol
 
 from aiohttp import web
 
 from bus.telemetry.logging import logger
 from gateway.http.requests import Requests
 from gateway.http.services import REQUESTS
-from gateway.sockets.playback import Playback
 from gateway.sockets.socket import ClientGone, Socket
 
 log = logger(__name__)
 
 
+class Playing(Protocol):
+    """All that one socket plays."""
+
+    def is_busy(self) -> bool:
+        """Whether anything is queued or played."""
+        ...
+
+    async def until_idle(self) -> None:
+        """Wait until nothing that is queued now is left to play; more may have been queued since."""
+        ...
+
+    async def interrupt(self) -> None:
+        """Drop the queue and stop. On return nothing more is sent, and the jobs have been left."""
+        ...
+
+
 class Session(Protocol):
     """A dialect's protocol on one socket."""
 
-    playback: Playback[Any]
+    @property
+    def playback(self) -> Playing:
+        """All that the socket plays."""
+        ...
 
     async def run(self) -> None:
         """Handle messages until this side closes the socket; raises ClientGone if the client ends it."""
@@ -53,9 +71,9 @@ async def serve_session(
     return socket.response
 
 
-async def _close_on_stop(requests: Requests, socket: Socket, playback: Playback[Any]) -> None:
+async def _close_on_stop(requests: Requests, socket: Socket, playback: Playing) -> None:
     """Once this process is to stop, play the queue and close the socket: the client connects to another gateway."""
     await requests.stopping.wait()
     while playback.is_busy():
-        await playback.idle.wait()
+        await playback.until_idle()
     await socket.close(1001, "this gateway stops")

@@ -49,12 +49,15 @@ class ErrorResponse(msgspec.Struct, frozen=True):
 #: Errors that mean load on our side, which clients answer with a retry. A limit of the key's has another name.
 _BUSY: Final = frozenset({"no_worker", "storage_full", "out_of_memory", "overloaded"})
 _BUSY_RETRY_AFTER_S: Final = 2
+#: The limit of the contexts of one socket.
+CONTEXTS: Final = "contexts"
 #: Status and name for each limit of the caller's. Clients react to the name: wait for an own request to end, slow down,
 #: or give up for the day.
 LIMITS: Final = {
     "concurrent_jobs": (429, "too_many_concurrent_requests"),
     "requests_per_s": (429, "rate_limit_exceeded"),
     "audio_s_per_day": (401, "quota_exceeded"),
+    CONTEXTS: (429, "max_active_conversations"),
 }
 #: The same for a share of one of the gateway's pools.
 OF_POOL: Final = (429, "too_many_concurrent_requests")

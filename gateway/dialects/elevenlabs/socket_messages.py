@@ -10,7 +10,8 @@ from bus import wire
 from bus.errors import Invalid
 from bus.jobs.submit import keyed_id
 from bus.params import short
-from gateway.access.caller import CALLER
+from bus.wire import schema
+from gateway.access.caller import CALLER, Caller
 from gateway.api.job_fields import JobOptions, build_job, idempotent_id
 from gateway.dialects.elevenlabs import names
 from gateway.dialects.elevenlabs.names import MAX_SEED, MAX_SPEED, MIN_SPEED
@@ -26,8 +27,18 @@ _DEFAULT_SCHEDULE: Final = (120, 160, 250, 290)
 _MIN_TRIGGERED_CHARS: Final = 50
 _DEFAULT_INACTIVITY_S: Final = 20
 _MAX_INACTIVITY_S: Final = 180
+#: Clients that were written for a larger maximum send 300.
+_MAX_GIVEN_INACTIVITY_S: Final = 1_000_000
+_NORMALIZATIONS: Final = ("auto", "on", "off", "")
+MAX_CONTEXT_ID_CHARS: Final = 128
 #: Where a client may put its key, for the refusal of a socket without one.
 _KEY_PLACES: Final = "`xi-api-key`, a header or in the first message"
+_FLAGS_WITHOUT_EFFECT: Final = (
+    "sync_alignment",
+    "enable_ssml_parsing",
+    "enable_logging",
+    "apply_language_text_normalization",
+)
 _FLAGS: Final = {"true": True, "1": True, "false": False, "0": False, "": False}
 #: Names of formats that only the socket has.
 _SHORT_FORMATS: Final = {"mp3_44100": "mp3_44100_128"}
@@ -37,10 +48,17 @@ PARAMETERS: Final = (
     Parameter("model_id", str, "One of our models or of ElevenLabs'; default `speech`."),
     Parameter("language_code", str, "The language for a voice of ElevenLabs'."),
     Parameter("output_format", str, f"`codec_rate_kbps`; default `{names.DEFAULT_FORMAT}`."),
-    Parameter("inactivity_timeout", int, f"Seconds, 1 to {_MAX_INACTIVITY_S}; default {_DEFAULT_INACTIVITY_S}."),
+    Parameter(
+        "inactivity_timeout",
+        int,
+        f"Seconds from 1; more than {_MAX_INACTIVITY_S} are {_MAX_INACTIVITY_S}; default {_DEFAULT_INACTIVITY_S}.",
+    ),
     Parameter("auto_mode", bool, "Start a generation with every text."),
     Parameter("seed", int, "Seed of the engine's random numbers."),
 )
+
+
+_ContextId = Annotated[str, Meta(max_length=MAX_CONTEXT_ID_CHARS)]
 
 
 class VoiceSettings(msgspec.Struct, frozen=True):
@@ -59,7 +77,7 @@ class GenerationConfig(msgspec.Struct, frozen=True):
 class Message(msgspec.Struct, frozen=True):
     """A message of a client. Settings and key count in the first one only. Unknown fields are ignored."""
 
-    text: str
+    text: str | None = None
     try_trigger_generation: bool | None = None
     flush: bool | None = None
     voice_settings: VoiceSettings | None = None
@@ -78,46 +96,84 @@ class Message(msgspec.Struct, frozen=True):
         return self.xi_api_key or self.xi_api_key_ or (rest.strip() if scheme.lower() == "bearer" else bearer)
 
 
-MESSAGE: Final = Body(Message)
+class TextMessage(Message, frozen=True, kw_only=True):
+    """A message of `stream-input`."""
+
+    text: str
+
+
+class ContextMessage(Message, frozen=True, kw_only=True):
+    """A message of `multi-stream-input`."""
+
+    close_context: bool | None = None
+    close_socket: bool | None = None
+
+
+class Addressed(msgspec.Struct, frozen=True):
+    """The part of a `ContextMessage` that says which context it is for; ElevenLabs has both names."""
+
+    context_id: _ContextId | None = None
+    context_id_: Annotated[_ContextId | None, schema("As `context_id`.")] = msgspec.field(
+        default=None, name="contextId"
+    )
+
+    @property
+    def context(self) -> str:
+        """The id; the context of messages without one has "default"."""
+        return self.context_id or self.context_id_ or "default"
+
+
+TEXT_MESSAGE: Final = Body(TextMessage)
+CONTEXT_MESSAGE: Final = Body(ContextMessage)
+ADDRESSED: Final = Body(Addressed)
 
 
 class JobTemplate:
-    """The settings of one socket, from which the jobs of its generations are built."""
+    """The settings of one socket, or of one context of it, from which the jobs of its generations are built."""
 
-    def __init__(self, request: web.Request) -> None:
-        """Raises Invalid if a parameter of the URL is wrong."""
+    def __init__(self, request: web.Request, context_id: str = "", key: str = "") -> None:
+        """`key`: the socket's, if its first message had one. Raises Invalid if a parameter of the URL is wrong."""
         self._request = request
+        self._context_id = context_id
+        self._key = key
         name = request.query.get("output_format", names.DEFAULT_FORMAT)
         self.form = names.format_of(_SHORT_FORMATS.get(name, name), names.SPEECH_FORMATS)
-        self.inactivity_s = integer(request, "inactivity_timeout", 1, _MAX_INACTIVITY_S) or _DEFAULT_INACTIVITY_S
+        inactivity_s = integer(request, "inactivity_timeout", 1, _MAX_GIVEN_INACTIVITY_S) or _DEFAULT_INACTIVITY_S
+        self.inactivity_s = min(inactivity_s, _MAX_INACTIVITY_S)
         self.auto_mode = _flag(request, "auto_mode")
         # Our engines do these anyway, or cannot; the values must still be valid.
-        for flag in ("sync_alignment", "enable_ssml_parsing", "enable_logging"):
+        for flag in _FLAGS_WITHOUT_EFFECT:
             _flag(request, flag)
+        normalization = request.query.get("apply_text_normalization", "")
+        if normalization not in _NORMALIZATIONS:
+            raise Invalid(
+                f"apply_text_normalization: {short(normalization)!r} is not one of auto, on, off",
+                "apply_text_normalization",
+            )
         self._options = JobOptions(seed=integer(request, "seed", 0, MAX_SEED) or 0)
         self._speed: float | None = None
-        self._key = ""
 
     def apply(self, first: Message) -> None:
         """Apply the settings of the first message. Raises BusError if any generation would be refused."""
         if first.voice_settings is not None:
             self._speed = first.voice_settings.speed
         self._options = msgspec.structs.replace(self._options, params=first.params)
-        self._key = first.key
+        self._key = first.key or self._key
         self._build("-", "")
 
     def job(self, text: str, number: int) -> wire.Job:
-        """The validated job of the socket's generation `number`. Raises BusError."""
+        """The validated job of generation `number`. Raises BusError."""
         # The handshake has one Idempotency-Key for all generations.
         key = idempotent_id(self._request, API)
-        return self._build(text, keyed_id(API, f"{key}/{number}") if key else "")
+        place = f"{self._context_id}/{number}" if self._context_id else str(number)
+        return self._build(text, keyed_id(API, f"{key}/{place}") if key else "")
 
     def _build(self, text: str, job_id: str) -> wire.Job:
         request = self._request
         query = request.query
         jobs = request.app[JOBS]
         # The key may have been revoked since the last generation.
-        request[CALLER] = request.app[AUTHENTICATOR].authenticate_socket(request, self._key, _KEY_PLACES)
+        request[CALLER] = authenticated(request, self._key)
         model = names.speech_model(request.app[FLEET], query.get("model_id", ""))
         card = jobs.card(model)
         voice = names.speech_voice(request.match_info["voice_id"], query.get("language_code", ""), card)
@@ -129,6 +185,11 @@ class JobTemplate:
             self.form = msgspec.structs.replace(self.form, speed=self._speed)
         job = build_job(request, API, self._options, input=text, model=model, voice=voice, params=params, job_id=job_id)
         return jobs.validate(job, streams=True, size_hint_bytes=len(text))
+
+
+def authenticated(request: web.Request, key: str) -> Caller:
+    """The caller of a socket whose first message held `key`, or "". Raises as `Authenticator.authenticate`."""
+    return request.app[AUTHENTICATOR].authenticate_socket(request, key, _KEY_PLACES)
 
 
 class TextBuffer:
