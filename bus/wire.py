@@ -206,6 +206,8 @@ class Lease(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     host_deaths: int = 0
     #: Stack of the engine when it last died or hung in this job, 4 KB at most; "" if it could not be read.
     traceback: str = ""
+    #: While it is `running`: why its worker appends nothing; `storage`: no room in REPLIES. "" while it does.
+    waiting_for: str = ""
     #: With an end: the terminal entry's payload, so that any process can finish the ending that was announced.
     body: dict[str, Any] = {}
 

@@ -9,7 +9,7 @@ from typing import Final
 import msgspec
 
 from bus import wire
-from bus.errors import BusError, Fenced, Malformed, Unreachable
+from bus.errors import BusError, Fenced, Full, Malformed, Unreachable
 from bus.jobs.attempts import AttemptLimits, next_attempt
 from bus.jobs.birth import new_birth
 from bus.jobs.client import Bus
@@ -197,11 +197,37 @@ class JobLease:
         self._claim = claim
         self._writer = writer
         self._ack_subject = claim.lease.ack
+        #: Held while the lease is written again: until its new sequence is known, it looks as if it were replaced.
+        self._renewing = asyncio.Lock()
 
-    @property
-    def seq(self) -> int:
-        """Stream sequence of the lease: the fence of every append."""
-        return self._writer.lease_seq
+    async def read(self) -> tuple[bool, wire.Lease | None]:
+        """Whether the lease is still this worker's, and the lease as it stands. Raises Unreachable."""
+        async with self._renewing:
+            stored = await self._bus.logs.lease(self._claim.key)
+            if stored is None:
+                return False, None
+            return stored.seq == self._writer.lease_seq, stored.lease
+
+    async def ensure_held(self) -> None:
+        """Raises Fenced if another process holds the lease, or it is gone."""
+        try:
+            is_held, _ = await self.read()
+        except Unreachable as error:
+            log.warning("job.lease_read_failed", error=str(error))  # the next look tries again
+            return
+        if not is_held:
+            raise Fenced(f"{self._claim.key.lease}: sequence {self._writer.lease_seq} was replaced")
+
+    async def show_waiting(self, waiting_for: str) -> None:
+        """Write the lease again with `waiting_for`; the fence moves with it. In a full stream it stays as it is.
+
+        Cancelling leaves it open whether the lease was written. Raises Fenced, Unreachable.
+        """
+        async with self._renewing:
+            try:
+                await self._writer.renew(waiting_for, self._ack_subject)
+            except Full as error:
+                log.warning("job.waiting_not_shown", error=str(error))
 
     def keep_alive(self) -> None:
         """Restart the ack_wait countdown of the job's message."""
@@ -212,8 +238,13 @@ class JobLease:
         self._ack_subject = ack_subject
 
     async def finish(self, kind: wire.End, payload: object) -> str:
-        """Append the terminal entry and acknowledge the message. Raises Fenced, Full, Unreachable."""
-        await self._writer.end(kind, payload)
+        """Append the terminal entry and acknowledge the message. Raises Fenced, Unreachable; Full only for `done`."""
+        try:
+            await self._writer.end(kind, payload)
+        except Full:
+            if kind == wire.End.DONE:
+                raise
+            await self._bus.logs.end(self._claim.key, kind, "the stream was full", payload)  # which makes room
         ack(self._bus.connection, self._ack_subject)
         return kind
 

@@ -12,8 +12,9 @@ from typing import Final, NamedTuple
 import msgspec
 
 from bus import wire
-from bus.errors import ApiError, BusError, Fenced, NotFound, Unreachable
+from bus.errors import ApiError, BusError, Fenced, Full, NotFound, Unreachable
 from bus.jobs.entry import ACCEPTED, BLOCK, FRAME, KIND, MARKS, NEXT, STARTED, Entry, Position
+from bus.jobs.last_resort import free_room
 from bus.subjects import JobKey, Subjects
 from bus.transport.connection import Connection
 from bus.transport.jetstream import EXPECT_LAST, EXPECT_LAST_SUBJECT, MESSAGE_ID, WRONG_LAST_SEQUENCE, JetStream
@@ -79,16 +80,16 @@ class Logs:
         stored = await self.js.last(self._stream, key.lease)
         return None if stored is None else StoredLease(stored.seq, wire.decode(wire.Lease, stored.message.data))
 
-    async def take(self, key: JobKey, lease: wire.Lease, expected_seq: int) -> int:
+    async def take(self, key: JobKey, lease: wire.Lease, expected_seq: int, patience_s: float | None = None) -> int:
         """Replace the lease that has `expected_seq` (0: none yet); returns the new one's sequence, the fence.
 
         Cancelling leaves it open whether the lease was taken. Raises Fenced if another process was faster, Full,
-        Unreachable.
+        Unreachable after `patience_s` (default: as any request).
         """
         message_id = f"lease.{uuid.uuid4().hex}"
         headers = {EXPECT_LAST: str(expected_seq), MESSAGE_ID: message_id}
         try:
-            return (await self.js.publish(key.lease, wire.encode(lease), headers)).seq
+            return (await self.js.publish(key.lease, wire.encode(lease), headers, patience_s)).seq
         except ApiError as error:
             if error.err_code != WRONG_LAST_SEQUENCE:
                 raise
@@ -133,9 +134,8 @@ class Logs:
         """End the log with `kind`, unless it has an end; returns the end that stands. Idempotent, for any process.
 
         `payload` is the terminal entry's (default: `wire.Ended`). A lease that already announces an ending is finished
-        as announced. Cancelling leaves the ending announced at most; the next caller finishes it.
-
-        Raises NotFound, Unreachable.
+        as announced. Cancelling leaves the ending announced at most; the next caller finishes it. In a full stream the
+        job's audio makes room. Raises NotFound, Unreachable, Full if there is none.
         """
         found = await self.birth(key)
         if found is None:
@@ -144,16 +144,17 @@ class Logs:
         for _ in range(_END_TRIES):
             old_seq, lease = await self.lease(key) or StoredLease(0, wire.Lease(state=wire.LeaseState.HANDED_BACK))
             announced = lease
-            if lease.state not in wire.ENDS:
-                announced = msgspec.structs.replace(lease, state=wire.LeaseState(kind), detail=why, body=body)
-                try:
-                    await self.take(key, announced, old_seq)
-                except Fenced:
-                    continue
             try:
+                if lease.state not in wire.ENDS:
+                    announced = msgspec.structs.replace(lease, state=wire.LeaseState(kind), detail=why, body=body)
+                    await self.take(key, announced, old_seq)
                 ended = await self._finish(key, announced)
             except Fenced:
                 continue
+            except Full:
+                if await free_room(self.js, self._stream, key, announced.state):
+                    continue
+                raise
             await self.js.delete(self.subjects.jobs_stream, found.birth.queue_seq)
             if announced.worker:
                 stop = wire.Stop(tenant=key.tenant, job=key.job)
@@ -188,8 +189,8 @@ class Writer:
 
     Its methods must not overlap: one append of a job is in flight at a time (rule 7).
 
-    Every method raises Fenced, Full or Unreachable; then nothing more may be appended. A cancelled one leaves it open
-    whether its entry was stored, and so does Unreachable.
+    Every method raises Fenced or Unreachable; then nothing more may be appended. A cancelled one leaves it open
+    whether its entry was stored, and so does Unreachable. Full: nothing was stored, and the same call may be repeated.
     """
 
     def __init__(
@@ -242,6 +243,12 @@ class Writer:
         """Append the terminal entry. Nothing can follow it: a later holder of the lease reads it first."""
         await self._append({KIND: kind, NEXT: self.position.header()}, wire.encode(payload), self.position)
 
+    async def renew(self, waiting_for: str, ack_subject: str) -> None:
+        """Write the lease again, to show that the job waits for something, or for nothing any more."""
+        lease = msgspec.structs.replace(self.lease, waiting_for=waiting_for, ack=ack_subject)
+        self.lease_seq = await self._logs.take(self.key, lease, self.lease_seq, self._patience_s)
+        self.lease = lease
+
     async def release(
         self, state: wire.LeaseState, detail: str, *, host_died: bool = False, traceback: str = ""
     ) -> wire.Lease:
@@ -253,6 +260,7 @@ class Writer:
             self.lease,
             state=state,
             detail=detail,
+            waiting_for="",
             host_deaths=self.lease.host_deaths + host_died,
             traceback=traceback or self.lease.traceback,
         )

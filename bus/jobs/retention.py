@@ -29,6 +29,10 @@ WARN_ABOVE: Final = 0.6
 PURGE_ABOVE: Final = 0.7
 PURGE_BELOW: Final = 0.65
 REFUSE_ABOVE: Final = 0.85
+#: Workers append no more audio to running jobs: the rest is for leases, ends and cancels.
+BLOCKS_STOP_ABOVE: Final = 0.95
+#: They go on below this.
+BLOCKS_RESUME_BELOW: Final = 0.94
 _LOOK_S: Final = 5.0
 #: Seconds after its end: a log that has just ended may still have listeners that read it.
 _REST_S: Final = 30.0

@@ -56,6 +56,10 @@ EVENTS: dict[str, Event] = {
     "pull.timed_out": Event("An immediate pull got no reply.", ("consumer", "waited_s")),
     "pull.declare_failed": Event("A worker could not declare its consumers; retried.", ("error",)),
     "job.adopted": Event("A redelivery of a job that runs here replaced the delivery it held.", ("delivered",)),
+    "job.audio_purged": Event(
+        "REPLIES was full: `entries` of a job that is being ended as `ending` were purged to make room for its end.",
+        ("entries", "ending"),
+    ),
     "job.crashed": Event(
         "The worker's own code raised on a job: a bug of ours. The job fails and goes to the dead letters; the worker "
         "goes on.",
@@ -97,6 +101,13 @@ EVENTS: dict[str, Event] = {
         "no_listeners, revoked, handed_back, engine_lost.",
         ("why", "after_s"),
     ),
+    "job.waiting": Event(
+        "A job's audio has been waiting for 1 s, for room in REPLIES, which is at `level`; its lease says so.",
+        ("waiting_for", "level"),
+    ),
+    "job.waiting_not_shown": Event("REPLIES has no room for a lease that shows that its job waits.", ("error",)),
+    "job.resumed": Event("A job that waited goes on.", ("waited_s",)),
+    "storage.unknown": Event("The bytes stored in REPLIES could not be read; retried.", ("error",)),
     "job.duplicate_removed": Event("A second queue message of the same job was removed.", ("queue_seq",)),
     "job.claim_failed": Event("A delivery could not be claimed; it will be redelivered.", ("error",)),
     "job.no_listeners": Event("A job has no listeners; it is ended unless one returns within a grace period."),

@@ -78,6 +78,8 @@ STATUS: Final[dict[type[Exception], HTTPStatus]] = {
     errors.EngineFailed: HTTPStatus.BAD_GATEWAY,
     errors.OutOfDeviceMemory: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.Interrupted: HTTPStatus.BAD_GATEWAY,
+    # Not even a lease or an end fits: `Full` is how the server says so.
+    errors.Full: HTTPStatus.INSUFFICIENT_STORAGE,
     errors.Unreachable: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.NoResponders: HTTPStatus.SERVICE_UNAVAILABLE,
 }
@@ -193,6 +195,8 @@ def _code(error: Exception) -> tuple[str, bool]:
     """The code of an expected error, and whether the request may be retried."""
     if isinstance(error, errors.JobError | GatewayError):
         return error.code, error.retryable
+    if isinstance(error, errors.Full):
+        return errors.StorageFull.code, True
     if isinstance(error, errors.Unreachable):
         return "bus_unreachable", True
     return "malformed", False

@@ -10,7 +10,7 @@ import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from bus import wire
-from bus.errors import JobError
+from bus.errors import Gone, JobError
 from bus.jobs import lookup
 from bus.jobs.client import Bus
 from bus.jobs.entry import Entry
@@ -94,6 +94,8 @@ class ShownJob(msgspec.Struct, kw_only=True):
     #: While it waits: jobs ahead of it, and seconds until it starts, absent while unknown.
     position: Count | UnsetType = UNSET
     eta_s: float | UnsetType = UNSET
+    #: While it runs and makes no audio on purpose: `storage`, until there is room for it.
+    waiting_for: str | UnsetType = UNSET
     progress: ShownProgress | UnsetType = UNSET
     #: Once it is done: CRC-32 of all PCM, 8 hexadecimal digits; the engine's facts; durations.
     crc32: str | UnsetType = UNSET
@@ -128,6 +130,8 @@ async def view(bus: Bus, found: Status) -> ShownJob:
         attempts=lease.attempt if lease else 0,
         links=Links.of(job.id),
     )
+    if lease is not None and lease.waiting_for and found.state == State.RUNNING:
+        shown.waiting_for = lease.waiting_for
     if tail is not None:
         _add_tail(shown, tail)
     return shown
@@ -158,5 +162,10 @@ async def _seconds(bus: Bus, found: Status) -> float:
     if found.tail is not None and found.tail.kind == "done":
         return wire.decode(wire.Done, found.tail.payload).seconds
     key = bus.subjects.job_key(found.birth.job.tenant, found.birth.job.id)
-    media = await lookup.media(bus, key, found.birth_seq)
+    try:
+        media = await lookup.media(bus, key, found.birth_seq)
+    except Gone:
+        if not found.is_ended:
+            raise
+        return 0.0  # its audio made room for its end (`bus.jobs.last_resort`): none is left
     return round(found.position.frame / media[0], 3) if media else 0.0

@@ -9,24 +9,27 @@ from collections.abc import Callable, Coroutine, Mapping
 from typing import Any, Final
 
 from bus import wire
-from bus.errors import BusError, Unreachable
+from bus.errors import BusError, Full, Unreachable
 from bus.fleet.messages import ModelCard
-from bus.jobs.claim import Claims
+from bus.jobs.claim import Claim, Claims
 from bus.jobs.client import Bus
 from bus.jobs.giving_up import Refusal
 from bus.jobs.validate import check_length, usable_id
 from bus.subjects import JobKey
 from bus.telemetry.logging import bound, logger
-from bus.transport.pull import Delivery
+from bus.transport.pull import Delivery, keep_alive
 from gpuworker.worker.engine_host import EngineHost
 from gpuworker.worker.intake import Intake
 from gpuworker.worker.run import Run
+from gpuworker.worker.storage import StorageGate
 from gpuworker.worker.stream import LeaseRevoked
 
 log = logger(__name__)
 
 #: Limit of the time that handing back itself may take, after drain_s.
 _HAND_BACK_S: Final = 10.0
+#: Pause between two tries to claim a job while REPLIES has no room for a lease.
+_CLAIM_AGAIN_S: Final = 1.0
 
 
 class Deliveries:
@@ -39,6 +42,7 @@ class Deliveries:
         claims: Claims,
         cards: Mapping[str, ModelCard],
         intake: Intake,
+        storage: StorageGate,
         on_change: Callable[[], None],
     ) -> None:
         """`cards`: by model. `on_change` is called when a run begins or ends."""
@@ -47,6 +51,7 @@ class Deliveries:
         self._claims = claims
         self._cards = cards
         self._intake = intake
+        self._storage = storage
         self._on_change = on_change
         #: Jobs that run here. After a redelivery two tasks may handle one job; the later one replaces its entry.
         self.runs: dict[JobKey, Run] = {}
@@ -80,12 +85,12 @@ class Deliveries:
         if run is None:
             return
         try:
-            lease = await self._bus.logs.lease(key)
+            is_held, lease = await run.lease.read()
         except Unreachable as error:
             log.warning("job.lease_read_failed", job=key.job, error=str(error))
             return
-        if lease is None or lease[0] != run.lease.seq:
-            run.interrupt(LeaseRevoked(lease[1] if lease is not None else None))
+        if not is_held:
+            run.interrupt(LeaseRevoked(lease))
 
     def _open(self, delivery: Delivery) -> wire.Job:
         """The delivered job. Raises Malformed, or Invalid for a job that its model would refuse."""
@@ -112,22 +117,22 @@ class Deliveries:
         run = self.runs.get(key)
         if run is None:
             return False
-        lease = await self._bus.logs.lease(key)
-        if lease is not None and lease[0] == run.lease.seq and not run.finished.is_set():
+        is_held, lease = await run.lease.read()
+        if is_held and not run.finished.is_set():
             if run.claim.birth.queue_seq == delivery.seq:
                 run.lease.redelivered(delivery.ack_subject)
                 log.info("job.adopted", delivered=delivery.num_delivered)
                 return True
             return False
-        run.interrupt(LeaseRevoked(lease[1] if lease is not None else None))
+        run.interrupt(LeaseRevoked(lease))
         await run.finished.wait()
         return False
 
     async def _run(self, delivery: Delivery, job: wire.Job, number: int) -> None:
-        claim = await self._claims.claim(delivery, job)
+        claim = await self._claim(delivery, job)
         if claim is None:
             return
-        run = Run(self._bus, self._host, self._claims, self._cards[job.model], claim)
+        run = Run(self._bus, self._host, self._claims, self._storage, self._cards[job.model], claim)
         self.runs[claim.key] = run
         self.num_started[delivery.consumer] += 1
         self._intake.running(number, lambda: run.times.first_block_at is not None)
@@ -148,6 +153,21 @@ class Deliveries:
             self._on_change()
         self._intake.ended(number, succeeded=outcome == "done", engine_failed=run.engine_failed)
         _log_end(run, outcome)
+
+    async def _claim(self, delivery: Delivery, job: wire.Job) -> Claim | None:
+        """As `Claims.claim`. While REPLIES has no room for a lease the delivery is kept, until this worker drains.
+
+        Without a lease it would be delivered again and again, and soon too often: the job would be given up.
+        """
+        while True:
+            try:
+                return await self._claims.claim(delivery, job)
+            except Full as error:
+                if self._intake.is_closed:
+                    raise
+                log.warning("job.claim_failed", error=str(error))
+            keep_alive(self._bus.connection, delivery.ack_subject)
+            await asyncio.sleep(_CLAIM_AGAIN_S)
 
 
 def _log_end(run: Run, outcome: str) -> None:

@@ -56,6 +56,7 @@ def samples(worker: Worker) -> Iterator[Sample]:
         yield Sample("antiphon_breaker", beat.breaker == breaker_state, (breaker_state,))
     yield Sample("antiphon_slots", beat.slots)
     yield Sample("antiphon_slots_used", len(beat.held))
+    yield Sample("antiphon_jobs_waiting", sum(run.waits_for_room for run in worker.runs.values()), ("storage",))
     for model in worker.models:
         yield Sample("antiphon_model_loaded", model in worker.host.models.loaded, (model,))
     if beat.rss_bytes:

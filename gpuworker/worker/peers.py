@@ -13,6 +13,8 @@ from gpuworker.worker.fair_share import FairShare
 
 #: Heartbeats come each second: a primary that is silent for so long limits no other worker any more.
 _SILENT_S = 1.5
+#: A worker that is silent for so long is not counted as live.
+_DEAD_S = 5.0
 
 
 class Peers:
@@ -35,6 +37,8 @@ class Peers:
         #: Primaries that would take any job that this worker takes: (time of the report, free slots).
         self._primaries: dict[str, tuple[float, int]] = {}
         self._models: set[str] = set()
+        #: Time of the last heartbeat of each other worker.
+        self._seen: dict[str, float] = {}
         #: Whether jobs are left to any primary with a free slot: always by a backup, by any worker while it loads.
         self.yields_to_primaries = True
 
@@ -55,6 +59,12 @@ class Peers:
             gone.close()
 
         return unsubscribe
+
+    def num_live(self) -> int:
+        """Live workers of the fleet, whatever they offer; this one included."""
+        now = self._clock()
+        self._seen = {worker: at for worker, at in self._seen.items() if now - at < _DEAD_S}
+        return 1 + len(self._seen)
 
     @property
     def room(self) -> int | None:
@@ -78,6 +88,7 @@ class Peers:
         beat = read_heartbeat(message)
         if beat is None:
             return
+        self._seen[beat.id] = self._clock()
         takes_jobs = beat.state == "ready" and beat.breaker == "closed" and not beat.loading
         self._update_primary(beat, takes_jobs=takes_jobs and not beat.backup)
         is_equal = beat.backup == self._is_backup and set(beat.models) == self._models
@@ -90,6 +101,7 @@ class Peers:
     def _on_gone(self, message: Message) -> None:
         """A gateway found that worker dead."""
         worker = worker_of(message.subject)
+        self._seen.pop(worker, None)
         self._primaries.pop(worker, None)
         self.fair_share.forget(worker)
         self._on_change()

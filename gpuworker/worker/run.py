@@ -1,6 +1,7 @@
 """The life of one job on a worker, from its claim to one outcome.
 
 claim ─ open the stream ─ append until it ends ─┬─ pipe.Done, pipe.Failed       terminal entry, ack
+    (in a full store an append waits for room)  │
                                                 ├─ DeadlinePassed, NoListeners  the log is ended as any process may
                                                 ├─ HandBack, EngineLost         lease released, NAK: offered again
                                                 └─ LeaseRevoked, Fenced         nothing: another process has the job
@@ -8,6 +9,7 @@ claim ─ open the stream ─ append until it ends ─┬─ pipe.Done, pipe.Fai
 
 import asyncio
 import time
+from functools import partial
 
 import msgspec
 
@@ -17,12 +19,14 @@ from bus.fleet.messages import ModelCard
 from bus.jobs.birth import next_deadline
 from bus.jobs.claim import Claim, Claims, JobLease
 from bus.jobs.client import Bus
+from bus.jobs.entry import Position
 from bus.jobs.log import Writer
 from bus.telemetry.logging import logger
 from gpuworker import pipe
 from gpuworker.engine import Resume
 from gpuworker.worker.engine_host import EngineHost
 from gpuworker.worker.entry_size import EntrySize
+from gpuworker.worker.storage import ENTRY_OVERHEAD_BYTES, StorageGate, StorageWait
 from gpuworker.worker.stream import (
     Audio,
     DeadlinePassed,
@@ -31,6 +35,7 @@ from gpuworker.worker.stream import (
     Interruption,
     LeaseRevoked,
     NoListeners,
+    Piece,
     Stream,
 )
 
@@ -52,6 +57,19 @@ class RunFacts(msgspec.Struct, frozen=True, kw_only=True):
     took_s: float
     #: From the claim until the first block was stored; None if there is none.
     first_block_s: float | None
+
+    @classmethod
+    def of(cls, before: Position, after: Position, times: "RunTimes", rate_hz: int, now_s: float) -> "RunFacts":
+        """Facts of an attempt that took the log from `before` to `after`."""
+        frames = after.frame - before.frame
+        first_block_s = times.first_block_at - times.claimed_at if times.first_block_at is not None else None
+        return cls(
+            blocks=after.block - before.block,
+            frames=frames,
+            audio_s=round(frames / rate_hz, 6),
+            took_s=round(max(0.0, now_s - times.claimed_at), 4),
+            first_block_s=round(max(0.0, first_block_s), 4) if first_block_s is not None else None,
+        )
 
 
 class RunTimes:
@@ -86,7 +104,9 @@ class RunTimes:
 class Run:
     """One attempt at a claimed job."""
 
-    def __init__(self, bus: Bus, host: EngineHost, claims: Claims, card: ModelCard, claim: Claim) -> None:
+    def __init__(
+        self, bus: Bus, host: EngineHost, claims: Claims, storage: StorageGate, card: ModelCard, claim: Claim
+    ) -> None:
         self.claim = claim
         self.times = RunTimes(claim, bus.clock.now())
         self.finished = asyncio.Event()
@@ -94,7 +114,9 @@ class Run:
         self.engine_failed = False
         self._bus = bus
         self._host = host
+        self._storage = storage
         self._card = card
+        self._frame_bytes = 2 * card.channels
         self._stream: Stream | None = None
         self._writer = Writer(
             bus.logs, claim.key, claim.lease_seq, claim.lease, claim.position, _started(claim, card), _APPEND_PATIENCE_S
@@ -125,7 +147,7 @@ class Run:
             log.info("job.fenced")
             self.interrupt(LeaseRevoked())  # so that `stopped` says why, as for a revocation that was announced
             outcome = "fenced"
-        except (Unreachable, Full) as error:
+        except Unreachable as error:
             log.error("job.bus_unreachable", error=str(error))
             outcome = "bus_unreachable"
         finally:
@@ -138,34 +160,39 @@ class Run:
         due_s, why = self.deadline
         if self.times.claimed_at >= due_s:
             raise DeadlinePassed(why)
-        frame_bytes = 2 * self._card.channels
-        stream = self._stream = self._host.open(self.claim, EntrySize(self._card.rate_hz, frame_bytes))
-        while True:
+        stream = self._stream = self._host.open(self.claim, EntrySize(self._card.rate_hz, self._frame_bytes))
+        storage, outcome = self._storage, None
+        while outcome is None:
             piece = await stream.next()
-            match piece:
-                case Audio(pcm=pcm, marks=marks):
-                    await self._writer.block(pcm, len(pcm) // frame_bytes, marks)
-                    self.times.first_block_at = self.times.first_block_at or self._bus.clock.now()
-                    stream.appended(piece)
-                case pipe.Progress(phase=phase, done=done, total=total):
-                    await self._writer.progress(wire.Progress(phase=phase, done=done, total=total))
-                case pipe.Checkpoint(frame=frame, data=data):
-                    await self._writer.checkpoint(wire.Checkpoint(frame=frame, data=data))
-                case pipe.Done(facts=facts):
-                    return await self.lease.finish(wire.End.DONE, self._done(facts))
-                case pipe.Failed():
-                    return await self.lease.finish(wire.End.FAILED, self._failed(piece))
+            try:
+                if storage.allowance > 0:
+                    outcome = await self._append(stream, piece)
+                    continue
+            except Full:
+                storage.refused()
+            wait = StorageWait(storage, stream, self.lease)
+            is_end = isinstance(piece, pipe.Done | pipe.Failed)
+            outcome = await wait.append(partial(self._append, stream, piece), is_end=is_end)
+        return outcome
 
-    def _done(self, engine_facts: dict[str, object]) -> wire.Done:
-        position = self._writer.position
-        return wire.Done(
-            blocks=position.block,
-            frames=position.frame,
-            seconds=round(position.frame / self._card.rate_hz, 6),
-            crc32=f"{position.crc32:08x}",
-            timings=self.times.timings(self._bus.clock.now()),
-            engine=engine_facts,
-        )
+    async def _append(self, stream: Stream, piece: Piece) -> str | None:
+        """Append one piece; the outcome if it ends the job. After Full it may be repeated: nothing was stored."""
+        match piece:
+            case Audio(pcm=pcm, marks=marks):
+                self._storage.allowance -= len(pcm) + ENTRY_OVERHEAD_BYTES
+                await self._writer.block(pcm, len(pcm) // self._frame_bytes, marks)
+                self.times.first_block_at = self.times.first_block_at or self._bus.clock.now()
+                stream.appended(piece)
+            case pipe.Progress(phase=phase, done=done, total=total):
+                await self._writer.progress(wire.Progress(phase=phase, done=done, total=total))
+            case pipe.Checkpoint(frame=frame, data=data):
+                await self._writer.checkpoint(wire.Checkpoint(frame=frame, data=data))
+            case pipe.Done(facts=facts):
+                timings = self.times.timings(self._bus.clock.now())
+                return await self.lease.finish(wire.End.DONE, _done(self._writer.position, self._card, timings, facts))
+            case pipe.Failed():
+                return await self.lease.finish(wire.End.FAILED, self._failed(piece))
+        return None
 
     def _failed(self, failed: pipe.Failed) -> wire.Failed:
         self.engine_failed = failed.code in _ENGINE_FAULTS
@@ -193,16 +220,8 @@ class Run:
     @property
     def facts(self) -> RunFacts:
         """Audio and times of this attempt until now."""
-        before, after, times = self.claim.position, self._writer.position, self.times
-        frames = after.frame - before.frame
-        first_block_s = times.first_block_at - times.claimed_at if times.first_block_at is not None else None
-        return RunFacts(
-            blocks=after.block - before.block,
-            frames=frames,
-            audio_s=round(frames / self._card.rate_hz, 6),
-            took_s=round(max(0.0, self._bus.clock.now() - times.claimed_at), 4),
-            first_block_s=round(max(0.0, first_block_s), 4) if first_block_s is not None else None,
-        )
+        now_s = self._bus.clock.now()
+        return RunFacts.of(self.claim.position, self._writer.position, self.times, self._card.rate_hz, now_s)
 
     @property
     def deadline(self) -> tuple[float, str]:
@@ -218,10 +237,26 @@ class Run:
         """
         return max(0.0, self._stream.silent_s - self._host.step_s) if self._stream is not None else 0.0
 
+    @property
+    def waits_for_room(self) -> bool:
+        """Whether its audio waits until the store has room."""
+        return self._stream is not None and self._stream.waits_for_room
+
     def restart_silence(self) -> None:
-        """Count silence from now on: this worker stood still, not the engine."""
+        """Count silence from now on: the engine could not go on, or was not read."""
         if self._stream is not None:
             self._stream.restart_silence()
+
+
+def _done(position: Position, card: ModelCard, timings: wire.Timings, engine_facts: dict[str, object]) -> wire.Done:
+    return wire.Done(
+        blocks=position.block,
+        frames=position.frame,
+        seconds=round(position.frame / card.rate_hz, 6),
+        crc32=f"{position.crc32:08x}",
+        timings=timings,
+        engine=engine_facts,
+    )
 
 
 def _started(claim: Claim, card: ModelCard) -> wire.Started:

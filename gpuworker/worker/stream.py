@@ -82,6 +82,8 @@ class Stream:
         self._audio_bytes = 0
         self._control: deque[pipe.ControlMessage] = deque()
         self._waiter: asyncio.Future[None] | None = None
+        #: Whether the job's task waits until an entry may be appended: no silence of the engine.
+        self.waits_for_room = False
         #: Whether the host has finished the job: it needs no more credit, and need not be stopped.
         self.is_done = False
         self.interruption: Interruption | None = None
@@ -97,29 +99,29 @@ class Stream:
         self._audio.append((first_frame, pcm, marks))
         self._audio_bytes += len(pcm)
         self._progress_at = time.monotonic()
-        self._wake()
+        self.wake()
 
     def on_control(self, message: pipe.ControlMessage) -> None:
         """A control message arrived from the engine host."""
         self._control.append(message)
         self.is_done = self.is_done or isinstance(message, pipe.Done)
         self._progress_at = time.monotonic()
-        self._wake()
+        self.wake()
 
     def interrupt(self, interruption: Interruption) -> None:
         """End the stream here; the first interruption wins. Audio that is not appended yet is dropped."""
         if self.interruption is None:
             self.interruption = interruption
             self.interrupted_at = time.monotonic()
-            self._wake()
+            self.wake()
 
     @property
     def silent_s(self) -> float:
         """Seconds since the engine's last sign of life; 0 while audio waits here, which is not the engine's fault."""
-        return 0.0 if self._audio_bytes else time.monotonic() - self._progress_at
+        return 0.0 if self._audio_bytes or self.waits_for_room else time.monotonic() - self._progress_at
 
     def restart_silence(self) -> None:
-        """Count silence from now on: this worker stood still and has not read the engine's messages meanwhile."""
+        """Count silence from now on: this worker stood still, or the engine had no credit to go on."""
         self._progress_at = time.monotonic()
 
     # The job's side
@@ -146,6 +148,21 @@ class Stream:
                     return message
             else:
                 await self._sleep(None)
+
+    async def wait_until(self, is_due: Callable[[], bool], at_most_s: float) -> bool:
+        """Wait until `is_due`, at most `at_most_s`; whether it is. A change that may make it true must call `wake`.
+
+        Raises Interruption. Cancelling loses nothing.
+        """
+        deadline = time.monotonic() + at_most_s
+        while self.interruption is None and not is_due():
+            left_s = deadline - time.monotonic()
+            if left_s <= 0:
+                return False
+            await self._sleep(left_s)
+        if self.interruption is not None:
+            raise self.interruption
+        return True
 
     def appended(self, audio: Audio) -> None:
         """`audio` is in the log: the engine may produce as much more, unless it is done."""
@@ -174,7 +191,7 @@ class Stream:
         """Until something arrives, at most `seconds`. None: the Supervisor interrupts a stream that stays silent."""
         loop = asyncio.get_running_loop()
         self._waiter = loop.create_future()
-        timer = loop.call_later(seconds, self._wake) if seconds is not None else None
+        timer = loop.call_later(seconds, self.wake) if seconds is not None else None
         try:
             await self._waiter
         finally:
@@ -182,6 +199,7 @@ class Stream:
             if timer is not None:
                 timer.cancel()
 
-    def _wake(self) -> None:
+    def wake(self) -> None:
+        """Let the job's task look again."""
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)

@@ -13,6 +13,7 @@ from bus.telemetry.logging import logger
 from gpuworker.worker.engine_host import EngineHost
 from gpuworker.worker.host_process import STOOD_STILL_S
 from gpuworker.worker.run import Run
+from gpuworker.worker.storage import StorageGate
 from gpuworker.worker.stream import DeadlinePassed, EngineLost, NoListeners
 
 log = logger(__name__)
@@ -26,11 +27,14 @@ _RETURN_S: Final = 30.0
 class Supervisor:
     """Interrupts jobs that stall or are past their deadline, and keeps the leases of the others alive."""
 
-    def __init__(self, bus: Bus, runs: Mapping[JobKey, Run], host: EngineHost, stall_s: float) -> None:
+    def __init__(
+        self, bus: Bus, runs: Mapping[JobKey, Run], host: EngineHost, storage: StorageGate, stall_s: float
+    ) -> None:
         """`runs` changes as jobs begin and end. `stall_s`: the longest silence of an engine."""
         self._bus = bus
         self._runs = runs
         self._host = host
+        self._storage = storage
         self._stall_s = stall_s
 
     async def run(self) -> None:
@@ -42,8 +46,9 @@ class Supervisor:
             slept_at = time.monotonic()
             await asyncio.sleep(pause_s)
             now = time.monotonic()
-            if now - slept_at > pause_s + STOOD_STILL_S:
-                # This process stood still, not the engines: their messages have not even been read.
+            if now - slept_at > pause_s + STOOD_STILL_S or self._storage.is_closed:
+                # This process stood still, not the engines: their messages have not even been read. Or blocks wait for
+                # room in the store: an engine may wait for the credit of any job in its batch.
                 for run in self._runs.values():
                     run.restart_silence()
             self._interrupt_overdue(self._bus.clock.now())

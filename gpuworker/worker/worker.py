@@ -21,6 +21,7 @@ from gpuworker.worker.intake import Intake
 from gpuworker.worker.peers import Peers
 from gpuworker.worker.pull_loop import PullLoop
 from gpuworker.worker.run import Run
+from gpuworker.worker.storage import StorageGate
 from gpuworker.worker.stream import HandBack
 
 log = logger(__name__)
@@ -49,7 +50,8 @@ class Worker:
         self._intake = Intake(settings, self._peers, self.presence.changed, capacity.set)
         self.host = EngineHost(list(cards), settings, self._on_host_change, self._intake.breaker.fault)
         claims = Claims(bus.logs, bus.clock, me, AttemptLimits(settings.max_attempts, settings.max_host_deaths))
-        self._deliveries = Deliveries(bus, self.host, claims, cards, self._intake, self.presence.changed)
+        self.storage = StorageGate(bus, lambda: bool(self.runs), self._peers.num_live)
+        self._deliveries = Deliveries(bus, self.host, claims, cards, self._intake, self.storage, self.presence.changed)
         self._slots = Slots(self._intake, self.host, self._deliveries.handle, capacity.set)
         self._pull_loop = PullLoop(
             bus, cards, self.host, self._peers, self._slots.num_free, self._slots.deliver, capacity

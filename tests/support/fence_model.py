@@ -1,12 +1,12 @@
 """The lease and the log as a machine small enough to walk through every interleaving (protocol rule 27).
 
-Actors do what `bus.jobs.log`, `bus.jobs.claim`, `bus.jobs.log` and `bus.fleet.takeover` do, one request to the server
-per step. Between any two steps any other actor may run, die for good, or (a zombie) sleep without a limit. An answer may
-be lost after the server has acted; then the request is repeated.
+Actors do what `bus.jobs.log`, `bus.jobs.claim` and `bus.fleet.takeover` do, one request to the server per step. Between
+any two steps any other actor may run, die for good, or (a zombie) sleep without a limit. An answer may be lost after
+the server has acted; then the request is repeated.
 
     first    the job's first delivery           later    any other delivery of it
     surplus  a second message of the same id    ender    cancels or expires the job
-    reaper   a gateway that takes a dead worker's lease away
+    reaper   takes a dead worker's lease away   waiting  as first, and may write its lease again
 
 `Without` leaves out one rule each: a model that finds nothing wrong without a rule does not test that rule.
 """
@@ -58,6 +58,7 @@ class Actor(NamedTuple):
     is_lost: bool = False
     #: One lost answer each: two that lose every answer would take the lease from one another for ever.
     may_lose: bool = True
+    may_renew: bool = False  # its lease, once
     #: What its take writes, or what it announces.
     why: str = "running"
 
@@ -79,6 +80,7 @@ class State(NamedTuple):
 
 START = {
     "first": Actor("first", "take"),
+    "waiting": Actor("first", "take", may_renew=True),
     "later": Actor("later", "read"),
     "surplus": Actor("surplus", "take"),
     "cancel": Actor("ender", "read", why="cancelled"),
@@ -195,6 +197,20 @@ class Model:
                 yield _is(_appended(state, entry)._replace(ids=known), i, _loser(actor))
         if not alone and not actor.is_lost:
             yield _is(state, i, actor._replace(step="take", why="handed_back"))
+        if not alone and not actor.is_lost and actor.may_renew:
+            yield _is(state, i, actor._replace(step="renew", may_renew=False))
+
+    def _renew(self, state: State, i: int, actor: Actor, alone: bool) -> Iterator[State]:
+        """A worker writes its lease again, to show that its job waits: a take of its own lease."""
+        if state.lease != actor.lease:
+            step = "write" if actor.is_lost and state.owner == i else "out"
+            yield _is(state, i, actor._replace(step=step, lease=state.lease, is_lost=False))
+            return
+        seq = state.seq + 1
+        after = state._replace(lease=seq, seq=seq, why="running", owner=i)
+        yield _is(after, i, actor._replace(step="write", lease=seq, is_lost=False))
+        if not alone and actor.may_lose:
+            yield _is(after, i, _loser(actor))
 
     def _look(self, state: State, i: int, actor: Actor, alone: bool) -> Iterator[State]:
         """A gateway that ends the job, or finds its end announced, looks for one that stands."""

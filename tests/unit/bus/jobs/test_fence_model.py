@@ -17,10 +17,14 @@ CASTS = [
     ("later", "cancel", "expire"),
     ("first", "reaper", "reaper"),
     ("later", "later"),
+    ("waiting", "cancel"),
+    ("waiting", "later"),
+    ("waiting", "reaper"),
+    ("waiting", "later", "cancel"),
 ]
 
 #: Here every answer that may be lost multiplies the states by ten.
-LARGE = [("first", "later", "cancel")]
+LARGE = [("first", "later", "cancel"), ("waiting", "later", "cancel")]
 
 #: Who must meet to need the rule.
 NEEDS = {
