@@ -1,9 +1,12 @@
-# `make up` and `make test` work on a fresh clone: the first one builds .venv from constraints.txt.
+# `make up` and `make test` work on a fresh clone: each builds the part of .venv that it needs, from constraints.txt.
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
+# What runs, and, beside it, what only tests and linters need.
+RUNS := $(VENV)/.runs
 STAMP := $(VENV)/.installed
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 PACKAGES := bus gateway gpuworker ops
 PYTEST := $(BIN)/python -m pytest
 ARGS ?=
@@ -21,15 +24,19 @@ help: ## this list
 
 install: $(STAMP) ## build .venv with everything, also for development
 
-$(STAMP): pyproject.toml constraints.txt
+$(RUNS): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 		|| { echo "Python 3.11 or later is needed; this is $$($(PYTHON) --version). Run: make PYTHON=/path/to/python3.11" >&2; exit 1; }
-	@echo "Building $(VENV): some minutes, and 5 GB of disk" >&2
+	@echo "Building $(VENV): a minute or more, most of it torch" >&2
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	$(PIP) --editable '.[worker,models,espeak]'
 	@touch $@
 
-up: $(STAMP) ## the whole stack on this machine: http://127.0.0.1:8080 (flags: make up ARGS='--http-port 0')
+$(STAMP): $(RUNS)
+	$(PIP) --editable '.[dev]'
+	@touch $@
+
+up: $(RUNS) ## the whole stack on this machine: http://127.0.0.1:8080 (flags: make up ARGS='--http-port 0')
 	@exec $(BIN)/antiphon up $(ARGS)
 
 test: $(STAMP) ## the test suite
@@ -54,7 +61,7 @@ check: $(STAMP) ## formatting, lint, types, layers, budgets, words
 docs: $(STAMP) ## write the parts of docs/ that are made from the code
 	$(BIN)/python -m ops.docs
 
-bench: $(STAMP) ## measure the numbers of docs/benchmarks.md
+bench: $(RUNS) ## measure the numbers of docs/benchmarks.md
 	$(BIN)/antiphon bench $(ARGS)
 
 clean: ## remove .venv and caches; what `up` has stored stays

@@ -7,7 +7,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import PackageNotFoundError, distributions, version
 from pathlib import Path
 
 import msgspec
@@ -30,6 +30,7 @@ _MIN_OPEN_FILES = 4096
 #: Between the clock of NATS and ours.
 _MAX_SKEW_S = 1.0
 _NATS_PATIENCE_S = 2.0
+_CPU_INDEX = "https://download.pytorch.org/whl/cpu"
 
 
 class Check(msgspec.Struct, frozen=True):
@@ -116,9 +117,18 @@ def _packages() -> Iterator[Check]:
 def _version(package: str) -> str:
     """The version of the distribution that is called like a package, if one is."""
     try:
-        return version(package)
+        found = version(package)
     except PackageNotFoundError:
         return "found"
+    return f"{found}{_cuda_note()}" if package == "torch" else found
+
+
+def _cuda_note() -> str:
+    """A hint for a torch that brings CUDA's libraries to a machine without a GPU; empty otherwise."""
+    has_cuda = any((each.name or "").startswith("nvidia-") for each in distributions())
+    if not has_cuda or Path("/dev/nvidia0").exists():
+        return ""
+    return f"; built for CUDA, and there is no GPU: the CPU build of {_CPU_INDEX} takes 4 GB less"
 
 
 def _models(settings: UpSettings) -> Iterator[Check]:
