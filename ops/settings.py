@@ -59,6 +59,9 @@ class UpSettings(msgspec.Struct, frozen=True, kw_only=True):
     engine_option: EngineOptionFlags = ()
     require_keys: Annotated[bool, doc("Refuse callers without an API key.")] = False
     drain_s: Annotated[float, Meta(ge=0, le=86_400), doc("On SIGTERM running jobs may finish for this long.")] = 5.0
+    recover: Annotated[
+        bool, doc("Move streams that nats-server cannot recover out of its store, and go on without them.")
+    ] = False
     log_level: LogLevel = "info"
     log_format: LogFormat = "auto"
 

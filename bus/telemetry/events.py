@@ -236,6 +236,12 @@ EVENTS: dict[str, Event] = {
     "cancel.failed": Event("A request to cancel a job failed.", ("subject", "error")),
     "job.expired": Event("A job was past its deadline and was ended.", ("ended",)),
     "job.expire_failed": Event("A job is past its deadline and could not be ended.", ("error",)),
+    "job.lost": Event("The store has lost the job's message in the queue, or its end; the job was ended.", ("ended",)),
+    "log.unreadable": Event("The birth of a log does not decode; the job is skipped.", ("subject", "error")),
+    "queue.skipped": Event(
+        "A damaged JOBS would have assigned sequences again that logs refer to; they are skipped.",
+        ("stream", "last_seq", "next_seq"),
+    ),
     "job.view_failed": Event("A job of a list could not be shown: a bug of ours. Its row has the error."),
     "queue.position_unknown": Event("A job's position in the queue could not be read.", ("error",)),
     "webhook.crashed": Event(
@@ -270,6 +276,11 @@ EVENTS: dict[str, Event] = {
         ("child", "error", "free_bytes", "wanted_bytes"),
     ),
     "disk.has_room": Event("There is enough room again: the nats-server is restarted.", ("child", "free_bytes")),
+    "store.moved_aside": Event(
+        "`up --recover` moved a stream that nats-server could not recover out of the store; `lost` was in it.",
+        ("stream", "reason", "folder", "lost"),
+    ),
+    "store.unchecked": Event("`up` could not look for jobs that a damaged store has lost.", ("error",)),
     "stack.ready": Event("The one-machine stack is ready for requests.", ("http", "nats", "after_s")),
     "stack.waiting": Event(
         "The stack is not ready yet; `waiting_for` names the missing part.", ("waiting_for", "after_s")

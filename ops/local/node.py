@@ -14,6 +14,7 @@ import msgspec
 from ops.errors import OpsError
 from ops.local import nats_server, supervisor
 from ops.local.nats_server import HOST, Membership, NatsServerError
+from ops.local.store import check_recovered
 from ops.local.system import free_ports
 
 #: A majority must survive the loss of one. Two nodes lose it with either one; four survive no more losses than three.
@@ -38,6 +39,11 @@ class Node(msgspec.Struct, frozen=True):
     def ready(self, pid: int | None) -> nats_server.Endpoints | None:
         """URLs of its process `pid`, None if it is not healthy. Blocks 0.5 s at most."""
         return nats_server.ready(self.folder, pid) if pid is not None else None
+
+    def check_recovered(self, pid: int | None) -> None:
+        """Raises StoreDamaged if its process `pid` has started without one of its streams. Blocks 0.5 s at most."""
+        if pid is not None:
+            check_recovered(self.folder, nats_server.health_error(self.folder, pid))
 
 
 class LockedNode(msgspec.Struct, frozen=True):

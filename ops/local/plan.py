@@ -5,6 +5,7 @@ from pathlib import Path
 
 import msgspec
 
+from bus.settings import BusSettings
 from ops.errors import OpsError, UsageRefused
 from ops.local import models
 from ops.local.nats_server import HOST
@@ -34,6 +35,20 @@ class Plan(msgspec.Struct, frozen=True):
     def nats(self) -> str:
         """The URLs of all nats-servers, separated by commas."""
         return ",".join(node.url for node in self.nodes)
+
+    @property
+    def has_store(self) -> bool:
+        """Whether the nodes have stored anything yet."""
+        return any((node.folder / "js").exists() for node in self.nodes)
+
+    @property
+    def bus(self) -> BusSettings:
+        """The settings of the bus that the children read. Raises SettingsError."""
+        flags: dict[str, object] = {"nats": self.nats}
+        if (cluster := self.cluster) is not None:
+            flags |= {"replicas": len(self.nodes), "ack_wait_s": cluster.ack_wait_s}
+            flags |= {"request_timeout_s": cluster.request_timeout_s}
+        return read(BusSettings, flags, self.config)
 
     @property
     def workers(self) -> list[str]:
@@ -68,6 +83,11 @@ def plan(settings: UpSettings, config: str | None) -> Plan:
     if settings.http_port and not port_is_free(HOST, settings.http_port):
         raise OpsError(
             f"port {settings.http_port} of {HOST} is taken; choose another with --http-port, 0 means any free one"
+        )
+    if settings.recover and settings.nats_nodes > 1:
+        raise UsageRefused(
+            "--recover: the members of a cluster have copies of each other's streams; move the folder of the damaged"
+            " member out of --state, and it gets them from the others"
         )
     if settings.nats_nodes not in SIZES:
         raise UsageRefused(f"--nats-nodes: {settings.nats_nodes} is not one of {', '.join(map(str, SIZES))}")

@@ -6,6 +6,10 @@ from http import HTTPStatus
 
 import aiohttp
 
+from bus.errors import BusError
+from bus.jobs.client import open_bus
+from bus.jobs.lost_jobs import LostJob, end_lost_jobs
+from bus.settings import SettingsError
 from bus.telemetry.logging import logger
 from ops.errors import OpsError
 from ops.local import nats_server
@@ -21,19 +25,37 @@ _NATS_READY_S = 60.0
 
 
 async def nats_ready(servers: Mapping[Child, Node], stop: asyncio.Event) -> bool:
-    """True once every server is healthy, False if `stop` is set first. Raises OpsError after a minute, with a log."""
+    """True once every server is healthy, False if `stop` is set first.
+
+    Raises StoreDamaged as soon as a server has started without one of its streams, OpsError after a minute, with a log.
+    """
     waiting = dict(servers)
     try:
         async with asyncio.timeout(_NATS_READY_S):
             while waiting and not stop.is_set():
                 await asyncio.sleep(0.01)
                 waiting = {child: node for child, node in waiting.items() if node.ready(child.pid) is None}
+                for child, node in waiting.items():
+                    node.check_recovered(child.pid)
     except TimeoutError as error:
         node = next(iter(waiting.values()))
         raise OpsError(
             f"{node.name} is not healthy after {_NATS_READY_S:g} s:\n{nats_server.log_tail(node.folder)}"
         ) from error
     return not waiting
+
+
+async def lost_jobs(plan: Plan) -> list[LostJob]:
+    """The jobs that the store has lost; they are ended. NATS is ready, and no other process of the stack runs.
+
+    Empty, with a line in the log, if the bus cannot be looked at: the gateway will say why.
+    """
+    try:
+        async with open_bus(plan.bus, "operator") as bus:
+            return await end_lost_jobs(bus)
+    except (BusError, SettingsError) as error:
+        log.warning("store.unchecked", error=str(error))
+        return []
 
 
 async def stack_ready(plan: Plan, children: Sequence[Child]) -> None:

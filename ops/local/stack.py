@@ -7,11 +7,13 @@ from collections.abc import Awaitable, Callable
 
 import msgspec
 
+from bus.jobs.lost_jobs import LostJob
 from bus.telemetry.logging import logger
 from ops.local.disk import DiskMonitor
-from ops.local.node import locked
+from ops.local.node import LockedNode, locked
 from ops.local.plan import Plan, plan
-from ops.local.readiness import nats_ready, stack_ready
+from ops.local.readiness import lost_jobs, nats_ready, stack_ready
+from ops.local.store import StoreDamaged, move_aside
 from ops.local.supervisor import Child, Launch, Spec, stop_all, supervised
 from ops.local.system import called
 from ops.settings import UpSettings
@@ -31,6 +33,8 @@ class Stack(msgspec.Struct):
     gateways: list[Child]
     #: By worker id.
     workers: dict[str, Child]
+    #: Jobs that the store had lost, and that were ended.
+    lost: list[LostJob] = []
 
     def pids(self) -> dict[str, object]:
         """Process ids as the line of `--json` has them."""
@@ -57,19 +61,41 @@ def serve(config: str | None, *, as_json: bool) -> Callable[[UpSettings, asyncio
 async def up(plan: Plan, stop: asyncio.Event, announce: Announce) -> None:
     """Run the stack until `stop`, calling `announce` once a request would succeed. Leaves no process behind.
 
-    Raises OpsError if the store is in use, NATS does not start, or a child exits with a usage error before it is ready.
+    Raises OpsError if the store is in use, NATS does not start, or a child exits with a usage error before it is ready;
+    StoreDamaged if it cannot recover a stream, unless the plan is to recover: then that stream is moved aside.
     """
+    has_store = plan.has_store
     with locked(plan.nodes, LOCK_PATIENCE_S) as nodes:
+        while True:
+            try:
+                await _run(plan, nodes, stop, announce, has_store=has_store)
+            except ExceptionGroup as group:
+                error = _first(group)
+                if not (isinstance(error, StoreDamaged) and plan.settings.recover):
+                    raise error from None
+                move_aside(error, plan.nodes[0].folder)
+            else:
+                return
+
+
+async def _run(
+    plan: Plan, nodes: list[LockedNode], stop: asyncio.Event, announce: Announce, *, has_store: bool
+) -> None:
+    """Run the stack once, until `stop`."""
+    async with supervised(_to_stderr) as start:
+        servers = {start(Spec(own.node.name, own.launch, patience_s=10.0)): own.node for own in nodes}
         try:
-            async with supervised(_to_stderr) as start:
-                servers = {start(Spec(own.node.name, own.launch, patience_s=10.0)): own.node for own in nodes}
-                if not await nats_ready(servers, stop):
-                    await stop_all(list(servers))
-                    return
-                stack = _start(plan, start, list(servers))
-                await _until_stopped(plan, stack, DiskMonitor(servers), stop, announce)
-        except ExceptionGroup as group:
-            raise _first(group) from None
+            is_ready = await nats_ready(servers, stop)
+        except StoreDamaged:
+            await stop_all(list(servers))
+            raise
+        if not is_ready:
+            await stop_all(list(servers))
+            return
+        lost = await lost_jobs(plan) if has_store else []
+        stack = _start(plan, start, list(servers))
+        stack.lost = lost
+        await _until_stopped(plan, stack, DiskMonitor(servers), stop, announce)
 
 
 def _start(plan: Plan, start: Callable[[Spec], Child], servers: list[Child]) -> Stack:
@@ -122,11 +148,15 @@ def _to_stderr(lines: bytes) -> None:
 def announce_json(plan: Plan, stack: Stack) -> None:
     """Print the line of JSON that scripts wait for."""
     line = {"ready": True, "http": plan.http, "nats": plan.nats, "pids": stack.pids()}
+    if stack.lost:
+        line["lost"] = [{"tenant": job.key.tenant, "id": job.key.job, "state": job.ended} for job in stack.lost]
     print(json.dumps(line, separators=(",", ":")), flush=True)
 
 
 def announce_human(plan: Plan, stack: Stack) -> None:
     """Print the addresses and the next commands to try."""
+    for job in stack.lost:
+        print(f"lost: job {job.key.job} of {job.key.tenant}, now {job.ended}")
     model = "speech" if "speech" in plan.models else plan.models[0]
     first, key = "", ""
     if plan.settings.require_keys:
