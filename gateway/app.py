@@ -66,7 +66,7 @@ def make_app(services: Services) -> web.Application:
     app.add_routes(_NATIVE)
     for dialect in known:
         app.add_routes(dialect.routes)
-    app[_OPEN_PATHS] = open_paths(app.router)
+    app[_OPEN_PATHS] = open_paths(app.router, with_lists=services.settings.open_lists)
     app[_KEY_PLACES] = key_places(app.router)
     app[COUNTED] = counted_handlers(app.router)
     app[openapi.DOCUMENT] = msgspec.json.encode(openapi.describe(app.router, known))

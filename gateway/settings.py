@@ -21,6 +21,9 @@ class GatewaySettings(msgspec.Struct, frozen=True, kw_only=True):
     anonymous: Annotated[
         bool | None, doc("Serve callers without an API key, as the tenant `public`; if not given, on loopback only.")
     ] = None
+    open_lists: Annotated[
+        bool, doc("List models and voices for callers without a key; some programs request these lists without theirs.")
+    ] = False
     cors_origins: Annotated[
         tuple[Origin, ...],
         doc("Origins whose pages may send requests, as in https://app.example.org; * is all."),

@@ -85,6 +85,42 @@ class ModelList(msgspec.Struct):
     data: list[dict[str, Any]]
 
 
+class Language(msgspec.Struct, frozen=True):
+    """A language of a model, in ElevenLabs' form."""
+
+    language_id: str
+    name: str
+
+
+class ElevenLabsModel(msgspec.Struct, frozen=True, kw_only=True):
+    """A model in ElevenLabs' list, which is sent to clients that send `xi-api-key`."""
+
+    model_id: str
+    name: str
+    can_do_text_to_speech: bool
+    can_do_voice_conversion: bool = False
+    can_be_finetuned: bool = False
+    can_use_style: bool = False
+    can_use_speaker_boost: bool = False
+    serves_pro_voices: bool = False
+    requires_alpha_access: bool = False
+    #: Nothing is charged.
+    token_cost_factor: float = 0.0
+    description: str
+    languages: list[Language]
+    maximum_text_length_per_request: int
+    max_characters_request_free_user: int
+    max_characters_request_subscribed_user: int
+
+
+class FineTuning(msgspec.Struct, frozen=True, kw_only=True):
+    """ElevenLabs' state of a voice that is being trained: none of ours is."""
+
+    is_allowed_to_fine_tune: bool = False
+    state: dict[str, str] = {}
+    language: str | None = None
+
+
 class ShownVoice(msgspec.Struct, frozen=True, kw_only=True):
     """A voice: our fields, then ElevenLabs'."""
 
@@ -101,6 +137,7 @@ class ShownVoice(msgspec.Struct, frozen=True, kw_only=True):
     preview_url: str | None = None
     settings: dict[str, Any] | None = None
     high_quality_base_model_ids: list[str] = []
+    fine_tuning: FineTuning = FineTuning()
 
 
 class VoiceList(msgspec.Struct):

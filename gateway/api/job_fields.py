@@ -16,7 +16,7 @@ from bus.jobs.submit import keyed_id
 from bus.webhook import Webhook
 from bus.wire import schema
 from gateway.access.caller import CALLER
-from gateway.codecs.format import FORMATS, MAX_SPEED, MIN_SPEED
+from gateway.codecs.format import FORMATS, MAX_RATE_HZ, MAX_SPEED, MIN_RATE_HZ, MIN_SPEED
 from gateway.http.headers import MAX_IDEMPOTENCY_KEY_CHARS, idempotency_key, refuses_cache, traceparent
 from gateway.http.operation import Parameter
 from gateway.jobs.validation import DEFAULT_MODEL
@@ -43,6 +43,11 @@ Model = Annotated[str, schema("A model of `/v1/models`; empty: this API's defaul
 Voice = Annotated[str, schema("A voice of the model; empty: the model's default.")]
 Speed = Annotated[float, schema("Playing speed, with the pitch unchanged.", minimum=MIN_SPEED, maximum=MAX_SPEED)]
 Coded = Annotated[str, schema("Format of the audio; empty: this API's default.", enum=["", *FORMATS])]
+SampleRate = Annotated[
+    int,
+    Meta(ge=MIN_RATE_HZ, le=MAX_RATE_HZ),
+    schema("Samples per second, converted; null: the codec's, else the model's."),
+]
 
 
 class JobOptions(wire.JobOptions, frozen=True, kw_only=True, omit_defaults=False):

@@ -7,7 +7,7 @@ import msgspec
 from aiohttp import web
 
 from bus.fleet.messages import ModelCard, Voice
-from gateway.api.answers import ModelList, ShownVoice, VoiceList
+from gateway.api.answers import ElevenLabsModel, Language, ModelList, ShownVoice, VoiceList
 from gateway.http.operation import Answer, Parameter, operation
 from gateway.http.responses import json_response
 from gateway.http.services import FLEET, JOBS
@@ -16,10 +16,19 @@ from gateway.http.services import FLEET, JOBS
 _CREATED: Final = 1_760_000_000
 
 
-@operation("The models on offer.", answers={200: Answer("OpenAI's list, with our model cards in it.", ModelList)})
+@operation(
+    "The models on offer.",
+    text="A request with the header `xi-api-key`, even an empty one, gets ElevenLabs' list instead of OpenAI's.",
+    answers={
+        200: Answer("OpenAI's list, with our model cards in it; or ElevenLabs'.", ModelList | list[ElevenLabsModel])
+    },
+    is_list=True,
+)
 async def models(request: web.Request) -> web.Response:
-    """`GET /v1/models`: OpenAI's list, with our model cards in it."""
+    """`GET /v1/models`: OpenAI's list, with our model cards in it, or for ElevenLabs' clients theirs."""
     cards = sorted(request.app[FLEET].cards().values(), key=lambda card: card.name)
+    if "xi-api-key" in request.headers:
+        return json_response([_elevenlabs_model(card) for card in cards])
     return json_response({"object": "list", "data": [shown_model(card) for card in cards]})
 
 
@@ -29,10 +38,27 @@ def shown_model(card: ModelCard) -> dict[str, Any]:
     return {"id": card.name, "object": "model", "created": _CREATED, "owned_by": "antiphon", **fields}
 
 
+def _elevenlabs_model(card: ModelCard) -> ElevenLabsModel:
+    # Their clients choose a language by its code alone: `en`, not `en-gb-x-rp`.
+    codes = sorted({language.partition("-")[0] for language in card.languages})
+    names = {voice.language: voice.name for voice in reversed(card.voices)}
+    return ElevenLabsModel(
+        model_id=card.name,
+        name=card.name,
+        can_do_text_to_speech=card.kind == "speech",
+        description=f"{card.kind}, {card.rate_hz} Hz",
+        languages=[Language(code, names.get(code, code)) for code in codes],
+        maximum_text_length_per_request=card.max_input_chars,
+        max_characters_request_free_user=card.max_input_chars,
+        max_characters_request_subscribed_user=card.max_input_chars,
+    )
+
+
 @operation(
     "Every voice.",
     parameters=(Parameter("model", str, "Only this model's voices."),),
     answers={200: Answer("Our fields and ElevenLabs'.", VoiceList)},
+    is_list=True,
 )
 async def voices(request: web.Request) -> web.Response:
     """`GET /v1/voices?model=`: our fields and ElevenLabs'."""

@@ -12,6 +12,8 @@ JOB_HEADER: Final = "Antiphon-Job"
 REQUEST_ID: Final = "X-Request-Id"
 #: How the result cache answered a request that could share a run: `miss`, `shared` or `hit`.
 CACHE_HEADER: Final = "Antiphon-Cache"
+#: Fields of the request that were ignored although their names could be ours.
+IGNORED_HEADER: Final = "Antiphon-Ignored"
 MAX_IDEMPOTENCY_KEY_CHARS: Final = 255
 #: Characters of a W3C `traceparent`.
 _TRACEPARENT_CHARS: Final = 55

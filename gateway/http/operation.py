@@ -52,6 +52,8 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
     answers: Mapping[int, Answer] = {}
     #: Whether requests need no key.
     is_open: bool = False
+    #: Whether it lists what every caller may see: `--open-lists` makes its path need no key.
+    is_list: bool = False
     #: Where the caller's key may be.
     key_in: KeyPlace = "head"
     #: Whether a POST or PUT counts against a limit of requests per second. Other methods never do.
@@ -68,6 +70,7 @@ def operation(
     parameters: tuple[Parameter, ...] = (),
     answers: Mapping[int, Answer],
     is_open: bool = False,
+    is_list: bool = False,
     key_in: KeyPlace = "head",
     is_counted: bool = True,
 ) -> Callable[[H], H]:
@@ -81,6 +84,7 @@ def operation(
         parameters=parameters,
         answers=answers,
         is_open=is_open,
+        is_list=is_list,
         key_in=key_in,
         is_counted=is_counted,
     )
@@ -98,13 +102,14 @@ def operation_of(handler: object) -> Operation | None:
     return described
 
 
-def open_paths(router: web.UrlDispatcher) -> frozenset[str]:
-    """The paths that need no key, whatever the method: each of their handlers is open."""
+def open_paths(router: web.UrlDispatcher, *, with_lists: bool = False) -> frozenset[str]:
+    """The paths that need no key, whatever the method: each of their handlers is open, or a list if `with_lists`."""
     by_openness: dict[bool, set[str]] = {True: set(), False: set()}
     for route in router.routes():
         described = operation_of(route.handler)
         if route.resource is not None:
-            by_openness[described is not None and described.is_open].add(route.resource.canonical)
+            is_open = described is not None and (described.is_open or (with_lists and described.is_list))
+            by_openness[is_open].add(route.resource.canonical)
     return frozenset(by_openness[True] - by_openness[False])
 
 

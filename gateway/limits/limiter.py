@@ -11,7 +11,7 @@ do.
 import asyncio
 import functools
 import time
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgspec
 
@@ -104,6 +104,14 @@ class RequestLimiter:
         return rate if self._bus.connection.state.is_up else rate.shared_by(self._gossip.num_gateways)
 
 
+class AudioToday(NamedTuple):
+    """A key's audio of the day, UTC, in seconds: used, allowed, and the time until the day ends."""
+
+    used_s: float
+    allowed_s: float
+    resets_in_s: float
+
+
 class JobLimiter:
     """Concurrent jobs and audio per day, of keys."""
 
@@ -186,6 +194,14 @@ class JobLimiter:
         name = (key.tenant, key.job)
         if name in self._jobs.by_name:
             self.reconciler.ended(name)
+
+    async def audio_today(self, caller: Caller) -> AudioToday | None:
+        """The seconds of audio that the caller's key used and may use today; None: no limit. Raises Unreachable."""
+        allowed_s = caller.limits.audio_s_per_day
+        if allowed_s is None:
+            return None
+        used_s = await self._audio.used_s(account_of(caller.key, caller.tenant))
+        return AudioToday(used_s, allowed_s, self._audio.seconds_left_of_day())
 
     def num_jobs(self, caller: Caller) -> tuple[int, int] | None:
         """(jobs of the caller that have not ended as far as is known here, their limit); None: no limit."""

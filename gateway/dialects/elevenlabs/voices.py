@@ -62,6 +62,7 @@ async def show(request: web.Request) -> web.Response:
         Parameter("voice_ids", list[str], "Only these voices."),
     ),
     answers={200: Answer("A page of voices.", VoicePage)},
+    is_list=True,
 )
 async def search(request: web.Request) -> web.Response:
     """`GET /v2/voices`: filtered, sorted, a page at a time."""

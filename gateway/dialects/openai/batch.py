@@ -15,7 +15,7 @@ from bus import wire
 from bus.errors import BusError, Invalid, JobError, NoWorker
 from bus.jobs.submit import keyed_id
 from gateway.access.caller import caller
-from gateway.api.job_fields import KEY, Coded, JobOptions, Model, Speed, Voice, idempotent_id
+from gateway.api.job_fields import KEY, Coded, JobOptions, Model, SampleRate, Speed, Voice, idempotent_id
 from gateway.codecs import Format
 from gateway.dialects.openai.request import API, SpeechRequest, Usage, VoiceRef, build_speech_job, usage
 from gateway.http.bodies import Body
@@ -41,6 +41,7 @@ class Item(msgspec.Struct, frozen=True, kw_only=True):
     voice: Voice | VoiceRef | None = None
     response_format: Coded | None = None
     speed: Speed | None = None
+    sample_rate: SampleRate | None = None
     instructions: str | None = None
     params: dict[str, Any] | None = None
     seed: int | None = None
@@ -54,6 +55,7 @@ class Batch(JobOptions, frozen=True, kw_only=True):
     voice: Voice | VoiceRef | None = None
     response_format: Coded | None = None
     speed: Speed | None = None
+    sample_rate: SampleRate | None = None
     instructions: str | None = None
 
     def speech_request(self, item: Item) -> SpeechRequest:

@@ -11,7 +11,14 @@ from gateway.api.job_fields import KEY, our_model
 from gateway.api.models import shown_model
 from gateway.dialects.openai.batch import ROUTES as BATCH_ROUTES
 from gateway.dialects.openai.errors import ErrorResponse, refuse
-from gateway.dialects.openai.request import MODELS, SPEECH, SpeechRequest, build_speech_job, wants_events
+from gateway.dialects.openai.request import (
+    MODELS,
+    SPEECH,
+    SpeechRequest,
+    build_speech_job,
+    ignored_header,
+    wants_events,
+)
 from gateway.dialects.openai.sse import Event, respond_with_events
 from gateway.http.dialect import Dialect
 from gateway.http.operation import AUDIO, EVENTS, Answer, Parameter, operation
@@ -32,6 +39,19 @@ class ShownModel(msgspec.Struct, frozen=True, kw_only=True):
     object: str
     created: int
     owned_by: str
+
+
+class NamedModel(msgspec.Struct, frozen=True):
+    """A model by the name that requests have, and by the name that people read."""
+
+    id: str
+    name: str
+
+
+class NamedModels(msgspec.Struct, frozen=True):
+    """The list of models of servers that imitate OpenAI's speech API."""
+
+    models: list[NamedModel]
 
 
 class VoiceList(msgspec.Struct, frozen=True, kw_only=True):
@@ -59,9 +79,11 @@ async def speech(request: web.Request) -> web.StreamResponse:
     in_events = wants_events(request, body)
     job, form = build_speech_job(request, body, len(data))
 
+    ignored = ignored_header(body.params, job) if body.params else {}
+
     def headers(_: str) -> dict[str, str]:
-        """The time until the response begins."""
-        return {"OpenAI-Processing-Ms": str(round(1000 * (time.monotonic() - began)))}
+        """The time until the response begins, and what of the request was ignored."""
+        return {"OpenAI-Processing-Ms": str(round(1000 * (time.monotonic() - began))), **ignored}
 
     if in_events:
         return await respond_with_events(request, job, form, headers)
@@ -86,11 +108,22 @@ async def model(request: web.Request) -> web.Response:
     "List the voices of a model.",
     parameters=(Parameter("model", str, "A model's name; default `speech`."),),
     answers={200: Answer("The model's voices; each `id` is a value for `voice`.", VoiceList)},
+    is_list=True,
 )
 async def voices(request: web.Request) -> web.Response:
     """`GET /v1/audio/voices?model=`: Kokoro's list, with vLLM-Omni's `uploaded_voices`, which is empty."""
     card = request.app[JOBS].card(our_model(request.app[FLEET], request.query.get("model", DEFAULT_MODEL), MODELS))
     return json_response(VoiceList(voices=card.voices, uploaded_voices=[]))
+
+
+@operation(
+    "List the models.",
+    answers={200: Answer("Each `id` is a value for `model`.", NamedModels)},
+    is_list=True,
+)
+async def models(request: web.Request) -> web.Response:
+    """`GET /v1/audio/models`: the list that Open WebUI requests from servers that imitate OpenAI's speech API."""
+    return json_response(NamedModels([NamedModel(name, name) for name in sorted(request.app[FLEET].cards())]))
 
 
 DIALECT: Final = Dialect(
@@ -100,6 +133,7 @@ DIALECT: Final = Dialect(
         web.post("/v1/audio/speech", speech),
         *BATCH_ROUTES,
         web.get("/v1/audio/voices", voices, allow_head=False),
+        web.get("/v1/audio/models", models, allow_head=False),
         web.get("/v1/models/{id}", model, allow_head=False),
     ),
     refuse=refuse,

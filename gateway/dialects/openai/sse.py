@@ -2,6 +2,7 @@
 
 from base64 import b64encode
 from contextlib import aclosing, closing
+from typing import Final
 
 import msgspec
 from aiohttp import web
@@ -46,6 +47,9 @@ class Failed(msgspec.Struct, frozen=True, tag_field="type", tag="speech.audio.er
 
 Event = Delta | Done | Failed
 
+#: OpenAI's packages send it. Their older versions wrap an event that has a name, since OpenAI's own have none.
+_OPENAI_PACKAGE: Final = "X-Stainless-Lang"
+
 
 async def respond_with_events(
     request: web.Request, job: wire.Job, form: Format, headers: Headers
@@ -59,30 +63,32 @@ async def respond_with_events(
         with closing(Encoding(form, *stream.media, caller=caller(request))) as encoding:
             response = web.StreamResponse(headers=stream_headers(stream, form, encoding.media, headers))
             response.headers["Content-Type"] = sse.CONTENT_TYPE
+            is_named = _OPENAI_PACKAGE not in request.headers
             await begin(request, response)
             try:
                 while True:
                     data = await encoding.feed(pcm)
                     if stream.is_whole:
                         break
-                    await response.write(_delta(data, form, stream))
+                    await response.write(_delta(data, form, stream, is_named=is_named))
                     pcm = await anext(pieces)
                 data += await encoding.finish()
             except BusError as error:
                 log.warning("stream.cut", error=f"{type(error).__name__}: {error}", job=stream.key.job)
-                last = _framed(Failed(error_of(describe_http(error, request))))
+                last = _framed(Failed(error_of(describe_http(error, request))), is_named=is_named)
             else:
-                last = _delta(data, form, stream) + _framed(Done(usage(stream.job, stream.done)))
+                last = _delta(data, form, stream, is_named=is_named)
+                last += _framed(Done(usage(stream.job, stream.done)), is_named=is_named)
             await response.write_eof(last)
     return response
 
 
-def _delta(data: bytes, form: Format, stream: AudioStream) -> bytes:
+def _delta(data: bytes, form: Format, stream: AudioStream, *, is_named: bool) -> bytes:
     """The event of one piece; no bytes if it has neither audio nor marks, as when the codec holds back its input."""
     marks = [_mark(mark, form, stream) for mark in stream.marks]
     if not data and not marks:
         return b""
-    return _framed(Delta(audio=b64encode(data).decode(), response_format=form.codec, marks=marks))
+    return _framed(Delta(audio=b64encode(data).decode(), response_format=form.codec, marks=marks), is_named=is_named)
 
 
 def _mark(mark: wire.Mark, form: Format, stream: AudioStream) -> ShownMark:
@@ -92,7 +98,7 @@ def _mark(mark: wire.Mark, form: Format, stream: AudioStream) -> ShownMark:
     return msgspec.structs.replace(shown_mark(mark, stream.job.input, rate_hz), at_s=at_s)
 
 
-def _framed(event: Event) -> bytes:
+def _framed(event: Event, *, is_named: bool) -> bytes:
     kind = event.__struct_config__.tag
     assert isinstance(kind, str)
-    return sse.event(kind, msgspec.json.encode(event))
+    return sse.event(kind if is_named else "", msgspec.json.encode(event))

@@ -87,5 +87,5 @@ class JobTemplate:
             speed=config.speed,
             instructions=config.instructions,
         )
-        job, form = build_speech_job(self._request, body, self._size_hint_bytes, job_id)
+        job, form = build_speech_job(self._request, body, self._size_hint_bytes, job_id, foreign_params=False)
         return msgspec.structs.replace(job, client=msgspec.structs.replace(job.client, api=API)), form

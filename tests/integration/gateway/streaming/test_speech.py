@@ -32,7 +32,7 @@ async def test_audio_is_sample_exact_in_both_formats_and_the_head_names_the_job(
     assert wav_pcm(body) == tone_pcm(3.3)
     assert await state_of(http, job) == "done"
     async with http.post(SPEECH, json=tone(response_format="pcm", params=params)) as answer:
-        assert answer.headers["Content-Type"] == "audio/pcm"
+        assert answer.headers["Content-Type"] == "audio/pcm;rate=24000;channels=1"
         assert answer.headers["Antiphon-Media"] == "audio/L16;rate=24000;channels=1"
         assert await answer.read() == tone_pcm(3.3)
 

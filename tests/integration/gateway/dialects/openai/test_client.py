@@ -32,7 +32,7 @@ def client(stack: Stack) -> Iterator[OpenAI]:
 def test_a_response_has_every_sample(client: OpenAI) -> None:
     answer = client.audio.speech.create(**plays(seconds=1.3), response_format="pcm")
     assert answer.content == tone_pcm(1.3)
-    assert answer.response.headers["content-type"] == "audio/pcm"
+    assert answer.response.headers["content-type"] == "audio/pcm;rate=24000;channels=1"
     assert answer.response.headers["x-request-id"] == answer.response.headers["antiphon-job"]
 
 
@@ -87,10 +87,21 @@ def test_each_delta_event_is_a_block_as_it_is_made_and_the_last_event_has_the_us
     assert ended(client, job) == "done"
 
 
-def test_events_have_a_line_with_their_name_as_vllm_omni_writes_them(client: OpenAI) -> None:
+def test_events_have_no_names_for_openais_packages_whose_older_versions_would_wrap_them(client: OpenAI) -> None:
     streaming = client.audio.speech.with_streaming_response
     with streaming.create(**plays(seconds=0.1), response_format="pcm", stream_format="sse") as answer:
         lines = list(answer.iter_lines())
+    assert not [line for line in lines if line.startswith("event:")]
+    assert [json.loads(line.removeprefix("data: "))["type"] for line in lines if line] == [
+        "speech.audio.delta",
+        "speech.audio.done",
+    ]
+
+
+async def test_events_have_a_line_with_their_name_as_vllm_omni_writes_them(stack: Stack) -> None:
+    body = {"model": "tone", "input": "x", "params": {"seconds": 0.1}, "response_format": "pcm", "stream_format": "sse"}
+    async with fleets.asking(stack.url) as http, http.post("/v1/audio/speech", json=body) as answer:
+        lines = (await answer.text()).splitlines()
     assert [line for line in lines if line.startswith("event:")] == [
         "event: speech.audio.delta",
         "event: speech.audio.done",
@@ -125,7 +136,7 @@ FORMATS = {
     "aac": "audio/aac",
     "flac": "audio/flac",
     "wav": "audio/wav",
-    "pcm": "audio/pcm",
+    "pcm": "audio/pcm;rate=24000;channels=1",
 }
 
 
@@ -155,6 +166,55 @@ def test_pcm_has_openais_rate_for_openais_models_and_else_the_models_own(client:
         job = client.get(f"/jobs/{spoken.response.headers['antiphon-job']}", cast_to=dict[str, Any])
         assert spoken.response.headers["antiphon-media"] == f"audio/L16;rate={rate_hz};channels=1"
         assert len(spoken.content) / 2 / rate_hz == pytest.approx(job["frames"] / 22_050, abs=0.002)
+
+
+def test_a_sample_rate_may_be_requested_of_any_model_and_format(client: OpenAI) -> None:
+    for model, codec in (("tts-1", "pcm"), ("speech", "pcm"), ("speech", "wav")):
+        spoken = client.audio.speech.create(
+            model=model, voice="alloy", input="One rate.", response_format=codec, extra_body={"sample_rate": 16_000}
+        )
+        job = client.get(f"/jobs/{spoken.response.headers['antiphon-job']}", cast_to=dict[str, Any])
+        assert spoken.response.headers["antiphon-media"] == "audio/L16;rate=16000;channels=1"
+        assert len(spoken.content) / 2 / 16_000 == pytest.approx(job["frames"] / 22_050, abs=0.01)
+    assert spoken.response.headers["content-type"] == "audio/wav"
+
+
+@pytest.mark.parametrize(("codec", "rate_hz"), [("pcm", 0), ("pcm", 3_999), ("pcm", 192_001), ("mp3", 24_001)])
+def test_a_rate_that_cannot_be_made_is_refused_by_name(client: OpenAI, codec: Any, rate_hz: int) -> None:
+    with pytest.raises(openai.BadRequestError) as raised:
+        client.audio.speech.create(
+            model="tone", voice="", input="x", response_format=codec, extra_body={"sample_rate": rate_hz}
+        )
+    assert raised.value.param == "sample_rate"
+
+
+def test_params_of_other_servers_are_dropped_and_named_in_a_header(client: OpenAI) -> None:
+    # SillyTavern's provider for TTS WebUI sends these.
+    foreign = {"desired_length": 80, "max_length": 200, "halve_first_chunk": True, "cache_voice": False, "seed": -1}
+    arguments = plays(seconds=0.3)
+    arguments["extra_body"]["params"] |= foreign | {"a\r\nb: c": 1, "é": 2}
+    answer = client.audio.speech.create(**arguments, response_format="pcm")
+    assert answer.content == tone_pcm(0.3)
+    named = answer.response.headers["antiphon-ignored"].split(", ")
+    assert named == [*(f"params.{name}" for name in foreign), "params.?"]
+
+
+def test_of_many_ignored_params_the_header_names_a_few(client: OpenAI) -> None:
+    arguments = plays(seconds=0.3)
+    arguments["extra_body"]["params"] |= {f"p{number}": number for number in range(500)}
+    header = client.audio.speech.create(**arguments, response_format="pcm").response.headers["antiphon-ignored"]
+    assert header.endswith("params.p19, and 480 more")
+
+
+def test_params_that_the_model_has_are_checked(client: OpenAI) -> None:
+    with pytest.raises(openai.BadRequestError, match="seconds"):
+        client.audio.speech.create(**plays(seconds=-1))
+    assert "antiphon-ignored" not in client.audio.speech.create(**plays(seconds=0.3)).response.headers
+
+
+async def test_the_list_of_models_of_open_webui(stack: Stack) -> None:
+    async with fleets.asking(stack.url) as http, http.get("/v1/audio/models") as answer:
+        assert await answer.json() == {"models": [{"id": name, "name": name} for name in ("speech", "tone")]}
 
 
 def test_audio_is_played_at_the_speed_if_the_engine_has_none(client: OpenAI) -> None:
