@@ -112,8 +112,13 @@ EVENTS: dict[str, Event] = {
     "job.claim_failed": Event("A delivery could not be claimed; it will be redelivered.", ("error",)),
     "job.no_listeners": Event("A job has no listeners; it is ended unless one returns within a grace period."),
     "retention.failed": Event("Checking or purging a stream failed; retried at the next interval.", ("error",)),
-    "retention.filling": Event("REPLIES is above 70 % of its limit: ended logs are purged.", ("stream", "level")),
-    "retention.purged": Event("Complete logs of ended jobs were purged, oldest first.", ("stream", "logs", "level")),
+    "retention.filling": Event(
+        "REPLIES is above 60 % of its limit; above 70 % ended logs are purged.", ("stream", "level")
+    ),
+    "retention.purged": Event(
+        "Complete logs of ended jobs were purged: because of their age, or of tenants whose ended logs take most room.",
+        ("stream", "logs", "level"),
+    ),
     # the worker and its engine host
     "metrics.ready": Event("The worker serves its metrics at `url`.", ("url",)),
     "breaker.opened": Event(

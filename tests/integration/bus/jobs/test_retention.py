@@ -1,5 +1,6 @@
 """Room in the streams: ended logs go first, new jobs are refused next, and running jobs are never hurt (rule 15)."""
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -25,13 +26,13 @@ def bus_settings(nats_url: str, root: str) -> BusSettings:
     return BusSettings(nats=nats_url, root=root, jobs_max_bytes=1 << 20, replies_max_bytes=LIMIT_BYTES)
 
 
-async def write_log(bus: Bus, size_bytes: int, *, ended: bool) -> JobKey:
+async def write_log(bus: Bus, size_bytes: int, *, ended: bool, tenant: str = "public") -> JobKey:
     """A job's log of about `size_bytes`, written by hand."""
-    job = tone_job()
+    job = tone_job(tenant=tenant)
     await submit(bus, job)
     key = bus.subjects.job_key(job.tenant, job.id)
-    headers = {KIND: "block", NEXT: Position(1, 1).header()}
     for number in range(max(1, size_bytes // 65_536)):
+        headers = {KIND: "block", NEXT: Position(number + 1, (number + 1) * 32_500).header()}
         await bus.js.publish(key.entries, bytes(65_000), {**headers, "Nats-Msg-Id": f"{job.id}.{number}"})
     if ended:
         await bus.logs.end(key, wire.End.CANCELLED, "test")
@@ -137,6 +138,7 @@ async def test_a_log_that_ended_just_now_is_left_to_its_readers(bus: Bus) -> Non
 
 
 async def test_rule_15_above_85_percent_new_jobs_are_refused_with_stream_level_and_limit(bus: Bus) -> None:
+    bus, clock = shifted(bus)
     retention = Retention(bus, rest_s=NO_REST_S)
     retention.check_room()
     running = await write_log(bus, int(LIMIT_BYTES * (REFUSE_ABOVE + 0.03)), ended=False)
@@ -144,6 +146,89 @@ async def test_rule_15_above_85_percent_new_jobs_are_refused_with_stream_level_a
     with pytest.raises(StorageFull, match=rf"{bus.subjects.replies_stream} is 8\d% full, new jobs are taken up to 85%"):
         retention.check_room()
     await bus.logs.end(running, wire.End.CANCELLED, "test")
+    clock.shift_s += 11.0  # a log that had not ended is not read again at once
     await retention.look()
     assert await level(bus) < REFUSE_ABOVE
     retention.check_room()
+
+
+async def test_a_flood_of_one_tenant_purges_its_own_logs_and_no_older_one_of_another(bus: Bus) -> None:
+    recording = await write_log(bus, 512 << 10, ended=True, tenant="quiet")
+    flood = [await write_log(bus, 64 << 10, ended=True, tenant="loud") for _ in range(45)]
+    assert await level(bus) > 0.7
+    retention = Retention(bus, rest_s=NO_REST_S)
+    await retention.look()
+    assert await level(bus) < 0.7
+    assert await exists(bus, recording)
+    for _ in range(3):
+        flood += [await write_log(bus, 64 << 10, ended=True, tenant="loud") for _ in range(20)]
+        await retention.look()
+        assert await level(bus) < 0.7
+    assert await exists(bus, recording)
+    assert await exists(bus, flood[-1])
+
+
+async def test_one_that_has_the_most_pays_until_another_has(bus: Bus) -> None:
+    logs = {
+        tenant: [await write_log(bus, 64 << 10, ended=True, tenant=tenant) for _ in range(num)]
+        for tenant, num in (("a", 30), ("b", 24))
+    }
+    await Retention(bus, rest_s=NO_REST_S).look()
+    left = {tenant: sum([await exists(bus, key) for key in keys]) for tenant, keys in logs.items()}
+    assert await level(bus) < 0.7
+    assert abs(left["a"] - left["b"]) <= 1
+
+
+async def test_above_85_percent_a_log_rests_for_five_seconds_instead_of_thirty(bus: Bus) -> None:
+    bus, clock = shifted(bus)
+    logs = [await write_log(bus, 64 << 10, ended=True) for _ in range(50)]
+    retention = Retention(bus)
+    clock.shift_s += 15.0
+    await retention.look()
+    assert all([await exists(bus, key) for key in logs]), "below 85 %"
+    logs += [await write_log(bus, 64 << 10, ended=True) for _ in range(6)]
+    assert await level(bus) > REFUSE_ABOVE
+    await retention.look()
+    assert not await exists(bus, logs[0])
+    assert await level(bus) < REFUSE_ABOVE
+
+
+async def test_a_log_that_never_ends_is_not_read_in_every_pass(bus: Bus, monkeypatch: pytest.MonkeyPatch) -> None:
+    bus, clock = shifted(bus)
+    waiting = [await write_log(bus, 0, ended=False) for _ in range(20)]
+    ended = await write_log(bus, 0, ended=True)
+    clock.shift_s += 0.96 * bus.settings.replies_max_age_s
+    retention, last, reads = Retention(bus, rest_s=NO_REST_S), bus.js.last, []
+
+    async def counted(stream: str, subject: str) -> object:
+        reads.append(subject)
+        return await last(stream, subject)
+
+    monkeypatch.setattr(bus.js, "last", counted)
+    await retention.look()
+    assert not await exists(bus, ended)
+    reads.clear()
+    for _ in range(5):
+        await retention.look()
+    assert reads == []
+    clock.shift_s += 11.0
+    await retention.look()
+    assert sorted(reads) == sorted(key.entries for key in waiting), "once each"
+    for key in waiting[:3]:
+        await bus.logs.end(key, wire.End.CANCELLED, "test")
+    clock.shift_s += 11.0
+    await retention.look()
+    assert [await exists(bus, key) for key in waiting[:4]] == [False, False, False, True]
+
+
+async def test_logs_that_another_gateway_has_purged_do_not_count(bus: Bus) -> None:
+    logs = [await write_log(bus, 64 << 10, ended=True) for _ in range(50)]
+    first, second = Retention(bus, rest_s=NO_REST_S), Retention(bus, rest_s=NO_REST_S)
+    await asyncio.gather(first.look(), second.look())
+    assert 0.5 < await level(bus) < 0.7
+    kept = sum([await exists(bus, key) for key in logs])
+    other = [await write_log(bus, 64 << 10, ended=True, tenant="other") for _ in range(53 - kept)]
+    await second.look()
+    assert await level(bus) < 0.7
+    assert len(other) < kept
+    assert all([await exists(bus, key) for key in other])
