@@ -25,6 +25,7 @@
         ├── Cancelled            ended on request, or because its last listener left
         ├── EngineFailed         the model raised on a request that it should have served
         ├── OutOfDeviceMemory    the device has no room, even for this job alone
+        ├── TextLost             words of the input were not spoken
         └── Interrupted          its worker died too often
 
 HTTP statuses are not here: that mapping belongs to `gateway.http.problems`.
@@ -208,6 +209,14 @@ class EngineFailed(JobError):
 
     code = "engine_failed"
     retryable = True
+
+
+class TextLost(JobError):
+    """Words of the input were not spoken and cannot be by this voice; the message names them and their positions."""
+
+    code = "text_lost"
+    retryable = False
+    path = "input"
 
 
 class OutOfDeviceMemory(JobError):

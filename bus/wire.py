@@ -22,6 +22,8 @@ MAX_LINGER_S: Final = 3600.0
 MAX_DEADLINE_S: Final = 12 * 3600.0
 #: Most marks in one entry of a log: its headers then stay below 8 KB, whatever the marks say.
 MAX_MARKS: Final = 96
+#: Most entries of `Done.skipped`.
+MAX_SKIPPED: Final = 100
 
 
 class State(StrEnum):
@@ -249,6 +251,15 @@ class Timings(msgspec.Struct, frozen=True, kw_only=True):
     total_s: float
 
 
+class Skipped(msgspec.Struct, frozen=True, kw_only=True):
+    """A token of the input, without a letter or digit, that the voice has no name for and did not speak."""
+
+    #: Position in `input`, in characters from 0.
+    start: int
+    #: In characters.
+    length: int
+
+
 class Done(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Payload of the terminal entry `done`, written by the worker that holds the lease. Counts cover the whole log."""
 
@@ -264,6 +275,10 @@ class Done(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     timings: Timings | None = None
     #: Facts from the engine, JSON types only.
     engine: dict[str, Any] = {}
+    #: Of speech: `words` if every word of the input was spoken, `unverified` if the engine cannot know. Else "".
+    completeness: Literal["", "words", "unverified"] = ""
+    #: What was not spoken, at most `MAX_SKIPPED`.
+    skipped: list[Skipped] = []
 
 
 class Failed(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

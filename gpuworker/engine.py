@@ -11,14 +11,52 @@ calls. It never touches asyncio, NATS, HTTP, settings or the environment, so a n
 
 from collections.abc import Generator, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
-from enum import StrEnum
 from typing import Any, Literal, Protocol, runtime_checkable
 
-import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from gpuworker.capabilities import (
+    Capabilities,
+    Completeness,
+    Determinism,
+    EngineOptions,
+    Requirement,
+    Resume,
+    Voice,
+)
+
+__all__ = (
+    "Block",
+    "Cancel",
+    "Capabilities",
+    "Checkpoint",
+    "Completeness",
+    "Determinism",
+    "Done",
+    "Engine",
+    "EngineJob",
+    "EngineOptions",
+    "Estimate",
+    "Event",
+    "Mark",
+    "MemoryPolicy",
+    "OutOfMemory",
+    "Pause",
+    "Pcm",
+    "Progress",
+    "Rejected",
+    "ReportsMemory",
+    "Requirement",
+    "Resume",
+    "TextLost",
+    "Voice",
+)
+
 Pcm = NDArray[np.float32]
+
+#: Most words that `TextLost` names.
+_LISTED_WORDS = 10
 
 
 class Rejected(Exception):
@@ -33,99 +71,19 @@ class Rejected(Exception):
         self.message = message
 
 
+class TextLost(Exception):
+    """Words of the input were not spoken, and cannot be, not even alone. The engine can go on."""
+
+    def __init__(self, text: str, spans: Sequence[tuple[int, int]], who: str) -> None:
+        """`spans`: (start, end) of the words in `text`, the job's input. `who` failed to speak them."""
+        listed = ", ".join(f"{text[start:end][:40]!r} at {start}" for start, end in spans[:_LISTED_WORDS])
+        more = f" and {len(spans) - _LISTED_WORDS} more" if len(spans) > _LISTED_WORDS else ""
+        super().__init__(f"input: {who} cannot speak {listed}{more} (positions in characters, from 0)")
+        self.spans = tuple(spans)
+
+
 class OutOfMemory(Exception):
     """The device had no room for this batch. The engine has freed the batch's memory and can go on."""
-
-
-class Resume(StrEnum):
-    """How a second worker continues a stream at `start_frame`."""
-
-    #: Any frame can be computed alone.
-    RANDOM_ACCESS = "random_access"
-    #: Everything before `start_frame` is computed again (and thrown away) on the way.
-    REPLAY = "replay"
-    #: From a `Checkpoint` of the attempt before.
-    CHECKPOINT = "checkpoint"
-    #: Only from the beginning, and not sample by sample: the transition is audible.
-    RESTART = "restart"
-
-
-class Determinism(StrEnum):
-    """How equal the audio of equal input, parameters and seed is."""
-
-    BITWISE = "bitwise"
-    SAME_BUILD = "same_build"
-    TOLERANCE = "tolerance"
-    NONE = "none"
-
-
-@dataclass(frozen=True, slots=True)
-class Voice:
-    """One voice of a model; a job's `voice` is its id."""
-
-    id: str
-    name: str
-    #: BCP 47 tag, as the engine's library spells it.
-    language: str
-    #: Empty if unknown.
-    gender: str = ""
-
-
-class EngineOptions(msgspec.Struct, frozen=True, kw_only=True):
-    """An operator's choices for one engine: each field, with a default, is an option of `[engines.<name>]`.
-
-    An engine that has options derives a struct from this, names it in its class attribute `Options`, and takes an
-    instance in its constructor. An engine without the attribute has none and is made without an argument.
-    """
-
-
-@dataclass(frozen=True, slots=True)
-class Requirement:
-    """A Python module or a system library that an engine cannot be loaded without, and how to install it."""
-
-    #: For a module, the argument of `pip install`, extra included (`antiphon[models]`); for a library, a whole command.
-    install: str
-    #: Import name of the module; empty for a library.
-    module: str = ""
-    #: Name of the library as the linker takes it, `flite` for libflite.so; empty for a module.
-    library: str = ""
-    #: Any of these is enough instead.
-    otherwise: tuple["Requirement", ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Capabilities:
-    """Description of an engine; constant for its life and readable before `load`."""
-
-    #: The model's name and version on the bus, one subject token each.
-    name: str
-    #: speech | music | tone | …
-    kind: str
-    #: Frames per second, and samples per frame, of every block.
-    rate_hz: int
-    channels: int
-    resume: Resume
-    determinism: Determinism
-    #: JSON Schema (draft 2020-12) of a job's `params`: an object with `additionalProperties: false`.
-    param_schema: Mapping[str, Any]
-    #: Longest `input`, in characters.
-    max_input_chars: int
-    version: str = "v1"
-    #: Empty for a model without voices.
-    voices: tuple[Voice, ...] = ()
-    #: Id of the voice of a job that names none.
-    default_voice: str = ""
-    #: Most jobs that share one forward.
-    max_batch: int = 1
-    #: SPDX expression of all that runs, weights included.
-    licence: str = "Apache-2.0"
-    #: Without these the engine cannot be loaded. `antiphon doctor` checks them and prints how to install them.
-    requires: tuple[Requirement, ...] = ()
-
-    @property
-    def languages(self) -> tuple[str, ...]:
-        """Languages of the voices, sorted."""
-        return tuple(sorted({voice.language for voice in self.voices}))
 
 
 @dataclass(slots=True)
@@ -232,6 +190,10 @@ class Done:
     """The job's last event. `facts` go to the log's `done` entry unchanged (JSON types only)."""
 
     facts: Mapping[str, Any] = field(default_factory=dict)
+    #: `WORDS`: every word of the input was spoken. An engine of `Completeness.WORDS` may have voices that are not.
+    completeness: Completeness = Completeness.NONE
+    #: (start, end) in the input of tokens without a letter or digit that were not spoken, as emoji without a name.
+    skipped: Sequence[tuple[int, int]] = ()
 
 
 Event = Block | Progress | Checkpoint | Pause | Done

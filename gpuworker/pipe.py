@@ -130,6 +130,10 @@ class Done(msgspec.Struct, frozen=True, tag="done", array_like=True):
     """The job is complete. `facts` are the engine's, JSON types only."""
 
     facts: dict[str, Any]
+    #: Whether the engine knows that all words were spoken.
+    is_verified: bool = False
+    #: Tokens of the input that were not spoken, at most `wire.MAX_SKIPPED`.
+    skipped: list[wire.Skipped] = []
 
 
 class Failed(msgspec.Struct, frozen=True, tag="failed", array_like=True):

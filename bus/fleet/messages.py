@@ -50,6 +50,8 @@ class ModelCard(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     default_voice: str = ""
     #: Most jobs that share one forward pass.
     max_batch: int = 1
+    #: `words`: a job that lost a word of its input fails. `none`: the engine cannot know, or does not speak.
+    completeness: str = "none"
     #: SPDX expression of the model, weights included.
     licence: str = ""
 

@@ -76,6 +76,7 @@ STATUS: Final[dict[type[Exception], HTTPStatus]] = {
     # The request is valid, but the state of its job does not permit it.
     errors.Cancelled: HTTPStatus.CONFLICT,
     errors.EngineFailed: HTTPStatus.BAD_GATEWAY,
+    errors.TextLost: HTTPStatus.UNPROCESSABLE_ENTITY,
     errors.OutOfDeviceMemory: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.Interrupted: HTTPStatus.BAD_GATEWAY,
     # Not even a lease or an end fits: `Full` is how the server says so.

@@ -101,6 +101,10 @@ class ShownJob(msgspec.Struct, kw_only=True):
     crc32: str | UnsetType = UNSET
     engine: dict[str, Any] | UnsetType = UNSET
     timings: wire.Timings | UnsetType = UNSET
+    #: Once speech is done: `words` if all words of the input were spoken, `unverified` if the engine cannot know; and
+    #: what was not spoken, for it has no letter or digit and the voice no name for it.
+    completeness: str | UnsetType = UNSET
+    skipped: list[wire.Skipped] | UnsetType = UNSET
     #: Once it has ended other than `done`.
     error: ShownError | UnsetType = UNSET
 
@@ -146,6 +150,8 @@ def _add_tail(shown: ShownJob, tail: Entry) -> None:
         done = wire.decode(wire.Done, tail.payload)
         shown.crc32 = done.crc32
         shown.engine = done.engine
+        shown.completeness = done.completeness or UNSET
+        shown.skipped = done.skipped or UNSET
         shown.timings = UNSET if done.timings is None else done.timings
     elif tail.is_end:
         shown.error = _error(failure(tail))

@@ -13,7 +13,20 @@ from bus import wire
 from bus.errors import Invalid
 from bus.telemetry.logging import logger
 from gpuworker import pipe
-from gpuworker.engine import Block, Checkpoint, Done, Engine, EngineJob, Event, Mark, Pause, Progress, Rejected
+from gpuworker.engine import (
+    Block,
+    Checkpoint,
+    Completeness,
+    Done,
+    Engine,
+    EngineJob,
+    Event,
+    Mark,
+    Pause,
+    Progress,
+    Rejected,
+    TextLost,
+)
 from gpuworker.host.marks import cut_at_marks, valid_marks
 from gpuworker.host.pcm import NotFinite, to_s16le
 
@@ -130,9 +143,11 @@ class Group:
                 self._send_control(member, pipe.Progress(phase, done, total))
             case Checkpoint(frame=frame, data=data):
                 self._send_control(member, pipe.Checkpoint(frame, data))
-            case Done(facts=facts):
+            case Done(facts=facts, completeness=completeness, skipped=skipped):
                 member.is_done = True
-                self._send_control(member, pipe.Done(dict(facts)))
+                spans = [wire.Skipped(start=start, length=end - start) for start, end in skipped]
+                is_verified = completeness == Completeness.WORDS
+                self._send_control(member, pipe.Done(dict(facts), is_verified, spans[: wire.MAX_SKIPPED]))
         return 0.0
 
     def _on_block(self, member: Member, block: Block, now: float) -> None:
@@ -204,6 +219,8 @@ def failure(error: Exception) -> pipe.Failed:
     """The message for a job that ends because its engine, or the check before it, raised `error`."""
     if isinstance(error, Rejected):
         return pipe.Failed("invalid", error.message, error.path)
+    if isinstance(error, TextLost):
+        return pipe.Failed("text_lost", str(error), "input")
     if isinstance(error, Invalid):
         return pipe.Failed("invalid", str(error), error.path)
     trace = "".join(format_exception(error))

@@ -10,6 +10,7 @@ claim ─ open the stream ─ append until it ends ─┬─ pipe.Done, pipe.Fai
 import asyncio
 import time
 from functools import partial
+from typing import Literal
 
 import msgspec
 
@@ -187,9 +188,9 @@ class Run:
                 await self._writer.progress(wire.Progress(phase=phase, done=done, total=total))
             case pipe.Checkpoint(frame=frame, data=data):
                 await self._writer.checkpoint(wire.Checkpoint(frame=frame, data=data))
-            case pipe.Done(facts=facts):
+            case pipe.Done():
                 timings = self.times.timings(self._bus.clock.now())
-                return await self.lease.finish(wire.End.DONE, _done(self._writer.position, self._card, timings, facts))
+                return await self.lease.finish(wire.End.DONE, _done(self._writer.position, self._card, timings, piece))
             case pipe.Failed():
                 return await self.lease.finish(wire.End.FAILED, self._failed(piece))
         return None
@@ -248,14 +249,17 @@ class Run:
             self._stream.restart_silence()
 
 
-def _done(position: Position, card: ModelCard, timings: wire.Timings, engine_facts: dict[str, object]) -> wire.Done:
+def _done(position: Position, card: ModelCard, timings: wire.Timings, done: pipe.Done) -> wire.Done:
+    unverified: Literal["", "unverified"] = "unverified" if card.kind == "speech" else ""
     return wire.Done(
         blocks=position.block,
         frames=position.frame,
         seconds=round(position.frame / card.rate_hz, 6),
         crc32=f"{position.crc32:08x}",
         timings=timings,
-        engine=engine_facts,
+        engine=done.facts,
+        completeness="words" if done.is_verified else unverified,
+        skipped=done.skipped,
     )
 
 

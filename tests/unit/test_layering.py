@@ -20,7 +20,8 @@ MAY_IMPORT = {
     "bus/text.py": set(),
     "bus/sentences.py": set(),
     "bus/process.py": set(),
-    "gpuworker/engine.py": set(),
+    "gpuworker/engine.py": {"gpuworker.capabilities"},
+    "gpuworker/capabilities.py": set(),
     "ops": {"bus", "gateway.settings", "gpuworker.settings", "ops"},
     # Which engines can be loaded is what they declare themselves.
     "ops/local/models.py": {"bus", "gpuworker.engine", "gpuworker.registry", "ops"},

@@ -6,28 +6,21 @@ The libraries run in helper processes (`speaker.py`); this module loads neither.
 """
 
 import functools
-import json
 import re
 from collections.abc import Generator, Hashable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
-
 from bus.text import did_you_mean
 from gpuworker.engine import (
-    Block,
     Capabilities,
-    Checkpoint,
+    Completeness,
     Determinism,
-    Done,
     EngineJob,
     Estimate,
     Event,
-    Mark,
     MemoryPolicy,
-    Progress,
     Rejected,
     Requirement,
     Resume,
@@ -35,7 +28,7 @@ from gpuworker.engine import (
 from gpuworker.engines.speech.espeak import open_espeak
 from gpuworker.engines.speech.flite import open_flite
 from gpuworker.engines.speech.library import DEFAULTS, RATE_HZ, Library
-from gpuworker.engines.speech.parts import Part
+from gpuworker.engines.speech.run import Run
 
 _MAX_INPUT_CHARS = 200_000
 _SCHEMA: Mapping[str, Any] = {
@@ -72,10 +65,6 @@ _UNSPEAKABLE = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
 _LIBRARY = Requirement(
     "antiphon[espeak]", module="espeakng_loader", otherwise=(Requirement("apt-get install libflite1", library="flite"),)
 )
-#: Audio between two checkpoints: a replacement makes at most this much again, some tens of milliseconds' work.
-_CHECKPOINT_FRAMES = 30 * RATE_HZ
-#: The shortest audio: a text that makes none becomes this much silence.
-_SILENCE_FRAMES = RATE_HZ // 10
 #: Estimates: speech has about 14 characters a second and takes about a hundredth of its length, start included.
 _CHARS_PER_S = 14
 _COST_PER_S = 0.01
@@ -97,6 +86,7 @@ class Speech:
     def _capabilities(self) -> Capabilities:
         voices = tuple(voice for library in self._libraries for voice in library.voices)
         ids = {voice.id for voice in voices}
+        knows = any(library.completeness == Completeness.WORDS for library in self._libraries)
         preferred = (library.default_voice for library in self._libraries)
         return Capabilities(
             name="speech",
@@ -109,6 +99,7 @@ class Speech:
             max_input_chars=_MAX_INPUT_CHARS,
             voices=voices,
             default_voice=next((voice for voice in preferred if voice in ids), min(ids, default="")),
+            completeness=Completeness.WORDS if knows else Completeness.NONE,
             licence=" AND ".join(["Apache-2.0", *(library.licence for library in self._libraries)]),
             requires=(_LIBRARY,),
         )
@@ -179,49 +170,8 @@ class Speech:
         """Speak the jobs one after the other. Raises SpeakerFailed; the next job then gets a fresh helper process."""
         for index, job in enumerate(jobs):
             library, _ = self._find(job.voice)
-            with closing(_speak(library, job)) as events:
+            with closing(Run(library, job).events()) as events:
                 for event in events:
                     if job.cancel.cancelled:
                         break
                     yield index, event
-
-
-def _speak(library: Library, job: EngineJob) -> Generator[Event, None, None]:
-    first_part, frame = _resume_at(job)
-    checkpoint_frame = frame
-    progress_frame = frame
-    for number, part in enumerate(library.parts(job.input)):
-        if number < first_part or not part.text.strip():
-            continue
-        if frame - checkpoint_frame >= _CHECKPOINT_FRAMES and frame >= job.start_frame:
-            yield Checkpoint(frame, json.dumps({"part": number, "frame": frame}).encode())
-            checkpoint_frame = frame
-        with closing(_blocks(library, job, part, frame)) as blocks:
-            for block in blocks:
-                if frame + len(block.pcm) > job.start_frame:
-                    yield block
-                elif frame - progress_frame >= _CHECKPOINT_FRAMES:
-                    yield Progress("replay", frame / RATE_HZ, job.start_frame / RATE_HZ)
-                    progress_frame = frame
-                frame += len(block.pcm)
-    if frame < _SILENCE_FRAMES:
-        yield Block(frame, np.zeros((_SILENCE_FRAMES - frame, 1), np.float32))
-    yield Done({"voice": job.voice, **library.facts(job)})
-
-
-def _blocks(library: Library, job: EngineJob, part: Part, frame: int) -> Generator[Block, None, None]:
-    """One part, which begins at `frame`, as blocks of about 60 ms; the first one has the mark of the part."""
-    marks: tuple[Mark, ...] = (part.mark(frame),)
-    with closing(library.speak(job, part, frame)) as sounds:
-        for pcm, words in sounds:
-            yield Block(frame, pcm, marks + words)
-            marks = ()
-            frame += len(pcm)
-
-
-def _resume_at(job: EngineJob) -> tuple[int, int]:
-    """The part to begin with and its first frame: the checkpoint's, else the beginning."""
-    if job.checkpoint is None:
-        return 0, 0
-    note = json.loads(job.checkpoint)
-    return (note["part"], note["frame"]) if note["frame"] <= job.start_frame else (0, 0)

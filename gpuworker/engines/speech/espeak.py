@@ -5,26 +5,31 @@ The library itself (GPL-3.0-or-later) is loaded by `espeak_process` alone; here 
 
 import importlib.util
 import sys
-from collections.abc import Generator, Iterable, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 
-from gpuworker.engine import EngineJob, Mark
-from gpuworker.engines.speech import ssml
+from gpuworker.engine import Completeness, EngineJob, Mark, TextLost
+from gpuworker.engines.speech import coverage, markup, ssml
+from gpuworker.engines.speech.coverage import Span
 from gpuworker.engines.speech.espeak_voices import read_voices
 from gpuworker.engines.speech.espeak_words import Words
 from gpuworker.engines.speech.library import Sound
-from gpuworker.engines.speech.parts import Part, plain_parts
-from gpuworker.engines.speech.speaker import Speaker
+from gpuworker.engines.speech.parts import Part, halves, plain_parts
+from gpuworker.engines.speech.speaker import Speaker, Word
+from gpuworker.engines.speech.spelling import spell, with_spaces
 
 #: The library's normal speed and its limits, in words per minute.
 _NORMAL_WPM: Final = 175
 _MIN_WPM: Final = 80
 _MAX_WPM: Final = 700
+#: A longer document is cut, so that its first sound does not wait for the phonemes of the last.
+_MAX_CHARS: Final = 1000
+_NO_PCM: Final = np.zeros((0, 1), np.float32)
 _LIBRARY_NAMES: Final = {"darwin": "libespeak-ng.dylib"}
 
 
@@ -78,6 +83,7 @@ class Espeak:
     """A `Library`."""
 
     default_voice = "en-us"
+    completeness = Completeness.WORDS
     licence = "GPL-3.0-or-later"
 
     def __init__(self, files: Files) -> None:
@@ -120,16 +126,83 @@ class Espeak:
         self._speaker.stop()
 
     def speak(self, job: EngineJob, part: Part, frame: int) -> Generator[Sound, None, None]:
-        """One part of `job` with its words, in pieces of about 60 ms. Raises SpeakerFailed."""
+        """One part of `job` with its words, in pieces of about 60 ms. Raises SpeakerFailed, TextLost.
+
+        Words that the library left out are spoken behind the others, each alone.
+        """
+        waiting = [part if ssml.is_ssml(part.text) else spell(part, self._known.language(job.voice))]
+        gone: list[Span] = []
+        while waiting:
+            part = waiting.pop(0)
+            if len(part.body) > _MAX_CHARS and (smaller := markup.halves(part)):
+                waiting[:0] = smaller
+                continue
+            report: dict[str, Any] = {}
+            with closing(self._utter(job, part, frame, report.update)) as sounds:
+                for sound in sounds:
+                    frame += len(sound.pcm)
+                    yield sound
+            again = _Again.of(part, report)
+            if again.skipped:
+                yield Sound(_NO_PCM, (), again.skipped)
+            waiting[:0] = again.parts
+            gone += again.gone
+        if gone:
+            raise TextLost(job.input, sorted(gone), f"the voice {job.voice}")
+
+    def _utter(
+        self, job: EngineJob, part: Part, frame: int, on_report: Callable[[Mapping[str, Any]], None]
+    ) -> Generator[Sound, None, None]:
+        """Speak `part` once, as it is."""
         is_document = ssml.is_ssml(part.text)
         request = make_request(self._known.native(job.voice), job.params, job.seed)
+        plain = markup.plain(part.text) if is_document else part.text
+        request |= {
+            "text": part.text,
+            "ssml": is_document,
+            "plain": plain,
+            "tokens": coverage.tokens(plain, part.body),
+        }
         words = Words(part.text, is_document=is_document)
-        with closing(self._speaker.speak({**request, "text": part.text, "ssml": is_document})) as pieces:
+        with closing(self._speaker.speak(request, on_report)) as pieces:
             for piece in pieces:
                 marks = tuple(
-                    Mark(frame + word.frame, "word", part.original(word.start), word.length)
+                    mark
                     for word in words.locate(piece.words)
-                    if word.start in part.body
+                    if word.start in part.body and (mark := _mark(part, word, frame)).length
                 )
                 pcm = np.frombuffer(piece.pcm, "<i2").astype(np.float32) / np.float32(32768)
                 yield Sound(pcm.reshape(-1, 1), marks)
+
+
+def _mark(part: Part, word: Word, frame: int) -> Mark:
+    start, end = part.span(word.start, min(word.start + word.length, part.body.stop))
+    return Mark(frame + word.frame, "word", start, end - start)
+
+
+class _Again(NamedTuple):
+    """How to go on with text that was not spoken."""
+
+    #: Parts to speak again.
+    parts: Sequence[Part] = ()
+    #: In the original: tokens that are no words, and words that were not spoken although they were alone.
+    skipped: tuple[Span, ...] = ()
+    gone: Sequence[Span] = ()
+
+    @classmethod
+    def of(cls, part: Part, report: Mapping[str, Any]) -> "_Again":
+        """`report`: the helper's, about `part`."""
+        cut = markup.halves if ssml.is_ssml(part.text) else halves
+        if report.get("is_too_long"):
+            parts = cut(part)
+            return cls(parts, gone=() if parts else [part.span(part.body.start, part.body.stop)])
+        if long_words := report.get("long_words"):
+            return cls([with_spaces(part, [(start + end) // 2 for start, end in long_words])])
+        lost: list[Span] = [(start, end) for start, end in report.get("unspoken", ())]
+        words = [span for span in lost if coverage.is_word(part.text[slice(*span)])]
+        skipped = tuple(part.span(*span) for span in lost if span not in words)
+        if len(words) != 1 or words[0][1] - words[0][0] < len(
+            part.text[slice(part.body.start, part.body.stop)].strip()
+        ):
+            return cls([part.stretch(*span) for span in words], skipped)
+        return cls((), skipped, [part.span(*words[0])])

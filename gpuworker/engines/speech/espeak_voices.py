@@ -72,6 +72,10 @@ class Voices:
             return False
         return self.native(found).rpartition("/")[2].casefold() == voice.casefold()
 
+    def language(self, voice_id: str) -> str:
+        """BCP 47 tag, in lower case, of a voice that `find` returned."""
+        return self._languages[voice_id.partition("+")[0]].tags[0][0].casefold()
+
     def native(self, voice_id: str) -> str:
         """The library's own name of a voice that `find` returned."""
         own, plus, variant = voice_id.partition("+")

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from gpuworker.engine import EngineJob, Rejected, Voice
+from gpuworker.engine import Completeness, EngineJob, Rejected, Voice
 from gpuworker.engines.speech import ssml
 from gpuworker.engines.speech.library import DEFAULTS, Sound
 from gpuworker.engines.speech.parts import Part, plain_parts
@@ -73,6 +73,7 @@ class Flite:
     """A `Library`. It reports no words: it makes a sentence whole, without positions."""
 
     default_voice = "flite-slt"
+    completeness = Completeness.NONE
     licence = "MIT-Festival"
 
     def __init__(self, files: Files) -> None:

@@ -84,8 +84,8 @@ class LoadedFlite:
             raise RuntimeError(f"flite could not register its voice {name}")
         return voice
 
-    def speak(self, request: Mapping[str, Any], sink: Sink) -> None:
-        """Speak `text` in `voice`; the keys are those that `Flite.speak` sends."""
+    def speak(self, request: Mapping[str, Any], sink: Sink) -> Mapping[str, Any]:
+        """Speak `text` in `voice`; the keys are those that `Flite.speak` sends. There is nothing to report."""
         voice = self._voices[request["voice"]]
         features = ctypes.cast(voice, ctypes.POINTER(_Voice)).contents.features
         for name, factor in ((_STRETCH, request["stretch"]), (_SHIFT, request["f0_shift"])):
@@ -102,6 +102,7 @@ class LoadedFlite:
         info.contents.on_audio = callback
         self._lib.feat_set(features, _STREAMING, self._lib.audio_streaming_info_val(info))
         self._lib.flite_text_to_speech(request["text"].encode("ascii"), voice, b"none")
+        return {}
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 from collections.abc import Generator, Iterable, Mapping, Sequence
 from typing import Any, Final, NamedTuple, Protocol
 
-from gpuworker.engine import EngineJob, Mark, Pcm, Voice
+from gpuworker.engine import Completeness, EngineJob, Mark, Pcm, Voice
 from gpuworker.engines.speech.parts import Part
 
 #: Sampling rate of the engine's audio, whatever the library's own is.
@@ -15,10 +15,12 @@ DEFAULTS: Final[Mapping[str, Any]] = {"speed": 1.0, "pitch": 50, "range": 50, "v
 class Sound(NamedTuple):
     """A piece of an utterance."""
 
-    #: float32, shape (frames, 1), in [-1, 1], at `RATE_HZ`.
+    #: float32, shape (frames, 1), in [-1, 1], at `RATE_HZ`; perhaps empty.
     pcm: Pcm
     #: The words that begin in it.
     words: tuple[Mark, ...] = ()
+    #: (start, end) in the input of tokens without a letter or digit that were not spoken.
+    skipped: tuple[tuple[int, int], ...] = ()
 
 
 class Library(Protocol):
@@ -37,6 +39,11 @@ class Library(Protocol):
     @property
     def licence(self) -> str:
         """SPDX expression."""
+        ...
+
+    @property
+    def completeness(self) -> Completeness:
+        """Whether the library reports enough to know that a text was spoken to its end."""
         ...
 
     @property
@@ -75,6 +82,6 @@ class Library(Protocol):
     def speak(self, job: EngineJob, part: Part, frame: int) -> Generator[Sound, None, None]:
         """One part of `job`, which begins at `frame`, as it is made. Closing the generator stops the library.
 
-        Raises SpeakerFailed.
+        Raises SpeakerFailed, and TextLost for a word that cannot be spoken, even alone.
         """
         ...

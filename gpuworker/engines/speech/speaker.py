@@ -12,7 +12,7 @@ from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from gpuworker.engines.speech.speaker_process import END, ERROR, FRAME, LENGTH, WORD, WORDS
+from gpuworker.engines.speech.speaker_process import END, ERROR, FRAME, LENGTH, REPORT, WORD, WORDS
 
 _PACKAGES = Path(__file__).resolve().parents[2]
 _START_S = 20.0
@@ -102,8 +102,12 @@ class Speaker:
             self._process.kill()
         self.stop()
 
-    def speak(self, request: Mapping[str, Any]) -> Generator[Spoken, None, None]:
+    def speak(
+        self, request: Mapping[str, Any], on_report: Callable[[Mapping[str, Any]], object] = dict
+    ) -> Generator[Spoken, None, None]:
         """Yield the audio of `request` as it is made. Closing the generator stops the library at its next word.
+
+        `on_report` gets what the library reports about the text, before the generator ends, if there is anything.
 
         Raises:
             SpeakerFailed: at any point.
@@ -114,7 +118,7 @@ class Speaker:
             try:
                 connection.sendall(LENGTH.pack(len(payload)) + payload)
                 with connection.makefile("rb") as stream:
-                    yield from self._read(stream.read, request)
+                    yield from self._read(stream.read, request, on_report)
             except TimeoutError as error:
                 pid = self.pid
                 self._kill()
@@ -139,7 +143,12 @@ class Speaker:
         assert self._control is not None
         socket.send_fds(self._control, [b"s"], [connection.fileno()])
 
-    def _read(self, read: Callable[[int], bytes], request: Mapping[str, Any]) -> Iterator[Spoken]:
+    def _read(
+        self,
+        read: Callable[[int], bytes],
+        request: Mapping[str, Any],
+        on_report: Callable[[Mapping[str, Any]], object],
+    ) -> Iterator[Spoken]:
         words: tuple[Word, ...] = ()
         while True:
             head = read(FRAME.size)
@@ -153,6 +162,9 @@ class Speaker:
                 return
             if kind == ERROR:
                 raise SpeakerFailed(f"{self._module}: {body.decode()}")
+            if kind == REPORT:
+                on_report(json.loads(body))
+                continue
             if kind == WORDS:
                 words = tuple(map(Word._make, WORD.iter_unpack(body)))
                 continue

@@ -27,6 +27,8 @@ PCM = b"P"
 WORDS = b"W"
 END = b"E"
 ERROR = b"X"
+#: What was found out about the text, as JSON, before END; only if there is something.
+REPORT = b"R"
 #: One word of a WORDS message: its frame in the utterance, its position and length in the text, in characters.
 WORD = struct.Struct("<QII")
 
@@ -46,8 +48,11 @@ class Sink(Protocol):
 class LoadedLibrary(Protocol):
     """A speech library in this process, ready to speak."""
 
-    def speak(self, request: Mapping[str, Any], sink: Sink) -> None:
-        """Speak the `text` of `request` into `sink`, to its end or until `sink` returns False."""
+    def speak(self, request: Mapping[str, Any], sink: Sink) -> Mapping[str, Any]:
+        """Speak the `text` of `request` into `sink`, to its end or until `sink` returns False.
+
+        Returns what there is to report about it, for JSON; mostly nothing.
+        """
         ...
 
 
@@ -118,5 +123,7 @@ def _speak(library: LoadedLibrary, connection: socket.socket) -> None:
             return False
         return True
 
-    library.speak(request, sink)
-    connection.sendall(FRAME.pack(END, 0))
+    report = library.speak(request, sink)
+    body = json.dumps(report).encode() if report else b""
+    head = FRAME.pack(REPORT, len(body)) + body if body else b""
+    connection.sendall(head + FRAME.pack(END, 0))

@@ -1,0 +1,84 @@
+"""Which words of a text were spoken: compares a library's word events, and its phonemes, with the text.
+
+A library that drops what does not fit its buffers returns success, so each token is looked for. It was spoken if an
+event begins in it, or if the phonemes are others without it (`the` of `of the` has no event of its own). Pure; imports
+the standard library only, for the helper process has it too.
+"""
+
+import re
+import unicodedata
+from collections.abc import Callable, Iterable, Sequence
+from typing import Final
+
+#: (start, end) in characters.
+Span = tuple[int, int]
+#: The phonemes of a text: one string for each of its clauses, with a blank behind each phoneme.
+Phonemes = Callable[[str], Sequence[str]]
+
+#: Most phonemes of a clause: the library's buffer holds 1000, pauses and stress marks among them.
+MAX_PHONEMES: Final = 850
+#: A longer token is also tested for its end.
+_LONG_TOKEN: Final = 20
+#: Context of a token whose phonemes are compared: a whole sentence, for what was left out depends on what is before it.
+_CONTEXT_CHARS: Final = 600
+_TOKEN: Final = re.compile(r"\S+")
+_NOT_SOUND: Final = re.compile(r"[\s',_%=:|!;-]|\([a-z-]*\)")
+
+
+def is_word(text: str) -> bool:
+    """Whether a token has a letter or a digit."""
+    return any(map(str.isalnum, text))
+
+
+def tokens(text: str, body: range) -> list[Span]:
+    """The tokens of `text` within `body` that are to be spoken: all but punctuation."""
+    found = (match.span() for match in _TOKEN.finditer(text, body.start, body.stop))
+    return [(start, end) for start, end in found if _is_spoken(text[start:end])]
+
+
+def _is_spoken(token: str) -> bool:
+    return (token.isascii() and is_word(token)) or any(_sounds(char) for char in token)
+
+
+def _sounds(char: str) -> bool:
+    return char.isalnum() or unicodedata.category(char) in {"So", "Sm", "Sc"}
+
+
+def is_too_long(text: str, phonemes: Phonemes) -> bool:
+    """Whether a clause of `text` may not fit the library's buffer."""
+    return any(len(clause.split()) > MAX_PHONEMES for clause in phonemes(text))
+
+
+def long_words(text: str, wanted: Sequence[Span], phonemes: Phonemes) -> list[Span]:
+    """Those of the tokens `wanted` that do not fit the library's buffer for a word: their last third has no sound."""
+    return [
+        (start, end) for start, end in wanted if end - start > _LONG_TOKEN and not _has_end(text[start:end], phonemes)
+    ]
+
+
+def unspoken(text: str, wanted: Sequence[Span], starts: Iterable[int], phonemes: Phonemes) -> list[Span]:
+    """Those of the tokens `wanted` that were not spoken. `starts`: where word events began."""
+    events = sorted(starts)
+    lost: list[Span] = []
+    at = 0
+    first = wanted[0][0] if wanted else 0
+    for start, end in wanted:
+        while at < len(events) and events[at] < start:
+            at += 1
+        if at < len(events) and events[at] < end:
+            continue
+        begin = max(first, start - _CONTEXT_CHARS)
+        if _sound(text[begin:end], phonemes) == _sound(text[begin:start], phonemes):
+            lost.append((start, end))
+    return lost
+
+
+def _has_end(token: str, phonemes: Phonemes) -> bool:
+    """Whether the last third of a long token sounds."""
+    while not _sounds(token[-1]):
+        token = token[:-1]
+    return _sound(token, phonemes) != _sound(token[: -(len(token) // 3)], phonemes)
+
+
+def _sound(text: str, phonemes: Phonemes) -> str:
+    return _NOT_SOUND.sub("", "".join(phonemes(text))) if text.strip() else ""
