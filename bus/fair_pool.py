@@ -61,8 +61,7 @@ class FairPool:
         held, free = self.held(owner), self.free
         if held == 0:
             return None if amount <= free else Refusal(amount, 0.0, max(0.0, free), is_own=False)
-        # Of `held + free`, the owner may take the part that leaves it with GREED times its weight of the rest.
-        allowed = max(0.0, held + free) * GREED * weight / (GREED * weight + 1)
+        allowed = share_of(held, free, weight)
         if held + amount <= allowed:
             return None
         return Refusal(amount, held, allowed, is_own=True)
@@ -91,3 +90,10 @@ class FairPool:
             self._held.pop(owner, None)
         if not self._held:
             self._total = 0.0  # no rounding errors of earlier amounts stay behind
+
+
+def share_of(held: float, free: float, weight: float = 1.0) -> float:
+    """The most that an owner of `held` may hold at present: the part of `held + free` that leaves it with `GREED` times
+    its weight of the rest.
+    """
+    return max(0.0, held + free) * GREED * weight / (GREED * weight + 1)

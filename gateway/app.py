@@ -22,7 +22,7 @@ from gateway.http.headers import JOB_HEADER, REQUEST_ID
 from gateway.http.operation import counted_handlers, key_places, open_paths
 from gateway.http.problems import Problem, describe_http, is_expected
 from gateway.http.responses import BEGUN, GRANTED, JOB, add_limit_headers, cut_short
-from gateway.http.services import AUTHENTICATOR, BUFFERS, COUNTED, ENCODED, FLEET, JOBS, LIMITER, REQUESTS
+from gateway.http.services import AUTHENTICATOR, BUFFERS, CONNECTIONS, COUNTED, ENCODED, FLEET, JOBS, LIMITER, REQUESTS
 from gateway.webhooks.acceptance import WEBHOOKS
 
 log = logger(__name__)
@@ -45,6 +45,7 @@ def make_app(services: Services) -> web.Application:
     app[REQUESTS] = services.requests
     app[ENCODED] = services.encoded
     app[BUFFERS] = services.buffers
+    app[CONNECTIONS] = services.open_connections
     app[WEBHOOKS] = services.webhooks
     app[readiness.READINESS] = readiness.Readiness(services.bus.connection, services.fleet, services.requests)
     app[metrics.METRICS] = metrics.GatewayMetrics(
@@ -54,6 +55,7 @@ def make_app(services: Services) -> web.Application:
         services.retention,
         services.starts,
         services.requests,
+        services.open_connections,
         app[readiness.READINESS],
     )
     app.cleanup_ctx.append(metrics.counting)
@@ -109,6 +111,8 @@ async def _answer(request: web.Request, handler: Handler) -> web.StreamResponse:
     assert task is not None
     requests.add(task)
     try:
+        if app[CONNECTIONS].spare:
+            app[CONNECTIONS].check(request)
         preflight = app[_ORIGINS].preflight(request)
         if preflight is not None:
             return preflight

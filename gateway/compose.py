@@ -13,6 +13,7 @@ from gateway.access.addresses import Addresses
 from gateway.access.authenticator import Authenticator
 from gateway.access.origins import Origins
 from gateway.codecs.encoded_cache import EncodedCache
+from gateway.http.open_connections import OpenConnections, connection_capacity
 from gateway.http.requests import Requests
 from gateway.jobs.cache import ResultCache
 from gateway.jobs.queue_position import StartRates
@@ -52,6 +53,7 @@ class Services:
     webhook_delivery: WebhookDelivery
     encoded: EncodedCache
     buffers: Buffers
+    open_connections: OpenConnections
     requests: Requests
 
 
@@ -75,9 +77,8 @@ def compose(
     validation = Validation(fleet, bus.clock, bus.settings.max_job_bytes)
     cache = ResultCache(bus.logs, is_shared=settings.shared_cache)
     jobs = Jobs(bus, validation, limiter.jobs, interest, deadlines, starts, retention, cache, tasks, requests.stopping)
-    authenticator = Authenticator(
-        keys, tokens, origins, addresses or Addresses(()), host=settings.host, anonymous=settings.anonymous
-    )
+    addresses = addresses or Addresses(())
+    authenticator = Authenticator(keys, tokens, origins, addresses, host=settings.host, anonymous=settings.anonymous)
     webhook_queue = WebhookQueue(bus)
     return Services(
         settings=settings,
@@ -103,5 +104,6 @@ def compose(
         ),
         encoded=EncodedCache(settings.encoded_cache_bytes, settings.encoded_max_s),
         buffers=Buffers(settings.buffer_bytes),
+        open_connections=OpenConnections(connection_capacity(), addresses, settings.connections_per_address),
         requests=requests,
     )

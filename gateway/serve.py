@@ -1,7 +1,8 @@
 """The gateway process: one connection to the bus, one HTTP server, and the services around them."""
 
 import asyncio
-from contextlib import closing
+import socket
+from contextlib import ExitStack, closing
 from functools import partial
 from typing import Final
 
@@ -14,7 +15,7 @@ from gateway.access.addresses import Addresses
 from gateway.access.authenticator import open_token_verifier
 from gateway.app import make_app, refusal
 from gateway.compose import Services, compose
-from gateway.http.connection import connections
+from gateway.http.connection import Listener
 from gateway.http.reading import ReadingTimes, Shared
 from gateway.nats.api import NatsApi
 from gateway.nats.cancels import Cancels
@@ -82,11 +83,9 @@ async def _serve_http(services: Services, stop: asyncio.Event) -> None:
     assert runner.server is not None
     try:
         # A site of aiohttp's would refuse unreadable requests in plain text.
-        server = await asyncio.get_running_loop().create_server(
-            connections(runner.server, _shared(services, app)), settings.host, settings.port, backlog=_BACKLOG
-        )
-        with closing(server):
-            port = server.sockets[0].getsockname()[1]
+        sockets = await _bind(settings.host, settings.port)
+        with closing(Listener(sockets, runner.server, _shared(services, app))):
+            port = sockets[0].getsockname()[1]
             host = f"[{settings.host}]" if ":" in settings.host else settings.host
             log.info("gateway.ready", url=f"http://{host}:{port}", port=port)
             await stop.wait()
@@ -105,9 +104,34 @@ def _shared(services: Services, app: web.Application) -> Shared:
         times=ReadingTimes(
             head_s=settings.request_head_s, body_s=settings.request_body_s, keep_alive_s=settings.keep_alive_s
         ),
+        open=services.open_connections,
         buffers=services.buffers,
         refuse=partial(refusal, app),
     )
+
+
+async def _bind(host: str, port: int) -> list[socket.socket]:
+    """A listening socket for each address of `host`. Raises OSError."""
+    loop = asyncio.get_running_loop()
+    found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    with ExitStack() as stack:
+        sockets = []
+        for family, kind, protocol, _, (address, *rest) in dict.fromkeys(found):
+            listening = stack.enter_context(socket.socket(family, kind, protocol))
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if family == socket.AF_INET6:
+                listening.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            try:
+                listening.bind((address, *rest))
+            except OSError as error:
+                raise OSError(
+                    error.errno, f"cannot listen at {address}, port {port}: {(error.strerror or '').lower()}"
+                ) from None
+            listening.listen(_BACKLOG)
+            listening.setblocking(False)
+            sockets.append(listening)
+        stack.pop_all()
+        return sockets
 
 
 async def _drain(services: Services, drain_s: float) -> None:

@@ -70,6 +70,12 @@ class GatewaySettings(msgspec.Struct, frozen=True, kw_only=True):
     stalled_reader_s: Annotated[
         Seconds, doc("A connection is reset when its client has read none of the waiting data for this long.")
     ] = 300.0
+    connections_per_address: Annotated[
+        Annotated[int, Meta(ge=1, le=1_000_000)] | None,
+        doc(
+            "Connections of one client address; if not given, an address may have eight ninths of those that are free."
+        ),
+    ] = None
     request_head_s: Annotated[
         Seconds, doc("A connection is closed when the head of a request is not complete after this long.")
     ] = 10.0

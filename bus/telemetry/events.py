@@ -212,6 +212,19 @@ EVENTS: dict[str, Event] = {
     "http.failed": Event(
         "A handler raised an unexpected exception: a bug of ours.", ("method", "path", "request", "exception")
     ),
+    "connection.refused": Event(
+        "A connection was closed as it came; `reason`: `address` (its share is used up), `full`. At most one line a "
+        "second; `omitted`: those before it.",
+        ("reason", "address", "open", "omitted"),
+    ),
+    "connection.evicted": Event(
+        "A connection without a request was closed to make room for a new one. At most one line a second.",
+        ("open", "omitted"),
+    ),
+    "listener.paused": Event(
+        "No connection could be accepted, as the process has no descriptor left; it goes on in a moment.",
+        ("error", "open"),
+    ),
     "request.timed_out": Event(
         "A client took too long to send the `part` (head, body) of a request; its connection was closed. At most one "
         "line a second; `omitted`: those before it.",

@@ -73,6 +73,10 @@ METRICS: Final[dict[str, Metric]] = {
     "antiphon_request_timeouts_total": _counter(
         "gateway", "Requests that did not arrive in time, by the part that was late: head, body.", "part"
     ),
+    "antiphon_connections_refused_total": _counter(
+        "gateway", "Connections closed as they came: their address had its share, or the gateway was full.", "reason"
+    ),
+    "antiphon_connections_evicted_total": _counter("gateway", "Idle connections closed to make room for new ones."),
     "antiphon_first_audio_seconds": _histogram(
         "gateway",
         "From a complete request to the first audio of the job it created, at this gateway, queueing included. HTTP "
@@ -104,6 +108,8 @@ METRICS: Final[dict[str, Metric]] = {
     "antiphon_ready": _gauge("gateway", "1 if /readyz answers 200."),
     "antiphon_nats_up": _gauge("gateway", "1 while connected to NATS."),
     "antiphon_requests": _gauge("gateway", "Requests in progress, WebSockets included."),
+    "antiphon_connections": _gauge("gateway", "Open connections of clients, idle ones included."),
+    "antiphon_connections_limit": _gauge("gateway", "Connections that this gateway serves at most."),
     "antiphon_listeners": _gauge("gateway", "Listeners of job logs at this gateway: running streams."),
     "antiphon_clock_skew_seconds": _gauge("gateway", "How far this machine's clock is ahead of the NATS server's."),
     "antiphon_clock_step_seconds": _gauge(
@@ -193,6 +199,8 @@ COUNTED: Final = (
     Counted("limit.reached", "antiphon_limits_reached_total"),
     Counted("pool.refused", "antiphon_pool_refusals_total"),
     Counted("request.timed_out", "antiphon_request_timeouts_total"),
+    Counted("connection.refused", "antiphon_connections_refused_total"),
+    Counted("connection.evicted", "antiphon_connections_evicted_total"),
     Counted("audio.started", "antiphon_first_audio_seconds", "after_s"),
     Counted("stream.abandoned", "antiphon_streams_abandoned_total"),
     Counted("stream.cut", "antiphon_streams_cut_total"),

@@ -33,7 +33,7 @@ class Addresses:
         address, read from the right, were chosen by that peer, and prove nothing.
         """
         peer = request.remote or ""
-        if not self._trusted or not self._is_trusted(peer):
+        if not self._trusted or not self.trusts(peer):
             return peer
         forwarded = ",".join(request.headers.getall(hdrs.X_FORWARDED_FOR, []))
         nearest = peer
@@ -41,11 +41,12 @@ class Addresses:
             if _parse(text) is None:
                 return nearest
             nearest = text
-            if not self._is_trusted(text):
+            if not self.trusts(text):
                 return nearest
         return nearest
 
-    def _is_trusted(self, text: str) -> bool:
+    def trusts(self, text: str) -> bool:
+        """Whether the address is a trusted proxy's."""
         address = _parse(text)
         return address is not None and any(address in network for network in self._trusted)
 

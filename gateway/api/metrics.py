@@ -18,6 +18,7 @@ from bus.telemetry.logging import logger
 from bus.telemetry.metrics import CONTENT_TYPE, Metrics, Sample
 from bus.transport.jetstream import is_missing_stream
 from gateway.api.readiness import Readiness
+from gateway.http.open_connections import OpenConnections
 from gateway.http.operation import Answer, operation
 from gateway.http.requests import Requests
 from gateway.jobs.queue_position import StartRates
@@ -140,6 +141,7 @@ class GatewayMetrics:
         retention: Retention,
         starts: StartRates,
         requests: Requests,
+        connections: OpenConnections,
         readiness: Readiness,
     ) -> None:
         self._bus = jobs.bus
@@ -149,6 +151,7 @@ class GatewayMetrics:
         self._retention = retention
         self._starts = starts
         self._requests = requests
+        self._connections = connections
         self._readiness = readiness
         self._stores = Stores(jobs.bus)
         figures = Metrics("gateway", self._gauges)
@@ -165,6 +168,8 @@ class GatewayMetrics:
         yield Sample("antiphon_ready", not self._readiness.missing())
         yield Sample("antiphon_nats_up", self._bus.connection.state.is_up)
         yield Sample("antiphon_requests", len(self._requests))
+        yield Sample("antiphon_connections", self._connections.total)
+        yield Sample("antiphon_connections_limit", self._connections.capacity)
         yield Sample("antiphon_listeners", self._interest.num_listeners)
         yield Sample("antiphon_clock_skew_seconds", self._bus.clock.skew_s)
         yield Sample("antiphon_clock_step_seconds", self._bus.clock.step_s)

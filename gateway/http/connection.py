@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 import socket
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from http import HTTPStatus
 from typing import Any, Final, cast
 
@@ -19,6 +19,7 @@ from aiohttp import web
 from aiohttp.streams import EMPTY_PAYLOAD
 
 from bus.telemetry.logging import logger
+from gateway.access.addresses import site_of
 from gateway.http.headers import REQUEST_ID
 from gateway.http.reading import SMALL_BODY_BYTES, ReadingGuard, Shared
 from gateway.http.unreadable import MAX_HEADER_BYTES, MAX_HEADERS, MAX_PATH_BYTES, describe_unreadable, late_head
@@ -27,14 +28,49 @@ log = logger(__name__)
 
 #: Unsent bytes in the kernel. By default it holds megabytes for each client, which our own limits do not see.
 _UNSENT_BYTES: Final = 128 << 10
+#: Connections accepted before other work gets a turn.
+_ACCEPTED_AT_ONCE: Final = 32
+#: Until a listener without a free descriptor tries again.
+_PAUSE_S: Final = 0.05
 
 
-class Connection(ReadingGuard):
+class _Counted(ReadingGuard):
+    """One of the open connections, from `enter` to `leave`."""
+
+    __slots__ = ("_site",)
+
+    _site: str
+
+    def enter(self, site: str) -> None:
+        """Count among the open connections of `site`."""
+        self._site = site
+        self._shared.open.by_site.setdefault(site, {})[self] = None
+        self._shared.open.total += 1
+
+    def leave(self) -> None:
+        """Count no more among the open connections."""
+        members = self._shared.open.by_site.get(self._site, {})
+        if self not in members:
+            return
+        del members[self]
+        if not members:
+            del self._shared.open.by_site[self._site]
+        self._shared.open.total -= 1
+        self._shared.open.spare.discard(self)
+
+    def evict(self) -> None:
+        """Close the connection for another one."""
+        self.leave()
+        self.force_close()
+
+
+class Connection(_Counted):
     """aiohttp's connection, with problems as responses to data that its parser refuses, and times for its client."""
 
     __slots__ = ()
 
-    def __init__(self, server: web.Server, shared: Shared, **more: Any) -> None:
+    def __init__(self, server: web.Server, shared: Shared, site: str, **more: Any) -> None:
+        """`site`: the account of the client's address. The connection is one of `shared.open` from now on."""
         super().__init__(server, keepalive_timeout=shared.times.keep_alive_s, **more)
         self._shared = shared
         self._patience_s = shared.stalled_reader_s
@@ -50,6 +86,8 @@ class Connection(ReadingGuard):
         self._is_socket = False
         self._rest = EMPTY_PAYLOAD
         self._num_answered = 0
+        self._idle_since = 0.0
+        self.enter(site)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """As aiohttp's; bounds the bytes that wait, and the time for the first head."""
@@ -58,8 +96,8 @@ class Connection(ReadingGuard):
         transport.set_write_buffer_limits(high=0)
         _bound_kernel(transport)
         super().connection_made(transport)
-        self._read_since = self._loop.time()
-        self.watch_reading()
+        self._idle_since = self._read_since = self._read_checked_at = self._loop.time()
+        self._read_timer = self._loop.call_later(self._shared.times.head_s, self.check_reading)
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """As aiohttp's; stops watching."""
@@ -68,6 +106,7 @@ class Connection(ReadingGuard):
                 timer.cancel()
         if self._body_held[1]:
             self.release_body()
+        self.leave()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -125,6 +164,7 @@ class Connection(ReadingGuard):
             finished = await super().finish_response(request, resp, start_time)
         finally:
             self._num_answered += 1
+            self._idle_since = self._loop.time()
             if self._body_held[1]:
                 self.release_body()
         if self._is_cut_off:
@@ -162,22 +202,75 @@ class Connection(ReadingGuard):
         super().set_parser(parser, data_received_cb)
 
 
-def connections(server: web.Server, shared: Shared) -> Callable[[], Connection]:
-    """A factory of protocols for `server`."""
-    loop = asyncio.get_running_loop()
+class Listener:
+    """Accepts connections as far as the open ones leave room: with asyncio's server, a crowd takes all descriptors."""
 
-    def connect() -> Connection:
-        return Connection(
-            server,
-            shared,
-            loop=loop,
-            access_log=None,
-            max_line_size=MAX_PATH_BYTES,
-            max_field_size=MAX_HEADER_BYTES,
-            max_headers=MAX_HEADERS,
+    def __init__(self, sockets: Sequence[socket.socket], server: web.Server, shared: Shared) -> None:
+        """Accept from `sockets`, which listen and do not block, until `close`."""
+        self.sockets = sockets
+        self._server = server
+        self._shared = shared
+        self._event_loop = asyncio.get_running_loop()
+        self._beginning: set[asyncio.Task[None]] = set()
+        self._paused: dict[int, asyncio.TimerHandle] = {}
+        for listening in sockets:
+            self._event_loop.add_reader(listening.fileno(), self._accept, listening)
+
+    def close(self) -> None:
+        """Accept no more; open connections stay."""
+        for timer in self._paused.values():
+            timer.cancel()
+        for listening in self.sockets:
+            self._event_loop.remove_reader(listening.fileno())
+            listening.close()
+
+    def _accept(self, listening: socket.socket) -> None:
+        shared_open = self._shared.open
+        for _ in range(_ACCEPTED_AT_ONCE):
+            try:
+                peer, (address, *_) = listening.accept()
+            except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+                return
+            except OSError as error:
+                self._pause(listening, error)
+                return
+            site = address if "." in address else site_of(address)
+            if shared_open.total >= shared_open.num_calm and shared_open.admit(site, address) is not None:
+                peer.close()
+                continue
+            peer.setblocking(False)
+            connection = Connection(
+                self._server,
+                self._shared,
+                site,
+                loop=self._event_loop,
+                access_log=None,
+                max_line_size=MAX_PATH_BYTES,
+                max_field_size=MAX_HEADER_BYTES,
+                max_headers=MAX_HEADERS,
+            )
+            if shared_open.total > shared_open.capacity:
+                shared_open.spare.add(connection)
+            beginning = self._event_loop.create_task(self._begin(connection, peer))
+            self._beginning.add(beginning)
+            beginning.add_done_callback(self._beginning.discard)
+
+    async def _begin(self, connection: Connection, peer: socket.socket) -> None:
+        try:
+            await self._event_loop.connect_accepted_socket(lambda: connection, peer)
+        except OSError:  # it was reset in between
+            connection.leave()
+            peer.close()
+
+    def _pause(self, listening: socket.socket, error: OSError) -> None:
+        """Wait a moment for a descriptor: other parts of the process have taken more than is kept for them."""
+        log.error("listener.paused", error=str(error), open=self._shared.open.total)
+        self._shared.open.evict_any()
+        number = listening.fileno()
+        self._event_loop.remove_reader(number)
+        self._paused[number] = self._event_loop.call_later(
+            _PAUSE_S, self._event_loop.add_reader, number, self._accept, listening
         )
-
-    return connect
 
 
 def _bound_kernel(transport: asyncio.Transport) -> None:

@@ -15,8 +15,9 @@ from aiohttp.streams import StreamReader
 
 from bus.errors import Malformed
 from bus.telemetry.logging import logger
-from gateway.access.addresses import site_of
+from gateway.access.addresses import Addresses, site_of
 from gateway.access.caller import CALLER, Caller
+from gateway.http.open_connections import OpenConnections
 from gateway.http.problems import GatewayError, Problem, respond
 from gateway.http.sampling import Sample
 from gateway.http.slow_clients import SlowClientGuard
@@ -66,6 +67,7 @@ class Shared(msgspec.Struct, frozen=True, kw_only=True):
     #: Seconds that a client may read nothing while data waits for it.
     stalled_reader_s: float = 300.0
     times: ReadingTimes = ReadingTimes()
+    open: OpenConnections = msgspec.field(default_factory=lambda: OpenConnections(1 << 30, Addresses(())))
     #: Memory for large bodies; None: unlimited.
     buffers: Buffers | None = None
     #: Writes a problem in the format of the API that a path belongs to.
@@ -78,8 +80,8 @@ class ReadingGuard(SlowClientGuard):
     """A connection whose requests must arrive in time. `Connection` sets the attributes."""
 
     __slots__ = (
-        *("_body", "_body_held", "_head_is_late", "_is_cut_off", "_is_socket", "_num_answered", "_raw_bytes"),
-        *("_read_at", "_read_checked_at", "_read_since", "_read_timer", "_rest", "_shared"),
+        *("_body", "_body_held", "_head_is_late", "_idle_since", "_is_cut_off", "_is_socket", "_num_answered"),
+        *("_raw_bytes", "_read_at", "_read_checked_at", "_read_since", "_read_timer", "_rest", "_shared"),
     )
 
     _shared: Shared
@@ -102,6 +104,8 @@ class ReadingGuard(SlowClientGuard):
     #: Whether a body was refused while its client was sending.
     _is_cut_off: bool
     _is_socket: bool
+    #: Loop time of the opening, or of the last response's end.
+    _idle_since: float
     #: Requests that were answered.
     _num_answered: int
 
@@ -110,16 +114,21 @@ class ReadingGuard(SlowClientGuard):
         """Whether a request is in progress, a WebSocket included."""
         return self._request_count > self._num_answered
 
+    @property
+    def idle_since(self) -> float | None:
+        """Loop time since which it has had no request; None: it has one, or has just been accepted."""
+        return None if self.has_request or self.transport is None else self._idle_since
+
     def watch_reading(self) -> None:
         """Check in time that the rest has arrived of what is being read."""
         self._read_checked_at = self._loop.time()
         wait_s = self._shared.times.head_s if self._body.is_eof() else self._shared.times.body_s / _LOOKS
-        self._read_timer = self._loop.call_later(wait_s, self._check_reading)
+        self._read_timer = self._loop.call_later(wait_s, self.check_reading)
 
     def body_grew(self) -> None:
         """Bound the bytes of a large body, and those around it."""
         body, transport = self._body, self.transport
-        if transport is None or body.exception() is not None:
+        if transport is None or self._is_cut_off:
             return
         # While reading is paused, bytes wait that the parser has not seen.
         if self._raw_bytes > _FRAMING * body.total_raw_bytes + _FREE_FRAMING_BYTES and transport.is_reading():
@@ -134,7 +143,7 @@ class ReadingGuard(SlowClientGuard):
         owner, held = self._body_held
         if buffers is None or body.total_bytes <= SMALL_BODY_BYTES:
             return
-        owner = owner or self._owner()
+        owner = owner or _owner_of(self._current_request, self.peername)
         refused = buffers.take_now(owner, body.total_bytes - held)
         if refused is None:
             self._body_held = (owner, body.total_bytes)
@@ -150,16 +159,10 @@ class ReadingGuard(SlowClientGuard):
 
     async def linger(self) -> None:
         """Let the client read its response: what it still sends would reset the connection. Cancelled if it leaves."""
+        self._rest._buffer.clear()  # noqa: SLF001 - its error keeps everything from reading it
         if self.transport is not None and self.transport.can_write_eof():
             self.transport.write_eof()
         await asyncio.sleep(_CLOSE_S)
-
-    def _owner(self) -> str:
-        request = self._current_request
-        if isinstance(request, web.Request) and CALLER in request:
-            return request[CALLER].owner
-        peer = self.peername
-        return Caller(address=site_of(peer[0]) if isinstance(peer, tuple) else "").owner
 
     def _refuse_body(self, error: Exception) -> None:
         self._is_cut_off = True
@@ -167,7 +170,8 @@ class ReadingGuard(SlowClientGuard):
         self._body.feed_eof()
         self.close()
 
-    def _check_reading(self) -> None:
+    def check_reading(self) -> None:
+        """For the timer: refuse a request that is late."""
         self._read_timer = None
         if self.transport is None or not self._read_since:
             return
@@ -179,7 +183,7 @@ class ReadingGuard(SlowClientGuard):
             self._read_since = now  # a head may wait for the response to the request before
         left_s = self._read_since + self._shared.times.head_s - now
         if left_s > _TOLERANCE_S:
-            self._read_timer = self._loop.call_later(left_s, self._check_reading)
+            self._read_timer = self._loop.call_later(left_s, self.check_reading)
             return
         self._log_timeout("head", now)
         if not self._read_at:
@@ -188,7 +192,7 @@ class ReadingGuard(SlowClientGuard):
         self._head_is_late = True
         # No head has this byte: the parser gives up, and `handle_error` makes the response.
         self.data_received(b"\0")
-        self._loop.call_later(_CLOSE_S, self._abort)
+        self._loop.call_later(_CLOSE_S, self.force_close)
 
     def _check_body(self, now: float) -> None:
         assert self.transport is not None
@@ -200,7 +204,7 @@ class ReadingGuard(SlowClientGuard):
         allowed_s = body_s + self._raw_bytes / BODY_BYTES_PER_S
         left_s = min(self._read_since + allowed_s, self._read_at + body_s) - now
         if left_s > _TOLERANCE_S:
-            self._read_timer = self._loop.call_later(min(left_s, body_s / _LOOKS), self._check_reading)
+            self._read_timer = self._loop.call_later(min(left_s, body_s / _LOOKS), self.check_reading)
             return
         self._log_timeout("body", now)
         self._refuse_body(
@@ -210,10 +214,6 @@ class ReadingGuard(SlowClientGuard):
             )
         )
 
-    def _abort(self) -> None:
-        if self.transport is not None:
-            self.transport.abort()
-
     def _log_timeout(self, part: str, now: float) -> None:
         waited_s = round(now - self._read_since, 3)
         omitted = self._shared.timeouts.due(now)
@@ -221,3 +221,10 @@ class ReadingGuard(SlowClientGuard):
             log.debug("request.timed_out", part=part, waited_s=waited_s)
         else:
             log.info("request.timed_out", part=part, waited_s=waited_s, omitted=omitted)
+
+
+def _owner_of(request: web.BaseRequest | None, peer: object) -> str:
+    """Whose share of the memory a body takes: its caller's, or the peer's while no caller is known."""
+    if isinstance(request, web.Request) and CALLER in request:
+        return request[CALLER].owner
+    return Caller(address=site_of(peer[0]) if isinstance(peer, tuple) else "").owner

@@ -9,6 +9,7 @@ from bus.subjects import JobKey
 from gateway.access.authenticator import Authenticator
 from gateway.access.caller import CALLER
 from gateway.codecs.encoded_cache import EncodedCache
+from gateway.http.open_connections import OpenConnections
 from gateway.http.requests import Requests
 from gateway.http.responses import JOB
 from gateway.jobs.service import Jobs
@@ -22,6 +23,7 @@ LIMITER: Final = web.AppKey("limiter", Limiter)
 REQUESTS: Final = web.AppKey("requests", Requests)
 #: Handlers whose requests count against a limit of requests per second.
 COUNTED: Final = web.AppKey("counted", frozenset[object])
+CONNECTIONS: Final = web.AppKey("connections", OpenConnections)
 BUFFERS: Final = web.AppKey("buffers", Buffers)
 ENCODED: Final = web.AppKey("encoded", EncodedCache)
 

@@ -7,7 +7,7 @@ import random
 import socket
 import struct
 import termios
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 from aiohttp import web
@@ -16,7 +16,7 @@ from bus.jobs.log import Writer
 from bus.settings import BusSettings
 from gateway.app import make_app
 from gateway.compose import Services
-from gateway.http.connection import connections
+from gateway.http.connection import Listener
 from gateway.http.reading import Shared
 from tests.support.doors import gateway_here
 
@@ -80,13 +80,19 @@ def _unacknowledged_bytes(fd: int) -> int:
     return int(struct.unpack("i", fcntl.ioctl(fd, termios.TIOCOUTQ, b"\0\0\0\0"))[0])
 
 
+@contextlib.contextmanager
+def listening(server: web.Server, shared: Shared) -> Iterator[int]:
+    """Serve connections as `gateway.serve` does, at 127.0.0.1: the port."""
+    with socket.create_server(("127.0.0.1", 0), backlog=2048) as accepting:
+        accepting.setblocking(False)
+        with contextlib.closing(Listener([accepting], server, shared)):
+            yield int(accepting.getsockname()[1])
+
+
 @contextlib.asynccontextmanager
 async def slow_server(server: web.Server, patience_s: float) -> AsyncIterator[SlowServer]:
-    listening = await asyncio.get_running_loop().create_server(
-        connections(server, Shared(stalled_reader_s=patience_s)), "127.0.0.1", 0
-    )
-    with contextlib.closing(listening):
-        yield SlowServer(server, listening.sockets[0].getsockname()[1])
+    with listening(server, Shared(stalled_reader_s=patience_s)) as port:
+        yield SlowServer(server, port)
 
 
 @contextlib.asynccontextmanager

@@ -23,9 +23,8 @@ ROOT = Path(__file__).parents[4]
 UNBOUNDED = {"tenant", "job", "key", "account", "address", "worker", "path", "request", "error", "voice", "boot"}
 #: Fields with few values: the fleet's models, the lanes, our own states, statuses and codes.
 FEW = {
-    "part",
     *("model", "version", "lane", "outcome", "why", "limit", "status", "code", "event", "api", "result", "state"),
-    *("stream", "pool"),
+    *("stream", "pool", "part", "reason"),
 }
 CALLS = list(logged())
 COUNTED_IDS = [f"{rule.event} {rule.metric}" for rule in COUNTED]

@@ -19,6 +19,7 @@ PRIVATE = [
     Private(RequestHandler, "_request_count", f"{CONNECTION}: how many requests one read brought"),
     Private(RequestHandler, "_messages", f"{CONNECTION}: the bodies of the requests that wait"),
     Private(RequestHandler, "_current_request", f"{FILES[1]}, {FILES[2]}: job and tenant of a slow client"),
+    Private(StreamReader, "_buffer", f"{FILES[1]}: the memory of a refused body"),
     Private(RequestHandler, "_loop", f"{CONNECTION}: its clock and timers"),
 ]
 #: Not underscored, but of no public document: aiohttp may change them with a minor version as well.

@@ -7,10 +7,10 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 import pytest
 from aiohttp import WSMsgType, web
 
-from gateway.http.connection import connections
 from gateway.http.problems import describe, respond
 from gateway.http.reading import SMALL_BODY_BYTES, ReadingTimes, Shared
 from gateway.limits.buffers import Buffers
+from tests.support.slow import listening
 from tests.support.waiting import eventually
 
 #: Short enough to be waited for. Every test that must be in time has the long ones.
@@ -82,11 +82,8 @@ async def connected(
     handler: Handler = read_all, times: ReadingTimes = SHORT, buffers: Buffers | None = None
 ) -> AsyncIterator[Client]:
     server = web.Server(handler)
-    listening = await asyncio.get_running_loop().create_server(
-        connections(server, Shared(times=times, buffers=buffers)), "127.0.0.1", 0
-    )
-    with contextlib.closing(listening):
-        reader, writer = await asyncio.open_connection(*listening.sockets[0].getsockname())
+    with listening(server, Shared(times=times, buffers=buffers)) as port:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
         with contextlib.closing(writer):
             yield Client(reader, writer)
         await eventually(lambda: not server.connections)

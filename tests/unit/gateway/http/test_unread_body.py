@@ -7,8 +7,9 @@ from collections.abc import AsyncIterator
 import pytest
 from aiohttp import web
 
-from gateway.http.connection import Connection, connections
+from gateway.http.connection import Connection
 from gateway.http.reading import Shared
+from tests.support.slow import listening
 from tests.support.waiting import eventually
 
 POST = b"POST / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n"
@@ -18,19 +19,14 @@ NO_CHUNK = b"no chunk\r\n"
 @contextlib.asynccontextmanager
 async def connected(server: web.Server) -> AsyncIterator[tuple[Connection, asyncio.StreamReader]]:
     """The gateway's side of a connection, and the client's reader."""
-    connect, loop = connections(server, Shared()), asyncio.get_running_loop()
-    made: asyncio.Future[Connection] = loop.create_future()
-
-    def connection() -> Connection:
-        made.set_result(connect())
-        return made.result()
-
-    listening = await loop.create_server(connection, "127.0.0.1", 0)
-    with contextlib.closing(listening):
-        reader, writer = await asyncio.open_connection(*listening.sockets[0].getsockname())
+    with listening(server, Shared()) as port:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
         with contextlib.closing(writer):
-            yield await made, reader
-        await eventually(lambda: made.result().transport is None)
+            await eventually(lambda: bool(server.connections))
+            [connection] = server.connections
+            assert isinstance(connection, Connection)
+            yield connection, reader
+        await eventually(lambda: connection.transport is None)
 
 
 @pytest.mark.parametrize("num_turns", range(6))
