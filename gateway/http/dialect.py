@@ -19,6 +19,8 @@ class Dialect(msgspec.Struct, frozen=True, kw_only=True):
     refuse: Callable[[Problem], web.Response]
     #: Tag of its operations in `/openapi.json`.
     name: str
+    #: Prefix of the names of its schemas there; "" if another dialect of this name has it, else the name is.
+    title: str = ""
     #: Schema of the body that `refuse` writes.
     envelope: Any = ProblemBody
 

@@ -1,28 +1,31 @@
 """`/openapi.json`: OpenAPI 3.1 of every route, made from the descriptions and the structs of the handlers."""
 
 import functools
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from importlib.metadata import version
 from importlib.resources import files
 from typing import Any, Final
 
-import msgspec
 from aiohttp import web
 
 from gateway.http.dialect import Dialect, dialect_of
 from gateway.http.headers import JOB_HEADER
 from gateway.http.operation import EVENTS, Answer, Operation, Parameter, operation, operation_of
 from gateway.http.problems import ProblemBody
+from gateway.http.schemas import schemas_of
 
 _JSON: Final = "application/json"
 _PROBLEM: Final = "application/problem+json"
-_REF: Final = "#/components/schemas/{name}"
+#: Generators of clients make bytes of it.
+_BINARY: Final = {"type": "string", "format": "binary"}
 #: Schema of a path's variable that its handler does not describe.
 _TOKEN: Final = {"type": "string", "pattern": "^[A-Za-z0-9_-]{1,64}$"}
 _ABOUT: Final = """\
 Generative audio from a fleet of GPUs over a durable bus. Every response that concerns a job has the header
 `Antiphon-Job`: with it a client that lost its connection can fetch the audio at `/v1/jobs/{id}/audio`.
 """
+_WORD: Final = re.compile(r"[A-Za-z0-9]+")
 DOCUMENT: Final = web.AppKey("openapi", bytes)
 
 
@@ -35,14 +38,13 @@ def describe(router: web.UrlDispatcher, dialects: Sequence[Dialect]) -> dict[str
     operations = list(_operations(router))
     kinds = _kinds(each for _, _, each in operations)
     kinds |= {str(kind): kind for kind in (ProblemBody, *(dialect.envelope for dialect in dialects))}
-    listed = list(kinds.values())
-    found, components = msgspec.json.schema_components(listed, ref_template=_REF)
-    schemas = dict(zip(map(str, listed), found, strict=True))
+    schemas, components = schemas_of(kinds.values(), {each.name: each.title for each in dialects if each.title})
     paths: dict[str, Any] = {}
     for path, method, each in operations:
         dialect = dialect_of(path, dialects)
         error = (_PROBLEM if dialect.envelope is ProblemBody else _JSON, dialect.envelope)
-        paths.setdefault(path, {})[method] = _operation(path, each, schemas, dialect.name, error)
+        shown = {"operationId": _operation_id(path, method), **_operation(path, each, schemas, dialect.name, error)}
+        paths.setdefault(path, {})[method] = shown
     return {
         "openapi": "3.1.0",
         "info": {
@@ -137,18 +139,24 @@ def _answer(answer: Answer, schemas: Mapping[str, Any]) -> dict[str, Any]:
     if answer.kind is not None:
         shown["content"] = {media: _content(media, schemas[str(answer.kind)]) for media in answer.media}
     elif answer.media[0].startswith("audio/"):
-        shown["content"] = {media: {} for media in answer.media}
+        shown["content"] = {media: {"schema": _BINARY} for media in answer.media}
     return shown
 
 
 def _content(media: str, schema: Any) -> dict[str, Any]:
     if media.startswith("audio/"):
-        return {}
+        return {"schema": _BINARY}
     if media not in EVENTS:
         return {"schema": schema}
     data = {"type": "string", "contentMediaType": _JSON, "contentSchema": schema}
     text = {"type": "string"}
     return {"schema": {"type": "object", "properties": {"id": text, "event": text, "data": data}}}
+
+
+def _operation_id(path: str, method: str) -> str:
+    """A unique name for the functions of generated clients: `get_jobs_by_id_audio`."""
+    words = path.removeprefix("/v1").replace("{", "by_").replace("}", "")
+    return f"{method}_{'_'.join(_WORD.findall(words)) or 'root'}"
 
 
 @operation("Show this API.", answers={200: Answer("HTML.", str, ("text/html",))}, is_open=True)

@@ -263,6 +263,7 @@ def _enveloped(data: object, headers: dict[str, str] | None = None) -> web.Respo
 
 DIALECT: Final = Dialect(
     name="acestep",
+    title="AceStep",
     prefixes=("/release_task", "/query_result", "/v1/audio", "/v1/stats"),
     routes=(
         web.post("/release_task", release_task),

@@ -37,7 +37,7 @@ _FIELDS: Final = {
 _PartMs = Annotated[int, Meta(ge=_MIN_MS, le=_MAX_PART_MS)]
 
 
-class Section(msgspec.Struct, frozen=True):
+class PlanSection(msgspec.Struct, frozen=True):
     """A part of a plan for `music_v1`."""
 
     section_name: Annotated[str, Meta(min_length=1, max_length=100)]
@@ -47,7 +47,7 @@ class Section(msgspec.Struct, frozen=True):
     lines: Annotated[list[Annotated[str, Meta(max_length=200)]], Meta(max_length=30)] = []
 
 
-class Chunk(msgspec.Struct, frozen=True):
+class PlanChunk(msgspec.Struct, frozen=True):
     """A part of a plan for newer models."""
 
     duration_ms: _PartMs
@@ -61,8 +61,8 @@ class Plan(msgspec.Struct, frozen=True):
 
     positive_global_styles: list[str] = []
     negative_global_styles: list[str] = []
-    sections: list[Section] = []
-    chunks: list[Chunk] = []
+    sections: list[PlanSection] = []
+    chunks: list[PlanChunk] = []
 
 
 class MusicRequest(JobOptions, frozen=True, kw_only=True):

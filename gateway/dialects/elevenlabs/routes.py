@@ -181,6 +181,7 @@ def _params_and_speed(body: SpeechRequest, card: ModelCard) -> tuple[dict[str, A
 _PATH: Final = "/v1/text-to-speech/{voice_id}"
 DIALECT: Final = Dialect(
     name="elevenlabs",
+    title="ElevenLabs",
     prefixes=("/v1/text-to-speech/",),
     routes=(
         web.post(_PATH, speech),

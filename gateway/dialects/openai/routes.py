@@ -128,6 +128,7 @@ async def models(request: web.Request) -> web.Response:
 
 DIALECT: Final = Dialect(
     name="openai",
+    title="OpenAI",
     prefixes=("/v1/audio/", "/v1/models"),
     routes=(
         web.post("/v1/audio/speech", speech),

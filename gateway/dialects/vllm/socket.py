@@ -170,6 +170,7 @@ async def stream(request: web.Request) -> web.StreamResponse:
 
 DIALECT: Final = Dialect(
     name="vllm",
+    title="VLLM",
     prefixes=("/v1/audio/speech/stream",),
     routes=(web.get("/v1/audio/speech/stream", stream, allow_head=False),),
     refuse=refuse,

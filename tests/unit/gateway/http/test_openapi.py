@@ -1,16 +1,20 @@
 """`/openapi.json`: every route is described, and every type that a handler decodes."""
 
 import json
+import re
+from collections.abc import Iterator
 from typing import Any
 from unittest.mock import MagicMock
 
 import jsonschema
+import msgspec
 import pytest
 from aiohttp import web
 
 from gateway.app import make_app
 from gateway.dialects.registry import dialects
 from gateway.http.openapi import DOCUMENT, Undescribed, describe
+from gateway.http.schemas import SameName, schemas_of
 
 
 @pytest.fixture(scope="module")
@@ -97,3 +101,45 @@ def test_operations_that_need_no_key_are_marked(document: dict[str, Any]) -> Non
         path for path, methods in document["paths"].items() for each in methods.values() if "security" in each
     }
     assert open_to_all == {"/livez", "/readyz", "/health", "/metrics", "/openapi.json", "/docs"}
+
+
+def nodes(node: Any, path: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
+    """Every object of the document, with its path."""
+    if isinstance(node, dict):
+        yield path, node
+        for key, value in node.items():
+            yield from nodes(value, f"{path}/{key}")
+    elif isinstance(node, list):
+        for number, value in enumerate(node):
+            yield from nodes(value, f"{path}/{number}")
+
+
+def test_generators_find_a_unique_name_for_each_schema_and_none_of_our_modules(document: dict[str, Any]) -> None:
+    schemas = document["components"]["schemas"]
+    assert [schema["title"] for schema in schemas.values()] == list(schemas)
+    assert all(re.fullmatch("[A-Z][A-Za-z0-9]*", name) for name in schemas)
+    assert {"OpenAISpeechRequest", "ElevenLabsSpeechRequest", "AceStepTaskRequest", "HttpJobRequest"} < set(schemas)
+
+
+def test_each_operation_has_a_name_of_its_own(document: dict[str, Any]) -> None:
+    names = [each["operationId"] for methods in document["paths"].values() for each in methods.values()]
+    assert len(set(names)) == len(names)
+    assert {"post_audio_speech", "get_jobs_by_id_audio", "get_voices", "get_v2_voices"} < set(names)
+    assert all(re.fullmatch("[A-Za-z0-9_]+", name) for name in names)
+
+
+def test_generators_get_bytes_for_audio_open_objects_and_no_type_that_is_only_null(document: dict[str, Any]) -> None:
+    for path, node in nodes(document):
+        for media, content in node.get("content", {}).items() if isinstance(node.get("content"), dict) else ():
+            if media.startswith("audio/"):
+                assert content == {"schema": {"type": "string", "format": "binary"}}, path
+        if node.get("type") == "object":
+            assert "properties" in node or "additionalProperties" in node, path
+        if node.get("type") == "null":
+            assert "/anyOf/" in path, path
+
+
+def test_two_structs_of_one_name_in_one_dialect_start_no_gateway() -> None:
+    kinds = [msgspec.defstruct("Same", [("x", int)], module=f"gateway.dialects.openai.{name}") for name in "ab"]
+    with pytest.raises(SameName, match="'OpenAISame'"):
+        schemas_of(kinds, {"openai": "OpenAI"})
