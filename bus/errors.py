@@ -11,6 +11,7 @@
     ├── Fenced                 another process holds the lease; stop, acknowledge nothing
     └── JobError               a request for a job is refused, or a job ended without success; travels by `code`
         ├── Invalid              the request as written cannot be served; `path` names the field
+        │   └── TooLarge           its audio can become, or became, larger than is allowed
         ├── Unauthorized         the caller is not authenticated
         ├── Forbidden            the caller may not do this, or not from there
         ├── UnknownModel         no worker has ever offered the model
@@ -101,6 +102,13 @@ class Invalid(JobError):
     def __init__(self, message: str, path: str = "") -> None:
         super().__init__(message)
         self.path = path
+
+
+class TooLarge(Invalid):
+    """The job's audio can become larger than a job may be, or it became larger than its model said."""
+
+    code = "too_large"
+    retryable = False
 
 
 class Unauthorized(JobError):
@@ -236,6 +244,6 @@ class Interrupted(JobError):
 def from_code(code: str, message: str, path: str = "") -> JobError:
     """Return the error that a peer reported. An unknown code of a newer peer becomes EngineFailed, with that code."""
     kind = JobError.by_code.get(code)
-    if kind is Invalid:
-        return Invalid(message, path)
-    return kind(message) if kind else EngineFailed(f"{code}: {message}")
+    if kind is None:
+        return EngineFailed(f"{code}: {message}")
+    return kind(message, path) if issubclass(kind, Invalid) else kind(message)

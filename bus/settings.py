@@ -80,6 +80,9 @@ class BusSettings(msgspec.Struct, frozen=True, kw_only=True):
     ] = 4 << 30
     replies_max_age_s: Annotated[Seconds, doc("Age of logs; at least twice the longest deadline.")] = 26 * 3600.0
     max_job_bytes: Annotated[Bytes, doc("Limit of one job's JSON.")] = 256 << 10
+    max_audio_s: Annotated[
+        Seconds, doc("Longest audio of one job; never more than a quarter of `replies_max_bytes` is allowed either.")
+    ] = 6 * 3600.0
     request_timeout_s: Annotated[Seconds, doc("How long one request to NATS may take.")] = 5.0
     election_patience_s: Annotated[Seconds, doc("How long to repeat requests while a cluster elects a leader.")] = 10.0
     own_parser: Annotated[

@@ -172,6 +172,9 @@ class Job(JobOptions, frozen=True, kw_only=True, omit_defaults=True):
     first_audio_deadline_s: Annotated[float, Meta(gt=0)] | None = None
     #: Id of the dead job that this one repeats, written by `dead retry`; "" for any other.
     retry_of: str = ""
+    #: Most bytes of PCM that it can make, by the bound of its model's card; 0 if that is not known. Written by the
+    #: gateway that accepts it. Not part of its identity.
+    max_bytes: int = 0
     #: Written by the gateway.
     client: Client = Client()
 

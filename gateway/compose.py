@@ -74,7 +74,7 @@ def compose(
     deadlines = Deadlines(bus, tasks)
     starts = StartRates(fleet)
     retention = Retention(bus)
-    validation = Validation(fleet, bus.clock, bus.settings.max_job_bytes)
+    validation = Validation(fleet, bus.clock, bus.settings)
     cache = ResultCache(bus.logs, is_shared=settings.shared_cache)
     jobs = Jobs(bus, validation, limiter.jobs, interest, deadlines, starts, retention, cache, tasks, requests.stopping)
     addresses = addresses or Addresses(())

@@ -7,6 +7,8 @@ from typing import Any
 
 import msgspec
 
+from bus.bound import Bound
+
 
 class Resume(StrEnum):
     """How a second worker continues a stream at `start_frame`."""
@@ -100,6 +102,8 @@ class Capabilities:
     completeness: Completeness = Completeness.NONE
     #: SPDX expression of all that runs, weights included.
     licence: str = "Apache-2.0"
+    #: The most audio that a job can make, at least what it does make: a job that outgrows it is ended. None: not known.
+    bound: Bound | None = None
     #: Without these the engine cannot be loaded. `antiphon doctor` checks them and prints how to install them.
     requires: tuple[Requirement, ...] = ()
 

@@ -4,6 +4,8 @@ from typing import Any, Final
 
 import msgspec
 
+from bus.bound import Bound
+
 #: Payload of a ping that requests the models' cards.
 DESCRIBE: Final = b"describe"
 
@@ -54,6 +56,8 @@ class ModelCard(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     completeness: str = "none"
     #: SPDX expression of the model, weights included.
     licence: str = ""
+    #: The most audio that a job can make; None: not known, so a job may be as long as the deployment allows.
+    bound: Bound | None = None
 
 
 class Held(msgspec.Struct, frozen=True, array_like=True):

@@ -15,7 +15,13 @@ from bus import wire
 #: Deadlines of jobs that name none, seconds after acceptance, by lane.
 DEFAULT_DEADLINE_S: Final = {"interactive": 3600.0, "standard": 12 * 3600.0, "batch": 12 * 3600.0}
 _BARE: Final = wire.Job(input="")
-_IDENTITY: Final = {*wire.Job.__struct_fields__} - {"id", "client", "expires_at", "first_audio_deadline_s"}
+_IDENTITY: Final = {*wire.Job.__struct_fields__} - {
+    "id",
+    "client",
+    "expires_at",
+    "first_audio_deadline_s",
+    "max_bytes",
+}
 _canonical = msgspec.json.Encoder(order="deterministic")
 
 
@@ -30,7 +36,7 @@ def with_deadline(job: wire.Job, now_s: float) -> wire.Job:
 def digest(job: wire.Job) -> str:
     """SHA-256 over the fields that make a job's identity: two requests with one digest are one job.
 
-    Id, client and deadlines are left out. `job` must be complete, or equal requests get different digests.
+    Id, client, deadlines and size are left out. `job` must be complete, or equal requests get different digests.
     """
     # By value: `omit_defaults` compares identities, and does not take a 0.0 that was decoded for the default.
     identity = {field: value for field in _IDENTITY if (value := getattr(job, field)) != getattr(_BARE, field)}

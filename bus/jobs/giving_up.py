@@ -37,7 +37,7 @@ class Refusal(msgspec.Struct, frozen=True):
     def of(cls, error: Exception) -> "Refusal":
         """For a message that failed validation, or one on which the code of a worker raised."""
         if isinstance(error, Malformed | Invalid):
-            return cls(_printable(str(error)), getattr(error, "path", ""))
+            return cls(_printable(str(error)), getattr(error, "path", ""), getattr(error, "code", Invalid.code))
         reason = _printable(f"the worker failed on it: {type(error).__name__}: {error}")
         where = _printable("".join(traceback.format_exception(error))[-_MAX_TRACE_CHARS:])
         return cls(reason, code=Interrupted.code, traceback=where)

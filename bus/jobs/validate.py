@@ -13,9 +13,11 @@ from typing import Any, Final
 import msgspec
 
 from bus import wire
-from bus.errors import Invalid, Malformed
+from bus.bound import Bound, SpokenText
+from bus.errors import Invalid, Malformed, TooLarge
 from bus.jobs import ids
 from bus.params import short
+from bus.settings import BusSettings
 from bus.subjects import JobSubject, is_token, token
 from bus.wire import MAX_DEADLINE_S, MAX_LINGER_S, MAX_SEED
 
@@ -26,8 +28,63 @@ MAX_INTEGER: Final = 2**64 - 1
 MAX_DEPTH: Final = 32
 #: How far the clock that set the deadline of a queued job may be ahead of the worker's.
 _CLOCK_SLACK_S: Final = 60.0
+#: Lengths are rounded to frames, and the shortest audio has one.
+_SLACK_BYTES: Final = 64
 _CONTROL: Final = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
 _KNOWN_FIELDS: Final = frozenset(wire.Job.__struct_encode_fields__)
+
+
+class AudioLimit(msgspec.Struct, frozen=True):
+    """The most audio that one job may make, in this deployment."""
+
+    max_audio_s: float
+    #: In bytes of PCM.
+    max_bytes: int
+
+    @classmethod
+    def of(cls, settings: BusSettings) -> "AudioLimit":
+        """The limit that the settings set: no job may fill more than a quarter of the store."""
+        return cls(settings.max_audio_s, settings.replies_max_bytes // 4)
+
+    def most_bytes(self, bytes_per_s: int) -> int:
+        """The limit of PCM with so many bytes a second."""
+        return int(min(self.max_audio_s * bytes_per_s, self.max_bytes))
+
+    def check(self, job: wire.Job, bound: Bound | None, bytes_per_s: int) -> int:
+        """The most bytes of PCM that `job` can make; 0 if its model declares no bound.
+
+        Raises TooLarge if that is more than a job may make.
+        """
+        if bound is None:
+            return 0
+        seconds = _most_seconds(job, bound)
+        most_bytes = self.most_bytes(bytes_per_s)
+        if not seconds * bytes_per_s <= most_bytes:
+            raise TooLarge(
+                f"{bound.path}: up to {seconds:,.0f} s of audio ({seconds * bytes_per_s:,.0f} bytes), the limit of one "
+                f"job of this deployment is {most_bytes / bytes_per_s:,.0f} s ({most_bytes:,} bytes)",
+                bound.path,
+            )
+        return min(most_bytes, _num_bytes(seconds, bytes_per_s))
+
+    def allowed(self, job: wire.Job, bound: Bound | None, bytes_per_s: int) -> int:
+        """The bytes of PCM at which a run of `job` is ended: by its message, else by the bound of its model."""
+        most_bytes = self.most_bytes(bytes_per_s)
+        if job.max_bytes or bound is None:
+            return min(job.max_bytes or most_bytes, most_bytes)
+        return min(most_bytes, _num_bytes(min(_most_seconds(job, bound), self.max_audio_s), bytes_per_s))
+
+
+def _most_seconds(job: wire.Job, bound: Bound) -> float:
+    if isinstance(bound, SpokenText):
+        return bound.seconds(job.input, job.voice, job.params)
+    value = job.params.get(bound.param)
+    # What is no number is refused by the model's schema.
+    return value if isinstance(value, int | float) else bound.default_s
+
+
+def _num_bytes(seconds: float, bytes_per_s: int) -> int:
+    return math.ceil(max(0.0, seconds) * bytes_per_s) + _SLACK_BYTES
 
 
 class _Named(msgspec.Struct):
@@ -95,6 +152,8 @@ def check_job(job: wire.Job) -> None:
         raise Invalid(
             f"client.key: {short(job.client.key)!r} must be 1 to 64 characters of A-Z a-z 0-9 _ -", "client.key"
         )
+    if not 0 <= job.max_bytes <= MAX_INTEGER:
+        raise Invalid(f"max_bytes: must be from 0 to {MAX_INTEGER}, not {short(str(job.max_bytes))}", "max_bytes")
     _check_value(job.params, ("params",))
 
 

@@ -62,6 +62,7 @@ class RangeRefused(GatewayError):
 STATUS: Final[dict[type[Exception], HTTPStatus]] = {
     errors.Malformed: HTTPStatus.BAD_REQUEST,
     errors.Invalid: HTTPStatus.UNPROCESSABLE_ENTITY,
+    errors.TooLarge: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     errors.Unauthorized: HTTPStatus.UNAUTHORIZED,
     errors.Forbidden: HTTPStatus.FORBIDDEN,
     errors.UnknownModel: HTTPStatus.NOT_FOUND,

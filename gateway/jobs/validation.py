@@ -12,7 +12,9 @@ from bus.errors import Invalid, NoWorker, UnknownModel
 from bus.fleet.fleet import Fleet
 from bus.fleet.messages import ModelCard
 from bus.jobs import ids, validate
+from bus.jobs.validate import AudioLimit
 from bus.params import short
+from bus.settings import BusSettings
 from bus.subjects import LANES
 from bus.text import suggestion
 from bus.transport.clock import BusClock
@@ -28,11 +30,11 @@ _ADDED_BYTES: Final = 256
 class Validation:
     """Completes and checks jobs against the fleet's model cards and the limits of each field."""
 
-    def __init__(self, fleet: Fleet, clock: BusClock, max_job_bytes: int) -> None:
-        """`max_job_bytes`: of a job as JSON."""
+    def __init__(self, fleet: Fleet, clock: BusClock, settings: BusSettings) -> None:
         self._fleet = fleet
         self._clock = clock
-        self._max_job_bytes = max_job_bytes
+        self._max_job_bytes = settings.max_job_bytes
+        self._audio_limit = AudioLimit.of(settings)
         self._started_at = time.monotonic()
 
     def card(self, model: str, version: str = "") -> ModelCard:
@@ -64,7 +66,7 @@ class Validation:
         A job without an id gets a random one or, if the API streams, the id that identical requests share.
         `size_hint_bytes`: size of the request's body; the size of the job is computed only if that is near the limit.
 
-        Raises Invalid, UnknownModel or NoWorker; their texts name field, limit and value.
+        Raises Invalid, TooLarge, UnknownModel or NoWorker; their texts name field, limit and value.
         """
         model = job.model or DEFAULT_MODEL
         lane = job.lane or ("interactive" if streams else "standard")
@@ -84,10 +86,11 @@ class Validation:
             lane=lane,
             run_on=(not streams) if job.run_on is None else job.run_on,
         )
+        max_bytes = self._audio_limit.check(job, card.bound, 2 * card.rate_hz * card.channels)
         if ids.is_reserved(job.id):
             raise Invalid(f"id: {job.id!r} has the form of ids that identical requests share", "id")
-        if not job.id:
-            job = msgspec.structs.replace(job, id=(streams and derived_id(job, card)) or uuid.uuid4().hex)
+        job_id = job.id or (streams and derived_id(job, card)) or uuid.uuid4().hex
+        job = msgspec.structs.replace(job, id=job_id, max_bytes=max_bytes)
         validate.check_id(job.id)
         if size_hint_bytes > self._max_job_bytes // 2:
             num_bytes = len(wire.encode(job)) + _ADDED_BYTES

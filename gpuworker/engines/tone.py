@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from bus.bound import SecondsParam
 from gpuworker.engine import (
     Block,
     Capabilities,
@@ -81,12 +82,7 @@ _FAULT_PROPERTIES: Mapping[str, Any] = {
         "properties": {
             "kind": {"enum": ["raise", "oom", "exit", "hang", "nan", "slow"]},
             "at_block": {"type": "integer", "minimum": 0, "default": 0},
-            "times": {
-                "type": "integer",
-                "minimum": 1,
-                "default": 1,
-                "description": "in how many attempts, from the first on",
-            },
+            "times": {"type": "integer", "minimum": 1, "default": 1, "description": "in attempts, from the first on"},
             "min_batch": {
                 "type": "integer",
                 "minimum": 1,
@@ -189,6 +185,7 @@ class Tone:
             },
             max_input_chars=_MAX_INPUT_CHARS,
             max_batch=_MAX_BATCH,
+            bound=SecondsParam(param="seconds", default_s=_DEFAULTS["seconds"]),
         )
 
     def validate(self, job: EngineJob) -> EngineJob:

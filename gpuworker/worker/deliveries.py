@@ -14,7 +14,7 @@ from bus.fleet.messages import ModelCard
 from bus.jobs.claim import Claim, Claims
 from bus.jobs.client import Bus
 from bus.jobs.giving_up import Refusal
-from bus.jobs.validate import check_length, usable_id
+from bus.jobs.validate import AudioLimit, check_length, usable_id
 from bus.subjects import JobKey
 from bus.telemetry.logging import bound, logger
 from bus.transport.pull import Delivery, keep_alive
@@ -50,6 +50,7 @@ class Deliveries:
         self._host = host
         self._claims = claims
         self._cards = cards
+        self._audio_limit = AudioLimit.of(bus.settings)
         self._intake = intake
         self._storage = storage
         self._on_change = on_change
@@ -95,7 +96,10 @@ class Deliveries:
     def _open(self, delivery: Delivery) -> wire.Job:
         """The delivered job. Raises Malformed, or Invalid for a job that its model would refuse."""
         job = self._claims.open(delivery)
-        check_length(job.input, self._cards[job.model].max_input_chars)
+        card = self._cards[job.model]
+        check_length(job.input, card.max_input_chars)
+        if not job.max_bytes:  # published without a gateway
+            self._audio_limit.check(job, card.bound, 2 * card.rate_hz * card.channels)
         return job
 
     async def _give_up(self, delivery: Delivery, error: Exception, job_id: str) -> None:

@@ -1,7 +1,7 @@
 """The life of one job on a worker, from its claim to one outcome.
 
 claim ─ open the stream ─ append until it ends ─┬─ pipe.Done, pipe.Failed       terminal entry, ack
-    (in a full store an append waits for room)  │
+    (in a full store an append waits for room)  ├─ more audio than its bound    terminal entry `failed`, ack
                                                 ├─ DeadlinePassed, NoListeners  the log is ended as any process may
                                                 ├─ HandBack, EngineLost         lease released, NAK: offered again
                                                 └─ LeaseRevoked, Fenced         nothing: another process has the job
@@ -15,13 +15,15 @@ from typing import Literal
 import msgspec
 
 from bus import wire
-from bus.errors import EngineFailed, Fenced, Full, OutOfDeviceMemory, Unreachable
+from bus.errors import EngineFailed, Fenced, Full, OutOfDeviceMemory, TooLarge, Unreachable
 from bus.fleet.messages import ModelCard
 from bus.jobs.birth import next_deadline
 from bus.jobs.claim import Claim, Claims, JobLease
 from bus.jobs.client import Bus
 from bus.jobs.entry import Position
 from bus.jobs.log import Writer
+from bus.jobs.validate import AudioLimit
+from bus.settings import BusSettings
 from bus.telemetry.logging import logger
 from gpuworker import pipe
 from gpuworker.engine import Resume
@@ -102,6 +104,24 @@ class RunTimes:
         )
 
 
+class SizeLimit:
+    """The most audio that a job's log may hold, over all attempts."""
+
+    def __init__(self, settings: BusSettings, card: ModelCard, job: wire.Job) -> None:
+        self._card = card
+        self._frame_bytes = 2 * card.channels
+        self._max_bytes = AudioLimit.of(settings).allowed(job, card.bound, card.rate_hz * self._frame_bytes)
+
+    def checked(self, piece: Piece, position: Position) -> Piece:
+        """`piece`, or a failure in place of audio that does not fit behind `position`."""
+        if not isinstance(piece, Audio) or position.frame * self._frame_bytes + len(piece.pcm) <= self._max_bytes:
+            return piece
+        limit = (
+            f"{self._max_bytes / self._frame_bytes / self._card.rate_hz:,.1f} s of audio ({self._max_bytes:,} bytes)"
+        )
+        return pipe.Failed(code=TooLarge.code, message=f"{self._card.name} makes more than this job may have: {limit}")
+
+
 class Run:
     """One attempt at a claimed job."""
 
@@ -118,6 +138,7 @@ class Run:
         self._storage = storage
         self._card = card
         self._frame_bytes = 2 * card.channels
+        self._size = SizeLimit(bus.settings, card, claim.job)
         self._stream: Stream | None = None
         self._writer = Writer(
             bus.logs, claim.key, claim.lease_seq, claim.lease, claim.position, _started(claim, card), _APPEND_PATIENCE_S
@@ -164,7 +185,7 @@ class Run:
         stream = self._stream = self._host.open(self.claim, EntrySize(self._card.rate_hz, self._frame_bytes))
         storage, outcome = self._storage, None
         while outcome is None:
-            piece = await stream.next()
+            piece = self._size.checked(await stream.next(), self._writer.position)
             try:
                 if storage.allowance > 0:
                     outcome = await self._append(stream, piece)

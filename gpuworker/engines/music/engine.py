@@ -10,6 +10,7 @@ from collections.abc import Generator, Hashable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from bus.bound import SecondsParam
 from gpuworker.engine import (
     Block,
     Capabilities,
@@ -91,6 +92,7 @@ class Music:
             determinism=Determinism.SAME_BUILD,
             param_schema=_PARAMS,
             max_input_chars=MAX_PROMPT_CHARS,
+            bound=SecondsParam(param="seconds", default_s=DEFAULT_SECONDS),
             requires=(Requirement("antiphon[models]", module="torch"),),
         )
 

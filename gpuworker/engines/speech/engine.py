@@ -25,6 +25,7 @@ from gpuworker.engine import (
     Requirement,
     Resume,
 )
+from gpuworker.engines.speech.bound import spoken_text
 from gpuworker.engines.speech.espeak import open_espeak
 from gpuworker.engines.speech.flite import open_flite
 from gpuworker.engines.speech.library import DEFAULTS, RATE_HZ, Library
@@ -101,6 +102,7 @@ class Speech:
             default_voice=next((voice for voice in preferred if voice in ids), min(ids, default="")),
             completeness=Completeness.WORDS if knows else Completeness.NONE,
             licence=" AND ".join(["Apache-2.0", *(library.licence for library in self._libraries)]),
+            bound=spoken_text(),
             requires=(_LIBRARY,),
         )
 

@@ -4,8 +4,11 @@ import itertools
 from collections.abc import Callable, Collection, Mapping
 from xml.parsers import expat
 
+from bus.bound import is_ssml
 from gpuworker.engine import Rejected
 from gpuworker.engines.speech.parts import Part
+
+__all__ = ("is_ssml", "parts")
 
 #: Elements that espeak-ng understands, except those that reach outside the text (`audio`, `script`, …).
 _ELEMENTS = frozenset(
@@ -15,11 +18,6 @@ _ELEMENTS = frozenset(
 _SENTENCES = frozenset(("p", "s"))
 _BETWEEN = frozenset(("break", "mark"))
 _MAX_DEPTH = 16
-
-
-def is_ssml(text: str) -> bool:
-    """Whether a text is an SSML document rather than plain text."""
-    return text.lstrip().startswith("<speak")
 
 
 def parts(text: str, knows_voice: Callable[[str], bool]) -> list[Part]:

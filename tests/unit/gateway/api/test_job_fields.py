@@ -15,7 +15,12 @@ from gateway.http.bodies import Body
 from gateway.nats import request as nats_request
 
 #: Fields of `wire.Job` that a caller cannot set, and who sets them.
-NOT_THE_CALLERS = {"tenant": "the caller's key", "client": "the gateway", "retry_of": "`antiphon dead retry`"}
+NOT_THE_CALLERS = {
+    "tenant": "the caller's key",
+    "client": "the gateway",
+    "max_bytes": "the gateway",
+    "retry_of": "`antiphon dead retry`",
+}
 FIELDS = {
     "input": "Hello",
     "id": "mine",
