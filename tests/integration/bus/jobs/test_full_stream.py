@@ -10,32 +10,17 @@ from bus import wire
 from bus.errors import Fenced, Full, Gone
 from bus.jobs.claim import JobLease
 from bus.jobs.client import Bus
-from bus.jobs.entry import KIND, NEXT, Position
 from bus.jobs.status import status
 from bus.jobs.submit import submit
 from bus.settings import BusSettings
-from bus.subjects import JobKey
 from tests.support.bus import claims, done, entries, follow, key_of, kinds, num_jobs, start, write, writer
+from tests.support.full_stream import empty, fill
 from tests.support.jobs import tone_job
 
 
 @pytest.fixture
 def bus_settings(nats_url: str, root: str) -> BusSettings:
     return BusSettings(nats=nats_url, root=root, jobs_max_bytes=1 << 20, replies_max_bytes=1 << 20)
-
-
-async def fill(bus: Bus) -> JobKey:
-    """Fill REPLIES with the log of a job of another tenant, until no message of any size fits."""
-    job = tone_job(tenant="other")
-    await submit(bus, job)
-    key = key_of(bus, job)
-    for size in (60_000, 1_000, 100, 1):
-        try:
-            while True:
-                await bus.js.publish(key.entries, bytes(size), {KIND: "block", NEXT: Position(1, 1).header()})
-        except Full:
-            pass
-    return key
 
 
 @pytest.mark.parametrize(
@@ -86,12 +71,12 @@ async def test_a_worker_that_cannot_append_failed_ends_its_job_all_the_same_but_
             with pytest.raises(Full):
                 await lease.finish(kind, done(by))
             assert kinds(await entries(bus, claim.key)) == ["block"] * 3
-            await bus.js.api(f"STREAM.PURGE.{bus.subjects.replies_stream}", {"filter": other.everything})
+            await empty(bus, other)
             assert await lease.finish(kind, done(by)) == "done"
         else:
             assert await lease.finish(kind, wire.Failed(code="engine_failed", message="no")) == "failed"
             assert (await status(bus.logs, claim.key)).state == "failed"
-        await bus.js.api(f"STREAM.PURGE.{bus.subjects.replies_stream}", {"filter": other.everything})
+        await empty(bus, other)
         delivery.ack()
 
 

@@ -63,3 +63,20 @@ async def test_the_report_that_the_other_died_ends_the_wait_at_once(bench: Bench
     num_changes = bench.num_changes
     bench.bus.connection.publish(bench.bus.subjects.gone("w1"), b"b1")
     await eventually(lambda: bench.peers.room is None and bench.num_changes > num_changes, within_s=20)
+
+
+async def test_every_live_worker_counts_whatever_it_offers_until_it_is_silent_or_gone(bus: Bus) -> None:
+    now_s = [1000.0]
+    peers = Peers(bus, WorkerSettings(bus=bus.settings, id="w2"), lambda: None, clock=lambda: now_s[0])
+    unsubscribe = peers.listen()
+    try:
+        for worker, state in (("w1", "ready"), ("w2", "ready"), ("w3", "starting"), ("w4", "draining")):
+            beating = msgspec.structs.replace(beat(worker, "b1", []), state=state, models=["other"])
+            bus.connection.publish(bus.subjects.heartbeat(worker), wire.encode(beating))
+        await eventually(lambda: peers.num_live() == 4)
+        bus.connection.publish(bus.subjects.gone("w3"), b"")
+        await eventually(lambda: peers.num_live() == 3)
+        now_s[0] += 10.0
+        assert peers.num_live() == 1
+    finally:
+        unsubscribe()

@@ -12,9 +12,12 @@ from hypothesis import strategies as st
 from bus.errors import Fenced, Full
 from bus.jobs.claim import JobLease
 from bus.jobs.retention import BLOCKS_RESUME_BELOW, BLOCKS_STOP_ABOVE
+from gpuworker.worker.engine_host import EngineHost
 from gpuworker.worker.entry_size import MAX_ENTRY_BYTES, EntrySize
+from gpuworker.worker.run import Run
 from gpuworker.worker.storage import ENTRY_OVERHEAD_BYTES, StorageGate, StorageWait, share_bytes
 from gpuworker.worker.stream import DeadlinePassed, HandBack, Interruption, LeaseRevoked, NoListeners, Stream
+from gpuworker.worker.supervise import Supervisor
 
 LIMIT = 64 << 20
 LARGEST = MAX_ENTRY_BYTES + ENTRY_OVERHEAD_BYTES
@@ -240,3 +243,24 @@ async def test_a_worker_measures_while_jobs_run_and_sends_nothing_while_none_doe
         assert gate.allowance == full_share
     finally:
         running.cancel()
+
+
+async def test_no_job_stalls_while_the_gate_is_closed_not_even_one_whose_batch_waits_for_another(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("gpuworker.worker.supervise._CHECK_S", 0.01)
+    settings = SimpleNamespace(ack_wait_s=60.0)
+    bus = SimpleNamespace(settings=settings, clock=SimpleNamespace(now=lambda: 0.0))
+    run: Any = Mock(Run)
+    run.deadline = (1.0, "")
+    run.silent_s = 0.0
+    gate = new_gate(0.5)
+    supervisor = Supervisor(bus, {"j": run}, Mock(EngineHost), gate, 30.0)  # type: ignore[arg-type,dict-item]
+    supervising = asyncio.create_task(supervisor.run())
+    try:
+        measured(gate, 0.96)
+        async with asyncio.timeout(WITHIN_S):
+            while not run.restart_silence.called:
+                await asyncio.sleep(0.005)
+    finally:
+        supervising.cancel()
