@@ -8,7 +8,7 @@ from base64 import b64encode
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import closing
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from aiohttp import web
 
@@ -46,9 +46,29 @@ _NAMES: Final = {
 
 @dataclass(slots=True)
 class Generation(Segment):
-    """The text of one generation, and its number in its context, from 0."""
+    """The text of one generation, its number in its context, from 0, and its voice; "" for the one in the URL."""
 
     number: int
+    voice_id: str
+
+
+class Spelling(NamedTuple):
+    """How a socket spells the fields of its messages."""
+
+    context_id: str
+    is_final: str
+    normalized: str
+    #: Names of fields by those that `Chunks` gives them; None: as they are.
+    alignment: dict[str, str] | None
+
+
+CAMEL: Final = Spelling("contextId", "isFinal", "normalizedAlignment", None)
+SNAKE: Final = Spelling(
+    "context_id",
+    "is_final",
+    "normalized_alignment",
+    {"charStartTimesMs": "char_start_times_ms", "charDurationsMs": "char_durations_ms", "chars": "chars"},
+)
 
 
 class Context:
@@ -61,6 +81,7 @@ class Context:
         tasks: asyncio.TaskGroup,
         on_failure: Callable[[BusError], Awaitable[None]],
         context_id: str | None = None,
+        spelling: Spelling = CAMEL,
     ) -> None:
         """`on_failure` is awaited once a generation is refused or fails; no later one is played."""
         self.playback: Playback[Generation] = Playback(request.app[JOBS], tasks, self)
@@ -68,8 +89,11 @@ class Context:
         self._socket = socket
         self._on_failure = on_failure
         #: Fields of every message about this context.
-        self._named = {} if context_id is None else {"contextId": context_id}
+        self._named = {} if context_id is None else {spelling.context_id: context_id}
+        self._spelling = spelling
         self._buffer = TextBuffer(auto=False)
+        #: The voice of the text in the buffer.
+        self._voice_id = ""
         self._num_generations = 0
         #: Whether no further text is accepted.
         self.is_closing = False
@@ -92,10 +116,16 @@ class Context:
 
         Raises Invalid if too many are waiting.
         """
-        text = message.text or ""
-        self.playback.queue.check_room(len(text) + self._buffer.num_held_chars + num_other_chars)
-        trigger = bool(message.try_trigger_generation)
-        self._generate(self._buffer.add(text, trigger=trigger, flush=bool(message.flush)))
+        has_flush = bool(message.flush)
+        texts = message.texts or ([("", self._voice_id)] if has_flush else [])
+        num_chars = sum(len(text) for text, _ in texts)
+        self.playback.queue.check_room(num_chars + self._buffer.num_held_chars + num_other_chars)
+        for number, (text, voice_id) in enumerate(texts, start=1):
+            if voice_id != self._voice_id:
+                self.flush()
+                self._voice_id = voice_id
+            flush = has_flush and number == len(texts)
+            self._generate(self._buffer.add(text, trigger=bool(message.try_trigger_generation), flush=flush))
 
     def flush(self) -> None:
         """Start a generation of the text that is held back."""
@@ -108,14 +138,14 @@ class Context:
 
     def _generate(self, text: str) -> None:
         if text.strip():
-            self.playback.enqueue(Generation(text, self._num_generations))
+            self.playback.enqueue(Generation(text, self._num_generations, self._voice_id))
             self._num_generations += 1
 
     # The handler of the playback.
 
     def build_job(self, segment: Generation) -> wire.Job:
         """A validated job for the generation. Raises BusError."""
-        return self._template.job(segment.text, segment.number)
+        return self._template.job(segment.text, segment.number, segment.voice_id)
 
     async def play(self, segment: Generation, stream: AudioStream, pieces: AsyncIterator[bytes]) -> None:
         """Send the generation's audio in chunks with their alignments. Raises BusError."""
@@ -137,7 +167,10 @@ class Context:
 
     def _shown(self, data: bytes, alignment: dict[str, Any] | None, job_id: str) -> dict[str, Any]:
         """The message with a chunk of audio."""
-        message = {"audio": b64encode(data).decode(), "isFinal": None, "normalizedAlignment": alignment}
+        spelling = self._spelling
+        if alignment is not None and spelling.alignment is not None:
+            alignment = {name: alignment[theirs] for theirs, name in spelling.alignment.items()}
+        message = {"audio": b64encode(data).decode(), spelling.is_final: None, spelling.normalized: alignment}
         return message | {"alignment": alignment, "job": job_id} | self._named
 
     async def report_failure(self, segment: Generation, error: BusError) -> None:

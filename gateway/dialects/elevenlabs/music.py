@@ -22,19 +22,19 @@ from gateway.streaming.live import respond
 _API: Final = "elevenlabs-music"
 _MAX_SEED: Final = 2**31 - 1
 #: Lengths in milliseconds: of the whole piece, and of one part of a plan.
-_MIN_MS: Final = 3_000
-_MAX_MS: Final = 600_000
-_MAX_PART_MS: Final = 120_000
+MIN_MS: Final = 3_000
+MAX_MS: Final = 600_000
+MAX_PART_MS: Final = 120_000
 #: The format that `auto` stands for, by model; newer models have another one.
 _AUTO: Final = {"music_v1": "mp3_44100_128"}
 _AUTO_NEWER: Final = "mp3_48000_192"
-_FIELDS: Final = {
+FIELDS: Final = {
     "input": "prompt",
     "model": "model_id",
     "params.seconds": "music_length_ms",
 }
 
-_PartMs = Annotated[int, Meta(ge=_MIN_MS, le=_MAX_PART_MS)]
+_PartMs = Annotated[int, Meta(ge=MIN_MS, le=MAX_PART_MS)]
 
 
 class PlanSection(msgspec.Struct, frozen=True):
@@ -70,7 +70,7 @@ class MusicRequest(JobOptions, frozen=True, kw_only=True):
 
     prompt: Text | None = None
     composition_plan: Plan | None = None
-    music_length_ms: Annotated[int, Meta(ge=_MIN_MS, le=_MAX_MS)] | None = None
+    music_length_ms: Annotated[int, Meta(ge=MIN_MS, le=MAX_MS)] | None = None
     model_id: str | None = None
     seed: Annotated[int, Meta(ge=0, le=_MAX_SEED)] | None = None  # type: ignore[assignment]  # theirs may be null
     force_instrumental: bool | None = None
@@ -101,12 +101,17 @@ class Piece(NamedTuple):
 )
 async def music(request: web.Request) -> web.StreamResponse:
     """`POST /v1/music` and `/v1/music/stream`: the audio from its first block on."""
+    _, job, form = await read_music(request)
+    return await respond(request, job, form, lambda job_id: {"request-id": job_id, "song-id": job_id})
+
+
+async def read_music(request: web.Request) -> tuple[MusicRequest, wire.Job, Format]:
+    """The body of a request, its validated job, and the format of its audio. Raises as `Validation.complete` does."""
     data = await request.read()
     body = MUSIC.read(data)
     form = _format(request.query.get("output_format", "auto"), body.model_id or "music_v1")
     job = _build_job(request, body)
-    job = request.app[JOBS].validate(job, streams=True, size_hint_bytes=len(data))
-    return await respond(request, job, form, lambda job_id: {"request-id": job_id, "song-id": job_id})
+    return body, request.app[JOBS].validate(job, streams=True, size_hint_bytes=len(data)), form
 
 
 def _format(name: str, model_id: str) -> Format:
@@ -161,9 +166,9 @@ def _piece_of_plan(plan: Plan) -> Piece:
     if not parts:
         raise Invalid("composition_plan: has neither sections nor chunks", "composition_plan")
     length_ms = sum(duration_ms for duration_ms, _, _ in parts)
-    if length_ms > _MAX_MS:
+    if length_ms > MAX_MS:
         raise Invalid(
-            f"composition_plan: its parts are {length_ms} ms long, at most {_MAX_MS} are allowed", "composition_plan"
+            f"composition_plan: its parts are {length_ms} ms long, at most {MAX_MS} are allowed", "composition_plan"
         )
     positive = _distinct([plan.positive_global_styles, *(styles for _, styles, _ in parts)])
     negative = _distinct([plan.negative_global_styles, *(styles for _, _, styles in parts)])
@@ -182,6 +187,6 @@ DIALECT: Final = Dialect(
     name="elevenlabs",
     prefixes=("/v1/music",),
     routes=(web.post("/v1/music", music), web.post("/v1/music/stream", music)),
-    refuse=refuser(_FIELDS),
+    refuse=refuser(FIELDS),
     envelope=ErrorResponse,
 )

@@ -89,6 +89,11 @@ class Message(msgspec.Struct, frozen=True):
     params: dict[str, Any] = {}
 
     @property
+    def texts(self) -> list[tuple[str, str]]:
+        """The texts, each with the id of its voice; "" for the voice in the URL."""
+        return [(self.text, "")] if self.text else []
+
+    @property
     def key(self) -> str:
         """The key or token in this message, or ""."""
         bearer = (self.authorization or "").strip()
@@ -108,6 +113,36 @@ class ContextMessage(Message, frozen=True, kw_only=True):
     close_context: bool | None = None
     close_socket: bool | None = None
 
+    @property
+    def opens(self) -> bool:
+        """Whether the message opens a context that is not open."""
+        return bool(self.text)
+
+
+class DialogueInput(msgspec.Struct, frozen=True):
+    """A text and the voice that speaks it."""
+
+    text: str
+    voice_id: str = ""
+
+
+class DialogueMessage(ContextMessage, frozen=True, kw_only=True):
+    """A message of the socket for dialogues, whose URL has no voice."""
+
+    inputs: list[DialogueInput] = []
+    #: The voices of the context, in its first message. Any other voice may speak too.
+    voices: list[str] = []
+
+    @property
+    def opens(self) -> bool:
+        """Whether the message opens a context that is not open."""
+        return bool(self.voices or self.inputs)
+
+    @property
+    def texts(self) -> list[tuple[str, str]]:
+        """The texts, each with the id of its voice."""
+        return [(each.text, each.voice_id) for each in self.inputs if each.text]
+
 
 class Addressed(msgspec.Struct, frozen=True):
     """The part of a `ContextMessage` that says which context it is for; ElevenLabs has both names."""
@@ -125,6 +160,7 @@ class Addressed(msgspec.Struct, frozen=True):
 
 TEXT_MESSAGE: Final = Body(TextMessage)
 CONTEXT_MESSAGE: Final = Body(ContextMessage)
+DIALOGUE_MESSAGE: Final = Body(DialogueMessage)
 ADDRESSED: Final = Body(Addressed)
 
 
@@ -161,14 +197,14 @@ class JobTemplate:
         self._key = first.key or self._key
         self._build("-", "")
 
-    def job(self, text: str, number: int) -> wire.Job:
-        """The validated job of generation `number`. Raises BusError."""
+    def job(self, text: str, number: int, voice_id: str = "") -> wire.Job:
+        """The validated job of generation `number`. `voice_id`: "" for the one in the URL. Raises BusError."""
         # The handshake has one Idempotency-Key for all generations.
         key = idempotent_id(self._request, API)
         place = f"{self._context_id}/{number}" if self._context_id else str(number)
-        return self._build(text, keyed_id(API, f"{key}/{place}") if key else "")
+        return self._build(text, keyed_id(API, f"{key}/{place}") if key else "", voice_id)
 
-    def _build(self, text: str, job_id: str) -> wire.Job:
+    def _build(self, text: str, job_id: str, voice_id: str = "") -> wire.Job:
         request = self._request
         query = request.query
         jobs = request.app[JOBS]
@@ -176,7 +212,8 @@ class JobTemplate:
         request[CALLER] = authenticated(request, self._key)
         model = names.speech_model(request.app[FLEET], query.get("model_id", ""))
         card = jobs.card(model)
-        voice = names.speech_voice(request.match_info["voice_id"], query.get("language_code", ""), card)
+        voice_id = voice_id or request.match_info.get("voice_id", "default")
+        voice = names.speech_voice(voice_id, query.get("language_code", ""), card)
         params = self._options.params
         if self._speed is not None and names.has_param(card, "speed"):
             params = {"speed": self._speed, **params}

@@ -29,6 +29,7 @@ def test_only_these_paths_take_a_key_beside_the_head(router: web.UrlDispatcher) 
     assert found == {
         ("GET", "/v1/text-to-speech/{voice_id}/stream-input"): "message",
         ("GET", "/v1/text-to-speech/{voice_id}/multi-stream-input"): "message",
+        ("GET", "/v1/text-to-dialogue/multi-stream-input"): "message",
         ("POST", "/release_task"): "body",
         ("POST", "/query_result"): "body",
     }

@@ -79,3 +79,33 @@ async def test_a_composition_plan_is_as_long_as_its_parts(
     ) as answer:
         assert b"".join([piece async for piece in answer.data]) == tone_pcm(6)
         assert answer.headers["song-id"] == answer.headers["antiphon-job"]
+
+
+def test_a_plan_of_a_prompt_is_one_that_music_is_made_of(client: elevenlabs.ElevenLabs) -> None:
+    plan = client.music.composition_plan.create(prompt="a waltz, calm piano, no drums", music_length_ms=300_000)
+    assert plan.positive_global_styles == ["a waltz", "calm piano"]
+    assert plan.negative_global_styles == ["drums"]
+    assert [section.duration_ms for section in plan.sections] == [100_000] * 3
+    short = client.music.composition_plan.create(prompt="a waltz", music_length_ms=3_000)
+    pieces = client.music.compose(composition_plan=short, model_id="tone", output_format=NATIVE)
+    assert b"".join(pieces) == tone_pcm(3)
+
+
+@pytest.mark.parametrize(("prompt", "length_ms"), [("", 3000), ("a waltz", 2999), ("a waltz", 600_001)])
+def test_a_plan_that_cannot_be_is_refused(client: elevenlabs.ElevenLabs, prompt: str, length_ms: int) -> None:
+    with pytest.raises(elevenlabs.UnprocessableEntityError):
+        client.music.composition_plan.create(prompt=prompt, music_length_ms=length_ms)
+
+
+def test_detailed_music_is_its_plan_and_its_audio(client: elevenlabs.ElevenLabs) -> None:
+    answer = client.music.compose_detailed(
+        prompt="a waltz, no drums", music_length_ms=3000, model_id="tone", output_format=NATIVE
+    )
+    assert answer.json["composition_plan"]["positive_global_styles"] == ["a waltz"]
+    assert answer.json["composition_plan"]["sections"][0]["duration_ms"] == 3000
+    assert answer.json["song_metadata"]["title"] == "a waltz, no drums"
+    # The package leaves the last boundary where it is.
+    assert answer.audio.startswith(tone_pcm(3))
+    assert len(answer.audio) - len(tone_pcm(3)) < 40
+    assert answer.song_id
+    assert answer.filename == f"{answer.song_id}.pcm"
