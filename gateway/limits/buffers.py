@@ -13,8 +13,7 @@ from bus.errors import JobError
 from gateway.limits.pools import Pool
 
 BUFFER_BYTES: Final = "buffer_bytes"
-#: Seconds that `Buffer.grow` waits for room.
-WAIT_S: Final = 10.0
+_WAIT_S: Final = 10.0
 
 
 class _Waiter(NamedTuple):
@@ -26,8 +25,9 @@ class _Waiter(NamedTuple):
 class Buffers:
     """The bytes of all clients of one process. Not for several threads."""
 
-    def __init__(self, capacity_bytes: int) -> None:
-        """`capacity_bytes`: held at most, by all clients together."""
+    def __init__(self, capacity_bytes: int, wait_s: float = _WAIT_S) -> None:
+        """`capacity_bytes`: held at most, by all clients together. `wait_s`: how long `Buffer.grow` waits for room."""
+        self._wait_s = wait_s
         self._pool = Pool(BUFFER_BYTES, "bytes", capacity_bytes)
         self._waiting: list[_Waiter] = []
 
@@ -59,7 +59,11 @@ class Buffers:
         refusal = self._pool.try_take(owner, num_bytes)
         return None if refusal is None else self._pool.refused(owner, refusal)
 
-    async def take(self, owner: str, num_bytes: int, within_s: float) -> None:
+    def add(self, owner: str, num_bytes: int) -> None:
+        """For `Buffer.add`."""
+        self._pool.add(owner, num_bytes)
+
+    async def take(self, owner: str, num_bytes: int) -> None:
         """For `Buffer.grow`."""
         refusal = self._pool.try_take(owner, num_bytes)
         if refusal is None:
@@ -67,18 +71,23 @@ class Buffers:
         waiter = _Waiter(owner, num_bytes, asyncio.get_running_loop().create_future())
         self._waiting.append(waiter)
         try:
-            async with asyncio.timeout(within_s):
+            async with asyncio.timeout(self._wait_s):
                 await waiter.granted
-        except (TimeoutError, asyncio.CancelledError) as error:
-            if waiter in self._waiting:
-                self._waiting.remove(waiter)
-            elif isinstance(error, TimeoutError):
-                return  # granted at the last moment
-            else:
-                self.give_back(owner, num_bytes)
-            if isinstance(error, TimeoutError):
+        except TimeoutError:
+            # A waiter that gave up a moment ago may have left room.
+            if not self._leave(waiter) and (refusal := self._pool.try_take(owner, num_bytes)) is not None:
                 raise self._pool.refused(owner, refusal) from None
+        except asyncio.CancelledError:
+            if self._leave(waiter):
+                self.give_back(owner, num_bytes)
             raise
+
+    def _leave(self, waiter: _Waiter) -> bool:
+        """Stop waiting; whether the bytes were granted meanwhile."""
+        if waiter in self._waiting:
+            self._waiting.remove(waiter)
+            return False
+        return True
 
     def give_back(self, owner: str, num_bytes: int) -> None:
         """For `Buffer.shrink`."""
@@ -111,13 +120,25 @@ class Buffer:
         self.num_bytes += num_bytes
         return True
 
-    async def grow(self, num_bytes: int, within_s: float = WAIT_S) -> None:
+    def add(self, num_bytes: int) -> bool:
+        """Hold `num_bytes` more, which are in memory already, whether they fit or not; returns whether they do."""
+        fits = self.try_grow(num_bytes)
+        if not fits:
+            self._buffers.add(self._owner, num_bytes)
+            self.num_bytes += num_bytes
+        return fits
+
+    async def grow(self, num_bytes: int) -> None:
         """Hold `num_bytes` more, and wait for room if they do not fit at present.
 
-        After `within_s` it raises TooMany if the owner's share is used up, Overloaded if the memory is. Cancelling
-        leaves the buffer as it was.
+        After 10 s it raises TooMany if the owner's share is used up, Overloaded if the memory is, and holds nothing any
+        more: what cannot be completed makes room at once. Cancelling leaves the buffer as it was.
         """
-        await self._buffers.take(self._owner, num_bytes, within_s)
+        try:
+            await self._buffers.take(self._owner, num_bytes)
+        except JobError:
+            self.shrink(self.num_bytes)
+            raise
         self.num_bytes += num_bytes
 
     def shrink(self, num_bytes: int) -> None:

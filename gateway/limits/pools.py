@@ -50,6 +50,10 @@ class Pool:
         """Hold `amount` more for `owner` and return None, or change nothing and return why it does not fit."""
         return self._shares.take(owner, amount)
 
+    def add(self, owner: str, amount: float) -> None:
+        """Hold `amount` more for `owner`, whether it fits or not: it is in use already."""
+        self._shares.add(owner, amount)
+
     def give_back(self, owner: str, amount: float) -> None:
         """`owner` holds `amount` less."""
         self._shares.give_back(owner, amount)

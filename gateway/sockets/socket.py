@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from socket import SO_SNDBUF, SOL_SOCKET
 from typing import Any, Final
 
@@ -10,6 +11,8 @@ from aiohttp import WSMsgType, web
 
 from gateway.access.caller import CALLER
 from gateway.http.responses import BEGUN, reset
+from gateway.http.services import BUFFERS
+from gateway.limits.buffers import Buffer
 
 #: A client that has sent nothing for this long gets a ping, and has half as long to answer.
 HEARTBEAT_S: Final = 40.0
@@ -55,6 +58,10 @@ class Socket:
     def owner(self) -> str:
         """Whose share of the gateway's pools it uses."""
         return self._request[CALLER].owner
+
+    def hold(self) -> AbstractContextManager[Buffer]:
+        """Memory of the gateway for a message that is collected before it is sent."""
+        return self._request.app[BUFFERS].hold(self.owner)
 
     async def open(self) -> None:
         """Answer the handshake. Raises HTTPBadRequest if the request is none."""

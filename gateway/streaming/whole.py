@@ -1,6 +1,10 @@
-"""A job's audio in one piece, for clients that do not stream: with its length, and a status for every failure."""
+"""A job's audio in one piece, for clients that do not stream: with its length, and a status for every failure.
 
-from collections.abc import AsyncIterator
+It is held in the memory that clients share (`Buffers`). What does not fit there is streamed.
+"""
+
+from collections import deque
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing, closing
 from typing import Final
 
@@ -11,42 +15,77 @@ from gateway.access.caller import CALLER, Caller
 from gateway.codecs import Encoding, Format
 from gateway.codecs.format import SAMPLE_BYTES
 from gateway.http.responses import begin
+from gateway.http.services import BUFFERS
 from gateway.jobs.listening import AudioStream
-from gateway.streaming.live import Headers, send, stream_for, stream_headers, write_out
+from gateway.limits.buffers import Buffer
+from gateway.streaming.live import Headers, stream_for, stream_headers, write_out
 
 #: Bytes of PCM that are collected first, six minutes at 24 kHz mono; longer audio is streamed.
 MAX_HELD_BYTES: Final = 16 << 20
+#: Bytes of the body that is made of them: at a higher rate it may be larger.
+_MAX_BODY_BYTES: Final = 2 * MAX_HELD_BYTES
 
 
 async def respond_whole(request: web.Request, job: wire.Job, form: Format, headers: Headers) -> web.StreamResponse:
-    """Accept a validated job; respond once all its audio is here, or MAX_HELD_BYTES. A client that hangs up leaves."""
+    """Accept a validated job; respond once all its audio is here, or as much as may be held of it.
+
+    A client that hangs up leaves.
+    """
+    caller = request[CALLER]
     async with stream_for(request, job) as stream, aclosing(aiter(stream)) as pieces:
-        held = await read_up_to(pieces, MAX_HELD_BYTES)
-        with closing(encoding_for(stream, form, len(held), request[CALLER])) as encoding:
-            head = stream_headers(stream, form, encoding.media, headers)
-            data = await encoding.feed(held)
-            del held
-            response = web.StreamResponse(headers=head)
-            if stream.is_whole:
-                data += await encoding.finish()
-                return await send(request, response, memoryview(data))
-            await begin(request, response)
-            await write_out(response, memoryview(data))
-            del data
-            async for pcm in pieces:
-                await response.write(await encoding.feed(pcm))
-            await response.write_eof(await encoding.finish())
+        with request.app[BUFFERS].hold(caller.owner) as buffer:
+            pcm: deque[bytes] = deque()
+            await _collect(pieces, MAX_HELD_BYTES, buffer, pcm)
+            with closing(encoding_for(stream, form, sum(map(len, pcm)), caller)) as encoding:
+                response = web.StreamResponse(headers=stream_headers(stream, form, encoding.media, headers))
+                body = encoded(pcm, pieces, encoding, buffer)
+                ready: deque[bytes] = deque()
+                if stream.is_whole and await _collect(body, _MAX_BODY_BYTES, buffer, ready):
+                    response.content_length = sum(map(len, ready))
+                await begin(request, response)
+                await write_held(response, ready, buffer)
+                async for data in body:
+                    await response.write(data)
+            await response.write_eof()
             return response
 
 
-async def read_up_to(pieces: AsyncIterator[bytes], max_bytes: int) -> bytes:
-    """The PCM up to the end, or up to the piece with which it exceeds `max_bytes`. Raises as `pieces` does."""
-    held = bytearray()
-    async for pcm in pieces:
-        held += pcm
-        if len(held) > max_bytes:
-            break
-    return bytes(held)
+async def _collect(pieces: AsyncIterator[bytes], max_bytes: int, buffer: Buffer, held: deque[bytes]) -> bool:
+    """Append to `held` up to the piece that `buffer` has no room for, or that exceeds `max_bytes`; whether none did.
+
+    Raises as `pieces` does.
+    """
+    async for data in pieces:
+        held.append(data)
+        if not buffer.add(len(data)) or buffer.num_bytes > max_bytes:
+            return False
+    return True
+
+
+async def encoded(
+    held: deque[bytes], rest: AsyncIterator[bytes], encoding: Encoding, buffer: Buffer
+) -> AsyncGenerator[bytes]:
+    """Encode the PCM that is held, which leaves the buffer, and then the rest; the bytes of the body in pieces.
+
+    Raises as `rest` does.
+    """
+    while held:
+        pcm = held.popleft()
+        data = await encoding.feed(pcm)
+        buffer.shrink(len(pcm))
+        del pcm
+        yield data
+    async for pcm in rest:
+        yield await encoding.feed(pcm)
+    yield await encoding.finish()
+
+
+async def write_held(response: web.StreamResponse, held: deque[bytes], buffer: Buffer) -> None:
+    """Write pieces of a body; each leaves the buffer once it is written."""
+    while held:
+        data = held.popleft()
+        await write_out(response, memoryview(data))
+        buffer.shrink(len(data))
 
 
 def encoding_for(stream: AudioStream, form: Format, num_bytes: int, caller: Caller) -> Encoding:

@@ -49,15 +49,23 @@ class SlowServer:
         self._port = port
 
     @contextlib.asynccontextmanager
-    async def requested(self, request: str) -> AsyncIterator[SlowClient]:
-        """A client that sends `request` (a method, a path, and further headers in lines of their own)."""
+    async def requested(
+        self, request: str, body: str = "", address: str = "127.0.0.1", window_bytes: int = 4096
+    ) -> AsyncIterator[SlowClient]:
+        """A client at a loopback `address` that sends `request`: a method, a path, and headers in lines of their own.
+
+        `body` is JSON. `window_bytes`: what the kernel receives while the client does not read.
+        """
         loop, peer = asyncio.get_running_loop(), socket.socket()
         with contextlib.closing(peer):
             peer.setblocking(False)
-            peer.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            peer.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, window_bytes)
+            peer.bind((address, 0))
             await loop.sock_connect(peer, ("127.0.0.1", self._port))
             line, *headers = request.split("\n")
-            await loop.sock_sendall(peer, "\r\n".join([f"{line} HTTP/1.1", "Host: x", *headers, "", ""]).encode())
+            if body:
+                headers += ["Content-Type: application/json", f"Content-Length: {len(body)}"]
+            await loop.sock_sendall(peer, "\r\n".join([f"{line} HTTP/1.1", "Host: x", *headers, "", body]).encode())
             yield SlowClient(peer)
 
     @property

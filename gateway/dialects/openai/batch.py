@@ -1,11 +1,13 @@
 """vLLM-Omni's `POST /v1/audio/speech/batch`: up to 32 texts in one request, their audio in one JSON response."""
 
 import asyncio
+import contextlib
 import uuid
 from base64 import b64encode
+from collections import deque
 from collections.abc import Sequence
 from contextlib import aclosing, closing
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, NamedTuple
 
 import msgspec
 from aiohttp import web
@@ -21,16 +23,20 @@ from gateway.dialects.openai.request import API, SpeechRequest, Usage, VoiceRef,
 from gateway.http.bodies import Body
 from gateway.http.counting import wait_to_count
 from gateway.http.headers import JOB_HEADER, wants_fresh
-from gateway.http.operation import Answer, operation
-from gateway.http.responses import json_response
-from gateway.http.services import JOBS
+from gateway.http.operation import JSON, Answer, operation
+from gateway.http.responses import begin
+from gateway.http.services import BUFFERS, JOBS
 from gateway.jobs.listening import open_stream
-from gateway.streaming.whole import encoding_for, read_up_to
+from gateway.limits.buffers import Buffer
+from gateway.streaming.whole import encoded, encoding_for, write_held
 
 MAX_ITEMS: Final = 32
 #: Bytes of PCM of one item: the response stays in memory until its last item is complete.
 MAX_ITEM_BYTES: Final = 4 << 20
 _DEFAULT_FORMAT: Final = "wav"
+#: The place of the results in the JSON of a response without any, and what stands there in one that has some.
+_NO_RESULTS: Final = b'"results":[]'
+_RESULTS: Final = b'"results":['
 
 
 class Item(msgspec.Struct, frozen=True, kw_only=True):
@@ -99,7 +105,7 @@ BATCH: Final = Body(Batch)
     parameters=(KEY,),
     answers={200: Answer("A result for each item, in their order.", Results)},
 )
-async def batch(request: web.Request) -> web.Response:
+async def batch(request: web.Request) -> web.StreamResponse:
     """`POST /v1/audio/speech/batch`: responds once every item is done or has failed.
 
     A client that hangs up leaves all jobs. Raises NoWorker if no worker is there for an item; any other error of an
@@ -108,25 +114,65 @@ async def batch(request: web.Request) -> web.Response:
     data = await request.read()
     body = BATCH.read(data)
     key = idempotent_id(request, API)
-    jobs = [_item_job(request, body, index, key) for index in range(len(body.items))]
+    items = [_item_job(request, body, index, key) for index in range(len(body.items))]
+    with contextlib.ExitStack() as stack:
+        owner = caller(request).owner
+        buffers = [stack.enter_context(request.app[BUFFERS].hold(owner)) for _ in items]
+        return await _respond(request, key, await _results(request, items, buffers), buffers)
+
+
+class _Ready(NamedTuple):
+    """The result of one item: the id of its job, whether it has audio, and its JSON."""
+
+    job: str
+    is_success: bool
+    data: bytes
+
+    @classmethod
+    def of(cls, result: Result, buffer: Buffer) -> "_Ready":
+        """`buffer` then holds its JSON instead of the audio."""
+        held_bytes = buffer.num_bytes
+        data = msgspec.json.encode(result)
+        buffer.add(len(data))
+        buffer.shrink(held_bytes)
+        return cls(result.job, result.status == "success", data)
+
+
+async def _results(
+    request: web.Request, items: list[tuple[wire.Job, Format] | JobError], buffers: list[Buffer]
+) -> list[_Ready]:
+    """The result of each item, once all are there."""
+    running = []
     async with asyncio.TaskGroup() as tasks:
-        running = []
-        for index, each in enumerate(jobs):
+        for index, (item, buffer) in enumerate(zip(items, buffers, strict=True)):
             if index:  # the first one was counted with the request
                 await wait_to_count(request)
-            running.append(tasks.create_task(_result(request, index, each)))
-    results = [each.result() for each in running]
-    succeeded = sum(result.status == "success" for result in results)
-    return json_response(
-        Results(
-            id=f"speech-batch-{key or uuid.uuid4().hex}",
-            results=results,
-            total=len(results),
-            succeeded=succeeded,
-            failed=len(results) - succeeded,
-        ),
-        headers={JOB_HEADER: ", ".join(each.job for each in results if each.job)},
+            running.append(tasks.create_task(_result(request, index, item, buffer)))
+    return [each.result() for each in running]
+
+
+async def _respond(request: web.Request, key: str, ready: list[_Ready], buffers: list[Buffer]) -> web.StreamResponse:
+    """Respond with `Results`, result by result: each leaves its buffer once it is written."""
+    total, succeeded = len(ready), sum(each.is_success for each in ready)
+    shown = Results(
+        id=f"speech-batch-{key or uuid.uuid4().hex}",
+        results=[],
+        total=total,
+        succeeded=succeeded,
+        failed=total - succeeded,
     )
+    head, tail = msgspec.json.encode(shown).split(_NO_RESULTS, 1)
+    jobs = ", ".join(each.job for each in ready if each.job)
+    response = web.StreamResponse(headers={"Content-Type": JSON[0], JOB_HEADER: jobs})
+    response.content_length = sum(len(each.data) for each in ready) + len(head + _RESULTS + b"]" + tail) + total - 1
+    await begin(request, response)
+    before = head + _RESULTS
+    while ready:
+        await response.write(before)
+        before = b","
+        await write_held(response, deque([ready.pop(0).data]), buffers.pop(0))
+    await response.write_eof(b"]" + tail)
+    return response
 
 
 def _item_job(request: web.Request, body: Batch, index: int, key: str) -> tuple[wire.Job, Format] | JobError:
@@ -141,38 +187,45 @@ def _item_job(request: web.Request, body: Batch, index: int, key: str) -> tuple[
         return error
 
 
-async def _result(request: web.Request, index: int, job_or_error: tuple[wire.Job, Format] | JobError) -> Result:
-    """Run the job of one item to its end."""
+async def _result(
+    request: web.Request, index: int, job_or_error: tuple[wire.Job, Format] | JobError, buffer: Buffer
+) -> _Ready:
+    """Run the job of one item to its end. `buffer` holds its audio meanwhile, and then its result."""
     if isinstance(job_or_error, JobError):
-        return Result(index=index, status="error", error=str(job_or_error))
+        return _Ready.of(Result(index=index, status="error", error=str(job_or_error)), buffer)
     job, form = job_or_error
     try:
-        data, used, job_id = await _encoded(request, job, form)
+        data, used, job_id = await _encoded(request, job, form, buffer)
+        await buffer.grow(len(data) // 3)  # base64
     except BusError as error:
-        return Result(index=index, status="error", error=str(error), job=job.id)
-    return Result(
-        index=index,
-        status="success",
-        audio_data=b64encode(data).decode(),
-        media_type=form.content_type,
-        usage=used,
-        job=job_id,
+        return _Ready.of(Result(index=index, status="error", error=str(error), job=job.id), buffer)
+    audio = b64encode(data).decode()
+    result = Result(
+        index=index, status="success", audio_data=audio, media_type=form.content_type, usage=used, job=job_id
     )
+    return _Ready.of(result, buffer)
 
 
-async def _encoded(request: web.Request, job: wire.Job, form: Format) -> tuple[bytes, Usage, str]:
-    """The job's whole audio, encoded, its usage, and the id of the job that was streamed.
+async def _encoded(request: web.Request, job: wire.Job, form: Format, buffer: Buffer) -> tuple[bytes, Usage, str]:
+    """The job's whole audio, encoded, its usage, and the id of the job that was streamed. `buffer` holds the audio.
 
-    Raises the JobError it ended with, Invalid for more than MAX_ITEM_BYTES of PCM, Unreachable.
+    Raises the JobError it ended with, Invalid for more than MAX_ITEM_BYTES of PCM, Unreachable; TooMany, Overloaded if
+    the audio does not fit into the buffer.
     """
-    jobs, fresh = request.app[JOBS], wants_fresh(request)
-    async with open_stream(jobs, job, fresh=fresh) as stream, aclosing(aiter(stream)) as pieces:
-        held = await read_up_to(pieces, MAX_ITEM_BYTES)
-        if not stream.is_whole or len(held) > MAX_ITEM_BYTES:
-            raise Invalid(f"input: makes more than {MAX_ITEM_BYTES} bytes of PCM, the limit of a batch", "input")
-        with closing(encoding_for(stream, form, len(held), caller(request))) as encoding:
-            data = await encoding.feed(held) + await encoding.finish()
-    return data, usage(stream.job, stream.done), stream.key.job
+    fresh = wants_fresh(request)
+    async with open_stream(request.app[JOBS], job, fresh=fresh) as stream, aclosing(aiter(stream)) as pieces:
+        pcm: deque[bytes] = deque()
+        async for piece in pieces:
+            await buffer.grow(len(piece))
+            pcm.append(piece)
+            if buffer.num_bytes > MAX_ITEM_BYTES:
+                raise Invalid(f"input: makes more than {MAX_ITEM_BYTES} bytes of PCM, the limit of a batch", "input")
+        with closing(encoding_for(stream, form, buffer.num_bytes, caller(request))) as encoding:
+            parts = []
+            async for part in encoded(pcm, pieces, encoding, buffer):
+                await buffer.grow(len(part))
+                parts.append(part)
+    return b"".join(parts), usage(stream.job, stream.done), stream.key.job
 
 
 ROUTES: Final[Sequence[web.RouteDef]] = (web.post("/v1/audio/speech/batch", batch),)

@@ -10,6 +10,7 @@ from gateway.codecs import Encoding
 from gateway.dialects.vllm.sentences import Sentence, TimedChunks, Utterances
 from gateway.http.problems import describe
 from gateway.jobs.listening import AudioStream
+from gateway.limits.buffers import Buffer
 from gateway.sockets.socket import Socket
 
 #: Bytes of PCM of one sentence without `stream_audio`: it stays in memory until it is sent in one message.
@@ -32,11 +33,17 @@ class SentencePlayer:
         """Send the sentence's audio, between `audio.start` and `audio.done`. Raises BusError."""
         self._current = segment
         segment.job = stream.key.job
-        config = segment.template.config
-        form = segment.template.form
         pcm = await anext(pieces)
-        if not config.stream_audio:
-            pcm = await _read_all(pcm, stream, pieces)
+        if segment.template.config.stream_audio:
+            await self._play(segment, stream, pieces, pcm)
+            return
+        with self._socket.hold() as buffer:
+            pcm = await _read_all(pcm, stream, pieces, buffer)
+            await self._play(segment, stream, pieces, pcm)
+
+    async def _play(self, segment: Sentence, stream: AudioStream, pieces: AsyncIterator[bytes], pcm: bytes) -> None:
+        """Send the sentence's audio, which begins with `pcm`."""
+        config, form = segment.template.config, segment.template.form
         rate_hz, channels = stream.media
         frames = stream.done.frames if stream.is_whole else None
         with closing(Encoding(form, rate_hz, channels, frames, caller=self._socket)) as encoding:
@@ -97,14 +104,17 @@ def error_message(message: str, code: str, path: str = "", **fields: Any) -> dic
     return {"type": "error", "message": message, "code": code, "param": path or None, **fields}
 
 
-async def _read_all(pcm: bytes, stream: AudioStream, pieces: AsyncIterator[bytes]) -> bytes:
-    """The whole PCM of a stream whose first piece is `pcm`. Raises Invalid if it is too long for one message."""
+async def _read_all(pcm: bytes, stream: AudioStream, pieces: AsyncIterator[bytes], buffer: Buffer) -> bytes:
+    """The whole PCM of a stream whose first piece is `pcm`.
+
+    Raises Invalid if it is too long for one message; TooMany, Overloaded if it does not fit into the buffer.
+    """
     parts = [pcm]
-    num_bytes = len(pcm)
+    await buffer.grow(len(pcm))
     while not stream.is_whole:
         parts.append(await anext(pieces))
-        num_bytes += len(parts[-1])
-        if num_bytes > _MAX_MESSAGE_PCM_BYTES:
+        await buffer.grow(len(parts[-1]))
+        if buffer.num_bytes > _MAX_MESSAGE_PCM_BYTES:
             raise Invalid(
                 f"stream_audio: the sentence is longer than the {_MAX_MESSAGE_PCM_BYTES} bytes of PCM that one message "
                 "may hold; with stream_audio true it comes in parts",
