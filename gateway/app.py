@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Final
 
 import msgspec
-from aiohttp import web
+from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler
 
 from bus.telemetry.logging import logger
@@ -19,6 +19,7 @@ from gateway.dialects.registry import dialects
 from gateway.http import openapi
 from gateway.http.dialect import Dialect, dialect_of
 from gateway.http.headers import JOB_HEADER, REQUEST_ID
+from gateway.http.heads import check_head
 from gateway.http.operation import counted_handlers, key_places, open_paths
 from gateway.http.problems import Problem, describe_http, is_expected
 from gateway.http.responses import BEGUN, GRANTED, JOB, add_limit_headers, cut_short
@@ -113,6 +114,9 @@ async def _answer(request: web.Request, handler: Handler) -> web.StreamResponse:
     try:
         if app[CONNECTIONS].spare:
             app[CONNECTIONS].check(request)
+        headers = request.headers
+        if hdrs.CONTENT_ENCODING in headers or not "".join(headers.values()).isascii():
+            check_head(request)
         preflight = app[_ORIGINS].preflight(request)
         if preflight is not None:
             return preflight

@@ -147,6 +147,8 @@ def _adopt_stdlib(out: TextIO, level: int, before: list[_Processor], ending: lis
     root.setLevel(max(level, logging.INFO))
     # The gateway logs requests itself, with the fields of our table.
     logging.getLogger("aiohttp.access").setLevel(logging.WARNING)
+    # A warning for each handshake that offers subprotocols, with all of them.
+    logging.getLogger("aiohttp.websocket").setLevel(logging.ERROR)
 
 
 def _crashed(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:

@@ -48,7 +48,7 @@ class Origins:
         """Set the CORS headers of a response, an error too, before its head is sent."""
         response.headers.add(hdrs.VARY, hdrs.ORIGIN)
         origin = request.headers.get(hdrs.ORIGIN)
-        if origin is not None and self.has(origin):
+        if origin is not None and origin.isascii() and self.has(origin):
             response.headers[hdrs.ACCESS_CONTROL_ALLOW_ORIGIN] = origin
             response.headers[hdrs.ACCESS_CONTROL_EXPOSE_HEADERS] = _EXPOSED
 
@@ -121,7 +121,11 @@ def _is_same(origin: str, request: web.Request) -> bool:
     if request.headers.get("Sec-Fetch-Site") == "same-origin":
         return True
     names = (request.headers.get(hdrs.HOST), request.headers.get(hdrs.X_FORWARDED_HOST))
-    return urlsplit(origin).netloc.lower() in {name.lower() for name in names if name}
+    try:
+        netloc = urlsplit(origin).netloc
+    except ValueError:  # no address, so not ours either
+        return False
+    return netloc.lower() in {name.lower() for name in names if name}
 
 
 def _name(host: str) -> str:

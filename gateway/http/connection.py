@@ -20,7 +20,9 @@ from aiohttp.streams import EMPTY_PAYLOAD
 
 from bus.telemetry.logging import logger
 from gateway.access.addresses import site_of
+from gateway.http.frames import MaskedFrames
 from gateway.http.headers import REQUEST_ID
+from gateway.http.problems import Problem, describe_http
 from gateway.http.reading import SMALL_BODY_BYTES, ReadingGuard, Shared
 from gateway.http.unreadable import MAX_HEADER_BYTES, MAX_HEADERS, MAX_PATH_BYTES, describe_unreadable, late_head
 
@@ -28,6 +30,8 @@ log = logger(__name__)
 
 #: Unsent bytes in the kernel. By default it holds megabytes for each client, which our own limits do not see.
 _UNSENT_BYTES: Final = 128 << 10
+#: aiohttp's method of a request that could not be read.
+_NO_METHOD: Final = "UNKNOWN"
 #: Connections accepted before other work gets a turn.
 _ACCEPTED_AT_ONCE: Final = 32
 #: Until a listener without a free descriptor tries again.
@@ -160,8 +164,15 @@ class Connection(_Counted):
             self._body = EMPTY_PAYLOAD
             self._read_since = 0.0
             self._raw_bytes = 0
+        if isinstance(resp, web.HTTPException) and isinstance(request, web.Request):
+            # One of aiohttp itself, which looks at `Expect` before any code of ours.
+            resp = self._refuse(request, describe_http(resp, request), None)
         try:
             finished = await super().finish_response(request, resp, start_time)
+        except ConnectionError:
+            raise
+        except Exception as error:  # noqa: BLE001 - the boundary: the response itself could not be written
+            finished = await super().finish_response(request, self.handle_error(request, 500, error), start_time)
         finally:
             self._num_answered += 1
             self._idle_since = self._loop.time()
@@ -178,28 +189,33 @@ class Connection(_Counted):
         exc: BaseException | None = None,
         message: str | None = None,
     ) -> web.StreamResponse:
-        """The response to a request that could not be read; it closes the connection.
+        """The response to a request that could not be read, or not answered; it closes the connection.
 
         Raises ConnectionError if a response has begun: it can only be cut.
         """
         if request.writer.output_size > 0:
             raise ConnectionError("the response has begun")
-        problem = late_head(self._shared.times.head_s) if self._head_is_late else describe_unreadable(exc)
+        problem = late_head(self._shared.times.head_s) if self._head_is_late else describe_unreadable(exc, request)
+        response = self._refuse(request, problem, exc)
+        response.force_close()
+        return response
+
+    def _refuse(self, request: web.BaseRequest, problem: Problem, error: BaseException | None) -> web.Response:
         quoted = uuid.uuid4().hex
+        path = "" if request.method == _NO_METHOD else request.path[:200]
         if problem.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-            log.error("http.failed", method="", path="", request=quoted, exc_info=exc)
+            log.error("http.failed", method=request.method, path=path, request=quoted, exc_info=error)
         else:
-            log.info("http.refused", status=problem.status, code=problem.code, path="", request=quoted)
+            log.info("http.refused", status=problem.status, code=problem.code, path=path, request=quoted)
         response = self._shared.refuse(request.path, problem)
         response.headers[REQUEST_ID] = quoted
-        response.force_close()
         return response
 
     def set_parser(self, parser: Any, data_received_cb: Callable[[], None] | None = None) -> None:
         """As aiohttp's, once the request has become a WebSocket: its frames have no time to keep here."""
         self._is_socket = True
         self._read_since = 0.0
-        super().set_parser(parser, data_received_cb)
+        super().set_parser(cast(Any, MaskedFrames(parser)), data_received_cb)
 
 
 class Listener:

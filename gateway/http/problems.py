@@ -130,6 +130,9 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True):
 
 #: The answer to an error that is a fault of ours.
 INTERNAL: Final = Problem(status=500, code="internal", detail="an error of ours; the log has it")
+UNKNOWN_EXPECTATION: Final = Problem(
+    status=417, code="unknown_expectation", detail="Expect: only 100-continue is understood", path="Expect"
+)
 
 
 class ProblemBody(msgspec.Struct, kw_only=True, omit_defaults=True):
@@ -232,6 +235,8 @@ def describe_http(error: Exception, request: web.Request) -> Problem:
         return Problem(status=400, code="malformed", detail=detail)
     if not isinstance(error, web.HTTPException):
         return describe(error)
+    if isinstance(error, web.HTTPExpectationFailed):
+        return UNKNOWN_EXPECTATION
     where = f"{request.method} {short(request.path)}"
     if isinstance(error, web.HTTPRequestEntityTooLarge):
         detail = f"the body is larger than {request.client_max_size} bytes"

@@ -2,9 +2,10 @@
 
 from typing import Final
 
-from aiohttp import http_exceptions
+from aiohttp import hdrs, http_exceptions, web
 
-from gateway.http.problems import INTERNAL, Problem
+from gateway.http.heads import ENCODINGS, UnknownEncoding
+from gateway.http.problems import INTERNAL, UNKNOWN_EXPECTATION, Problem
 
 #: Limits of the path with its query, and of a header (its value; aiohttp adds the name of the first one alone). They
 #: differ: the limit in an error of aiohttp shows which of the two was exceeded.
@@ -14,8 +15,10 @@ MAX_HEADERS: Final = 128
 _TOO_MANY: Final = "Too many headers received"
 
 
-def describe_unreadable(error: BaseException | None) -> Problem:
+def describe_unreadable(error: BaseException | None, request: web.BaseRequest) -> Problem:
     """The problem of a request that aiohttp could not read. Not with aiohttp's text, which quotes the request."""
+    if isinstance(error, UnicodeEncodeError) and hdrs.EXPECT in request.headers:
+        return UNKNOWN_EXPECTATION  # aiohttp's own refusal of it cannot be encoded
     if isinstance(error, http_exceptions.LineTooLong):
         return _too_long(error)
     if not isinstance(error, http_exceptions.HttpProcessingError):
@@ -23,6 +26,9 @@ def describe_unreadable(error: BaseException | None) -> Problem:
     match error:
         case http_exceptions.BadHttpMethod():
             detail = "the request line begins with no HTTP method; this port speaks HTTP/1.1, without TLS"
+        case http_exceptions.ContentEncodingError():
+            detail = f"Content-Encoding: this one is not decoded here; send one of {ENCODINGS}, or none"
+            return Problem(status=415, code=UnknownEncoding.code, detail=detail, path=UnknownEncoding.path)
         case http_exceptions.BadStatusLine():
             detail = "the request line is none of HTTP/1.1"
         case http_exceptions.InvalidURLError():

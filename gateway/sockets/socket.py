@@ -65,8 +65,14 @@ class Socket:
 
     async def open(self) -> None:
         """Answer the handshake. Raises HTTPBadRequest if the request is none."""
-        if not self.response.can_prepare(self._request).ok:
-            raise web.HTTPBadRequest(reason="this path is a WebSocket, and the request lacks `Upgrade: websocket`")
+        try:
+            is_handshake = self.response.can_prepare(self._request).ok
+        except ValueError:  # its key has other characters than ASCII's
+            is_handshake = False
+        if not is_handshake:
+            raise web.HTTPBadRequest(
+                reason="this path is a WebSocket: the request lacks `Upgrade: websocket`, or a key"
+            )
         await self.response.prepare(self._request)
         self._request[BEGUN] = self.response
         peer = self.response.get_extra_info("socket")
