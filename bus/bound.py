@@ -1,6 +1,6 @@
 """The most audio that a job can make, known before it runs: a card declares it, gateways and workers evaluate it.
 
-Imports nothing of ours, because engines import this module.
+Imports nothing of ours but `bus.ssml`, because engines import this module.
 """
 
 import re
@@ -10,6 +10,8 @@ from typing import Annotated, Any, Final
 
 import msgspec
 from msgspec import Meta
+
+from bus import ssml
 
 _Seconds = Annotated[float, Meta(ge=0, le=1e9)]
 _Factor = Annotated[float, Meta(gt=0, le=1e3)]
@@ -57,6 +59,8 @@ class SpokenText(msgspec.Struct, frozen=True, kw_only=True, tag="text", omit_def
     max_speed: _Factor = 1.0
     #: Multiplies the length of an SSML document that changes how its text is read: its rate, its voice, spelled out.
     ssml_pace: _Factor = 1.0
+    #: The parameter by which a text that is not SSML has breaks; "": none.
+    breaks_param: str = ""
     #: Of a `<break>`, beside the time that it names; no speed changes either.
     break_s: _Seconds = 0.0
 
@@ -71,8 +75,10 @@ class SpokenText(msgspec.Struct, frozen=True, kw_only=True, tag="text", omit_def
         total_s = self.lead_s + self._text_s(text, self.reads.get(base, ()))
         pace = self._pace_of(base) * (self.variant_pace if plus else 1.0)
         breaks_s = 0.0
-        if is_ssml(text):
+        is_document = ssml.is_document(text)
+        if is_document or (self.breaks_param and params.get(self.breaks_param)):
             breaks_s = sum(self.break_s + _requested_s(tag) for tag in _BREAK.findall(text))
+        if is_document:
             pace *= self.ssml_pace if _CHANGES.search(text) else 1.0
         given = params.get(self.speed_param)
         speed = float(given) if isinstance(given, int | float) else 1.0  # the model's schema refuses all else
@@ -161,11 +167,6 @@ def class_of(char: str) -> str:
     return next((name for name, first, last in _SCRIPTS if first <= code <= last), "other")
 
 
-def is_ssml(text: str) -> bool:
-    """Whether a text is an SSML document rather than plain text."""
-    return text.lstrip().startswith("<speak")
-
-
 def _requested_s(tag: str) -> float:
-    """The time that a `<break` names, in seconds; 0 if it names none."""
+    """The time that a `<break` names, in seconds; 0 if it names none. The engine may refuse it."""
     return max((float(time) / (1000 if unit else 1) for time, unit in _TIME.findall(tag)), default=0.0)

@@ -10,6 +10,9 @@ import unicodedata
 from collections.abc import Iterator
 from typing import Final, Literal
 
+from bus import ssml
+from bus.abbreviations import ABBREVIATIONS, BEFORE_NUMBERS, BEFORE_ORDINALS
+
 Granularity = Literal["sentence", "clause"]
 
 #: Longest piece, in characters: about twenty seconds of speech.
@@ -25,10 +28,12 @@ _OPENERS: Final = "\"'(\\[{«“‘„‚‹「『（【¿¡*_-"  # noqa: RUF001
 _WIDE_PAUSES: Final = "、，；："  # noqa: RUF001
 _PAUSES: Final = ",;:،؛—"
 
+#: A line break is a blank. Several are the end of a paragraph, and so is a form feed.
+_PARAGRAPH: Final = re.compile(r"\n[^\S\n]*\n|[\f\u2029]")
 _SENTENCE: Final = (
     rf"(?P<wide>[{_WIDE}][{_WIDE}{_NARROW}.]*[{_CLOSERS}]*\s*)"
     rf"|(?P<narrow>[{_NARROW}.]+[{_CLOSERS}]*(?:\s+|\Z))"
-    r"|(?P<line>\n\s*)"
+    r"|(?P<line>[\n\f\u2029]\s*)"
 )
 _CLAUSE: Final = rf"|(?P<pause>[{_WIDE_PAUSES}][{_CLOSERS}]*\s*|[{_PAUSES}]+[{_CLOSERS}]*(?:\s+|\Z))"
 _BREAKS: Final = {"sentence": re.compile(_SENTENCE), "clause": re.compile(_SENTENCE + _CLAUSE)}
@@ -38,28 +43,8 @@ _WORD_BREAK: Final = re.compile(r"[\s(\[\"'“‘«—–-]")  # noqa: RUF001
 #: A pause that good speech would make: behind a comma or a space, not before half of the longest piece.
 _CUT_PAUSE: Final = re.compile(rf"[{_PAUSES}]\s+|[{_WIDE_PAUSES}]\s*")
 _CUT_SPACE: Final = re.compile(r"\s+")
-# fmt: off
-#: Each without its last full stop.
-_ABBREVIATIONS: Final = frozenset((
-    "al", "approx", "apr", "asst", "aug", "ave", "bd", "bldg", "blvd", "bzw", "ca", "cap", "capt", "cf", "cmdr", "co",
-    "col", "corp", "dept", "dipl", "dr", "dra", "ed", "eds", "esp", "est", "et", "etc", "evtl", "ext", "feb", "fig",
-    "figs", "fr", "ft", "gen", "ggf", "gov", "hon", "hr", "inc", "ing", "jan", "jr", "jul", "jun", "lt", "ltd", "mag",
-    "messrs", "mlle", "mme", "mr", "mrs", "ms", "mt", "mwst", "nov", "oct", "okt", "op", "p.ex", "pp", "prof", "pvt",
-    "rep", "rev", "sen", "sep", "sept", "sgt", "sig", "sog", "sr", "sra", "srta", "st", "str", "tel", "usw", "vgl",
-    "viz", "vol", "vs", "zzgl",
-))
-#: Abbreviations only where a number follows: `No. 5`, and yet `No. I will not`.
-_BEFORE_NUMBERS: Final = frozenset(("abs", "art", "ch", "eq", "no", "nos", "nr", "núm", "p", "par", "sec", "ver"))
-#: Words before a day: `am 3. Oktober`, `der 2. Weltkrieg`.
-_BEFORE_ORDINALS: Final = frozenset((
-    "ab", "am", "bis", "das", "dem", "den", "der", "des", "die", "dne", "im", "ins", "jeder", "jedes", "und", "vom",
-    "zum", "zur",
-))
-# fmt: on
 #: Matches `e.g`, `p.m`, `z.B`, `U.S.A`, `Ph.D`.
 _DOTTED: Final = re.compile(r"\w{1,2}(?:\.\w{1,2})+")
-#: A line at least this long was broken to fit a page, not to end something.
-_WRAPPED_LINE_CHARS: Final = 50
 #: Shorter clauses are spoken with the next one. A character of a wide script counts as three.
 _MIN_CLAUSE_WEIGHT: Final = 24
 _FIRST_WIDE: Final = "\u2e80"
@@ -68,8 +53,8 @@ _FIRST_WIDE: Final = "\u2e80"
 def sentences(text: str, max_chars: int = MAX_CHARS) -> Iterator[str]:
     """Yield the sentences of a whole text in order, each of 1 … `max_chars` characters.
 
-    Only the first, or one of nothing else, begins with white space. Each is found when it is requested: the first costs
-    no more in a book than in a line.
+    Only the first, or one of nothing else, begins with white space. An SSML document is one sentence, of any length.
+    Each is found when it is requested: the first costs no more in a book than in a line.
     """
     start = 0
     while (end := find_end(text, start, start, "sentence", max_chars)[0]) is not None:
@@ -88,6 +73,11 @@ def find_end(text: str, start: int, scanned: int, granularity: Granularity, max_
     twice; the first call of a piece passes `start`. If no text follows, the rest, at most `max_chars`, is one piece.
     """
     last = start + max_chars
+    may_be_document = text.startswith("<", scanned) or text[scanned : scanned + 1].isspace()
+    if may_be_document and not text[start:scanned].strip() and ssml.may_become_document(text, scanned):
+        # A document is one piece, however long: cut anywhere, its tags would be read aloud.
+        end = ssml.find_end(text, scanned)
+        return (None, scanned) if end is None or end == len(text) else (end, end)
     while True:
         found = _BREAKS[granularity].search(text, scanned, last + 1)
         if found is None or found.end() > last:
@@ -118,12 +108,9 @@ def _ends(text: str, start: int, found: re.Match[str], following: str) -> bool:
     if found.lastgroup == "pause":
         said = text[start : found.end()].strip()
         return sum(3 if char >= _FIRST_WIDE else 1 for char in said) >= _MIN_CLAUSE_WEIGHT
-    if found.lastgroup == "wide" or mark.count("\n") > 1:
+    if found.lastgroup == "wide" or _PARAGRAPH.search(mark):
         return True
-    if found.lastgroup == "line":
-        line = text[max(start, text.rfind("\n", start, found.start()) + 1) : found.start()]
-        return len(line) < _WRAPPED_LINE_CHARS and not following.islower()
-    if following.islower():
+    if found.lastgroup == "line" or following.islower():
         return False
     return not mark.startswith(".") or mark.startswith("..") or not _abbreviates(text, start, found.start(), following)
 
@@ -137,11 +124,11 @@ def _abbreviates(text: str, start: int, dot: int, following: str) -> bool:
         return True
     if word.isdigit():
         line = head[: -len(word)].rstrip(" \t")
-        return len(word) <= 2 and (not line or line.endswith("\n") or before in _BEFORE_ORDINALS)
+        return len(word) <= 2 and (not line or line.endswith("\n") or before in BEFORE_ORDINALS)
     folded = word.casefold()
     return (
-        folded in _ABBREVIATIONS
-        or (folded in _BEFORE_NUMBERS and following.isdigit())
+        folded in ABBREVIATIONS
+        or (folded in BEFORE_NUMBERS and following.isdigit())
         or _DOTTED.fullmatch(word) is not None
     )
 

@@ -4,8 +4,9 @@ import re
 
 import pytest
 
+from bus.ssml import is_document
 from gpuworker.engine import Rejected
-from gpuworker.engines.speech.ssml import is_ssml, parts
+from gpuworker.engines.speech.ssml import parts
 
 
 def known(voice: str) -> bool:
@@ -23,7 +24,7 @@ def known(voice: str) -> bool:
     ],
 )
 def test_ssml_is_known_by_its_beginning(text: str, answer: bool) -> None:
-    assert is_ssml(text) is answer
+    assert is_document(text) is answer
 
 
 @pytest.mark.parametrize(

@@ -99,5 +99,6 @@ def spoken_text() -> SpokenText:
         max_speed=3.5,
         # The slowest rate, the slowest voice, and a text that is spelled out: 3.6 times as long, measured.
         ssml_pace=4.5,
+        breaks_param="breaks",
         break_s=1.0,
     )

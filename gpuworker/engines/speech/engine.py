@@ -12,6 +12,7 @@ from contextlib import closing
 from dataclasses import replace
 from typing import Any
 
+from bus.ssml import BadBreak, check_breaks
 from bus.text import did_you_mean
 from gpuworker.engine import (
     Capabilities,
@@ -59,10 +60,21 @@ _SCHEMA: Mapping[str, Any] = {
             "description": "how far the melody goes up and down, 0 is monotone; espeak voices only",
         },
         "volume": {"type": "number", "minimum": 0, "maximum": 200, "default": 100, "description": "per cent"},
+        "text": {
+            "type": "string",
+            "enum": ["plain", "markdown"],
+            "default": "plain",
+            "description": "markdown: its marks are not read aloud; an SSML document is neither",
+        },
+        "breaks": {
+            "type": "boolean",
+            "default": False,
+            "description": 'whether <break time="1.5s"/> in a text that is not SSML is a pause, of 10 s at most',
+        },
     },
 }
-#: Control characters except tab, newline and return; halves of surrogate pairs.
-_UNSPEAKABLE = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
+#: Control characters except white space; halves of surrogate pairs.
+_UNSPEAKABLE = re.compile(r"[\x00-\x08\x0e-\x1f\x7f-\x84\x86-\x9f\ud800-\udfff]")
 _LIBRARY = Requirement(
     "antiphon[espeak]", module="espeakng_loader", otherwise=(Requirement("apt-get install libflite1", library="flite"),)
 )
@@ -122,6 +134,11 @@ class Speech:
             raise Rejected("input", f"has the control character U+{ord(bad.group()):04X} at position {bad.start()}")
         library, voice = self._find(job.voice or self._capabilities.default_voice)
         valid = replace(job, voice=voice, params={**DEFAULTS, **job.params})
+        if valid.params["breaks"]:
+            try:
+                check_breaks(text)
+            except BadBreak as error:
+                raise Rejected("input", f"has a wrong pause: {error}") from error
         library.check(valid)
         return valid
 

@@ -19,7 +19,8 @@ from gpuworker.engines.speech.coverage import Span
 from gpuworker.engines.speech.espeak_voices import read_voices
 from gpuworker.engines.speech.espeak_words import Words
 from gpuworker.engines.speech.library import Sound
-from gpuworker.engines.speech.parts import Part, halves, plain_parts
+from gpuworker.engines.speech.parts import Part, halves
+from gpuworker.engines.speech.plain import plain_parts
 from gpuworker.engines.speech.speaker import Speaker, Word
 from gpuworker.engines.speech.spelling import spell, with_spaces
 
@@ -106,12 +107,13 @@ class Espeak:
 
     def check(self, job: EngineJob) -> None:
         """Raises Rejected for SSML that cannot be spoken."""
-        if ssml.is_ssml(job.input):
+        if ssml.is_document(job.input):
             ssml.parts(job.input, self._known.in_document)
 
-    def parts(self, text: str) -> Iterable[Part]:
+    def parts(self, job: EngineJob) -> Iterable[Part]:
         """The parts of a plain text or an SSML document, in order."""
-        return ssml.parts(text, self._known.in_document) if ssml.is_ssml(text) else plain_parts(text)
+        is_document = ssml.is_document(job.input)
+        return ssml.parts(job.input, self._known.in_document) if is_document else plain_parts(job)
 
     def facts(self, job: EngineJob) -> Mapping[str, Any]:
         """The pace that was spoken."""
@@ -130,7 +132,7 @@ class Espeak:
 
         Words that the library left out are spoken behind the others, each alone.
         """
-        waiting = [part if ssml.is_ssml(part.text) else spell(part, self._known.language(job.voice))]
+        waiting = [spell(part, self._known.language(job.voice))]
         gone: list[Span] = []
         while waiting:
             part = waiting.pop(0)
@@ -154,12 +156,13 @@ class Espeak:
         self, job: EngineJob, part: Part, frame: int, on_report: Callable[[Mapping[str, Any]], None]
     ) -> Generator[Sound, None, None]:
         """Speak `part` once, as it is."""
-        is_document = ssml.is_ssml(part.text)
+        is_document = ssml.is_document(part.text)
         request = make_request(self._known.native(job.voice), job.params, job.seed)
         plain = markup.plain(part.text) if is_document else part.text
         request |= {
             "text": part.text,
             "ssml": is_document,
+            "end_pause": not part.pause_ms,
             "plain": plain,
             "tokens": coverage.tokens(plain, part.body),
         }
@@ -192,7 +195,7 @@ class _Again(NamedTuple):
     @classmethod
     def of(cls, part: Part, report: Mapping[str, Any]) -> "_Again":
         """`report`: the helper's, about `part`."""
-        cut = markup.halves if ssml.is_ssml(part.text) else halves
+        cut = markup.halves if ssml.is_document(part.text) else halves
         if report.get("is_too_long"):
             parts = cut(part)
             return cls(parts, gone=() if parts else [part.span(part.body.start, part.body.stop)])

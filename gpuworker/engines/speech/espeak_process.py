@@ -111,7 +111,8 @@ class LoadedEspeak:
             return {"is_too_long": True}
         if long_words := coverage.long_words(plain, tokens, self.phonemes):
             return {"long_words": long_words}
-        starts = self._synthesize(request["text"], _SSML if request["ssml"] else 0, sink)
+        flags = (_SSML if request["ssml"] else 0) | (_END_PAUSE if request.get("end_pause", True) else 0)
+        starts = self._synthesize(request["text"], flags, sink)
         if starts is None:
             return {}
         self._set_voice(request["voice"])  # a document may have changed it
@@ -147,7 +148,7 @@ class LoadedEspeak:
         callback = _ON_AUDIO(on_audio)
         self._lib.espeak_SetSynthCallback(callback)
         data = text.encode()
-        flags |= _CHARS_UTF8 | _END_PAUSE
+        flags |= _CHARS_UTF8
         code = self._lib.espeak_Synth(data, len(data) + 1, 0, _POSITION_CHARACTER, 0, flags, None, None)
         if code != 0:
             raise RuntimeError(f"espeak-ng refused the text (code {code})")

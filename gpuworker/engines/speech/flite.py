@@ -16,7 +16,8 @@ import numpy as np
 from gpuworker.engine import Completeness, EngineJob, Rejected, Voice
 from gpuworker.engines.speech import ssml
 from gpuworker.engines.speech.library import DEFAULTS, Sound
-from gpuworker.engines.speech.parts import Part, plain_parts
+from gpuworker.engines.speech.parts import Part
+from gpuworker.engines.speech.plain import plain_parts
 from gpuworker.engines.speech.resampler import Resampler, Samples
 from gpuworker.engines.speech.speaker import Speaker
 
@@ -98,12 +99,12 @@ class Flite:
         """Raises Rejected for SSML, and for a `range` other than the default."""
         if job.params["range"] != DEFAULTS["range"]:
             raise Rejected("params.range", f"the voice {job.voice} cannot change its melody")
-        if ssml.is_ssml(job.input):
+        if ssml.is_document(job.input):
             raise Rejected("input", f"is SSML, which the voice {job.voice} does not read")
 
-    def parts(self, text: str) -> Iterable[Part]:
+    def parts(self, job: EngineJob) -> Iterable[Part]:
         """The sentences of a text, in order."""
-        return plain_parts(text)
+        return plain_parts(job)
 
     def facts(self, job: EngineJob) -> Mapping[str, Any]:  # as any library's
         """None."""

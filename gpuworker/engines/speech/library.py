@@ -9,7 +9,14 @@ from gpuworker.engines.speech.parts import Part
 #: Sampling rate of the engine's audio, whatever the library's own is.
 RATE_HZ: Final = 22_050
 #: The values of `params` that a job leaves out.
-DEFAULTS: Final[Mapping[str, Any]] = {"speed": 1.0, "pitch": 50, "range": 50, "volume": 100}
+DEFAULTS: Final[Mapping[str, Any]] = {
+    "speed": 1.0,
+    "pitch": 50,
+    "range": 50,
+    "volume": 100,
+    "text": "plain",
+    "breaks": False,
+}
 
 
 class Sound(NamedTuple):
@@ -63,8 +70,8 @@ class Library(Protocol):
         """Raises Rejected for a job, complete with defaults, that this library cannot speak."""
         ...
 
-    def parts(self, text: str) -> Iterable[Part]:
-        """The parts of a text that `check` has accepted, in order."""
+    def parts(self, job: EngineJob) -> Iterable[Part]:
+        """The parts of the input of a job that `check` has accepted, in order."""
         ...
 
     def facts(self, job: EngineJob) -> Mapping[str, Any]:

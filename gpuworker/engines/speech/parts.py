@@ -1,10 +1,8 @@
 """The parts of a text that are spoken one after the other."""
 
 import re
-from collections.abc import Iterator
 from typing import Final, NamedTuple
 
-from bus.sentences import sentences
 from gpuworker.engine import Mark
 
 _PAUSE: Final = re.compile(r"[.!?,;:،؛—]+\s+|[、，；：。]\s*")  # noqa: RUF001
@@ -21,6 +19,8 @@ class Part(NamedTuple):
     start: int
     #: The (start, end) in the original of each character of the stretch; empty where `text` has them as they came.
     spans: tuple[tuple[int, int], ...] = ()
+    #: Silence behind it.
+    pause_ms: int = 0
 
     def span(self, start: int, end: int) -> tuple[int, int]:
         """(start, end) in the original of the characters from `start` to `end` of `text`, which are of `body`."""
@@ -40,14 +40,6 @@ class Part(NamedTuple):
         first = start - self.body.start
         text = self.text[start:end]
         return Part(text, range(len(text)), self.start + first, self.spans[first : first + len(text)])
-
-
-def plain_parts(text: str) -> Iterator[Part]:
-    """The sentences of a text that is not SSML."""
-    start = 0
-    for sentence in sentences(text):
-        yield Part(sentence, range(len(sentence)), start)
-        start += len(sentence)
 
 
 def middle(text: str, body: range) -> int | None:

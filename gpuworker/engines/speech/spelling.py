@@ -5,12 +5,17 @@ as plain ones, a minus as the word of the language, a row of emoji with spaces, 
 own limit as several.
 """
 
+import html
+import itertools
 import re
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator
-from typing import Final, NamedTuple
+from typing import Final
 
-from gpuworker.engines.speech.coverage import Span
+from bus import ssml
+from bus.sentences import sentences
+from gpuworker.engines.speech import markup
+from gpuworker.engines.speech.edits import Edit, edited
 from gpuworker.engines.speech.parts import Part
 
 #: A longer word is cut. In letters, syllables of Hangul, bytes of UTF-8; letters of a script without spaces.
@@ -33,6 +38,7 @@ _PUNCTUATION: Final = frozenset(".,;:!?")
 #: Accents, voicing marks of kana, and the vowels and endings of Hangul: they are one letter with the one before.
 _CLUSTER: Final = re.compile(r"\s|\S[\u0300-\u036f\u1160-\u11ff\u3099\u309a\uff9e\uff9f]*")
 _MINUS: Final = re.compile(r"(?<![^\s(\[{\"'«“‘=:/<>|])-(?=[$€£¥]?\d)|\u2212(?=\s?[$€£¥]?\d)")  # noqa: RUF001
+_INNER_STOP: Final = re.compile(r"(?:(?P<digit>\d)|(?<=\w))(?P<stop>\.)(?P<blank>[ \u00a0]+)(?=[^\W\d_])")
 # fmt: off
 #: Languages whose library reads over a hyphen before a digit, or says its sign in English.
 _MINUS_WORDS: Final = {
@@ -62,53 +68,57 @@ _PICTURE: Final = re.compile(
 )
 
 
-class _Edit(NamedTuple):
-    """The characters from `start` to `end` are replaced by `text`."""
-
-    start: int
-    end: int
-    text: str
-
-
 def spell(part: Part, language: str) -> Part:
-    """`part`, which is plain text, as it is said in `language`, a BCP 47 tag."""
-    for find in (_folds, lambda text: _minuses(text, language), _spaces):
-        part = _edited(part, find)
+    """`part`, plain text or SSML, as it is said in `language`, a BCP 47 tag."""
+    is_document = ssml.is_document(part.text)
+    if is_document:
+        part = edited(part, _breaks(part.text[part.body.start : part.body.stop]))
+    for find in (_folds, lambda text: _minuses(text, language), _stops, _spaces):
+        part = edited(part, _in_document(part, find) if is_document else find(part.text))
     return part
 
 
 def with_spaces(part: Part, places: Iterable[int]) -> Part:
     """`part` with a space at each of `places` of its body, in order."""
-    return _edited(
-        part, lambda text: (_Edit(place - part.body.start, place - part.body.start, " ") for place in places)
-    )
+    return edited(part, (Edit(place - part.body.start, place - part.body.start, " ") for place in places))
 
 
-def _edited(part: Part, find: Callable[[str], Iterable[_Edit]]) -> Part:
-    """`part` with its body changed by the edits that `find` returns for it, in order."""
-    first = part.body.start
-    body = part.text[first : part.body.stop]
-    edits = list(find(body))
-    if not edits:
-        return part
-    pieces: list[str] = []
-    spans: list[Span] = []
-    done = 0
-    for edit in (*edits, _Edit(len(body), len(body), "")):
-        pieces += (body[done : edit.start], edit.text)
-        spans += [part.span(first + place, first + place + 1) for place in range(done, edit.start)]
-        if edit.end > edit.start:
-            spans += [part.span(first + edit.start, first + edit.end)] * len(edit.text)
-        elif edit.text:  # an insertion has no place of its own: an empty one, behind the character before it
-            end = part.span(first + edit.start - 1, first + edit.start)[1]
-            spans += [(end, end)] * len(edit.text)
-        done = edit.end
-    body = "".join(pieces)
-    text = part.text[:first] + body + part.text[part.body.stop :]
-    return Part(text, range(first, first + len(body)), part.start, tuple(spans))
+def _in_document(part: Part, find: Callable[[str], Iterable[Edit]]) -> Iterator[Edit]:
+    """The edits of a document's text, without those that would change markup or entities."""
+    plain = markup.plain(part.text)[part.body.start : part.body.stop]
+    body = part.text[part.body.start : part.body.stop]
+    for edit in find(plain):
+        start, end = (edit.start, edit.end) if edit.end > edit.start else (max(edit.start - 1, 0), edit.start + 1)
+        if plain[start:end] == body[start:end]:
+            yield edit._replace(text=html.escape(edit.text, quote=False))
 
 
-def _folds(text: str) -> Iterator[_Edit]:
+def _breaks(document: str) -> Iterator[Edit]:
+    """The times of `break` in milliseconds: of `1.5s` the library makes no pause."""
+    for tag in ssml.BREAK.finditer(document):
+        milliseconds = ssml.break_ms(tag)
+        if milliseconds is not None:
+            time = ssml.TIME.search(document, tag.start(), tag.end())
+            assert time is not None
+            yield Edit(time.start(), time.end(), f'time="{milliseconds}ms"')
+
+
+def _stops(text: str) -> Iterator[Edit]:
+    """Full stops within a sentence, at which the library would end one: of an ordinal and of an abbreviation."""
+    if "." not in text:
+        return
+    ends = set(itertools.accumulate(map(len, sentences(text))))
+    for stop in _INNER_STOP.finditer(text):
+        if stop.end("blank") in ends:
+            continue
+        if stop["digit"]:  # `3. oktober` is the third, `3. Oktober` the end of a sentence
+            letter = text[stop.end() : stop.end() + 1]
+            yield Edit(stop.end(), stop.end() + 1, letter.lower())
+        else:
+            yield Edit(stop.start("stop"), stop.end("stop"), "")
+
+
+def _folds(text: str) -> Iterator[Edit]:
     """Blanks as spaces, letters with their accents as one, compatibility forms as plain letters, digits and signs."""
     if text.isascii() and text.isprintable():
         return
@@ -116,7 +126,7 @@ def _folds(text: str) -> Iterator[_Edit]:
         found = match.group()
         folded = " " if found.isspace() else _fold(found)
         if folded != found:
-            yield _Edit(match.start(), match.end(), folded)
+            yield Edit(match.start(), match.end(), folded)
 
 
 def _fold(letter: str) -> str:
@@ -130,16 +140,16 @@ def _fold(letter: str) -> str:
     return letter if plain.isspace() or _PUNCTUATION.issuperset(plain) else plain
 
 
-def _minuses(text: str, language: str) -> Iterator[_Edit]:
+def _minuses(text: str, language: str) -> Iterator[Edit]:
     if "-" not in text and "\u2212" not in text:
         return
     word = _MINUS_WORDS.get(language) or _MINUS_WORDS.get(language.partition("-")[0])
     sign = f"{word} " if word else "\u2212"
     for match in _MINUS.finditer(text):
-        yield _Edit(match.start(), match.end(), sign)
+        yield Edit(match.start(), match.end(), sign)
 
 
-def _spaces(text: str) -> Iterator[_Edit]:
+def _spaces(text: str) -> Iterator[Edit]:
     """A space wherever the library would lose the rest of a word, or speak a row of pictures as one."""
     places: set[int] = set()
     for number in _LONG_NUMBER.finditer(text):
@@ -154,7 +164,7 @@ def _spaces(text: str) -> Iterator[_Edit]:
                 places.add(before)
             before = picture.end()
     for place in sorted(places):
-        yield _Edit(place, place, " ")
+        yield Edit(place, place, " ")
 
 
 def _cuts(text: str, start: int, end: int) -> Iterator[int]:

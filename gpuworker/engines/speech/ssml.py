@@ -4,11 +4,11 @@ import itertools
 from collections.abc import Callable, Collection, Mapping
 from xml.parsers import expat
 
-from bus.bound import is_ssml
+from bus.ssml import BadBreak, duration_ms, is_document, root_start
 from gpuworker.engine import Rejected
 from gpuworker.engines.speech.parts import Part
 
-__all__ = ("is_ssml", "parts")
+__all__ = ("is_document", "parts")
 
 #: Elements that espeak-ng understands, except those that reach outside the text (`audio`, `script`, …).
 _ELEMENTS = frozenset(
@@ -26,18 +26,18 @@ def parts(text: str, knows_voice: Callable[[str], bool]) -> list[Part]:
     Raises:
         Rejected: it is not well-formed, or has something that is not spoken here; with line and column.
     """
-    stripped = text.strip()
-    return _Reader(stripped, text.find(stripped), knows_voice).read()
+    return _Reader(text, knows_voice).read()
 
 
 class _Reader:
     """Reads one document."""
 
-    def __init__(self, text: str, start: int, knows_voice: Callable[[str], bool]) -> None:
-        """`start`: where `text` begins in the original."""
-        self._text = text
-        self._bytes = text.encode()
-        self._start = start
+    def __init__(self, text: str, knows_voice: Callable[[str], bool]) -> None:
+        #: The root element. What may stand before it is not for the library, which would read it aloud.
+        self._start = root_start(text)
+        self._text = text[self._start :].rstrip()
+        self._prolog = text[: self._start].lstrip("\ufeff \t\r\n")
+        self._bytes = self._text.encode()
         self._knows_voice = knows_voice
         self._depth = 0
         #: Start and end of the content of `speak`, in bytes.
@@ -47,7 +47,8 @@ class _Reader:
         self._cuts: list[int] = []
         #: Whether cutting at `_cuts` leaves the audio as it is.
         self._may_be_cut = True
-        self._parser = expat.ParserCreate()
+        self._parser = expat.ParserCreate("utf-8")  # whatever a declaration says: the text has been decoded
+        self._parser.StartDoctypeDeclHandler = self._on_doctype
         self._parser.StartElementHandler = self._on_start
         self._parser.EndElementHandler = self._on_end
         self._parser.CharacterDataHandler = self._on_text
@@ -57,6 +58,7 @@ class _Reader:
     def read(self) -> list[Part]:
         """Parse the document and cut it. Raises Rejected."""
         try:
+            self._parser.Parse(self._prolog.encode(), False)
             self._parser.Parse(self._bytes, True)
         except expat.ExpatError as error:
             message = f"is no well-formed SSML: {expat.ErrorString(error.code)}"
@@ -74,6 +76,14 @@ class _Reader:
             at += len(body)
         return found
 
+    @property
+    def _place(self) -> int:
+        """Where the event begins, in bytes of the root element."""
+        return self._parser.CurrentByteIndex - len(self._prolog.encode())
+
+    def _on_doctype(self, *_: object) -> None:
+        self._refuse("has a document type, which is not read here,")
+
     def _refuse(self, reason: str) -> None:
         line, column = self._parser.CurrentLineNumber, self._parser.CurrentColumnNumber + 1
         raise Rejected("input", f"{reason} at line {line}, column {column} of the SSML")
@@ -81,7 +91,7 @@ class _Reader:
     def _enter_body(self) -> None:
         """Note where the start tag of `speak` ends: at the first event behind it."""
         if self._depth and self._body_start is None:
-            self._body_start = self._parser.CurrentByteIndex
+            self._body_start = self._place
 
     def _on_start(self, name: str, attributes: Mapping[str, str]) -> None:
         self._enter_body()
@@ -94,13 +104,18 @@ class _Reader:
         wanted = attributes.get("name", "") if name == "voice" else ""
         if wanted and not self._knows_voice(wanted):
             self._refuse(f"has the voice {wanted!r}, which no document can name,")
+        if name == "break" and "time" in attributes:
+            try:
+                duration_ms(attributes["time"])
+            except BadBreak as error:
+                self._refuse(f"has a wrong pause: {error},")
         if self._depth == 1:
             self._on_sentence(name, _SENTENCES, _BETWEEN)
         self._depth += 1
 
     def _on_sentence(self, name: str, sentences: Collection[str], between: Collection[str]) -> None:
         if name in sentences:
-            self._cuts.append(self._parser.CurrentByteIndex)
+            self._cuts.append(self._place)
         elif name not in between:
             self._may_be_cut = False
 
@@ -108,7 +123,7 @@ class _Reader:
         self._enter_body()
         self._depth -= 1
         if self._depth == 0:
-            self._body_end = self._parser.CurrentByteIndex
+            self._body_end = self._place
 
     def _on_text(self, text: str) -> None:
         self._enter_body()

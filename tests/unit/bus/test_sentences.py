@@ -34,7 +34,7 @@ def test_the_sentences_joined_are_the_text_and_none_is_too_long(text: str, max_c
         ("नमस्ते। आप कैसे हैं?", ["नमस्ते।", "आप कैसे हैं?"]),
         ("كيف حالك؟ بخير.", ["كيف حالك؟", "بخير."]),
         ("A heading\n\nand a paragraph", ["A heading", "and a paragraph"]),
-        ("Milk\nEggs\nBread", ["Milk", "Eggs", "Bread"]),
+        ("Milk\n\nEggs\n \nBread", ["Milk", "Eggs", "Bread"]),
         ("No. I will not. See no. 5 there.", ["No.", "I will not.", "See no. 5 there."]),
         ("Er kam am 3. Oktober. Sie nicht.", ["Er kam am 3. Oktober.", "Sie nicht."]),
         ("He said “no.” “Why?” she asked.", ["He said “no.”", "“Why?” she asked."]),

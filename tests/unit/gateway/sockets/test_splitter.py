@@ -90,7 +90,7 @@ def test_it_knows_how_much_it_holds_and_is_as_new_after_the_end(parts: list[str]
         ("كيف حالك؟ بخير.", ["كيف حالك؟", "بخير."]),
         ("آپ کیسے ہیں؟ میں ٹھیک ہوں۔ شکریہ۔", ["آپ کیسے ہیں؟", "میں ٹھیک ہوں۔", "شکریہ۔"]),
         ("A heading\n\nand a paragraph", ["A heading", "and a paragraph"]),
-        ("Milk\nEggs\nBread", ["Milk", "Eggs", "Bread"]),
+        ("Milk\n\nEggs\n \nBread", ["Milk", "Eggs", "Bread"]),
         ("No. I will not. See no. 5 there.", ["No.", "I will not.", "See no. 5 there."]),
     ],
 )
@@ -150,6 +150,14 @@ def test_clauses_end_at_pauses_and_are_not_too_short() -> None:
         "我先走了。",
         "再见",
     ]
+
+
+@pytest.mark.parametrize("before", ["", "\n ", "<?xml version='1.0'?> <!-- Hi. There. -->"])
+def test_a_document_is_one_piece_however_it_arrives(before: str) -> None:
+    document = f"{before}<speak>Hello. <break/> You.\n\n{'Word ' * 100}</speak>\n"
+    assert split(*document, "Then. ", *"More. Text") == [document, "Then. ", "More. ", "Text"]
+    assert split(document, "<speaker> said. Hi", granularity="clause") == [document, "<speaker> said. ", "Hi"]
+    assert split(*document[:50]) == [document[:50]], "its end never came"
 
 
 def test_without_a_granularity_a_piece_is_all_that_came() -> None:

@@ -1,0 +1,36 @@
+"""The parts of a plain text: its sentences, without marks of Markdown and with its pauses if the job has them."""
+
+from collections.abc import Iterator
+
+from bus import ssml
+from bus.sentences import sentences
+from gpuworker.engine import EngineJob
+from gpuworker.engines.speech.markdown import without_marks
+from gpuworker.engines.speech.parts import Part
+
+
+def plain_parts(job: EngineJob) -> Iterator[Part]:
+    """The parts of a valid job whose input is not SSML, in order."""
+    whole = Part(job.input, range(len(job.input)), 0)
+    if job.params["text"] == "markdown":
+        whole = without_marks(whole)
+    if not job.params["breaks"]:
+        yield from _sentences(whole)
+        return
+    start = 0
+    for tag in ssml.BREAK.finditer(whole.text):
+        milliseconds = ssml.break_ms(tag)
+        if milliseconds is None:
+            continue
+        *before, last = [*_sentences(whole.stretch(start, tag.start()))] or [whole.stretch(start, start)]
+        yield from before
+        yield last._replace(pause_ms=milliseconds)
+        start = tag.end()
+    yield from _sentences(whole.stretch(start, len(whole.text)))
+
+
+def _sentences(part: Part) -> Iterator[Part]:
+    start = 0
+    for sentence in sentences(part.text):
+        yield part.stretch(start, start + len(sentence))
+        start += len(sentence)
