@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+import ssl
 from contextlib import ExitStack, closing
 from functools import partial
 from typing import Final
@@ -17,6 +18,7 @@ from gateway.app import make_app, refusal
 from gateway.compose import Services, compose
 from gateway.http.connection import Listener
 from gateway.http.reading import ReadingTimes, Shared
+from gateway.http.tls import server_context
 from gateway.nats.api import NatsApi
 from gateway.nats.cancels import Cancels
 from gateway.settings import GatewaySettings
@@ -33,8 +35,8 @@ async def serve(settings: GatewaySettings, stop: asyncio.Event) -> None:
 
     A stream that is cut then does not end its job: its listeners may come back through another gateway.
 
-    Raises SettingsError for a proxy that is no address and for a file of token keys that cannot be used; and, in an
-    ExceptionGroup, once running:
+    Raises SettingsError for a proxy that is no address and for a file of token keys or of TLS that cannot be used; and,
+    in an ExceptionGroup, once running:
         Unreachable: no NATS at the start, or NATS has closed the connection for good.
         OSError: the address cannot be bound.
     """
@@ -45,6 +47,7 @@ async def serve(settings: GatewaySettings, stop: asyncio.Event) -> None:
         issuer=settings.jwt_issuer,
     )
     addresses = Addresses(settings.trusted_proxies)
+    tls = server_context(settings.tls_cert, settings.tls_key)
     async with open_bus(settings.bus, "gateway") as bus:
         async with background_tasks() as tasks:
             services = compose(bus, settings, tasks, tokens, addresses)
@@ -70,11 +73,11 @@ async def serve(settings: GatewaySettings, stop: asyncio.Event) -> None:
                 *([tokens.run()] if tokens is not None else []),
             ):
                 tasks.create_task(service)
-            await _serve_http(services, stop)
+            await _serve_http(services, tls, stop)
         log.debug("gateway.stopped")
 
 
-async def _serve_http(services: Services, stop: asyncio.Event) -> None:
+async def _serve_http(services: Services, tls: ssl.SSLContext | None, stop: asyncio.Event) -> None:
     settings = services.settings
     # Without `handler_cancellation` a hang-up is noticed at the next write, and while its job is queued never.
     app = make_app(services)
@@ -84,10 +87,11 @@ async def _serve_http(services: Services, stop: asyncio.Event) -> None:
     try:
         # A site of aiohttp's would refuse unreadable requests in plain text.
         sockets = await _bind(settings.host, settings.port)
-        with closing(Listener(sockets, runner.server, _shared(services, app))):
+        with closing(Listener(sockets, runner.server, _shared(services, app, tls))):
             port = sockets[0].getsockname()[1]
             host = f"[{settings.host}]" if ":" in settings.host else settings.host
-            log.info("gateway.ready", url=f"http://{host}:{port}", port=port)
+            scheme = "http" if tls is None else "https"
+            log.info("gateway.ready", url=f"{scheme}://{host}:{port}", port=port)
             await stop.wait()
         await _drain(services, settings.drain_s)
     finally:
@@ -97,13 +101,14 @@ async def _serve_http(services: Services, stop: asyncio.Event) -> None:
         await services.limiter.close()
 
 
-def _shared(services: Services, app: web.Application) -> Shared:
+def _shared(services: Services, app: web.Application, tls: ssl.SSLContext | None) -> Shared:
     settings = services.settings
     return Shared(
         stalled_reader_s=settings.stalled_reader_s,
         times=ReadingTimes(
             head_s=settings.request_head_s, body_s=settings.request_body_s, keep_alive_s=settings.keep_alive_s
         ),
+        tls=tls,
         open=services.open_connections,
         buffers=services.buffers,
         refuse=partial(refusal, app),

@@ -28,6 +28,10 @@ class GatewaySettings(msgspec.Struct, frozen=True, kw_only=True):
         tuple[Origin, ...],
         doc("Origins whose pages may send requests, as in https://app.example.org; * is all."),
     ] = ()
+    tls_cert: Annotated[
+        str, doc("PEM file with the certificate, and those up to its authority; then the gateway speaks https alone.")
+    ] = ""
+    tls_key: Annotated[str, doc("PEM file with the certificate's private key, not encrypted.")] = ""
     jwt_secret_file: Annotated[str, doc("File with the secret of tokens signed with HS256.")] = ""
     jwks_file: Annotated[str, doc("File with a JSON Web Key Set: the public keys of tokens signed with RS256.")] = ""
     jwt_audience: Annotated[str, doc("The `aud` that tokens must name, if given.")] = ""

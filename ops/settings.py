@@ -21,7 +21,7 @@ from bus.settings import (
     load,
     matching,
 )
-from gateway.settings import GatewaySettings
+from gateway.settings import GatewaySettings, Origin
 from gpuworker.settings import EngineOptionFlags, WorkerSettings
 
 S = TypeVar("S", bound=msgspec.Struct)
@@ -58,6 +58,11 @@ class UpSettings(msgspec.Struct, frozen=True, kw_only=True):
     allow_faults: Annotated[bool, doc("Obey the `fault` parameter of `tone`: tests and chaos only.")] = False
     engine_option: EngineOptionFlags = ()
     require_keys: Annotated[bool, doc("Refuse callers without an API key.")] = False
+    cors_origins: Annotated[
+        tuple[Origin, ...], doc("Origins whose pages may send requests, as in https://app.example.org; * is all.")
+    ] = ()
+    tls_cert: Annotated[str, doc("PEM file with a certificate; then the gateway speaks https alone.")] = ""
+    tls_key: Annotated[str, doc("PEM file with the certificate's private key, not encrypted.")] = ""
     drain_s: Annotated[float, Meta(ge=0, le=86_400), doc("On SIGTERM running jobs may finish for this long.")] = 5.0
     recover: Annotated[
         bool, doc("Move streams that nats-server cannot recover out of its store, and go on without them.")

@@ -97,7 +97,8 @@ class Connection(_Counted):
         """As aiohttp's; bounds the bytes that wait, and the time for the first head."""
         transport = cast("asyncio.Transport", transport)  # uvloop's is one, but no subclass
         # `pause_writing` is called whenever bytes wait here, and writers wait until none do.
-        transport.set_write_buffer_limits(high=0)
+        # A transport with TLS pauses as soon as it has `high` bytes, others with more: 0 would pause it for ever.
+        transport.set_write_buffer_limits(high=0 if self._shared.tls is None else 1)
         _bound_kernel(transport)
         super().connection_made(transport)
         self._idle_since = self._read_since = self._read_checked_at = self._loop.time()
@@ -273,8 +274,8 @@ class Listener:
 
     async def _begin(self, connection: Connection, peer: socket.socket) -> None:
         try:
-            await self._event_loop.connect_accepted_socket(lambda: connection, peer)
-        except OSError:  # it was reset in between
+            await self._event_loop.connect_accepted_socket(lambda: connection, peer, **self._shared.tls_options)
+        except OSError:  # it was reset in between, or its handshake failed
             connection.leave()
             peer.close()
 

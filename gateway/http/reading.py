@@ -5,9 +5,10 @@ for a timer, and for a body beyond `SMALL_BODY_BYTES`.
 """
 
 import asyncio
+import ssl
 from collections.abc import Callable
 from http import HTTPStatus
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 from aiohttp import web
@@ -68,12 +69,21 @@ class Shared(msgspec.Struct, frozen=True, kw_only=True):
     stalled_reader_s: float = 300.0
     times: ReadingTimes = ReadingTimes()
     open: OpenConnections = msgspec.field(default_factory=lambda: OpenConnections(1 << 30, Addresses(())))
+    #: None: the connections are not encrypted.
+    tls: ssl.SSLContext | None = None
     #: Memory for large bodies; None: unlimited.
     buffers: Buffers | None = None
     #: Writes a problem in the format of the API that a path belongs to.
     refuse: Callable[[str, Problem], web.Response] = lambda _, problem: respond(problem)
     #: Which timeouts are logged.
     timeouts: Sample = msgspec.field(default_factory=Sample)
+
+    @property
+    def tls_options(self) -> dict[str, Any]:
+        """Arguments of asyncio's for an accepted socket. The time for the first head begins after the handshake."""
+        if self.tls is None:
+            return {}
+        return {"ssl": self.tls, "ssl_handshake_timeout": self.times.head_s, "ssl_shutdown_timeout": _CLOSE_S}
 
 
 class ReadingGuard(SlowClientGuard):

@@ -29,7 +29,8 @@ class Plan(msgspec.Struct, frozen=True):
     @property
     def http(self) -> str:
         """URL of the gateway."""
-        return f"http://{HOST}:{self.http_port}"
+        scheme = "https" if self.settings.tls_cert else "http"
+        return f"{scheme}://{HOST}:{self.http_port}"
 
     @property
     def nats(self) -> str:
@@ -57,8 +58,13 @@ class Plan(msgspec.Struct, frozen=True):
 
     def gateway_command(self) -> list[str]:
         """The command line of the gateway."""
-        keys = ["--no-anonymous"] if self.settings.require_keys else []
-        return [*self._command("gateway"), "--port", str(self.http_port), *keys]
+        settings = self.settings
+        more = ["--no-anonymous"] if settings.require_keys else []
+        if settings.cors_origins:
+            more += ["--cors-origins", ",".join(settings.cors_origins)]
+        for flag, value in (("--tls-cert", settings.tls_cert), ("--tls-key", settings.tls_key)):
+            more += [flag, value] if value else []
+        return [*self._command("gateway"), "--port", str(self.http_port), *more]
 
     def worker_command(self, worker: str) -> list[str]:
         """The command line of the worker with this id."""

@@ -14,7 +14,16 @@ BASES = [ROOT, *(ROOT / base for base in ("bus", "gateway", "gpuworker", "gpuwor
 #: Flags that the pages show of other people's commands: nats, curl, nats-server, make, ffplay, sox, pip.
 FOREIGN_FLAGS = {
     *("--wait-for-empty", "--reply-timeout", "--timeout", "--no-templates", "--raw", "--stream", "--all", "--count"),
-    *("--inbox-prefix", "--data-binary", "--signal", "--targets", "--venvs", "--out", "--help"),
+    *(
+        "--inbox-prefix",
+        "--data-binary",
+        "--signal",
+        "--targets",
+        "--venvs",
+        "--out",
+        "--help",
+        "--default-non-nullable",
+    ),
 }
 #: What a folder of the gateway's or the worker's holds besides modules of its own.
 UNNAMED = {"__init__"}

@@ -159,6 +159,17 @@ def test_a_stack_that_requires_keys_has_a_gateway_that_serves_no_caller_without(
     assert ["--no-anonymous" in command for command in commands] == [True, False]
 
 
+def test_origins_and_tls_reach_the_gateway(tmp_path: Path) -> None:
+    given = {"cors_origins": ("https://app.example.org", "http://localhost:3000"), "tls_cert": "/c", "tls_key": "/k"}
+    made = planning.plan(settings(tmp_path, **given), None)
+    command = made.gateway_command()
+    assert command[command.index("--cors-origins") + 1] == "https://app.example.org,http://localhost:3000"
+    assert command[command.index("--tls-cert") + 1 :] == ["/c", "--tls-key", "/k"]
+    assert made.http.startswith("https://127.0.0.1:")
+    plain = planning.plan(settings(tmp_path), None)
+    assert not {"--cors-origins", "--tls-cert", "--tls-key"} & set(plain.gateway_command())
+
+
 def test_a_taken_http_port_is_refused_by_number_and_flag(tmp_path: Path) -> None:
     with nats_server() as url:
         port = int(url.rpartition(":")[2])
