@@ -46,6 +46,10 @@ class Pool:
         if refusal is not None:
             raise self.refused(owner, refusal)
 
+    def refusal(self, owner: str, amount: float) -> Refusal | None:
+        """Why `owner` may not hold `amount` more; None if it may."""
+        return self._shares.refusal(owner, amount)
+
     def try_take(self, owner: str, amount: float) -> Refusal | None:
         """Hold `amount` more for `owner` and return None, or change nothing and return why it does not fit."""
         return self._shares.take(owner, amount)

@@ -20,14 +20,17 @@ from bus.transport.jetstream import MESSAGE_ID
 from bus.webhook import EventType, HookProgress, Webhook
 from gateway.jobs.service import Jobs
 from gateway.jobs.view import view, when
-from gateway.webhooks.concurrency import HostLimit
+from gateway.webhooks.concurrency import MAX_TRIES, HostLimit, TenantLimit
 from gateway.webhooks.queue import PendingWebhook, WebhookQueue
 from gateway.webhooks.sender import NotDelivered, Sender, signature_headers
 
 log = logger(__name__)
 
-#: Jobs whose webhooks one gateway processes at a time.
-_NUM_SLOTS: Final = 64
+#: Jobs whose webhooks one gateway processes at a time: beside those that are tried, some whose turn it is to be looked
+#: at.
+_NUM_SLOTS: Final = MAX_TRIES + 32
+#: Jobs of one pull.
+_NUM_PULLED: Final = 32
 #: Bounds of the pause between two reads of a job's log, and the share of the job's age that it lasts: an event is
 #: noticed at most that much later.
 _MIN_PAUSE_S: Final = 0.25
@@ -76,6 +79,7 @@ class WebhookDelivery:
         self._max_tries = max_tries
         self._retry_s = retry_s
         self._hosts = HostLimit()
+        self._tenants = TenantLimit()
         self._slots = asyncio.Semaphore(_NUM_SLOTS)
 
     async def run(self) -> None:
@@ -96,7 +100,7 @@ class WebhookDelivery:
 
     async def _pull(self) -> list[PendingWebhook]:
         try:
-            return await self._queue.pull(_NUM_SLOTS // 2)
+            return await self._queue.pull(_NUM_PULLED)
         except BusError as error:
             log.warning("webhook.poll_failed", error=str(error))
             await asyncio.sleep(_OUTAGE_PAUSE_S)
@@ -148,8 +152,12 @@ class WebhookDelivery:
         """Deliver the next event that has happened, if there is one. Raises BusError."""
         now_s, progress = self._bus.clock.now(), webhook.progress
         # No gateway sets a later time: one that is further away was written by something else.
-        if 0 < progress.due_at - now_s <= _MAX_RETRY_S:
-            webhook.defer(progress.due_at - now_s)
+        early_s: float | None = progress.due_at - now_s
+        if not 0 < progress.due_at - now_s <= _MAX_RETRY_S:
+            # Before anything is read: of a tenant with thousands of them, each comes by again and again.
+            early_s = self._tenants.wait_s(webhook.owner)
+        if early_s is not None:
+            webhook.defer(early_s)
             return
         try:
             status = await self._jobs.find(webhook.key)
@@ -177,9 +185,9 @@ class WebhookDelivery:
     async def _deliver(
         self, webhook: PendingWebhook, status: Status, receiver: Webhook, pending: list[EventType]
     ) -> None:
-        """Deliver the first of `pending`; later, if too many deliveries to this host are in progress."""
-        host = urlsplit(receiver.url).netloc.lower()
-        if (wait_s := self._hosts.wait_s(host)) is not None:
+        """Deliver the first of `pending`; later, if too many tries at this host, or of this tenant, are in progress."""
+        host, owner = urlsplit(receiver.url).netloc.lower(), webhook.owner
+        if (wait_s := self._hosts.wait_s(host) or self._tenants.wait_s(owner)) is not None:
             webhook.defer(wait_s)
             return
         progress, event, now_s = webhook.progress, pending[0], self._bus.clock.now()
@@ -187,9 +195,9 @@ class WebhookDelivery:
         context = {"job": webhook.key.job, "tenant": webhook.key.tenant, "event_type": event, "event_id": letter_id}
         try:
             # Counted before the first wait: otherwise more would pass than the limit allows.
-            with self._hosts.delivering(host):
-                body = msgspec.json.encode(await self._body(status, event))
-                await self._sender.post(receiver, signature_headers(receiver, letter_id, int(now_s), body), body)
+            with self._hosts.trying(host), self._tenants.trying(owner):
+                body = msgspec.json.encode(await _body(self._bus, status, event))
+                await self._sender.post(receiver, signature_headers(receiver, letter_id, int(now_s), body), body, owner)
         except NotDelivered as error:
             tries = progress.tries + 1
             if not error.is_final and tries < self._max_tries:
@@ -207,9 +215,10 @@ class WebhookDelivery:
         else:
             await webhook.advance(HookProgress(since=progress.since, settled=(*progress.settled, event)))
 
-    async def _body(self, status: Status, event: EventType) -> dict[str, Any]:
-        data = await view(self._bus, status)
-        return {"type": f"job.{event}", "timestamp": when(self._bus.clock.now()), "data": data}
+
+async def _body(bus: Bus, status: Status, event: EventType) -> dict[str, Any]:
+    data = await view(bus, status)
+    return {"type": f"job.{event}", "timestamp": when(bus.clock.now()), "data": data}
 
 
 async def _dead_letter(bus: Bus, webhook: PendingWebhook, letter_id: str, reason: str, body: bytes) -> None:

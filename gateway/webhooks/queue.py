@@ -37,6 +37,11 @@ class PendingWebhook:
         self.progress = wire.decode(HookProgress, delivery.payload)
         self.key: JobKey = bus.subjects.job_key(*parse_job_of(delivery.subject))
 
+    @property
+    def owner(self) -> str:
+        """Whose share of the gateway's pools it uses, as `Caller.owner`."""
+        return f"tenant-{self.key.tenant}"
+
     def finish(self) -> None:
         """Remove the message: no event is pending."""
         self._delivery.ack()

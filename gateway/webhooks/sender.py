@@ -18,9 +18,12 @@ from bus.params import short
 from bus.settings import redacted
 from bus.webhook import Webhook
 from gateway.webhooks.addresses import is_name, is_public, parsed
+from gateway.webhooks.lookups import OWNER, Lookups
 
 #: Of the whole exchange, name lookup and connection included.
 TIMEOUT_S: Final = 10.0
+#: Of the lookup and the connection.
+_CONNECT_S: Final = 5.0
 _KEY_PREFIX: Final = "whsec_"
 
 
@@ -112,11 +115,13 @@ class Sender:
     async def __aenter__(self) -> "Sender":
         new_socket = None if self._allow_private else public_socket
         # No connection is reused: the address is checked for each delivery.
-        connector = aiohttp.TCPConnector(socket_factory=new_socket, use_dns_cache=False, force_close=True, limit=0)
+        connector = aiohttp.TCPConnector(
+            resolver=Lookups(), socket_factory=new_socket, use_dns_cache=False, force_close=True, limit=0
+        )
         self._session = aiohttp.ClientSession(
             connector=connector,
             cookie_jar=aiohttp.DummyCookieJar(),
-            timeout=aiohttp.ClientTimeout(total=TIMEOUT_S),
+            timeout=aiohttp.ClientTimeout(total=TIMEOUT_S, connect=_CONNECT_S),
             headers={"User-Agent": f"antiphon/{version('antiphon')}", "Content-Type": "application/json"},
         )
         return self
@@ -124,14 +129,20 @@ class Sender:
     async def __aexit__(self, *error: object) -> None:
         await self._session.close()
 
-    async def post(self, webhook: Webhook, headers: dict[str, str], body: bytes) -> None:
-        """Send `body`. Raises NotDelivered unless the status is 2xx within `TIMEOUT_S`; redirects are not followed."""
+    async def post(self, webhook: Webhook, headers: dict[str, str], body: bytes, owner: str) -> None:
+        """Send `body` for `owner`, whose share of the lookups it uses.
+
+        Raises NotDelivered unless the status is 2xx within `TIMEOUT_S`; redirects are not followed.
+        """
+        OWNER.set(owner)
         try:
             check(webhook, allow_private=self._allow_private)
             async with self._session.post(webhook.url, data=body, headers=headers, allow_redirects=False) as response:
                 status = response.status
         except Invalid as error:
             raise NotDelivered(str(error), is_final=True) from error
+        except aiohttp.ConnectionTimeoutError as error:
+            raise NotDelivered(f"no connection within {_CONNECT_S:g} s") from error
         except TimeoutError as error:
             raise NotDelivered(f"no response within {TIMEOUT_S:g} s") from error
         except (aiohttp.ClientError, OSError, ValueError) as error:

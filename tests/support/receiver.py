@@ -76,7 +76,8 @@ class Receiver:
 
 
 @asynccontextmanager
-async def receiving() -> AsyncIterator[Receiver]:
+async def receiving(address: str = "127.0.0.1") -> AsyncIterator[Receiver]:
+    """A receiver at a loopback address, or with 0.0.0.0 at all of them."""
     receiver = Receiver()
     receiver.gate.set()
     app = web.Application()
@@ -85,7 +86,7 @@ async def receiving() -> AsyncIterator[Receiver]:
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
     await runner.setup()
     try:
-        site = web.TCPSite(runner, "127.0.0.1", 0)
+        site = web.TCPSite(runner, address, 0)
         await site.start()
         receiver.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
         yield receiver

@@ -5,9 +5,13 @@ from collections.abc import AsyncIterator
 
 import aiohttp
 import pytest
+from yarl import URL
 
+from bus.access.keys import Keys, Limits
+from bus.jobs.client import open_bus
 from bus.settings import BusSettings
-from gateway.webhooks.concurrency import MAX_PER_HOST
+from gateway.webhooks.concurrency import MAX_PER_HOST, MAX_TRIES
+from tests.support.limits import status_of
 from tests.support.programs import fleet_of
 from tests.support.receiver import Receiver, receiving
 from tests.support.waiting import eventually
@@ -22,10 +26,13 @@ async def hanging() -> AsyncIterator[Receiver]:
         receiver.gate.set()
 
 
-async def order(http: aiohttp.ClientSession, receiver: Receiver) -> str:
-    webhook = {"url": f"{receiver.url}/hook", "events": ["accepted"]}
+async def order(http: aiohttp.ClientSession, receiver: Receiver, host: str = "", key: str = "") -> str:
+    """A job with a webhook; its id. `host`: a name or an address of the receiver, `key`: the tenant's."""
+    url = URL(receiver.url)
+    webhook = {"url": str((url.with_host(host) if host else url) / "hook"), "events": ["accepted"]}
     body = {"model": "tone", "input": "x", "params": {"seconds": 0.1}, "webhook": webhook}
-    async with http.post("/v1/jobs", json=body) as answer:
+    headers = {"Authorization": f"Bearer {key}"} if key else {}
+    async with http.post("/v1/jobs", json=body, headers=headers) as answer:
         assert answer.status == 202, await answer.text()
         return str((await answer.json())["id"])
 
@@ -45,3 +52,29 @@ async def test_a_receiver_that_hangs_holds_a_few_slots_and_others_get_their_even
             num_tries = len(hanging.paths)
             # A try that times out, after 10 s, allows one more.
             assert num_tries <= MAX_PER_HOST + len(gateway.events("webhook.failed"))
+
+
+async def test_many_receivers_of_one_tenant_that_hang_delay_no_event_of_another(bus_settings: BusSettings) -> None:
+    with fleet_of(bus_settings) as fleet:
+        fleet.worker("w1", "tone", 4)
+        gateway, url = fleet.gateway("--webhook-private", "--anonymous")
+        async with (
+            open_bus(bus_settings, "test") as bus,
+            aiohttp.ClientSession(url) as http,
+            receiving("0.0.0.0") as hanging,
+            receiving() as prompt,
+        ):
+            hanging.gate.clear()
+            await ready(http, "")
+            flood, victim = [(await Keys(bus).create(tenant, Limits()))[1] for tenant in ("flood", "victim")]
+            for key in (flood, victim):
+                async with asyncio.timeout(30):
+                    while await status_of(http.get("/v1/jobs", headers={"Authorization": f"Bearer {key}"})) != 200:
+                        await asyncio.sleep(0.02)
+            hosts = [f"127.0.{number // 250 + 1}.{number % 250 + 1}" for number in range(300)]
+            await asyncio.gather(*(order(http, hanging, host, flood) for host in hosts))
+            await eventually(lambda: len(hanging.paths) > MAX_TRIES // 2)
+            job = await order(http, prompt, key=victim)
+            assert await prompt.types(job, ["job.accepted"]) == ["job.accepted"]
+            assert gateway.events("webhook.failed") == [], "no try had to time out for it"
+            hanging.gate.set()

@@ -1,6 +1,8 @@
 """Deliveries in progress to one host."""
 
 import asyncio
+import socket
+import threading
 from contextlib import ExitStack
 from types import SimpleNamespace
 from typing import Any
@@ -9,16 +11,18 @@ import pytest
 
 from bus.webhook import HookProgress, Webhook
 from gateway.webhooks import delivery
-from gateway.webhooks.concurrency import MAX_PER_HOST, HostLimit
+from gateway.webhooks.concurrency import MAX_PER_HOST, MAX_TRIES, HostLimit
 from gateway.webhooks.delivery import WebhookDelivery
+from gateway.webhooks.lookups import OWNER, Lookups
 from tests.support.waiting import eventually
 
 
 class Pending:
     """A job with one pending event."""
 
-    def __init__(self) -> None:
-        self.key = SimpleNamespace(job="j", tenant="t")
+    def __init__(self, job: str = "j", tenant: str = "t") -> None:
+        self.key = SimpleNamespace(job=job, tenant=tenant)
+        self.owner = f"tenant-{tenant}"
         self.progress = HookProgress(since=0.0)
         self.deferred_s: list[float] = []
 
@@ -59,15 +63,14 @@ class Sender:
         await asyncio.Event().wait()
 
 
-def fake_jobs() -> Any:
-    """Every job has just been accepted, and has a webhook."""
-    webhook = Webhook(url="http://localhost/x")
-    job = SimpleNamespace(id="j", tenant="t", client=SimpleNamespace(webhook=webhook))
-    birth = SimpleNamespace(job=job, queue_seq=1)
-    status = SimpleNamespace(birth=birth, position=SimpleNamespace(block=0), lease=None, is_ended=False)
+def fake_jobs(host: str = "localhost") -> Any:
+    """Every job has just been accepted, and has a webhook; `{job}` in `host` is its id."""
 
-    async def find(_: object) -> object:
-        return status
+    async def find(key: Any) -> object:
+        webhook = Webhook(url=f"http://{host.format(job=key.job)}/x")
+        job = SimpleNamespace(id=key.job, tenant=key.tenant, client=SimpleNamespace(webhook=webhook))
+        birth = SimpleNamespace(job=job, queue_seq=1)
+        return SimpleNamespace(birth=birth, position=SimpleNamespace(block=0), lease=None, is_ended=False)
 
     bus = SimpleNamespace(clock=SimpleNamespace(now=lambda: 0.0), subjects=SimpleNamespace(root="r"))
     return SimpleNamespace(bus=bus, find=find)
@@ -90,13 +93,56 @@ async def test_events_that_come_at_one_moment_do_not_pass_the_limit(monkeypatch:
     assert all(item.deferred_s for item in items), "those in progress are returned when the gateway stops"
 
 
+async def test_receivers_of_one_tenant_that_hang_leave_places_for_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def view(*_: object) -> dict[str, Any]:
+        return {}
+
+    monkeypatch.setattr(delivery, "view", view)
+    flood = [Pending(f"flood-{number}", "flood") for number in range(500)]
+    queue: Any = Queue([*flood, Pending("victim", "victim")])
+    sender: Any = Sender()
+    jobs = fake_jobs("{job}.example.org")
+    running = asyncio.create_task(WebhookDelivery(jobs, queue, sender, max_tries=1, retry_s=1.0).run())
+    await eventually(lambda: "http://victim.example.org/x" in sender.posted)
+    assert MAX_TRIES // 2 < len(sender.posted) - 1 < MAX_TRIES, "the flood has its share, which is not everything"
+    assert sum(len(item.deferred_s) for item in flood) == len(flood) - len(sender.posted) + 1
+    running.cancel()
+    await asyncio.wait((running,))
+
+
+async def test_names_of_one_tenant_that_nothing_answers_for_leave_threads_for_another(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    is_over = threading.Event()
+
+    def getaddrinfo(host: str, *_: object) -> list[Any]:
+        assert host == "victim" or is_over.wait(60)
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("203.0.113.1", 0))]
+
+    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+    lookups = Lookups()
+    OWNER.set("tenant-flood")
+    flood = [asyncio.create_task(lookups.resolve("flood")) for _ in range(500)]
+    await asyncio.sleep(0)
+    for task in flood:
+        task.cancel()  # their tries have timed out; the threads go on
+    ended = await asyncio.gather(*flood, return_exceptions=True)
+    assert any("webhook_lookups: tenant flood holds" in str(each) for each in ended)
+    OWNER.set("tenant-victim")
+    try:
+        assert [each["host"] for each in await lookups.resolve("victim")] == ["203.0.113.1"]
+    finally:
+        is_over.set()
+        await lookups.close()
+
+
 def test_a_slow_host_waits_longer_than_a_busy_one() -> None:
     now = [0.0]
     hosts = HostLimit(lambda: now[0])
     assert hosts.wait_s("a:80") is None
     with ExitStack() as deliveries:
         for _ in range(MAX_PER_HOST):
-            deliveries.enter_context(hosts.delivering("a:80"))
+            deliveries.enter_context(hosts.trying("a:80"))
         busy_s = hosts.wait_s("a:80")
         now[0] = 2.0
         slow_s = hosts.wait_s("a:80")

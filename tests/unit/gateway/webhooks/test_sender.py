@@ -29,14 +29,14 @@ async def test_the_address_is_checked_when_the_connection_is_made() -> None:
     check(webhook, allow_private=False)
     async with Sender(allow_private=False) as sender:
         with pytest.raises(NotDelivered, match="no public address"):
-            await sender.post(webhook, {}, b"{}")
+            await sender.post(webhook, {}, b"{}", "tenant-a")
 
 
 async def test_an_address_that_is_not_public_is_refused_before_each_try() -> None:
     """A webhook that came with a job over the bus was checked by no gateway."""
     async with Sender(allow_private=False) as sender:
         with pytest.raises(NotDelivered) as caught:
-            await sender.post(Webhook(url="http://192.0.0.192/"), {}, b"{}")
+            await sender.post(Webhook(url="http://192.0.0.192/"), {}, b"{}", "tenant-a")
     assert caught.value.is_final
 
 
