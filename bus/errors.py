@@ -25,6 +25,7 @@
         ├── Expired              the deadline has passed
         ├── Cancelled            ended on request, or because its last listener left
         ├── EngineFailed         the model raised on a request that it should have served
+        ├── LogDamaged           the store has lost a part of the job's audio
         ├── OutOfDeviceMemory    the device has no room, even for this job alone
         ├── TextLost             words of the input were not spoken
         └── Interrupted          its worker died too often
@@ -225,6 +226,24 @@ class TextLost(JobError):
     code = "text_lost"
     retryable = False
     path = "input"
+
+
+class LogDamaged(JobError):
+    """A damaged store has lost frames `first` to `stop - 1` of the job's audio."""
+
+    code = "log_damaged"
+    retryable = False
+
+    def __init__(self, message: str, first: int = 0, stop: int = 0) -> None:
+        super().__init__(message)
+        self.first = first
+        self.stop = stop
+
+    @classmethod
+    def at(cls, first: int, stop: int) -> "LogDamaged":
+        """The error for these frames."""
+        frames = f"frames {first} to {stop - 1}"
+        return cls(f"{frames} of the job's audio are lost: its log was damaged in the store", first, stop)
 
 
 class OutOfDeviceMemory(JobError):

@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import Final, Self
 
 from bus.errors import Gone, NotFound, Unreachable
+from bus.jobs.damage import missing
 from bus.jobs.entry import Entry
 from bus.jobs.log import Logs
 from bus.subjects import JobKey
@@ -148,11 +149,14 @@ class Attachment:
         Raises:
             NotFound: there is no such job.
             Gone: the log lost its beginning to retention.
+            LogDamaged: the store has lost its beginning.
         """
         while not self._is_ended:
             batch = await self._read_batch() if self._live.is_behind else self._live.take(self._last_seq)
             if batch:
-                self._check_beginning(batch[0])
+                if self._expect_beginning and _follows_another(batch[0]):
+                    raise await missing(self._logs, self._key, 0, batch[0].frame)
+                self._expect_beginning = False
                 self._last_seq = batch[-1].seq
                 self._is_ended = batch[-1].is_end
                 self._silence_s = self._max_silence_s
@@ -227,10 +231,10 @@ class Attachment:
             raise
         return [Entry.stored(stored) for stored in page]
 
-    def _check_beginning(self, first: Entry) -> None:
-        if self._expect_beginning and first.kind == "block" and (first.block or first.frame):
-            raise Gone(f"job {self._key.job!r}: its first {first.frame} frames were removed by retention")
-        self._expect_beginning = False
+
+def _follows_another(entry: Entry) -> bool:
+    """Whether the entry is a block, and not the first one of its log."""
+    return entry.kind == "block" and bool(entry.block or entry.frame)
 
 
 async def attach_known(connection: Connection, logs: Logs, key: JobKey, after_seq: int = 0) -> Attachment:

@@ -3,8 +3,8 @@
 from collections.abc import Callable
 from typing import Final
 
-from bus.errors import Gone
 from bus.jobs.client import Bus
+from bus.jobs.damage import missing
 from bus.jobs.entry import Entry
 from bus.subjects import JobKey, Subjects, parse_birth
 from bus.transport.direct import Stored
@@ -34,29 +34,37 @@ async def first_entry(
 
 
 async def block(bus: Bus, key: JobKey, birth_seq: int, tail_seq: int, number: int) -> Entry | None:
-    """Block entry `number`, counted from 0; None if the log up to `tail_seq` does not have it. Raises Gone."""
+    """Block entry `number`, counted from 0; None if the log up to `tail_seq` does not have it.
+
+    Raises Gone, or LogDamaged if the store has lost it.
+    """
     entry = await first_entry(bus, key, birth_seq + 1, tail_seq, lambda entry: entry.position.block > number)
     if entry is None or entry.kind != "block":
         return None
     if entry.block != number:
-        raise Gone(f"job {key.job!r}: its block {number} was removed by retention")
+        before = await first_entry(bus, key, birth_seq + 1, tail_seq, lambda each: each.position.block >= number)
+        first = 0 if before is None or before.seq >= entry.seq else before.position.frame
+        raise await missing(bus.logs, key, first, entry.frame)
     return entry
 
 
 async def frame(bus: Bus, key: JobKey, birth_seq: int, tail_seq: int, number: int) -> Entry | None:
-    """The block entry that holds frame `number`; None if the log up to `tail_seq` does not have it. Raises Gone."""
+    """The block entry that holds frame `number`; None if the log up to `tail_seq` does not have it.
+
+    Raises Gone, or LogDamaged if the store has lost it.
+    """
     entry = await first_entry(bus, key, birth_seq + 1, tail_seq, lambda entry: entry.position.frame > number)
     if entry is None or entry.kind != "block":
         return None
     if entry.frame > number:
-        raise Gone(f"job {key.job!r}: its frame {number} was removed by retention")
+        raise await missing(bus.logs, key, number, entry.frame)
     return entry
 
 
 async def media(bus: Bus, key: JobKey, birth_seq: int) -> tuple[int, int] | None:
     """(rate_hz, channels) of a job's audio, from the log's first entry; None while there is no such entry.
 
-    Raises Gone if the first entry is lost, EngineFailed if the job's media is not PCM.
+    Raises Gone or LogDamaged if the first entry is lost, EngineFailed if the job's media is not PCM.
     """
     found = await bus.js.direct.next(bus.subjects.replies_stream, key.entries, birth_seq + 1)
     if found is None:
@@ -66,7 +74,7 @@ async def media(bus: Bus, key: JobKey, birth_seq: int) -> tuple[int, int] | None
     if started is None:
         if entry.is_end and not entry.position.block:
             return None  # it ended before a worker began it
-        raise Gone(f"job {key.job!r}: its beginning was removed by retention")
+        raise await missing(bus.logs, key, 0, entry.frame if entry.kind == "block" else entry.position.frame)
     return started.pcm_media
 
 

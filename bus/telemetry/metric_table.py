@@ -99,6 +99,7 @@ METRICS: Final[dict[str, Metric]] = {
         "gateway", "From finding a worker dead to the next entry of a job taken from it.", _QUICK_S
     ),
     "antiphon_workers_died_total": _counter("gateway", "Workers that this gateway found dead.", "why"),
+    "antiphon_logs_damaged_total": _counter("gateway", "Logs of which a damaged store has lost frames, once per log."),
     "antiphon_logs_purged_total": _counter("gateway", "Complete logs of ended jobs removed to make room in REPLIES."),
     "antiphon_webhooks_total": _counter(
         "gateway", "Webhook deliveries: sent, failed (retried), dead_lettered.", "outcome"
@@ -208,6 +209,7 @@ COUNTED: Final = (
     Counted("takeover.done", "antiphon_takeover_seconds", "seconds"),
     Counted("worker.died", "antiphon_workers_died_total"),
     Counted("retention.purged", "antiphon_logs_purged_total", "logs"),
+    Counted("log.damaged", "antiphon_logs_damaged_total"),
     *(
         Counted(f"webhook.{outcome}", "antiphon_webhooks_total", fixed=(("outcome", outcome),))
         for outcome in ("sent", "failed", "dead_lettered")

@@ -8,7 +8,6 @@ from msgspec import Meta
 
 from bus.errors import Invalid, NotFound, Unreachable
 from bus.jobs import lookup
-from bus.jobs.client import Bus
 from bus.jobs.entry import Entry
 from bus.jobs.status import Status
 from bus.params import short
@@ -23,6 +22,7 @@ from gateway.http.problems import BlockNotYet, NoSuchBlock
 from gateway.http.query import integer
 from gateway.http.services import JOBS, job_key
 from gateway.jobs.listening import join_stream
+from gateway.jobs.service import Jobs
 from gateway.streaming.file import audio_file, respond_with_file
 from gateway.streaming.live import audio_headers, send_stream
 
@@ -103,7 +103,7 @@ async def block(request: web.Request) -> web.Response:
     if not (text.isascii() and text.isdigit() and len(text) < 16):
         raise NotFound(f"n: must be the number of a block, not {short(text)!r}")
     found = await jobs.find(key)
-    entry = await _block(jobs.bus, key, found, int(text))
+    entry = await _block(jobs, key, found, int(text))
     media = await lookup.media(jobs.bus, key, found.birth_seq)
     if media is None:
         raise Unreachable(f"job {key.job!r}: its first entry cannot be read yet")
@@ -119,14 +119,15 @@ async def block(request: web.Request) -> web.Response:
     return web.Response(body=body, content_type=WAV.content_type, headers=headers)
 
 
-async def _block(bus: Bus, key: JobKey, found: Status, number: int) -> Entry:
-    """The entry of block `number`. Raises BlockNotYet, NoSuchBlock, Gone, Unreachable."""
+async def _block(jobs: Jobs, key: JobKey, found: Status, number: int) -> Entry:
+    """The entry of block `number`. Raises BlockNotYet, NoSuchBlock, Gone, LogDamaged, Unreachable."""
     blocks = found.position.block
     if number >= blocks or found.tail is None:
         if found.is_ended:
             raise NoSuchBlock(f"n: the job ended as {found.state} with {blocks} blocks, so it has no block {number}")
         raise BlockNotYet(f"n: the job is {found.state} and has {blocks} blocks so far, block {number} may still come")
-    entry = await lookup.block(bus, key, found.birth_seq, found.tail.seq, number)
+    async with jobs.damaged.reported(key):
+        entry = await lookup.block(jobs.bus, key, found.birth_seq, found.tail.seq, number)
     if entry is None:  # a replica that has not caught up with its leader
         raise Unreachable(f"block {number} of job {key.job!r} cannot be read yet")
     return entry

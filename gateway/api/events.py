@@ -9,7 +9,7 @@ from aiohttp import web
 from msgspec import Meta
 
 from bus import wire
-from bus.errors import BusError, Invalid
+from bus.errors import BusError, Invalid, LogDamaged
 from bus.jobs import lookup
 from bus.jobs.attach import Attachment
 from bus.jobs.entry import STARTED, Entry
@@ -25,6 +25,7 @@ from gateway.http.operation import EVENTS, Answer, Parameter, operation
 from gateway.http.requests import Requests
 from gateway.http.responses import begin, cut_short
 from gateway.http.services import JOBS, REQUESTS, job_key
+from gateway.jobs.damaged_logs import Continuity
 from gateway.jobs.queue_position import QueuePosition
 from gateway.jobs.service import MAX_BUFFER_BYTES, Jobs
 from gateway.jobs.view import when
@@ -108,12 +109,14 @@ class LogEvents:
         self._response = response
         self._birth_seq = found.birth_seq
         self._rate_hz = 0
+        self._continuity = Continuity(from_start=False)
         self._is_queued = found.state == "queued"
         self._position: QueuePosition | None = None
 
     async def write_entries(self, after_seq: int) -> None:
         """Write the events of the entries after that sequence, to the end of the log."""
         bus = self._jobs.bus
+        self._continuity = Continuity(from_start=not after_seq)
         attachment = Attachment(
             bus.connection, bus.logs, self._key, after_seq=after_seq, max_buffer_bytes=MAX_BUFFER_BYTES
         )
@@ -126,15 +129,25 @@ class LogEvents:
 
     async def _events_of(self, entry: Entry) -> bytes:
         """The events of one entry: the start of an attempt, and for a block its marks instead of its audio."""
-        text = b""
+        text = await self._damage_before(entry)
         started = entry.message.header(STARTED)
         if started is not None:
-            text = sse.event("started", started.encode(), entry.seq)
+            text += sse.event("started", started.encode(), entry.seq)
             self._rate_hz = rate_of(entry) or self._rate_hz
         if entry.kind == "block":
             marks = entry.marks
             return text + await self._marks(marks, entry.seq) if marks else text
         return text + sse.event(entry.kind, b"{}" if entry.kind == "checkpoint" else entry.payload, entry.seq)
+
+    async def _damage_before(self, entry: Entry) -> bytes:
+        """The event `damaged` if frames before this entry are lost: the log goes on after them."""
+        try:
+            self._continuity.feed(entry)
+        except LogDamaged as error:
+            actual = await self._jobs.damaged.found(self._key, error)
+            lost = {"code": actual.code, "detail": str(actual), "first_frame": error.first, "stop_frame": error.stop}
+            return sse.event("damaged", msgspec.json.encode(lost), entry.seq)
+        return b""
 
     async def _marks(self, marks: list[wire.Mark], seq: int) -> bytes:
         if not self._rate_hz:  # a client that resumed: it got the entry with the rate before

@@ -17,6 +17,7 @@ from gateway.http.headers import JOB_HEADER
 from gateway.http.operation import Answer, operation
 from gateway.http.responses import json_response
 from gateway.http.services import JOBS, job_key
+from gateway.jobs.damaged_logs import Continuity
 
 
 class ShownMark(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -76,24 +77,30 @@ async def marks(request: web.Request) -> web.Response:
     jobs = request.app[JOBS]
     key = job_key(request)
     found = await jobs.find(key)
-    rate_hz, all_marks = await _read(jobs.bus, key, found)
+    async with jobs.damaged.reported(key):
+        rate_hz, all_marks = await _read(jobs.bus, key, found)
     answer = Marks(id=key.job, state=found.state, rate_hz=rate_hz, frames=found.position.frame, marks=all_marks)
     return json_response(answer, headers={JOB_HEADER: key.job, "Cache-Control": "no-store"})
 
 
 async def _read(bus: Bus, key: JobKey, found: Status) -> tuple[int | None, list[ShownMark]]:
-    """The rate and the marks up to the entry that was last in `found`. Raises Gone, Unreachable, EngineFailed."""
+    """The rate and the marks up to the entry that was last in `found`.
+
+    Raises Gone, LogDamaged, Unreachable, EngineFailed.
+    """
     rate_hz: int | None = None
     all_marks: list[ShownMark] = []
     if found.tail is None:
         return rate_hz, all_marks
     text, last_seq = found.birth.job.input, found.tail.seq
+    continuity = Continuity(from_start=True)
     async with (
         Attachment(bus.connection, bus.logs, key, max_buffer_bytes=0) as attachment,
         aclosing(aiter(attachment)) as batches,
     ):
         async for batch in batches:
             for entry in batch:
+                continuity.feed(entry)
                 rate_hz = rate_of(entry) or rate_hz
                 if rate_hz is not None and entry.seq <= last_seq:
                     all_marks += (shown_mark(mark, text, rate_hz) for mark in entry.marks)

@@ -78,6 +78,7 @@ STATUS: Final[dict[type[Exception], HTTPStatus]] = {
     errors.Cancelled: HTTPStatus.CONFLICT,
     errors.EngineFailed: HTTPStatus.BAD_GATEWAY,
     errors.TextLost: HTTPStatus.UNPROCESSABLE_ENTITY,
+    errors.LogDamaged: HTTPStatus.BAD_GATEWAY,
     errors.OutOfDeviceMemory: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.Interrupted: HTTPStatus.BAD_GATEWAY,
     # Not even a lease or an end fits: `Full` is how the server says so.

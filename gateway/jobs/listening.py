@@ -7,7 +7,7 @@ from contextlib import aclosing
 from dataclasses import dataclass
 
 from bus import wire
-from bus.errors import EngineFailed, JobError
+from bus.errors import EngineFailed, JobError, LogDamaged
 from bus.jobs import ids, lookup
 from bus.jobs.attach import Attachment
 from bus.jobs.interest import Listener
@@ -86,7 +86,7 @@ class AudioStream:
     async def __aiter__(self) -> AsyncGenerator[bytes]:
         """Yield PCM, s16le and interleaved; only the last piece may be empty.
 
-        Raises the JobError that the job ended with, unless it is done; Gone, NotFound, Unreachable.
+        Raises the JobError that the job ended with, unless it is done; Gone, LogDamaged, NotFound, Unreachable.
         """
         while not self.is_whole:
             try:
@@ -97,8 +97,9 @@ class AudioStream:
                     return
                 self._reader.check_complete()
             except JobError as error:
-                if not await self._run.move_on(error):
-                    raise
+                reason = await self._jobs.damaged.found(self.key, error) if isinstance(error, LogDamaged) else error
+                if not await self._run.move_on(reason):
+                    raise reason from None
                 self._continue()
 
     async def _pieces(self) -> AsyncGenerator[bytes]:
@@ -134,7 +135,7 @@ class AudioStream:
         self.job = self._run.job
         self.key = self._run.key
         self.is_new = self._run.is_new
-        self._reader.end = None
+        self._reader.go_on()
 
 
 @contextlib.asynccontextmanager
@@ -178,4 +179,5 @@ async def join_stream(jobs: Jobs, key: JobKey, found: Status, from_frame: int = 
         after_seq = entry.seq - 1 if entry is not None else found.tail.seq - found.is_ended
     run_on = True if found.is_ended else None
     async with jobs.listen(key, job, is_new=False, after_seq=after_seq, run_on=run_on) as (listener, attachment):
-        yield AudioStream(jobs, OwnRun(job, key, listener, attachment, is_new=False), PcmReader(from_frame, media))
+        reader = PcmReader(from_frame, media, verify=found.is_ended)
+        yield AudioStream(jobs, OwnRun(job, key, listener, attachment, is_new=False), reader)

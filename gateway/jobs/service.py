@@ -19,6 +19,7 @@ from bus.subjects import JobKey
 from bus.telemetry.logging import logger
 from bus.wire import State
 from gateway.jobs.cache import ResultCache
+from gateway.jobs.damaged_logs import DamagedLogs
 from gateway.jobs.queue_position import QueuePosition, StartRates, known_position
 from gateway.jobs.validation import Validation
 from gateway.limits.counted_jobs import CountedJob
@@ -121,6 +122,7 @@ class Jobs:
         """`tasks` outlives every request; `stopping` is set once this process is to stop."""
         self.bus = bus
         self.cache = cache
+        self.damaged = DamagedLogs(bus.logs)
         self.starts = starts
         self._validation = validation
         self._limiter = limiter

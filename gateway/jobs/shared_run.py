@@ -5,7 +5,7 @@ from contextlib import AsyncExitStack
 from typing import Final
 
 from bus import wire
-from bus.errors import Cancelled, Conflict, Expired, Gone, JobError, NotFound, TooMany, Unreachable
+from bus.errors import Cancelled, Conflict, Expired, Gone, JobError, LogDamaged, NotFound, TooMany, Unreachable
 from bus.jobs.attach import Attachment
 from bus.jobs.interest import LEFT, NO_LISTENERS, Listener
 from bus.subjects import JobKey
@@ -64,17 +64,18 @@ class SharedRun:
         """Attach to another run after this one ended with `error`; False if the request ends with that error.
 
         A run that started before this request may end at a deadline of its own. Any run may be cancelled for want of
-        listeners although this request listens: it may have joined at that moment, or during an outage of the bus.
+        listeners although this request listens: it may have joined at that moment, or during an outage of the bus. A
+        damaged log answers no identical request any more.
         """
         has_expired = isinstance(error, Expired) and self.outcome == "shared"
         was_left = isinstance(error, Cancelled) and str(error) in {LEFT, NO_LISTENERS}
-        is_purged = isinstance(error, Gone)
+        is_purged = isinstance(error, Gone | LogDamaged)
         if not (has_expired or was_left or is_purged) or self._num_moves == _MAX_MOVES:
             return False
         self._num_moves += 1
         await self._stack.aclose()
         self._stack = AsyncExitStack()
-        # Retention has begun to remove a purged generation: the rest of it is of no use.
+        # A part of a purged generation is gone: the rest of it is of no use.
         await self._attach(exists=not is_purged or await self._next())
         return True
 

@@ -10,7 +10,7 @@ import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from bus import wire
-from bus.errors import Gone, JobError
+from bus.errors import Gone, JobError, LogDamaged
 from bus.jobs import lookup
 from bus.jobs.client import Bus
 from bus.jobs.entry import Entry
@@ -170,8 +170,8 @@ async def _seconds(bus: Bus, found: Status) -> float:
     key = bus.subjects.job_key(found.birth.job.tenant, found.birth.job.id)
     try:
         media = await lookup.media(bus, key, found.birth_seq)
-    except Gone:
-        if not found.is_ended:
+    except (Gone, LogDamaged) as error:
+        if not (found.is_ended or isinstance(error, LogDamaged)):
             raise
         return 0.0  # its audio made room for its end (`bus.jobs.last_resort`): none is left
     return round(found.position.frame / media[0], 3) if media else 0.0

@@ -236,7 +236,7 @@ class _Submission:
     async def _send_log(
         self, key: JobKey, attachment: Attachment, entries: RawEntries | JsonEntries, listener: Listener
     ) -> None:
-        async with aclosing(aiter(attachment)) as batches:
+        async with self._jobs.damaged.reported(key), aclosing(aiter(attachment)) as batches:
             async for batch in batches:
                 self._check_unbroken()
                 self._has_entry = True

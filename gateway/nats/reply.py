@@ -19,6 +19,7 @@ from bus.transport.parser import Message
 from bus.transport.replies import is_of_another_account
 from gateway.codecs.format import SAMPLE_BYTES
 from gateway.http.problems import Problem, ProblemBody, describe
+from gateway.jobs.damaged_logs import Continuity
 from gateway.jobs.pcm_reader import PcmReader, failure
 from gateway.nats.errors import error_headers
 
@@ -93,10 +94,12 @@ class RawEntries:
 
     def __init__(self, reply: Reply) -> None:
         self._reply = reply
+        self._continuity = Continuity(from_start=True)
 
     def send(self, batch: list[Entry]) -> None:
-        """Send the entries that have a payload, in order."""
+        """Send the entries that have a payload, in order. Raises LogDamaged if a block does not continue the last."""
         for entry in batch:
+            self._continuity.feed(entry)
             if entry.payload:
                 self._reply.send(headers_of(entry), entry.payload)
 
@@ -116,7 +119,7 @@ class JsonEntries:
         self._num_lines = 0
 
     def send(self, batch: list[Entry]) -> None:
-        """Send the entries in order. Raises EngineFailed if a block does not continue those before it."""
+        """Send the entries in order. Raises LogDamaged if a block does not continue those before it."""
         for entry in batch:
             self._rest += self._reader.feed([entry])
             self._marks += self._reader.marks

@@ -78,12 +78,16 @@ class AudioFile(msgspec.Struct, frozen=True):
 
 
 async def audio_file(jobs: Jobs, key: JobKey, found: Status, form: Format, from_frame: int) -> AudioFile:
-    """The file of an ended job. Raises the JobError that it ended with, unless it is done; Gone, Unreachable."""
+    """The file of an ended job.
+
+    Raises the JobError that it ended with, unless it is done; Gone, LogDamaged, Unreachable.
+    """
     assert found.tail is not None
     if found.tail.kind != "done":
         raise failure(found.tail)
     done = wire.decode(wire.Done, found.tail.payload)
-    media = await lookup.media(jobs.bus, key, found.birth_seq)
+    async with jobs.damaged.reported(key):
+        media = await lookup.media(jobs.bus, key, found.birth_seq)
     if media is None:
         raise EngineFailed("the job is done and its log does not state its media type")
     return AudioFile(key, found, form, done.frames, done.crc32, *media, from_frame)
@@ -97,6 +101,7 @@ async def respond_with_file(request: web.Request, file: AudioFile) -> web.Stream
     cache = request.app[ENCODED]
     cached = cache.get(cache_key)
     if cached is None:
+        request.app[JOBS].damaged.check(file.key, file.from_frame, file.frames)
         count_request(request)
     may_keep = file.seconds <= cache.max_s and file.expected_bytes <= cache.max_bytes / 2
     # Otherwise slow clients of many files would together hold more than the cache may.
@@ -167,6 +172,8 @@ async def _plain(request: web.Request, file: AudioFile) -> web.StreamResponse:
         headers["Content-Range"] = wanted.content_range
     response = web.StreamResponse(status=206 if is_part else 200, headers=headers)
     response.content_length = wanted.stop - wanted.start
+    first, stop = (max(0, at - head_bytes) // frame_bytes + file.from_frame for at in (wanted.start, wanted.stop - 1))
+    request.app[JOBS].damaged.check(file.key, first, stop + 1)
     if request.method == "HEAD":
         await begin(request, response)
         return response
@@ -187,35 +194,55 @@ async def _write_file(
     head: bytes,
     samples: Part,
 ) -> None:
-    """Write `head` and then the bytes `samples` of all PCM. An error leaves the body shorter than its length."""
-    await begin(request, response)
-    if head:
+    """Write `head` and then the bytes `samples` of all PCM. An error leaves the body shorter than its length.
+
+    The response begins with the first samples: an error before them gets a status of its own.
+    """
+    if samples.stop <= samples.start:
+        await begin(request, response)
         await response.write(head)
-    left = samples.stop - samples.start
-    if left <= 0:
         await response.write_eof()
         return
+    async with aclosing(_samples(request.app[JOBS], file, samples)) as pieces:
+        async for pcm in pieces:
+            if not response.prepared:
+                await begin(request, response)
+                await response.write(head)
+            await response.write(pcm)
+    await response.write_eof()
+
+
+async def _samples(jobs: Jobs, file: AudioFile, samples: Part) -> AsyncGenerator[bytes]:
+    """The bytes `samples` of all PCM, as they are read from the log; a piece may be empty.
+
+    Raises Gone, LogDamaged, NotFound, Unreachable.
+    """
+    bus, left = jobs.bus, samples.stop - samples.start
     frame_bytes = file.channels * SAMPLE_BYTES
     first, skip = divmod(samples.start, frame_bytes)
-    bus = request.app[JOBS].bus
-    after_seq = 0
-    if first:
-        assert file.found.tail is not None
-        entry = await lookup.frame(bus, file.key, file.found.birth_seq, file.found.tail.seq, first)
-        after_seq = entry.seq - 1 if entry is not None else 0
-    reader = PcmReader(first, (file.rate_hz, file.channels))
-    async with (
-        Attachment(bus.connection, bus.logs, file.key, after_seq=after_seq, max_buffer_bytes=0) as attachment,
-        aclosing(aiter(attachment)) as batches,
-    ):
-        async for batch in batches:
-            fed = reader.feed(batch)
-            pcm = fed[skip:][:left]
-            # `pcm` may be empty: the first block of music is larger than a page of the log.
-            skip = max(0, skip - len(fed))
-            left -= len(pcm)
-            batch.clear()
-            await response.write(pcm)
-            if left <= 0:
-                break
-    await response.write_eof()
+    stop = -(-samples.stop // frame_bytes)
+    async with jobs.damaged.reported(file.key):
+        after_seq = 0
+        if first:
+            assert file.found.tail is not None
+            entry = await lookup.frame(bus, file.key, file.found.birth_seq, file.found.tail.seq, first)
+            after_seq = entry.seq - 1 if entry is not None else 0
+        reader = PcmReader(first, (file.rate_hz, file.channels), verify=True)
+        async with (
+            Attachment(bus.connection, bus.logs, file.key, after_seq=after_seq, max_buffer_bytes=0) as attachment,
+            aclosing(aiter(attachment)) as batches,
+        ):
+            async for batch in batches:
+                # Damage behind the part that is wanted is none of it.
+                fed = reader.feed([entry for entry in batch if entry.kind != "block" or entry.frame < stop])
+                if reader.damage is not None:
+                    raise reader.damage
+                pcm = fed[skip:][:left]
+                # `pcm` may be empty: the first block of music is larger than a page of the log.
+                skip = max(0, skip - len(fed))
+                left -= len(pcm)
+                batch.clear()
+                yield pcm
+                if left <= 0:
+                    return
+        reader.check_complete()

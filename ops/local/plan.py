@@ -92,8 +92,8 @@ def plan(settings: UpSettings, config: str | None) -> Plan:
         )
     if settings.recover and settings.nats_nodes > 1:
         raise UsageRefused(
-            "--recover: the members of a cluster have copies of each other's streams; move the folder of the damaged"
-            " member out of --state, and it gets them from the others"
+            "--recover: is for one nats-server; a member of a cluster that cannot recover a stream gets it from the"
+            " others, without a flag"
         )
     if settings.nats_nodes not in SIZES:
         raise UsageRefused(f"--nats-nodes: {settings.nats_nodes} is not one of {', '.join(map(str, SIZES))}")

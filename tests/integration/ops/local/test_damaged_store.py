@@ -163,5 +163,5 @@ async def test_a_sound_store_loses_nothing_with_and_without_the_flag(tmp_path: P
 
 def test_a_cluster_recovers_from_its_members_instead(tmp_path: Path) -> None:
     settings = UpSettings(state=str(tmp_path), http_port=0, nats_port=0, models=("tone",), nats_nodes=3, recover=True)
-    with pytest.raises(UsageRefused, match=r"^--recover: the members"):
+    with pytest.raises(UsageRefused, match=r"^--recover: is for one"):
         planning.plan(settings, None)

@@ -1,11 +1,12 @@
 """The reader of a log's PCM, and the errors of jobs that did not end as done."""
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from bus import errors, wire
-from bus.errors import EngineFailed, JobError
+from bus.errors import EngineFailed, JobError, LogDamaged
 from bus.jobs.entry import BLOCK, FRAME, KIND, NEXT, STARTED, Entry, Position
 from bus.transport.direct import Stored
 from bus.transport.parser import Message
@@ -21,9 +22,10 @@ def entry(kind: str, payload: bytes, **headers: str) -> Entry:
     return Entry.stored(Stored(Message("s", "", head.encode(), payload), 1, ""))
 
 
-def block(frame: int, pcm: bytes, *, media: str | None = None) -> Entry:
+def block(frame: int, pcm: bytes, *, media: str | None = None, after: Position | None = None) -> Entry:
     started = wire.Started(media=media or MEDIA, worker="w", attempt=1, model="m", version="v1")
     headers = {STARTED: wire.encode(started).decode()} if media else {}
+    headers |= {NEXT: after.header()} if after else {}
     return entry("block", pcm, **{BLOCK: "0", FRAME: str(frame), **headers})
 
 
@@ -57,8 +59,6 @@ def test_a_reader_returns_every_frame_from_the_first_one_wanted_whatever_the_blo
 @pytest.mark.parametrize(
     ("entries", "says"),
     [
-        ([block(0, bytes(40))], "before its media type"),
-        ([block(0, bytes(40), media=MEDIA), block(11, bytes(4))], "frame 11 came where frame 10 was expected"),
         ([block(0, bytes(40), media=MEDIA), block(10, bytes(4), media=wire.media_type(48_000, 2))], "changes to"),
         ([block(0, bytes(40), media="audio/ogg")], "not PCM"),
     ],
@@ -71,8 +71,43 @@ def test_a_reader_refuses_blocks_that_are_not_one_audio(entries: list[Entry], sa
 def test_a_reader_that_misses_frames_is_not_complete() -> None:
     reader = PcmReader()
     reader.feed([block(0, bytes(40), media=MEDIA), done(11)])
-    with pytest.raises(EngineFailed, match="11 frames, 10"):
+    with pytest.raises(LogDamaged, match="frames 10 to 10 ") as caught:
         reader.check_complete()
+    assert (caught.value.first, caught.value.stop) == (10, 11)
+
+
+@pytest.mark.parametrize(
+    ("entries", "first", "stop"),
+    [
+        ([block(0, bytes(40), media=MEDIA), block(13, bytes(4))], 10, 13),
+        ([block(0, bytes(40), after=Position(1, 10))], 0, 10),
+    ],
+)
+def test_a_reader_names_the_frames_that_are_lost(entries: list[Entry], first: int, stop: int) -> None:
+    reader = PcmReader()
+    with pytest.raises(LogDamaged, match=f"frames {first} to {stop - 1} ") as caught:
+        # The PCM before the damage is not lost with it.
+        assert reader.feed(entries) == entries[0].payload
+        reader.check_complete()
+    assert (caught.value.first, caught.value.stop) == (first, stop)
+
+
+@pytest.mark.parametrize("from_frame", [0, 5, 10, 15])
+def test_a_reader_that_verifies_finds_a_block_that_is_not_what_was_written(from_frame: int) -> None:
+    whole, at = [], Position()
+    for text in b"abc":
+        pcm, before = bytes([text]) * 40, at
+        at = at.after_block(pcm, 10)
+        whole.append(block(before.frame, pcm, media=MEDIA if not before.frame else None, after=at))
+    damaged = [whole[0], msgspec.structs.replace(whole[1], payload=b"b" * 39 + b"x"), whole[2]]
+    for entries in (whole, damaged):
+        PcmReader(from_frame, (24_000, 2)).feed(entries)  # a listener of a running job
+    PcmReader(from_frame, (24_000, 2), verify=True).feed(whole)
+    reader = PcmReader(from_frame, (24_000, 2), verify=True)
+    with pytest.raises(LogDamaged) as caught:
+        assert reader.feed(damaged) == whole[0].payload[4 * from_frame :]
+        reader.feed([])
+    assert (caught.value.first, caught.value.stop) == (10, 20)
 
 
 @pytest.mark.parametrize(
