@@ -1,6 +1,8 @@
 """A bounded amount of this process that tenants share, with the errors, log lines and metric of its refusals."""
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Final
 
 from bus.errors import JobError, Overloaded, TooMany
@@ -49,6 +51,15 @@ class Pool:
     def refusal(self, owner: str, amount: float) -> Refusal | None:
         """Why `owner` may not hold `amount` more; None if it may."""
         return self._shares.refusal(owner, amount)
+
+    @contextmanager
+    def holding(self, owner: str, amount: float) -> Iterator[None]:
+        """`take` for the length of the block."""
+        self.take(owner, amount)
+        try:
+            yield
+        finally:
+            self.give_back(owner, amount)
 
     def try_take(self, owner: str, amount: float) -> Refusal | None:
         """Hold `amount` more for `owner` and return None, or change nothing and return why it does not fit."""

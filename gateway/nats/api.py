@@ -7,7 +7,7 @@ leaves, the job ends, unless it runs on or others listen.
 
 import asyncio
 from contextlib import aclosing
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
@@ -22,10 +22,12 @@ from bus.telemetry.logging import logger
 from bus.transport.parser import Message
 from bus.transport.replies import CallerInboxes
 from gateway.access.authenticator import Authenticator
+from gateway.access.caller import Caller
 from gateway.http.problems import Problem, describe, is_expected
 from gateway.http.requests import Requests
 from gateway.jobs.service import Jobs
 from gateway.limits.limiter import RequestLimiter
+from gateway.limits.pools import Pool
 from gateway.nats import request as nats_request
 from gateway.nats.reply import JOB, JsonEntries, RawEntries, Reply
 
@@ -86,10 +88,9 @@ class NatsApi:
         self._requests = requests
         self._tasks = tasks
         self._waiting_s = waiting_s
-        self._max_callers = max_callers
+        self._callers = Pool("nats_callers", "places for callers over NATS", max_callers)
         self._connection = jobs.bus.connection
         self._inboxes = CallerInboxes(jobs.bus.settings.nats)
-        self._num_callers = 0
 
     async def run(self) -> None:
         """Take requests until the gateway stops or this is cancelled; requests in progress go on."""
@@ -117,23 +118,14 @@ class NatsApi:
         if not self._inboxes.allow(message.reply, tenant):
             required = short(self._inboxes.prefix(tenant))
             log.warning("submit.reply_refused", subject=message.subject, reply=short(message.reply), required=required)
-        elif self._num_callers >= self._max_callers:
-            text = f"this gateway serves {self._num_callers} callers over NATS, the limit is {self._max_callers}"
-            with Reply.to(self._connection, message.reply, lambda: None) as reply:
-                reply.fail(Problem(status=503, code="too_many_callers", detail=text, retryable=True))
         else:
-            self._num_callers += 1
             task = self._tasks.create_task(self._serve(message), name="submit")
             self._requests.tasks.add(task)
-            task.add_done_callback(self._served)
+            task.add_done_callback(self._requests.tasks.discard)
 
     def _tenant(self, message: Message) -> str | None:
         """The tenant in the subject of a request."""
         return None if message.subject == self._jobs.bus.subjects.submit else last_token(message.subject)
-
-    def _served(self, task: "asyncio.Task[Any]") -> None:
-        self._num_callers -= 1
-        self._requests.tasks.discard(task)
 
     async def _serve(self, message: Message) -> None:
         """Serve one request to its end, however it ends."""
@@ -142,8 +134,10 @@ class NatsApi:
         with Reply.to(connection, message.reply, left.set) as reply:
             try:
                 try:
-                    request = _Submission(self._jobs, self._authenticator, self._limiter, reply, left, self._waiting_s)
-                    await request.serve(message, self._tenant(message))
+                    request = _Submission(self._jobs, self._limiter, reply, left, self._waiting_s)
+                    caller = self._caller(message)
+                    with self._callers.holding(caller.owner, 1):
+                        await request.serve(message, caller)
                 except _Broken:
                     await connection.state.wait_up(_OUTAGE_S)
                     await asyncio.sleep(_RECONNECT_S)
@@ -155,6 +149,14 @@ class NatsApi:
                 log.info("submit.abandoned", subject=message.subject)
             except Exception as error:  # noqa: BLE001 - the reply reports it: a fault in one request ends no gateway
                 self._refuse(reply, message, error)
+
+    def _caller(self, message: Message) -> Caller:
+        """The authenticated caller. Raises Invalid, Unauthorized."""
+        tenant = self._tenant(message)
+        if tenant is not None and not is_token(tenant):
+            raise Invalid(f"tenant: {short(tenant)!r} must be 1 to 64 characters of A-Z a-z 0-9 _ -", "tenant")
+        authorization = nats_request.headers_of(message).get("authorization", "")
+        return self._authenticator.authenticate_message(authorization, tenant)
 
     def _refuse(self, reply: Reply, message: Message, error: Exception) -> None:
         problem = describe(error)
@@ -171,7 +173,6 @@ class _Submission:
     def __init__(
         self,
         jobs: Jobs,
-        authenticator: Authenticator,
         limiter: RequestLimiter,
         reply: Reply,
         left: asyncio.Event,
@@ -179,7 +180,6 @@ class _Submission:
     ) -> None:
         """`left`: set once the caller has left."""
         self._jobs = jobs
-        self._authenticator = authenticator
         self._limiter = limiter
         self._reply = reply
         self._left = left
@@ -188,17 +188,10 @@ class _Submission:
         self._generation = self._connection.state.generation
         self._has_entry = False
 
-    async def serve(self, message: Message, tenant: str | None) -> None:
-        """Accept the job, then send its log to the end. Raises _Left, _Broken, and the errors of a refused request.
-
-        `tenant`: the one in the subject.
-        """
-        if tenant is not None and not is_token(tenant):
-            raise Invalid(f"tenant: {short(tenant)!r} must be 1 to 64 characters of A-Z a-z 0-9 _ -", "tenant")
-        headers = nats_request.headers_of(message)
-        owner = self._authenticator.authenticate_message(headers.get("authorization", ""), tenant)
-        self._limiter.grant(owner)
-        request = nats_request.read(message, headers, owner)
+    async def serve(self, message: Message, caller: Caller) -> None:
+        """Accept the job, then send its log to the end. Raises _Left, _Broken, and the errors of a refused request."""
+        self._limiter.grant(caller)
+        request = nats_request.read(message, nats_request.headers_of(message), caller)
         job = self._jobs.validate(request.job, streams=True, size_hint_bytes=len(message.data))
         key = self._jobs.key(job.tenant, job.id)
         entries = JsonEntries(self._reply) if request.encoding == "json" else RawEntries(self._reply)

@@ -97,20 +97,21 @@ async def test_a_second_listener_keeps_the_job_alive(fleet: Fleet, bus_settings:
     assert whole.pcm == tone_pcm(1.5)
 
 
-async def test_beyond_its_limit_a_gateway_refuses_callers_at_once_and_serves_again_afterwards(
+async def test_beyond_its_share_of_the_places_a_tenant_is_refused_at_once_and_another_one_is_served(
     fleet: Fleet, bus_settings: BusSettings, cli: Client, tmp_path: Path
 ) -> None:
-    fleet.worker()
+    fleet.worker("w1", "tone", 16)
     body = job(**gated(tmp_path / "open", 5, seconds=1, **STEADY))
-    async with asyncio.timeout(60), door_here(bus_settings, max_callers=2) as submit:
-        busy = [asyncio.create_task(nats_req(cli, submit, body, **WHOLE)) for _ in range(2)]
-        await eventually(lambda: fleet_started(fleet), within_s=20)
+    async with asyncio.timeout(60), door_here(bus_settings, max_callers=9) as submit:
+        busy = [asyncio.create_task(nats_req(cli, submit, body, **WHOLE)) for _ in range(8)]
+        await eventually(lambda: len(fleet.programs[0].events("job.started")) == 8, within_s=20)
         refused = await nats_req(cli, submit, job(seconds=0.1), **WHOLE)
-        assert (refused.header(0, "Nats-Service-Error-Code"), refused.json(0)["code"]) == ("503", "too_many_callers")
-        assert "the limit is 2" in refused.json(0)["detail"]
+        assert (refused.header(0, "Nats-Service-Error-Code"), refused.json(0)["code"]) == ("429", "too_many")
+        assert "nats_callers: tenant public holds 8" in refused.json(0)["detail"]
         assert refused.replies[1].data == b""
+        assert (await nats_req(cli, f"{submit}.acme", job(seconds=0.1), **WHOLE)).pcm == tone_pcm(0.1)
         (tmp_path / "open").touch()
-        assert [answer.pcm for answer in await asyncio.gather(*busy)] == [tone_pcm(1)] * 2
+        assert [answer.pcm for answer in await asyncio.gather(*busy)] == [tone_pcm(1)] * 8
         assert (await nats_req(cli, submit, job(seconds=0.1), **WHOLE)).pcm == tone_pcm(0.1)
 
 
