@@ -2,7 +2,7 @@
 
 import asyncio
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Optional
+from typing import TYPE_CHECKING, Final, Optional
 
 from bus.access.keyring import KeyRing
 from bus.fleet.fleet import Fleet
@@ -19,6 +19,7 @@ from gateway.jobs.cache import ResultCache
 from gateway.jobs.queue_position import StartRates
 from gateway.jobs.service import Deadlines, Jobs
 from gateway.jobs.validation import Validation
+from gateway.limits.admission import Admission
 from gateway.limits.buffers import Buffers
 from gateway.limits.limiter import Limiter
 from gateway.limits.rates import rate_of
@@ -30,6 +31,9 @@ from gateway.webhooks.sender import Sender
 
 if TYPE_CHECKING:
     from gateway.access.tokens import TokenVerifier
+
+#: Clients connect without a proxy.
+_DIRECT: Final = Addresses(())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,7 +66,7 @@ def compose(
     settings: GatewaySettings,
     tasks: asyncio.TaskGroup,
     tokens: Optional["TokenVerifier"] = None,
-    addresses: Addresses | None = None,
+    addresses: Addresses = _DIRECT,
 ) -> Services:
     """Build the services of one process. `tasks` outlives every request; `tokens`: None if no JWTs are accepted."""
     keys = KeyRing(bus)
@@ -76,8 +80,8 @@ def compose(
     retention = Retention(bus)
     validation = Validation(fleet, bus.clock, bus.settings)
     cache = ResultCache(bus.logs, is_shared=settings.shared_cache)
-    jobs = Jobs(bus, validation, limiter.jobs, interest, deadlines, starts, retention, cache, tasks, requests.stopping)
-    addresses = addresses or Addresses(())
+    admission = Admission(bus, limiter)
+    jobs = Jobs(bus, validation, admission, interest, deadlines, starts, retention, cache, tasks, requests.stopping)
     authenticator = Authenticator(keys, tokens, origins, addresses, host=settings.host, anonymous=settings.anonymous)
     webhook_queue = WebhookQueue(bus)
     return Services(

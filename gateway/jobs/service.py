@@ -22,8 +22,8 @@ from gateway.jobs.cache import ResultCache
 from gateway.jobs.damaged_logs import DamagedLogs
 from gateway.jobs.queue_position import QueuePosition, StartRates, known_position
 from gateway.jobs.validation import Validation
-from gateway.limits.counted_jobs import CountedJob
-from gateway.limits.limiter import JobLimiter
+from gateway.limits.admission import Admission, Place
+from gateway.limits.queue_room import MESSAGE_BYTES, SMALL_INPUT_CHARS
 
 log = logger(__name__)
 
@@ -110,7 +110,7 @@ class Jobs:
         self,
         bus: Bus,
         validation: Validation,
-        limiter: JobLimiter,
+        admission: Admission,
         interest: Interest,
         deadlines: Deadlines,
         starts: StartRates,
@@ -125,7 +125,7 @@ class Jobs:
         self.damaged = DamagedLogs(bus.logs)
         self.starts = starts
         self._validation = validation
-        self._limiter = limiter
+        self._admission = admission
         self._interest = interest
         self._deadlines = deadlines
         self._retention = retention
@@ -156,30 +156,35 @@ class Jobs:
         if self._retention.is_full:
             self._retention.check_room()
         key = self.bus.subjects.job_key(job.tenant, job.id)
-        counted = await self._limiter.admit(key, job) if job.client.key else None
+        admission, place, length = self._admission, None, len(job.input)
+        is_small = length <= SMALL_INPUT_CHARS and job.max_bytes <= admission.audio.small_bytes
+        if job.client.key or not is_small or admission.queue.allowance_bytes < 0:
+            place = await admission.admit(key, job)
+        else:
+            admission.queue.allowance_bytes -= length + MESSAGE_BYTES
         try:
             accepted = await submit(self.bus, job)
         except asyncio.CancelledError:
             if listener is not None and not self._stopping.is_set():
                 listener.saw_end = True
-                self._tasks.create_task(self._settle(key, job, counted), name=f"settle {job.id}")
+                self._tasks.create_task(self._settle(key, job, place), name=f"settle {job.id}")
             raise
         except Unreachable:
             raise  # the job may be queued although the answer is missing: it counts until its log has been read
         except BaseException:
-            self._limiter.refused(counted)
+            self._admission.refused(place)
             raise
         if accepted.is_new:
             log.debug("job.accepted", job=job.id, tenant=job.tenant, model=job.model, lane=job.lane)
-        if counted is not None:
-            self._limiter.queued(counted, accepted)
+        if place is not None:
+            self._admission.queued(place, accepted)
         self._deadlines.watch(key, accepted.birth)
         return accepted
 
-    async def _settle(self, key: JobKey, job: wire.Job, counted: CountedJob | None) -> None:
+    async def _settle(self, key: JobKey, job: wire.Job, place: Place | None) -> None:
         """Finish an acceptance that was cancelled: a second submit attaches to the job, or completes it."""
         try:
-            self._limiter.queued(counted, await submit(self.bus, job))
+            self._admission.queued(place, await submit(self.bus, job))
         except BusError as error:
             log.warning("job.abandon_failed", job=job.id, tenant=job.tenant, error=str(error))
             return
@@ -234,5 +239,5 @@ class Jobs:
     def ended(self, key: JobKey) -> None:
         """The terminal entry of `key` was read: its timer and its place under the limits are freed."""
         self._deadlines.forget(key)
-        if self._limiter.counted:
-            self._limiter.ended(key)
+        if self._admission.counted or self._admission.reserved:
+            self._admission.ended(key)

@@ -8,7 +8,7 @@ gap in a peer's numbers, sends `hello`; all others then send their full state.
 import asyncio
 import uuid
 from collections.abc import Callable
-from typing import Annotated, Final, Protocol
+from typing import Annotated, Any, Final, Protocol
 
 import msgspec
 from msgspec import Meta
@@ -68,6 +68,17 @@ class EndedJob(msgspec.Struct, frozen=True, array_like=True):
     job: Token
 
 
+class ReservedJob(msgspec.Struct, frozen=True, array_like=True):
+    """A job that has room in the store reserved."""
+
+    tenant: Token
+    job: Token
+    #: Sequence of its message in JOBS; 0 while it is being queued.
+    queue_seq: _Count
+    #: Most bytes of PCM that it makes.
+    num_bytes: _Count
+
+
 class AudioUsed(msgspec.Struct, frozen=True, array_like=True):
     """Milliseconds of audio charged to an account on a day (UTC, `2030-01-31`) so far."""
 
@@ -83,6 +94,9 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     began: list[AcceptedJob] = []
     ended: list[EndedJob] = []
     used: list[AudioUsed] = []
+    reserved: list[ReservedJob] = []
+    #: Jobs whose room is free again.
+    freed: list[EndedJob] = []
 
 
 _NO_CHANGES: Final = Usage()
@@ -276,13 +290,9 @@ class Gossip:
 
 def _parts(usage: Usage) -> list[Usage]:
     """`usage` in messages of bounded size; at least one, so that a `hello` is always answered."""
-    longest = max(len(usage.spent), len(usage.began), len(usage.ended), len(usage.used), 1)
+    lists: dict[str, list[Any]] = msgspec.structs.asdict(usage)
+    longest = max(1, *(len(each) for each in lists.values()))
     return [
-        Usage(
-            spent=usage.spent[start : start + _MAX_ENTRIES],
-            began=usage.began[start : start + _MAX_ENTRIES],
-            ended=usage.ended[start : start + _MAX_ENTRIES],
-            used=usage.used[start : start + _MAX_ENTRIES],
-        )
+        Usage(**{name: each[start : start + _MAX_ENTRIES] for name, each in lists.items()})
         for start in range(0, longest, _MAX_ENTRIES)
     ]

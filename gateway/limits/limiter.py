@@ -26,9 +26,11 @@ from bus.wire import Job
 from gateway.access.addresses import site_of
 from gateway.access.caller import SHARED_TENANT, Caller
 from gateway.limits.audio_charges import AudioCharges
+from gateway.limits.audio_room import AudioRoom
 from gateway.limits.counted_jobs import CountedJob, CountedJobs, account_of
 from gateway.limits.gossip import Gossip, Usage
 from gateway.limits.pending_charges import PendingCharges
+from gateway.limits.queue_room import QueueRoom
 from gateway.limits.queue_scan import QueueScan
 from gateway.limits.rates import Rate, Rates, Standing, rate_of
 from gateway.limits.reconcile import Reconciler
@@ -222,6 +224,8 @@ class Limiter:
         self._audio = AudioCharges(bus)
         self.requests = RequestLimiter(bus, self._rates, self._gossip, address_rate)
         self.jobs = JobLimiter(bus, ring, self._jobs, self._audio, self._gossip, tasks)
+        self.audio_room = AudioRoom(bus, self._gossip)
+        self.queue_room = QueueRoom(bus)
 
     async def run(self) -> None:
         """Exchange state with the other gateways and reconcile until cancelled."""
@@ -229,6 +233,8 @@ class Limiter:
             tasks.create_task(self._gossip.run(self, lambda: self._rates.forget_idle(time.monotonic())))
             tasks.create_task(self.jobs.reconciler.run())
             tasks.create_task(self._count_earlier_jobs())
+            tasks.create_task(self.audio_room.run())
+            tasks.create_task(self.queue_room.run())
 
     async def _count_earlier_jobs(self) -> None:
         """Count, once, jobs to be charged that were accepted before: perhaps no request of their tenants follows."""
@@ -258,7 +264,9 @@ class Limiter:
         """For gossip: the changes since the last call, or everything."""
         began, ended = self._jobs.take_changes(full=full)
         spent = self._rates.take_changes(time.monotonic(), full=full)
-        return Usage(spent=spent, began=began, ended=ended, used=self._audio.take_changes(full=full))
+        used = self._audio.take_changes(full=full)
+        reserved, freed = self.audio_room.table.take_changes(full=full)
+        return Usage(spent=spent, began=began, ended=ended, used=used, reserved=reserved, freed=freed)
 
     def merge(self, gateway: str, usage: Usage, *, late_s: float, full: bool) -> None:
         """For gossip: apply a report that another gateway sent `late_s` seconds ago."""
@@ -266,11 +274,14 @@ class Limiter:
         self._rates.merge(gateway, usage.spent, now_s - late_s, full=full)
         self._jobs.merge(gateway, usage.began, usage.ended, now_s)
         self._audio.merge(usage.used)
+        self.audio_room.table.merge(gateway, usage.reserved, usage.freed, now_s)
 
     def gateway_left(self, gateway: str) -> None:
         """For gossip: take over the jobs that another gateway accepted; it stopped or is silent."""
         self._jobs.orphan(gateway, time.monotonic())
+        self.audio_room.table.orphan(gateway)
         self._tasks.create_task(self.jobs.scan.reload(), name="count the queue")
+        self._tasks.create_task(self.audio_room.scan(), name="reserve for the queue")
 
 
 def _limits_of(ring: KeyRing, key_id: str, tenant: str) -> Limits:

@@ -2,7 +2,8 @@
 
 from typing import Final
 
-from bus.errors import TooMany
+from bus.errors import JobError, StorageFull, TooMany
+from bus.fair_pool import Refusal
 from bus.telemetry.logging import logger
 from gateway.limits.rates import Rate, Standing
 
@@ -13,6 +14,7 @@ JOBS: Final = "concurrent_jobs"
 AUDIO: Final = "audio_s_per_day"
 #: Retry-After of a refused job: when one will end is unknown.
 _JOBS_RETRY_AFTER_S: Final = 1.0
+_STORED_RETRY_AFTER_S: Final = 2.0
 
 
 def _shown(account: str) -> str:
@@ -42,6 +44,25 @@ def too_much_audio(account: str, used_s: float, most_s: float, retry_after_s: fl
     return _too_many(text, AUDIO, account, most_s, retry_after_s)
 
 
+def too_much_stored(tenant: str, refusal: Refusal, limit: str, stream: str, capacity: int) -> TooMany:
+    """The live jobs of `tenant` have its share of what `stream` has for all: `capacity` bytes. `limit`: its name."""
+    text = (
+        f"{limit}: the jobs of tenant {tenant} that wait or run have {refusal.held:,.0f} bytes of {stream}; this one "
+        f"needs {refusal.asked:,.0f} more, and the tenant's share is {refusal.allowed:,.0f} of {capacity:,} at present"
+    )
+    error = _too_many(text, limit, f"tenant-{tenant}", round(refusal.allowed), _STORED_RETRY_AFTER_S)
+    error.left = max(0.0, error.allowed - refusal.held)
+    return error
+
+
+def no_room(refusal: Refusal, stream: str, total: int, capacity: int) -> StorageFull:
+    """The live jobs of all tenants have `total` of `capacity` bytes of `stream`."""
+    return StorageFull(
+        f"the jobs of all tenants that wait or run have {total:,} of {capacity:,} bytes of {stream}; this one needs "
+        f"{refusal.asked:,.0f} more"
+    )
+
+
 def _too_many(text: str, limit: str, account: str, allowed: float, retry_after_s: float) -> TooMany:
     error = TooMany(text)
     error.limit = limit
@@ -52,12 +73,13 @@ def _too_many(text: str, limit: str, account: str, allowed: float, retry_after_s
     return error
 
 
-def log_reached(account: str, error: TooMany) -> None:
-    """Log a refusal that is raised."""
-    log.info(
-        "limit.reached",
-        limit=error.limit,
-        account=account,
-        allowed=error.allowed,
-        retry_after_s=round(error.retry_after_s, 3),
-    )
+def log_reached(account: str, error: JobError) -> None:
+    """Log a refusal that is raised, if it is one for a limit of the account."""
+    if isinstance(error, TooMany):
+        log.info(
+            "limit.reached",
+            limit=error.limit,
+            account=account,
+            allowed=error.allowed,
+            retry_after_s=round(error.retry_after_s, 3),
+        )
