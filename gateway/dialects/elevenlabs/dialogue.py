@@ -159,16 +159,17 @@ def _turn(request: web.Request, body: DialogueRequest, index: int, size_hint_byt
     if len(turn.text) > card.max_input_chars:
         raise TextTooLong(f"inputs.{index}.text", len(turn.text), card.max_input_chars, model)
     key = idempotent_id(request, _API)
-    job = build_job(
-        request,
-        _API,
-        msgspec.structs.replace(body, seed=body.seed or 0),
-        input=turn.text,
-        model=model,
-        voice=names.speech_voice(turn.voice_id, body.language_code or "", card),
-        job_id=keyed_id(_API, f"{key}-{index}") if key else "",
-    )
     try:
+        job = build_job(
+            request,
+            _API,
+            msgspec.structs.replace(body, seed=body.seed or 0),
+            input=turn.text,
+            model=model,
+            voice=names.speech_voice(turn.voice_id, body.language_code or "", card),
+            params=names.with_breaks(body.params, turn.text, card),
+            job_id=keyed_id(_API, f"{key}-{index}") if key else "",
+        )
         return Turn(turn.text, jobs.validate(job, streams=True, size_hint_bytes=size_hint_bytes))
     except Invalid as error:
         if error.path != "input":

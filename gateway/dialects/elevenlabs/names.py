@@ -6,6 +6,7 @@ from typing import Annotated, Any, Final
 
 from msgspec import Meta
 
+from bus import ssml
 from bus.errors import Invalid
 from bus.fleet.fleet import Fleet
 from bus.fleet.messages import ModelCard, Voice
@@ -24,7 +25,8 @@ _COMMON: Final = (
 _WAV: Final = "wav_8000 wav_16000 wav_22050 wav_24000 wav_32000 wav_44100 wav_48000"
 _MUSIC: Final = "mp3_48000_128 mp3_48000_192 mp3_48000_240 mp3_48000_320"
 DEFAULT_FORMAT: Final = "mp3_44100_128"
-#: ElevenLabs' ranges for two fields of speech.
+#: ElevenLabs' longest `<break>`, in seconds, and its ranges for two fields of speech.
+MAX_BREAK_S: Final = 3.0
 MAX_SEED: Final = 4_294_967_295
 MIN_SPEED: Final = 0.25
 MAX_SPEED: Final = 4.0
@@ -102,6 +104,17 @@ def speech_voice(voice_id: str, language_code: str, card: ModelCard) -> str:
 def _speaks(voice: Voice, code: str) -> bool:
     language = voice.language.casefold()
     return language == code or language.startswith(f"{code}-")
+
+
+def with_breaks(params: dict[str, Any], text: str, card: ModelCard) -> dict[str, Any]:
+    """`params` for a text with ElevenLabs' `<break time="1.5s" />`, which is no SSML. Raises Invalid."""
+    if "<break" not in text or ssml.is_document(text):
+        return params
+    try:
+        has_breaks = ssml.check_breaks(text, MAX_BREAK_S)
+    except ssml.BadBreak as error:
+        raise Invalid(f"input: {error}", "input") from error
+    return {"breaks": True, **params} if has_breaks and has_param(card, "breaks") else params
 
 
 def has_param(card: ModelCard, param: str) -> bool:

@@ -149,6 +149,7 @@ async def _job_and_format(request: web.Request) -> tuple[wire.Job, Format]:
     if len(body.text) > card.max_input_chars:
         raise TextTooLong("text", len(body.text), card.max_input_chars, model)
     params, speed = _params_and_speed(body, card)
+    params = names.with_breaks(params, body.text, card)
     job = build_job(
         request,
         _API,

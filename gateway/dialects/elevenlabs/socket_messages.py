@@ -6,7 +6,7 @@ import msgspec
 from aiohttp import web
 from msgspec import Meta
 
-from bus import wire
+from bus import ssml, wire
 from bus.errors import Invalid
 from bus.jobs.submit import keyed_id
 from bus.params import short
@@ -214,7 +214,7 @@ class JobTemplate:
         card = jobs.card(model)
         voice_id = voice_id or request.match_info.get("voice_id", "default")
         voice = names.speech_voice(voice_id, query.get("language_code", ""), card)
-        params = self._options.params
+        params = names.with_breaks(self._options.params, text, card)
         if self._speed is not None and names.has_param(card, "speed"):
             params = {"speed": self._speed, **params}
         elif self._speed is not None:
@@ -252,6 +252,8 @@ class TextBuffer:
     def add(self, text: str, *, trigger: bool, flush: bool) -> str:
         """The text of the generation to start now, or ""."""
         self._text += text
+        if not flush and ssml.may_become_document(self._text, 0):
+            return self._take(ssml.find_end(self._text, 0) or 0)
         enough = self._schedule[min(self._num_generations, len(self._schedule) - 1)]
         if flush or self._auto:
             return self.finish()
@@ -271,11 +273,18 @@ class TextBuffer:
 
 
 def _cut(text: str) -> int:
-    """Where to end a generation: after a sentence in the second half of `text`, else after a word, else at its end."""
+    """Where to end a generation: after a sentence in the second half of `text`, else after a word, else at its end.
+
+    Never within a tag: `<break time="1.0s" />` has blanks.
+    """
     after_sentence = sum(map(len, Splitter("sentence", len(text)).feed(text)))
     if after_sentence > len(text) // 2:
         return after_sentence
-    return len(text) - len(text.rpartition(" ")[2]) or len(text)
+    after_word = len(text) - len(text.rpartition(" ")[2])
+    tag = text.rfind("<", 0, after_word)
+    if tag > 0 and text.startswith("<break", tag) and ">" not in text[tag:after_word]:
+        return tag
+    return after_word or len(text)
 
 
 def _flag(request: web.Request, name: str) -> bool:
