@@ -1,6 +1,7 @@
 """Functions on text that all packages share, engines included. Imports the standard library only."""
 
 import difflib
+import re
 from collections.abc import Callable, Collection
 from typing import Final
 
@@ -10,6 +11,9 @@ _MAX_LISTED: Final = 20
 #: Names of so few characters resemble many others: they need more than difflib's 0.6. `bob` and `jbo` have 0.67.
 _SHORT_CHARS: Final = 3
 _NEAR_IF_SHORT: Final = 0.7
+#: Han, kana and Hangul: a character says as much as two and a half letters of a script that spells.
+_DENSE: Final = re.compile("[\u2e80-\u9fff\uac00-\ud7a3\uf900-\ufaff\U00020000-\U0003ffff]")
+_LETTERS_OF_DENSE: Final = 2.5
 
 
 def did_you_mean(name: str, known: Collection[str], spell: Callable[[str], str] = str, *, limit: int = 1) -> str:
@@ -36,3 +40,9 @@ def suggestion(name: str, known: Collection[str], spell: Callable[[str], str] = 
     listed = ", ".join([spell(each) for each in list(known)[:_MAX_LISTED]]) or "none"
     more = f" and {len(known) - _MAX_LISTED} more" if len(known) > _MAX_LISTED else ""
     return f"; known are {listed}{more}"
+
+
+def num_letters(text: str) -> float:
+    """The letters and digits of a text; one of Han, kana or Hangul counts for two and a half."""
+    letters = "".join(filter(str.isalnum, text))
+    return len(letters) + (_LETTERS_OF_DENSE - 1) * len(_DENSE.findall(letters))

@@ -92,6 +92,8 @@ class Capabilities:
     param_schema: Mapping[str, Any]
     #: Longest `input`, in characters.
     max_input_chars: int
+    #: Fewest letters of `input`; one of Han, kana or Hangul counts for two and a half.
+    min_input_letters: int = 0
     version: str = "v1"
     #: Empty for a model without voices.
     voices: tuple[Voice, ...] = ()

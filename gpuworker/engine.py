@@ -1,8 +1,9 @@
 """The protocol between a model and the worker.
 
 An engine imports this module, its model's library, and of ours `bus.bound`, `bus.text`, `bus.sentences`, `bus.ssml`,
-`bus.process`. The engine host drives every engine from one thread, one call at a time: an engine needs no locks and may
-keep state between calls. It never touches asyncio, NATS, HTTP, settings or the environment, so a notebook can drive it:
+`bus.voices` and `bus.process`. The engine host drives every engine from one thread, one call at a time: an engine needs
+no locks and may keep state between calls. It never touches asyncio, NATS, HTTP, settings or the environment, so a
+notebook can drive it:
 
     engine.load("cpu", MemoryPolicy())
     job = engine.validate(EngineJob(id="n1", input="Hello"))

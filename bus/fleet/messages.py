@@ -44,6 +44,8 @@ class ModelCard(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     param_schema: dict[str, Any]
     #: Longest `input`.
     max_input_chars: int
+    #: Fewest letters of `input`; one of Han, kana or Hangul counts for two and a half.
+    min_input_letters: int = 0
     #: Empty for a model without voices.
     voices: list[Voice] = []
     #: BCP 47 tags of the voices, sorted.

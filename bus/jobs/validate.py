@@ -19,6 +19,7 @@ from bus.jobs import ids
 from bus.params import short
 from bus.settings import BusSettings
 from bus.subjects import JobSubject, is_token, token
+from bus.text import num_letters
 from bus.wire import MAX_DEADLINE_S, MAX_LINGER_S, MAX_SEED
 
 #: Integers that MessagePack, and so the pipe to the engine host, can hold.
@@ -30,7 +31,7 @@ MAX_DEPTH: Final = 32
 _CLOCK_SLACK_S: Final = 60.0
 #: Lengths are rounded to frames, and the shortest audio has one.
 _SLACK_BYTES: Final = 64
-_CONTROL: Final = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
+_CONTROL: Final = re.compile(r"[\x00-\x08\x0e-\x1f\x7f-\x84\x86-\x9f]")
 _KNOWN_FIELDS: Final = frozenset(wire.Job.__struct_encode_fields__)
 
 
@@ -165,8 +166,14 @@ def check_id(job_id: str) -> None:
         raise Invalid(f"id: {error}", "id") from error
 
 
-def check_length(text: str, max_chars: int) -> None:
-    """Raise Invalid for an input longer than its model takes."""
+def check_length(text: str, max_chars: int, min_letters: int = 0) -> None:
+    """Raise Invalid for an input longer than its model takes, or with fewer letters."""
+    if min_letters and num_letters(text) < min_letters:
+        raise Invalid(
+            f"input: needs at least {min_letters} letters, or {math.ceil(min_letters / 2.5)} of Han, kana or Hangul, "
+            f"not {short(repr(text))}",
+            "input",
+        )
     if len(text) > max_chars:
         raise Invalid(
             f"input: has {len(text)} characters, the limit is {max_chars}; it begins {short(text)!r}", "input"
@@ -181,7 +188,7 @@ def check_input(text: str) -> None:
     if control is not None:
         place, code = control.start(), ord(control[0])
         raise Invalid(
-            f"input: control character U+{code:04X} at position {place}; only \\n \\t \\r are allowed", "input"
+            f"input: control character U+{code:04X} at position {place}; only white space is allowed", "input"
         )
 
 

@@ -29,12 +29,12 @@ KEY: Final = Parameter(
 )
 
 
-_CONTROL: Final = r"\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f"
+_CONTROL: Final = r"\x00-\x08\x0e-\x1f\x7f-\x84\x86-\x9f"
 #: Text that audio can be made of.
 Text = Annotated[
     str,
     schema(
-        "The text or prompt: not empty, no control characters but tab and line ends.",
+        "The text or prompt: not empty, no control characters but white space.",
         minLength=1,
         pattern=rf"^[^{_CONTROL}]*[^\s{_CONTROL}][^{_CONTROL}]*$",
     ),

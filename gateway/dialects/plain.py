@@ -24,7 +24,6 @@ from gateway.streaming.live import stream_for
 
 _API: Final = "plain"
 _DEFAULT_MODEL: Final = "music"
-_MIN_MUSIC_PROMPT_CHARS: Final = 5
 
 
 class PromptRequest(JobOptions, frozen=True, kw_only=True):
@@ -136,10 +135,6 @@ async def _read_job(request: web.Request, *, streams: bool) -> wire.Job:
     body = PROMPT.read(data)
     jobs = request.app[JOBS]
     card = jobs.card(body.model, body.version)
-    if card.kind == "music" and len(body.prompt.strip()) < _MIN_MUSIC_PROMPT_CHARS:
-        raise Invalid(
-            f"prompt: must have at least {_MIN_MUSIC_PROMPT_CHARS} characters for music, not {body.prompt!r}", "prompt"
-        )
     job = build_job(
         request,
         _API,

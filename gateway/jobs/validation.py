@@ -7,7 +7,7 @@ from typing import Final
 
 import msgspec
 
-from bus import params, wire
+from bus import params, voices, wire
 from bus.errors import Invalid, NoWorker, UnknownModel
 from bus.fleet.fleet import Fleet
 from bus.fleet.messages import ModelCard
@@ -74,7 +74,7 @@ class Validation:
         if lane not in LANES:
             raise Invalid(f"lane: {short(lane)!r} is not one of {', '.join(LANES)}", "lane")
         validate.check_job(job)
-        validate.check_length(job.input, card.max_input_chars)
+        validate.check_length(job.input, card.max_input_chars, card.min_input_letters)
         if job.expires_at is not None:
             validate.check_deadline(job.expires_at, self._clock.now())
         params.check(card.param_schema, job.params)
@@ -102,11 +102,9 @@ def _voice(voice: str, card: ModelCard) -> str:
     if not voice:
         return card.default_voice
     ids = [each.id for each in card.voices]
-    # A card does not list every name that its engine knows: `en` for its `en-…`, `de+f3` for a variant. The engine
-    # decides.
-    base = voice.partition("+")[0]
-    if base in ids or any(name.startswith(f"{base}-") for name in ids):
-        return voice
     if not ids:
         raise Invalid(f"voice: {card.name} has no voices, so {short(voice)!r} is none", "voice")
-    raise Invalid(f"voice: {card.name} has no {short(voice)!r}{suggestion(voice, sorted(ids), limit=3)}", "voice")
+    found = voices.nearest(voice, ids)
+    if found is None:
+        raise Invalid(f"voice: {card.name} has no {short(voice)!r}{voices.hint(voice, ids, card.name)}", "voice")
+    return found

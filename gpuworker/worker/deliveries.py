@@ -97,7 +97,7 @@ class Deliveries:
         """The delivered job. Raises Malformed, or Invalid for a job that its model would refuse."""
         job = self._claims.open(delivery)
         card = self._cards[job.model]
-        check_length(job.input, card.max_input_chars)
+        check_length(job.input, card.max_input_chars, card.min_input_letters)
         if not job.max_bytes:  # published without a gateway
             self._audio_limit.check(job, card.bound, 2 * card.rate_hz * card.channels)
         return job

@@ -1,4 +1,5 @@
 import itertools
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 from gpuworker.engine import Block, Done, Engine, EngineJob, MemoryPolicy, Pcm, Rejected
 from gpuworker.engines.music.engine import Music
 from gpuworker.engines.music.form import RATE_HZ, Form
-from gpuworker.engines.music.mood import plan
+from gpuworker.engines.music.mood import parse_key, plan
 from gpuworker.engines.music.score import Scores
 
 BLOCK = 24_000
@@ -182,14 +183,16 @@ def test_done_has_tempo_key_form_and_players(music: Music) -> None:
 @pytest.mark.parametrize(
     ("change", "path", "reason"),
     [
-        ({"input": "pop!"}, "input", "5 to 2000 characters, this one 4"),
-        ({"input": "p" * 2_001}, "input", "5 to 2000 characters, this one 2001"),
-        ({"input": " " * 9}, "input", "only 9 blanks"),
+        ({"input": "pop!"}, "input", "has 5 letters, or 2 of Han, kana or Hangul, not 'pop!'"),
+        ({"input": "....."}, "input", "has 5 letters"),
+        ({"input": "乐"}, "input", "has 5 letters"),
+        ({"input": "p" * 2_001}, "input", "at most 2000 characters, this one 2001"),
+        ({"input": " " * 9}, "input", "has 5 letters"),
         ({"input": "happy\x07 pop"}, "input", r"U\+0007 at 5"),
         ({"voice": "anna"}, "voice", "no voices"),
         ({"params": {"seconds": 0.5}}, "params.seconds", "from 1 to 36000, not 0.5"),
         ({"params": {"seconds": float("nan")}}, "params.seconds", "not nan"),
-        ({"params": {"bpm": 300}}, "params.bpm", "from 40 to 220, not 300"),
+        ({"params": {"bpm": 301}}, "params.bpm", "from 30 to 300, not 301"),
         ({"params": {"key": "H flat"}}, "params.key", "not 'H flat'"),
     ],
 )
@@ -217,3 +220,40 @@ def test_the_estimate_counts_the_audio_that_is_left_to_make() -> None:
     fresh, late = (engine.estimate(job(start_frame=frame)) for frame in (0, 8 * RATE_HZ))
     assert fresh.seconds == late.seconds == SECONDS
     assert 0 < late.cost_s < fresh.cost_s / 5
+
+
+@pytest.mark.parametrize(
+    ("key", "expected"),
+    [
+        ("C Major", (0, "major")),
+        ("Am", (9, "minor")),
+        ("B-flat Major", (10, "major")),
+        ("f# minor", (6, "minor")),
+        ("F sharp minor", (6, "minor")),
+        ("Bbm", (10, "minor")),
+        ("C", (0, None)),
+        ("Eb", (3, None)),
+        ("D dorian", (2, "dorian")),
+    ],
+)
+def test_a_key_in_any_usual_spelling(key: str, expected: tuple[int, str | None]) -> None:
+    assert parse_key(key) == expected
+    schema = Music().capabilities().param_schema["properties"]["key"]
+    assert re.search(schema["pattern"], key)
+
+
+@pytest.mark.parametrize("key", ["H", "C minorr", "A flat sharp", "", "Cis"])
+def test_what_is_no_key_is_refused_by_the_schema_too(key: str) -> None:
+    with pytest.raises(ValueError, match="a key is a letter"):
+        parse_key(key)
+    assert not re.search(Music().capabilities().param_schema["properties"]["key"]["pattern"], key)
+
+
+@pytest.mark.parametrize("prompt", ["calm piano\n", "calm\npiano", "爵士乐", "ジャズ", "재즈", " happy pop  "])
+def test_blanks_and_line_breaks_are_no_fault_of_a_prompt_and_two_of_han_are_enough(prompt: str) -> None:
+    assert Music().validate(EngineJob(id="m", input=prompt)).input == " ".join(prompt.split())
+
+
+@pytest.mark.parametrize("metre", [3, 4])
+def test_the_metre_is_obeyed(metre: int) -> None:
+    assert plan("happy pop", 1, metre=metre).beats == metre

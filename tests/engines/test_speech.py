@@ -153,7 +153,7 @@ def test_the_schema_bounds(speech: Speech, params: dict[str, Any]) -> None:
         (" \n\t ", "blank"),
         ("a\x00b", "U+0000 at position 1"),
         ("ab\x1b[0m", "U+001B at position 2"),
-        ("a\x85", "U+0085 at position 1"),
+        ("a\x86", "U+0086 at position 1"),
         ("\ud83d", "U+D83D at position 0"),
         ("<speak>a", "line 1, column 9"),
         ("<speak><audio src='x'/></speak>", "audio"),

@@ -37,9 +37,12 @@ FIELD_OF_PARAM: Final[Mapping[str, str]] = {
     "seconds": "audio_duration",
     "duration": "audio_duration",
     "key": "key_scale",
+    "metre": "time_signature",
 }
 #: Fields in which 0 and -1 leave the choice to the engine.
 _POSITIVE: Final = frozenset({"audio_duration", "bpm"})
+#: ACE-Step's time signatures.
+_METRES: Final = ("2", "3", "4", "6")
 _TRUE: Final = frozenset({"1", "true", "yes", "y", "on"})
 
 
@@ -108,6 +111,8 @@ class Fields:
 
     def _of_type(self, name: str, kind: Any) -> Any:
         """The value of a field as a type of JSON Schema; None if it is absent. Raises Invalid."""
+        if name == "time_signature":
+            return self._metre(name)
         if kind == "number":
             return self.number(name)
         if kind == "integer":
@@ -115,6 +120,16 @@ class Fields:
         if kind == "boolean":
             return None if self.get(name) is None else self.flag(name, default=False)
         return self.get(name)
+
+    def _metre(self, name: str) -> int | None:
+        """Beats of a bar: ACE-Step's `2`, `3`, `4`, `6`, or those with what a beat is, `4/4`. Raises Invalid."""
+        value = self.get(name)
+        if value is None or value == "null":
+            return None
+        beats = str(value).partition("/")[0].strip()
+        if beats not in _METRES:
+            raise Invalid(f"{name}: must be one of {', '.join(_METRES)}, not {quoted(value)}", name)
+        return int(beats)
 
     def seeds(self, count: int, random: Iterable[int]) -> list[int]:
         """A seed for each of `count` jobs: those of the request and then their successors, or else `random` ones.

@@ -150,7 +150,7 @@ def _element(found: Status, shown: ShownJob, total_s: float | None, path: str) -
             "duration": shown.seconds if status == _SUCCEEDED else total_s,
             "genres": facts.get("style", ""),
             "keyscale": key or job.params.get("key", ""),
-            "timesignature": facts.get("metre", ""),
+            "timesignature": str(facts.get("metre", "")).partition("/")[0],
         },
         "generation_info": _info(shown),
         "seed_value": str(job.seed),

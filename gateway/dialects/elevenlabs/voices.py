@@ -9,6 +9,7 @@ from msgspec import Meta
 
 from bus.errors import Invalid
 from bus.params import short
+from bus.voices import nearest
 from gateway.api.answers import ShownVoice
 from gateway.api.models import shown_voices
 from gateway.dialects.elevenlabs.errors import ErrorResponse, refuser
@@ -41,9 +42,10 @@ class VoicePage(msgspec.Struct, frozen=True):
 async def show(request: web.Request) -> web.Response:
     """`GET /v1/voices/{voice_id}`. Raises Invalid for an unknown voice."""
     voice_id = request.match_info["voice_id"]
-    for voice in _all(request):
-        if voice.voice_id == voice_id:
-            return json_response(voice)
+    shown = {voice.voice_id: voice for voice in reversed(_all(request))}
+    found = nearest(voice_id, shown)
+    if found in shown:
+        return json_response(shown[found])
     raise Invalid(f"A voice with the voice_id {short(voice_id)} was not found.", "voice")
 
 

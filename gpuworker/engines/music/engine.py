@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from bus.bound import SecondsParam
+from bus.text import num_letters
 from gpuworker.engine import (
     Block,
     Capabilities,
@@ -26,13 +27,14 @@ from gpuworker.engine import (
     Resume,
 )
 from gpuworker.engines.music.form import RATE_HZ, Form
-from gpuworker.engines.music.mood import BPM_MAX, BPM_MIN, Plan, parse_key, plan
+from gpuworker.engines.music.mood import BPM_MAX, BPM_MIN, KEY_PATTERN, Plan, parse_key, plan
 from gpuworker.engines.music.orchestra import INSTRUMENTS
 
 if TYPE_CHECKING:
     from gpuworker.engines.music.render import Studio
 
-MIN_PROMPT_CHARS = 5
+#: Of Han, kana or Hangul 2 are enough.
+MIN_PROMPT_LETTERS = 5
 MAX_PROMPT_CHARS = 2_000
 MIN_SECONDS = 1
 MAX_SECONDS = 36_000
@@ -63,8 +65,14 @@ _PARAMS: dict[str, Any] = {
         "key": {
             "type": "string",
             "minLength": 1,
-            "maxLength": 16,
-            "description": "As in C, F#, Bb minor or D dorian; without it the prompt decides.",
+            "maxLength": 24,
+            "pattern": KEY_PATTERN,
+            "description": "As in C, F#, Bb minor, Am or D dorian; without it the prompt decides.",
+        },
+        "metre": {
+            "type": "integer",
+            "enum": [3, 4],
+            "description": "Quarters in a bar; without it the prompt decides.",
         },
     },
 }
@@ -92,6 +100,7 @@ class Music:
             determinism=Determinism.SAME_BUILD,
             param_schema=_PARAMS,
             max_input_chars=MAX_PROMPT_CHARS,
+            min_input_letters=MIN_PROMPT_LETTERS,
             bound=SecondsParam(param="seconds", default_s=DEFAULT_SECONDS),
             requires=(Requirement("antiphon[models]", module="torch"),),
         )
@@ -100,15 +109,15 @@ class Music:
         """`job` with `params.seconds` filled in; the prompt decides the rest. Raises Rejected."""
         if job.voice:
             raise Rejected("voice", f"music has no voices; name instruments in the prompt, not {job.voice!r}")
-        length = len(job.input)
-        if not MIN_PROMPT_CHARS <= length <= MAX_PROMPT_CHARS:
+        prompt = " ".join(job.input.split())
+        if len(prompt) > MAX_PROMPT_CHARS:
+            raise Rejected("input", f"a prompt has at most {MAX_PROMPT_CHARS} characters, this one {len(prompt)}")
+        if num_letters(prompt) < MIN_PROMPT_LETTERS:
             raise Rejected(
-                "input", f"a prompt has {MIN_PROMPT_CHARS} to {MAX_PROMPT_CHARS} characters, this one {length}"
+                "input", f"a prompt has {MIN_PROMPT_LETTERS} letters, or 2 of Han, kana or Hangul, not {prompt[:20]!r}"
             )
-        if not job.input.strip():
-            raise Rejected("input", f"a prompt has words, this one only {length} blanks")
         for place, character in enumerate(job.input):
-            if unicodedata.category(character) == "Cc":
+            if unicodedata.category(character) == "Cc" and not character.isspace():
                 raise Rejected(
                     "input", f"a prompt has no control characters, this one U+{ord(character):04X} at {place}"
                 )
@@ -121,7 +130,7 @@ class Music:
                 parse_key(params["key"])
             except ValueError as error:
                 raise Rejected("params.key", str(error)) from error
-        return replace(job, params=params)
+        return replace(job, input=prompt, params=params)
 
     def estimate(self, job: EngineJob, batch: int = 1) -> Estimate:
         """The length is exact; the cost counts the frames from `start_frame` on."""
@@ -205,7 +214,7 @@ class Music:
 
 
 def _piece(job: EngineJob) -> tuple[Plan, Form]:
-    piece = plan(job.input, job.seed, job.params.get("bpm"), job.params.get("key"))
+    piece = plan(job.input, job.seed, job.params.get("bpm"), job.params.get("key"), job.params.get("metre"))
     seconds = float(job.params.get("seconds", DEFAULT_SECONDS))
     return piece, Form(seconds, 60 / piece.bpm, piece.beats, piece.style.slowing)
 

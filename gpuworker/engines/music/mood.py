@@ -11,7 +11,7 @@ from gpuworker.engines.music.orchestra import INSTRUMENTS
 from gpuworker.engines.music.styles import MOODS, STYLES, Mood, Style
 from gpuworker.engines.music.theory import Key, pitch_class
 
-BPM_MIN, BPM_MAX = 40, 220
+BPM_MIN, BPM_MAX = 30, 300
 
 _BPM = re.compile(r"(\d{2,3})\s*(?:bpm\b|beats per minute)", re.IGNORECASE)
 _METRE = re.compile(r"\b([346])\s*/\s*[48]\b")
@@ -26,6 +26,15 @@ _MODE_WORDS = {
 }
 _MODE_OF = {word: mode for mode, words in _MODE_WORDS.items() for word in words.split()}
 _MODES = "|".join(sorted(_MODE_OF, key=len, reverse=True))
+#: Any key that `parse_key` knows, as a regular expression of JSON Schema too.
+KEY_PATTERN = (
+    r"^\s*[A-Ga-g]([#♯b♭]|[ -]?([Ss][Hh][Aa][Rr][Pp]|[Ff][Ll][Aa][Tt]))?\s*-?\s*([mM]|"
+    + "|".join("".join(f"[{c.upper()}{c}]" for c in word) for word in sorted(_MODE_OF, key=len, reverse=True))
+    + r")?\s*$"
+)
+_KEY = re.compile(
+    rf"\s*(?P<letter>[A-Ga-g])(?P<sign>[#♯b♭]|[ -]?(?i:sharp|flat)|)\s*-?\s*(?P<mode>(?i:{_MODES})|[mM])?\s*"
+)
 _SOLFEGE = {"do": "C", "ut": "C", "re": "D", "mi": "E", "fa": "F", "sol": "G", "la": "A", "si": "B"}
 _GERMAN = {
     "cis": "C#",
@@ -93,7 +102,7 @@ class Plan:
         return Random("/".join([self.seed, *map(str, path)]))
 
 
-def plan(prompt: str, seed: int, bpm: float | None = None, key: str | None = None) -> Plan:
+def plan(prompt: str, seed: int, bpm: float | None = None, key: str | None = None, metre: int | None = None) -> Plan:
     """The plan of the piece that `prompt` describes; equal arguments give equal plans.
 
     Raises:
@@ -118,7 +127,7 @@ def plan(prompt: str, seed: int, bpm: float | None = None, key: str | None = Non
         style=style,
         bpm=fixed_bpm or float(round(min(BPM_MAX, max(BPM_MIN, drawn_bpm)))),
         key=Key(tonic, mode),
-        beats=_beats_in(text, style),
+        beats=metre or _beats_in(text, style),
         energy=energy,
         groove=_groove(style, wanted_words, refused_words),
         voices=_voices(style, wanted_words, refused_words, rng),
@@ -143,15 +152,19 @@ def plain(prompt: str) -> str:
 
 
 def parse_key(text: str) -> tuple[int, str | None]:
-    """Pitch class and mode (None: not given) of `C`, `F#`, `Bb minor`.
+    """Pitch class and mode (None: not given) of `C`, `F#`, `Bb minor`, `Am`, `B-flat Major`.
 
     Raises:
         ValueError: with the forms that are keys.
     """
-    found = re.fullmatch(rf"\s*([A-Ga-g])([#♯b♭]?)(?:\s*({_MODES}))?\s*", text, re.IGNORECASE)
+    found = _KEY.fullmatch(text)
     if not found:
         raise ValueError(f"a key is a letter A to G, perhaps # or b, perhaps a mode, as in 'Bb minor', not {text!r}")
-    return pitch_class(found[1] + found[2].lower()), _MODE_OF[found[3].lower()] if found[3] else None
+    letter, sign, mode = found["letter"], found["sign"].strip(" -").lower(), found["mode"]
+    sign = {"sharp": "#", "flat": "b"}.get(sign, sign)
+    return pitch_class(letter + sign), {"m": "minor", "M": "major"}.get(mode) or _MODE_OF[
+        mode.lower()
+    ] if mode else None
 
 
 def named(words: Sequence[str], stems: str) -> int:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from bus.voices import spellings
 from gpuworker.engine import Voice
 
 #: Priority of a language tag that a voice's file gives none; lower comes first.
@@ -45,15 +46,19 @@ class Voices:
         )
 
     def find(self, voice: str) -> str | None:
-        """The id of `voice`, whose case does not matter and whose language may stand for its usual accent (`en`)."""
-        tag, plus, variant = voice.partition("+")
-        own = tag.casefold() if tag.casefold() in self._languages else self._aliases.get(tag.casefold())
+        """The id of `voice`, spelled in any of `spellings`; a language may stand for its usual accent (`en`)."""
+        _, plus, variant = voice.partition("+")
+        tags = (name.partition("+")[0] for name in spellings(voice))
+        own = next((own for tag in tags if (own := self._own(tag))), None)
         if own is None:
             return None
         if not plus:
             return own
         known = self._variants.get(variant.casefold())
         return None if known is None else f"{own}+{known}"
+
+    def _own(self, tag: str) -> str | None:
+        return tag if tag in self._languages else self._aliases.get(tag)
 
     def similar(self, voice: str) -> list[str]:
         """Names to choose a suggestion from: a known language with each variant, else every language and alias."""

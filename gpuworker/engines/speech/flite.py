@@ -13,6 +13,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from bus.voices import spellings
 from gpuworker.engine import Completeness, EngineJob, Rejected, Voice
 from gpuworker.engines.speech import ssml
 from gpuworker.engines.speech.library import DEFAULTS, Sound
@@ -89,7 +90,7 @@ class Flite:
 
     def find(self, voice: str) -> str | None:
         """The id of a voice, whose case does not matter; None if it is not one of this library's."""
-        return next((offered.id for offered in self.voices if offered.id == voice.casefold()), None)
+        return next((offered.id for offered in self.voices if offered.id == next(spellings(voice))), None)
 
     def similar(self, voice: str) -> Iterable[str]:  # all of them are candidates
         """Names to choose a suggestion from, for a voice that was not found."""

@@ -1,0 +1,70 @@
+"""Names of voices as clients write them: any case, `_` for `-`, and language tags more precise than a model has.
+
+Imports the standard library only: engines import this module.
+"""
+
+import difflib
+import re
+from collections.abc import Collection, Iterator
+from typing import Final
+
+from bus.text import did_you_mean
+
+#: Tags of BCP 47 that usual voices have under another name.
+_OTHER_NAMES: Final = {
+    "fil": "tl",
+    "in": "id",
+    "iw": "he",
+    "ji": "yi",
+    "nn": "nb",
+    "no": "nb",
+    "zh": "cmn",
+    "zh-hk": "yue",
+    "zh-mo": "yue",
+    "zh-yue": "yue",
+}
+#: A language, and what may stand behind it: script, region, variant.
+_TAG: Final = re.compile(r"[a-z]{2,3}(?:-(?:[a-z]{4}|[a-z]{2}|\d{3}|\d[a-z0-9]{3}|[a-z0-9]{5,8}))*")
+_MAX_COMPARED_CHARS: Final = 80
+
+
+def spellings(voice: str) -> Iterator[str]:
+    """The names to look for, best first: `pt_BR` is `pt-br`, then `pt`. What is behind a `+`, the variant, stays."""
+    base, plus, variant = voice.partition("+")
+    tag = base.casefold().replace("_", "-")
+    yield tag + plus + variant
+    while tag:
+        if tag in _OTHER_NAMES:
+            yield _OTHER_NAMES[tag] + plus + variant
+        if not _TAG.fullmatch(tag):
+            return
+        tag = tag.rpartition("-")[0]
+        if tag:
+            yield tag + plus + variant
+
+
+def nearest(voice: str, ids: Collection[str]) -> str | None:
+    """The name by which a model with the voices `ids` knows `voice`; None if it has none like it.
+
+    A card does not list every name that its engine knows: `en` for its `en-…`, `de+f3` for a variant. These are
+    returned as they are, and the engine decides.
+    """
+    if voice in ids:
+        return voice
+    by_case = {each.casefold(): each for each in ids}
+    for name in spellings(voice):
+        base, plus, variant = name.partition("+")
+        if base in by_case:
+            return by_case[base] + plus + variant
+        if any(each.startswith(f"{base}-") for each in by_case):
+            return name
+    return None
+
+
+def hint(voice: str, ids: Collection[str], model: str) -> str:
+    """The end of an error about an unknown voice: three that are near, and where all are listed."""
+    near = did_you_mean(voice.casefold(), ids, repr, limit=3)
+    if not near:
+        found = difflib.get_close_matches(voice.casefold()[:_MAX_COMPARED_CHARS], sorted(ids), n=3, cutoff=0.0)
+        near = f"; near ones are {', '.join(map(repr, found))}"
+    return f"{near}; `GET /v1/voices?model={model}` lists all"
