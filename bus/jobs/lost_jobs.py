@@ -22,25 +22,17 @@ _AT_ONCE: Final = 64
 _WHY: Final = "the store was damaged, and the job's message in the queue is lost with it; send the request again"
 
 
-class LostJob(NamedTuple):
-    """A job that no worker will take."""
-
-    key: JobKey
-    #: The end that its log has now: `failed`, unless another process ended it meanwhile.
-    ended: wire.End
-
-
 class _Born(NamedTuple):
     key: JobKey
     queue_seq: int
 
 
-async def end_lost_jobs(bus: Bus) -> list[LostJob]:
-    """End every job without a message in JOBS; returns them, oldest first.
+async def end_lost_jobs(bus: Bus) -> list[JobKey]:
+    """End every job without a message in JOBS as `failed`; returns them, oldest first.
 
-    Call it after a server has started on a store that may be damaged, before jobs are accepted. Jobs that were queued
-    directly and not begun have no log: they are not found. Cancelling leaves some jobs ended and others not. Raises
-    Unreachable, ApiError.
+    Call it after a server has started on a store that may be damaged, best before jobs are accepted: the sequences that
+    logs refer to are assigned to no later message. Jobs that were queued directly and not begun have no log: they are
+    not found. Cancelling leaves some jobs ended and others not. Raises Unreachable, ApiError.
     """
     born = [each async for each in _births(bus)]
     if not born:
@@ -48,22 +40,31 @@ async def end_lost_jobs(bus: Bus) -> list[LostJob]:
     await _skip_used(bus, max(each.queue_seq for each in born))
     turns = asyncio.Semaphore(_AT_ONCE)
 
-    async def look(each: _Born) -> LostJob | None:
+    async def look(each: _Born) -> bool:
         async with turns:
-            tail = await bus.logs.tail(each.key)
-            if (tail is not None and tail.is_end) or await bus.js.at(bus.subjects.jobs_stream, each.queue_seq):
-                return None
-            failed = wire.Failed(code=Interrupted.code, message=_WHY)
-            ended = await bus.logs.end(each.key, wire.End.FAILED, _WHY, failed)
-            log.error("job.lost", job=each.key.job, tenant=each.key.tenant, ended=ended)
-            return LostJob(each.key, ended)
+            return await _end_if_lost(bus, each)
 
     try:
         async with asyncio.TaskGroup() as tasks:
             looks = [tasks.create_task(look(each)) for each in born]
     except ExceptionGroup as group:
         raise group.exceptions[0] from None
-    return [found for task in looks if (found := task.result()) is not None]
+    return [each.key for each, task in zip(born, looks, strict=True) if task.result()]
+
+
+async def _end_if_lost(bus: Bus, born: _Born) -> bool:
+    """Whether the job was lost, and is ended now."""
+    key = born.key
+    tail = await bus.logs.tail(key)
+    if (tail is not None and tail.is_end) or await bus.js.at(bus.subjects.jobs_stream, born.queue_seq):
+        return False
+    failed = wire.Failed(code=Interrupted.code, message=_WHY)
+    ended = await bus.logs.end(key, wire.End.FAILED, _WHY, failed)
+    tail = await bus.logs.tail(key)
+    if tail is None or tail.payload != wire.encode(failed):
+        return False  # its worker ended it between the two reads
+    log.error("job.lost", job=key.job, tenant=key.tenant, ended=ended)
+    return True
 
 
 async def _births(bus: Bus) -> AsyncIterator[_Born]:

@@ -58,6 +58,14 @@ def drop_dead(job: DeadId, *, tenant: Tenant = None, json: Json = False, config:
 
 
 @with_flags(OperatorSettings)
+def mend(*, json: Json = False, config: Config = None, **flags: Any) -> None:
+    """End the jobs that a damaged store has lost, and list them; `antiphon up` does so when it starts."""
+    from ops.commands.mend import mend as mend_store
+
+    mend_store(read(OperatorSettings, flags, config).bus, as_json=json)
+
+
+@with_flags(OperatorSettings)
 def drain(
     worker: Annotated[str, typer.Argument(help="Its id, from `antiphon fleet`.", metavar="ID")],
     *,

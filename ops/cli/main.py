@@ -14,7 +14,7 @@ from bus.settings import SettingsError
 from gateway.settings import GatewaySettings
 from gpuworker.settings import WorkerSettings
 from ops.chaos.settings import ChaosSettings, SoakSettings
-from ops.cli.bus import dead_app, drain
+from ops.cli.bus import dead_app, drain, mend
 from ops.cli.flags import with_flags
 from ops.cli.keys import keys_app
 from ops.errors import OpsError, UsageRefused
@@ -150,6 +150,7 @@ def fleet(*, json: Json = False, config: Config = None, **flags: Any) -> None:
 
 
 app.command(short_help="Stop one worker; its jobs go on elsewhere.")(drain)
+app.command(short_help="End and list the jobs that a damaged store has lost.")(mend)
 
 
 @jobs_app.command("list")

@@ -8,8 +8,9 @@ import aiohttp
 
 from bus.errors import BusError
 from bus.jobs.client import open_bus
-from bus.jobs.lost_jobs import LostJob, end_lost_jobs
+from bus.jobs.lost_jobs import end_lost_jobs
 from bus.settings import SettingsError
+from bus.subjects import JobKey
 from bus.telemetry.logging import logger
 from ops.errors import OpsError
 from ops.local import nats_server
@@ -45,7 +46,7 @@ async def nats_ready(servers: Mapping[Child, Node], stop: asyncio.Event) -> bool
     return not waiting
 
 
-async def lost_jobs(plan: Plan) -> list[LostJob]:
+async def lost_jobs(plan: Plan) -> list[JobKey]:
     """The jobs that the store has lost; they are ended. NATS is ready, and no other process of the stack runs.
 
     Empty, with a line in the log, if the bus cannot be looked at: the gateway will say why.

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 
 import msgspec
 
-from bus.jobs.lost_jobs import LostJob
+from bus.subjects import JobKey
 from bus.telemetry.logging import logger
 from ops.local.disk import DiskMonitor
 from ops.local.node import LockedNode, locked
@@ -34,7 +34,7 @@ class Stack(msgspec.Struct):
     #: By worker id.
     workers: dict[str, Child]
     #: Jobs that the store had lost, and that were ended.
-    lost: list[LostJob] = []
+    lost: list[JobKey] = []
 
     def pids(self) -> dict[str, object]:
         """Process ids as the line of `--json` has them."""
@@ -149,14 +149,14 @@ def announce_json(plan: Plan, stack: Stack) -> None:
     """Print the line of JSON that scripts wait for."""
     line = {"ready": True, "http": plan.http, "nats": plan.nats, "pids": stack.pids()}
     if stack.lost:
-        line["lost"] = [{"tenant": job.key.tenant, "id": job.key.job, "state": job.ended} for job in stack.lost]
+        line["lost"] = [{"tenant": key.tenant, "id": key.job} for key in stack.lost]
     print(json.dumps(line, separators=(",", ":")), flush=True)
 
 
 def announce_human(plan: Plan, stack: Stack) -> None:
     """Print the addresses and the next commands to try."""
     for job in stack.lost:
-        print(f"lost: job {job.key.job} of {job.key.tenant}, now {job.ended}")
+        print(f"lost: {job.tenant}/{job.job}; it has ended as failed")
     model = "speech" if "speech" in plan.models else plan.models[0]
     first, key = "", ""
     if plan.settings.require_keys:

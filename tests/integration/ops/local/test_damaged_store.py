@@ -94,11 +94,11 @@ async def test_recovering_moves_the_stream_aside_and_ends_the_jobs_that_were_los
     blocks = block_of(folder / "msgs")
     content = blocks.read_bytes()
     running, stack = await started(plan)
-    assert [job.key for job in stack.lost] == filled.queued
+    assert stack.lost == filled.queued
     capsys.readouterr()
     announce_json(plan, stack)
     line = json.loads(capsys.readouterr().out)
-    assert [(each["id"], each["state"]) for each in line["lost"]] == [(key.job, "failed") for key in filled.queued]
+    assert line["lost"] == [{"tenant": "public", "id": key.job} for key in filled.queued]
     (kept,) = (plan.nodes[0].folder / "damaged").iterdir()
     assert (kept / "msgs" / blocks.name).read_bytes() == content
     async with open_bus(BusSettings(nats=plan.nats), "test") as bus:
@@ -128,7 +128,7 @@ async def test_jobs_that_a_damaged_block_of_the_queue_has_lost_are_ended_and_lis
     if not has_index:
         (folder / "index.db").unlink()
     running, stack = await started(plan)
-    lost = [job.key for job in stack.lost]
+    lost = stack.lost
     kept = [key for key in filled.queued if key not in lost]
     assert lost
     async with open_bus(BusSettings(nats=plan.nats), "test") as bus:
@@ -147,6 +147,26 @@ async def test_without_the_logs_the_queued_jobs_go_on(tmp_path: Path, filled: Fi
     async with open_bus(BusSettings(nats=plan.nats), "test") as bus:
         assert (await bus.js.info(bus.subjects.jobs_stream))["state"]["messages"] == len(filled.queued)
         assert await bus.logs.birth(filled.done[0]) is None
+    await running.end()
+
+
+@pytest.mark.parametrize("damage", [cut_in_half, lambda path: overwrite(path, path.stat().st_size // 2)])
+@pytest.mark.parametrize("has_index", [True, False])
+async def test_no_job_stays_open_that_no_worker_will_take_whatever_the_logs_have_lost(
+    tmp_path: Path, filled: Filled, damage: Callable[[Path], None], has_index: bool
+) -> None:
+    plan = stand_ins(tmp_path)
+    folder = stream_folder(plan.nodes[0].folder, REPLIES) / "msgs"
+    damage(block_of(folder))
+    if not has_index:
+        (folder / "index.db").unlink()
+    running, _ = await started(plan)
+    async with open_bus(BusSettings(nats=plan.nats), "test") as bus:
+        for key in (*filled.done, *filled.queued):
+            birth = await bus.logs.birth(key)
+            is_queued = birth and await bus.js.at(bus.subjects.jobs_stream, birth.birth.queue_seq)
+            assert birth is None or is_queued or (await end_of(bus, key)) in {("done", ""), ("failed", "interrupted")}
+        assert (await bus.js.info(bus.subjects.jobs_stream))["state"]["messages"] == len(filled.queued)
     await running.end()
 
 

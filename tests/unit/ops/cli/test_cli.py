@@ -34,7 +34,7 @@ def words(*args: str) -> set[str]:
 
 
 def test_every_command_of_the_contract_is_there() -> None:
-    assert {"up", "gateway", "worker", "say", "compose", "jobs", "fleet", "drain", "dead", "doctor"} <= words()
+    assert {"up", "gateway", "worker", "say", "compose", "jobs", "fleet", "drain", "mend", "dead", "doctor"} <= words()
     assert {"list", "show", "cancel"} <= words("jobs")
     assert {"list", "show", "retry", "drop"} <= words("dead")
     assert {"create", "list", "limit", "revoke"} <= words("keys")
@@ -52,6 +52,7 @@ def test_up_has_the_flags_of_the_contract() -> None:
         ("worker", {"--nats", "--models", "--slots", "--id", "--device", "--drain-s", "--allow-faults"}),
         ("worker", {"--weight", "--backup", "--max-fails", "--fail-timeout-s", "--max-host-deaths"}),
         ("drain", {"--nats", "--root", "--json"}),
+        ("mend", {"--nats", "--root", "--json"}),
         ("say", {"-o", "--voice", "--format", "--url"}),
         ("compose", {"-o", "--seconds", "--url"}),
         ("doctor", {"--nats", "--json", "--http-port"}),
