@@ -4,9 +4,13 @@ import tomllib
 from pathlib import Path
 from typing import ClassVar
 
-from gpuworker.engine import EngineJob
+import pytest
+
+from gpuworker import registry
+from gpuworker.engine import Engine, EngineJob
 from tests.engines.conformance import EngineConformance
 from tests.engines.texts import STORY
+from tests.support import assets, piper_voice
 
 ROOT = Path(__file__).parents[2]
 
@@ -30,7 +34,30 @@ class TestMusic(EngineConformance):
     second = EngineJob(id="second", input="happy dance with drums", params={"seconds": 2}, seed=12)
 
 
+class TestPiper(EngineConformance):
+    """With random weights in the architecture of the published voices: nothing is downloaded."""
+
+    name = "piper"
+    first = EngineJob(id="first", input=STORY * 3, voice="en_US-random-low", seed=11)
+    second = EngineJob(id="second", input="Kurz gesagt: es klingt.", voice="de_DE-random-low", params={"speed": 1.5})
+
+    @classmethod
+    def make(cls) -> Engine:
+        return registry.make("piper", {"voices": str(piper_voice.random_voices())})
+
+
+@pytest.mark.slow
+class TestPiperWithAPublishedVoice(EngineConformance):
+    name = "piper"
+    first = EngineJob(id="first", input=STORY, seed=11)
+    second = EngineJob(id="second", input="In short: it sounds.", params={"speed": 1.5})
+
+    @classmethod
+    def make(cls) -> Engine:
+        return registry.make("piper", {"voices": str(assets.piper_joe().parent)})
+
+
 def test_every_shipped_engine_is_tested_here() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     shipped = project["entry-points"]["antiphon.engines"]
-    assert {each.name for each in (TestTone, TestSpeech, TestMusic)} == set(shipped)
+    assert {each.name for each in (TestTone, TestSpeech, TestMusic, TestPiper)} == set(shipped)

@@ -62,7 +62,7 @@ FOLDERS = {
         {"limits"},
         {"codecs", "access"},
     ],
-    "gpuworker": [{"worker", "host"}, {"engines/speech", "engines/music"}, {"engines"}, {""}],
+    "gpuworker": [{"worker", "host"}, {"engines/piper"}, {"engines/speech", "engines/music"}, {"engines"}, {""}],
     "ops": [{"cli"}, {"bench", "bench/antiphon", "chaos", "commands"}, {"flood"}, {"local"}, {""}],
 }
 #: Libraries to the path prefixes that own them.
@@ -77,6 +77,8 @@ OWNED = {
     "cryptography": ("gateway/access/tokens.py",),
     "numpy": ("gpuworker/",),
     "torch": ("gpuworker/engines/",),
+    "onnx": ("gpuworker/engines/piper/",),
+    "onnxruntime": ("gpuworker/engines/piper/",),
     "typer": ("ops/",),
     "rich": ("ops/",),
     "uvloop": ("ops/",),
@@ -85,7 +87,7 @@ OWNED = {
 NEVER_LOADS = [
     ("gateway.serve", ("torch", "numpy", "av", "jwt", "gpuworker.worker.worker", "gpuworker.engine")),
     ("gpuworker.worker.serve", ("torch", "gateway", "prometheus_client")),
-    ("gpuworker.host.main", ("torch", "gateway", "nats", "aiohttp", "prometheus_client")),
+    ("gpuworker.host.main", ("torch", "onnxruntime", "gateway", "nats", "aiohttp", "prometheus_client")),
     ("ops.cli.main", ("torch", "numpy", "aiohttp", "nats", "uvloop", "structlog", "prometheus_client")),
 ]
 

@@ -1,0 +1,229 @@
+"""Piper: neural voices of a folder, on onnxruntime alone.
+
+A text is spoken sentence by sentence, each from its own noise, and the vocoder runs in windows on a grid from the
+beginning of a sentence. So any worker makes the same bytes, the first sound comes after a twelfth of a second's audio,
+and a replacement computes only how long the sentences are that were sent before.
+"""
+
+import logging
+import re
+from collections.abc import Generator, Hashable, Mapping, Sequence
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Final
+
+from bus import ssml
+from bus.text import did_you_mean
+from gpuworker.engine import (
+    Capabilities,
+    Completeness,
+    Determinism,
+    EngineJob,
+    EngineOptions,
+    Estimate,
+    Event,
+    MemoryPolicy,
+    Rejected,
+    Requirement,
+    Resume,
+)
+from gpuworker.engines.piper.bound import spoken_text
+from gpuworker.engines.piper.library import Library
+from gpuworker.engines.piper.run import Run
+from gpuworker.engines.piper.voices import Folder, names, read_folder
+
+#: The host logs its lines as the event `library.logged`.
+_reports = logging.getLogger(__name__)
+
+_MAX_INPUT_CHARS: Final = 200_000
+_DEFAULTS: Final[Mapping[str, Any]] = {"speed": 1.0, "text": "plain", "breaks": False}
+_SCHEMA: Final[Mapping[str, Any]] = {
+    "$schema": "https://json-schema.org/draft/2020-12/schema",
+    "type": "object",
+    "additionalProperties": False,
+    "properties": {
+        "speed": {"type": "number", "minimum": 0.25, "maximum": 4, "default": 1.0},
+        "variation": {
+            "type": "number",
+            "minimum": 0,
+            "maximum": 1,
+            "description": "how far the sound varies with the seed; by default as far as the voice's publisher says",
+        },
+        "rhythm": {
+            "type": "number",
+            "minimum": 0,
+            "maximum": 1,
+            "description": "the same for the lengths of sounds",
+        },
+        "text": {
+            "type": "string",
+            "enum": ["plain", "markdown"],
+            "default": "plain",
+            "description": "markdown: its marks are not read aloud",
+        },
+        "breaks": {
+            "type": "boolean",
+            "default": False,
+            "description": 'whether <break time="1.5s"/> is a pause, of 10 s at most',
+        },
+    },
+}
+#: Control characters except white space; halves of surrogate pairs.
+_UNSPEAKABLE: Final = re.compile(r"[\x00-\x08\x0e-\x1f\x7f-\x84\x86-\x9f\ud800-\udfff]")
+_REQUIRES: Final = (
+    Requirement("antiphon[piper]", module="onnxruntime"),
+    Requirement("antiphon[piper]", module="onnx"),
+)
+#: Estimates: speech has about 15 characters a second, and costs an eighth of its length on one core.
+_CHARS_PER_S: Final = 15
+_COST_PER_S: Final = 0.12
+
+
+class PiperOptions(EngineOptions, frozen=True, kw_only=True):
+    """Options of `[engines.piper]`."""
+
+    #: A folder of voices, `NAME.onnx` with `NAME.onnx.json` beside it; sub-folders are searched too.
+    voices: str = ""
+    #: The voice of a job that names none; by default the first one by name.
+    default_voice: str = ""
+    #: Voices of this rate are served.
+    rate_hz: int = 22_050
+    #: Voices in memory at the same time, some 200 MB each; the one that was not used for longest makes room.
+    max_loaded: int = 4
+
+
+class Piper:
+    """The engine. Owns sessions of at most `max_loaded` voices, and helper processes, from `load` to `unload`."""
+
+    Options = PiperOptions
+
+    def __init__(self, options: PiperOptions) -> None:
+        self._options = options
+        self._folder = read_folder(Path(options.voices).expanduser(), options.rate_hz) if options.voices else Folder()
+        self._library = Library(self._folder, options.max_loaded)
+        default = self._folder.find(options.default_voice) if options.default_voice else None
+        self._default = default[0].id if default else next(iter(self._folder.voices), "")
+        self._capabilities = Capabilities(
+            name="piper",
+            kind="speech",
+            rate_hz=options.rate_hz,
+            channels=1,
+            resume=Resume.CHECKPOINT,
+            determinism=Determinism.SAME_BUILD,
+            param_schema=_SCHEMA,
+            max_input_chars=_MAX_INPUT_CHARS,
+            voices=tuple(each for voice in self._folder.voices.values() for each in voice.listed()),
+            default_voice=self._default,
+            licence=" AND ".join(["Apache-2.0", *self._library.licences, "LicenseRef-voices"]),
+            completeness=Completeness.WORDS,
+            bound=spoken_text(self._folder.voices.values()),
+            requires=_REQUIRES,
+        )
+
+    def capabilities(self) -> Capabilities:
+        """The voices are those that were in the folder when the engine was made."""
+        return self._capabilities
+
+    @property
+    def loaded_voices(self) -> Sequence[str]:
+        """Ids of the voices in memory."""
+        return self._library.loaded
+
+    @property
+    def helper_pids(self) -> Sequence[int]:
+        """The helper processes that run."""
+        return self._library.helper_pids
+
+    def validate(self, job: EngineJob) -> EngineJob:
+        """`job` with the id of its voice and its params filled in. Raises Rejected."""
+        text = job.input
+        if not text.strip():
+            raise Rejected("input", "is blank")
+        if len(text) > _MAX_INPUT_CHARS:
+            raise Rejected("input", f"has {len(text)} characters, the limit is {_MAX_INPUT_CHARS}")
+        if bad := _UNSPEAKABLE.search(text):
+            raise Rejected("input", f"has the control character U+{ord(bad.group()):04X} at position {bad.start()}")
+        if ssml.is_document(text):
+            raise Rejected("input", "is SSML, which the voices of piper do not read")
+        found = self._folder.find(job.voice or self._default)
+        if found is None:
+            raise Rejected("voice", self._unknown(job.voice))
+        voice, speaker = found
+        own = {**_DEFAULTS, "variation": voice.variation, "rhythm": voice.rhythm}
+        valid = replace(job, voice=f"{voice.id}+{speaker}" if speaker else voice.id, params={**own, **job.params})
+        if valid.params["breaks"]:
+            try:
+                ssml.check_breaks(text)
+            except ssml.BadBreak as error:
+                raise Rejected("input", f"has a wrong pause: {error}") from error
+        return valid
+
+    def _unknown(self, name: str) -> str:
+        base = name.partition("+")[0]
+        reason = next((why for voice, why in self._folder.unusable.items() if voice.casefold() == base.casefold()), "")
+        if reason:
+            return f"{name!r} cannot be used: {reason}"
+        return f"{name!r} is not known{did_you_mean(name, names(self._folder.voices.values()), limit=3)}"
+
+    def estimate(self, job: EngineJob, batch: int = 1) -> Estimate:
+        """The length is not known beforehand; the cost is a rough figure from the number of characters."""
+        seconds = len(job.input) / _CHARS_PER_S / float(job.params.get("speed", 1.0))
+        return Estimate(device_bytes=0, seconds=None, cost_s=0.05 + seconds * _COST_PER_S)
+
+    def batch_key(self, job: EngineJob) -> Hashable | None:
+        """None: every job runs alone, for windows of several jobs together take longer than one by one."""
+        return None
+
+    def load(self, device: str, policy: MemoryPolicy) -> None:
+        """Load the default voice, and log which files of the folder are no usable voice.
+
+        Raises:
+            RuntimeError: there is no usable voice; the text says how to name a folder, or what is wrong with its files.
+            Unusable: the default voice is not what its file seems to be.
+            SpeakerFailed: the helper process of its language did not start.
+        """
+        folder = self._folder
+        if not folder.voices:
+            reasons = "; ".join(folder.unusable.values())
+            raise RuntimeError(
+                f"no usable voice in {self._options.voices}: {reasons or 'it has no file NAME.onnx'}"
+                if self._options.voices
+                else "piper has no voice: name a folder with NAME.onnx and NAME.onnx.json, "
+                "`antiphon worker --engine-option piper.voices=FOLDER` or `voices` in [engines.piper]"
+            )
+        if self._options.default_voice and folder.find(self._options.default_voice) is None:
+            raise RuntimeError(f"engines.piper.default_voice: {self._unknown(self._options.default_voice)}")
+        self._library.start(device)
+        self._library.open(self._folder.voices[self._default], "")
+        for reason in folder.unusable.values():
+            _reports.warning("a voice is left out: %s", reason)
+
+    def warm_up(self) -> None:
+        """Speak a word with the default voice."""
+        for _ in self.generate([self.validate(EngineJob(id="warm-up", input="Ready."))]):
+            continue
+
+    def unload(self) -> None:
+        """Free the voices and end the helper processes. Idempotent."""
+        self._library.stop()
+
+    def generate(self, jobs: Sequence[EngineJob]) -> Generator[tuple[int, Event], None, None]:
+        """Speak the jobs one after the other.
+
+        A voice that is not in memory is loaded first, a second or two.
+
+        Raises:
+            Unusable: the file of the job's voice is damaged inside, or was changed; other voices go on.
+            SpeakerFailed: the helper process of the voice's language failed.
+            TextLost: a word has no sound in the language or the voice.
+        """
+        for index, job in enumerate(jobs):
+            found = self._folder.find(job.voice)
+            assert found is not None, "validated"
+            run = Run(job, self._library.open(*found), self._capabilities.rate_hz)
+            with closing(run.events()) as events:
+                for event in events:
+                    if job.cancel.cancelled:
+                        break
+                    yield index, event

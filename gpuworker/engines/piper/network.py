@@ -1,0 +1,145 @@
+"""A loaded voice: phoneme ids in, audio in windows out.
+
+The windows lie on a grid from the beginning of the sentence, and each is computed with the frames around it that its
+audio depends on. So a window is the same bit by bit, whichever of them an attempt begins with.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gpuworker.engine import OutOfMemory, Pcm
+from gpuworker.engines.piper.graphs import IDS, LENGTH_NOISE, NUM_IDS, SCALES, SPEAKER, cut
+
+#: Widths of a sentence's windows in latent frames of about 12 ms: the first one short, for a listener waits for it.
+_FIRST_WINDOWS: Final = (8, 16, 32)
+_WINDOW: Final = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Manner:
+    """How a sentence is spoken."""
+
+    #: Number of the speaker, for voices with several.
+    speaker: int
+    speed: float
+    #: How far sound and the lengths of phonemes vary with the seed, 0 to 1.
+    variation: float
+    rhythm: float
+    #: With the number of the sentence, the only source of chance.
+    seed: int
+
+
+@dataclass(frozen=True, slots=True)
+class Prior:
+    """A sentence before the expensive part: its length is known, and that of each phoneme."""
+
+    joined: NDArray[np.float32]
+    mask: NDArray[np.float32]
+    speaker: int
+    #: Of the sentence, in audio frames.
+    frames: int
+    #: First audio frame of each phoneme id.
+    starts: Sequence[int]
+
+
+class Network:
+    """Three onnxruntime sessions on one device, of the parts `graphs`. Constant after construction."""
+
+    def __init__(self, path: Path, device: str) -> None:
+        """Read and cut the voice, about a second for 60 MB. Raises Unusable."""
+        graphs = cut(path)
+        self.graphs = graphs
+        self._text = open_session(graphs.text, device)
+        self._flow = open_session(graphs.flow, device)
+        self._vocoder = open_session(graphs.vocoder, device)
+
+    @property
+    def hop(self) -> int:
+        """Audio frames of a latent frame."""
+        return self.graphs.hop
+
+    def prior(self, ids: Sequence[int], sentence: int, manner: Manner) -> Prior:
+        """Decide how the sentence, number `sentence` of its job, sounds, and how long it is. Raises OutOfMemory."""
+        noise = np.random.Generator(np.random.Philox(key=[manner.seed, sentence]))
+        graphs = self.graphs
+        inputs = {
+            IDS: np.array([ids], np.int64),
+            NUM_IDS: np.array([len(ids)], np.int64),
+            SCALES: np.array([manner.variation, 1 / manner.speed, manner.rhythm], np.float32),
+            LENGTH_NOISE: noise.standard_normal((1, 2, len(ids)), np.float32),
+            **self._speaker(manner.speaker),
+        }
+        wanted = [graphs.mean, graphs.deviation, graphs.mask, graphs.lengths]
+        mean, deviation, mask, lengths = _run(self._text, wanted, inputs)
+        drawn = noise.standard_normal(mean.shape, np.float32)
+        joined = mean + drawn * deviation * np.float32(manner.variation)
+        ends = np.cumsum(lengths.reshape(-1)).astype(np.int64) * graphs.hop
+        starts = [0, *ends[:-1].tolist()]
+        return Prior(joined, mask, manner.speaker, joined.shape[2] * graphs.hop, starts)
+
+    def windows(self, prior: Prior, skip: int) -> Iterator[tuple[int, Pcm]]:
+        """(First frame within the sentence, audio) of each window, from the one on that holds frame `skip`.
+
+        Audio is float32, shape (frames, 1), in [-1, 1]. Raises OutOfMemory.
+        """
+        graphs = self.graphs
+        speaker = self._speaker(prior.speaker)
+        inputs = {graphs.joined: prior.joined, graphs.mask: prior.mask, **speaker}
+        (latent,) = _run(self._flow, [graphs.latent], inputs)
+        length = latent.shape[2]
+        for start, end in _grid(length):
+            if end * graphs.hop <= skip:
+                continue
+            low, high = max(0, start - graphs.context), min(length, end + graphs.context)
+            window = np.ascontiguousarray(latent[:, :, low:high])
+            (audio,) = _run(self._vocoder, None, {graphs.latent: window, **speaker})
+            pcm = audio.reshape(-1)[(start - low) * graphs.hop : (end - low) * graphs.hop]
+            yield start * graphs.hop, pcm.clip(-1, 1).astype(np.float32).reshape(-1, 1)
+
+    def _speaker(self, number: int) -> dict[str, Any]:
+        return {SPEAKER: np.array([number], np.int64)} if self.graphs.has_speakers else {}
+
+
+def _grid(length: int) -> Iterator[tuple[int, int]]:
+    """(Start, end) of the windows of a sentence of `length` latent frames."""
+    start = 0
+    for width in _FIRST_WINDOWS:
+        if start < length:
+            yield start, min(start + width, length)
+            start += width
+    for at in range(start, length, _WINDOW):
+        yield at, min(at + _WINDOW, length)
+
+
+def open_session(graph: bytes, device: str) -> Any:
+    """Open one part of a voice.
+
+    One thread on a CPU: two take twice the processor time for no gain in speed; more workers do gain."""
+    import onnxruntime  # noqa: PLC0415
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.inter_op_num_threads = 1
+    # The arena keeps the largest sentence's memory for ever.
+    options.enable_cpu_mem_arena = False
+    options.log_severity_level = 3
+    kind, _, number = device.partition(":")
+    providers: list[Any] = ["CPUExecutionProvider"]
+    if kind == "cuda":
+        providers.insert(0, ("CUDAExecutionProvider", {"device_id": int(number or 0)}))
+    return onnxruntime.InferenceSession(graph, options, providers=providers)
+
+
+def _run(session: Any, outputs: Sequence[str] | None, inputs: Mapping[str, Any]) -> list[Any]:
+    try:
+        found: list[Any] = session.run(outputs, dict(inputs))
+    except Exception as error:
+        if "Failed to allocate" in str(error) or "out of memory" in str(error).lower():
+            raise OutOfMemory(str(error)) from error
+        raise
+    return found

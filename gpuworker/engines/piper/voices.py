@@ -1,0 +1,169 @@
+"""The voices of a folder: each `NAME.onnx` with its `NAME.onnx.json`, as Piper publishes them."""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from gpuworker.engine import Voice
+from gpuworker.engines.piper import model_file
+from gpuworker.engines.piper.model_file import Unusable
+
+#: The description of a voice with a thousand speakers has some 40 KB.
+_MAX_JSON_BYTES: Final = 4 * 1024 * 1024
+#: A voice with more speakers is listed once; each is `voice+speaker` all the same.
+_MAX_LISTED_SPEAKERS: Final = 32
+_RATES_HZ: Final = range(8_000, 192_001)
+
+
+@dataclass(frozen=True, slots=True)
+class PiperVoice:
+    """A voice that can be loaded."""
+
+    #: Name of the file without its ending: `en_US-joe-medium`.
+    id: str
+    path: Path
+    rate_hz: int
+    #: BCP 47.
+    language: str
+    #: espeak-ng's name of the language, or "" for a voice whose phonemes are the characters of the text.
+    espeak: str
+    #: Ids of each phoneme, which is one character.
+    ids: Mapping[str, Sequence[int]]
+    #: Numbers of the speakers by name; empty for a voice with one.
+    speakers: Mapping[str, int]
+    #: The voice's own `variation`, `rhythm` and pace (above 1: slower).
+    variation: float
+    rhythm: float
+    pace: float
+
+    def listed(self) -> list[Voice]:
+        """As a card shows it: the voice, and its speakers unless they are many."""
+        name = " ".join(self.id.split("-")[1:]) or self.id
+        voices = [Voice(self.id, name.title(), self.language)]
+        if len(self.speakers) <= _MAX_LISTED_SPEAKERS:
+            voices += [
+                Voice(f"{self.id}+{speaker}", f"{name.title()}, {speaker}", self.language) for speaker in self.speakers
+            ]
+        return voices
+
+
+@dataclass(slots=True)
+class Folder:
+    """Voices by id, in order; and the reason for each file that is none."""
+
+    voices: dict[str, PiperVoice] = field(default_factory=dict)
+    #: By id, a sentence each.
+    unusable: dict[str, str] = field(default_factory=dict)
+
+    def find(self, name: str) -> tuple[PiperVoice, str] | None:
+        """The voice and the name of its speaker, "" for the first, that `name` stands for; case does not matter.
+
+        A beginning that ends before a hyphen is enough: `en_US` or `en_US-joe`.
+        """
+        base, plus, speaker = name.partition("+")
+        folded = base.casefold()
+        voice = next((each for each in self.voices.values() if each.id.casefold() == folded), None)
+        if voice is None:
+            beginning = f"{folded}-"
+            voice = next((each for each in self.voices.values() if each.id.casefold().startswith(beginning)), None)
+        if voice is None or not plus:
+            return (voice, "") if voice else None
+        named = next((each for each in voice.speakers if each.casefold() == speaker.casefold()), None)
+        return None if named is None else (voice, named)
+
+
+def read_folder(folder: Path, rate_hz: int) -> Folder:
+    """Look at every voice in `folder` and its sub-folders, without loading one.
+
+    A file that is no voice costs itself only. Voices of another rate than `rate_hz` are not usable.
+    """
+    found = Folder()
+    for path in sorted(folder.rglob("*.onnx")):
+        try:
+            voice = _read(path)
+            if voice.rate_hz != rate_hz:
+                raise Unusable(
+                    f"{path.name} has {voice.rate_hz} Hz, and this worker serves voices of {rate_hz} Hz: "
+                    "set engines.piper.rate_hz for it, in a worker of its own"
+                )
+            if voice.id in found.voices:
+                raise Unusable(f"{path} has the name of another voice in {folder}")
+        except Unusable as error:
+            found.unusable.setdefault(path.stem, str(error))
+        else:
+            found.voices[voice.id] = voice
+    return found
+
+
+def _read(path: Path) -> PiperVoice:
+    about = path.with_name(f"{path.name}.json")
+    config = _json(about)
+    ids = _of(about, config, "phoneme_id_map", dict)
+    speakers = config.get("speaker_id_map") or {}
+    inference = config.get("inference") or {}
+    language = config.get("language") or {}
+    espeak = config.get("espeak") or {}
+    is_espeak = config.get("phoneme_type", "espeak") == "espeak"
+    try:
+        voice = PiperVoice(
+            id=path.stem,
+            path=path,
+            rate_hz=int(_of(about, config, "audio", dict)["sample_rate"]),
+            language=str(language.get("code") or path.stem.partition("-")[0]).replace("_", "-"),
+            espeak=str(espeak["voice"]) if is_espeak else "",
+            ids={str(char): [int(number) for number in numbers] for char, numbers in ids.items()},
+            speakers={str(name): int(number) for name, number in speakers.items()},
+            variation=_share(inference.get("noise_scale", 0.667)),
+            rhythm=_share(inference.get("noise_w", 0.8)),
+            pace=min(4.0, max(0.25, float(inference.get("length_scale", 1)))),
+        )
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise Unusable(f"{about.name} does not describe a Piper voice: {type(error).__name__}: {error}") from error
+    if voice.rate_hz not in _RATES_HZ:
+        raise Unusable(f"{about.name}: audio.sample_rate is {voice.rate_hz}, not between 8000 and 192000")
+    if missing := [char for char in "^_$" if char not in voice.ids]:
+        raise Unusable(f"{about.name}: phoneme_id_map lacks {', '.join(missing)}")
+    num_inputs = model_file.check(path)
+    if (num_inputs == 4) != (_num_speakers(about, config) > 1):
+        raise Unusable(f"{about.name} and {path.name} disagree whether the voice has several speakers")
+    return voice
+
+
+def _num_speakers(path: Path, config: Mapping[str, Any]) -> int:
+    number = config.get("num_speakers", 1)
+    if not isinstance(number, int):
+        raise Unusable(f"{path.name}: num_speakers is {number!r}, not a number")
+    return number
+
+
+def _json(path: Path) -> dict[str, Any]:
+    try:
+        if path.stat().st_size > _MAX_JSON_BYTES:
+            raise Unusable(f"{path.name} has {path.stat().st_size} bytes, more than {_MAX_JSON_BYTES}")
+        config = json.loads(path.read_bytes())
+    except FileNotFoundError as error:
+        raise Unusable(f"{path.name} is missing beside the voice") from error
+    except OSError as error:
+        raise Unusable(f"{path.name} cannot be read: {error.strerror or error}") from error
+    except ValueError as error:
+        raise Unusable(f"{path.name} is not JSON: {error}") from error
+    if not isinstance(config, dict):
+        raise Unusable(f"{path.name} is not a JSON object")
+    return config
+
+
+def _of(path: Path, config: Mapping[str, Any], key: str, kind: type) -> Any:
+    if not isinstance(config.get(key), kind):
+        raise Unusable(f"{path.name} has no {key}")
+    return config[key]
+
+
+def _share(value: Any) -> float:
+    return min(1.0, max(0.0, float(value)))
+
+
+def names(voices: Iterable[PiperVoice]) -> list[str]:
+    """Names to choose a suggestion from."""
+    return [each.id for voice in voices for each in voice.listed()]

@@ -1,0 +1,162 @@
+"""The engine `piper` with voices of random weights: the cut graph, its windows, words and resuming."""
+
+import os
+import signal
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from gpuworker.engine import Completeness, EngineJob, Rejected, TextLost
+from gpuworker.engines.piper import graphs
+from gpuworker.engines.piper.engine import Piper
+from gpuworker.engines.piper.network import Manner, Network, open_session
+from tests.engines.driving import checked, resumed, run
+from tests.engines.texts import STORY
+from tests.support.piper_voice import HOP, RATE_HZ, random_voices
+
+MANNER = Manner(speaker=0, speed=1.0, variation=0.667, rhythm=0.8, seed=5)
+IDS = [1, 0, *(number for symbol in range(14, 60) for number in (symbol, 0)), 2]
+JOB = EngineJob(id="j", input=STORY, voice="en_US-random-low", seed=3)
+
+
+# The graph and its windows
+
+
+def test_the_cut_finds_hop_and_context_in_the_graph() -> None:
+    found = graphs.cut(random_voices() / "en_US-random-low.onnx")
+    assert found.hop == HOP
+    assert found.context == 6
+    assert not found.has_speakers
+    assert graphs.cut(random_voices() / "en_US-two-low.onnx").has_speakers
+
+
+def test_windows_are_the_audio_of_the_whole_latent() -> None:
+    network = Network(random_voices() / "en_US-random-low.onnx", "cpu")
+    prior = network.prior(IDS, 0, MANNER)
+    windows = list(network.windows(prior, 0))
+    assert len(windows) >= 4
+    parts = network.graphs
+    (latent,) = open_session(parts.flow, "cpu").run(None, {parts.joined: prior.joined, parts.mask: prior.mask})
+    (whole,) = open_session(parts.vocoder, "cpu").run(None, {parts.latent: latent})
+    joined = np.concatenate([pcm for _, pcm in windows])[:, 0]
+    assert len(joined) == prior.frames == whole.size
+    assert np.abs(joined).max() > 0.1
+    assert np.abs(joined - whole.reshape(-1)).max() < 1e-5
+
+
+def test_a_narrower_context_would_be_heard() -> None:
+    """The context that the graph asks for is not generous: half of it changes the audio."""
+    network = Network(random_voices() / "en_US-random-low.onnx", "cpu")
+    prior = network.prior(IDS, 0, MANNER)
+    right = np.concatenate([pcm for _, pcm in network.windows(prior, 0)])
+    network.graphs = replace(network.graphs, context=network.graphs.context // 2)
+    wrong = np.concatenate([pcm for _, pcm in network.windows(prior, 0)])
+    assert np.abs(right - wrong).max() > 1e-3
+
+
+def test_the_noise_is_of_seed_and_sentence_alone() -> None:
+    network = Network(random_voices() / "en_US-random-low.onnx", "cpu")
+
+    def sound(sentence: int, manner: Manner) -> bytes:
+        return b"".join(pcm.tobytes() for _, pcm in network.windows(network.prior(IDS, sentence, manner), 0))
+
+    assert sound(0, MANNER) == sound(0, MANNER)
+    assert sound(0, MANNER) != sound(1, MANNER)
+    assert sound(0, MANNER) != sound(0, replace(MANNER, seed=6))
+
+
+def test_without_variation_every_seed_sounds_the_same(piper: Piper) -> None:
+    still = {"variation": 0, "rhythm": 0}
+    one, other = (run(piper, replace(JOB, seed=seed, params=still)).pcm for seed in (1, 2))
+    assert one.tobytes() == other.tobytes()
+
+
+# Text in, audio and marks out
+
+
+def test_the_first_block_is_short(piper: Piper) -> None:
+    assert len(run(piper, JOB).blocks[0].pcm) <= 0.1 * RATE_HZ
+
+
+def test_speed_changes_the_length(piper: Piper) -> None:
+    normal, fast, slow = (run(piper, replace(JOB, params={"speed": speed})).end_frame for speed in (1, 2, 0.5))
+    assert fast < 0.8 * normal < 1.3 * normal < slow
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "One of the dogs, the old one, sleeps.",
+        "“Well,” she said, “it's 3 o'clock.” (It was 1984.)",
+        "Of the of the of the.",
+    ],
+)
+def test_every_word_has_a_mark_in_order(piper: Piper, text: str) -> None:
+    marks = [mark for mark in run(piper, replace(JOB, input=text)).marks if mark.kind == "word"]
+    words = [text[mark.start : mark.start + mark.length] for mark in marks]
+    assert words == [word.strip("“”,.()") for word in text.split()]
+    frames = [mark.frame for mark in marks]
+    assert frames == sorted(frames)
+    assert len(set(frames)) > len(frames) // 2
+
+
+def test_a_text_without_anything_to_speak_is_a_short_silence(piper: Piper) -> None:
+    output = run(piper, replace(JOB, input="… — …"))
+    assert output.end_frame == RATE_HZ // 10
+    assert not output.pcm.any()
+
+
+def test_a_long_text_has_checkpoints_and_resumes_from_them(piper: Piper) -> None:
+    whole = run(piper, replace(JOB, input=STORY * 12))
+    assert len(whole.checkpoints) >= 4
+    frame = whole.checkpoints[2].frame + 12_345
+    rest = resumed(piper, replace(JOB, input=STORY * 12), frame, whole)
+    assert rest.blocks[0].first_frame >= whole.checkpoints[2].frame
+    assert rest.from_frame(frame).tobytes() == whole.pcm[frame:].tobytes()
+
+
+def test_a_front_end_that_died_is_replaced(piper: Piper) -> None:
+    before = run(piper, JOB).pcm
+    for pid in piper.helper_pids:
+        os.kill(pid, signal.SIGKILL)
+    assert run(piper, JOB).pcm.tobytes() == before.tobytes()
+
+
+# All of the text
+
+
+def test_words_that_merge_are_not_lost_and_signs_without_a_name_are_listed(piper: Piper) -> None:
+    text = "Tell us of the a of the a cat ⟴. And so on."
+    done = run(piper, replace(JOB, input=text)).done
+    assert done is not None
+    assert done.completeness is Completeness.WORDS
+    assert [text[start:end] for start, end in done.skipped] == ["⟴."]
+
+
+def test_a_word_without_a_sound_fails_the_job_with_its_position(piper: Piper) -> None:
+    with pytest.raises(TextLost, match=r"the voice cv_RU-random-low cannot speak '25' at 6, '40' at 9") as lost:
+        run(piper, replace(JOB, input="Пӗр — 25 40.", voice="cv_RU-random-low"))
+    assert lost.value.spans == ((6, 8), (9, 11))
+
+
+def test_a_sentence_beyond_the_librarys_buffer_is_read_in_halves(piper: Piper) -> None:
+    """espeak-ng drops phonemes above a thousand in a clause, without an error."""
+    text = "7" * 15 + " " + " ".join(["777777777777"] * 20)
+    marks = [mark for mark in run(piper, replace(JOB, input=text)).marks if mark.kind == "word"]
+    assert [text[mark.start : mark.start + mark.length] for mark in marks] == text.split()
+
+
+def test_ssml_is_refused(piper: Piper) -> None:
+    with pytest.raises(Rejected, match="SSML"):
+        checked(piper, replace(JOB, input="<speak>Hello</speak>"))
+
+
+def test_a_break_is_a_pause_as_long_as_it_says_and_markdown_is_not_read(piper: Piper) -> None:
+    plain = run(piper, replace(JOB, input="Well then. Go on."))
+    paused = run(piper, replace(JOB, input='Well then. <break time="2.5s"/>Go on.', params={"breaks": True}))
+    assert paused.end_frame - plain.end_frame == 2.5 * RATE_HZ
+    marked = run(piper, replace(JOB, input="**Well** then. Go on.", params={"text": "markdown"}))
+    assert marked.pcm.tobytes() == plain.pcm.tobytes()
+    with pytest.raises(Rejected, match="pause"):
+        checked(piper, replace(JOB, input='A <break time="99s"/> B', params={"breaks": True}))
