@@ -227,6 +227,7 @@ class Listener:
         self.sockets = sockets
         self._server = server
         self._shared = shared
+        self._tls = shared.tls_options
         self._event_loop = asyncio.get_running_loop()
         self._beginning: set[asyncio.Task[None]] = set()
         self._paused: dict[int, asyncio.TimerHandle] = {}
@@ -274,7 +275,7 @@ class Listener:
 
     async def _begin(self, connection: Connection, peer: socket.socket) -> None:
         try:
-            await self._event_loop.connect_accepted_socket(lambda: connection, peer, **self._shared.tls_options)
+            await self._event_loop.connect_accepted_socket(lambda: connection, peer, **self._tls)
         except OSError:  # it was reset in between, or its handshake failed
             connection.leave()
             peer.close()
