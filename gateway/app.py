@@ -13,7 +13,7 @@ from bus.telemetry.logging import logger
 from gateway.access.authenticator import KeyPlace
 from gateway.access.caller import CALLER
 from gateway.access.origins import Origins
-from gateway.api import audio, batch, events, fleet, jobs, marks, metrics, models, readiness
+from gateway.api import audio, batch, events, fleet, jobs, links, marks, metrics, models, readiness
 from gateway.compose import Services
 from gateway.dialects.registry import dialects
 from gateway.http import openapi
@@ -86,6 +86,7 @@ _NATIVE: Final = [
     web.get("/v1/jobs/{id}/events", events.events, allow_head=False),
     web.get("/v1/jobs/{id}/marks", marks.marks, allow_head=False),
     web.get("/v1/jobs/{id}/audio", audio.audio),
+    web.post("/v1/jobs/{id}/links", links.create),
     web.get("/v1/jobs/{id}/blocks/{n}", audio.block),
     web.get("/v1/models", models.models),
     web.get("/v1/voices", models.voices),

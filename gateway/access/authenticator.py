@@ -14,14 +14,19 @@ from bus.access.keys import PREFIX, id_of, matches
 from bus.errors import Forbidden, Unauthorized, Unreachable
 from gateway.access.addresses import Addresses
 from gateway.access.caller import SHARED_TENANT, Caller
+from gateway.access.links import Links, Scope
 from gateway.access.origins import Origins, is_loopback, is_upgrade
 
 if TYPE_CHECKING:
     from gateway.access.tokens import TokenVerifier
 
 #: Where a request's key may be: in its head only, or also in the first message of a WebSocket or in the body. The
-#: handlers of the latter call `authenticate_socket` or `authenticate_body` before they act for the caller.
-KeyPlace = Literal["head", "message", "body"]
+#: handlers of the latter call `authenticate_socket` or `authenticate_body` before they act for the caller. Or a signed
+#: link with this scope may stand for the key.
+KeyPlace = Literal["head", "message", "body", "audio_link", "events_link"]
+_SCOPES: Final[dict[KeyPlace, Scope]] = {"audio_link": "audio", "events_link": "events"}
+#: The query parameter with the token of a link.
+LINK_PARAMETER: Final = "token"
 _XI_API_KEY: Final = "xi-api-key"
 #: The tenant of a request whose key is still to be read. No job has it: it is no subject token.
 NO_TENANT: Final = ""
@@ -59,6 +64,7 @@ class Authenticator:
         only under a name of this machine.
         """
         self._ring = ring
+        self.links = Links(ring)
         self._tokens = tokens
         self._origins = origins
         self._addresses = addresses
@@ -77,6 +83,8 @@ class Authenticator:
         known = self._caller_of(_credentials(request), address)
         if known is not None:
             return known
+        if key_in in _SCOPES and (token := request.query.get(LINK_PARAMETER)):
+            return self.links.caller(token, _SCOPES[key_in], request.match_info["id"], address)
         if not self._serves_anonymous and (key_in == "body" or (key_in == "message" and is_upgrade(request))):
             return Caller(tenant=NO_TENANT, address=address)
         return self._anonymous(request, address, "`Authorization: Bearer KEY` or `xi-api-key: KEY`")

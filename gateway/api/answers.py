@@ -6,12 +6,14 @@ import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from bus.wire import State
+from gateway.access.authenticator import LINK_PARAMETER
 from gateway.http.operation import Parameter
 from gateway.jobs.view import Count
 
 #: A job id, as every API accepts it.
 JobId = Annotated[str, Meta(pattern="^[A-Za-z0-9_-]{1,64}$")]
 ID = Parameter("id", JobId, "The job's id.", where="path")
+LINK_TOKEN = Parameter(LINK_PARAMETER, str, "Of a link from `/v1/jobs/{id}/links`, instead of a key.")
 
 
 class JobList(msgspec.Struct):

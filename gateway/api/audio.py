@@ -12,7 +12,7 @@ from bus.jobs.entry import Entry
 from bus.jobs.status import Status
 from bus.params import short
 from bus.subjects import JobKey
-from gateway.api.answers import ID
+from gateway.api.answers import ID, LINK_TOKEN
 from gateway.codecs import FORMATS, WAV, Format, checked, format_named
 from gateway.codecs.format import MAX_RATE_HZ, MAX_SPEED, MIN_RATE_HZ, MIN_SPEED, SAMPLE_BYTES, wav_head
 from gateway.http.counting import count_request
@@ -47,6 +47,7 @@ _NUMBER: Final = re.compile(r"[0-9]{1,9}(\.[0-9]{0,18})?([eE][+-]?[0-9]{1,2})?")
         Parameter(
             "from_frame", Annotated[int, Meta(ge=0, le=_MAX_FRAME)], "The first frame of the job to respond with."
         ),
+        LINK_TOKEN,
         Parameter("Range", str, "One range of bytes of a finished job.", where="header"),
         Parameter("If-Range", str, "The tag of the file that the range belongs to.", where="header"),
         Parameter("If-None-Match", str, "Tags of the files that the caller has.", where="header"),
@@ -56,6 +57,7 @@ _NUMBER: Final = re.compile(r"[0-9]{1,9}(\.[0-9]{0,18})?([eE][+-]?[0-9]{1,2})?")
         206: Answer("The range.", media=AUDIO),
         304: Answer("The caller has the file."),
     },
+    key_in="audio_link",
 )
 async def audio(request: web.Request) -> web.StreamResponse:
     """`GET` and `HEAD /v1/jobs/{id}/audio?format=&rate=&bitrate=&speed=&from_frame=`."""

@@ -17,7 +17,7 @@ from bus.jobs.status import Status
 from bus.params import short
 from bus.subjects import JobKey
 from bus.telemetry.logging import logger
-from gateway.api.answers import ID
+from gateway.api.answers import ID, LINK_TOKEN
 from gateway.api.marks import rate_of, shown_mark
 from gateway.http import sse
 from gateway.http.headers import JOB_HEADER
@@ -48,12 +48,14 @@ _HEADERS: Final = {
     "Follow a job's log, without the audio, as server-sent events.",
     parameters=(
         ID,
+        LINK_TOKEN,
         Parameter("Last-Event-ID", Annotated[int, Meta(ge=0, le=_MAX_SEQ)], "Resume after this event.", where="header"),
     ),
     answers={
         200: Answer("An event for each entry.", media=EVENTS, kind=dict[str, Any]),
         204: Answer("No event follows that one."),
     },
+    key_in="events_link",
 )
 async def events(request: web.Request) -> web.StreamResponse:
     """`GET /v1/jobs/{id}/events`. `Last-Event-ID` is the stream sequence of the last entry the client has."""

@@ -12,7 +12,7 @@ from bus.jobs.entry import Entry
 from bus.jobs.status import Status
 from bus.subjects import JobKey
 from bus.wire import State
-from gateway.api.answers import ID
+from gateway.api.answers import ID, LINK_TOKEN
 from gateway.http.headers import JOB_HEADER
 from gateway.http.operation import Answer, operation
 from gateway.http.responses import json_response
@@ -69,8 +69,9 @@ def rate_of(entry: Entry) -> int | None:
 
 @operation(
     "Get the marks: where in a job's audio its words and sentences begin.",
-    parameters=(ID,),
+    parameters=(ID, LINK_TOKEN),
     answers={200: Answer("All marks so far.", Marks)},
+    key_in="events_link",
 )
 async def marks(request: web.Request) -> web.Response:
     """`GET /v1/jobs/{id}/marks`."""

@@ -54,7 +54,7 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
     is_open: bool = False
     #: Whether it lists what every caller may see: `--open-lists` makes its path need no key.
     is_list: bool = False
-    #: Where the caller's key may be.
+    #: Where the caller's key may be, or whether a link may stand for it.
     key_in: KeyPlace = "head"
     #: Whether a POST or PUT counts against a limit of requests per second. Other methods never do.
     is_counted: bool = True

@@ -18,6 +18,7 @@ _VOLATILE = (
     (re.compile(r'"(in_flight|position|eta_s|queue_position|avg_job_seconds|speech_s)":\s*[-\d.e]+'), ""),
     (re.compile(r"\d{4}-\d\d-\d\dT[\d:.]+Z"), "<time>"),
     (re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-8[0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12}|[kc]?[0-9a-f]{32,40}"), "<drawn>"),
+    (re.compile(r"al\.[0-9a-f]{12}\.[\w-]+\.[\w-]+"), "<link>"),
     (re.compile(r'"cache":\{[^}]*\}|"jobs":\{"total":[^}]*\}'), ""),
 )
 #: Whatever state a job of the asker's own is in by now.

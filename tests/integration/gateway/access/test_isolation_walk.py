@@ -23,9 +23,14 @@ OTHER_WORDS = "the words of the stranger"
 ONCE = "a key that many use"
 #: Names of fields that hold an id, or a name that leads to one.
 ID_LIKE = re.compile(r"(^|_|-)(id|ids|path|job|jobs|task|key|url|token|list|of|locators)$", re.IGNORECASE)
-#: Names that lead to nothing of ours: those of other servers' objects, and where a webhook is sent.
-FOREIGN = {"pronunciation_dictionary_id", "version_id", "url"}
-OPEN_SOCKETS = {"/v1/audio/speech/stream", "/v1/text-to-speech/{voice_id}/stream-input"}
+#: Names that lead to nothing of a tenant's: those of other servers' objects, where a webhook is sent, voices.
+FOREIGN = {"pronunciation_dictionary_id", "version_id", "url", "voice_id"}
+OPEN_SOCKETS = {
+    "/v1/audio/speech/stream",
+    "/v1/text-to-speech/{voice_id}/stream-input",
+    "/v1/text-to-speech/{voice_id}/multi-stream-input",
+    "/v1/text-to-dialogue/multi-stream-input",
+}
 
 
 @asynccontextmanager

@@ -30,6 +30,12 @@ def test_only_these_paths_take_a_key_beside_the_head(router: web.UrlDispatcher) 
         ("GET", "/v1/text-to-speech/{voice_id}/stream-input"): "message",
         ("GET", "/v1/text-to-speech/{voice_id}/multi-stream-input"): "message",
         ("GET", "/v1/text-to-dialogue/multi-stream-input"): "message",
+        ("GET", "/v1/jobs/{id}/audio"): "audio_link",
+        ("HEAD", "/v1/jobs/{id}/audio"): "audio_link",
+        ("GET", "/output/{id}.wav"): "audio_link",
+        ("HEAD", "/output/{id}.wav"): "audio_link",
+        ("GET", "/v1/jobs/{id}/events"): "events_link",
+        ("GET", "/v1/jobs/{id}/marks"): "events_link",
         ("POST", "/release_task"): "body",
         ("POST", "/query_result"): "body",
     }
