@@ -64,3 +64,10 @@ def _message(error: ValidationError) -> str:
 def short(text: str) -> str:
     """Shorten `text` to 80 characters, for an error that quotes it."""
     return text if len(text) <= _MAX_VALUE_CHARS else f"{text[: _MAX_VALUE_CHARS - 1]}…"
+
+
+def without_nulls(value: Any) -> Any:
+    """JSON without the fields of objects that are null: to clients, a null is an absent field. Lists keep theirs."""
+    if isinstance(value, dict):
+        return {name: without_nulls(each) for name, each in value.items() if each is not None}
+    return [without_nulls(each) for each in value] if isinstance(value, list) else value

@@ -69,10 +69,11 @@ def make_app(services: Services) -> web.Application:
     app.add_routes(_NATIVE)
     for dialect in known:
         app.add_routes(dialect.routes)
+    app[openapi.DOCUMENT] = msgspec.json.encode(openapi.describe(app.router, known))
+    _add_trailing_slashes(app.router)
     app[_OPEN_PATHS] = open_paths(app.router, with_lists=services.settings.open_lists)
     app[_KEY_PLACES] = key_places(app.router)
     app[COUNTED] = counted_handlers(app.router)
-    app[openapi.DOCUMENT] = msgspec.json.encode(openapi.describe(app.router, known))
     return app
 
 
@@ -98,6 +99,13 @@ _NATIVE: Final = [
     web.get("/openapi.json", openapi.document),
     web.get("/docs", openapi.page),
 ]
+
+
+def _add_trailing_slashes(router: web.UrlDispatcher) -> None:
+    """Answer every path with a slash behind it as the path itself."""
+    for route in list(router.routes()):
+        if route.resource is not None:
+            router.add_route(route.method, f"{route.resource.canonical}/", route.handler)
 
 
 @web.middleware

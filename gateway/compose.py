@@ -70,7 +70,7 @@ def compose(
 ) -> Services:
     """Build the services of one process. `tasks` outlives every request; `tokens`: None if no JWTs are accepted."""
     keys = KeyRing(bus)
-    origins = Origins(settings.cors_origins)
+    origins = Origins(settings.cors_origins, settings.allowed_hosts)
     requests = Requests()
     limiter = Limiter(bus, keys, rate_of(settings.address_requests_per_s, settings.address_burst), tasks)
     interest = Interest(bus.connection, bus.logs, tasks)

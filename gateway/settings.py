@@ -8,6 +8,7 @@ from msgspec import Meta
 from bus.settings import BusSettings, Bytes, LogFormat, LogLevel, Seconds, doc, matching
 
 Origin = Annotated[str, matching(r"^(\*|https?://[^/\s,]+)\Z", "* or an origin like https://app.example.org")]
+HostName = Annotated[str, matching(r"^[^\s/,:*]+\Z", "a name without scheme and port")]
 
 
 class GatewaySettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -27,6 +28,10 @@ class GatewaySettings(msgspec.Struct, frozen=True, kw_only=True):
     cors_origins: Annotated[
         tuple[Origin, ...],
         doc("Origins whose pages may send requests, as in https://app.example.org; * is all."),
+    ] = ()
+    allowed_hosts: Annotated[
+        tuple[HostName, ...],
+        doc("More names by which callers without a key reach a gateway on loopback, as in host.docker.internal."),
     ] = ()
     tls_cert: Annotated[
         str, doc("PEM file with the certificate, and those up to its authority; then the gateway speaks https alone.")

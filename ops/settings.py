@@ -21,7 +21,7 @@ from bus.settings import (
     load,
     matching,
 )
-from gateway.settings import GatewaySettings, Origin
+from gateway.settings import GatewaySettings, HostName, Origin
 from gpuworker.settings import EngineOptionFlags, WorkerSettings
 
 S = TypeVar("S", bound=msgspec.Struct)
@@ -60,6 +60,10 @@ class UpSettings(msgspec.Struct, frozen=True, kw_only=True):
     require_keys: Annotated[bool, doc("Refuse callers without an API key.")] = False
     cors_origins: Annotated[
         tuple[Origin, ...], doc("Origins whose pages may send requests, as in https://app.example.org; * is all.")
+    ] = ()
+    allowed_hosts: Annotated[
+        tuple[HostName, ...],
+        doc("More names by which callers without a key reach a gateway on loopback, as in host.docker.internal."),
     ] = ()
     tls_cert: Annotated[str, doc("PEM file with a certificate; then the gateway speaks https alone.")] = ""
     tls_key: Annotated[str, doc("PEM file with the certificate's private key, not encrypted.")] = ""

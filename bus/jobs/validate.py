@@ -16,7 +16,7 @@ from bus import wire
 from bus.bound import Bound, SpokenText
 from bus.errors import Invalid, Malformed, TooLarge
 from bus.jobs import ids
-from bus.params import short
+from bus.params import short, without_nulls
 from bus.settings import BusSettings
 from bus.subjects import JobSubject, is_token, token
 from bus.text import num_letters
@@ -100,7 +100,7 @@ def read_job(subject: JobSubject, seq: int, payload: bytes, now_s: float) -> wir
     `now_s`: Unix seconds, the bus's clock. A deadline that has passed is no fault here: it expires the job. Raises
     Malformed for bytes that do not decode, Invalid for a job that can never run.
     """
-    job = wire.decode(wire.Job, payload)
+    job = _decode(payload)
     copies = {"model": job.model, "version": job.version, "lane": job.lane, "tenant": job.tenant}
     for field, value in copies.items():
         if value and value != getattr(subject, field):
@@ -122,6 +122,20 @@ def read_job(subject: JobSubject, seq: int, payload: bytes, now_s: float) -> wir
         raise Invalid(f"id: {job.id!r} has the form of ids that identical requests share, and is not this job's", "id")
     if job.expires_at is not None:
         check_deadline(job.expires_at, now_s, is_queued=True)
+    return job
+
+
+def _decode(payload: bytes) -> wire.Job:
+    """A null is an absent field. Raises Malformed."""
+    try:
+        job = wire.decode(wire.Job, payload)
+    except Malformed:
+        if b"null" not in payload:
+            raise
+        rest = without_nulls(wire.decode(dict[str, Any], payload))
+        job = wire.decode(wire.Job, wire.encode(rest))
+    if None in job.params.values():
+        job = msgspec.structs.replace(job, params=without_nulls(job.params))
     return job
 
 

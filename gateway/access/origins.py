@@ -30,11 +30,11 @@ _MAX_AGE_S: Final = 600
 class Origins:
     """The listed origins, and the checks of `Origin` and `Host`."""
 
-    def __init__(self, allowed: Collection[str]) -> None:
-        """`allowed`: origins like `https://app.example.org`; `*` allows every origin."""
+    def __init__(self, allowed: Collection[str], hosts: Collection[str] = ()) -> None:
+        """`allowed`: origins like `https://app.example.org`; `*` allows every origin. `hosts`: more names of ours."""
         self._any = _ANY in allowed
         self._allowed = frozenset(origin.lower().rstrip("/") for origin in allowed)
-        self._hosts = frozenset(urlsplit(origin).hostname for origin in self._allowed)
+        self._hosts = frozenset({urlsplit(origin).hostname for origin in self._allowed} | set(map(_name, hosts)))
 
     def __bool__(self) -> bool:
         """Whether pages of any other origin are allowed."""
@@ -95,7 +95,7 @@ class Origins:
             return
         raise Forbidden(
             f"Host: {short(host)!r}: callers without a key reach this gateway as localhost or by its address only;"
-            " run it with --anonymous to open it under any name"
+            " add the name to --allowed-hosts, or run it with --anonymous to open it under any name"
         )
 
 

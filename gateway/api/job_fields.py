@@ -39,6 +39,8 @@ Text = Annotated[
         pattern=rf"^[^{_CONTROL}]*[^\s{_CONTROL}][^{_CONTROL}]*$",
     ),
 ]
+#: OpenAI's names of models; clients write them at other APIs too.
+OPENAI_MODELS: Final = frozenset({"tts-1", "tts-1-hd", "gpt-4o-mini-tts", "gpt-4o-mini-tts-2025-12-15"})
 Model = Annotated[str, schema("A model of `/v1/models`; empty: this API's default.")]
 Voice = Annotated[str, schema("A voice of the model; empty: the model's default.")]
 Speed = Annotated[float, schema("Playing speed, with the pitch unchanged.", minimum=MIN_SPEED, maximum=MAX_SPEED)]

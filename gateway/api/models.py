@@ -8,6 +8,7 @@ from aiohttp import web
 
 from bus.fleet.messages import ModelCard, Voice
 from gateway.api.answers import ElevenLabsModel, Language, ModelList, ShownVoice, VoiceList
+from gateway.api.job_fields import OPENAI_MODELS, our_model
 from gateway.http.operation import Answer, Parameter, operation
 from gateway.http.responses import json_response
 from gateway.http.services import FLEET, JOBS
@@ -61,9 +62,12 @@ def _elevenlabs_model(card: ModelCard) -> ElevenLabsModel:
     is_list=True,
 )
 async def voices(request: web.Request) -> web.Response:
-    """`GET /v1/voices?model=`: our fields and ElevenLabs'."""
+    """`GET /v1/voices?model=`: our fields and ElevenLabs'. A name of OpenAI's stands for our model."""
     model = request.query.get("model")
-    cards = request.app[FLEET].cards().values() if model is None else [request.app[JOBS].card(model)]
+    fleet = request.app[FLEET]
+    cards = (
+        fleet.cards().values() if model is None else [request.app[JOBS].card(our_model(fleet, model, OPENAI_MODELS))]
+    )
     return json_response({"voices": shown_voices(cards)})
 
 

@@ -6,7 +6,7 @@ from typing import Any, Generic, TypeVar
 import msgspec
 
 from bus.errors import Invalid, Malformed
-from bus.params import short
+from bus.params import short, without_nulls
 from bus.text import suggestion
 
 S = TypeVar("S", bound=msgspec.Struct)
@@ -28,13 +28,25 @@ class Body(Generic[S]):
         self._decoder = msgspec.json.Decoder(kind)
 
     def read(self, data: bytes) -> S:
-        """Raises Malformed if `data` is no JSON, Invalid if it is JSON of another shape."""
+        """A null is an absent field. Raises Malformed if `data` is no JSON, Invalid if it is JSON of another shape."""
         try:
             return self._decoder.decode(data)
         except msgspec.ValidationError as error:
-            raise self._invalid(str(error), data) from None
+            if b"null" not in data:
+                raise self._invalid(str(error), data) from None
         except _NOT_JSON as error:
             raise _malformed(error, data) from None
+        return self._read_without_nulls(data)
+
+    def _read_without_nulls(self, data: bytes) -> S:
+        try:
+            rest = msgspec.json.encode(without_nulls(msgspec.json.decode(data)))
+        except _NOT_JSON as error:
+            raise _malformed(error, data) from None
+        try:
+            return self._decoder.decode(rest)
+        except msgspec.ValidationError as error:
+            raise self._invalid(str(error), rest) from None
 
     def _invalid(self, message: str, data: bytes) -> Invalid | Malformed:
         at = _AT.search(message)

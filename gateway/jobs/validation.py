@@ -77,6 +77,8 @@ class Validation:
         validate.check_length(job.input, card.max_input_chars, card.min_input_letters)
         if job.expires_at is not None:
             validate.check_deadline(job.expires_at, self._clock.now())
+        if None in job.params.values():
+            job = msgspec.structs.replace(job, params=params.without_nulls(job.params))
         params.check(card.param_schema, job.params)
         job = msgspec.structs.replace(
             job,

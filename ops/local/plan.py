@@ -62,6 +62,8 @@ class Plan(msgspec.Struct, frozen=True):
         more = ["--no-anonymous"] if settings.require_keys else []
         if settings.cors_origins:
             more += ["--cors-origins", ",".join(settings.cors_origins)]
+        if settings.allowed_hosts:
+            more += ["--allowed-hosts", ",".join(settings.allowed_hosts)]
         for flag, value in (("--tls-cert", settings.tls_cert), ("--tls-key", settings.tls_key)):
             more += [flag, value] if value else []
         return [*self._command("gateway"), "--port", str(self.http_port), *more]

@@ -12,6 +12,7 @@ from bus.fleet.messages import ModelCard
 from bus.params import short
 from bus.wire import schema
 from gateway.api.job_fields import (
+    OPENAI_MODELS,
     Coded,
     JobOptions,
     Model,
@@ -30,7 +31,7 @@ from gateway.http.services import FLEET, JOBS
 
 API: Final = "openai"
 #: OpenAI's names of models. Each stands for our default model, unless a worker offers a model of that very name.
-MODELS: Final = frozenset({"tts-1", "tts-1-hd", "gpt-4o-mini-tts", "gpt-4o-mini-tts-2025-12-15"})
+MODELS: Final = OPENAI_MODELS
 #: OpenAI's names of voices. Each stands for the model's default voice, unless the model has a voice of that name.
 VOICES: Final = frozenset(
     ("alloy", "ash", "ballad", "cedar", "coral", "echo", "fable", "marin", "nova", "onyx", "sage", "shimmer", "verse")

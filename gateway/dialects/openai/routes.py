@@ -133,9 +133,9 @@ DIALECT: Final = Dialect(
     routes=(
         web.post("/v1/audio/speech", speech),
         *BATCH_ROUTES,
-        web.get("/v1/audio/voices", voices, allow_head=False),
-        web.get("/v1/audio/models", models, allow_head=False),
-        web.get("/v1/models/{id}", model, allow_head=False),
+        web.get("/v1/audio/voices", voices),
+        web.get("/v1/audio/models", models),
+        web.get("/v1/models/{id}", model),
     ),
     refuse=refuse,
     envelope=ErrorResponse,

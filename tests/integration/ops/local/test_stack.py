@@ -161,13 +161,15 @@ def test_a_stack_that_requires_keys_has_a_gateway_that_serves_no_caller_without(
 
 def test_origins_and_tls_reach_the_gateway(tmp_path: Path) -> None:
     given = {"cors_origins": ("https://app.example.org", "http://localhost:3000"), "tls_cert": "/c", "tls_key": "/k"}
+    given["allowed_hosts"] = ("host.docker.internal", "box.local")
     made = planning.plan(settings(tmp_path, **given), None)
     command = made.gateway_command()
     assert command[command.index("--cors-origins") + 1] == "https://app.example.org,http://localhost:3000"
     assert command[command.index("--tls-cert") + 1 :] == ["/c", "--tls-key", "/k"]
     assert made.http.startswith("https://127.0.0.1:")
     plain = planning.plan(settings(tmp_path), None)
-    assert not {"--cors-origins", "--tls-cert", "--tls-key"} & set(plain.gateway_command())
+    assert command[command.index("--allowed-hosts") + 1] == "host.docker.internal,box.local"
+    assert not {"--allowed-hosts", "--cors-origins", "--tls-cert", "--tls-key"} & set(plain.gateway_command())
 
 
 def test_a_taken_http_port_is_refused_by_number_and_flag(tmp_path: Path) -> None:

@@ -86,6 +86,14 @@ def test_a_gateway_for_this_machine_only_refuses_names_that_a_page_could_resolve
     Origins([f"http://{host.rstrip('.')}"]).check_host(request_with(host=host))
 
 
+def test_names_that_are_allowed_are_those_of_this_gateway_too() -> None:
+    origins = Origins([], ["host.docker.internal", "Box.Local"])
+    origins.check_host(request_with(host="host.docker.internal:8080"))
+    origins.check_host(request_with(host="box.local"))
+    with pytest.raises(Forbidden, match="--allowed-hosts"):
+        origins.check_host(request_with(host="evil.host.docker.internal"))
+
+
 def preflight(allowed: list[str], **headers: str) -> web.Response | None:
     return Origins(allowed).preflight(request_with("OPTIONS", **headers))
 

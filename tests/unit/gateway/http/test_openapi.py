@@ -28,7 +28,9 @@ def document(app: web.Application) -> dict[str, Any]:
 
 
 def test_every_route_of_every_api_is_in_it(app: web.Application, document: dict[str, Any]) -> None:
-    routed = {(route.resource.canonical, route.method.lower()) for route in app.router.routes() if route.resource}
+    routed = {
+        (route.resource.canonical.rstrip("/"), route.method.lower()) for route in app.router.routes() if route.resource
+    }
     described = {(path, method) for path, methods in document["paths"].items() for method in methods}
     assert described == {(path, method) for path, method in routed if method != "head"}
     tags = {tag for methods in document["paths"].values() for each in methods.values() for tag in each["tags"]}
