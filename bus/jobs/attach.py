@@ -7,7 +7,7 @@ buffered entries are dropped, and read back when the listener is ready for them.
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Coroutine
 from types import TracebackType
 from typing import Final, Self
 
@@ -16,8 +16,11 @@ from bus.jobs.damage import missing
 from bus.jobs.entry import Entry
 from bus.jobs.log import Logs
 from bus.subjects import JobKey
+from bus.telemetry.logging import logger
 from bus.transport.connection import Connection
 from bus.transport.parser import Message
+
+log = logger(__name__)
 
 #: Silence after which the log's last entry is read: without that, a lost last message would hang its listener.
 _SILENCE_S: Final = 2.0
@@ -85,8 +88,8 @@ class _LiveEntries:
 class Attachment:
     """One listener's view of a log. `async with` it, then iterate: each step gives the entries that are there.
 
-    Entries come oldest first, and the iteration ends after the terminal one. A batch belongs to the listener, which may
-    clear it to free its memory.
+    Entries come oldest first, and the iteration ends after the terminal one; from the first one again if the store has
+    lost the newest. A batch belongs to the listener, which may clear it to free its memory.
     """
 
     def __init__(
@@ -108,6 +111,8 @@ class Attachment:
         self._logs = logs
         self._key = key
         self._last_seq = after_seq
+        #: Of the last entry that was read here: the log had it.
+        self._read_seq = 0
         self._live = _LiveEntries(max_buffer_bytes, is_behind=not is_new)
         self._wake = asyncio.Event()
         #: Whether the listener has the log's end.
@@ -158,6 +163,7 @@ class Attachment:
                     raise await missing(self._logs, self._key, 0, batch[0].frame)
                 self._expect_beginning = False
                 self._last_seq = batch[-1].seq
+                self._read_seq = batch[-1].seq
                 self._is_ended = batch[-1].is_end
                 self._silence_s = self._max_silence_s
                 yield batch
@@ -183,16 +189,7 @@ class Attachment:
 
         While a leader is elected the read takes seconds: entries that come meanwhile must not wait for it.
         """
-        check = asyncio.ensure_future(self._check_tail())
-        woken = asyncio.ensure_future(self._wake.wait())
-        try:
-            await asyncio.wait((check, woken), return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            check.cancel()
-            woken.cancel()
-            await asyncio.wait((check, woken))
-        if not check.cancelled():
-            check.result()
+        await _until_set(self._check_tail(), self._wake)
 
     async def _check_tail(self) -> None:
         try:
@@ -200,6 +197,8 @@ class Attachment:
             is_born = tail is not None or await self._logs.birth(self._key) is not None
         except Unreachable:
             return  # the next silence reads again; a reconnect reads back anyway
+        if is_born and self._read_seq > (0 if tail is None else tail.seq):
+            self._start_over()
         if tail is not None:
             self._live.is_behind = self._live.is_behind or tail.seq > self._last_seq
             # The listener came back with the end, or with a sequence that never existed: nothing can follow.
@@ -208,6 +207,12 @@ class Attachment:
             if self._last_seq:
                 raise Gone(f"job {self._key.job!r} was removed by retention while it was read")
             raise NotFound(f"no job {self._key.job!r}")
+
+    def _start_over(self) -> None:
+        """A server that lost power has lost entries that were read here, and assigns their sequences again."""
+        log.warning("log.went_back", job=self._key.job, tenant=self._key.tenant, read_seq=self._read_seq)
+        self._last_seq = 0
+        self._read_seq = 0
 
     async def _read_batch(self) -> list[Entry]:
         # Cleared first: an entry that arrives while we read is buffered, and dropped later if the page has it too.
@@ -230,6 +235,20 @@ class Attachment:
             self._live.is_behind = True
             raise
         return [Entry.stored(stored) for stored in page]
+
+
+async def _until_set(check: Coroutine[None, None, None], event: asyncio.Event) -> None:
+    """Run `check`, but cancel it once `event` is set. Raises as `check` does."""
+    checking = asyncio.ensure_future(check)
+    setting = asyncio.ensure_future(event.wait())
+    try:
+        await asyncio.wait((checking, setting), return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        checking.cancel()
+        setting.cancel()
+        await asyncio.wait((checking, setting))
+    if not checking.cancelled():
+        checking.result()
 
 
 def _follows_another(entry: Entry) -> bool:

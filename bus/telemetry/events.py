@@ -255,6 +255,10 @@ EVENTS: dict[str, Event] = {
     "job.expired": Event("A job was past its deadline and was ended.", ("ended",)),
     "job.expire_failed": Event("A job is past its deadline and could not be ended.", ("error",)),
     "job.lost": Event("The store has lost the job's message in the queue, or its end; the job was ended.", ("ended",)),
+    "log.went_back": Event(
+        "The store has lost entries that a listener had: nats-server's machine lost power. The log is read again.",
+        ("read_seq",),
+    ),
     "log.damaged": Event(
         "A damaged store has lost frames of a job's audio; later damage of the same log is not logged again.",
         ("first_frame", "stop_frame"),
