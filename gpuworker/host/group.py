@@ -29,6 +29,7 @@ from gpuworker.engine import (
 )
 from gpuworker.host.marks import cut_at_marks, valid_marks
 from gpuworker.host.pcm import NotFinite, to_s16le
+from gpuworker.host.schedule import STARVES_S
 
 log = logger(__name__)
 
@@ -71,11 +72,12 @@ class Pace:
 class Member:
     """One job in a group."""
 
-    __slots__ = ("handle", "is_cancelled", "is_done", "job", "next_frame", "outstanding_bytes", "pace")
+    __slots__ = ("arrived_at", "handle", "is_cancelled", "is_done", "job", "next_frame", "outstanding_bytes", "pace")
 
     def __init__(self, handle: int, job: EngineJob, arrived_at: float) -> None:
         self.handle = handle
         self.job = job
+        self.arrived_at = arrived_at
         self.pace = Pace(arrived_at)
         #: First frame that has not been sent.
         self.next_frame = job.start_frame
@@ -100,6 +102,8 @@ class Group:
         self._send = send
         self._rate_hz = engine.capabilities().rate_hz
         self._events: Generator[tuple[int, Event], None, None] | None = None
+        #: The instant from which it comes before all other groups: some time after its last block, or its last job.
+        self.starves_at = max(member.arrived_at for member in members) + STARVES_S
 
     @property
     def is_over(self) -> bool:
@@ -174,6 +178,7 @@ class Group:
             self._send(pipe.encode_audio(member.handle, member.next_frame, data), is_first)
         member.next_frame += num_frames
         member.outstanding_bytes += len(data)
+        self.starves_at = now + STARVES_S
         member.pace.made(num_frames / self._rate_hz, now)
 
     def _send_marked(self, member: Member, marks: Sequence[Mark], data: bytes, num_frames: int, is_first: bool) -> None:

@@ -30,7 +30,7 @@ class Runner:
         """Run the jobs of `group` from now on."""
         for member in group.members:
             self._members[member.handle] = (group, member)
-        self._schedule.ready(group, group.dry_at)
+        self._schedule.ready(group, group.dry_at, group.starves_at)
         self.is_runnable = True
 
     def step(self, now: float) -> bool:
@@ -58,9 +58,9 @@ class Runner:
         elif group.is_full:
             self._blocked.add(group)
         elif pause_s > 0:
-            self._schedule.pause(group, now + pause_s, group.dry_at)
+            self._schedule.pause(group, now + pause_s, group.dry_at, group.starves_at)
         else:
-            self._schedule.ready(group, group.dry_at)
+            self._schedule.ready(group, group.dry_at, group.starves_at)
             self.is_runnable = True
         return True
 
@@ -88,7 +88,7 @@ class Runner:
     def _unblock(self, group: Group) -> None:
         if group in self._blocked and not group.is_full:
             self._blocked.discard(group)
-            self._schedule.ready(group, group.dry_at)
+            self._schedule.ready(group, group.dry_at, group.starves_at)
 
     def _halve(self, group: Group, error: OutOfMemory) -> None:
         """Run the jobs again in two groups; a job that does not fit alone has failed."""

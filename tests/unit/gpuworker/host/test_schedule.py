@@ -1,12 +1,13 @@
 """Least slack first: thousands of streams in simulated time, without a clock, a thread or a device."""
 
 import random
+from itertools import pairwise
 
 from hypothesis import given
 from hypothesis import strategies as st
 
 from gpuworker.host.group import COMFORT_S, Pace
-from gpuworker.host.schedule import Schedule
+from gpuworker.host.schedule import STARVES_S, Schedule
 
 
 def test_the_stream_that_runs_dry_first_is_served_first() -> None:
@@ -127,3 +128,41 @@ def test_a_new_streams_rank_rises_while_it_waits() -> None:
     first, second = Pace(10.0), Pace(10.2)
     assert first.dry_at == 10.0 + COMFORT_S
     assert first.dry_at < second.dry_at
+
+
+def test_a_stream_that_is_far_ahead_gets_a_block_every_few_seconds_while_others_are_always_behind() -> None:
+    """On a device that makes half of what its streams play; the download has 1,000 s to spare."""
+    num_slow, compute_s, num_steps = 4, 0.4, 3
+    schedule: Schedule[int] = Schedule()
+    paces = [Pace(0.0) for _ in range(num_slow + 1)]
+    paces[0].made(1000.0, 0.0)
+    made_at: list[list[float]] = [[0.0] for _ in paces]
+    steps = [0] * len(paces)
+    now = 0.0
+    for stream in range(len(paces)):
+        schedule.ready(stream, paces[stream].dry_at, STARVES_S)
+    while now < 300.0:
+        served = schedule.pop(now)
+        assert served is not None
+        now += compute_s / num_steps
+        steps[served] += 1
+        if steps[served] % num_steps == 0:  # the engine reports its progress between
+            paces[served].made(compute_s / 2, now)
+            made_at[served].append(now)
+        schedule.ready(served, paces[served].dry_at, made_at[served][-1] + STARVES_S)
+    gaps = [max(after - before for before, after in pairwise(each)) for each in made_at]
+    assert max(gaps) < STARVES_S + 2 * compute_s
+    assert len(made_at[0]) - 1 <= 300.0 / STARVES_S, "no more than that: the others are behind"
+    counts = [len(each) for each in made_at[1:]]
+    assert max(counts) - min(counts) <= 2
+
+
+def test_of_streams_that_starve_the_one_that_waits_longest_is_first_and_a_paused_one_does_not_starve() -> None:
+    schedule: Schedule[str] = Schedule()
+    schedule.ready("behind", -9.0, 20.0)
+    schedule.ready("late", 100.0, 6.0)
+    schedule.ready("later", 50.0, 7.0)
+    schedule.pause("paused", 9.0, 100.0, 5.0)
+    assert [schedule.pop(8.0) for _ in range(4)] == ["late", "later", "behind", None]
+    schedule.ready("behind", -9.0, 20.0)
+    assert [schedule.pop(9.0) for _ in range(3)] == ["paused", "behind", None]
