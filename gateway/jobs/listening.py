@@ -83,6 +83,14 @@ class AudioStream:
         """The `done` entry of a job that had finished before this request, if it was read."""
         return self._run.done if self.cache_outcome == "hit" else None
 
+    @property
+    def num_frames(self) -> int | None:
+        """Frames of the whole job, if that is known by now: it had finished before, or its end has been read."""
+        if self.is_whole:
+            return self._reader.frame
+        done = self.finished_before
+        return done.frames if done is not None else None
+
     async def __aiter__(self) -> AsyncGenerator[bytes]:
         """Yield PCM, s16le and interleaved; only the last piece may be empty.
 

@@ -13,7 +13,7 @@ from aiohttp import hdrs, web
 from bus import wire
 from bus.jobs import lookup
 from gateway.access.caller import CALLER
-from gateway.codecs import PCM, Encoding, Format
+from gateway.codecs import PCM, WAV, Encoding, Format
 from gateway.codecs.encoded_cache import StreamKey
 from gateway.http.headers import CACHE_HEADER, JOB_HEADER, wants_fresh
 from gateway.http.responses import JOB, begin
@@ -114,7 +114,9 @@ async def send_stream(
     writing = cache.writer() if stream.cache_outcome is not None and form.is_encoded else nullcontext()
     async with aclosing(aiter(stream)) as pieces:
         pcm = await anext(pieces)
-        with closing(Encoding(form, *stream.media, caller=request[CALLER])) as encoding, writing as writer:
+        # Only a WAV says in its head how long it is.
+        num_frames = stream.num_frames if form.codec == WAV.codec else None
+        with closing(Encoding(form, *stream.media, num_frames, caller=request[CALLER])) as encoding, writing as writer:
             response = web.StreamResponse(headers=stream_headers(stream, form, encoding.media, headers))
             data = await encoding.feed(pcm)
             del pcm  # otherwise it stays in memory until the end

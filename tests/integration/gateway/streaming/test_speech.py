@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+import wave
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,22 @@ async def test_audio_is_sample_exact_in_both_formats_and_the_head_names_the_job(
         assert answer.headers["Content-Type"] == "audio/pcm;rate=24000;channels=1"
         assert answer.headers["Antiphon-Media"] == "audio/L16;rate=24000;channels=1"
         assert await answer.read() == tone_pcm(3.3)
+
+
+async def test_a_wav_whose_audio_is_all_there_knows_its_sizes(http: aiohttp.ClientSession, tmp_path: Path) -> None:
+    request = {"model": "speech", "input": "The sizes are known.", "response_format": "wav"}
+    bodies = []
+    for outcome in ("miss", "hit"):
+        async with http.post(SPEECH, json=request) as answer:
+            assert answer.headers["Antiphon-Cache"] == outcome
+            bodies.append(await answer.read())
+    streamed, known = bodies
+    assert wav_sizes(known) == (len(known) - 8, len(known) - 44)
+    assert wav_pcm(known) == wav_pcm(streamed)
+    file = tmp_path / "hello.wav"
+    file.write_bytes(known)
+    with wave.open(str(file)) as read:
+        assert 0.5 < read.getnframes() / read.getframerate() < 5
 
 
 async def test_the_first_block_is_at_the_client_before_the_second_is_made(
