@@ -1,4 +1,4 @@
-"""Ties the life of a child process to that of its parent. Imports the standard library only."""
+"""The process and its system: a child that ends with its parent, memory that is given back. Standard library only."""
 
 import ctypes
 import os
@@ -7,6 +7,7 @@ import sys
 from typing import Final
 
 _PR_SET_PDEATHSIG: Final = 1
+_M_MMAP_THRESHOLD: Final = -3
 #: Looked up at import: `die_with_parent` may run between fork and exec, where loading a library could deadlock.
 _prctl = ctypes.CDLL(None, use_errno=True).prctl if sys.platform == "linux" else None
 
@@ -23,3 +24,14 @@ def die_with_parent(parent_pid: int | None = None, number: signal.Signals = sign
     _prctl(_PR_SET_PDEATHSIG, int(number), 0, 0, 0)
     if parent_pid is not None and os.getppid() != parent_pid:
         os.kill(os.getpid(), number)
+
+
+def give_memory_back(threshold_bytes: int) -> None:
+    """Have the C library map each block of at least `threshold_bytes` by itself, so that freeing it gives it back.
+
+    By default glibc raises its threshold to the largest block that was freed, up to 32 MiB. Blocks below it come from a
+    heap that shrinks at its end only: one that lives on keeps everything below it. Without glibc this does nothing.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
+    if mallopt is not None:
+        mallopt(_M_MMAP_THRESHOLD, threshold_bytes)

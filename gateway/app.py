@@ -10,8 +10,8 @@ from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler
 
 from bus.telemetry.logging import logger
-from gateway.access.authenticator import KeyPlace
-from gateway.access.caller import CALLER
+from gateway.access.authenticator import NO_TENANT, KeyPlace
+from gateway.access.caller import CALLER, PUBLIC
 from gateway.access.origins import Origins
 from gateway.api import audio, batch, events, fleet, jobs, links, marks, metrics, models, readiness
 from gateway.compose import Services
@@ -33,6 +33,8 @@ _DIALECTS: Final = web.AppKey("dialects", Sequence[Dialect])
 _OPEN_PATHS: Final = web.AppKey("open_paths", frozenset[str])
 _KEY_PLACES: Final = web.AppKey("key_places", dict[object, KeyPlace])
 _ORIGINS: Final = web.AppKey("origins", Origins)
+#: Tenants whose callers have a share of the connections by their addresses.
+_OF_ADDRESSES: Final = frozenset({PUBLIC, NO_TENANT})
 _OF_HTTP: Final = (web.HTTPException, web.RequestPayloadError)
 
 
@@ -110,39 +112,51 @@ def _add_trailing_slashes(router: web.UrlDispatcher) -> None:
 
 @web.middleware
 async def _answer(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Authenticate the request, count it against the limits, and run its handler.
+    """Run the handler of a request.
 
     An exception before the first byte of the response becomes an error response, a later one cuts the connection. The
     text and traceback of an unexpected error go to the log alone.
     """
-    app = request.app
-    requests = app[REQUESTS].tasks
+    requests = request.app[REQUESTS].tasks
     task = asyncio.current_task()
     assert task is not None
     requests.add(task)
     try:
-        if app[CONNECTIONS].spare:
-            app[CONNECTIONS].check(request)
-        headers = request.headers
-        if hdrs.CONTENT_ENCODING in headers or not "".join(headers.values()).isascii():
-            check_head(request)
-        preflight = app[_ORIGINS].preflight(request)
-        if preflight is not None:
-            return preflight
-        route = request.match_info.handler
-        owner = app[AUTHENTICATOR].authenticate(
-            request, app[_KEY_PLACES].get(route, "head"), is_open=request.path in app[_OPEN_PATHS]
-        )
-        request[CALLER] = owner
+        return await _serve(request, handler)
+    except Exception as error:  # noqa: BLE001  # the boundary: every exception of a handler becomes a response here
+        return _error_response(request, error)
+    finally:
+        requests.discard(task)
+
+
+async def _serve(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Authenticate the request, count it against the limits and the shares, and run its handler."""
+    app, headers = request.app, request.headers
+    connections = app[CONNECTIONS]
+    if connections.spare:
+        connections.check_spare(request)
+    if hdrs.CONTENT_ENCODING in headers or not "".join(headers.values()).isascii():
+        check_head(request)
+    preflight = app[_ORIGINS].preflight(request)
+    if preflight is not None:
+        return preflight
+    route, is_open = request.match_info.handler, request.path in app[_OPEN_PATHS]
+    owner = app[AUTHENTICATOR].authenticate(request, app[_KEY_PLACES].get(route, "head"), is_open=is_open)
+    request[CALLER] = owner
+    busy, whose = connections.busy, owner.address if owner.tenant in _OF_ADDRESSES else owner.tenant
+    busy[whose] = busy.get(whose, 0) + 1
+    try:
+        if connections.total >= connections.num_calm and not is_open:
+            connections.check_share(owner.owner, busy[whose])
         limiter = app[LIMITER].requests
         is_limited = limiter.limits_addresses or owner.limits.requests_per_s is not None
         if is_limited and route in app[COUNTED] and (granted := limiter.grant(owner)):
             request[GRANTED] = granted
         return await handler(request)
-    except Exception as error:  # noqa: BLE001  # the boundary: every exception of a handler becomes a response here
-        return _error_response(request, error)
     finally:
-        requests.discard(task)
+        busy[whose] -= 1
+        if not busy[whose]:
+            del busy[whose]
 
 
 def _error_response(request: web.Request, error: Exception) -> web.StreamResponse:

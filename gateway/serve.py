@@ -11,6 +11,7 @@ from aiohttp import web
 
 from bus.jobs.client import open_bus
 from bus.lifetime import background_tasks, fail_when_closed
+from bus.process import give_memory_back
 from bus.telemetry.logging import logger
 from gateway.access.addresses import Addresses
 from gateway.access.authenticator import open_token_verifier
@@ -25,6 +26,9 @@ from gateway.settings import GatewaySettings
 
 log = logger(__name__)
 
+#: Pieces of bodies, and answers, are at least as large. Measured with 500 bodies of 1 MiB that stopped and 128 MiB of
+#: `buffer_bytes`: at most 141 MiB beyond an idle process, and 23 after them; with glibc's own threshold 209 and 176.
+_LARGE_BYTES: Final = 64 << 10
 _BACKLOG: Final = 2048
 #: Seconds to write the rest of the responses, once every request has been answered or cancelled.
 _CLOSE_S: Final = 2.0
@@ -40,6 +44,7 @@ async def serve(settings: GatewaySettings, stop: asyncio.Event) -> None:
         Unreachable: no NATS at the start, or NATS has closed the connection for good.
         OSError: the address cannot be bound.
     """
+    give_memory_back(_LARGE_BYTES)
     tokens = open_token_verifier(
         secret_file=settings.jwt_secret_file,
         jwks_file=settings.jwks_file,

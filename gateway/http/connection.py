@@ -1,18 +1,15 @@
-"""One connection to a client: refuses data that is no HTTP, or exceeds the limits of its parser, with a problem.
+"""One connection to a client, and the listener that accepts it.
 
-Such a request reaches no handler. Its path, and so its API, is not known: the response has the native API's format. It
-names the limit and never the value, which may be a key.
-
-Few bytes wait for a slow client, here and in the kernel, and one that stops reading is reset after a while
-(`gateway.http.slow_clients`); a request must arrive in time (`gateway.http.reading`).
+A request that is no HTTP, or exceeds the limits of the parser, is refused (`gateway.http.refusing`). Few bytes wait
+for a slow client, here and in the kernel, and one that stops reading is reset after a while
+(`gateway.http.slow_clients`); a request must arrive in time (`gateway.http.reading`). How many connections there may be
+is the matter of `gateway.http.open_connections`.
 """
 
 import asyncio
 import contextlib
 import socket
-import uuid
 from collections.abc import Callable, Sequence
-from http import HTTPStatus
 from typing import Any, Final, cast
 
 from aiohttp import web
@@ -21,24 +18,22 @@ from aiohttp.streams import EMPTY_PAYLOAD
 from bus.telemetry.logging import logger
 from gateway.access.addresses import site_of
 from gateway.http.frames import MaskedFrames
-from gateway.http.headers import REQUEST_ID
-from gateway.http.problems import Problem, describe_http
-from gateway.http.reading import SMALL_BODY_BYTES, ReadingGuard, Shared
-from gateway.http.unreadable import MAX_HEADER_BYTES, MAX_HEADERS, MAX_PATH_BYTES, describe_unreadable, late_head
+from gateway.http.problems import describe_http
+from gateway.http.reading import SMALL_BODY_BYTES, Shared
+from gateway.http.refusing import RefusingConnection
+from gateway.http.unreadable import MAX_HEADER_BYTES, MAX_HEADERS, MAX_PATH_BYTES
 
 log = logger(__name__)
 
 #: Unsent bytes in the kernel. By default it holds megabytes for each client, which our own limits do not see.
 _UNSENT_BYTES: Final = 128 << 10
-#: aiohttp's method of a request that could not be read.
-_NO_METHOD: Final = "UNKNOWN"
 #: Connections accepted before other work gets a turn.
 _ACCEPTED_AT_ONCE: Final = 32
 #: Until a listener without a free descriptor tries again.
 _PAUSE_S: Final = 0.05
 
 
-class _Counted(ReadingGuard):
+class _Counted(RefusingConnection):
     """One of the open connections, from `enter` to `leave`."""
 
     __slots__ = ("_site",)
@@ -167,7 +162,7 @@ class Connection(_Counted):
             self._raw_bytes = 0
         if isinstance(resp, web.HTTPException) and isinstance(request, web.Request):
             # One of aiohttp itself, which looks at `Expect` before any code of ours.
-            resp = self._refuse(request, describe_http(resp, request), None)
+            resp = self.refuse(request, describe_http(resp, request), None)
         try:
             finished = await super().finish_response(request, resp, start_time)
         except ConnectionError:
@@ -179,38 +174,11 @@ class Connection(_Counted):
             self._idle_since = self._loop.time()
             if self._body_held[1]:
                 self.release_body()
+            if (cause := request.content.exception()) is not None:
+                cause.with_traceback(None)  # it has the handler's variables, and so the body: a cycle of megabytes
         if self._is_cut_off:
             await self.linger()
         return finished
-
-    def handle_error(
-        self,
-        request: web.BaseRequest,
-        status: int = 500,
-        exc: BaseException | None = None,
-        message: str | None = None,
-    ) -> web.StreamResponse:
-        """The response to a request that could not be read, or not answered; it closes the connection.
-
-        Raises ConnectionError if a response has begun: it can only be cut.
-        """
-        if request.writer.output_size > 0:
-            raise ConnectionError("the response has begun")
-        problem = late_head(self._shared.times.head_s) if self._head_is_late else describe_unreadable(exc, request)
-        response = self._refuse(request, problem, exc)
-        response.force_close()
-        return response
-
-    def _refuse(self, request: web.BaseRequest, problem: Problem, error: BaseException | None) -> web.Response:
-        quoted = uuid.uuid4().hex
-        path = "" if request.method == _NO_METHOD else request.path[:200]
-        if problem.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-            log.error("http.failed", method=request.method, path=path, request=quoted, exc_info=error)
-        else:
-            log.info("http.refused", status=problem.status, code=problem.code, path=path, request=quoted)
-        response = self._shared.refuse(request.path, problem)
-        response.headers[REQUEST_ID] = quoted
-        return response
 
     def set_parser(self, parser: Any, data_received_cb: Callable[[], None] | None = None) -> None:
         """As aiohttp's, once the request has become a WebSocket: its frames have no time to keep here."""

@@ -12,10 +12,11 @@ from typing import Final, Protocol
 from aiohttp import web
 
 from bus.errors import Overloaded
-from bus.fair_pool import share_of
+from bus.fair_pool import Refusal, share_of
 from bus.telemetry.logging import logger
 from gateway.access.addresses import Addresses
 from gateway.http.sampling import Sample
+from gateway.limits.pools import Pool
 
 log = logger(__name__)
 
@@ -61,6 +62,10 @@ class OpenConnections:
         self.num_calm = 0 if per_address is not None else capacity // 2
         #: Connections beyond the capacity.
         self.spare: set[Evictable] = set()
+        #: Requests in progress by tenant, or by address of those without one.
+        self.busy: dict[str, int] = {}
+        #: Words its refusals.
+        self._pool = Pool("connections", "connections", capacity)
         self._addresses = addresses
         self._per_address = per_address
         self._victims: list[tuple[float, Evictable]] = []
@@ -78,7 +83,7 @@ class OpenConnections:
             return None
         return self._refused("full", site)
 
-    def check(self, request: web.Request) -> None:
+    def check_spare(self, request: web.Request) -> None:
         """Raises Overloaded for a request over a spare connection while there are too many, unless it is a probe."""
         connection: object = request.protocol
         if self.total <= self.capacity or request.path in PROBES or connection not in self.spare:
@@ -86,6 +91,16 @@ class OpenConnections:
         raise Overloaded(
             f"connections: {self.total} are open; this gateway has {self.capacity}, which all its callers share"
         )
+
+    def check_share(self, owner: str, num_busy: int) -> None:
+        """Raises TooMany if `owner` (`Caller.owner`) may not have `num_busy` requests in progress.
+
+        A request in progress, as a stream or a WebSocket, keeps its connection from ending for another.
+        """
+        free = self.capacity - sum(self.busy.values())
+        allowed = share_of(num_busy - 1, free + 1)
+        if 1 < num_busy > allowed:
+            raise self._pool.refused(owner, Refusal(1, num_busy - 1, allowed, is_own=True))
 
     def evict_any(self) -> None:
         """End an idle connection, if there is one: the process has no descriptor left for another."""

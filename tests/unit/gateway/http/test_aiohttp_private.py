@@ -14,7 +14,7 @@ from tests.support.private_attributes import Private, defined, missing, used
 ROOT = Path(__file__).parents[4]
 CONNECTION = "gateway/http/connection.py"
 #: The classes of one connection, and the attributes of ours that they share.
-FILES = (CONNECTION, "gateway/http/reading.py", "gateway/http/slow_clients.py")
+FILES = (CONNECTION, "gateway/http/reading.py", "gateway/http/slow_clients.py", "gateway/http/refusing.py")
 PRIVATE = [
     Private(RequestHandler, "_request_count", f"{CONNECTION}: how many requests one read brought"),
     Private(RequestHandler, "_messages", f"{CONNECTION}: the bodies of the requests that wait"),

@@ -5,7 +5,7 @@ from typing import Any, cast
 
 import pytest
 
-from bus.errors import Overloaded
+from bus.errors import Overloaded, TooMany
 from gateway.access.addresses import Addresses
 from gateway.http.open_connections import NUM_SPARE, OpenConnections
 
@@ -125,11 +125,11 @@ def test_beyond_the_bound_only_probes_are_served() -> None:
     spare = crowd.come("10.0.0.3")
     assert isinstance(spare, Peer)
     probe, other = (cast("Any", SimpleNamespace(path=path, protocol=spare)) for path in ("/livez", "/v1/jobs"))
-    crowd.open.check(probe)
+    crowd.open.check_spare(probe)
     with pytest.raises(Overloaded, match="3 are open; this gateway has 2"):
-        crowd.open.check(other)
+        crowd.open.check_spare(other)
     next(iter(crowd.open.by_site["10.0.0.0"])).evict()
-    crowd.open.check(other)
+    crowd.open.check_spare(other)
 
 
 def test_a_spare_connection_that_is_idle_ends_for_another() -> None:
@@ -173,3 +173,18 @@ def test_many_addresses_cost_no_search_each() -> None:
     for number in range(5000):
         assert isinstance(crowd.come(f"11.{number >> 8}.{number & 255}.1"), Peer)
     assert looks < 50_000
+
+
+def test_a_tenant_may_have_nearly_all_requests_in_progress_and_leaves_room_for_others() -> None:
+    crowd = Crowd(900)
+    for num_busy in range(1, 801):
+        crowd.open.busy["acme"] = num_busy
+        crowd.open.check_share("tenant-acme", num_busy)
+    crowd.open.busy["acme"] = 801
+    with pytest.raises(TooMany, match="connections: tenant acme holds 800") as refused:
+        crowd.open.check_share("tenant-acme", 801)
+    assert (refused.value.limit, refused.value.scope) == ("connections", "tenant")
+    crowd.open.busy |= {"acme": 800, "victim": 1}
+    crowd.open.check_share("tenant-victim", 1)
+    crowd.open.busy["victim"] = 10
+    crowd.open.check_share("tenant-victim", 10)

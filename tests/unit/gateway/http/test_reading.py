@@ -1,92 +1,13 @@
-"""Clients that send slowly, or around their bodies: what is waited for, what is refused, and what it may hold."""
+"""Clients that send slowly, or around their bodies: what is waited for, and what is refused."""
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
 from aiohttp import WSMsgType, web
 
-from gateway.http.problems import describe, respond
-from gateway.http.reading import SMALL_BODY_BYTES, ReadingTimes, Shared
-from gateway.limits.buffers import Buffers
-from tests.support.slow import listening
-from tests.support.waiting import eventually
-
-#: Short enough to be waited for. Every test that must be in time has the long ones.
-SHORT = ReadingTimes(head_s=0.3, body_s=0.4, keep_alive_s=0.5)
-#: A pause that is over before a short time, and several of them after it.
-PAUSE_S = 0.05
-HEAD = b"POST / HTTP/1.1\r\nHost: localhost\r\n"
-CHUNKED = HEAD + b"Transfer-Encoding: chunked\r\n\r\n"
-GET = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
-Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
-
-
-def with_length(num_bytes: int) -> bytes:
-    return HEAD + b"Content-Length: %d\r\n\r\n" % num_bytes
-
-
-def status(answer: bytes) -> int:
-    return int(answer.split(b" ")[1])
-
-
-async def read_all(request: web.BaseRequest) -> web.StreamResponse:
-    """As the gateway's boundary: an error of the body becomes its problem."""
-    try:
-        return web.Response(text=str(len(await request.read())))
-    except Exception as error:  # noqa: BLE001 - the test looks at its status
-        return respond(describe(error))
-
-
-class Client:
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._reader = reader
-        self.writer = writer
-
-    async def send(self, data: bytes) -> None:
-        self.writer.write(data)
-        await self.writer.drain()
-
-    async def rest_while_dripping(self, data: bytes) -> bytes:
-        """As `rest`, while a byte is sent now and then."""
-
-        async def drip() -> None:
-            for byte in data:
-                await self.send(bytes([byte]))
-                await asyncio.sleep(PAUSE_S)
-
-        dripping = asyncio.create_task(drip())
-        try:
-            return await self.rest()
-        finally:
-            dripping.cancel()
-            with contextlib.suppress(ConnectionError, asyncio.CancelledError):
-                await dripping
-
-    async def rest(self) -> bytes:
-        """Everything until the other side hangs up."""
-        async with asyncio.timeout(30):
-            return await self._reader.read()
-
-    async def answer(self) -> bytes:
-        """The status and the body of one response that has a length."""
-        async with asyncio.timeout(30):
-            head = await self._reader.readuntil(b"\r\n\r\n")
-            length = next(line for line in head.split(b"\r\n") if line.lower().startswith(b"content-length"))
-            return head.split(b" ")[1] + b" " + await self._reader.readexactly(int(length.split(b":")[1]))
-
-
-@contextlib.asynccontextmanager
-async def connected(
-    handler: Handler = read_all, times: ReadingTimes = SHORT, buffers: Buffers | None = None
-) -> AsyncIterator[Client]:
-    server = web.Server(handler)
-    with listening(server, Shared(times=times, buffers=buffers)) as port:
-        reader, writer = await asyncio.open_connection("127.0.0.1", port)
-        with contextlib.closing(writer):
-            yield Client(reader, writer)
-        await eventually(lambda: not server.connections)
+from gateway.http.reading import ReadingTimes
+from tests.support.slow_senders import CHUNKED, GET, PAUSE_S, connected, status, with_length
 
 
 async def test_a_silent_connection_is_closed_without_a_word() -> None:
@@ -232,59 +153,3 @@ async def test_chunks_of_one_byte_are_a_body_like_another() -> None:
             await client.send(b"1\r\nx\r\n" * 2000)
         await client.send(b"0\r\n\r\n")
         assert await client.answer() == b"200 200000"
-
-
-async def test_a_large_body_takes_of_the_shared_memory_until_its_request_is_answered() -> None:
-    buffers, arrived, may_answer = Buffers(64 << 20), asyncio.Event(), asyncio.Event()
-
-    async def answer(request: web.BaseRequest) -> web.Response:
-        await request.read()
-        arrived.set()
-        await may_answer.wait()
-        return web.Response()
-
-    async with connected(answer, ReadingTimes(), buffers) as client:
-        await client.send(with_length(1 << 20) + bytes(1 << 19))
-        await eventually(lambda: buffers.total_bytes >= 1 << 19)
-        await client.send(bytes(1 << 19))
-        await arrived.wait()
-        assert buffers.total_bytes == 1 << 20
-        may_answer.set()
-        assert await client.answer() == b"200 "
-        assert buffers.total_bytes == 0
-
-
-async def test_a_small_body_takes_nothing() -> None:
-    buffers, held = Buffers(64 << 20), []
-
-    async def answer(request: web.BaseRequest) -> web.Response:
-        await request.read()
-        held.append(buffers.total_bytes)
-        return web.Response()
-
-    async with connected(answer, ReadingTimes(), buffers) as client:
-        await client.send(with_length(SMALL_BODY_BYTES))
-        await client.send(bytes(SMALL_BODY_BYTES))
-        assert await client.answer() == b"200 "
-    assert held == [0]
-
-
-async def test_a_body_whose_client_hangs_up_gives_its_memory_back() -> None:
-    buffers = Buffers(64 << 20)
-    async with connected(read_all, ReadingTimes(), buffers) as client:
-        await client.send(with_length(1 << 20) + bytes(1 << 19))
-        await eventually(lambda: buffers.total_bytes >= 1 << 19)
-    await eventually(lambda: buffers.total_bytes == 0)
-
-
-async def test_a_body_that_does_not_fit_is_refused_while_it_is_sent() -> None:
-    buffers = Buffers(1 << 19)
-    async with connected(read_all, ReadingTimes(), buffers) as client:
-        with contextlib.suppress(ConnectionError):
-            await client.send(with_length(8 << 20))
-            for _ in range(128):
-                await client.send(bytes(64 << 10))
-        answer = await client.rest()
-    assert status(answer) in {429, 503}
-    assert b"buffer_bytes" in answer
-    assert buffers.total_bytes == 0
