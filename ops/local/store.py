@@ -33,7 +33,8 @@ class StoreDamaged(OpsError):
         """`folder`: that of the stream. `reason`: what the server says about a file in it."""
         super().__init__(
             f"nats-server cannot recover the stream {stream}: {reason}\n"
-            f"Restore {folder} from a copy, or move it aside and go on without it: {called()} up --recover\n"
+            f"Restore {folder} from a copy, or move it aside and go on without it:"
+            f" {called()} up --recover, with the flags of this command\n"
             f"That keeps the folder, and loses {self.contents_of(stream)}."
         )
         self.stream = stream
