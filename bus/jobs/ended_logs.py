@@ -27,8 +27,7 @@ _BLOCK_BYTES: Final = 256
 #: A log that had not ended is read again after this part of its age, and after so many seconds at least.
 _AGE_PART: Final = 0.25
 _MIN_AGAIN_S: Final = 1.0
-#: And at most: one with entries, whose end gives back much room, and one that is only born.
-_MAX_AGAIN_S: Final = 10.0
+#: And at most: one that is only born. One with entries, whose end gives back much room, has less.
 _MAX_AGAIN_EMPTY_S: Final = 300.0
 #: Logs that are read at a time, and logs that are read again in one pass.
 _CONCURRENCY: Final = 32
@@ -94,9 +93,12 @@ class LogIndex:
                 num_again += at_s > 0
         return found
 
-    def not_ended(self, log: KnownLog, now_s: float, *, is_empty: bool) -> None:
-        """The log has no end yet: look again later, the later the older it is. `is_empty`: it has no entry at all."""
-        most_s = _MAX_AGAIN_EMPTY_S if is_empty else _MAX_AGAIN_S
+    def not_ended(self, log: KnownLog, now_s: float, again_s: float | None = None) -> None:
+        """The log has no end yet: look again later, the later the older it is, after `again_s` at most.
+
+        None: the log has no entry at all, and gives back no room by its end.
+        """
+        most_s = _MAX_AGAIN_EMPTY_S if again_s is None else again_s
         pause_s = min(max(_AGE_PART * (now_s - log.born_at), _MIN_AGAIN_S), most_s)
         heapq.heappush(self._open, (now_s + pause_s, log))
 
@@ -173,10 +175,11 @@ class EndedLogs:
         #: By model: most logs of a model have the same media, so the first entry of one is read.
         self._channels: dict[str, int] = {}
 
-    async def update(self, born_before_s: float) -> None:
+    async def update(self, born_before_s: float, again_s: float) -> None:
         """Read the births since the last call, up to those at `born_before_s`, and the ends that are due.
 
-        Cancelling loses no log. Raises Unreachable.
+        `again_s`: after how long a log with audio and no end is read again, at most. Cancelling loses no log. Raises
+        Unreachable.
         """
         await self._read_births(born_before_s)
         now_s = self._bus.clock.server_now()
@@ -187,20 +190,20 @@ class EndedLogs:
                 some = list(islice(due, _CONCURRENCY))
                 tails = await asyncio.gather(*(self._bus.js.last(self._stream, self.key(log).entries) for log in some))
                 for log, tail in zip(some, tails, strict=True):
-                    await self._take(log, tail, now_s)
+                    await self._take(log, tail, now_s, again_s)
                     due.popleft()
         finally:
             for log in due:
-                self.index.not_ended(log, now_s, is_empty=False)
+                self.index.not_ended(log, now_s, again_s)
 
-    async def _take(self, log: KnownLog, tail: Stored | None, now_s: float) -> None:
+    async def _take(self, log: KnownLog, tail: Stored | None, now_s: float, again_s: float) -> None:
         """Take note of the log's last entry."""
         if tail is not None and Entry.stored(tail).kind in wire.ENDS:
             self.index.ended(await self._measured(log, tail))
         elif tail is None and now_s - log.born_at > _MIN_AGAIN_S and not await self._is_born(log):
             self.index.forget(log.tenant, log.job)  # another gateway purged it
         else:
-            self.index.not_ended(log, now_s, is_empty=tail is None)
+            self.index.not_ended(log, now_s, None if tail is None else again_s)
 
     async def _is_born(self, log: KnownLog) -> bool:
         """Whether the log's birth is there, read from the leader."""

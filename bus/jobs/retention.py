@@ -40,6 +40,9 @@ _LOOK_FULL_S: Final = 1.0
 _REST_S: Final = 30.0
 #: The same while new jobs are refused.
 _REST_FULL_S: Final = 5.0
+#: Seconds after which a log that runs is looked at again, at most, and while new jobs are refused.
+_AGAIN_S: Final = 10.0
+_AGAIN_FULL_S: Final = 3.0
 #: Share of the age that the stream allows: older logs are purged as a whole.
 _KEEP_SHARE: Final = 0.95
 #: Logs purged between two readings of the level.
@@ -99,7 +102,8 @@ class Retention:
             if level < _FORGET_BELOW:
                 self._logs = EndedLogs(self._bus)
             return
-        await self._logs.update(math.inf if level > WARN_ABOVE else born_before_s)
+        again_s = _AGAIN_FULL_S if level > REFUSE_ABOVE else _AGAIN_S
+        await self._logs.update(math.inf if level > WARN_ABOVE else born_before_s, again_s)
         await self._purge_old(stream, born_before_s)
         if level > PURGE_ABOVE:
             await self._purge(stream)

@@ -70,17 +70,17 @@ def test_a_log_that_is_born_again_replaces_the_one_that_was_purged() -> None:
 
 
 @pytest.mark.parametrize(
-    ("age_s", "is_empty", "again_s"),
-    [(0.0, False, 1.0), (20.0, False, 5.0), (3600.0, False, 10.0), (400.0, True, 100.0), (86_400.0, True, 300.0)],
+    ("age_s", "most_s", "again_s"),
+    [(0.0, 10.0, 1.0), (20.0, 10.0, 5.0), (3600.0, 10.0, 10.0), (400.0, None, 100.0), (86_400.0, None, 300.0)],
 )
 def test_a_log_without_an_end_is_read_again_the_later_the_older_it_is(
-    age_s: float, is_empty: bool, again_s: float
+    age_s: float, most_s: float | None, again_s: float
 ) -> None:
     index, log = LogIndex(), known(1, age_s=age_s)
     index.born(log)
     assert index.due(NOW_S) == [log]
     assert index.due(NOW_S) == []
-    index.not_ended(log, NOW_S, is_empty=is_empty)
+    index.not_ended(log, NOW_S, most_s)
     assert index.due(NOW_S + again_s - 0.01) == []
     assert index.due(NOW_S + again_s) == [log]
 
@@ -92,7 +92,7 @@ def test_a_pass_reads_every_new_log_and_a_bounded_number_again() -> None:
     new = index.due(NOW_S)
     assert len(new) == 5000
     for log in new:
-        index.not_ended(log, NOW_S, is_empty=True)
+        index.not_ended(log, NOW_S)
     assert len(index.due(NOW_S + 1000)) == 2048
 
 
