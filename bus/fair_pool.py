@@ -7,6 +7,8 @@ shared-memory packet switches", IEEE/ACM Transactions on Networking 6 (1998). Wo
 being refused is shared by `bus.turns`.
 """
 
+import math
+from collections.abc import Collection
 from typing import Final, NamedTuple
 
 #: The most that one owner may hold, in multiples of its weight and of the free rest.
@@ -97,3 +99,20 @@ def share_of(held: float, free: float, weight: float = 1.0) -> float:
     its weight of the rest.
     """
     return max(0.0, held + free) * GREED * weight / (GREED * weight + 1)
+
+
+def equal_part(amounts: Collection[float], capacity: float) -> float:
+    """The part at which to cut every amount so that the sum is `capacity`; infinite if the sum is no more than that.
+
+    This is max-min fairness: an owner with less than the part keeps all it has, and only the largest ones are cut.
+    Without capacity the part is 0, also of no amounts.
+    """
+    if capacity <= 0:
+        return 0.0
+    left, most = capacity, sorted(amounts)
+    for place, amount in enumerate(most):
+        part = left / (len(most) - place)
+        if amount > part:
+            return part
+        left -= amount
+    return math.inf

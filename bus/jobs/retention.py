@@ -2,9 +2,10 @@
 
 Streams discard new messages, so nothing is ever removed silently. Above `PURGE_ABOVE` of its bytes, whole ended logs
 of REPLIES are purged until `PURGE_BELOW`: always the oldest one of the tenant whose ended logs take most room, so that
-one that stores much makes room for the others. Above `REFUSE_ABOVE` new jobs are refused, and above `BLOCKS_STOP_ABOVE`
-running jobs wait. Workers drain JOBS, so there only the refusal applies. Every gateway does this. Purging twice does
-no harm: a purge goes no further than the messages its gateway saw, and a log born since under the same key stays.
+one that stores much makes room for the others. Above `REFUSE_ABOVE` new jobs are refused, unless their tenant has less
+than an equal part of the store; above `BLOCKS_STOP_ABOVE` all are, and running jobs wait. Workers drain JOBS, so there
+only the refusal applies. Every gateway does this. Purging twice does no harm: a purge goes no further than the messages
+its gateway saw, and a log born since under the same key stays.
 
 The server itself removes messages that are too old one by one, a log's birth first. A log that has only its end left is
 worse than none, above all for a client that submits its id again: so whole logs are purged shortly before.
@@ -12,9 +13,12 @@ worse than none, above all for a client that submits its id again: so whole logs
 
 import asyncio
 import math
+from collections import Counter
+from collections.abc import Mapping
 from typing import Final
 
 from bus.errors import BusError, StorageFull
+from bus.fair_pool import equal_part
 from bus.jobs.client import Bus
 from bus.jobs.ended_logs import EndedLog, EndedLogs, is_rested
 from bus.telemetry.logging import logger
@@ -61,18 +65,48 @@ class Retention:
         self._limits = dict.fromkeys(self._levels, 0)
         self._logs = EndedLogs(bus)
         self._warned = False
-        #: Whether a stream has no room for new jobs: `check_room` raises.
+        #: See `_part_of_each`; None: not computed since the last look.
+        self._part: float | None = None
+        #: Whether a stream is so full that a new job needs `check_room`.
         self.is_full = False
 
     @property
     def full(self) -> dict[str, float]:
-        """Streams without room for new jobs, and the share of their bytes that was used at the last look."""
+        """Streams without room for all new jobs, and the share of their bytes that was used at the last look."""
         return {stream: level for stream, level in self._levels.items() if level > REFUSE_ABOVE}
 
-    def check_room(self) -> None:
-        """Raises StorageFull, naming stream, level and limit, if new jobs must wait."""
+    def check_room(self, tenant: str, num_bytes: int, reserved: Mapping[str, float]) -> None:
+        """Raises StorageFull, which names stream, bytes and limit, if a new job of `tenant` must wait.
+
+        `num_bytes`: the most that the job stores. `reserved`: the same of the jobs that wait or run, by tenant.
+        """
         for stream, level in self.full.items():
-            raise StorageFull(f"{stream} is {level:.0%} full, new jobs are taken up to {REFUSE_ABOVE:.0%}")
+            limit = self._limits[stream]
+            used = f"{stream} is {level:.0%} full: {level * limit:,.0f} of {limit:,} bytes"
+            if stream != self._bus.subjects.replies_stream:
+                raise StorageFull(f"{used}; new jobs are taken up to {REFUSE_ABOVE:.0%}")
+            held = self._logs.index.bytes_of.get(tenant, 0) + reserved.get(tenant, 0)
+            part = self._part_of_each(reserved)
+            if held + num_bytes > part:
+                raise StorageFull(
+                    f"{used}, {held:,.0f} of them tenant {tenant}'s; this job may need {num_bytes:,} more, and above "
+                    f"{REFUSE_ABOVE:.0%} no tenant gets more than an equal part, {part:,.0f} bytes"
+                )
+            if level * limit + num_bytes > BLOCKS_STOP_ABOVE * limit:
+                raise StorageFull(
+                    f"{used}; new jobs are taken up to {BLOCKS_STOP_ABOVE:.0%}, and this one may need {num_bytes:,}"
+                )
+
+    def _part_of_each(self, reserved: Mapping[str, float]) -> float:
+        """The most bytes that a tenant may have while the store is full; computed once after each look."""
+        if self._part is None:
+            stream = self._bus.subjects.replies_stream
+            limit, held = self._limits[stream], Counter(self._logs.index.bytes_of)
+            held.update({tenant: int(num_bytes) for tenant, num_bytes in reserved.items()})
+            # Whose the rest is, is not known: small jobs that run, and logs that have ended since the last look.
+            unknown = max(0.0, self._levels[stream] * limit - held.total())
+            self._part = equal_part(held.values(), REFUSE_ABOVE * limit - unknown)
+        return self._part
 
     async def run(self) -> None:
         """Call `look` again and again until cancelled. A failed one is logged."""
@@ -88,6 +122,7 @@ class Retention:
 
         Raises Unreachable, ApiError.
         """
+        self._part = None
         for stream in self._levels:
             await self._measure(stream)
         stream = self._bus.subjects.replies_stream

@@ -154,7 +154,7 @@ class Jobs:
         may leave a job of which it is not yet known whether it is queued: a task of its own settles that.
         """
         if self._retention.is_full:
-            self._retention.check_room()
+            self._retention.check_room(job.tenant, job.max_bytes, self._admission.audio.table.pool.owners)
         key = self.bus.subjects.job_key(job.tenant, job.id)
         admission, place, length = self._admission, None, len(job.input)
         is_small = length <= SMALL_INPUT_CHARS and job.max_bytes <= admission.audio.small_bytes

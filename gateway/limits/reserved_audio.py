@@ -8,6 +8,7 @@ Whether a job has ended is decided by the queue: its message stays in JOBS until
 
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
+from typing import Final
 
 import msgspec
 
@@ -38,7 +39,8 @@ class ReservedAudio:
     def __init__(self, gateway: str, capacity_bytes: int) -> None:
         """`gateway`: this gateway's id. `capacity_bytes`: the most that all jobs together may fill."""
         self._gateway = gateway
-        self._pool = FairPool(capacity_bytes)
+        #: Reserved bytes by tenant; changed by the methods of this class only.
+        self.pool: Final = FairPool(capacity_bytes)
         self._rows: dict[JobName, Reservation] = {}
         #: Every reservation; changed by the methods of this class only.
         self.by_name: Mapping[JobName, Reservation] = MappingProxyType(self._rows)
@@ -48,23 +50,23 @@ class ReservedAudio:
     @property
     def capacity_bytes(self) -> int:
         """The most that all jobs together may fill."""
-        return int(self._pool.capacity)
+        return int(self.pool.capacity)
 
     @property
     def total_bytes(self) -> int:
         """Reserved for all tenants."""
-        return int(self._pool.total)
+        return int(self.pool.total)
 
     def refusal(self, tenant: str, num_bytes: int) -> Refusal | None:
         """Why a job of `tenant` with so many bytes does not fit at present; None if it does."""
-        return self._pool.refusal(tenant, num_bytes)
+        return self.pool.refusal(tenant, num_bytes)
 
     def add(self, row: Reservation) -> bool:
         """Reserve, whether it fits or not; False if the job is in the table already."""
         if row.name in self._rows:
             return False
         self._rows[row.name] = row
-        self._pool.add(row.name[0], row.num_bytes)
+        self.pool.add(row.name[0], row.num_bytes)
         if row.owner == self._gateway:
             self._unreported[row.name] = None
         return True
@@ -90,7 +92,7 @@ class ReservedAudio:
     def _drop(self, row: Reservation) -> None:
         del self._rows[row.name]
         self._unreported.pop(row.name, None)
-        self._pool.give_back(row.name[0], row.num_bytes)
+        self.pool.give_back(row.name[0], row.num_bytes)
 
     def to_check(self, before_s: float, most: int, *, of_others: bool) -> list[Reservation]:
         """At most so many that were not checked since `before_s`, the longest unchecked first.

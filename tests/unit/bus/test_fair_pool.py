@@ -1,10 +1,12 @@
 """A pool that owners share: bounds, shares, and room for an owner that comes late."""
 
+import math
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bus.fair_pool import GREED, FairPool
+from bus.fair_pool import GREED, FairPool, equal_part
 
 OWNERS = st.sampled_from("abcd")
 
@@ -106,3 +108,26 @@ def test_an_owner_grows_only_while_it_leaves_a_ninth_of_its_reach_free(steps: li
         is_first = not pool.held(owner)
         if pool.take(owner, amount) is None and not is_first:
             assert pool.held(owner) <= GREED * pool.free + 1e-6
+
+
+@pytest.mark.parametrize(
+    ("amounts", "capacity", "part"),
+    [
+        ([10, 10], 20, math.inf),
+        ([30, 10], 20, 10),
+        ([90, 5, 5], 50, 40),
+        ([90, 90, 5], 50, 22.5),
+        ([], 10, math.inf),
+        ([], 0, 0),
+        ([5], -1, 0),
+    ],
+)
+def test_an_equal_part_cuts_the_largest_only(amounts: list[float], capacity: float, part: float) -> None:
+    assert equal_part(amounts, capacity) == part
+
+
+@given(st.lists(st.floats(0, 1e6), min_size=1), st.floats(1, 1e6))
+def test_amounts_cut_at_an_equal_part_fill_the_capacity(amounts: list[float], capacity: float) -> None:
+    part = equal_part(amounts, capacity)
+    whole = sum(min(each, part) for each in amounts)
+    assert whole == pytest.approx(min(capacity, sum(amounts)), rel=1e-6, abs=1e-6)

@@ -137,19 +137,36 @@ async def test_a_log_that_ended_just_now_is_left_to_its_readers(bus: Bus) -> Non
     assert all([await exists(bus, key) for key in logs])
 
 
-async def test_rule_15_above_85_percent_new_jobs_are_refused_with_stream_level_and_limit(bus: Bus) -> None:
+async def test_rule_15_above_85_percent_new_jobs_are_refused_with_stream_bytes_and_limit(bus: Bus) -> None:
     bus, clock = shifted(bus)
     retention = Retention(bus, rest_s=NO_REST_S)
-    retention.check_room()
+    assert not retention.is_full
     running = await write_log(bus, int(LIMIT_BYTES * (REFUSE_ABOVE + 0.03)), ended=False)
     await retention.look()
-    with pytest.raises(StorageFull, match=rf"{bus.subjects.replies_stream} is 8\d% full, new jobs are taken up to 85%"):
-        retention.check_room()
+    assert retention.is_full
+    with pytest.raises(
+        StorageFull, match=rf"{bus.subjects.replies_stream} is 8\d% full: [\d,]+ of {LIMIT_BYTES:,} bytes"
+    ):
+        retention.check_room("public", 1000, {})
     await bus.logs.end(running, wire.End.CANCELLED, "test")
     clock.shift_s += 4.0  # a log that had not ended is not read again at once
     await retention.look()
     assert await level(bus) < REFUSE_ABOVE
-    retention.check_room()
+    assert not retention.is_full
+
+
+async def test_above_85_percent_a_tenant_with_less_than_an_equal_part_is_served(bus: Bus) -> None:
+    size = int(LIMIT_BYTES * (REFUSE_ABOVE + 0.03))
+    await write_log(bus, size, ended=False, tenant="loud")
+    retention = Retention(bus)
+    await retention.look()
+    assert retention.is_full
+    reserved = {"loud": float(size)}
+    retention.check_room("quiet", 1000, reserved)
+    with pytest.raises(StorageFull, match=r"[\d,]+ of them tenant loud's; this job may need 1,000 more.* equal part"):
+        retention.check_room("loud", 1000, reserved)
+    with pytest.raises(StorageFull, match=r"new jobs are taken up to 95%, and this one may need"):
+        retention.check_room("quiet", LIMIT_BYTES // 10, reserved)
 
 
 async def test_a_flood_of_one_tenant_purges_its_own_logs_and_no_older_one_of_another(bus: Bus) -> None:
