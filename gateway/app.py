@@ -23,7 +23,18 @@ from gateway.http.heads import check_head
 from gateway.http.operation import counted_handlers, key_places, open_paths
 from gateway.http.problems import Problem, describe_http, is_expected
 from gateway.http.responses import BEGUN, GRANTED, JOB, add_limit_headers, cut_short
-from gateway.http.services import AUTHENTICATOR, BUFFERS, CONNECTIONS, COUNTED, ENCODED, FLEET, JOBS, LIMITER, REQUESTS
+from gateway.http.services import (
+    AUTHENTICATOR,
+    BUFFERS,
+    CONNECTIONS,
+    COUNTED,
+    ENCODED,
+    FLEET,
+    JOBS,
+    LIMITER,
+    READS,
+    REQUESTS,
+)
 from gateway.webhooks.acceptance import WEBHOOKS
 
 log = logger(__name__)
@@ -48,6 +59,7 @@ def make_app(services: Services) -> web.Application:
     app[REQUESTS] = services.requests
     app[ENCODED] = services.encoded
     app[BUFFERS] = services.buffers
+    app[READS] = services.reads
     app[CONNECTIONS] = services.open_connections
     app[WEBHOOKS] = services.webhooks
     app[readiness.READINESS] = readiness.Readiness(services.bus.connection, services.fleet, services.requests)

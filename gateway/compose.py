@@ -9,6 +9,7 @@ from bus.fleet.fleet import Fleet
 from bus.jobs.client import Bus
 from bus.jobs.interest import Interest
 from bus.jobs.retention import Retention
+from bus.turns import Turns
 from gateway.access.addresses import Addresses
 from gateway.access.authenticator import Authenticator
 from gateway.access.origins import Origins
@@ -32,6 +33,8 @@ from gateway.webhooks.sender import Sender
 if TYPE_CHECKING:
     from gateway.access.tokens import TokenVerifier
 
+#: Rows of lists that are read at one time; a list has up to 1,000.
+_NUM_READS: Final = 16
 #: Clients connect without a proxy.
 _DIRECT: Final = Addresses(())
 
@@ -57,6 +60,7 @@ class Services:
     webhook_delivery: WebhookDelivery
     encoded: EncodedCache
     buffers: Buffers
+    reads: Turns
     open_connections: OpenConnections
     requests: Requests
 
@@ -84,6 +88,7 @@ def compose(
     jobs = Jobs(bus, validation, admission, interest, deadlines, starts, retention, cache, tasks, requests.stopping)
     authenticator = Authenticator(keys, tokens, origins, addresses, host=settings.host, anonymous=settings.anonymous)
     webhook_queue = WebhookQueue(bus)
+    sender = Sender(allow_private=settings.webhook_private)
     return Services(
         settings=settings,
         bus=bus,
@@ -100,14 +105,11 @@ def compose(
         webhook_queue=webhook_queue,
         webhooks=WebhookAcceptance(jobs, webhook_queue, allow_private=settings.webhook_private),
         webhook_delivery=WebhookDelivery(
-            jobs,
-            webhook_queue,
-            Sender(allow_private=settings.webhook_private),
-            max_tries=settings.webhook_max_tries,
-            retry_s=settings.webhook_retry_s,
+            jobs, webhook_queue, sender, max_tries=settings.webhook_max_tries, retry_s=settings.webhook_retry_s
         ),
         encoded=EncodedCache(settings.encoded_cache_bytes, settings.encoded_max_s),
         buffers=Buffers(settings.buffer_bytes),
+        reads=Turns(_NUM_READS),
         open_connections=OpenConnections(connection_capacity(), addresses, settings.connections_per_address),
         requests=requests,
     )

@@ -1,13 +1,15 @@
 """Finds entries and jobs without an index: bisection over stream sequences (protocol rule 23)."""
 
 from collections.abc import Callable
-from typing import Final
+from typing import Final, TypeVar
 
 from bus.jobs.client import Bus
 from bus.jobs.damage import missing
 from bus.jobs.entry import Entry
 from bus.subjects import JobKey, Subjects, parse_birth
 from bus.transport.direct import Stored
+
+T = TypeVar("T")
 
 _PAGE: Final = 256
 
@@ -78,10 +80,13 @@ async def media(bus: Bus, key: JobKey, birth_seq: int) -> tuple[int, int] | None
     return started.pcm_media
 
 
-async def births(bus: Bus, tenant: str, limit: int, before_seq: int | None) -> tuple[list[Stored], bool]:
-    """At most `limit` births of a tenant's jobs, newest first, and whether there may be older ones.
+async def births(
+    bus: Bus, tenant: str, limit: int, before_seq: int | None, keep: Callable[[Stored], T]
+) -> tuple[list[T], bool]:
+    """At most `limit` births of a tenant's jobs, newest first, as `keep` returns them; whether there may be older ones.
 
-    Only those before sequence `before_seq`, if it is given. Raises Unreachable.
+    A birth holds the whole request, so a thousand of them may be large: `keep` drops what is not needed. Only those
+    before sequence `before_seq`, if it is given. Raises Unreachable.
     """
     stream, subject = bus.subjects.replies_stream, bus.subjects.births_of(tenant)
     state = (await bus.js.info(stream))["state"]
@@ -91,10 +96,10 @@ async def births(bus: Bus, tenant: str, limit: int, before_seq: int | None) -> t
         newer = await _count(bus, subject, before_seq)
         high = before_seq - 1
     start = start_seq = await _start_of_last(bus, subject, first_seq, high, newer + limit)
-    found: list[Stored] = []
+    found: list[T] = []
     while True:
         page, pending = await bus.js.direct.page(stream, subject, start, batch=_PAGE)
-        found += (stored for stored in page if stored.seq <= high)
+        found += (keep(stored) for stored in page if stored.seq <= high)
         if not page or not pending or page[-1].seq > high or len(found) >= limit:
             return found[:limit][::-1], start_seq > first_seq
         start = page[-1].seq + 1

@@ -1,7 +1,7 @@
 """The native API of jobs: accept, show, list, cancel."""
 
 import asyncio
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, NamedTuple
 
 import msgspec
 from aiohttp import web
@@ -25,7 +25,7 @@ from gateway.http.headers import JOB_HEADER
 from gateway.http.operation import Answer, Parameter, operation
 from gateway.http.query import integer
 from gateway.http.responses import JOB, json_response
-from gateway.http.services import JOBS, job_key
+from gateway.http.services import JOBS, READS, job_key
 from gateway.jobs.view import AcceptedJob, ShownJob, view, when
 from gateway.webhooks.acceptance import WEBHOOKS
 
@@ -128,26 +128,50 @@ async def cancel(request: web.Request) -> web.Response:
 )
 async def index(request: web.Request) -> web.Response:
     """`GET /v1/jobs?limit=&before=`: newest first; `next` is the `before` of the next page."""
-    jobs = request.app[JOBS]
+    bus, reads, owner = request.app[JOBS].bus, request.app[READS], caller(request).owner
     limit = integer(request, "limit", 1, _MAX_LIMIT) or _DEFAULT_LIMIT
-    births, older = await lookup.births(
-        jobs.bus, caller(request).tenant, limit, integer(request, "before", 1, 2**63 - 1)
-    )
+    before_seq = integer(request, "before", 1, 2**63 - 1)
+    async with reads.turn(owner):
+        rows, older = await lookup.births(bus, caller(request).tenant, limit, before_seq, _Row.of)
+
+    async def listed(row: _Row) -> msgspec.Raw:
+        """A row as JSON, once it is the caller's turn to read it."""
+        async with reads.turn(owner):
+            return await _listed(bus, row)
+
     shown: list[msgspec.Raw] = []
-    for start in range(0, len(births), _CONCURRENCY):
-        some = births[start : start + _CONCURRENCY]
-        shown += await asyncio.gather(*(_listed(jobs.bus, birth) for birth in some))
-    return json_response({"jobs": shown, "next": str(births[-1].seq) if births and older else None})
+    for start in range(0, len(rows), _CONCURRENCY):
+        shown += await asyncio.gather(*map(listed, rows[start : start + _CONCURRENCY]))
+    return json_response({"jobs": shown, "next": str(rows[-1].seq) if rows and older else None})
 
 
-async def _listed(bus: Bus, stored: Stored) -> msgspec.Raw:
+class _Row(NamedTuple):
+    """One job of a list: its birth, without the input and the params, or the error with which it is shown."""
+
+    seq: int
+    tenant: str
+    id: str
+    birth: wire.Birth | Exception
+
+    @classmethod
+    def of(cls, stored: Stored) -> "_Row":
+        """The row of a stored birth."""
+        try:
+            birth = wire.decode(wire.Birth, stored.message.data)
+            slim = msgspec.structs.replace(birth.job, input="", params={})
+            return cls(stored.seq, *parse_birth(stored.message.subject), msgspec.structs.replace(birth, job=slim))
+        except BusError as error:
+            return cls(stored.seq, *parse_birth(stored.message.subject), error)
+
+
+async def _listed(bus: Bus, row: _Row) -> msgspec.Raw:
     """One job of a list as JSON. A job that cannot be shown has an `error` in its place: it must not fail the list.
 
     Raises Unreachable.
     """
-    shown: dict[str, Any] = {"id": parse_birth(stored.message.subject)[1]}
+    shown: dict[str, Any] = {"id": row.id}
     try:
-        return msgspec.Raw(wire.encode(await _view(bus, stored, shown)))
+        return msgspec.Raw(wire.encode(await _view(bus, row, shown)))
     except Unreachable:
         raise
     except BusError as error:
@@ -158,14 +182,16 @@ async def _listed(bus: Bus, stored: Stored) -> msgspec.Raw:
     return msgspec.Raw(wire.encode(shown))
 
 
-async def _view(bus: Bus, stored: Stored, known: dict[str, Any]) -> ShownJob:
-    """The job with this birth, by cheaper reads than `GET /v1/jobs/{id}` makes.
+async def _view(bus: Bus, row: _Row, known: dict[str, Any]) -> ShownJob:
+    """The job of this row, by cheaper reads than `GET /v1/jobs/{id}` makes.
 
     Adds to `known` the fields that stand in its place if the rest cannot be shown.
     """
-    birth, key = wire.decode(wire.Birth, stored.message.data), lookup.job_of(bus.subjects, stored)
+    if isinstance(row.birth, Exception):
+        raise row.birth
+    birth, key = row.birth, bus.subjects.job_key(row.tenant, row.id)
     known["accepted_at"] = when(birth.accepted_at)
     tail, lease = await asyncio.gather(bus.logs.tail(key), bus.logs.lease(key))
-    found = Status(derive(tail, lease[1] if lease else None), stored.seq, birth, lease[1] if lease else None, tail)
+    found = Status(derive(tail, lease[1] if lease else None), row.seq, birth, lease[1] if lease else None, tail)
     known["state"] = found.state
     return await view(bus, found)

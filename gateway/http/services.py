@@ -6,6 +6,7 @@ from aiohttp import web
 
 from bus.fleet.fleet import Fleet
 from bus.subjects import JobKey
+from bus.turns import Turns
 from gateway.access.authenticator import Authenticator
 from gateway.access.caller import CALLER
 from gateway.codecs.encoded_cache import EncodedCache
@@ -25,6 +26,8 @@ REQUESTS: Final = web.AppKey("requests", Requests)
 COUNTED: Final = web.AppKey("counted", frozenset[object])
 CONNECTIONS: Final = web.AppKey("connections", OpenConnections)
 BUFFERS: Final = web.AppKey("buffers", Buffers)
+#: Reads of lists that run at one time, of all tenants.
+READS: Final = web.AppKey("reads", Turns)
 ENCODED: Final = web.AppKey("encoded", EncodedCache)
 
 

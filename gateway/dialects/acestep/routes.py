@@ -31,7 +31,7 @@ from gateway.http.dialect import Dialect
 from gateway.http.headers import JOB_HEADER
 from gateway.http.operation import AUDIO, Answer, Parameter, operation
 from gateway.http.responses import JOB, json_response
-from gateway.http.services import FLEET, JOBS
+from gateway.http.services import FLEET, JOBS, READS
 from gateway.jobs.queue_position import position
 from gateway.jobs.service import Jobs
 
@@ -212,10 +212,16 @@ async def query_result(request: web.Request) -> web.Response:
     if len(listed) > _MAX_TASKS:
         raise Invalid(f"task_id_list: has {len(listed)} tasks, the limit is {_MAX_TASKS}", "task_id_list")
     results = TaskResults(request.app[JOBS], request.app[FLEET], caller(request).tenant, _path)
+
+    async def entry(task_id: str) -> Entry:
+        """The entry of a task, once it is the caller's turn to read it."""
+        async with request.app[READS].turn(caller(request).owner):
+            return await results.entry(task_id)
+
     entries: list[Entry] = []
     for start in range(0, len(listed), _CONCURRENCY):
         some = listed[start : start + _CONCURRENCY]
-        entries += await asyncio.gather(*(results.entry(task_id) for task_id in some))
+        entries += await asyncio.gather(*map(entry, some))
     return _enveloped(entries)
 
 
@@ -254,7 +260,7 @@ async def audio(request: web.Request) -> web.StreamResponse:
 )
 async def stats(request: web.Request) -> web.Response:
     """`GET /v1/stats`."""
-    return _enveloped(await task_stats.stats(request.app[JOBS], caller(request).tenant, _API))
+    return _enveloped(await task_stats.stats(request.app[JOBS], caller(request), _API, request.app[READS]))
 
 
 def _enveloped(data: object, headers: dict[str, str] | None = None) -> web.Response:

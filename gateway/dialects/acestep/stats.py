@@ -13,7 +13,9 @@ from bus.jobs import lookup
 from bus.subjects import JobKey
 from bus.telemetry.logging import logger
 from bus.transport.direct import Stored
+from bus.turns import Turns
 from bus.wire import State
+from gateway.access.caller import Caller
 from gateway.jobs.service import Jobs
 from gateway.jobs.view import ShownJob, view
 
@@ -56,13 +58,27 @@ class Stats(msgspec.Struct, frozen=True, kw_only=True):
     avg_job_seconds: float
 
 
-async def stats(jobs: Jobs, tenant: str, api: str) -> Stats:
-    """Figures of the tenant's newest jobs that came by `api`, less those that cannot be read. Raises Unreachable."""
-    births, _ = await lookup.births(jobs.bus, tenant, _MAX_SEARCHED, None)
-    keys = [lookup.job_of(jobs.bus.subjects, stored) for stored in births if _came_by(api, stored)][:_MAX_COUNTED]
+async def stats(jobs: Jobs, caller: Caller, api: str, reads: Turns) -> Stats:
+    """Figures of the tenant's newest jobs that came by `api`, less those that cannot be read. Raises Unreachable.
+
+    `reads`: those of lists that run at one time, of all tenants.
+    """
+
+    def key(stored: Stored) -> JobKey | None:
+        """The job's key, if it came by `api`."""
+        return lookup.job_of(jobs.bus.subjects, stored) if _came_by(api, stored) else None
+
+    async def viewed(key: JobKey) -> ShownJob | None:
+        """The job, once it is the caller's turn to read it."""
+        async with reads.turn(caller.owner):
+            return await _view(jobs, key)
+
+    async with reads.turn(caller.owner):
+        found_keys, _ = await lookup.births(jobs.bus, caller.tenant, _MAX_SEARCHED, None, key)
+    keys = [each for each in found_keys if each is not None][:_MAX_COUNTED]
     shown: list[ShownJob] = []
     for start in range(0, len(keys), _CONCURRENCY):
-        found = await asyncio.gather(*(_view(jobs, key) for key in keys[start : start + _CONCURRENCY]))
+        found = await asyncio.gather(*map(viewed, keys[start : start + _CONCURRENCY]))
         shown += (each for each in found if each is not None)
     by_state: Counter[str] = Counter(_COUNTED_AS[each.state] for each in shown)
     counts = Counts(total=len(shown), **by_state)
