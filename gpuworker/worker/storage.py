@@ -72,7 +72,7 @@ class StorageGate:
         self.num_measured = 0
         self._idle_bytes = _LARGEST_ENTRY_BYTES
         self._wanted = asyncio.Event()
-        #: What to call after a measurement, in the order in which the waits began.
+        #: Streams to wake after a measurement, in the order in which their waits began.
         self._waiting: dict[Stream, None] = {}
 
     async def run(self) -> None:
@@ -128,8 +128,8 @@ class StorageGate:
     async def _pause(self) -> None:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_MEASURE_EVERY_S):
-                await self._wanted.wait()
                 await asyncio.sleep(_MEASURE_PAUSE_S)
+                await self._wanted.wait()
         self._wanted.clear()
 
     async def _measure(self) -> None:
