@@ -133,6 +133,27 @@ def test_a_word_is_too_long_if_its_end_makes_no_difference() -> None:
     assert text[slice(*span)] == "antidisestablishmentarianism"
 
 
+def test_a_clause_is_too_long_in_phonemes_or_in_wide_letters() -> None:
+    assert coverage.is_too_long("a " * 900, lambda text: [text])
+    assert not coverage.is_too_long("a " * 800, lambda text: [text])
+    assert coverage.is_too_long("權利 " * 61, lambda text: [text])
+    assert not coverage.is_too_long("權利, " * 100, lambda text: text.split(","))
+
+
+@pytest.mark.parametrize("num_chars", [100, 150, 200, 250, 300])
+@pytest.mark.parametrize(
+    ("voice", "unit"), [("cmn", "人人生而自由 "), ("ko", "모든 인간은 태어날 "), ("ja", "すべての ")]
+)
+def test_a_sentence_of_wide_letters_is_spoken_in_order(speech: Speech, voice: str, unit: str, num_chars: int) -> None:
+    text = unit * (num_chars // len(unit))
+    starts = [mark.start for mark in say(speech, text, voice).marks if mark.kind == "word"]
+    assert starts == sorted(set(starts))
+    wanted = coverage.tokens(text, range(len(text)))
+    marked = [any(start <= at < end for at in starts) for start, end in wanted]
+    assert marked[-1]
+    assert sum(marked) > 0.6 * len(wanted), "`모든` and the word behind it have one mark"
+
+
 def test_tokens_are_words_and_signs_but_not_punctuation() -> None:
     text = "Hi – (5€) 😀 … “so” -"
     found = [text[start:end] for start, end in coverage.tokens(text, range(len(text)))]

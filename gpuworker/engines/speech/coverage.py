@@ -21,6 +21,11 @@ MAX_PHONEMES: Final = 850
 _LONG_TOKEN: Final = 20
 #: Context of a token whose phonemes are compared: a whole sentence, for what was left out depends on what is before it.
 _CONTEXT_CHARS: Final = 600
+#: Most kana, Han and Hangul of a clause: the buffer of letters has 800 bytes, of which one takes up to five.
+_MAX_WIDE: Final = 120
+_WIDE: Final = re.compile("[\u2e80-\ud7ff\uf900-\ufaff\U00020000-\U0003ffff]")
+#: Text that has at most one clause.
+_STRETCH: Final = re.compile(r"(?:[^.!?,;:\n]|[.!?,;:](?!\s))+")
 _TOKEN: Final = re.compile(r"\S+")
 _NOT_SOUND: Final = re.compile(r"[\s',_%=:|!;-]|\([a-z-]*\)")
 
@@ -45,8 +50,10 @@ def _sounds(char: str) -> bool:
 
 
 def is_too_long(text: str, phonemes: Phonemes) -> bool:
-    """Whether a clause of `text` may not fit the library's buffer."""
-    return any(len(clause.split()) > MAX_PHONEMES for clause in phonemes(text))
+    """Whether a clause of `text` does not fit the library's buffers: that of phonemes, or that of letters."""
+    if any(len(clause.split()) > MAX_PHONEMES for clause in phonemes(text)):
+        return True
+    return any(len(_WIDE.findall(stretch.group())) > _MAX_WIDE for stretch in _STRETCH.finditer(text))
 
 
 def long_words(text: str, wanted: Sequence[Span], phonemes: Phonemes) -> list[Span]:
