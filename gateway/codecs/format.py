@@ -35,6 +35,8 @@ class Codec(msgspec.Struct, frozen=True, kw_only=True):
     bitrates_bps: tuple[int, int] = (0, 0)
     #: Audio with more channels is mixed down.
     max_channels: int = 1 << 16
+    #: Memory of one encoder, as measured: see "Slow readers" in docs/operations.md.
+    encoder_bytes: int = 0
 
 
 _MP3_RATES_HZ: Final = (8_000, 11_025, 12_000, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000)
@@ -49,6 +51,7 @@ FORMATS: Final = {
         default_bitrate_bps=128_000,
         bitrates_bps=(8_000, 320_000),
         max_channels=2,
+        encoder_bytes=700 << 10,
     ),
     "opus": Codec(
         content_type="audio/ogg",
@@ -56,6 +59,7 @@ FORMATS: Final = {
         default_bitrate_bps=64_000,
         bitrates_bps=(6_000, 256_000),
         max_channels=2,
+        encoder_bytes=200 << 10,
     ),
     "aac": Codec(
         content_type="audio/aac",
@@ -63,11 +67,16 @@ FORMATS: Final = {
         default_bitrate_bps=96_000,
         bitrates_bps=(16_000, 320_000),
         max_channels=2,
+        encoder_bytes=400 << 10,
     ),
-    "flac": Codec(content_type="audio/flac", max_channels=8),
+    "flac": Codec(content_type="audio/flac", max_channels=8, encoder_bytes=7 << 20),
     "ulaw": Codec(content_type="audio/PCMU", is_encoded=False, default_rate_hz=8_000, max_channels=1),
     "alaw": Codec(content_type="audio/PCMA", is_encoded=False, default_rate_hz=8_000, max_channels=1),
 }
+
+
+#: Memory of the converter of a stream to another rate or speed.
+_CONVERTER_BYTES: Final = 500 << 10
 
 
 class Format(msgspec.Struct, frozen=True):
@@ -117,6 +126,11 @@ class Format(msgspec.Struct, frozen=True):
     def is_converted(self, rate_hz: int, channels: int) -> bool:
         """Whether a job's samples are resampled, mixed down or played at another speed before any encoding."""
         return self.speed != 1.0 or self.media(rate_hz, channels) != (rate_hz, channels)
+
+    def encoder_bytes(self, rate_hz: int, channels: int) -> int:
+        """Memory that encoding a stream of these takes, whatever its length."""
+        converter_bytes = _CONVERTER_BYTES if self.is_converted(rate_hz, channels) else 0
+        return FORMATS[self.codec].encoder_bytes + converter_bytes
 
     def frames(self, frames: int, rate_hz: int, channels: int) -> int:
         """Frames that a job's `frames` become, before those that a lossy codec adds."""

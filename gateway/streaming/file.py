@@ -22,7 +22,7 @@ from gateway.http.counting import count_request
 from gateway.http.headers import JOB_HEADER
 from gateway.http.ranges import Part, is_unchanged, part
 from gateway.http.responses import begin
-from gateway.http.services import ENCODED, JOBS
+from gateway.http.services import BUFFERS, ENCODED, JOBS
 from gateway.jobs.listening import join_stream
 from gateway.jobs.pcm_reader import PcmReader, failure
 from gateway.jobs.service import Jobs
@@ -135,13 +135,18 @@ async def _encoded(request: web.Request, file: AudioFile) -> AsyncGenerator[byte
 
 
 async def _stream(request: web.Request, file: AudioFile, key: FileKey | None) -> web.StreamResponse:
-    """Respond with the whole file while it is encoded, without its length; cache it under `key` if there is one."""
+    """Respond with the whole file while it is encoded, without its length; cache it under `key` if there is one.
+
+    Raises TooMany, Overloaded if there is no memory for another encoder.
+    """
     response = web.StreamResponse(headers={**file.headers, "Accept-Ranges": "none" if key is None else "bytes"})
     if request.method == "HEAD":
         return web.Response(headers=response.headers)
     cache = request.app[ENCODED]
     claim = cache.claim(key) if key is not None else contextlib.nullcontext(False)
-    with claim as is_claimed, cache.writer() as writer:
+    memory = request.app[BUFFERS].hold(request[CALLER].owner)
+    with claim as is_claimed, cache.writer() as writer, memory as buffer:
+        await buffer.grow(file.form.encoder_bytes(file.rate_hz, file.channels))
         if not is_claimed:
             writer.drop()
         async with aclosing(_encoded(request, file)) as pieces:

@@ -9,8 +9,10 @@ import pytest
 
 from bus.settings import BusSettings
 from gateway.compose import Services
+from tests.support.jobs import tone_job
+from tests.support.log_writer import finish, take
 from tests.support.programs import Fleet
-from tests.support.slow import SlowClient, SlowServer, slow_gateway
+from tests.support.slow import SlowClient, SlowServer, slow_gateway, write_noise
 from tests.support.tone import tone_pcm
 from tests.support.waiting import eventually
 
@@ -108,4 +110,30 @@ async def test_items_of_batches_that_nobody_reads_fit_into_the_memory(bus_settin
         [refused] = json.loads((await body_of(mine))[1])["results"]
         assert "buffer_bytes: address 127.0.0.1 holds" in refused["error"]
         assert json.loads((await body_of(others))[1])["succeeded"] == 1
+    await eventually(lambda: not gateway.buffers.total_bytes)
+
+
+async def test_encoders_of_downloads_that_nobody_reads_fit_into_the_memory(bus_settings: BusSettings) -> None:
+    capacity = 20 * MIB  # two encoders of FLAC, and a little
+    async with (
+        slow_gateway(bus_settings, buffer_bytes=capacity) as (gateway, server),
+        contextlib.AsyncExitStack() as stack,
+    ):
+        job = tone_job(run_on=True)
+        await gateway.jobs.accept(job)
+        writer = await take(gateway.bus, job)
+        await write_noise(writer, 40)
+        await finish(writer)
+        gateway.buffers._wait_s = 0.1
+
+        async def status(codec: str, address: str) -> bytes:
+            request = server.requested(f"GET /v1/jobs/{job.id}/audio?format={codec}", address=address)
+            client = await stack.enter_async_context(request)
+            while b"\r\n\r\n" not in client.data:
+                assert await client.read(256)
+            return client.data[9:12]
+
+        assert [await status("flac", "127.0.0.1") for _ in range(4)] == [b"200", b"200", b"429", b"429"]
+        assert gateway.buffers.total_bytes == 2 * 7 * MIB
+        assert await status("mp3", "127.0.0.2") == b"200"
     await eventually(lambda: not gateway.buffers.total_bytes)
