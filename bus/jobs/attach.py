@@ -111,8 +111,7 @@ class Attachment:
         self._logs = logs
         self._key = key
         self._last_seq = after_seq
-        #: Of the last entry that was read here: the log had it.
-        self._read_seq = 0
+        self._read_seq = 0  # of the last entry that was read here: the log had it
         self._live = _LiveEntries(max_buffer_bytes, is_behind=not is_new)
         self._wake = asyncio.Event()
         #: Whether the listener has the log's end.
@@ -197,7 +196,8 @@ class Attachment:
             is_born = tail is not None or await self._logs.birth(self._key) is not None
         except Unreachable:
             return  # the next silence reads again; a reconnect reads back anyway
-        if is_born and self._read_seq > (0 if tail is None else tail.seq):
+        # In a cluster the other servers have them; a leader that is new may only not know it yet.
+        if is_born and not self._connection.is_clustered and self._read_seq > (0 if tail is None else tail.seq):
             self._start_over()
         if tail is not None:
             self._live.is_behind = self._live.is_behind or tail.seq > self._last_seq
@@ -209,7 +209,7 @@ class Attachment:
             raise NotFound(f"no job {self._key.job!r}")
 
     def _start_over(self) -> None:
-        """A server that lost power has lost entries that were read here, and assigns their sequences again."""
+        """A server without power has lost entries that were read here, and assigns their sequences again."""
         log.warning("log.went_back", job=self._key.job, tenant=self._key.tenant, read_seq=self._read_seq)
         self._last_seq = 0
         self._read_seq = 0
