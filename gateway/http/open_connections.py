@@ -86,7 +86,8 @@ class OpenConnections:
     def check_spare(self, request: web.Request) -> None:
         """Raises Overloaded for a request over a spare connection while there are too many, unless it is a probe."""
         connection: object = request.protocol
-        if self.total <= self.capacity or request.path in PROBES or connection not in self.spare:
+        is_probe = request.path.removesuffix("/") in PROBES
+        if self.total <= self.capacity or is_probe or connection not in self.spare:
             return
         raise Overloaded(
             f"connections: {self.total} are open; this gateway has {self.capacity}, which all its callers share"

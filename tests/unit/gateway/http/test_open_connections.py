@@ -124,7 +124,7 @@ def test_beyond_the_bound_only_probes_are_served() -> None:
         crowd.come(f"10.0.0.{number}", is_busy=True)
     spare = crowd.come("10.0.0.3")
     assert isinstance(spare, Peer)
-    probe, other = (cast("Any", SimpleNamespace(path=path, protocol=spare)) for path in ("/livez", "/v1/jobs"))
+    probe, other = (cast("Any", SimpleNamespace(path=path, protocol=spare)) for path in ("/livez/", "/v1/jobs"))
     crowd.open.check_spare(probe)
     with pytest.raises(Overloaded, match="3 are open; this gateway has 2"):
         crowd.open.check_spare(other)
