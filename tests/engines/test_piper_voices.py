@@ -10,7 +10,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from gpuworker import registry
-from gpuworker.engine import EngineJob, MemoryPolicy, Rejected
+from gpuworker.engine import EngineJob, MemoryPolicy, Rejected, TextLost
 from gpuworker.engines.piper import library, model_file
 from gpuworker.engines.piper.engine import Piper
 from gpuworker.engines.piper.model_file import Unusable
@@ -80,11 +80,22 @@ def test_a_folder_without_a_voice_is_named(tmp_path: Path) -> None:
         made(tmp_path).load("cpu", MemoryPolicy())
 
 
-def test_without_espeak_other_languages_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_espeak_it_speaks_us_english_and_leaves_out_other_languages(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(library, "find_espeak", lambda: None)
     engine = made(random_voices())
+    languages = {voice.language for voice in engine.capabilities().voices}
+    assert languages == {"en-us"}
+    assert "GPL" not in engine.capabilities().licence
     with pytest.raises(Rejected, match=r"needs? espeak-ng.*antiphon\[espeak\]"):
         checked(engine, replace(JOB, voice="de_DE-random-low"))
+    engine.load("cpu", MemoryPolicy())
+    try:
+        assert run(engine, JOB).end_frame > RATE_HZ
+        assert engine.helper_pids == []
+        with pytest.raises(TextLost, match="漢字"):
+            run(engine, replace(JOB, input="It is 漢字."))
+    finally:
+        engine.unload()
 
 
 # Bad files

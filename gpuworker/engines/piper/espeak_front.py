@@ -12,9 +12,9 @@ from gpuworker.engines.speech.espeak import Files
 from gpuworker.engines.speech.speaker import Speaker, SpeakerFailed
 
 #: The mark that ends a clause, before the character that the library has looked at besides.
-_END_MARK: Final = re.compile(r"([,;:?!.])[\s\"')\]»”’]*.?$", re.DOTALL)  # noqa: RUF001
+_END_MARK: Final = re.compile(r"([,;:?!.])[\s\"')\]»”’]*.?$", re.DOTALL)
 #: Marks of other scripts, which voices know under the Latin ones.
-_MARKS: Final = str.maketrans("。．？！，、；：؟،؛।", "..?!,,;:?,;.")  # noqa: RUF001
+_MARKS: Final = str.maketrans("。．？！，、；：؟،؛।", "..?!,,;:?,;.")
 #: A change of language within a clause: `(en)download(de)`.
 _SWITCH: Final = re.compile(r"\([a-z]{2,}(?:-[a-z0-9]+)*\)")
 _STRESS: Final = "ˈˌ"

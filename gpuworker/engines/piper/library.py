@@ -5,6 +5,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from gpuworker.engines.piper import english_front
+from gpuworker.engines.piper.english_front import EnglishFrontEnd
 from gpuworker.engines.piper.espeak_front import EspeakFrontEnd
 from gpuworker.engines.piper.network import Manner, Network, Prior
 from gpuworker.engines.piper.phonemes import FrontEnd, Letters, Phonemes, encode
@@ -16,6 +18,8 @@ from gpuworker.engines.speech.parts import Part, halves
 
 #: Licence of espeak-ng, which runs in a process of its own.
 _ESPEAK_LICENCE = "GPL-3.0-or-later"
+#: Languages that need no espeak-ng: the letters of the text, and US English.
+_WITHOUT_ESPEAK = {"", english_front.LANGUAGE}
 
 #: A word that has no sound is read in halves only if it is so long.
 _LONG_WORD = 20
@@ -108,7 +112,7 @@ class Library:
         self._networks: OrderedDict[str, Network] = OrderedDict()
         self._front_ends: dict[str, FrontEnd] = {}
         for voice in list(folder.voices.values()):
-            if voice.espeak and self._espeak is None:
+            if voice.espeak not in _WITHOUT_ESPEAK and self._espeak is None:
                 del folder.voices[voice.id]
                 folder.unusable[voice.id] = (
                     f"{voice.id} speaks {voice.language}, whose phonemes need espeak-ng: pip install 'antiphon[espeak]'"
@@ -118,7 +122,7 @@ class Library:
     @property
     def licences(self) -> Sequence[str]:
         """SPDX expressions of what runs beside our own code."""
-        return [_ESPEAK_LICENCE] if self._languages - {""} else []
+        return [_ESPEAK_LICENCE] if self._espeak is not None and self._languages - {""} else []
 
     @property
     def loaded(self) -> list[str]:
@@ -164,5 +168,7 @@ class Library:
     def _make_front_end(language: str, espeak: Files | None) -> FrontEnd:
         if not language:
             return Letters()
+        if language == english_front.LANGUAGE:
+            return EnglishFrontEnd(EspeakFrontEnd(espeak, language) if espeak else None)
         assert espeak is not None, "voices that need it were left out"
         return EspeakFrontEnd(espeak, language)

@@ -1,0 +1,155 @@
+"""US English without espeak-ng: what is said for numbers, signs and abbreviations, and how words are pronounced."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from gpuworker.engines.piper import english_numbers, english_text
+from gpuworker.engines.piper.english_front import EnglishFrontEnd
+
+
+@pytest.fixture(scope="module")
+def english() -> Iterator[EnglishFrontEnd]:
+    front_end = EnglishFrontEnd()
+    front_end.start()
+    yield front_end
+    front_end.stop()
+
+
+@pytest.mark.parametrize(
+    ("token", "said"),
+    [
+        ("0", "zero"),
+        ("13", "thirteen"),
+        ("40", "forty"),
+        ("105", "one hundred five"),
+        ("1,234,567", "one million two hundred thirty four thousand five hundred sixty seven"),
+        ("1984", "nineteen eighty four"),
+        ("1905", "nineteen oh five"),
+        ("1900", "nineteen hundred"),
+        ("2000", "two thousand"),
+        ("2024", "twenty twenty four"),
+        ("3000", "three thousand"),
+        ("007", "zero zero seven"),
+        ("1234567890123456", "one two three four five six seven eight nine zero one two three four five six"),
+        ("3.14", "three point one four"),
+        (".5", "point five"),
+        ("$4.50", "four dollars and fifty cents"),
+        ("$1", "one dollar"),
+        ("$0.01", "one cent"),
+        ("£2.10", "two pounds and ten pence"),
+        ("$3m", "three million dollars"),
+        ("€1.5bn", "one point five billion euros"),
+        ("¥500", "five hundred yen"),
+        ("12%", "twelve percent"),
+        ("21°C", "twenty one degrees Celsius"),
+        ("1st", "first"),
+        ("22nd", "twenty second"),
+        ("20th", "twentieth"),
+        ("1980s", "nineteen eighties"),
+        ("3:30", "three thirty"),
+        ("9:05pm", "nine oh five P M"),
+        ("12:00", "twelve o'clock"),
+    ],
+)
+def test_a_number_is_read_as_people_say_it(token: str, said: str) -> None:
+    assert " ".join(english_numbers.words(token) or []) == said
+
+
+@pytest.mark.parametrize("token", ["", "word", "1/2/3", "B2B", "1-2", "2024-13-01", "٣", "²"])
+def test_other_tokens_are_no_numbers(token: str) -> None:
+    assert english_numbers.words(token) is None
+
+
+@pytest.mark.parametrize("number", range(0, 10**6, 9_973))
+def test_every_cardinal_has_its_digits_back(number: int) -> None:
+    value = group = 0
+    words = english_numbers.cardinal(number)
+    ones, tens = english_numbers._ONES, english_numbers._TENS
+    for word in words:
+        if word == "thousand":
+            value += group * 1000
+            group = 0
+        elif word == "hundred":
+            group *= 100
+        else:
+            group += ones.index(word) if word in ones else 10 * tens.index(word)
+    assert value + group == number
+
+
+@pytest.mark.parametrize(
+    ("token", "said"),
+    [
+        ("Dr.", "doctor"),
+        ("e.g.", "for example"),
+        ("U.S.", "U S"),
+        ("p.m.", "P M"),
+        ("FBI", "F B I"),
+        ("CDs", "C D's"),
+        ("mp3", "M P three"),
+        ("10km", "ten kilometers"),
+        ("3-5", "three to five"),
+        ("555-1234", "five five five one two three four"),
+        ("2024-05-06", "May sixth twenty twenty four"),
+        ("1999-12-31", "December thirty first nineteen ninety nine"),
+        ("1/2", "one half"),
+        ("&", "and"),
+        ("-7", "minus seven"),
+        ("Café", "Cafe"),
+        ("iPhones", "I Phones"),
+        ("mother-in-law", "mother in law"),
+        ("www.example.com/a?b=1", "W W W dot example dot com slash a question mark B equals one"),
+        ("漢字", "漢字"),
+    ],
+)
+def test_a_token_is_written_out(token: str, said: str) -> None:
+    known = {"example", "com", "phones", "mother", "in", "law", "cafe"}
+    assert " ".join(english_text.words(token, lambda word: word.lower() in known)) == said
+
+
+@pytest.mark.parametrize(
+    ("text", "symbols"),
+    [
+        ("The apple, the pear.", "ðɪ ˈæpəl, ðə pˈɛɹ."),
+        ("A to B", "ˈeɪ tə bˈiː."),
+        ("We see a happy bird!", "wiː sˈiː ɐ hˈæpi bˈɜːd!"),
+        ("Is it? Yes", "ɪz ɪt? jˈɛs."),
+        ("I live here — with two cats.", "ˈaɪ lˈɪv hˈɪɹ, wɪð tˈuː kˈæts."),
+        ("antiphonically", "ˌæntɪfˈɑːnɪkli."),
+    ],
+)
+def test_a_sentence_is_pronounced_as_espeak_writes_it(english: EnglishFrontEnd, text: str, symbols: str) -> None:
+    assert english.phonemes(text).symbols == symbols
+
+
+def test_every_word_begins_somewhere_and_what_has_no_sound_is_named(english: EnglishFrontEnd) -> None:
+    text = "“Dr. Smith’s 42 dogs (all of them) ran 10km,” 漢字 ☃ … — e.g. in the U.S. at $4.50!"
+    found = english.phonemes(text)
+    words = [text[word.start : word.start + word.length] for word in found.words]
+    assert words == [
+        "Dr", "Smith’s", "42", "dogs", "all", "of", "them", "ran", "10km", "e.g", "in", "the", "U.S", "at", "4.50",
+    ]  # fmt: skip
+    places = [word.symbol for word in found.words]
+    assert places == sorted(set(places))
+    assert all(found.symbols[place].isalpha() or found.symbols[place] in "ˈˌ" for place in places)
+    assert [text[start:end] for start, end in found.unspoken] == ["漢字", "☃"]
+
+
+def test_odd_texts_have_phonemes_or_are_named(english: EnglishFrontEnd) -> None:
+    for text in (
+        "a" * 300,
+        "'",
+        "'s",
+        "x" * 70 + " ok",
+        "---",
+        "A.B.C.D.",
+        "$",
+        "$.",
+        "1,2,3,,",
+        "%%%",
+        "''' \"",
+        "@@ ##",
+        "1:99",
+    ):
+        found = english.phonemes(text)
+        assert found.symbols or not found.words
