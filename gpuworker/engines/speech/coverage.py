@@ -21,7 +21,7 @@ MAX_PHONEMES: Final = 850
 _LONG_TOKEN: Final = 20
 #: Context of a token whose phonemes are compared: a whole sentence, for what was left out depends on what is before it.
 _CONTEXT_CHARS: Final = 600
-#: Most kana, Han and Hangul of a clause: the buffer of letters has 800 bytes, of which one takes up to five.
+#: Most kana, Han and Hangul of a clause: the buffer of letters has 800 bytes, and words were lost from some 200 on.
 _MAX_WIDE: Final = 120
 _WIDE: Final = re.compile("[\u2e80-\ud7ff\uf900-\ufaff\U00020000-\U0003ffff]")
 #: Text that has at most one clause.

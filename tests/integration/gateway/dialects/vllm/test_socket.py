@@ -37,6 +37,15 @@ async def test_text_in_pieces_is_played_sentence_by_sentence(http: aiohttp.Clien
     assert received.of_type("error") == []
 
 
+async def test_an_ssml_document_is_one_sentence(http: aiohttp.ClientSession) -> None:
+    document = "<speak>Hello. <break/> You.</speak>"
+    async with connected(http, model="speech", response_format="pcm", split_granularity="sentence") as client:
+        await client.send_text(*document, " And then. ", "More.")
+        received = await client.receive_until("session.done")
+    assert [start["sentence_text"] for start in received.of_type("audio.start")] == [document, "And then.", "More."]
+    assert received.of_type("error") == []
+
+
 async def test_several_utterances_on_one_socket_each_with_its_own_config(http: aiohttp.ClientSession) -> None:
     async with connected(http, **tone(seconds=0.2)) as client:
         await client.send_text("First of all. Then ", "this.")
