@@ -100,6 +100,12 @@ class Format(msgspec.Struct, frozen=True):
         # RFC 2046: audio/basic is mu-law at 8 kHz, and at no other rate.
         return "audio/basic" if (self.codec, rate_hz) == ("ulaw", 8_000) else f"{codec.content_type};rate={rate_hz}"
 
+    def content_type_of(self, rate_hz: int, channels: int) -> str:
+        """The value of the header for audio of this rate, as encoded: PCM states it nowhere else."""
+        if self.codec != PCM.codec:
+            return self.content_type
+        return f"{self.content_type};rate={rate_hz};channels={channels}"
+
     @property
     def extension(self) -> str:
         """The ending of a file's name, without the dot."""

@@ -69,10 +69,11 @@ class AudioFile(msgspec.Struct, frozen=True):
     @property
     def headers(self) -> dict[str, str]:
         """Headers of every response with it."""
+        media = self.form.media(self.rate_hz, self.channels)
         return {
             JOB_HEADER: self.key.job,
-            "Content-Type": self.form.content_type,
-            "Antiphon-Media": wire.media_type(*self.form.media(self.rate_hz, self.channels)),
+            "Content-Type": self.form.content_type_of(*media),
+            "Antiphon-Media": wire.media_type(*media),
             "Cache-Control": "private, no-cache",
         }
 

@@ -13,7 +13,7 @@ from aiohttp import hdrs, web
 from bus import wire
 from bus.jobs import lookup
 from gateway.access.caller import CALLER
-from gateway.codecs import PCM, WAV, Encoding, Format
+from gateway.codecs import WAV, Encoding, Format
 from gateway.codecs.encoded_cache import StreamKey
 from gateway.http.headers import CACHE_HEADER, JOB_HEADER, wants_fresh
 from gateway.http.responses import JOB, begin
@@ -98,8 +98,7 @@ def stream_headers(
     job_id = stream.key.job
     head = audio_headers(job_id, form) | (headers(job_id) if headers else {})
     head["Antiphon-Media"] = wire.media_type(*media)
-    if form.codec == PCM.codec:  # nothing in the body states its rate
-        head["Content-Type"] = f"{head['Content-Type']};rate={media[0]};channels={media[1]}"
+    head["Content-Type"] = form.content_type_of(*media)
     if stream.cache_outcome is not None:
         head[CACHE_HEADER] = stream.cache_outcome
     return head

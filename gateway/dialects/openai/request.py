@@ -78,12 +78,13 @@ def build_speech_job(
     size_hint_bytes: int,
     job_id: str = "",
     *,
-    foreign_params: bool = True,
+    foreign_params: bool = False,
 ) -> tuple[wire.Job, Format]:
     """The validated job, and the format of the audio. Raises as `Validation.complete` does.
 
     `job_id`: "" for the one that the Idempotency-Key or the job's content gives. `foreign_params`: drop the params that
-    the model does not have, as other fields that only other servers have; else they are refused.
+    the model does not have, as other fields that only other servers have (`ignored_header` names them); else they are
+    refused.
     """
     form = _format(body)
     jobs = request.app[JOBS]

@@ -77,7 +77,7 @@ async def speech(request: web.Request) -> web.StreamResponse:
     data = await request.read()
     body = SPEECH.read(data)
     in_events = wants_events(request, body)
-    job, form = build_speech_job(request, body, len(data))
+    job, form = build_speech_job(request, body, len(data), foreign_params=True)
 
     ignored = ignored_header(body.params, job) if body.params else {}
 

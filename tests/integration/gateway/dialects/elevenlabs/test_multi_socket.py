@@ -11,7 +11,7 @@ import pytest
 
 from bus.access.keys import Keys, Limits
 from gateway.dialects.elevenlabs.contexts import MAX_CONTEXTS
-from tests.support.doors import STEADY, gateway_here
+from tests.support.doors import STEADY, gateway_here, until_state
 from tests.support.elevenlabs_client import GEORGE
 from tests.support.fleets import Stack
 from tests.support.tone import tone_pcm
@@ -266,3 +266,35 @@ async def test_an_inactivity_timeout_of_no_seconds_is_refused(http: aiohttp.Clie
         failure = await ws.receive_json(timeout=WITHIN_S)
         assert failure["error"] == "invalid_input_message"
         assert "inactivity_timeout: must be" in failure["message"]
+
+
+async def test_a_gateway_that_stops_plays_every_context_and_then_closes_the_socket(stack: Stack) -> None:
+    async with gateway_here(stack.settings) as (gateway, http):
+        await eventually(lambda: gateway.fleet.card("tone"))
+        async with http.ws_connect(f"{PATH}?model_id=tone&output_format=pcm_24000") as ws:
+            client = Client(ws)
+            for name in ("a", "b"):
+                await client.open(name, seconds=0.5, **STEADY)
+                await client.send(text="Let me finish. ", context_id=name, flush=True)
+            while not (client.audio("a") and client.audio("b")):
+                await client.receive()
+            gateway.requests.stopping.set()
+            while len(client.audio("a")) + len(client.audio("b")) < 2 * len(tone_pcm(0.5)):
+                await client.receive()
+            assert await client.closed() == 1001
+        async with asyncio.timeout(WITHIN_S):
+            await gateway.requests.finished()
+
+
+async def test_a_client_that_hangs_up_leaves_the_jobs_of_every_context(http: aiohttp.ClientSession) -> None:
+    async with http.ws_connect(f"{PATH}?model_id=tone&output_format=pcm_24000") as ws:
+        client = Client(ws)
+        for name in ("a", "b"):
+            await client.open(name, seconds=600, **STEADY)
+            await client.send(text=f"{name} is never heard to its end. ", context_id=name, flush=True)
+        while not (client.audio("a") and client.audio("b")):
+            await client.receive()
+        jobs = {message["job"] for messages in client.received.values() for message in messages}
+    assert len(jobs) == 2
+    for job in jobs:
+        await until_state(http, job, "cancelled", within_s=WITHIN_S)
