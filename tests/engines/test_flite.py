@@ -52,6 +52,7 @@ def test_the_shortest_audio_keeps_its_length(frames: int) -> None:
 
 def test_text_is_brought_to_ascii() -> None:
     assert flite.readable("Café — “naïve” 你好…") == 'Cafe ,  "naive" ... '
+    assert flite.readable("one\u2028two\x85-5 \u22127, 3-4") == "one two minus 5 minus 7, 3-4"
 
 
 def test_libraries_without_a_voice_are_not_offered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

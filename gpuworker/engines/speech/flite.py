@@ -4,6 +4,7 @@ Its licence is permissive (that of CMU) and it is English only. Its voices have 
 engine's 22,050 Hz.
 """
 
+import re
 import unicodedata
 from collections.abc import Generator, Iterable, Iterator, Mapping
 from contextlib import closing
@@ -21,6 +22,7 @@ from gpuworker.engines.speech.parts import Part
 from gpuworker.engines.speech.plain import plain_parts
 from gpuworker.engines.speech.resampler import Resampler, Samples
 from gpuworker.engines.speech.speaker import Speaker
+from gpuworker.engines.speech.spelling import MINUS
 
 _PREFIX: Final = "flite-"
 _VOICES: Final = (
@@ -31,6 +33,7 @@ _VOICES: Final = (
 )
 _FOLDERS = ("/usr/local/lib", "/usr/lib", "/usr/lib64", "/usr/lib/*-linux-gnu*", "/lib/*-linux-gnu*")
 _NEEDED: Final = ("libflite", "libflite_cmulex", "libflite_usenglish")
+_BLANK: Final = re.compile(r"\s")
 _ASCII: Final = str.maketrans({"‘": "'", "’": "'", "“": '"', "”": '"', "–": "-", "—": ", ", "…": "... "})  # noqa: RUF001
 
 
@@ -62,7 +65,11 @@ def open_flite() -> "Flite | None":
 
 
 def readable(text: str) -> str:
-    """`text` in ASCII, which is all that flite reads: accents are dropped, and letters that ASCII has not."""
+    """`text` in ASCII, which is all that flite reads: accents are dropped, and letters that ASCII has not.
+
+    White space of any kind is a blank, and a minus is a word: flite reads over its sign.
+    """
+    text = _BLANK.sub(" ", MINUS.sub("minus ", text))
     return unicodedata.normalize("NFKD", text.translate(_ASCII)).encode("ascii", "ignore").decode()
 
 

@@ -37,7 +37,8 @@ _KEPT_LETTERS: Final = re.compile("[\u0e33\u0eb3\u3130-\u318f]")
 _PUNCTUATION: Final = frozenset(".,;:!?")
 #: Accents, voicing marks of kana, and the vowels and endings of Hangul: they are one letter with the one before.
 _CLUSTER: Final = re.compile(r"\s|\S[\u0300-\u036f\u1160-\u11ff\u3099\u309a\uff9e\uff9f]*")
-_MINUS: Final = re.compile(r"(?<![^\s(\[{\"'«“‘=:/<>|])-(?=[$€£¥]?\d)|\u2212(?=\s?[$€£¥]?\d)")  # noqa: RUF001
+#: A hyphen or minus that is the sign of a number.
+MINUS: Final = re.compile(r"(?<![^\s(\[{\"'«“‘=:/<>|])-(?=[$€£¥]?\d)|\u2212(?=\s?[$€£¥]?\d)")  # noqa: RUF001
 _INNER_STOP: Final = re.compile(r"(?:(?P<digit>\d)|(?<=\w))(?P<stop>\.)(?P<blank>[ \u00a0]+)(?=[^\W\d_])")
 # fmt: off
 #: Languages whose library reads over a hyphen before a digit, or says its sign in English.
@@ -145,7 +146,7 @@ def _minuses(text: str, language: str) -> Iterator[Edit]:
         return
     word = _MINUS_WORDS.get(language) or _MINUS_WORDS.get(language.partition("-")[0])
     sign = f"{word} " if word else "\u2212"
-    for match in _MINUS.finditer(text):
+    for match in MINUS.finditer(text):
         yield Edit(match.start(), match.end(), sign)
 
 

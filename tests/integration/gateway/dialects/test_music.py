@@ -56,6 +56,51 @@ async def test_an_acestep_task_is_composed_from_its_fields(http: httpx.AsyncClie
     assert len(samples) / decoded_hz == pytest.approx(3, abs=0.08)
 
 
+async def test_acesteps_keys_tempi_and_metres_are_obeyed(http: httpx.AsyncClient) -> None:
+    body = {"prompt": "calm piano", "key_scale": "Am", "bpm": 300, "time_signature": "3", "audio_duration": 3}
+    task = (await http.post("/release_task", json={**body, "batch_size": 1})).json()["data"]["task_id"]
+    async with asyncio.timeout(60):
+        while (entry := await _entry(http, task))["status"] == 0:
+            await asyncio.sleep(0.05)
+    metas = json.loads(entry["result"])[0]["metas"]
+    assert (metas["bpm"], metas["keyscale"], metas["timesignature"]) == (300, "A minor", "3")
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "reason"),
+    [
+        ("bpm", 29, "29"),
+        ("bpm", 301, "301"),
+        ("key_scale", "H", "'H'"),
+        ("time_signature", "6", "6"),
+        ("time_signature", "5", "'5'"),
+    ],
+)
+async def test_what_the_engine_cannot_do_is_refused_before_it_is_accepted(
+    http: httpx.AsyncClient, field: str, value: object, reason: str
+) -> None:
+    answer = await http.post("/release_task", json={"prompt": "calm piano", field: value, "batch_size": 1})
+    assert answer.status_code in {400, 422}
+    detail = answer.json()["detail"]
+    assert field in detail
+    assert reason in detail
+
+
+@pytest.mark.parametrize("prompt", ["calm piano\n", "爵士乐", " happy\npop "])
+async def test_blanks_of_a_prompt_are_no_fault(http: httpx.AsyncClient, prompt: str) -> None:
+    answer = await http.post("/generate", json={"prompt": prompt, "duration": 1})
+    assert answer.status_code == 200, answer.text
+
+
+@pytest.mark.parametrize("path", ["/generate", "/v1/jobs", "/release_task", "/v1/music"])
+async def test_a_prompt_without_letters_is_refused_before_it_is_accepted(http: httpx.AsyncClient, path: str) -> None:
+    named = {"/v1/jobs": "input"}.get(path, "prompt")
+    body = {named: ".....", **({"model": "music"} if path == "/v1/jobs" else {})}
+    answer = await http.post(path, json=body)
+    assert answer.status_code in {400, 422}
+    assert "at least 5 letters" in answer.text
+
+
 async def _entry(http: httpx.AsyncClient, task: str) -> dict[str, Any]:
     entry: dict[str, Any] = (await http.post("/query_result", json={"task_id_list": [task]})).json()["data"][0]
     return entry
