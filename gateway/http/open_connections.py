@@ -23,9 +23,9 @@ log = logger(__name__)
 #: Connections beyond the bound that are served on these paths only.
 NUM_SPARE: Final = 32
 PROBES: Final = frozenset({"/livez", "/readyz", "/health", "/metrics"})
-#: Descriptors for all other uses: the bus, logs, files of keys, name resolution; webhooks in progress; connections that
-#: were just accepted, and those that ended for them and are not closed yet.
-_OTHER_DESCRIPTORS: Final = 64 + 64 + 64
+#: Descriptors for all other uses: the bus, logs and files of keys; tries of webhooks and lookups of their receivers;
+#: connections that were just accepted, and those that ended for them and are not closed yet.
+_OTHER_DESCRIPTORS: Final = 64 + 128 + 64 + 64
 #: Idle connections that one search finds, as a part of the addresses: a search looks at all of them.
 _FOUND_PART: Final = 64
 #: Those of one address, as a part of its connections.
