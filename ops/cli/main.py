@@ -201,16 +201,24 @@ def doctor(
     examine(read(UpSettings, flags, config), nats, as_json=json)
 
 
-@app.command(short_help="Measure a stack of its own: its speed, or how well tenants are isolated.")
+@app.command(short_help="Measure a stack of its own: its speed, how well tenants are isolated, or its voices.")
 def bench(
     measure: Annotated[
-        Literal["speed", "isolation"],
-        typer.Argument(help="speed: against bare aiohttp. isolation: one tenant while another floods each pool."),
+        Literal["speed", "isolation", "quality"],
+        typer.Argument(
+            help="speed: against bare aiohttp. isolation: one tenant while another floods each pool. "
+            "quality: how many words of a voice a recogniser understands."
+        ),
     ] = "speed",
     *,
     rounds: Annotated[int, typer.Option(help="Rounds of every scenario.", min=1, max=100)] = 3,
     pools: Annotated[str, typer.Option(help="isolation: pools to flood; by default all.", metavar="A,B")] = "",
     seconds: Annotated[float, typer.Option(help="isolation: time of one measurement.", min=1, max=600)] = 15.0,
+    voice: Annotated[
+        str, typer.Option(help="quality: voices to judge; by default all of --voices.", metavar="A,B")
+    ] = "",
+    voices: Annotated[str, typer.Option(help="quality: Piper voices.", metavar="FOLDER")] = "",
+    whisper: Annotated[str, typer.Option(help="quality: Whisper tiny.en for faster-whisper.", metavar="FOLDER")] = "",
     json: Json = False,
 ) -> None:
     """Measure stacks of its own in turn; compare ratios within a round, not absolute figures."""
@@ -218,6 +226,13 @@ def bench(
         from ops.bench import run as speed
 
         typer.echo(speed.report(speed.run(rounds), as_json=json))
+        return
+    if measure == "quality":
+        from ops.bench import judge, quality
+
+        judges = judge.Judge(judge.find_model(whisper))
+        results = quality.run([each for each in voice.split(",") if each], voices, judges)
+        typer.echo(quality.report(results, as_json=json))
         return
     from ops.bench import isolation
 
