@@ -10,6 +10,8 @@ from typing import Final
 MAX_ENTRY_BYTES: Final = 64 << 10
 MAX_ENTRY_S: Final = 1.0
 GUARD_S: Final = 0.15
+#: A stream that is further ahead of its listener than this is bulk: others go first.
+FAR_AHEAD_S: Final = 10.0
 
 
 class EntrySize:
@@ -21,6 +23,8 @@ class EntrySize:
         self._first_at: float | None = None
         #: Whether no entry has been appended yet.
         self.is_first = True
+        #: Whether the listener has more than `FAR_AHEAD_S` seconds of audio that it has not played.
+        self.is_far_ahead = False
         self._sent_s = 0.0
         self._target_s = 0.0
 
@@ -31,6 +35,7 @@ class EntrySize:
             self._first_at = now
             self.is_first = False
         self._sent_s += seconds
+        self.is_far_ahead = self._sent_s - (now - self._first_at) > FAR_AHEAD_S
         self._target_s = min(MAX_ENTRY_S, 2 * seconds)
 
     def hold_s(self, pending_bytes: int, now: float) -> float:

@@ -8,9 +8,10 @@ claim ─ open the stream ─ append until it ends ─┬─ pipe.Done, pipe.Fai
 """
 
 import asyncio
+import contextlib
 import time
 from functools import partial
-from typing import Literal
+from typing import Final, Literal
 
 import msgspec
 
@@ -47,6 +48,7 @@ log = logger(__name__)
 #: How long one append may wait for the bus (a restart, an election, a full disk) before the job is dropped.
 _APPEND_PATIENCE_S = 120.0
 #: Codes of failures that are the engine's fault, not the request's.
+_AT_ONCE: Final = contextlib.nullcontext()
 _ENGINE_FAULTS = frozenset({EngineFailed.code, OutOfDeviceMemory.code})
 
 
@@ -116,9 +118,7 @@ class SizeLimit:
         """`piece`, or a failure in place of audio that does not fit behind `position`."""
         if not isinstance(piece, Audio) or position.frame * self._frame_bytes + len(piece.pcm) <= self._max_bytes:
             return piece
-        limit = (
-            f"{self._max_bytes / self._frame_bytes / self._card.rate_hz:,.1f} s of audio ({self._max_bytes:,} bytes)"
-        )
+        limit = f"{self._max_bytes / self._frame_bytes / self._card.rate_hz:,.1f} s of audio, {self._max_bytes:,} bytes"
         return pipe.Failed(code=TooLarge.code, message=f"{self._card.name} makes more than this job may have: {limit}")
 
 
@@ -139,6 +139,7 @@ class Run:
         self._card = card
         self._frame_bytes = 2 * card.channels
         self._size = SizeLimit(bus.settings, card, claim.job)
+        self._entry_size = EntrySize(card.rate_hz, self._frame_bytes)
         self._stream: Stream | None = None
         self._writer = Writer(
             bus.logs, claim.key, claim.lease_seq, claim.lease, claim.position, _started(claim, card), _APPEND_PATIENCE_S
@@ -182,7 +183,7 @@ class Run:
         due_s, why = self.deadline
         if self.times.claimed_at >= due_s:
             raise DeadlinePassed(why)
-        stream = self._stream = self._host.open(self.claim, EntrySize(self._card.rate_hz, self._frame_bytes))
+        stream = self._stream = self._host.open(self.claim, self._entry_size)
         storage, outcome = self._storage, None
         while outcome is None:
             piece = self._size.checked(await stream.next(), self._writer.position)
@@ -202,7 +203,9 @@ class Run:
         match piece:
             case Audio(pcm=pcm, marks=marks):
                 self._storage.allowance -= len(pcm) + ENTRY_OVERHEAD_BYTES
-                await self._writer.block(pcm, len(pcm) // self._frame_bytes, marks)
+                turn = self._storage.bulk.turn(self.claim.key.tenant) if self._entry_size.is_far_ahead else _AT_ONCE
+                async with turn:
+                    await self._writer.block(pcm, len(pcm) // self._frame_bytes, marks)
                 self.times.first_block_at = self.times.first_block_at or self._bus.clock.now()
                 stream.appended(piece)
             case pipe.Progress(phase=phase, done=done, total=total):

@@ -18,6 +18,7 @@ from bus.jobs.claim import JobLease
 from bus.jobs.client import Bus
 from bus.jobs.retention import BLOCKS_RESUME_BELOW, BLOCKS_STOP_ABOVE
 from bus.telemetry.logging import logger
+from bus.turns import Turns
 from gpuworker.worker.entry_size import MAX_ENTRY_BYTES
 from gpuworker.worker.stream import Stream
 
@@ -30,6 +31,7 @@ STORAGE: Final = "storage"
 _LARGEST_ENTRY_BYTES: Final = MAX_ENTRY_BYTES + ENTRY_OVERHEAD_BYTES
 #: The part of the store that all idle workers together may append before they have measured again.
 _IDLE_PART: Final = 200
+_BULK_APPENDS: Final = 2
 _UNLIMITED_BYTES: Final = 1 << 60
 _MEASURE_EVERY_S: Final = 1.0
 #: Least time between two measurements, when a share is used up sooner.
@@ -61,6 +63,9 @@ class StorageGate:
     def __init__(self, bus: Bus, is_busy: Callable[[], bool], num_workers: Callable[[], int]) -> None:
         """`is_busy`: whether jobs run here. `num_workers`: live workers of the fleet, this one included."""
         self._bus = bus
+        #: For entries of streams that are far ahead: whatever a tenant makes in advance, few of them are in flight, so
+        #: that the first block of another one waits in the server behind few bytes.
+        self.bulk = Turns(_BULK_APPENDS)
         self._is_busy = is_busy
         self._num_workers = num_workers
         #: Bytes that may still be appended before the next measurement; 0 while the gate is closed.

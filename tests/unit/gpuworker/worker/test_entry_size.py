@@ -35,3 +35,14 @@ def test_waiting_ends_before_the_listeners_last_moments(sent: int, pending: int,
     hold_s = entry_size.hold_s(pending, now=passed_s)
     assert hold_s >= 0
     assert hold_s == 0 or hold_s <= slack_s - GUARD_S + 1e-9
+
+
+def test_a_stream_is_far_ahead_while_its_listener_has_ten_seconds_to_play() -> None:
+    entry_size = EntrySize(RATE_HZ, FRAME_BYTES)
+    second = RATE_HZ * FRAME_BYTES
+    entry_size.appended(10 * second, now=100.0)
+    assert not entry_size.is_far_ahead
+    entry_size.appended(second, now=100.5)
+    assert entry_size.is_far_ahead
+    entry_size.appended(second, now=103.0)
+    assert not entry_size.is_far_ahead
