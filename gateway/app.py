@@ -32,6 +32,7 @@ from gateway.http.services import (
     FLEET,
     JOBS,
     LIMITER,
+    PACING,
     READS,
     REQUESTS,
 )
@@ -57,6 +58,7 @@ def make_app(services: Services) -> web.Application:
     app[AUTHENTICATOR] = services.authenticator
     app[LIMITER] = services.limiter
     app[REQUESTS] = services.requests
+    app[PACING] = services.pacing
     app[ENCODED] = services.encoded
     app[BUFFERS] = services.buffers
     app[READS] = services.reads
@@ -157,7 +159,11 @@ async def _serve(request: web.Request, handler: Handler) -> web.StreamResponse:
     request[CALLER] = owner
     busy, whose = connections.busy, owner.address if owner.tenant in _OF_ADDRESSES else owner.tenant
     busy[whose] = busy.get(whose, 0) + 1
+    pacing = app[PACING]
+    pacing.counts[whose] = pacing.counts.get(whose, 0.0) + 1.0
     try:
+        if pacing.is_busy:
+            await pacing.turn(whose)
         if connections.total >= connections.num_calm and not is_open:
             connections.check_share(owner.owner, busy[whose])
         limiter = app[LIMITER].requests

@@ -23,6 +23,7 @@ from gateway.jobs.validation import Validation
 from gateway.limits.admission import Admission
 from gateway.limits.buffers import Buffers
 from gateway.limits.limiter import Limiter
+from gateway.limits.pacing import Pacing
 from gateway.limits.rates import rate_of
 from gateway.settings import GatewaySettings
 from gateway.webhooks.acceptance import WebhookAcceptance
@@ -62,6 +63,7 @@ class Services:
     buffers: Buffers
     reads: Turns
     open_connections: OpenConnections
+    pacing: Pacing
     requests: Requests
 
 
@@ -111,5 +113,6 @@ def compose(
         buffers=Buffers(settings.buffer_bytes),
         reads=Turns(_NUM_READS),
         open_connections=OpenConnections(connection_capacity(), addresses, settings.connections_per_address),
+        pacing=Pacing(),
         requests=requests,
     )

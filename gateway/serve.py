@@ -62,6 +62,7 @@ async def serve(settings: GatewaySettings, stop: asyncio.Event) -> None:
                 services.authenticator,
                 services.limiter.requests,
                 services.requests,
+                services.pacing,
                 tasks,
             )
             for service in (
@@ -70,6 +71,7 @@ async def serve(settings: GatewaySettings, stop: asyncio.Event) -> None:
                 services.limiter.run(),
                 services.starts.run(),
                 services.retention.run(),
+                services.pacing.run(),
                 Cancels(bus, services.authenticator, tasks).run(),
                 nats_api.run(),
                 services.webhook_delivery.run(),

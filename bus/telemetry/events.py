@@ -230,6 +230,9 @@ EVENTS: dict[str, Event] = {
         "line a second; `omitted`: those before it.",
         ("part", "waited_s", "omitted"),
     ),
+    "pacing.began": Event(
+        "The event loop is late, and callers with more than an equal part of the requests wait.", ("late_s",)
+    ),
     "job.accepted": Event("This gateway stored a job on the bus.", ("model", "lane")),
     "audio.started": Event(
         "The first audio of a job arrived, `after_s` after the request that created the job.",

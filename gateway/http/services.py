@@ -16,11 +16,13 @@ from gateway.http.responses import JOB
 from gateway.jobs.service import Jobs
 from gateway.limits.buffers import Buffers
 from gateway.limits.limiter import Limiter
+from gateway.limits.pacing import Pacing
 
 JOBS: Final = web.AppKey("jobs", Jobs)
 FLEET: Final = web.AppKey("fleet", Fleet)
 AUTHENTICATOR: Final = web.AppKey("authenticator", Authenticator)
 LIMITER: Final = web.AppKey("limiter", Limiter)
+PACING: Final = web.AppKey("pacing", Pacing)
 REQUESTS: Final = web.AppKey("requests", Requests)
 #: Handlers whose requests count against a limit of requests per second.
 COUNTED: Final = web.AppKey("counted", frozenset[object])

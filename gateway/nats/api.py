@@ -27,6 +27,7 @@ from gateway.http.problems import Problem, describe, is_expected
 from gateway.http.requests import Requests
 from gateway.jobs.service import Jobs
 from gateway.limits.limiter import RequestLimiter
+from gateway.limits.pacing import Pacing
 from gateway.limits.pools import Pool
 from gateway.nats import request as nats_request
 from gateway.nats.reply import JOB, JsonEntries, RawEntries, Reply
@@ -75,6 +76,7 @@ class NatsApi:
         authenticator: Authenticator,
         limiter: RequestLimiter,
         requests: Requests,
+        pacing: Pacing,
         tasks: asyncio.TaskGroup,
         *,
         waiting_s: float = WAITING_S,
@@ -86,6 +88,7 @@ class NatsApi:
         self._authenticator = authenticator
         self._limiter = limiter
         self._requests = requests
+        self._pacing = pacing
         self._tasks = tasks
         self._waiting_s = waiting_s
         self._callers = Pool("nats_callers", "places for callers over NATS", max_callers)
@@ -137,6 +140,7 @@ class NatsApi:
                     request = _Submission(self._jobs, self._limiter, reply, left, self._waiting_s)
                     caller = self._caller(message)
                     with self._callers.holding(caller.owner, 1):
+                        await self._pacing.begin(caller.owner)
                         await request.serve(message, caller)
                 except _Broken:
                     await connection.state.wait_up(_OUTAGE_S)

@@ -130,5 +130,12 @@ async def gateway_here(settings: BusSettings, **more: Any) -> AsyncIterator[tupl
 
 def nats_api(services: Services, tasks: asyncio.TaskGroup, **more: Any) -> NatsApi:
     """The NATS API of a gateway in this process; `more`: its own options."""
-    parts = (services.jobs, services.fleet, services.authenticator, services.limiter.requests, services.requests)
+    parts = (
+        services.jobs,
+        services.fleet,
+        services.authenticator,
+        services.limiter.requests,
+        services.requests,
+        services.pacing,
+    )
     return NatsApi(*parts, tasks, **more)

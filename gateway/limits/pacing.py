@@ -1,0 +1,84 @@
+"""Slows the callers down that keep this process busy, while others have requests too.
+
+Requests cost time of one event loop, and a caller that sends many of them delays every step of every other one. While
+the loop answers late and more than one caller is active, a request of a caller with more than an equal part of the
+recent requests waits before it is served: longer and longer until the loop is in time again. A caller alone is never
+slowed down, nor one with few requests.
+"""
+
+import asyncio
+from typing import Final
+
+from bus.telemetry.logging import logger
+
+log = logger(__name__)
+
+#: Seconds between two looks at the loop.
+_PERIOD_S: Final = 0.05
+#: Part of a new measurement in the average.
+_SMOOTHING: Final = 0.3
+#: A loop that is later than this, on average, is busy.
+_BUSY_S: Final = 0.001
+#: Part of the counted requests that is left after one period: those of two seconds ago hardly count.
+_DECAY: Final = 0.93
+#: A caller with fewer counted requests is not active; one with far fewer is forgotten.
+_ACTIVE: Final = 0.5
+_FORGOTTEN: Final = 0.05
+#: The wait of a caller that has sent all recent requests: the least, the most, its growth while the loop is busy and
+#: its decline while it is not, for each period.
+_MIN_WAIT_S: Final = 0.01
+_MAX_WAIT_S: Final = 1.0
+_GROWTH: Final = 1.2
+_DECLINE: Final = 0.9
+
+
+class Pacing:
+    """The recent requests of one process by caller, and how late its event loop is."""
+
+    def __init__(self) -> None:
+        #: Recent requests by caller: add 1 for each, before `turn`.
+        self.counts: dict[str, float] = {}
+        #: Whether a request needs `turn`.
+        self.is_busy = False
+        self._late_s = 0.0
+        self._whole_wait_s = 0.0
+
+    async def run(self) -> None:
+        """Measure until cancelled."""
+        loop = asyncio.get_running_loop()
+        while True:
+            began_s = loop.time()
+            await asyncio.sleep(_PERIOD_S)
+            self.look(loop.time() - began_s - _PERIOD_S)
+
+    def look(self, late_s: float) -> None:
+        """One period has passed, and the loop was `late_s` seconds late."""
+        self._late_s += _SMOOTHING * (late_s - self._late_s)
+        if self.counts:
+            self.counts = {owner: _DECAY * count for owner, count in self.counts.items() if count > _FORGOTTEN}
+        was_busy, num_active = self.is_busy, sum(count > _ACTIVE for count in self.counts.values())
+        if self._late_s > _BUSY_S and num_active > 1:
+            self._whole_wait_s = min(_MAX_WAIT_S, max(_MIN_WAIT_S, _GROWTH * self._whole_wait_s))
+        else:
+            self._whole_wait_s = _DECLINE * self._whole_wait_s if self._whole_wait_s > _MIN_WAIT_S else 0.0
+        self.is_busy = self._whole_wait_s > 0 and num_active > 1
+        if self.is_busy and not was_busy:
+            log.debug("pacing.began", late_s=round(self._late_s, 4))
+
+    def wait_s(self, owner: str) -> float:
+        """Seconds that the next request of `owner` waits; 0 if it has no more than an equal part of the requests."""
+        active = [count for count in self.counts.values() if count > _ACTIVE]
+        own, total = self.counts.get(owner, 0.0), sum(active)
+        return self._whole_wait_s * own / total if len(active) > 1 and own * len(active) > total else 0.0
+
+    async def turn(self, owner: str) -> None:
+        """Wait, if the next request of `owner` must. Cancelling leaves nothing behind."""
+        wait_s = self.wait_s(owner)
+        if wait_s:
+            await asyncio.sleep(wait_s)
+
+    async def begin(self, owner: str) -> None:
+        """Count a request, and wait if it must. Cancelling leaves it counted."""
+        self.counts[owner] = self.counts.get(owner, 0.0) + 1.0
+        if self.is_busy:
+            await self.turn(owner)
