@@ -130,7 +130,7 @@ class Requests:
         model, text, params = self._rng.choice(
             (
                 ("tone", "tone", {"seconds": -1}),
-                ("tone", "tone", {"no_such_param": 1}),
+                ("tone", "tone", {"block_ms": 0}),
                 ("no-such-model", "x", {}),
                 ("tone", "", {}),
                 ("tone", "tone", {"device": "toaster"}),
