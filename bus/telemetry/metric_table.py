@@ -65,7 +65,7 @@ METRICS: Final[dict[str, Metric]] = {
         "code",
     ),
     "antiphon_limits_reached_total": _counter(
-        "gateway", "Refusals by a limit of the caller: requests_per_s, concurrent_jobs, audio_s_per_day.", "limit"
+        "gateway", "Refusals by a limit of the caller: requests_per_s, stored_bytes, ….", "limit"
     ),
     "antiphon_pool_refusals_total": _counter(
         "gateway", "Refusals of a part of a pool that tenants share, because a share or the pool was used up.", "pool"
@@ -139,6 +139,10 @@ METRICS: Final[dict[str, Metric]] = {
     "antiphon_stream_messages": _gauge("gateway", "Messages in that stream; for `dead`: dead letters.", "stream"),
     "antiphon_admission_refusing": _gauge(
         "gateway", "1 while new jobs are refused (507) because this stream is above 85 % of its limit.", "stream"
+    ),
+    "antiphon_reserved_bytes": _gauge(
+        "gateway",
+        "Most audio of all live jobs whose bound is a thousandth of the store or more; shared up to 85 % of it.",
     ),
     # a worker: counters and histograms
     "antiphon_job_wait_seconds": _histogram(

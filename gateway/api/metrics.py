@@ -146,6 +146,7 @@ class GatewayMetrics:
     ) -> None:
         self._bus = jobs.bus
         self._cache = jobs.cache
+        self._reserved = jobs.admission.audio.table
         self._known_fleet = fleet
         self._interest = interest
         self._retention = retention
@@ -194,6 +195,7 @@ class GatewayMetrics:
 
     def _store(self) -> Iterator[Sample]:
         names, full = _names(self._bus.subjects), self._retention.full
+        yield Sample("antiphon_reserved_bytes", self._reserved.total_bytes)
         for name in ("jobs", "replies"):
             yield Sample("antiphon_admission_refusing", names[name] in full, (name,))
         for name, info in self._stores.streams.items():

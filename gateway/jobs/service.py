@@ -125,7 +125,7 @@ class Jobs:
         self.damaged = DamagedLogs(bus.logs)
         self.starts = starts
         self._validation = validation
-        self._admission = admission
+        self.admission = admission
         self._interest = interest
         self._deadlines = deadlines
         self._retention = retention
@@ -154,9 +154,9 @@ class Jobs:
         may leave a job of which it is not yet known whether it is queued: a task of its own settles that.
         """
         if self._retention.is_full:
-            self._retention.check_room(job.tenant, job.max_bytes, self._admission.audio.table.pool.owners)
+            self._retention.check_room(job.tenant, job.max_bytes, self.admission.audio.table.pool.owners)
         key = self.bus.subjects.job_key(job.tenant, job.id)
-        admission, place, length = self._admission, None, len(job.input)
+        admission, place, length = self.admission, None, len(job.input)
         is_small = length <= SMALL_INPUT_CHARS and job.max_bytes <= admission.audio.small_bytes
         if job.client.key or not is_small or admission.queue.allowance_bytes < 0:
             place = await admission.admit(key, job)
@@ -172,19 +172,19 @@ class Jobs:
         except Unreachable:
             raise  # the job may be queued although the answer is missing: it counts until its log has been read
         except BaseException:
-            self._admission.refused(place)
+            self.admission.refused(place)
             raise
         if accepted.is_new:
             log.debug("job.accepted", job=job.id, tenant=job.tenant, model=job.model, lane=job.lane)
         if place is not None:
-            self._admission.queued(place, accepted)
+            self.admission.queued(place, accepted)
         self._deadlines.watch(key, accepted.birth)
         return accepted
 
     async def _settle(self, key: JobKey, job: wire.Job, place: Place | None) -> None:
         """Finish an acceptance that was cancelled: a second submit attaches to the job, or completes it."""
         try:
-            self._admission.queued(place, await submit(self.bus, job))
+            self.admission.queued(place, await submit(self.bus, job))
         except BusError as error:
             log.warning("job.abandon_failed", job=job.id, tenant=job.tenant, error=str(error))
             return
@@ -239,5 +239,5 @@ class Jobs:
     def ended(self, key: JobKey) -> None:
         """The terminal entry of `key` was read: its timer and its place under the limits are freed."""
         self._deadlines.forget(key)
-        if self._admission.counted or self._admission.reserved:
-            self._admission.ended(key)
+        if self.admission.counted or self.admission.reserved:
+            self.admission.ended(key)
