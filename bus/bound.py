@@ -118,9 +118,12 @@ class SpokenText(msgspec.Struct, frozen=True, kw_only=True, tag="text", omit_def
 
 Bound = SecondsParam | SpokenText
 
-#: A word of Latin letters that is read as one: it has a vowel, no capitals but the first letter, and is no longer than
-#: words are.
-_PLAIN: Final = re.compile(r"(?<![^\W_])(?=[AEIOUY]|[A-Za-z]?[a-z]*[aeiouy])[A-Za-z][a-z]{0,24}(?![^\W_])")
+#: A word of Latin letters that is read as one, not by the names of its letters: it has a vowel, nowhere five consonants
+#: in a row, no capitals but the first letter, and is no longer than most words are.
+_PLAIN: Final = re.compile(
+    r"(?<![^\W_])(?=[AEIOUY]|[A-Za-z]?[a-z]*[aeiouy])(?![A-Za-z]?[a-z]*[b-df-hj-np-tv-xz]{5})"
+    r"[A-Za-z][a-z]{0,15}(?![^\W_])"
+)
 #: Anything else between blanks; letters and other characters apart.
 _OTHER: Final = re.compile(r"[A-Za-z]+|[^\sA-Za-z]+")
 _BREAK: Final = re.compile(r"<break\b[^>]*")

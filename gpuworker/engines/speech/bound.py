@@ -65,17 +65,19 @@ _READERS: Final = {
 }
 #: Voices that take longer, most of them because they name letters or numbers at length.
 _SLOWER: Final = {
-    1.2: "ar et eu fa-latn flite-awb id mk ms pt-br ru-cl si smj",
-    1.3: "af el flite-kal16 haw la ltg lv mi sr tk",
+    1.1: "flite-slt jbo",
+    1.2: "ar et eu fa-latn id mk ms pt-br ru-cl si smj",
+    1.3: "af el flite-awb flite-kal16 haw la ltg lv mi sr tk",
     1.4: "fi",
     1.5: "flite-rms piqd sd tn uk",
     1.6: "lt mto ta",
     1.7: "shn",
-    1.8: "hyw kok my",
+    1.8: "kok my",
     1.9: "cv ky nog",
-    2.0: "ba ur",
+    2.0: "ba hyw ur",
     2.1: "ti",
-    2.3: "ja qdb",
+    2.3: "ja",
+    2.5: "qdb",
 }
 
 
@@ -86,7 +88,7 @@ def spoken_text() -> SpokenText:
         for voice in voices.split():
             reads.setdefault(voice, []).append(script)
     return SpokenText(
-        lead_s=0.6,
+        lead_s=1.0,
         word_s=0.15,
         weights=_WEIGHTS,
         native=_NATIVE,
