@@ -9,7 +9,7 @@ from msgspec import Meta
 
 from bus import wire
 from bus.errors import Invalid
-from bus.params import short
+from bus.jobs.validate import check_input
 from gateway.access.caller import caller
 from gateway.api.job_fields import KEY, Text
 from gateway.codecs import Encoding, Format
@@ -78,10 +78,12 @@ _PLAN: Final = Body(PlanRequest)
     is_counted=False,
 )
 async def plan(request: web.Request) -> web.Response:
-    """`POST /v1/music/plan`. Raises Invalid for an empty prompt."""
+    """`POST /v1/music/plan`. Raises Invalid for a prompt of which no music could be made."""
     body = _PLAN.read(await request.read())
-    if not body.prompt.strip(", \t\r\n"):
-        raise Invalid(f"prompt: is empty ({short(body.prompt)!r}), there is nothing to plan", "prompt")
+    try:
+        check_input(body.prompt)
+    except Invalid as error:
+        raise Invalid(str(error).replace("input", "prompt", 1), "prompt") from error
     return json_response(_plan_of(body.prompt, body.music_length_ms))
 
 

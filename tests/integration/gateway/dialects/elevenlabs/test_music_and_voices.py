@@ -91,7 +91,9 @@ def test_a_plan_of_a_prompt_is_one_that_music_is_made_of(client: elevenlabs.Elev
     assert b"".join(pieces) == tone_pcm(3)
 
 
-@pytest.mark.parametrize(("prompt", "length_ms"), [("", 3000), ("a waltz", 2999), ("a waltz", 600_001)])
+@pytest.mark.parametrize(
+    ("prompt", "length_ms"), [("", 3000), (" ", 3000), ("a\x9bb", 3000), ("a waltz", 2999), ("a waltz", 600_001)]
+)
 def test_a_plan_that_cannot_be_is_refused(client: elevenlabs.ElevenLabs, prompt: str, length_ms: int) -> None:
     with pytest.raises(elevenlabs.UnprocessableEntityError):
         client.music.composition_plan.create(prompt=prompt, music_length_ms=length_ms)
