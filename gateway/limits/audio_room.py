@@ -28,7 +28,7 @@ _CAPACITY: Final = 0.85
 #: Share of REPLIES below which a job is not reserved. As many as run at once fit beside the reservations.
 _SMALL_SHARE: Final = 1 / 1024
 #: Seconds between two rounds, between two checks of one reservation, and between two of all for a refusal.
-_PERIOD_S: Final = 1.0
+_PERIOD_S: Final = 5.0
 _CHECK_AGAIN_S: Final = 10.0
 _PAUSE_S: Final = 0.2
 #: Reservations checked at a time, and in one round.

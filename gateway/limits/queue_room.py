@@ -28,7 +28,7 @@ _CAPACITY: Final = 0.85
 #: Share of JOBS below which tenants are not compared.
 _TIGHT_ABOVE: Final = 0.4
 #: Seconds between two readings of JOBS, and the least while tenants are compared.
-_LOOK_S: Final = 2.0
+_LOOK_S: Final = 5.0
 _LOOK_TIGHT_S: Final = 0.2
 
 

@@ -1,7 +1,7 @@
 """How long a text is at most when it is spoken: for the model's card, which gateways evaluate.
 
 The figures were fitted to 12,958 texts of 45 kinds, spoken by espeak-ng 1.52 with each of its voices and by flite 2.2:
-prose, random words, digits, symbols, emoji, eighteen scripts, single characters repeated. English prose gets 2.5 times
+prose, random words, digits, symbols, emoji, eighteen scripts, single characters repeated. English prose gets 2.6 times
 its length. `tests/engines/test_bound.py` speaks new ones.
 """
 
