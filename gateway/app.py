@@ -72,6 +72,7 @@ def make_app(services: Services) -> web.Application:
         services.retention,
         services.starts,
         services.requests,
+        services.buffers,
         services.open_connections,
         app[readiness.READINESS],
     )

@@ -109,6 +109,8 @@ METRICS: Final[dict[str, Metric]] = {
     "antiphon_ready": _gauge("gateway", "1 if /readyz answers 200."),
     "antiphon_nats_up": _gauge("gateway", "1 while connected to NATS."),
     "antiphon_requests": _gauge("gateway", "Requests in progress, WebSockets included."),
+    "antiphon_buffer_bytes": _gauge("gateway", "Memory that bodies, collected answers and encoders of downloads take."),
+    "antiphon_buffer_limit_bytes": _gauge("gateway", "Limit of that memory."),
     "antiphon_connections": _gauge("gateway", "Open connections of clients, idle ones included."),
     "antiphon_connections_limit": _gauge("gateway", "Connections that this gateway serves at most."),
     "antiphon_listeners": _gauge("gateway", "Listeners of job logs at this gateway: running streams."),

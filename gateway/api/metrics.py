@@ -23,6 +23,7 @@ from gateway.http.operation import Answer, operation
 from gateway.http.requests import Requests
 from gateway.jobs.queue_position import StartRates
 from gateway.jobs.service import Jobs
+from gateway.limits.buffers import Buffers
 
 log = logger(__name__)
 
@@ -141,6 +142,7 @@ class GatewayMetrics:
         retention: Retention,
         starts: StartRates,
         requests: Requests,
+        buffers: Buffers,
         connections: OpenConnections,
         readiness: Readiness,
     ) -> None:
@@ -152,6 +154,7 @@ class GatewayMetrics:
         self._retention = retention
         self._starts = starts
         self._requests = requests
+        self._buffers = buffers
         self._connections = connections
         self._readiness = readiness
         self._stores = Stores(jobs.bus)
@@ -169,6 +172,8 @@ class GatewayMetrics:
         yield Sample("antiphon_ready", not self._readiness.missing())
         yield Sample("antiphon_nats_up", self._bus.connection.state.is_up)
         yield Sample("antiphon_requests", len(self._requests))
+        yield Sample("antiphon_buffer_bytes", self._buffers.total_bytes)
+        yield Sample("antiphon_buffer_limit_bytes", self._buffers.capacity_bytes)
         yield Sample("antiphon_connections", self._connections.total)
         yield Sample("antiphon_connections_limit", self._connections.capacity)
         yield Sample("antiphon_listeners", self._interest.num_listeners)

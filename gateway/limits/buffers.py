@@ -10,10 +10,16 @@ from contextlib import contextmanager
 from typing import Final, NamedTuple
 
 from bus.errors import JobError
+from bus.process import trim_memory
 from gateway.limits.pools import Pool
 
 BUFFER_BYTES: Final = "buffer_bytes"
 _WAIT_S: Final = 10.0
+#: Once this much was held and nine tenths of it are given back, free memory is returned to the system, a second later:
+#: what lived longer than the crowd keeps the heap below it.
+_CROWD_BYTES: Final = 32 << 20
+_GONE: Final = 0.1
+_TRIM_AFTER_S: Final = 1.0
 
 
 class _Waiter(NamedTuple):
@@ -28,6 +34,8 @@ class Buffers:
     def __init__(self, capacity_bytes: int, wait_s: float = _WAIT_S) -> None:
         """`capacity_bytes`: held at most, by all clients together. `wait_s`: how long `Buffer.grow` waits for room."""
         self._wait_s = wait_s
+        #: The most that was held since the heap was trimmed.
+        self._peak_bytes = 0.0
         self._pool = Pool(BUFFER_BYTES, "bytes", capacity_bytes)
         self._waiting: list[_Waiter] = []
 
@@ -93,7 +101,11 @@ class Buffers:
         """For `Buffer.shrink`."""
         if not num_bytes:
             return
+        self._peak_bytes = max(self._peak_bytes, self._pool.total)
         self._pool.give_back(owner, num_bytes)
+        if self._peak_bytes > _CROWD_BYTES and self._pool.total < self._peak_bytes * _GONE:
+            self._peak_bytes = self._pool.total
+            asyncio.get_running_loop().call_later(_TRIM_AFTER_S, trim_memory)
         if self._waiting:
             self._waiting = [each for each in self._waiting if not self._grant(each)]
 

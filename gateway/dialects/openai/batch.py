@@ -142,13 +142,16 @@ async def _results(
     request: web.Request, items: list[tuple[wire.Job, Format] | JobError], buffers: list[Buffer]
 ) -> list[_Ready]:
     """The result of each item, once all are there."""
-    running = []
-    async with asyncio.TaskGroup() as tasks:
-        for index, (item, buffer) in enumerate(zip(items, buffers, strict=True)):
-            if index:  # the first one was counted with the request
-                await wait_to_count(request)
-            running.append(tasks.create_task(_result(request, index, item, buffer)))
-    return [each.result() for each in running]
+    running: list[asyncio.Task[_Ready]] = []
+    try:
+        async with asyncio.TaskGroup() as tasks:
+            for index, (item, buffer) in enumerate(zip(items, buffers, strict=True)):
+                if index:  # the first one was counted with the request
+                    await wait_to_count(request)
+                running.append(tasks.create_task(_result(request, index, item, buffer)))
+        return [each.result() for each in running]
+    finally:
+        running.clear()  # if cancelled, this frame is part of a cycle of references, which lives for a while
 
 
 async def _respond(request: web.Request, key: str, ready: list[_Ready], buffers: list[Buffer]) -> web.StreamResponse:
@@ -213,19 +216,25 @@ async def _encoded(request: web.Request, job: wire.Job, form: Format, buffer: Bu
     the audio does not fit into the buffer.
     """
     fresh = wants_fresh(request)
-    async with open_stream(request.app[JOBS], job, fresh=fresh) as stream, aclosing(aiter(stream)) as pieces:
-        pcm: deque[bytes] = deque()
-        async for piece in pieces:
-            await buffer.grow(len(piece))
-            pcm.append(piece)
-            if buffer.num_bytes > MAX_ITEM_BYTES:
-                raise Invalid(f"input: makes more than {MAX_ITEM_BYTES} bytes of PCM, the limit of a batch", "input")
-        with closing(encoding_for(stream, form, buffer.num_bytes, caller(request))) as encoding:
-            parts = []
-            async for part in encoded(pcm, pieces, encoding, buffer):
-                await buffer.grow(len(part))
-                parts.append(part)
-    return b"".join(parts), usage(stream.job, stream.done), stream.key.job
+    pcm: deque[bytes] = deque()
+    parts: list[bytes] = []
+    try:
+        async with open_stream(request.app[JOBS], job, fresh=fresh) as stream, aclosing(aiter(stream)) as pieces:
+            async for piece in pieces:
+                await buffer.grow(len(piece))
+                pcm.append(piece)
+                if buffer.num_bytes > MAX_ITEM_BYTES:
+                    limit = f"{MAX_ITEM_BYTES} bytes of PCM, the limit of a batch"
+                    raise Invalid(f"input: makes more than {limit}", "input")
+            with closing(encoding_for(stream, form, buffer.num_bytes, caller(request))) as encoding:
+                async for part in encoded(pcm, pieces, encoding, buffer):
+                    await buffer.grow(len(part))
+                    parts.append(part)
+        return b"".join(parts), usage(stream.job, stream.done), stream.key.job
+    finally:
+        # As above: the memory must be free once the buffer says so.
+        pcm.clear()
+        parts.clear()
 
 
 ROUTES: Final[Sequence[web.RouteDef]] = (web.post("/v1/audio/speech/batch", batch),)

@@ -1,7 +1,9 @@
 """Answers that are collected before they are sent: all of them together fit into the memory for clients."""
 
 import contextlib
+import gc
 import json
+import tracemalloc
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -111,6 +113,24 @@ async def test_items_of_batches_that_nobody_reads_fit_into_the_memory(bus_settin
         assert "buffer_bytes: address 127.0.0.1 holds" in refused["error"]
         assert json.loads((await body_of(others))[1])["succeeded"] == 1
     await eventually(lambda: not gateway.buffers.total_bytes)
+
+
+async def test_memory_of_batches_is_free_once_their_clients_have_hung_up(
+    bus_settings: BusSettings, fleet: Fleet
+) -> None:
+    async with gateway_before_tone(bus_settings, fleet) as (gateway, server):
+        gc.collect()
+        gc.disable()  # what is part of a cycle stays until some collection, perhaps for hours
+        tracemalloc.start()
+        try:
+            async with server.requested("POST /v1/audio/speech/batch", batch(12)):
+                await eventually(lambda: gateway.buffers.total_bytes > CAPACITY // 2, 30)
+                assert tracemalloc.get_traced_memory()[0] > CAPACITY // 2
+            await eventually(lambda: not gateway.buffers.total_bytes)
+            await eventually(lambda: tracemalloc.get_traced_memory()[0] < 2 * MIB)
+        finally:
+            tracemalloc.stop()
+            gc.enable()
 
 
 async def test_encoders_of_downloads_that_nobody_reads_fit_into_the_memory(bus_settings: BusSettings) -> None:

@@ -5,6 +5,7 @@ import asyncio
 import pytest
 
 from bus.errors import Overloaded, TooMany
+from bus.process import trim_memory
 from gateway.limits.buffers import Buffers
 
 MIB = 1 << 20
@@ -99,3 +100,31 @@ async def test_a_wait_that_is_cancelled_takes_nothing_with_it() -> None:
         waiting[1].cancel()  # after it was granted, before it knows
         await asyncio.wait(waiting[1:])
         assert buffers.total_bytes == 0
+
+
+async def test_free_memory_is_returned_to_the_system_once_a_crowd_has_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    num_trims = 0
+    is_trimmed = asyncio.Event()
+
+    def trim() -> None:
+        nonlocal num_trims
+        num_trims += 1
+        is_trimmed.set()
+
+    monkeypatch.setattr("gateway.limits.buffers.trim_memory", trim)
+    buffers = Buffers(90 * MIB)
+    with buffers.hold("tenant-a") as few:
+        await few.grow(20 * MIB)
+    with buffers.hold("tenant-a") as crowd, buffers.hold("tenant-b") as rest:
+        await crowd.grow(70 * MIB)
+        await rest.grow(MIB)
+        crowd.shrink(60 * MIB)
+        assert not is_trimmed.is_set()
+        crowd.shrink(10 * MIB)
+        async with asyncio.timeout(30):
+            await is_trimmed.wait()
+    assert num_trims == 1
+
+
+def test_trimming_is_harmless() -> None:
+    trim_memory()
