@@ -78,6 +78,8 @@ def test_without_a_voice_it_says_how_to_name_one() -> None:
 def test_a_folder_without_a_voice_is_named(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError, match=f"no usable voice in {tmp_path}: it has no file NAME.onnx"):
         made(tmp_path).load("cpu", MemoryPolicy())
+    with pytest.raises(RuntimeError, match="nowhere: it is no folder"):
+        made(tmp_path / "nowhere").load("cpu", MemoryPolicy())
 
 
 def test_without_espeak_it_speaks_us_english_and_leaves_out_other_languages(monkeypatch: pytest.MonkeyPatch) -> None:

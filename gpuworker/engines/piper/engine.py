@@ -186,6 +186,8 @@ class Piper:
         folder = self._folder
         if not folder.voices:
             reasons = "; ".join(folder.unusable.values())
+            if self._options.voices and not Path(self._options.voices).expanduser().is_dir():
+                reasons = "it is no folder"
             raise RuntimeError(
                 f"no usable voice in {self._options.voices}: {reasons or 'it has no file NAME.onnx'}"
                 if self._options.voices
