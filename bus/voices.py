@@ -23,8 +23,11 @@ _OTHER_NAMES: Final = {
     "zh-mo": "yue",
     "zh-yue": "yue",
 }
-#: A language, and what may stand behind it: script, region, variant.
-_TAG: Final = re.compile(r"[a-z]{2,3}(?:-(?:[a-z]{4}|[a-z]{2}|\d{3}|\d[a-z0-9]{3}|[a-z0-9]{5,8}))*")
+#: A language, and what may stand behind it: script, region. Other words of a name may look like parts of a tag.
+_SCRIPTS: Final = (
+    "arab|armn|beng|cyrl|deva|geor|grek|gujr|guru|hang|hans|hant|hebr|jpan|knda|kore|latn|mlym|taml|telu|thai"
+)
+_TAG: Final = re.compile(rf"[a-z]{{2,3}}(?:-(?:{_SCRIPTS}|[a-z]{{2}}|\d{{3}}))*")
 _MAX_COMPARED_CHARS: Final = 80
 
 

@@ -33,7 +33,9 @@ def test_the_nearest_voice_is_found(voice: str, expected: str) -> None:
     assert nearest(voice, IDS) == expected
 
 
-@pytest.mark.parametrize("voice", ["xx", "klingon", "x-us", "de+", "", "-", "flite-xyz", "de us", "en-uss"])
+@pytest.mark.parametrize(
+    "voice", ["xx", "klingon", "x-us", "de+", "", "-", "flite-xyz", "de us", "en-uss", "no-such-voice"]
+)
 def test_a_voice_like_none_of_them_is_not_guessed(voice: str) -> None:
     found = nearest(voice, IDS)
     assert found is None or found.startswith("de+")
