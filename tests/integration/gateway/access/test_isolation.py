@@ -52,9 +52,9 @@ class Response:
 
 
 def routes(gateway: Services) -> list[tuple[str, str]]:
-    """(method, path) of every route that the OpenAPI document is made from."""
+    """(method, path) of every route that the OpenAPI document is made from. Each is there with a slash behind it too."""
     found = {
-        (route.method, route.resource.canonical)
+        (route.method, route.resource.canonical.rstrip("/") or "/")
         for route in make_app(gateway).router.routes()
         if route.resource is not None and not isinstance(route.resource, web.StaticResource)
     }
@@ -127,6 +127,7 @@ async def test_without_a_key_every_route_but_the_open_ones_only_says_that_one_is
 
 
 ELEVENLABS = "/v1/text-to-speech/any/stream-input?model_id=tone&output_format=pcm_24000"
+MULTI = "/v1/text-to-speech/any/multi-stream-input?model_id=tone&output_format=pcm_24000"
 
 
 async def job_of_socket(http: aiohttp.ClientSession, path: str) -> str:
@@ -136,6 +137,10 @@ async def job_of_socket(http: aiohttp.ClientSession, path: str) -> str:
             await ws.send_json({"type": "session.config", **tone_config(seconds=0.1)})
             await ws.send_json({"type": "input.text", "text": WORDS})
             await ws.send_json({"type": "input.done"})
+        elif path == MULTI:
+            await ws.send_json({"text": " ", "context_id": "a", "params": {"seconds": 0.1}})
+            await ws.send_json({"text": WORDS, "context_id": "a", "flush": True})
+            await ws.send_json({"context_id": "a", "close_context": True})
         else:
             await ws.send_json({"text": " ", "params": {"seconds": 0.1}})
             await ws.send_json({"text": WORDS, "flush": True})
@@ -160,7 +165,7 @@ async def test_a_sockets_jobs_are_its_tenants_whatever_key_others_use(bus_settin
                 async with asyncio.timeout(30):
                     while (await client.get("/readyz")).status != 200:
                         await asyncio.sleep(0.01)
-                made = [await job_of_socket(client, path) for path in (VLLM, ELEVENLABS)]
+                made = [await job_of_socket(client, path) for path in (VLLM, ELEVENLABS, MULTI)]
                 for job_id in made:
                     assert (await until_state(client, job_id, "done"))["seconds"] == 0.1
                 async with client.get("/v1/jobs") as answer:
@@ -200,4 +205,9 @@ async def test_there_is_no_socket_that_is_not_walked_here(bus_settings: BusSetti
                         sockets.add(path)
                 except (aiohttp.WSServerHandshakeError, TimeoutError):
                     continue
-    assert sockets == {VLLM, "/v1/text-to-speech/{voice_id}/stream-input"}
+    assert sockets == {
+        VLLM,
+        "/v1/text-to-speech/{voice_id}/stream-input",
+        "/v1/text-to-speech/{voice_id}/multi-stream-input",
+        "/v1/text-to-dialogue/multi-stream-input",
+    }

@@ -27,7 +27,7 @@ async def test_an_interactive_request_is_heard_before_one_of_another_tenants_lon
         await ready(http, "")
         _, key = await Keys(bus).create("victim", Limits())
         headers = {"Authorization": f"Bearer {key}"}
-        long = {"model": "tone", "input": "x", "lane": "batch", "params": {"seconds": 600, **STEADY}}
+        long = {"model": "tone", "input": "x", "lane": "batch", "params": {"seconds": 300, **STEADY}}
         for _ in range(SLOTS):
             async with http.post("/v1/jobs", json=long) as answer:
                 assert answer.status == 202, await answer.text()
