@@ -34,8 +34,8 @@ from gateway.webhooks.sender import Sender
 if TYPE_CHECKING:
     from gateway.access.tokens import TokenVerifier
 
-#: Rows of lists that are read at one time; a list has up to 1,000.
-_NUM_READS: Final = 16
+#: Rows of lists that are read at one time; a list has up to 1,000. Few: reading them takes the time of this process.
+_NUM_READS: Final = 4
 #: Clients connect without a proxy.
 _DIRECT: Final = Addresses(())
 
