@@ -152,8 +152,7 @@ async def _serve(request: web.Request, handler: Handler) -> web.StreamResponse:
         connections.check_spare(request)
     if hdrs.CONTENT_ENCODING in headers or not "".join(headers.values()).isascii():
         check_head(request)
-    preflight = app[_ORIGINS].preflight(request)
-    if preflight is not None:
+    if request.method == hdrs.METH_OPTIONS and (preflight := app[_ORIGINS].preflight(request)) is not None:
         return preflight
     route, is_open = request.match_info.handler, request.path in app[_OPEN_PATHS]
     owner = app[AUTHENTICATOR].authenticate(request, app[_KEY_PLACES].get(route, "head"), is_open=is_open)

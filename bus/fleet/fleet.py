@@ -146,7 +146,7 @@ class Fleet:
         self._pings = Pings(bus, self._workers, tasks, self._mark_dead)
         self._takeovers = Takeovers(bus, tasks, listened)
         #: The newest card of every model ever offered here, so that a fleet at rest is still known.
-        self._known_cards: dict[str, ModelCard] = {}
+        self.known_cards: Final[dict[str, ModelCard]] = {}
 
     async def run(self) -> None:
         """Receive heartbeats and ping until cancelled. Takeovers that have begun go on in `tasks`."""
@@ -183,12 +183,12 @@ class Fleet:
 
     def card(self, model: str) -> ModelCard | None:
         """The model's card, even if no worker offers it just now; None if none ever did."""
-        return self._known_cards.get(model)
+        return self.known_cards.get(model)
 
     @property
     def known_models(self) -> list[str]:
         """Names of all models ever offered here, sorted."""
-        return sorted(self._known_cards)
+        return sorted(self.known_cards)
 
     def _on_heartbeat(self, message: Message) -> None:
         heartbeat = read_heartbeat(message)
@@ -208,7 +208,7 @@ class Fleet:
 
     async def _describe(self, worker: str) -> None:
         cards = await self._pings.describe(worker)
-        self._known_cards |= {card.name: card for card in cards}
+        self.known_cards.update((card.name, card) for card in cards)
 
     def _mark_dead(self, worker: KnownWorker, why: str) -> None:
         last = worker.heartbeat

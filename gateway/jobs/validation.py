@@ -39,7 +39,7 @@ class Validation:
 
     def card(self, model: str, version: str = "") -> ModelCard:
         """The card of a model. Raises UnknownModel, or NoWorker while it may be that its worker was not seen yet."""
-        card = self._fleet.card(model)
+        card = self._fleet.known_cards.get(model)
         if card is None:
             known = self._fleet.known_models
             if not known:

@@ -13,8 +13,9 @@ from bus.telemetry.logging import logger
 
 log = logger(__name__)
 
-#: Seconds between two looks at the loop.
+#: Seconds between two looks at the loop; and while there is at most one caller, who waits for no other one.
 _PERIOD_S: Final = 0.05
+_IDLE_S: Final = 1.0
 #: Part of a new measurement in the average.
 _SMOOTHING: Final = 0.3
 #: A loop that is later than this, on average, is busy.
@@ -47,6 +48,10 @@ class Pacing:
         """Measure until cancelled."""
         loop = asyncio.get_running_loop()
         while True:
+            if len(self.counts) < 2:
+                await asyncio.sleep(_IDLE_S)
+                self.counts = {owner: count / 2 for owner, count in self.counts.items() if count > _FORGOTTEN}
+                continue
             began_s = loop.time()
             await asyncio.sleep(_PERIOD_S)
             self.look(loop.time() - began_s - _PERIOD_S)
