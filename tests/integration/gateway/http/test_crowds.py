@@ -113,6 +113,7 @@ def resident_bytes(pid: int) -> int:
     return int(next(line for line in lines if line.startswith("VmRSS")).split()[1]) << 10
 
 
+@pytest.mark.slow
 async def test_others_are_served_beside_silent_connections_and_stalled_bodies(gateway: tuple[Program, int]) -> None:
     program, port = gateway
     done = asyncio.Event()

@@ -93,7 +93,11 @@ OF_AIOHTTP = {*SOCKET, "Expect", "Content-Type", "Sec-WebSocket-Protocol", "Sec-
 HEADERS = sorted({name.title() for name in headers_read() | OF_AIOHTTP} | {"Xi-Api-Key", "Range", "If-Range"})
 
 
-@pytest.fixture(scope="module", params=[(), ("--cors-origins", "*")], ids=["no origins", "all origins"])
+@pytest.fixture(
+    scope="module",
+    params=[(), pytest.param(("--cors-origins", "*"), marks=pytest.mark.slow)],
+    ids=["no origins", "all origins"],
+)
 def gateway(request: pytest.FixtureRequest, nats_url: str) -> Iterator[tuple[Program, int]]:
     settings = BusSettings(nats=nats_url, root=fresh_root(), jobs_max_bytes=64 << 20, replies_max_bytes=256 << 20)
     with fleet_of(settings) as fleet:

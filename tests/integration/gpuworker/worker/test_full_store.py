@@ -90,6 +90,7 @@ async def assert_whole_at_the_first_attempt(bus: Bus, key: JobKey, seconds: floa
     assert [entry.started.attempt for entry in log if entry.started is not None] == [1]
 
 
+@pytest.mark.slow
 async def test_a_store_full_of_what_runs_stops_blocks_and_lets_every_job_be_ended(
     bus_settings: BusSettings, fleet: Fleet, http: ClientSession, server: Server, tmp_path: Path
 ) -> None:

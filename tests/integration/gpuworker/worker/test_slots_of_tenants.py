@@ -17,6 +17,7 @@ SLOTS = 8
 PATIENCE_S = 5.0
 
 
+@pytest.mark.slow
 @pytest.mark.xfail(reason="device time: issue Served in time", strict=True, raises=TimeoutError)
 async def test_an_interactive_request_is_heard_before_one_of_another_tenants_long_batch_jobs_ends(
     fleet: Fleet, bus_settings: BusSettings
