@@ -133,7 +133,8 @@ def what_the_document_forbids_is_refused(ctx: CheckContext, response: Response, 
 
 def is_right_without_nulls(case: Case) -> bool:
     """Whether the body is one that the document allows, once its nulls are absent: that is what a null means."""
-    content = case.operation.definition.raw.get("requestBody", {}).get("content", {}).get("application/json")
+    contents = case.operation.definition.raw.get("requestBody", {}).get("content", {})
+    content = contents.get("application/json") or contents.get(LINES)
     if content is None or not isinstance(case.body, dict):
         return False
     schema = {**content["schema"], "components": case.operation.schema.raw_schema["components"]}

@@ -14,7 +14,7 @@ from msgspec import Meta
 
 from bus import wire
 from bus.errors import BusError, Invalid
-from bus.jobs.submit import keyed_id
+from bus.jobs.submit import check_id, keyed_id
 from bus.wire import schema
 from gateway.access.caller import caller
 from gateway.api.job_fields import KEY, JobOptions, Text, build_job, idempotent_id
@@ -147,6 +147,8 @@ async def dialogue(request: web.Request) -> web.StreamResponse:
     form = names.format_of(request.query.get("output_format", names.DEFAULT_FORMAT), names.SPEECH_FORMATS)
     body = _DIALOGUE.read(data)
     turns = [_turn(request, body, index, len(data)) for index in range(len(body.inputs))]
+    if idempotent_id(request, _API):  # a key that was used for another dialogue may agree in the first turns
+        await asyncio.gather(*(check_id(request.app[JOBS].bus, turn.job) for turn in turns))
     return await Dialogue(request, form, turns).respond()
 
 

@@ -79,6 +79,23 @@ async def test_a_turn_that_fails_first_has_a_status_and_a_later_one_cuts_the_bod
             ]
 
 
+async def test_a_key_that_stood_for_another_dialogue_is_refused_before_the_first_turn(
+    http: aiohttp.ClientSession,
+) -> None:
+    async def post(*texts: str) -> tuple[int, bytes]:
+        inputs = [{"text": text, "voice_id": "en"} for text in texts]
+        headers = {"Idempotency-Key": "once"}
+        url = f"/v1/text-to-dialogue?output_format={NATIVE}"
+        body = {"inputs": inputs, "model_id": "tone", "params": {"seconds": 0.1}}
+        async with http.post(url, json=body, headers=headers) as answer:
+            return answer.status, await answer.read()
+
+    assert await post("One.", "Two.") == (200, tone_pcm(0.1) * 2)
+    assert await post("One.", "Two.") == (200, tone_pcm(0.1) * 2)
+    status, body = await post("One.", "Other.")
+    assert status == 409, body
+
+
 async def test_a_client_that_hangs_up_leaves_the_turns(http: aiohttp.ClientSession) -> None:
     body = {"inputs": [turn.dict() for turn in TURNS], "model_id": "tone", "params": {"seconds": 600, **STEADY}}
     async with http.post("/v1/text-to-dialogue?output_format=pcm_24000", json=body) as answer:
