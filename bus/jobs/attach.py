@@ -114,8 +114,8 @@ class Attachment:
         self._read_seq = 0  # of the last entry that was read here: the log had it
         self._live = _LiveEntries(max_buffer_bytes, is_behind=not is_new)
         self._wake = asyncio.Event()
-        #: Whether the listener has the log's end.
-        self._is_ended = False
+        self._generation = connection.state.generation  # of the connection when the tail was last checked after it
+        self._is_ended = False  # whether the listener has the log's end
         self._expect_beginning = after_seq == 0
         self._max_silence_s = silence_s
         self._silence_s = min(silence_s, _FIRST_SILENCE_S) if connection.is_clustered else silence_s
@@ -198,7 +198,9 @@ class Attachment:
             return  # the next silence reads again; a reconnect reads back anyway
         # In a cluster the other servers have them; a leader that is new may only not know it yet.
         if is_born and not self._connection.is_clustered and self._read_seq > (0 if tail is None else tail.seq):
-            self._start_over()
+            # A server without power has lost entries that were read here, and assigns their sequences again.
+            log.warning("log.went_back", job=self._key.job, tenant=self._key.tenant, read_seq=self._read_seq)
+            self._last_seq = self._read_seq = 0
         if tail is not None:
             self._live.is_behind = self._live.is_behind or tail.seq > self._last_seq
             # The listener came back with the end, or with a sequence that never existed: nothing can follow.
@@ -207,12 +209,6 @@ class Attachment:
             if self._last_seq:
                 raise Gone(f"job {self._key.job!r} was removed by retention while it was read")
             raise NotFound(f"no job {self._key.job!r}")
-
-    def _start_over(self) -> None:
-        """A server without power has lost entries that were read here, and assigns their sequences again."""
-        log.warning("log.went_back", job=self._key.job, tenant=self._key.tenant, read_seq=self._read_seq)
-        self._last_seq = 0
-        self._read_seq = 0
 
     async def _read_batch(self) -> list[Entry]:
         # Cleared first: an entry that arrives while we read is buffered, and dropped later if the page has it too.
@@ -225,6 +221,10 @@ class Attachment:
             )
             if pending:
                 self._live.is_behind = True
+            elif not page and self._generation != (generation := self._connection.state.generation):
+                # Only this shows that the server has lost what was read here, before something takes its place.
+                await self._check_tail()
+                self._generation = generation
             elif not page:
                 await self._check_tail_until_woken()
                 if self._live.is_behind:

@@ -16,7 +16,7 @@ from tests.support.web import knows_every_model, ready
 SEED = int(os.environ.get("CONTRACT_SEED", "20261121"))
 CASES = 10_000
 #: Of each operation, beside those that the document's limits ask for.
-EXAMPLES = 200
+EXAMPLES = 140
 SUPPORT = Path(__file__).parents[1] / "support"
 #: One process for each: several threads in one trip over CPython 3.11's parser.
 PARTS = (("native", "openai"), ("acestep", "elevenlabs", "plain", "vllm"))

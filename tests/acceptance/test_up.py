@@ -6,6 +6,7 @@ import os
 import signal
 from pathlib import Path
 
+import pytest
 from aiohttp import ClientError, ClientSession
 
 from tests.support.tone import tone_pcm
@@ -44,6 +45,7 @@ async def test_one_line_then_sound_then_nothing_left(tmp_path: Path) -> None:
         assert sorted(event["worker"] for event in up.events() if event["event"] == "host.stopped") == ["w1", "w2"]
 
 
+@pytest.mark.slow
 async def test_sound_comes_again_after_each_process_was_killed(tmp_path: Path) -> None:
     with running(tmp_path / "state", "--models", "tone") as up:
         pids = up.ready_line["pids"]
@@ -67,6 +69,7 @@ async def works_again(http: ClientSession, url: str) -> None:
             await asyncio.sleep(0.02)
 
 
+@pytest.mark.slow
 async def test_killed_itself_it_takes_everything_along_and_the_store_is_free(tmp_path: Path) -> None:
     with running(tmp_path / "state", "--models", "tone") as up:
         pids = up.pids()

@@ -15,6 +15,8 @@ from tests.engines.driving import checked, resumed, run
 from tests.engines.texts import STORY
 from tests.support.piper_voice import HOP, RATE_HZ, random_voices
 
+pytestmark = pytest.mark.slow
+
 MANNER = Manner(speaker=0, speed=1.0, variation=0.667, rhythm=0.8, seed=5)
 IDS = [1, 0, *(number for symbol in range(14, 60) for number in (symbol, 0)), 2]
 JOB = EngineJob(id="j", input=STORY, voice="en_US-random-low", seed=3)

@@ -1,21 +1,28 @@
 """A nats-server of one's own, to be killed, frozen and started again on its port with its store."""
 
 import os
+import random
 import signal
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from ops.local.nats_server import Endpoints, locked, prepare
+from ops.local.system import port_is_free
 from tests.support.nats import running
 from tests.support.waiting import freeze
+
+
+def steady_port() -> int:
+    """A free port below those of outgoing connections: none of these can take it while its server is down."""
+    return next(port for port in random.sample(range(20_000, 30_000), 1000) if port_is_free("127.0.0.1", port))
 
 
 class Server:
     def __init__(self, state: Path, lock: int) -> None:
         self._state = state
         self._lock = lock
-        self._port = 0
+        self._port = steady_port()
         self._stack = ExitStack()
         self.start()
 

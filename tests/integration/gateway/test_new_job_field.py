@@ -16,6 +16,8 @@ from tests.support import engine_package, up
 from tests.support.nats_asking import WHOLE
 from tests.support.nats_cli import nats_req
 
+pytestmark = pytest.mark.slow
+
 ON_THE_WIRE = '    mood: Annotated[str, schema("How it should sound.")] = ""'
 FOR_ENGINES = '    mood: str = ""'
 #: `tone`, with the field in the facts of its `done` entry.

@@ -11,6 +11,8 @@ from tests.support import ci
 from tests.support.ci import MAX_FLAKY, Outcome, Rerun, Verdict, may_be_flaky, run_suite, settle, stream, without_flaky
 from tests.support.ci_report import Failure, Report, read
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[3]
 FAILED = Failure("tests/unit/test_a.py::test_b", "call", "AssertionError: assert 1 == 2")
 SUMMARY = "=================== 1 failed, 9 passed, 2 skipped in 172.50s (0:02:52) ==================="

@@ -21,6 +21,7 @@ from ops.local.nats_server import locked, prepare
 from tests.support.jobs import tone_job
 from tests.support.log_writer import RATE_HZ, finish, take, write_pcm
 from tests.support.nats import running
+from tests.support.restarts import steady_port
 from tests.support.waiting import eventually
 
 STARTED = wire.Started(media=wire.media_type(RATE_HZ, 1), worker="w1", attempt=2, model="tone", version="v1")
@@ -33,7 +34,7 @@ class Server:
         self._folder = folder
         self._lock = lock
         self._running = AsyncExitStack()
-        self._port = 0
+        self._port = steady_port()
         self.url = ""
 
     async def start(self) -> None:

@@ -14,6 +14,8 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 
 from tests.support.programs import Fleet, Program
 
+pytestmark = pytest.mark.slow
+
 OLD, NEW = (rsa.generate_private_key(public_exponent=65537, key_size=2048) for _ in range(2))
 #: A key that was removed must be refused after this.
 BOUND_S = 2.0

@@ -19,6 +19,8 @@ from tests.support.log_writer import finish, take
 from tests.support.slow import SlowServer, slow_gateway, slow_server, write_noise
 from tests.support.waiting import eventually
 
+pytestmark = pytest.mark.slow
+
 #: Bytes that wait for one client, by `docs/operations.md`: in this process without an encoder, and in the kernel.
 HELD_BYTES = 512 << 10
 KERNEL_BYTES = 256 << 10

@@ -2,7 +2,11 @@
 
 import shutil
 
+import pytest
+
 from tests.support.nats_page import PAGE, blocks, plain, shell
+
+pytestmark = pytest.mark.slow
 
 
 def test_every_command_of_the_page_prints_the_output_of_the_page() -> None:

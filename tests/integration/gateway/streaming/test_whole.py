@@ -18,6 +18,8 @@ from tests.support.slow import SlowClient, SlowServer, slow_gateway, write_noise
 from tests.support.tone import tone_pcm
 from tests.support.waiting import eventually
 
+pytestmark = pytest.mark.slow
+
 MIB = 1 << 20
 CAPACITY = 16 * MIB
 #: A piece that was in memory when it turned out not to fit, of each client.

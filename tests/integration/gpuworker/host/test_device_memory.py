@@ -13,6 +13,8 @@ from tests.support import engine_package, fleets
 from tests.support.doors import accepted, until_state
 from tests.support.fleets import Stack
 
+pytestmark = pytest.mark.slow
+
 LOADED, PER_JOB = 7_516_192_768, 1_048_576
 ENGINE = f"""
 from dataclasses import replace

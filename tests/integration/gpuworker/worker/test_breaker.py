@@ -15,6 +15,8 @@ from tests.support.programs import Fleet
 from tests.support.tone import tone_pcm
 from tests.support.waiting import eventually
 
+pytestmark = pytest.mark.slow
+
 RAISES = {"kind": "raise", "at_block": 0}
 
 

@@ -7,9 +7,13 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import pytest
+
 from ops.chaos.proc import children, command_line, members
 from ops.chaos.process import Process
 from tests.support.waiting import eventually
+
+pytestmark = pytest.mark.slow
 
 WITHIN_S = 30.0
 #: Its child leaves when the head does: its standard input ends.

@@ -22,6 +22,8 @@ from tests.support.jobs import tone_job
 from tests.support.log_writer import write_log
 from tests.support.stand_in_stack import Running, StandIns, stand_ins
 
+pytestmark = pytest.mark.slow
+
 JOBS, REPLIES = "ANTIPHON_JOBS", "ANTIPHON_REPLIES"
 
 

@@ -9,6 +9,8 @@ from aiohttp import WSMsgType, web
 from gateway.http.reading import ReadingTimes
 from tests.support.slow_senders import CHUNKED, GET, PAUSE_S, connected, status, with_length
 
+pytestmark = pytest.mark.slow
+
 
 async def test_a_silent_connection_is_closed_without_a_word() -> None:
     async with connected() as client:
