@@ -36,7 +36,7 @@ Text = Annotated[
     schema(
         "The text or prompt: not empty, no control characters but white space.",
         minLength=1,
-        pattern=rf"^[^{_CONTROL}]*[^\s{_CONTROL}][^{_CONTROL}]*$",
+        pattern=rf"^[^{_CONTROL}]*[^\s\u0085{_CONTROL}][^{_CONTROL}]*$",
     ),
 ]
 #: OpenAI's names of models; clients write them at other APIs too.

@@ -54,6 +54,7 @@ async def test_every_answer_is_as_the_document_says_in_ten_thousand_cases(
     fleet.worker("w1", "tone,speech", 16)
     await ready(http, url)
     await knows_every_model(http, url)
+    early = len(gateway.events("http.refused"))
     async with http.get(f"{url}/openapi.json") as answer:
         document = await answer.json()
     operations = [operation for path in document["paths"].values() for operation in path.values()]
@@ -71,4 +72,4 @@ async def test_every_answer_is_as_the_document_says_in_ten_thousand_cases(
     assert (cases >= CASES, tested) == (True, len(operations)), told
     assert gateway.process.poll() is None
     assert gateway.events("http.failed") == []
-    assert [event for event in gateway.events("http.refused") if event["status"] >= 500] == []
+    assert [event for event in gateway.events("http.refused")[early:] if event["status"] >= 500] == []

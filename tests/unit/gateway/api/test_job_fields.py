@@ -1,5 +1,6 @@
 """Fields of a job: each is accepted wherever a job is, without a list of its own."""
 
+import re
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -10,7 +11,7 @@ from aiohttp.test_utils import make_mocked_request
 from bus import wire
 from bus.transport.parser import Message
 from gateway.access.caller import CALLER, Caller
-from gateway.api.job_fields import HttpJobRequest, JobRequest, build_job, job_from
+from gateway.api.job_fields import HttpJobRequest, JobRequest, Text, build_job, job_from
 from gateway.http.bodies import Body
 from gateway.nats import request as nats_request
 
@@ -92,3 +93,12 @@ def test_a_job_takes_the_fields_that_options_share_with_it_and_those_given_besid
 def test_a_job_is_not_made_of_a_field_that_it_does_not_have() -> None:
     with pytest.raises(TypeError, match="colour"):
         job_from(Options(), input="x", colour="blue")
+
+
+def test_no_text_of_white_space_alone_fits_the_documented_pattern() -> None:
+    """As the checks have it: JSON Schema does not count U+0085 as white space, and Python does."""
+    pattern = re.compile(msgspec.json.schema(Text)["pattern"])
+    blanks = [char for char in map(chr, range(0x3001)) if char.isspace()]
+    assert len(blanks) > 20
+    assert [char for char in blanks if pattern.search(char)] == []
+    assert pattern.search("a\u0085b")
