@@ -10,9 +10,10 @@ notebook can drive it:
     for _, event in engine.generate([job]): ...
 """
 
+import re
 from collections.abc import Generator, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import Any, Final, Literal, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -60,6 +61,9 @@ Pcm = NDArray[np.float32]
 _LISTED_WORDS = 10
 
 
+_UNSPEAKABLE: Final = re.compile(r"[\x00-\x08\x0e-\x1f\x7f-\x84\x86-\x9f\ud800-\udfff]")
+
+
 class Rejected(Exception):
     """The job is at fault, not the engine: in the field `path` (`input`, `voice`, `params.seconds`).
 
@@ -70,6 +74,19 @@ class Rejected(Exception):
         super().__init__(f"{path}: {message}")
         self.path = path
         self.message = message
+
+
+def check_text(text: str, max_chars: int) -> None:
+    """Raise Rejected for an input that no voice can speak: blank, too long, or with a control character.
+
+    White space of every kind is none; half of a surrogate pair is one.
+    """
+    if not text.strip():
+        raise Rejected("input", "is blank")
+    if len(text) > max_chars:
+        raise Rejected("input", f"has {len(text)} characters, the limit is {max_chars}")
+    if bad := _UNSPEAKABLE.search(text):
+        raise Rejected("input", f"has the control character U+{ord(bad.group()):04X} at position {bad.start()}")
 
 
 class TextLost(Exception):

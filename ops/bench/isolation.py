@@ -6,15 +6,13 @@ only the sharing differs. So a ratio of 1 means that the stack's pools protect t
 
 import asyncio
 import json
-import os
-import signal
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -25,24 +23,28 @@ from bus.access.keys import Keys, Limits
 from bus.jobs.client import open_bus
 from bus.settings import BusSettings
 from ops.bench import tone
-from ops.errors import UsageRefused
+from ops.bench.own_stack import line_within, own_process, own_stack
+from ops.errors import OpsError, UsageRefused
 from ops.flood.pools import POOLS
 from ops.flood.target import Target
 from ops.local.system import ourselves
 
 #: Settings of both stacks: streams small enough that a flood fills them within a measurement.
 _ENVIRON: Final = {
-    "ANTIPHON_LOG_LEVEL": "warning",
     "ANTIPHON_JOBS_MAX_BYTES": str(8 << 20),
     "ANTIPHON_REPLIES_MAX_BYTES": str(512 << 20),
     "ANTIPHON_WEBHOOK_PRIVATE": "true",
 }
 #: A flood has this long to fill its pool before the other tenant is measured.
 _FILL_S: Final = 3.0
+#: Between two requests of the other tenant, and the length of the audio of each.
 _PAUSE_S: Final = 0.05
 _SECONDS: Final = 0.5
+#: Recordings that the other tenant makes before the flood.
 _KEPT: Final = 5
+#: For a flood to start, to stop, and for its jobs to be cancelled.
 _STOP_S: Final = 20.0
+#: For one request; after it the request has failed.
 _REQUEST_S: Final = 60.0
 
 
@@ -94,37 +96,11 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
 def _stack(folder: Path) -> Iterator[Stack]:
     """A stack of two workers: one makes `tone` for both tenants, the other is slow and has one slot."""
     folder.mkdir()
-    environ = {**os.environ, **_ENVIRON}
-    flags = ("--http-port", "0", "--nats-port", "0", "--models", "tone", "--slots", "64", "--json")
-    with ExitStack() as cleanup:
-        up = cleanup.enter_context(
-            _process([*ourselves(), "up", *flags, "--state", str(folder / "state")], environ, folder / "up.log")
-        )
-        assert up.stdout is not None
-        line = up.stdout.readline()
-        if not line:
-            raise RuntimeError(f"the stack did not start:\n{(folder / 'up.log').read_text()[-2000:]}")
-        found = json.loads(line)
-        slow = ("worker", "--nats", found["nats"], "--id", "slow", "--models", "music", "--slots", "1")
-        cleanup.enter_context(_process([*ourselves(), *slow], environ, folder / "slow.log"))
-        keys = asyncio.run(_make_keys(found["nats"]))
-        yield Stack(found["http"], found["nats"], *keys)
-
-
-@contextmanager
-def _process(argv: Sequence[str], environ: dict[str, str], log: Path) -> Iterator[subprocess.Popen[str]]:
-    with (
-        log.open("wb") as stderr,
-        subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=stderr, text=True, env=environ) as process,
-    ):
-        try:
-            yield process
-        finally:
-            process.send_signal(signal.SIGTERM)
-            try:
-                process.wait(_STOP_S)
-            except subprocess.TimeoutExpired:
-                process.kill()
+    with own_stack(folder, ("--models", "tone", "--slots", "64"), _ENVIRON) as found:
+        slow = ("worker", "--nats", found.nats, "--id", "slow", "--models", "music", "--slots", "1")
+        with own_process([*ourselves(), *slow], folder / "slow.log", _ENVIRON):
+            keys = asyncio.run(_make_keys(found.nats))
+            yield Stack(found.http, found.nats, *keys)
 
 
 async def _make_keys(nats: str) -> tuple[str, str]:
@@ -162,7 +138,7 @@ async def _measure(name: str, own: Stack, *, flooded: Stack, seconds: float) -> 
         victim = Target(session, own.url, own.victim_key)
         await _until_served(victim)
         kept = [await _record(victim, number) for number in range(_KEPT)]
-        with _flood(name, flooded) as process:
+        with tempfile.TemporaryDirectory() as folder, _flood(name, flooded, Path(folder)) as process:
             await asyncio.sleep(_FILL_S)
             first_s, failed = await _first_audio(victim, seconds)
             answers = await asyncio.to_thread(_stopped, process)
@@ -175,30 +151,19 @@ async def _measure(name: str, own: Stack, *, flooded: Stack, seconds: float) -> 
 
 
 @contextmanager
-def _flood(name: str, stack: Stack) -> Iterator[subprocess.Popen[str]]:
-    environ = {
-        **os.environ,
-        "ANTIPHON_URL": stack.url,
-        "ANTIPHON_NATS": stack.nats,
-        "ANTIPHON_API_KEY": stack.flood_key,
-    }
-    argv = [sys.executable, "-m", "ops.flood", name]
-    with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True, env=environ) as process:
-        assert process.stdout is not None
-        try:
-            process.stdout.readline()
-            yield process
-        finally:
-            process.kill()
+def _flood(name: str, stack: Stack, folder: Path) -> Iterator["subprocess.Popen[str]"]:
+    environ = {"ANTIPHON_URL": stack.url, "ANTIPHON_NATS": stack.nats, "ANTIPHON_API_KEY": stack.flood_key}
+    with own_process([sys.executable, "-m", "ops.flood", name], folder / "flood.log", environ) as process:
+        line_within(process, _STOP_S)
+        yield process
 
 
-def _stopped(process: subprocess.Popen[str]) -> dict[str, int]:
-    """Stop a flood and return its answers by status. Raises RuntimeError if it had ended by itself."""
-    assert process.stdout is not None
-    process.send_signal(signal.SIGTERM)
-    line = process.stdout.readline()
+def _stopped(process: "subprocess.Popen[str]") -> dict[str, int]:
+    """Stop a flood and return its answers by status. Raises OpsError if it had ended by itself, or does not end."""
+    process.terminate()
+    line = line_within(process, _STOP_S)
     if not line:
-        raise RuntimeError("the flood ended before it was stopped")
+        raise OpsError("the flood ended before it was stopped, or did not end then")
     return dict(json.loads(line))
 
 

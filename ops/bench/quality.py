@@ -6,8 +6,6 @@ each error is counted for the sentence that it is in.
 
 import asyncio
 import json
-import os
-import subprocess
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -19,8 +17,8 @@ import msgspec
 
 from ops.bench import scoring
 from ops.bench.judge import RATE_HZ, Judge
+from ops.bench.own_stack import own_stack
 from ops.errors import OpsError
-from ops.local.system import ourselves
 
 SENTENCES: Final = (
     "The harbor was quiet when the first boat came in this morning.",
@@ -131,28 +129,11 @@ def report(results: Sequence[Result], *, as_json: bool) -> str:
 def _stack(folder: str) -> Iterator[str]:
     """The URL of a stack of `speech` and, with a folder of voices, `piper`."""
     models = "speech,piper" if folder else "speech"
-    flags = ("--http-port", "0", "--nats-port", "0", "--models", models, "--json")
     with tempfile.TemporaryDirectory(prefix="antiphon-quality-") as place:
         config = Path(place) / "antiphon.toml"
         config.write_text(f"[engines.piper]\nvoices = {json.dumps(str(Path(folder).resolve()))}\n" if folder else "")
-        argv = [*ourselves(), "up", *flags, "--state", str(Path(place) / "state"), "--config", str(config)]
-        environ = {**os.environ, "ANTIPHON_LOG_LEVEL": "warning"}
-        with (
-            (Path(place) / "log").open("wb") as log,
-            subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=log, text=True, env=environ) as process,
-        ):
-            assert process.stdout is not None
-            try:
-                line = process.stdout.readline()
-                if not line:
-                    raise OpsError(f"the stack did not start:\n{(Path(place) / 'log').read_text()[-2000:]}")
-                yield json.loads(line)["http"]
-            finally:
-                process.terminate()
-                try:
-                    process.wait(20)
-                except subprocess.TimeoutExpired:
-                    process.kill()
+        with own_stack(Path(place), ("--models", models, "--config", str(config))) as stack:
+            yield stack.http
 
 
 async def _speak(url: str, voices: Sequence[str], seed: int) -> dict[tuple[str, str], list[bytes]]:

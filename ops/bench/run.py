@@ -18,7 +18,7 @@ import msgspec
 
 from ops.bench.cost import cpu_s, family
 from ops.bench.load import SCENARIOS, Result, Scenario, measure
-from ops.local.system import ourselves
+from ops.bench.own_stack import own_stack
 
 _WARM = Scenario(name="warm", description="not counted", clients=50, requests=100, blocks=3)
 
@@ -54,26 +54,11 @@ def _floor() -> Iterator[Target]:
 
 @contextmanager
 def _stack() -> Iterator[Target]:
-    flags = ("--http-port", "0", "--nats-port", "0", "--models", "tone", "--slots", "1024", "--json")
-    with tempfile.TemporaryDirectory(prefix="antiphon-bench-") as folder:
-        argv = [*ourselves(), "up", *flags, "--state", str(Path(folder) / "state")]
-        environ = {**os.environ, "ANTIPHON_LOG_LEVEL": "warning"}
-        with (
-            (Path(folder) / "log").open("wb") as log,
-            subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=log, text=True, env=environ) as process,
-        ):
-            assert process.stdout is not None
-            try:
-                line = process.stdout.readline()
-                if not line:
-                    raise RuntimeError(f"the stack did not start:\n{(Path(folder) / 'log').read_text()[-2000:]}")
-                yield Target("antiphon", json.loads(line)["http"], process.pid)
-            finally:
-                process.terminate()
-                try:
-                    process.wait(20)
-                except subprocess.TimeoutExpired:
-                    process.kill()
+    with (
+        tempfile.TemporaryDirectory(prefix="antiphon-bench-") as folder,
+        own_stack(Path(folder), ("--models", "tone", "--slots", "1024")) as stack,
+    ):
+        yield Target("antiphon", stack.http, stack.pid)
 
 
 def run(rounds: int) -> list[Row]:

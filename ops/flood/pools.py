@@ -30,6 +30,8 @@ _SILENT: Final = 300
 _STALLED: Final = 50
 _STALLED_BYTES: Final = 1 << 20
 _RECEIVERS: Final = 200
+#: A whole answer is left unread for this long.
+_UNREAD_S: Final = 30.0
 
 
 def pool(flood: Flood) -> Flood:
@@ -84,8 +86,7 @@ async def answers(target: Target) -> None:
         try:
             writer.write(_head(target, "/v1/audio/speech", len(body)) + body)
             target.tally.answers[(await reader.readline()).decode(errors="replace").split(" ")[1]] += 1
-            await reader.read()  # until the gateway gives up: the transport is paused by its small limit
-            await asyncio.sleep(30)
+            await asyncio.sleep(_UNREAD_S)  # the reader's small limit has paused the transport
         except IndexError:
             target.tally.answers["closed"] += 1
         finally:

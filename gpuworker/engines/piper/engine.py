@@ -6,7 +6,6 @@ and a replacement computes only how long the sentences are that were sent before
 """
 
 import logging
-import re
 from collections.abc import Generator, Hashable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
@@ -27,6 +26,7 @@ from gpuworker.engine import (
     Rejected,
     Requirement,
     Resume,
+    check_text,
 )
 from gpuworker.engines.piper.bound import spoken_text
 from gpuworker.engines.piper.library import Library
@@ -70,7 +70,6 @@ _SCHEMA: Final[Mapping[str, Any]] = {
     },
 }
 #: Control characters except white space; halves of surrogate pairs.
-_UNSPEAKABLE: Final = re.compile(r"[\x00-\x08\x0e-\x1f\x7f-\x84\x86-\x9f\ud800-\udfff]")
 _REQUIRES: Final = (
     Requirement("antiphon[piper]", module="onnxruntime"),
     Requirement("antiphon[piper]", module="onnx"),
@@ -138,12 +137,7 @@ class Piper:
     def validate(self, job: EngineJob) -> EngineJob:
         """`job` with the id of its voice and its params filled in. Raises Rejected."""
         text = job.input
-        if not text.strip():
-            raise Rejected("input", "is blank")
-        if len(text) > _MAX_INPUT_CHARS:
-            raise Rejected("input", f"has {len(text)} characters, the limit is {_MAX_INPUT_CHARS}")
-        if bad := _UNSPEAKABLE.search(text):
-            raise Rejected("input", f"has the control character U+{ord(bad.group()):04X} at position {bad.start()}")
+        check_text(text, _MAX_INPUT_CHARS)
         if ssml.is_document(text):
             raise Rejected("input", "is SSML, which the voices of piper do not read")
         found = self._folder.find(job.voice or self._default)

@@ -6,7 +6,6 @@ The libraries run in helper processes (`speaker.py`); this module loads neither.
 """
 
 import functools
-import re
 from collections.abc import Generator, Hashable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
@@ -25,6 +24,7 @@ from gpuworker.engine import (
     Rejected,
     Requirement,
     Resume,
+    check_text,
 )
 from gpuworker.engines.speech.bound import spoken_text
 from gpuworker.engines.speech.espeak import open_espeak
@@ -74,7 +74,6 @@ _SCHEMA: Mapping[str, Any] = {
     },
 }
 #: Control characters except white space; halves of surrogate pairs.
-_UNSPEAKABLE = re.compile(r"[\x00-\x08\x0e-\x1f\x7f-\x84\x86-\x9f\ud800-\udfff]")
 _LIBRARY = Requirement(
     "antiphon[espeak]", module="espeakng_loader", otherwise=(Requirement("apt-get install libflite1", library="flite"),)
 )
@@ -126,12 +125,7 @@ class Speech:
     def validate(self, job: EngineJob) -> EngineJob:
         """`job` with the id of its voice and its params filled in. Raises Rejected."""
         text = job.input
-        if not text.strip():
-            raise Rejected("input", "is blank")
-        if len(text) > _MAX_INPUT_CHARS:
-            raise Rejected("input", f"has {len(text)} characters, the limit is {_MAX_INPUT_CHARS}")
-        if bad := _UNSPEAKABLE.search(text):
-            raise Rejected("input", f"has the control character U+{ord(bad.group()):04X} at position {bad.start()}")
+        check_text(text, _MAX_INPUT_CHARS)
         library, voice = self._find(job.voice or self._capabilities.default_voice)
         valid = replace(job, voice=voice, params={**DEFAULTS, **job.params})
         if valid.params["breaks"]:
