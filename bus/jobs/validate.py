@@ -16,11 +16,11 @@ from bus import wire
 from bus.bound import Bound, SpokenText
 from bus.errors import Invalid, Malformed, TooLarge
 from bus.jobs import ids
+from bus.options import MAX_DEADLINE_S, MAX_LINGER_S, MAX_SEED
 from bus.params import short, without_nulls
 from bus.settings import BusSettings
 from bus.subjects import JobSubject, is_token, token
 from bus.text import num_letters
-from bus.wire import MAX_DEADLINE_S, MAX_LINGER_S, MAX_SEED
 
 #: Integers that MessagePack, and so the pipe to the engine host, can hold.
 MIN_INTEGER: Final = -(2**63)

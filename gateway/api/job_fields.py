@@ -9,12 +9,13 @@ import msgspec
 from aiohttp import hdrs, web
 from msgspec import Meta
 
+from bus import options as bus_options
 from bus import wire
 from bus.fleet.fleet import Fleet
 from bus.fleet.messages import ModelCard
 from bus.jobs.submit import keyed_id
+from bus.options import schema
 from bus.webhook import Webhook
-from bus.wire import schema
 from gateway.access.caller import CALLER
 from gateway.codecs.format import FORMATS, MAX_RATE_HZ, MAX_SPEED, MIN_RATE_HZ, MIN_SPEED
 from gateway.http.headers import MAX_IDEMPOTENCY_KEY_CHARS, idempotency_key, refuses_cache, traceparent
@@ -52,7 +53,7 @@ SampleRate = Annotated[
 ]
 
 
-class JobOptions(wire.JobOptions, frozen=True, kw_only=True, omit_defaults=False):
+class JobOptions(bus_options.JobOptions, frozen=True, kw_only=True, omit_defaults=False):
     """The options of `wire.Job` that a request to any API may have; the body of an API extends it."""
 
 

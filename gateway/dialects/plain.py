@@ -9,7 +9,8 @@ from aiohttp import web
 from bus import wire
 from bus.errors import Invalid
 from bus.fleet.messages import ModelCard
-from bus.wire import State, schema
+from bus.options import schema
+from bus.wire import State
 from gateway.api import audio
 from gateway.api.job_fields import KEY, JobOptions, Model, Text, Voice, build_job
 from gateway.http.bodies import Body

@@ -15,6 +15,7 @@ from bus import retry, wire
 from bus.errors import BusError, Gone, JobError, Malformed, NotFound
 from bus.jobs.client import Bus
 from bus.jobs.status import Status
+from bus.options import MAX_DEADLINE_S
 from bus.telemetry.logging import logger
 from bus.transport.jetstream import MESSAGE_ID
 from bus.webhook import EventType, HookProgress, Webhook
@@ -176,7 +177,7 @@ class WebhookDelivery:
 
     def _log_missing(self, webhook: PendingWebhook, age_s: float, error: BusError) -> None:
         """Wait for the birth of a job whose gateway died before: its worker writes it. Or the log has been removed."""
-        if isinstance(error, NotFound) and age_s < wire.MAX_DEADLINE_S:
+        if isinstance(error, NotFound) and age_s < MAX_DEADLINE_S:
             webhook.defer(_pause_s(age_s))
             return
         log.warning("webhook.log_gone", job=webhook.key.job, tenant=webhook.key.tenant, error=str(error))

@@ -14,8 +14,8 @@ from bus import wire
 from bus.errors import BusError, Forbidden, Invalid, NotFound
 from bus.fleet.fleet import Fleet
 from bus.fleet.messages import ModelCard
+from bus.options import schema
 from bus.params import short
-from bus.wire import schema
 from gateway.access.caller import caller
 from gateway.api.audio import respond_with_audio
 from gateway.api.job_fields import KEY, JobOptions, build_job, idempotent_id

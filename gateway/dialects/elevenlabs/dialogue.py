@@ -15,7 +15,7 @@ from msgspec import Meta
 from bus import wire
 from bus.errors import BusError, Invalid
 from bus.jobs.submit import check_id, keyed_id
-from bus.wire import schema
+from bus.options import schema
 from gateway.access.caller import caller
 from gateway.api.job_fields import KEY, JobOptions, Text, build_job, idempotent_id
 from gateway.codecs import Encoding, Format

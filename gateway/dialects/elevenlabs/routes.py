@@ -9,7 +9,7 @@ from msgspec import Meta
 from bus import wire
 from bus.errors import Invalid
 from bus.fleet.messages import ModelCard
-from bus.wire import schema
+from bus.options import schema
 from gateway.access.caller import caller
 from gateway.api.job_fields import KEY, JobOptions, Text, build_job
 from gateway.codecs import Format

@@ -9,8 +9,8 @@ from msgspec import Meta
 from bus import ssml, wire
 from bus.errors import Invalid
 from bus.jobs.submit import keyed_id
+from bus.options import schema
 from bus.params import short
-from bus.wire import schema
 from gateway.access.caller import CALLER, Caller
 from gateway.api.job_fields import JobOptions, build_job, idempotent_id
 from gateway.dialects.elevenlabs import names

@@ -9,8 +9,8 @@ from aiohttp import web
 from bus import wire
 from bus.errors import Invalid
 from bus.fleet.messages import ModelCard
+from bus.options import schema
 from bus.params import short
-from bus.wire import schema
 from gateway.api.job_fields import (
     OPENAI_MODELS,
     Coded,

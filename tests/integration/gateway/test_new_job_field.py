@@ -1,4 +1,4 @@
-"""A field of a job is added by one line in `bus/wire.py`, and by one in `gpuworker/engine.py` if engines read it.
+"""A field of a job is added by one line in `bus/options.py`, and by one in `gpuworker/engine.py` if engines read it.
 
 The test does so in a copy of the source tree, starts the copy, and follows the field by each way in.
 """
@@ -44,7 +44,7 @@ def tree(tmp_path: Path) -> Path:
     copy = tmp_path / "tree"
     for package in ("bus", "gateway", "gpuworker", "ops"):
         shutil.copytree(up.ROOT / package, copy / package, ignore=shutil.ignore_patterns("__pycache__"))
-    add_line(copy / "bus/wire.py", ON_THE_WIRE, before="    params: Annotated")
+    add_line(copy / "bus/options.py", ON_THE_WIRE, before="    params: Annotated")
     add_line(copy / "gpuworker/engine.py", FOR_ENGINES, before="    params: Mapping")
     return copy
 

@@ -24,8 +24,8 @@ from bus.jobs.validate import (
     read_job,
     usable_id,
 )
+from bus.options import MAX_DEADLINE_S
 from bus.subjects import JobSubject
-from bus.wire import MAX_DEADLINE_S
 from tests.support.odd_jobs import odd_messages
 
 NOW_S = 1_800_000_000.0

@@ -9,6 +9,7 @@ import pytest
 from aiohttp.test_utils import make_mocked_request
 
 from bus import wire
+from bus.options import EngineOptions
 from bus.transport.parser import Message
 from gateway.access.caller import CALLER, Caller
 from gateway.api.job_fields import HttpJobRequest, JobRequest, Text, build_job, job_from
@@ -67,7 +68,7 @@ def test_every_field_that_fits_a_header_may_be_one_over_nats(field: str) -> None
 def test_every_option_of_the_engine_is_in_its_request() -> None:
     job = wire.Job(**FIELDS)
     request = wire.engine_request(job)
-    assert {*wire.EngineOptions.__struct_fields__} <= {*wire.EngineRequest.__struct_fields__}
+    assert {*EngineOptions.__struct_fields__} <= {*wire.EngineRequest.__struct_fields__}
     assert fields_of(request) == {name: FIELDS[name] for name in wire.EngineRequest.__struct_fields__}
 
 
