@@ -6,8 +6,9 @@ from collections.abc import Sequence
 import pytest
 
 from gpuworker.engine import Completeness, EngineJob, Mark, TextLost
-from gpuworker.engines.speech import coverage, flite
+from gpuworker.engines.speech import flite
 from gpuworker.engines.speech.engine import Speech
+from gpuworker.engines.text import coverage
 from tests.engines.driving import Output, resumed, run
 
 NUMBERS = " ".join(map(str, range(1, 101)))

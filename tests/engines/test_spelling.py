@@ -5,9 +5,9 @@ import pytest
 from bus.sentences import sentences
 from gpuworker.engine import EngineJob, Rejected
 from gpuworker.engines.speech.engine import RATE_HZ, Speech
-from gpuworker.engines.speech.markdown import without_marks
-from gpuworker.engines.speech.parts import Part
-from gpuworker.engines.speech.spelling import spell
+from gpuworker.engines.text.markdown import without_marks
+from gpuworker.engines.text.parts import Part
+from gpuworker.engines.text.spelling import spell
 from tests.engines.driving import Output, run
 
 

@@ -62,7 +62,14 @@ FOLDERS = {
         {"limits"},
         {"codecs", "access"},
     ],
-    "gpuworker": [{"worker", "host"}, {"engines/piper"}, {"engines/speech", "engines/music"}, {"engines"}, {""}],
+    "gpuworker": [
+        {"worker", "host"},
+        {"engines/piper"},
+        {"engines/speech", "engines/music"},
+        {"engines/text"},
+        {"engines"},
+        {""},
+    ],
     "ops": [{"cli"}, {"bench", "bench/antiphon", "chaos", "commands"}, {"flood"}, {"local"}, {""}],
 }
 #: Libraries to the path prefixes that own them.

@@ -10,8 +10,8 @@ from typing import Final
 from gpuworker.engines.piper import english_text
 from gpuworker.engines.piper.lexicon import MAX_LETTERS, Lexicon, Speller
 from gpuworker.engines.piper.phonemes import FrontEnd, Phonemes, WordStart
-from gpuworker.engines.speech import coverage
-from gpuworker.engines.speech.coverage import Span
+from gpuworker.engines.text import coverage
+from gpuworker.engines.text.coverage import Span
 
 #: espeak-ng's name of the language.
 LANGUAGE: Final = "en-us"

@@ -7,9 +7,9 @@ from typing import Any, Final, NamedTuple
 
 from gpuworker.engines.piper.alignment import align
 from gpuworker.engines.piper.phonemes import Phonemes, WordStart, tokens
-from gpuworker.engines.speech.coverage import Span
 from gpuworker.engines.speech.espeak import Files
 from gpuworker.engines.speech.speaker import Speaker, SpeakerFailed
+from gpuworker.engines.text.coverage import Span
 
 #: The mark that ends a clause, before the character that the library has looked at besides.
 _END_MARK: Final = re.compile(r"([,;:?!.])[\s\"')\]»”’]*.?$", re.DOTALL)

@@ -11,10 +11,10 @@ from gpuworker.engines.piper.espeak_front import EspeakFrontEnd
 from gpuworker.engines.piper.network import Manner, Network, Prior
 from gpuworker.engines.piper.phonemes import FrontEnd, Letters, Phonemes, encode
 from gpuworker.engines.piper.voices import Folder, PiperVoice
-from gpuworker.engines.speech import coverage
-from gpuworker.engines.speech.coverage import Span
 from gpuworker.engines.speech.espeak import Files, find_espeak
-from gpuworker.engines.speech.parts import Part, halves
+from gpuworker.engines.text import coverage
+from gpuworker.engines.text.coverage import Span
+from gpuworker.engines.text.parts import Part, halves
 
 #: Licence of espeak-ng, which runs in a process of its own.
 _ESPEAK_LICENCE = "GPL-3.0-or-later"

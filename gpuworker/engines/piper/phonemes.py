@@ -8,8 +8,8 @@ import unicodedata
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple, Protocol
 
-from gpuworker.engines.speech import coverage
-from gpuworker.engines.speech.coverage import Span
+from gpuworker.engines.text import coverage
+from gpuworker.engines.text.coverage import Span
 
 
 class WordStart(NamedTuple):

@@ -9,10 +9,10 @@ import numpy as np
 from gpuworker.engine import Block, Checkpoint, Completeness, Done, EngineJob, Event, Mark, Progress, TextLost
 from gpuworker.engines.piper.library import Speaker
 from gpuworker.engines.piper.network import Manner
-from gpuworker.engines.speech.coverage import Span
-from gpuworker.engines.speech.parts import Part
-from gpuworker.engines.speech.plain import plain_parts
-from gpuworker.engines.speech.spelling import spell
+from gpuworker.engines.text.coverage import Span
+from gpuworker.engines.text.parts import Part
+from gpuworker.engines.text.plain import plain_parts
+from gpuworker.engines.text.spelling import spell
 
 #: Silence behind a sentence at normal speed.
 _PAUSE_S: Final = 0.15

@@ -14,15 +14,16 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 
 from gpuworker.engine import Completeness, EngineJob, Mark, TextLost
-from gpuworker.engines.speech import coverage, markup, ssml
-from gpuworker.engines.speech.coverage import Span
+from gpuworker.engines.speech import ssml
 from gpuworker.engines.speech.espeak_voices import read_voices
 from gpuworker.engines.speech.espeak_words import Words
 from gpuworker.engines.speech.library import Sound
-from gpuworker.engines.speech.parts import Part, halves
-from gpuworker.engines.speech.plain import plain_parts
 from gpuworker.engines.speech.speaker import Speaker, Word
-from gpuworker.engines.speech.spelling import spell, with_spaces
+from gpuworker.engines.text import coverage, markup
+from gpuworker.engines.text.coverage import Span
+from gpuworker.engines.text.parts import Part, halves
+from gpuworker.engines.text.plain import plain_parts
+from gpuworker.engines.text.spelling import spell, with_spaces
 
 #: The library's normal speed and its limits, in words per minute.
 _NORMAL_WPM: Final = 175

@@ -11,8 +11,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from gpuworker.engines.speech import coverage
 from gpuworker.engines.speech.speaker_process import Sink, serve
+from gpuworker.engines.text import coverage
 
 RATE_HZ = 22_050
 #: Audio that the library makes at a time.

@@ -18,11 +18,11 @@ from bus.voices import spellings
 from gpuworker.engine import Completeness, EngineJob, Rejected, Voice
 from gpuworker.engines.speech import ssml
 from gpuworker.engines.speech.library import DEFAULTS, Sound
-from gpuworker.engines.speech.parts import Part
-from gpuworker.engines.speech.plain import plain_parts
 from gpuworker.engines.speech.resampler import Resampler, Samples
 from gpuworker.engines.speech.speaker import Speaker
-from gpuworker.engines.speech.spelling import MINUS
+from gpuworker.engines.text.parts import Part
+from gpuworker.engines.text.plain import plain_parts
+from gpuworker.engines.text.spelling import MINUS
 
 _PREFIX: Final = "flite-"
 _VOICES: Final = (

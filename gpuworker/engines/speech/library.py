@@ -4,7 +4,7 @@ from collections.abc import Generator, Iterable, Mapping, Sequence
 from typing import Any, Final, NamedTuple, Protocol
 
 from gpuworker.engine import Completeness, EngineJob, Mark, Pcm, Voice
-from gpuworker.engines.speech.parts import Part
+from gpuworker.engines.text.parts import Part
 
 #: Sampling rate of the engine's audio, whatever the library's own is.
 RATE_HZ: Final = 22_050

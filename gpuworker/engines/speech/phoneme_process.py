@@ -9,9 +9,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from gpuworker.engines.speech import coverage
 from gpuworker.engines.speech.espeak_process import LoadedEspeak
 from gpuworker.engines.speech.speaker_process import Sink, serve
+from gpuworker.engines.text import coverage
 
 _UTF8 = 1
 _IPA = 2

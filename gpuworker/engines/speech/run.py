@@ -9,7 +9,7 @@ import numpy as np
 
 from gpuworker.engine import Block, Checkpoint, Done, EngineJob, Event, Mark, Pcm, Progress
 from gpuworker.engines.speech.library import RATE_HZ, Library
-from gpuworker.engines.speech.parts import Part
+from gpuworker.engines.text.parts import Part
 
 #: Audio between two checkpoints: a replacement makes at most this much again, some tens of milliseconds' work.
 _CHECKPOINT_FRAMES: Final = 30 * RATE_HZ

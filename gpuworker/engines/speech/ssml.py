@@ -6,7 +6,7 @@ from xml.parsers import expat
 
 from bus.ssml import BadBreak, duration_ms, is_document, root_start
 from gpuworker.engine import Rejected
-from gpuworker.engines.speech.parts import Part
+from gpuworker.engines.text.parts import Part
 
 __all__ = ("is_document", "parts")
 

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from bus import ssml
 from bus.sentences import sentences
 from gpuworker.engine import EngineJob
-from gpuworker.engines.speech.markdown import without_marks
-from gpuworker.engines.speech.parts import Part
+from gpuworker.engines.text.markdown import without_marks
+from gpuworker.engines.text.parts import Part
 
 
 def plain_parts(job: EngineJob) -> Iterator[Part]:

@@ -14,9 +14,9 @@ from typing import Final
 
 from bus import ssml
 from bus.sentences import sentences
-from gpuworker.engines.speech import markup
-from gpuworker.engines.speech.edits import Edit, edited
-from gpuworker.engines.speech.parts import Part
+from gpuworker.engines.text import markup
+from gpuworker.engines.text.edits import Edit, edited
+from gpuworker.engines.text.parts import Part
 
 #: A longer word is cut. In letters, syllables of Hangul, bytes of UTF-8; letters of a script without spaces.
 _MAX_LETTERS: Final = 40

@@ -4,8 +4,8 @@ import re
 from collections.abc import Callable, Iterator
 from typing import Final
 
-from gpuworker.engines.speech.edits import Edit, edited
-from gpuworker.engines.speech.parts import Part
+from gpuworker.engines.text.edits import Edit, edited
+from gpuworker.engines.text.parts import Part
 
 _M: Final = re.MULTILINE
 #: Each with the groups of it that are kept; the rest of a match is dropped.

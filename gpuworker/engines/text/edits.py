@@ -3,8 +3,8 @@
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from gpuworker.engines.speech.coverage import Span
-from gpuworker.engines.speech.parts import Part
+from gpuworker.engines.text.coverage import Span
+from gpuworker.engines.text.parts import Part
 
 
 class Edit(NamedTuple):

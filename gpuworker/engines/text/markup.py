@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator
 from typing import Final
 
-from gpuworker.engines.speech.parts import Part, middle
+from gpuworker.engines.text.parts import Part, middle
 
 _TOKEN: Final = re.compile(
     r"<!--.*?-->|<\?.*?\?>"
