@@ -1,11 +1,14 @@
 """Names of voices as clients write them: any case, `_` for `-`, and language tags more precise than a model has.
 
+And the digest that says which files a voice has.
+
 Imports the standard library only: engines import this module.
 """
 
 import difflib
+import hashlib
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from typing import Final
 
 from bus.text import did_you_mean
@@ -71,3 +74,12 @@ def hint(voice: str, ids: Collection[str], model: str) -> str:
         found = difflib.get_close_matches(voice.casefold()[:_MAX_COMPARED_CHARS], sorted(ids), n=3, cutoff=0.0)
         near = f"; near ones are {', '.join(map(repr, found))}"
     return f"{near}; `GET /v1/voices?model={model}` lists all"
+
+
+def files_digest(files: Mapping[str, str]) -> str:
+    """The SHA-256 of a voice, hexadecimal, of the SHA-256 of each of its files by name.
+
+    It is that of the lines `<sha256>  <name>`, by name: `sha256sum FILE… | sha256sum` prints it too.
+    """
+    lines = "".join(f"{digest}  {name}\n" for name, digest in sorted(files.items()))
+    return hashlib.sha256(lines.encode()).hexdigest()

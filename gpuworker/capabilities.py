@@ -51,6 +51,8 @@ class Voice:
     language: str
     #: Empty if unknown.
     gender: str = ""
+    #: `bus.voices.files_digest` of its files; empty for a voice that is a part of its engine's library.
+    sha256: str = ""
 
 
 class EngineOptions(msgspec.Struct, frozen=True, kw_only=True):

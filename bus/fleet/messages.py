@@ -21,6 +21,8 @@ class Voice(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     language: str
     #: "" if the engine does not say.
     gender: str = ""
+    #: `bus.voices.files_digest` of its files; "" for a voice that is a part of its engine's library.
+    sha256: str = ""
 
 
 class ModelCard(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -130,6 +130,8 @@ class ShownVoice(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     language: str
     gender: str
+    #: Of the voice's files; empty if it is a part of its engine.
+    sha256: str
     model: str
     voice_id: str
     #: ElevenLabs' word for voices that come with the model, as all of ours do.

@@ -1,5 +1,6 @@
 """The voices of the engine `piper`: which files are one, how they are found, and what is said about the others."""
 
+import hashlib
 import json
 import os
 from dataclasses import replace
@@ -9,6 +10,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
+from bus.voices import files_digest
 from gpuworker import registry
 from gpuworker.engine import EngineJob, MemoryPolicy, Rejected, TextLost
 from gpuworker.engines.piper import library, model_file
@@ -211,6 +213,16 @@ def test_a_voice_damaged_inside_fails_its_job_and_no_other(tmp_path: Path) -> No
         assert run(engine, replace(JOB, voice="good")).end_frame
     finally:
         engine.unload()
+
+
+def test_the_card_has_the_digest_of_a_voices_files(tmp_path: Path) -> None:
+    piper_voice.write(tmp_path, "good")
+    first = made(tmp_path).capabilities().voices[0]
+    digests = {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in tmp_path.iterdir()}
+    assert first.sha256 == files_digest(digests)
+    about = tmp_path / "good.onnx.json"
+    about.write_text(about.read_text() + " ")
+    assert made(tmp_path).capabilities().voices[0].sha256 != first.sha256
 
 
 def test_two_voices_of_one_name_are_one_voice_and_a_reason(tmp_path: Path) -> None:

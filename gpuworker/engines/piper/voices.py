@@ -1,11 +1,13 @@
 """The voices of a folder: each `NAME.onnx` with its `NAME.onnx.json`, as Piper publishes them."""
 
+import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
+from bus.voices import files_digest
 from gpuworker.engine import Voice
 from gpuworker.engines.piper import model_file
 from gpuworker.engines.piper.model_file import Unusable
@@ -37,14 +39,17 @@ class PiperVoice:
     variation: float
     rhythm: float
     pace: float
+    #: Of its two files; empty before they are read.
+    sha256: str = ""
 
     def listed(self) -> list[Voice]:
         """As a card shows it: the voice, and its speakers unless they are many."""
         name = " ".join(self.id.split("-")[1:]) or self.id
-        voices = [Voice(self.id, name.title(), self.language)]
+        voices = [Voice(self.id, name.title(), self.language, sha256=self.sha256)]
         if len(self.speakers) <= _MAX_LISTED_SPEAKERS:
             voices += [
-                Voice(f"{self.id}+{speaker}", f"{name.title()}, {speaker}", self.language) for speaker in self.speakers
+                Voice(f"{self.id}+{speaker}", f"{name.title()}, {speaker}", self.language, sha256=self.sha256)
+                for speaker in self.speakers
             ]
         return voices
 
@@ -75,7 +80,7 @@ class Folder:
 
 
 def read_folder(folder: Path, rate_hz: int) -> Folder:
-    """Look at every voice in `folder` and its sub-folders, without loading one.
+    """Read every file of a voice in `folder` and its sub-folders, for its digest, without loading one.
 
     A file that is no voice costs itself only. Voices of another rate than `rate_hz` are not usable.
     """
@@ -128,7 +133,16 @@ def _read(path: Path) -> PiperVoice:
     num_inputs = model_file.check(path)
     if (num_inputs == 4) != (_num_speakers(about, config) > 1):
         raise Unusable(f"{about.name} and {path.name} disagree whether the voice has several speakers")
-    return voice
+    return replace(voice, sha256=files_digest({each.name: _sha256(each) for each in (path, about)}))
+
+
+def _sha256(path: Path) -> str:
+    """Raises Unusable for a file that cannot be read."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise Unusable(f"{path.name} cannot be read: {error.strerror or error}") from error
 
 
 def _num_speakers(path: Path, config: Mapping[str, Any]) -> int:

@@ -1,8 +1,10 @@
 """Names of voices as clients write them."""
 
+import hashlib
+
 import pytest
 
-from bus.voices import hint, nearest, spellings
+from bus.voices import files_digest, hint, nearest, spellings
 
 IDS = ["cmn", "de", "en-gb", "en-us", "fr-be", "fr-fr", "nb", "pt", "pt-br", "yue", "flite-slt", "Nova"]
 
@@ -50,3 +52,8 @@ def test_an_unknown_voice_is_answered_with_three_near_ones_and_where_the_list_is
         text = hint(voice, IDS, "speech")
         assert 1 <= text.count("'") / 2 <= 3
         assert text.endswith("`GET /v1/voices?model=speech` lists all")
+
+
+def test_the_digest_of_a_voice_is_that_of_the_lines_of_sha256sum() -> None:
+    lines = b"11aa  a.onnx\n22bb  a.onnx.json\n"
+    assert files_digest({"a.onnx.json": "22bb", "a.onnx": "11aa"}) == hashlib.sha256(lines).hexdigest()
