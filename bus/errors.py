@@ -4,7 +4,8 @@
     ├── Malformed              bytes that do not decode; drop them, retrying cannot help
     ├── Unreachable            NATS did not reply in time; retry
     │   ├── NoServer             no server was ever reached
-    │   └── NoResponders         the subject has no subscriber
+    │   ├── NoResponders         the subject has no subscriber
+    │   └── NotPermitted         nats-server does not permit this user the subject; an operator must decide
     ├── ApiError               JetStream refused, with an error code of its own
     │   └── Full                 a stream has no room for new messages
     ├── TopologyMismatch       a stream or consumer exists with other subjects or filters; an operator must decide
@@ -54,6 +55,10 @@ class NoServer(Unreachable):
 
 class NoResponders(Unreachable):
     """The subject has no subscriber, or the stream has no leader."""
+
+
+class NotPermitted(Unreachable):
+    """The user of this connection may not publish to the subject; a retry cannot help. The message names it."""
 
 
 class ApiError(BusError):

@@ -33,6 +33,10 @@ EVENTS: dict[str, Event] = {
     ),
     "nats.disconnected": Event("The connection to NATS broke; reconnecting."),
     "nats.error": Event("NATS or its library reported an error.", ("error",)),
+    "nats.not_permitted": Event(
+        "nats-server does not permit this user the `act`, publish or subscription, to `subject` in lower case. Once each.",
+        ("act", "subject"),
+    ),
     "nats.reconnected": Event("The connection to NATS is back.", ("generation",)),
     "keys.loaded": Event("API keys were loaded, or reloaded after a change, from their KV bucket.", ("known", "seq")),
     "keys.load_failed": Event(

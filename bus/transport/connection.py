@@ -13,7 +13,7 @@ import secrets
 from collections.abc import Iterator
 from typing import Any, Final, Protocol, Self
 
-from bus.errors import NoResponders, Unreachable
+from bus.errors import NoResponders, NotPermitted, Unreachable
 from bus.settings import BusSettings
 from bus.transport.nats_py import DirectLink
 from bus.transport.nats_py_public import PublicLink
@@ -24,6 +24,7 @@ from bus.transport.state import ConnectionState
 _LARGE_BYTES: Final = 4096
 #: A process that stood still may have the reply in its socket already: a timeout leaves this long for reading it.
 _READ_S: Final = 0.01
+_REFUSES: Final = "nats-server does not permit this user"
 
 
 class Link(Protocol):
@@ -79,8 +80,10 @@ class Replies:
         self._prefix = f"{inbox_prefix}.{secrets.token_hex(8)}."
         self._numbers = itertools.count()
         self._receivers: dict[str, Callback | asyncio.Future[Message]] = {}
-        #: Futures that do not wait for a reply but fail with the connection all the same.
-        self._failing: set[asyncio.Future[Any]] = set()
+        #: The subject of the request that each reply subject is for.
+        self._requested: dict[str, str] = {}
+        #: Futures that do not wait for a reply but fail with the connection all the same, with their request's subject.
+        self._failing: dict[asyncio.Future[Any], str] = {}
 
     @property
     def all_subjects(self) -> str:
@@ -92,15 +95,19 @@ class Replies:
         """Reply subjects and futures that are in use."""
         return len(self._receivers) + len(self._failing)
 
-    def open(self, receiver: "Callback | asyncio.Future[Message]") -> str:
-        """Return a new reply subject. Its messages go to `receiver`, the first one only if that is a future."""
+    def open(self, receiver: "Callback | asyncio.Future[Message]", requested: str = "") -> str:
+        """Return a new reply subject. Its messages go to `receiver`, the first one only if that is a future.
+
+        `requested`: the subject of the request.
+        """
         subject = f"{self._prefix}{next(self._numbers)}"
         self._receivers[subject] = receiver
+        self._requested[subject] = requested
         return subject
 
     def close(self, subject: str) -> None:
         """Drop later messages of a reply subject."""
-        del self._receivers[subject]
+        del self._receivers[subject], self._requested[subject]
 
     def deliver(self, message: Message) -> None:
         """Pass a message to the receiver of its subject; without one, drop it."""
@@ -119,6 +126,23 @@ class Replies:
             if isinstance(receiver, asyncio.Future) and not receiver.done():
                 receiver.set_exception(Unreachable(reason))
 
+    def refuse(self, act: str, refused: str) -> None:
+        """Set NotPermitted on every future whose reply cannot come.
+
+        `act`, `refused`: as of `ConnectionState`. Without the subscription to our reply subjects no reply can come.
+        """
+        waiting = [(self._receivers[reply], subject) for reply, subject in self._requested.items()]
+        has_no_replies = act == "subscription" and refused == self.all_subjects.lower()
+        for receiver, subject in [*waiting, *self._failing.items()]:
+            if not isinstance(receiver, asyncio.Future) or receiver.done():
+                continue
+            if has_no_replies:
+                receiver.set_exception(
+                    NotPermitted(f"{_REFUSES} to subscribe to {self.all_subjects}, where replies come")
+                )
+            elif act == "publish" and subject.lower() == refused:
+                receiver.set_exception(NotPermitted(f"{_REFUSES} to publish to {subject}"))
+
     @contextlib.contextmanager
     def inbox(self, callback: Callback) -> Iterator[str]:
         """Yield a reply subject whose messages go to `callback` until the block is left."""
@@ -129,13 +153,16 @@ class Replies:
             self.close(subject)
 
     @contextlib.contextmanager
-    def failing(self, future: "asyncio.Future[Any]") -> Iterator[None]:
-        """Set Unreachable on `future` if the connection is lost within the block."""
-        self._failing.add(future)
+    def failing(self, future: "asyncio.Future[Any]", requested: str = "") -> Iterator[None]:
+        """Set Unreachable on `future` if the connection is lost within the block.
+
+        `requested`: the subject of its request; NotPermitted is set if this user may not publish to it.
+        """
+        self._failing[future] = requested
         try:
             yield
         finally:
-            self._failing.discard(future)
+            del self._failing[future]
 
 
 class Connection:
@@ -159,7 +186,7 @@ class Connection:
         """
         inbox_prefix = f"_INBOX_{role}"
         replies = Replies(inbox_prefix)
-        state = ConnectionState(on_down=replies.fail_all)
+        state = ConnectionState(on_down=replies.fail_all, on_refused=replies.refuse)
         kind = DirectLink if settings.own_parser else PublicLink
         link: Link = await kind.connect(settings, f"antiphon {role}", inbox_prefix, patience_s, state)
         connection = cls(link, state, replies, settings.request_timeout_s)
@@ -212,6 +239,7 @@ class Connection:
 
         Raises:
             NoResponders: at once, if there is no subscriber.
+            NotPermitted: at once, if this user may not publish to the subject, or receive replies.
             Unreachable: no reply within `timeout_s`, or the connection was lost meanwhile.
         """
         timeout_s = timeout_s or self._timeout_s
@@ -222,7 +250,7 @@ class Connection:
             if not self.state.is_up:
                 await self.state.wait_up(timeout_s)
         future: asyncio.Future[Message] = self._loop.create_future()
-        inbox = self.replies.open(future)
+        inbox = self.replies.open(future, subject)
         expiry = self._loop.call_later(timeout_s, _expire, future, subject, timeout_s)
         try:
             self._send(subject, data, inbox, headers)

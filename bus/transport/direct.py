@@ -98,10 +98,10 @@ class DirectReads:
             else:
                 ended.set_exception(Unreachable(f"direct get from {stream}: {message.status_text}"))
 
-        connection = self._connection
+        connection, requested = self._connection, f"$JS.API.DIRECT.GET.{stream}"
         await connection.state.wait_up(self._timeout_s)
-        with connection.replies.inbox(on_message) as inbox, connection.replies.failing(ended):
-            connection.publish(f"$JS.API.DIRECT.GET.{stream}", query, reply=inbox)
+        with connection.replies.inbox(on_message) as inbox, connection.replies.failing(ended, requested):
+            connection.publish(requested, query, reply=inbox)
             try:
                 # Not wait_for: in Python 3.11 it loses a cancellation that comes together with the reply.
                 async with asyncio.timeout(self._timeout_s):

@@ -13,7 +13,7 @@ from typing import Any, Final, TypeVar
 import msgspec
 
 from bus import retry
-from bus.errors import ApiError, Full, Malformed, Unreachable
+from bus.errors import ApiError, Full, Malformed, NotPermitted, Unreachable
 from bus.settings import BusSettings
 from bus.transport.connection import Connection
 from bus.transport.direct import DirectReads, Stored
@@ -86,12 +86,15 @@ class JetStream:
 
         Raises:
             Unreachable: it did not succeed within `patience_s` (default: the setting `election_patience_s`).
+            NotPermitted: at once, if this user may not send the request.
         """
         patience_s = self._patience_s if patience_s is None else patience_s
         deadline = time.monotonic() + patience_s
         for attempt in range(1_000_000):
             try:
                 return await operation()
+            except NotPermitted:
+                raise
             except Unreachable as error:
                 reason: Exception = error
             except ApiError as error:

@@ -107,6 +107,7 @@ class DirectLink:
                 on_down=link._went_down,
                 on_up=link._came_up,
                 on_closed=state.closed.set,
+                on_refused=state.set_refused,
             )
         except BusError:
             link._client.abort()

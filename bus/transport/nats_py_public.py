@@ -8,6 +8,7 @@ different subscriptions is not kept, a message costs about four times the CPU, a
 import asyncio
 import contextlib
 import itertools
+import re
 from collections.abc import Awaitable, Callable
 from typing import Any, Final, Self
 
@@ -32,6 +33,8 @@ _OPTIONS: Final[dict[str, Any]] = {
     "max_outstanding_pings": 2,
     "connect_timeout": 2,
 }
+#: As nats-server reports it, and nats-py in lower case.
+_NOT_PERMITTED: Final = re.compile(r'permissions violation for (?P<act>publish|subscription) to "(?P<subject>[^"]+)"')
 #: Keys under which nats-py puts the status line of a message among its headers.
 _STATUS: Final = "Status"
 _DESCRIPTION: Final = "Description"
@@ -47,16 +50,18 @@ async def connect_client(
     on_down: Callable[[], None],
     on_up: Callable[[], None],
     on_closed: Callable[[], None],
+    on_refused: Callable[[str, str], None],
 ) -> None:
     """Connect `client` to a server of `settings.nats`.
 
     From then on `on_down` is called when the connection breaks or is closed, `on_up` when it is back and all
-    subscriptions have been sent again, `on_closed` when it is closed for good.
+    subscriptions have been sent again, `on_closed` when it is closed for good, `on_refused` as the callback of
+    `ConnectionState`.
 
     Raises NoServer if none answered within `patience_s`, Unreachable if one refused the connection: at once for a
     name or password that it does not accept.
     """
-    failures = _Failures(redacted(settings.nats))
+    failures = _Failures(redacted(settings.nats), on_refused)
     try:
         async with asyncio.timeout(patience_s):
             failures.connecting = asyncio.ensure_future(
@@ -85,9 +90,10 @@ async def connect_client(
 class _Failures:
     """The failed attempts of one first connection. nats-py tries again after each."""
 
-    def __init__(self, url: str) -> None:
-        """`url`: without a password."""
+    def __init__(self, url: str, on_refused: Callable[[str, str], None]) -> None:
+        """`url`: without a password. `on_refused`: as of `connect_client`."""
         self._url = url
+        self._on_refused = on_refused
         self._reason = ""
         #: The last text of a server's own, about a password for example; empty if none was reached.
         self._refusal = ""
@@ -101,6 +107,8 @@ class _Failures:
         reason = str(error) or type(error).__name__
         if self.connecting is None:
             log.debug("nats.error", error=f"{type(error).__name__}: {error}")
+            if refused := _NOT_PERMITTED.search(reason):
+                self._on_refused(refused["act"], refused["subject"])
             return
         if reason != self._reason:
             log.warning("nats.connect_failed", url=self._url, error=reason)
@@ -155,6 +163,7 @@ class PublicLink:
             on_down=link._went_down,
             on_up=state.set_up,
             on_closed=state.closed.set,
+            on_refused=state.set_refused,
         )
         link._sender = asyncio.create_task(link._send_pending(), name="sends to NATS")  # cancelled by `close`
         return link

@@ -11,13 +11,24 @@ log = logger(__name__)
 
 #: Seconds that other processes get to reconnect after this one has.
 PEER_GRACE_S: Final = 5.0
+#: Refused acts that are logged, each once.
+_MAX_REFUSED: Final = 100
 
 
 class ConnectionState:
     """State of one connection. `nats_py` and `nats_py_public` report changes; everybody else reads and waits."""
 
-    def __init__(self, on_down: Callable[[str], None], peer_grace_s: float = PEER_GRACE_S) -> None:
-        """`on_down` is called with the reason whenever the connection is lost or closed."""
+    def __init__(
+        self,
+        on_down: Callable[[str], None],
+        on_refused: Callable[[str, str], None] = lambda act, subject: None,
+        peer_grace_s: float = PEER_GRACE_S,
+    ) -> None:
+        """`on_down` is called with the reason whenever the connection is lost or closed.
+
+        `on_refused` is called with the act that nats-server does not permit to this user, `publish` or `subscription`,
+        and its subject in lower case.
+        """
         self.is_up = True
         #: Number of reconnects. A reader that sees another value than before may have missed messages.
         self.generation = 0
@@ -29,6 +40,8 @@ class ConnectionState:
         #: Called after every reconnect. The owner of a callback discards it.
         self.on_reconnect: set[Callable[[], None]] = set()
         self._on_down = on_down
+        self._on_refused = on_refused
+        self._refused: set[tuple[str, str]] = set()
         self._up = asyncio.Event()
         self._up.set()
 
@@ -68,6 +81,13 @@ class ConnectionState:
         log.info("nats.reconnected", generation=self.generation)
         for callback in list(self.on_reconnect):
             callback()
+
+    def set_refused(self, act: str, subject: str) -> None:
+        """Record that this user lacks a permission; `act`, `subject`: as of `on_refused`."""
+        if (act, subject) not in self._refused and len(self._refused) < _MAX_REFUSED:
+            self._refused.add((act, subject))
+            log.warning("nats.not_permitted", act=act, subject=subject)
+        self._on_refused(act, subject)
 
     def set_closed(self) -> None:
         """Record that the connection is closed for good."""

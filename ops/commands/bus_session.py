@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from bus.errors import ApiError, BusError, Unreachable
+from bus.errors import ApiError, BusError, NotPermitted, Unreachable
 from bus.jobs.client import Bus, open_bus
 from bus.settings import BusSettings, redacted
 from bus.telemetry.logging import configure
@@ -31,6 +31,10 @@ async def bus_session(settings: BusSettings) -> AsyncIterator[Bus]:
                 "them, or name the --root of the stack"
             ) from error
         raise OpsError(str(error)) from error
+    except NotPermitted as error:
+        raise OpsError(
+            f"{error}; give --nats a user with that permission, which in ops/deploy/nats is `operator`"
+        ) from error
     except Unreachable as error:
         raise OpsError(f"{error}; is {redacted(settings.nats)} the --nats of the stack?") from error
     except BusError as error:

@@ -3,6 +3,7 @@
 import asyncio
 import itertools
 import json
+import re
 import subprocess
 from pathlib import Path
 
@@ -12,10 +13,13 @@ from nats.aio.client import Client
 from nats.errors import NoRespondersError
 
 from bus.access.keys import Keys, Limits
+from bus.errors import NotPermitted
 from bus.jobs.client import open_bus
 from bus.settings import BusSettings
+from bus.transport.connection import Connection
 from ops.local.nats_server import find_binary
 from tests.support import guarded_stack
+from tests.support.commands import antiphon
 from tests.support.figures import until
 from tests.support.guarded_stack import Stack
 from tests.support.nats_asking import STEADY, WHOLE, job
@@ -26,6 +30,7 @@ from tests.support.nats_users import (
     TENANTS,
     USERS,
     environment,
+    guarded_server,
     visitor,
 )
 from tests.support.tone import tone_pcm
@@ -119,6 +124,25 @@ async def test_webhooks_are_worked_off_with_a_gateway_as_user(stack: Stack) -> N
         job_id = (await answer.json())["id"]
     buried = await asyncio.to_thread(stack.gateway.wait_for, "webhook.dead_lettered")
     assert (buried["job"], buried["tries"]) == (job_id, 2)
+
+
+@pytest.mark.parametrize("own_parser", [True, False])
+@pytest.mark.parametrize("subject", ["antiphon.submit.public", "$JS.API.STREAM.DELETE.ANTIPHON_JOBS"])
+async def test_a_request_that_the_user_may_not_send_fails_at_once(subject: str, *, own_parser: bool) -> None:
+    with guarded_server() as server:
+        settings = BusSettings(nats=server.as_user("gateway"), own_parser=own_parser)
+        async with asyncio.timeout(20), await Connection.connect(settings, "gateway") as connection:
+            with pytest.raises(NotPermitted, match=re.escape(f"does not permit this user to publish to {subject}")):
+                await connection.request(subject, timeout_s=600)
+
+
+async def test_keys_as_the_user_of_gateways_names_the_permission_and_the_user_that_has_it(stack: Stack) -> None:
+    url = stack.server.as_user("gateway")
+    done = await asyncio.to_thread(antiphon, "keys", "create", "--tenant", "acme", "--nats", url)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "nats-server does not permit this user to subscribe to _INBOX_operator." in done.stderr
+    assert "`operator`" in done.stderr
+    assert done.stderr.count("\n") == 1
 
 
 async def test_hanging_up_frees_the_slot_with_users_too(stack: Stack) -> None:
