@@ -22,7 +22,7 @@ from gateway.http.headers import JOB_HEADER, REQUEST_ID
 from gateway.http.heads import check_head
 from gateway.http.operation import counted_handlers, key_places, open_paths
 from gateway.http.problems import Problem, describe_http, is_expected
-from gateway.http.responses import BEGUN, GRANTED, JOB, add_limit_headers, cut_short
+from gateway.http.responses import BEGUN, GRANTED, JOB, add_limit_headers, cut_short, log_context
 from gateway.http.services import (
     AUTHENTICATOR,
     BUFFERS,
@@ -115,13 +115,14 @@ _NATIVE: Final = [
     web.get("/metrics", metrics.metrics),
     web.get("/openapi.json", openapi.document),
     web.get("/docs", openapi.page),
+    web.get("/", openapi.root),
 ]
 
 
 def _add_trailing_slashes(router: web.UrlDispatcher) -> None:
     """Answer every path with a slash behind it as the path itself."""
     for route in list(router.routes()):
-        if route.resource is not None:
+        if route.resource is not None and not route.resource.canonical.endswith("/"):
             router.add_route(route.method, f"{route.resource.canonical}/", route.handler)
 
 
@@ -179,7 +180,7 @@ async def _serve(request: web.Request, handler: Handler) -> web.StreamResponse:
 
 def _error_response(request: web.Request, error: Exception) -> web.StreamResponse:
     begun: web.StreamResponse | None = request.get(BEGUN)
-    context = {"job": request[JOB]} if JOB in request else {}
+    context = log_context(request)
     # The id that a client can quote, and that the log has: the job's, or one of this error alone.
     quoted = request.get(JOB) or uuid.uuid4().hex
     if isinstance(error, ConnectionError):
@@ -198,7 +199,7 @@ def _error_response(request: web.Request, error: Exception) -> web.StreamRespons
         "http.refused", status=problem.status, code=problem.code, path=request.path[:200], request=quoted, **context
     )
     response = refusal(request.app, request.path, problem)
-    if context:
+    if JOB in request:
         response.headers[JOB_HEADER] = request[JOB]
     response.headers[REQUEST_ID] = quoted
     return response

@@ -3,6 +3,7 @@
 import functools
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from http import HTTPStatus
 from importlib.metadata import version
 from importlib.resources import files
 from typing import Any, Final
@@ -165,6 +166,12 @@ async def page(request: web.Request) -> web.Response:
     policy = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'"
     headers = {"Content-Security-Policy": policy, "Cache-Control": "no-cache"}
     return web.Response(body=_page(), content_type="text/html", charset="utf-8", headers=headers)
+
+
+@operation("Go to the page that shows this API.", answers={302: Answer("To `/docs`.")}, is_open=True)
+async def root(request: web.Request) -> web.Response:
+    """`GET /`: the address that `antiphon up` prints. The target is relative, for proxies that add a prefix."""
+    return web.Response(status=HTTPStatus.FOUND, headers={"Location": "docs", "Cache-Control": "no-cache"})
 
 
 @functools.cache

@@ -9,6 +9,7 @@ from typing import Final
 import msgspec
 from aiohttp import web
 
+from gateway.access.caller import CALLER
 from gateway.http.rate_limit_headers import granted_headers
 from gateway.limits.limiter import Granted
 
@@ -35,6 +36,12 @@ async def add_limit_headers(request: web.Request, response: web.StreamResponse) 
     granted = request.get(GRANTED)
     if granted is not None and "RateLimit" not in response.headers:
         response.headers.update(granted_headers(granted))
+
+
+def log_context(request: web.Request) -> dict[str, str]:
+    """Fields of every log line about a request: its tenant and its job, as far as they are known."""
+    context = {"tenant": request[CALLER].tenant} if CALLER in request and request[CALLER].tenant else {}
+    return context | {"job": request[JOB]} if JOB in request else context
 
 
 def json_response(value: object, status: int = 200, headers: dict[str, str] | None = None) -> web.Response:

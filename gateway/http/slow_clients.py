@@ -6,8 +6,7 @@ from typing import Final
 from aiohttp import web
 
 from bus.telemetry.logging import logger
-from gateway.access.caller import CALLER
-from gateway.http.responses import JOB, reset
+from gateway.http.responses import log_context, reset
 
 log = logger(__name__)
 
@@ -58,13 +57,7 @@ class SlowClientGuard(web.RequestHandler):
         if waited_s < self._patience_s * (1 - 0.1 / _LOOKS):
             self._look_later()
             return
-        log.info("stream.stalled", waited_s=round(waited_s, 3), waiting_bytes=self._waiting_bytes, **self._context())
-        reset(transport)
-
-    def _context(self) -> dict[str, str]:
-        """The tenant and the job of the current request, as far as they are known."""
         request = self._current_request
-        if not isinstance(request, web.Request) or CALLER not in request:
-            return {}
-        context = {"tenant": request[CALLER].tenant}
-        return context | {"job": request[JOB]} if JOB in request else context
+        context = log_context(request) if isinstance(request, web.Request) else {}
+        log.info("stream.stalled", waited_s=round(waited_s, 3), waiting_bytes=self._waiting_bytes, **context)
+        reset(transport)

@@ -53,7 +53,7 @@ class Admission:
     async def _refuse(self, key: JobKey, error: JobError) -> None:
         """Raise `error`, unless the job's log exists: then the request makes no job."""
         if await self._bus.logs.birth(key) is None:
-            log_reached(f"tenant-{key.tenant}", error)
+            log_reached(key.tenant, f"tenant-{key.tenant}", error)
             raise error
 
     def queued(self, place: Place | None, accepted: Accepted) -> None:

@@ -75,7 +75,7 @@ class RequestLimiter:
             standing = self._rates.standing(account, rate, now_s)
             if not standing.left:
                 error = too_many_requests(account, rate, standing)
-                log_reached(account, error)
+                log_reached(caller.tenant, account, error)
                 raise error
         granted = None
         for account, rate in limited:
@@ -151,7 +151,7 @@ class JobLimiter:
         except TooMany as error:
             if await self._bus.logs.birth(key) is not None:
                 return None
-            log_reached(account, error)
+            log_reached(key.tenant, account, error)
             raise
         now_s = time.monotonic()
         is_charged = limits.audio_s_per_day is not None

@@ -73,11 +73,12 @@ def _too_many(text: str, limit: str, account: str, allowed: float, retry_after_s
     return error
 
 
-def log_reached(account: str, error: JobError) -> None:
-    """Log a refusal that is raised, if it is one for a limit of the account."""
+def log_reached(tenant: str, account: str, error: JobError) -> None:
+    """Log a refusal that a request of `tenant` gets, if it is one for a limit of the account."""
     if isinstance(error, TooMany):
         log.info(
             "limit.reached",
+            tenant=tenant,
             limit=error.limit,
             account=account,
             allowed=error.allowed,

@@ -6,7 +6,7 @@ leaves, the job ends, unless it runs on or others listen.
 """
 
 import asyncio
-from contextlib import aclosing
+from contextlib import ExitStack, aclosing
 from typing import Final
 
 import msgspec
@@ -18,7 +18,7 @@ from bus.jobs.attach import Attachment
 from bus.jobs.interest import Listener
 from bus.params import short
 from bus.subjects import JobKey, is_token, last_token
-from bus.telemetry.logging import logger
+from bus.telemetry.logging import bound, logger
 from bus.transport.parser import Message
 from bus.transport.replies import CallerInboxes
 from gateway.access.authenticator import Authenticator
@@ -134,11 +134,12 @@ class NatsApi:
         """Serve one request to its end, however it ends."""
         left = asyncio.Event()
         connection = self._connection
-        with Reply.to(connection, message.reply, left.set) as reply:
+        with Reply.to(connection, message.reply, left.set) as reply, ExitStack() as context:
             try:
                 try:
                     request = _Submission(self._jobs, self._limiter, reply, left, self._waiting_s)
                     caller = self._caller(message)
+                    context.enter_context(bound(tenant=caller.tenant))
                     with self._callers.holding(caller.owner, 1):
                         await self._pacing.begin(caller.owner)
                         await request.serve(message, caller)

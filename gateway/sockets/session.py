@@ -8,6 +8,7 @@ from aiohttp import web
 
 from bus.telemetry.logging import logger
 from gateway.http.requests import Requests
+from gateway.http.responses import log_context
 from gateway.http.services import REQUESTS
 from gateway.sockets.socket import ClientGone, Socket
 
@@ -65,7 +66,7 @@ async def serve_session(
             for task in background:
                 task.cancel()
     except* (ClientGone, ConnectionError) as gone:
-        log.debug("stream.abandoned", error=str(gone.exceptions[0]))
+        log.debug("stream.abandoned", error=str(gone.exceptions[0]), **log_context(request))
     finally:
         socket.abandon()
     return socket.response

@@ -17,7 +17,7 @@ from gateway.dialects.openai.errors import Error, error_of
 from gateway.dialects.openai.request import Usage, usage
 from gateway.http import sse
 from gateway.http.problems import describe_http
-from gateway.http.responses import begin
+from gateway.http.responses import begin, log_context
 from gateway.jobs.listening import AudioStream
 from gateway.streaming.live import Headers, stream_for, stream_headers
 
@@ -74,7 +74,7 @@ async def respond_with_events(
                     pcm = await anext(pieces)
                 data += await encoding.finish()
             except BusError as error:
-                log.warning("stream.cut", error=f"{type(error).__name__}: {error}", job=stream.key.job)
+                log.warning("stream.cut", error=f"{type(error).__name__}: {error}", **log_context(request))
                 last = _framed(Failed(error_of(describe_http(error, request))), is_named=is_named)
             else:
                 last = _delta(data, form, stream, is_named=is_named)

@@ -40,7 +40,7 @@ SHOWING = {
     "/query_result",
 }
 #: Paths that need no key.
-OPEN = {"/livez", "/readyz", "/health", "/metrics", "/openapi.json", "/docs"}
+OPEN = {"/livez", "/readyz", "/health", "/metrics", "/openapi.json", "/docs", "/"}
 
 
 @dataclass(frozen=True)

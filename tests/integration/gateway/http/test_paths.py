@@ -40,3 +40,11 @@ async def test_the_document_lists_each_path_once(http: aiohttp.ClientSession) ->
     async with http.get("/openapi.json") as answer:
         paths = (await answer.json())["paths"]
     assert not [path for path in paths if path != "/" and path.endswith("/")]
+
+
+async def test_the_address_itself_leads_to_the_page_of_the_api(http: aiohttp.ClientSession) -> None:
+    async with http.get("/", allow_redirects=False) as answer:
+        assert (answer.status, answer.headers["Location"]) == (302, "docs")
+    async with http.get("/") as answer:
+        assert (answer.status, answer.url.path, answer.content_type) == (200, "/docs", "text/html")
+        assert "default-src 'none'" in answer.headers["Content-Security-Policy"]

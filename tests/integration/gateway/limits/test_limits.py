@@ -43,6 +43,10 @@ async def test_a_refusal_names_the_limit_the_rest_and_when_to_retry(stack: Stack
         assert int(answer.headers["Retry-After"]) == math.ceil(problem["retry_after_s"])
         assert int(answer.headers["retry-after-ms"]) == pytest.approx(problem["retry_after_s"] * 1000, abs=1.1)
         assert answer.headers["x-ratelimit-remaining-requests"] == "0"
+    reached = await asyncio.to_thread(stack.gateways[0].wait_for, "limit.reached", within_s=30)
+    refused = [line for line in stack.gateways[0].events("http.refused") if line["status"] == 429]
+    # The key's id alone does not say whose line it is.
+    assert {line["tenant"] for line in (reached, *refused)} == {"acme"}
 
 
 async def test_requests_that_make_no_work_count_against_no_limit(stack: Stack) -> None:
