@@ -34,7 +34,7 @@ EVENTS: dict[str, Event] = {
     "nats.disconnected": Event("The connection to NATS broke; reconnecting."),
     "nats.error": Event("NATS or its library reported an error.", ("error",)),
     "nats.not_permitted": Event(
-        "nats-server does not permit this user the `act`, publish or subscription, to `subject` in lower case. Once each.",
+        "nats-server refuses this user the `act` (publish, subscription) on `subject`, in lower case. Once for each.",
         ("act", "subject"),
     ),
     "nats.reconnected": Event("The connection to NATS is back.", ("generation",)),
