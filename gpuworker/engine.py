@@ -6,7 +6,7 @@ no locks and may keep state between calls. It never touches asyncio, NATS, HTTP,
 notebook can drive it:
 
     engine.load("cpu", MemoryPolicy())
-    job = engine.validate(EngineJob(id="n1", input="Hello"))
+    job = admit(engine, EngineJob(id="n1", input="Hello"))  # of gpuworker.admission
     for _, event in engine.generate([job]): ...
 """
 
@@ -226,7 +226,10 @@ class Engine(Protocol):
         ...
 
     def validate(self, job: EngineJob) -> EngineJob:
-        """`job` with defaults filled in. The caller has checked `params` against `param_schema`.
+        """`job`, checked, with all filled in that the schema's defaults do not say. A valid job stays as it is.
+
+        `gpuworker.admission.admit` calls it, after its own checks: a blank or too long input, params that break the
+        schema, and a voice for an engine without voices do not reach it. The defaults of the schema are in `params`.
 
         Raises:
             Rejected: with the path of the field at fault.

@@ -190,12 +190,6 @@ class Tone:
 
     def validate(self, job: EngineJob) -> EngineJob:
         """`job` with its params filled in. Raises Rejected."""
-        if not job.input:
-            raise Rejected("input", "is empty")
-        if len(job.input) > _MAX_INPUT_CHARS:
-            raise Rejected("input", f"has {len(job.input)} characters, the limit is {_MAX_INPUT_CHARS}")
-        if job.voice:
-            raise Rejected("voice", f"tone has no voices, not {job.voice!r}")
         for name in _FAULT_PROPERTIES:
             if name in job.params and not self._allow_faults:
                 raise Rejected(f"params.{name}", "is refused: the worker was started without --allow-faults")

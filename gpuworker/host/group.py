@@ -223,7 +223,7 @@ def _engine_failed(message: str) -> pipe.Failed:
 def failure(error: Exception) -> pipe.Failed:
     """The message for a job that ends because its engine, or the check before it, raised `error`."""
     if isinstance(error, Rejected):
-        return pipe.Failed("invalid", error.message, error.path)
+        return pipe.Failed("invalid", str(error), error.path)
     if isinstance(error, TextLost):
         return pipe.Failed("text_lost", str(error), "input")
     if isinstance(error, Invalid):

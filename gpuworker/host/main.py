@@ -15,10 +15,10 @@ from typing import Final
 
 import msgspec
 
-from bus.params import check
 from bus.process import die_with_parent
 from bus.telemetry.logging import configure
 from gpuworker import pipe
+from gpuworker.admission import admit
 from gpuworker.crash import StepMark, install_crash_handler
 from gpuworker.engine import Engine, EngineJob, Rejected
 from gpuworker.host import batcher, models
@@ -119,8 +119,7 @@ class Host:
             engine = self._models.engines.get(start.request.model)
             if engine is None:
                 raise Rejected("model", f"{start.request.model!r} is not loaded here")
-            check(dict(engine.capabilities().param_schema), start.request.params)
-            group = self._form(start.handle, engine, engine.validate(engine_job(start)))
+            group = self._form(start.handle, engine, admit(engine, engine_job(start)))
         except Exception as error:  # noqa: BLE001  # an engine is foreign code: its failure ends this job only
             self._outbox.send(pipe.encode_control(start.handle, failure(error)), urgent=True)
             return

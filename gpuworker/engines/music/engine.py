@@ -107,8 +107,6 @@ class Music:
 
     def validate(self, job: EngineJob) -> EngineJob:
         """`job` with `params.seconds` filled in; the prompt decides the rest. Raises Rejected."""
-        if job.voice:
-            raise Rejected("voice", f"music has no voices; name instruments in the prompt, not {job.voice!r}")
         prompt = " ".join(job.input.split())
         if len(prompt) > MAX_PROMPT_CHARS:
             raise Rejected("input", f"a prompt has at most {MAX_PROMPT_CHARS} characters, this one {len(prompt)}")

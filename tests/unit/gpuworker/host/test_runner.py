@@ -115,11 +115,14 @@ def test_a_cancelled_job_whose_window_was_full_unblocks_its_group(device: Device
 
 
 @pytest.mark.parametrize(
-    ("error", "code", "path"),
-    [(ValueError("no such layer"), "engine_failed", ""), (Rejected("input", "is Klingon"), "invalid", "input")],
+    ("error", "code", "path", "message"),
+    [
+        (ValueError("no such layer"), "engine_failed", "", "ValueError: no such layer"),
+        (Rejected("input", "is Klingon"), "invalid", "input", "input: is Klingon"),
+    ],
 )
 def test_an_error_of_the_engine_ends_the_jobs_of_its_group_and_no_other(
-    device: Device, error: Exception, code: str, path: str
+    device: Device, error: Exception, code: str, path: str, message: str
 ) -> None:
     device.enter(Broken(error), 1, 2)
     device.enter(Tone(), 3, seconds=0.1)
@@ -128,7 +131,7 @@ def test_an_error_of_the_engine_ends_the_jobs_of_its_group_and_no_other(
     for handle in (1, 2):
         (failed,) = device.messages[handle]
         assert isinstance(failed, pipe.Failed)
-        assert (failed.code, failed.path) == (code, path)
+        assert (failed.code, failed.path, failed.message) == (code, path, message)
 
 
 def test_a_batch_that_does_not_fit_is_halved_until_it_does(device: Device) -> None:

@@ -1,0 +1,27 @@
+"""The checks of a job that hold for every engine, so that no engine has to repeat them."""
+
+from dataclasses import replace
+
+from bus.params import check
+from gpuworker.engine import Engine, EngineJob, Rejected
+
+
+def admit(engine: Engine, job: EngineJob) -> EngineJob:
+    """`job` as `generate` takes it: checked by what its engine declares, with its defaults, and validated by it.
+
+    Raises:
+        Invalid: `params` break the engine's schema.
+        Rejected: the input is blank or too long, or there is a voice and the engine has none; or the engine refuses it.
+    """
+    capabilities = engine.capabilities()
+    schema, limit = dict(capabilities.param_schema), capabilities.max_input_chars
+    if not job.input.strip():
+        raise Rejected("input", "is blank")
+    if len(job.input) > limit:
+        raise Rejected("input", f"has {len(job.input)} characters, the limit is {limit}")
+    if job.voice and not capabilities.voices:
+        raise Rejected("voice", f"{capabilities.name} has no voices, not {job.voice!r}")
+    check(schema, job.params)
+    rules = schema.get("properties", {})
+    defaults = {name: rule["default"] for name, rule in rules.items() if "default" in rule}
+    return engine.validate(replace(job, params={**defaults, **job.params}))
