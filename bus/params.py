@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 from jsonschema import Draft202012Validator
-from jsonschema.exceptions import ValidationError
+from jsonschema.exceptions import SchemaError, ValidationError
 
 from bus.errors import Invalid
 from bus.text import suggestion
@@ -30,6 +30,14 @@ def check(schema: Mapping[str, Any], params: Mapping[str, Any]) -> None:
         _check_cached(rules, given)
     else:
         _check(rules, params)
+
+
+def check_schema(schema: Mapping[str, Any]) -> None:
+    """Raise Invalid unless `schema` is itself valid, by the rules of draft 2020-12."""
+    try:
+        Draft202012Validator.check_schema(schema)
+    except SchemaError as error:
+        raise Invalid(error.message, ".".join(map(str, error.absolute_path))) from error
 
 
 @functools.lru_cache(maxsize=1024)

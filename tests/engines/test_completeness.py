@@ -5,11 +5,11 @@ from collections.abc import Sequence
 
 import pytest
 
+from gpuworker.conformance.driving import Output, resumed, run
 from gpuworker.engine import Completeness, EngineJob, Mark, TextLost
 from gpuworker.engines.speech import flite
 from gpuworker.engines.speech.engine import Speech
 from gpuworker.engines.text import coverage
-from tests.engines.driving import Output, resumed, run
 
 NUMBERS = " ".join(map(str, range(1, 101)))
 KANA = (

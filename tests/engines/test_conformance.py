@@ -7,8 +7,8 @@ from typing import ClassVar
 import pytest
 
 from gpuworker import registry
+from gpuworker.conformance.for_pytest import EngineConformance
 from gpuworker.engine import Engine, EngineJob
-from tests.engines.conformance import EngineConformance
 from tests.engines.texts import STORY
 from tests.support import assets, piper_voice
 

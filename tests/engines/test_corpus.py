@@ -5,10 +5,10 @@ import re
 import numpy as np
 import pytest
 
+from gpuworker.conformance.driving import Output, run
 from gpuworker.engine import Completeness, EngineJob, TextLost
 from gpuworker.engines.speech.engine import RATE_HZ, Speech
 from tests.engines.corpus import EMOJI, LACKING, LANGUAGES
-from tests.engines.driving import Output, run
 
 #: What is quieter is a pause.
 _SILENT = 0.005

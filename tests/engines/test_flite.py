@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gpuworker.conformance.driving import resumed, run
 from gpuworker.engine import EngineJob, MemoryPolicy, Rejected
 from gpuworker.engines.speech import espeak, flite
 from gpuworker.engines.speech.engine import Speech
 from gpuworker.engines.speech.resampler import Resampler
-from tests.engines.driving import resumed, run
 from tests.engines.texts import STORY
 
 installed = pytest.mark.skipif(flite.find_flite() is None, reason="libflite is not installed (Debian: libflite1)")

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
+from gpuworker.conformance.driving import run
 from gpuworker.engine import EngineJob
 from gpuworker.engines.speech import flite
 from gpuworker.engines.speech.engine import RATE_HZ, Speech
-from tests.engines.driving import run
 from tests.support.asr import recognised
 
 SENTENCES = (

@@ -7,11 +7,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from gpuworker.conformance.driving import checked, resumed, run
 from gpuworker.engine import Completeness, EngineJob, Rejected, TextLost
 from gpuworker.engines.piper import graphs
 from gpuworker.engines.piper.engine import Piper
 from gpuworker.engines.piper.network import Manner, Network, open_session
-from tests.engines.driving import checked, resumed, run
 from tests.engines.texts import STORY
 from tests.support.piper_voice import HOP, RATE_HZ, random_voices
 

@@ -12,12 +12,12 @@ from onnx import TensorProto, helper
 
 from bus.voices import files_digest
 from gpuworker import registry
+from gpuworker.conformance.driving import checked, run
 from gpuworker.engine import EngineJob, MemoryPolicy, Rejected, TextLost
 from gpuworker.engines.piper import library, model_file
 from gpuworker.engines.piper.engine import Piper
 from gpuworker.engines.piper.model_file import Unusable
 from gpuworker.engines.piper.voices import read_folder
-from tests.engines.driving import checked, run
 from tests.engines.texts import STORY
 from tests.support import assets, piper_voice
 from tests.support.piper_voice import RATE_HZ, random_voices

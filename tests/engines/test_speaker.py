@@ -11,11 +11,11 @@ from pathlib import Path
 import psutil
 import pytest
 
+from gpuworker.conformance.driving import checked, next_block, run
 from gpuworker.engine import EngineJob, MemoryPolicy
 from gpuworker.engines.speech import espeak, flite
 from gpuworker.engines.speech.engine import Speech
 from gpuworker.engines.speech.speaker import Speaker, SpeakerFailed
-from tests.engines.driving import checked, next_block, run
 from tests.engines.texts import STORY
 from tests.support.waiting import eventually, gone
 

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from gpuworker.conformance.driving import checked, next_block, resumed, run, schema_errors
 from gpuworker.engine import EngineJob, MemoryPolicy, Pcm, Rejected
 from gpuworker.engines.speech.engine import RATE_HZ, Speech
-from tests.engines.driving import checked, next_block, resumed, run, schema_errors
 from tests.engines.texts import STORY
 
 SENTENCES = [

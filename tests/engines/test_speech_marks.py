@@ -6,12 +6,12 @@ from contextlib import closing
 import numpy as np
 import pytest
 
+from gpuworker.conformance.driving import Output, run
 from gpuworker.engine import EngineJob, Mark
 from gpuworker.engines.speech import espeak, flite
 from gpuworker.engines.speech.engine import RATE_HZ, Speech
 from gpuworker.engines.speech.espeak_words import Words
 from gpuworker.engines.speech.speaker import Speaker, Word
-from tests.engines.driving import Output, run
 from tests.engines.texts import STORY
 
 

@@ -3,12 +3,12 @@
 import pytest
 
 from bus.sentences import sentences
+from gpuworker.conformance.driving import Output, run
 from gpuworker.engine import EngineJob, Rejected
 from gpuworker.engines.speech.engine import RATE_HZ, Speech
 from gpuworker.engines.text.markdown import without_marks
 from gpuworker.engines.text.parts import Part
 from gpuworker.engines.text.spelling import spell
-from tests.engines.driving import Output, run
 
 
 def spelled(text: str, language: str = "en-us") -> Part:

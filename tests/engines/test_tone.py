@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from gpuworker.conformance.driving import checked, next_block, run, run_together, schema_errors
 from gpuworker.engine import Block, EngineJob, MemoryPolicy, OutOfMemory, Pause, Rejected
 from gpuworker.engines.tone import Tone, ToneOptions
-from tests.engines.driving import checked, next_block, run, run_together, schema_errors
 
 ROOT = Path(__file__).parents[2]
 

@@ -38,6 +38,15 @@ MAY_IMPORT = {
     "ops": {"bus", "gateway.settings", "gpuworker.settings", "ops"},
     # Which engines can be loaded is what they declare themselves.
     "ops/local/models.py": {"bus", "gpuworker.engine", "gpuworker.registry", "ops"},
+    # The tests of an engine that `antiphon engine test` runs.
+    "ops/commands/engine.py": {
+        "bus",
+        "gpuworker.conformance",
+        "gpuworker.engine",
+        "gpuworker.registry",
+        "gpuworker.settings",
+        "ops",
+    },
     # The commands that are these processes.
     "ops/cli/main.py": {
         "bus",
@@ -63,7 +72,7 @@ FOLDERS = {
         {"codecs", "access"},
     ],
     "gpuworker": [
-        {"worker", "host"},
+        {"worker", "host", "conformance"},
         {"engines/piper"},
         {"engines/speech", "engines/music"},
         {"engines/text"},
@@ -86,6 +95,7 @@ OWNED = {
     "torch": ("gpuworker/engines/",),
     "onnx": ("gpuworker/engines/piper/",),
     "onnxruntime": ("gpuworker/engines/piper/",),
+    "pytest": ("gpuworker/conformance/for_pytest.py",),
     "typer": ("ops/",),
     "rich": ("ops/",),
     "uvloop": ("ops/",),

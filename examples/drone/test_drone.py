@@ -1,0 +1,5 @@
+from gpuworker.conformance.for_pytest import EngineConformance
+
+
+class TestDrone(EngineConformance):
+    name = "drone"
