@@ -15,6 +15,7 @@ from gateway.settings import GatewaySettings
 from gpuworker.settings import WorkerSettings
 from ops.chaos.settings import ChaosSettings, SoakSettings
 from ops.cli.bus import dead_app, drain, mend
+from ops.cli.engine import engine_app
 from ops.cli.flags import with_flags
 from ops.cli.keys import keys_app
 from ops.errors import OpsError, UsageRefused
@@ -30,6 +31,7 @@ jobs_app = typer.Typer(help="List, show and cancel jobs.", no_args_is_help=True)
 app.add_typer(jobs_app, name="jobs")
 app.add_typer(dead_app, name="dead")
 app.add_typer(keys_app, name="keys")
+app.add_typer(engine_app, name="engine")
 
 Config = Annotated[str | None, typer.Option("--config", help="A TOML file of settings.", metavar="FILE")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
@@ -110,6 +112,7 @@ def say(
     text: Annotated[str, typer.Argument(help="The text; - reads it from stdin.", metavar="TEXT")],
     *,
     output: Out = None,
+    model: Annotated[str, typer.Option(help="A model of GET /v1/models.", metavar="NAME")] = "speech",
     voice: Annotated[str | None, typer.Option(help="A voice of GET /v1/voices.", metavar="ID")] = None,
     form: Form = None,
     config: Config = None,
@@ -118,7 +121,7 @@ def say(
     """Speak TEXT through a running stack, into a file or through the loudspeaker."""
     from ops.commands.say import SpeechRequest, fetch, text_of
 
-    speech = SpeechRequest(model="speech", input=text_of(text), voice=voice)
+    speech = SpeechRequest(model=model, input=text_of(text), voice=voice)
     fetch(read(ClientSettings, flags, config), speech, output, form)
 
 

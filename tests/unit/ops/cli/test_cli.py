@@ -38,6 +38,7 @@ def test_every_command_of_the_contract_is_there() -> None:
     assert {"list", "show", "cancel"} <= words("jobs")
     assert {"list", "show", "retry", "drop"} <= words("dead")
     assert {"create", "list", "limit", "revoke"} <= words("keys")
+    assert "test" in words("engine")
 
 
 def test_up_has_the_flags_of_the_contract() -> None:
@@ -53,7 +54,7 @@ def test_up_has_the_flags_of_the_contract() -> None:
         ("worker", {"--weight", "--backup", "--max-fails", "--fail-timeout-s", "--max-host-deaths"}),
         ("drain", {"--nats", "--root", "--json"}),
         ("mend", {"--nats", "--root", "--json"}),
-        ("say", {"-o", "--voice", "--format", "--url"}),
+        ("say", {"-o", "--model", "--voice", "--format", "--url"}),
         ("compose", {"-o", "--seconds", "--url"}),
         ("doctor", {"--nats", "--json", "--http-port"}),
     ],
