@@ -189,7 +189,6 @@ def test_done_has_tempo_key_form_and_players(music: Music) -> None:
         ({"input": "p" * 2_001}, "input", "at most 2000 characters, this one 2001"),
         ({"input": " " * 9}, "input", "has 5 letters"),
         ({"input": "happy\x07 pop"}, "input", r"U\+0007 at 5"),
-        ({"voice": "anna"}, "voice", "no voices"),
         ({"params": {"seconds": 0.5}}, "params.seconds", "from 1 to 36000, not 0.5"),
         ({"params": {"seconds": float("nan")}}, "params.seconds", "not nan"),
         ({"params": {"bpm": 301}}, "params.bpm", "from 30 to 300, not 301"),
