@@ -270,4 +270,7 @@ def from_code(code: str, message: str, path: str = "") -> JobError:
     kind = JobError.by_code.get(code)
     if kind is None:
         return EngineFailed(f"{code}: {message}")
-    return kind(message, path) if issubclass(kind, Invalid) else kind(message)
+    error = kind(message, path) if issubclass(kind, Invalid) else kind(message)
+    if path:
+        error.path = path  # a lost word of a turn: not the class's field
+    return error

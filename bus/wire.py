@@ -13,6 +13,7 @@ from msgspec import Meta
 
 from bus.errors import EngineFailed, Malformed
 from bus.options import EngineOptions, JobOptions
+from bus.script import Turn, joined
 from bus.webhook import Webhook
 
 T = TypeVar("T")
@@ -96,16 +97,19 @@ class EngineRequest(EngineOptions, frozen=True, kw_only=True, omit_defaults=True
     """The part of a job that its engine needs; `engine_request` takes it out of a complete job."""
 
     input: str
+    script: list[Turn] = msgspec.field(default_factory=list)
     id: str = ""
     model: str = ""
     voice: str = ""
 
 
 class Job(JobOptions, frozen=True, kw_only=True, omit_defaults=True):
-    """One request for audio. Only `input` is required of a bus user; the subject is the authority for the rest."""
+    """One request for audio. A bus user has to give `input` or `script`; the subject is the authority for the rest."""
 
-    #: The text, or the description of the music.
-    input: str
+    #: The text, or the description of the music; "" with a script.
+    input: str = ""
+    #: Turns of several voices; empty with an input.
+    script: list[Turn] = msgspec.field(default_factory=list)
     #: One subject token. "": the gateway chooses one; without a gateway it is `q` and the sequence in JOBS.
     id: str = ""
     #: Name of a model. "": the API's default, or the subject's.
@@ -204,7 +208,7 @@ class Timings(msgspec.Struct, frozen=True, kw_only=True):
 class Skipped(msgspec.Struct, frozen=True, kw_only=True):
     """A token of the input, without a letter or digit, that the voice has no name for and did not speak."""
 
-    #: Position in `input`, in characters from 0.
+    #: Position in `text_of` the job, in characters from 0.
     start: int
     #: In characters.
     length: int
@@ -270,7 +274,7 @@ class Mark(msgspec.Struct, frozen=True, array_like=True):
     #: Counted from the beginning of the job.
     frame: int
     kind: Literal["word", "char", "sentence"]
-    #: First character of the piece in `input`.
+    #: First character of the piece in `text_of` the job.
     start: int
     #: In characters.
     length: int
@@ -323,6 +327,11 @@ def decode(kind: type[T], data: bytes) -> T:
         return decoder.decode(data)  # type: ignore[no-any-return]  # as its key says
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise Malformed(f"{kind.__name__}: {error}") from error
+
+
+def text_of(job: Job) -> str:
+    """All the text of `job`: its input, or the texts of its turns, one line each."""
+    return job.input or joined(job.script)
 
 
 def engine_request(job: Job) -> EngineRequest:

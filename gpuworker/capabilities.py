@@ -112,6 +112,11 @@ class Capabilities:
     requires: tuple[Requirement, ...] = ()
 
     @property
+    def scripts(self) -> bool:
+        """Whether a job may have a script: the host gives any engine that speaks one turn at a time."""
+        return self.kind == "speech"
+
+    @property
     def languages(self) -> tuple[str, ...]:
         """Languages of the voices, sorted."""
         return tuple(sorted({voice.language for voice in self.voices}))

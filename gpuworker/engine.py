@@ -1,9 +1,9 @@
 """The protocol between a model and the worker.
 
 An engine imports this module, its model's library, and of ours `bus.bound`, `bus.text`, `bus.sentences`, `bus.ssml`,
-`bus.voices` and `bus.process`. The engine host drives every engine from one thread, one call at a time: an engine needs
-no locks and may keep state between calls. It never touches asyncio, NATS, HTTP, settings or the environment, so a
-notebook can drive it:
+`bus.voices`, `bus.script` and `bus.process`. The engine host drives every engine from one thread, one call at a time:
+an engine needs no locks and may keep state between calls. It never touches asyncio, NATS, HTTP, settings or the
+environment, so a notebook can drive it:
 
     engine.load("cpu", MemoryPolicy())
     job = admit(engine, EngineJob(id="n1", input="Hello"))  # of gpuworker.admission
@@ -18,6 +18,7 @@ from typing import Any, Final, Literal, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
+from bus.script import Turn
 from gpuworker.capabilities import (
     Capabilities,
     Completeness,
@@ -92,12 +93,14 @@ def check_text(text: str, max_chars: int) -> None:
 class TextLost(Exception):
     """Words of the input were not spoken, and cannot be, not even alone. The engine can go on."""
 
-    def __init__(self, text: str, spans: Sequence[tuple[int, int]], who: str) -> None:
-        """`spans`: (start, end) of the words in `text`, the job's input. `who` failed to speak them."""
+    def __init__(self, text: str, spans: Sequence[tuple[int, int]], who: str, path: str = "input") -> None:
+        """`spans`: (start, end) of the words in `text`, the job's field `path`. `who` failed to speak them."""
         listed = ", ".join(f"{text[start:end][:40]!r} at {start}" for start, end in spans[:_LISTED_WORDS])
         more = f" and {len(spans) - _LISTED_WORDS} more" if len(spans) > _LISTED_WORDS else ""
-        super().__init__(f"input: {who} cannot speak {listed}{more} (positions in characters, from 0)")
+        super().__init__(f"{path}: {who} cannot speak {listed}{more} (positions in characters, from 0)")
         self.spans = tuple(spans)
+        self.who = who
+        self.path = path
 
 
 class OutOfMemory(Exception):
@@ -117,6 +120,8 @@ class EngineJob:
 
     id: str
     input: str
+    #: Turns in the place of `input`. An engine gets each of them as a job of its own, and this empty.
+    script: Sequence[Turn] = ()
     voice: str = ""
     params: Mapping[str, Any] = field(default_factory=dict)
     #: 0 … 2**63-1; the only source of chance.

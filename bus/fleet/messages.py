@@ -48,6 +48,8 @@ class ModelCard(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     max_input_chars: int
     #: Fewest letters of `input`; one of Han, kana or Hangul counts for two and a half.
     min_input_letters: int = 0
+    #: Whether it takes a `script` in the place of `input`.
+    scripts: bool = False
     #: Empty for a model without voices.
     voices: list[Voice] = []
     #: BCP 47 tags of the voices, sorted.

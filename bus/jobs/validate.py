@@ -15,9 +15,10 @@ import msgspec
 from bus import wire
 from bus.bound import Bound, SpokenText
 from bus.errors import Invalid, Malformed, TooLarge
-from bus.jobs import ids
+from bus.jobs import ids, scripts
 from bus.options import MAX_DEADLINE_S, MAX_LINGER_S, MAX_SEED
 from bus.params import short, without_nulls
+from bus.script import PAUSE_S
 from bus.settings import BusSettings
 from bus.subjects import JobSubject, is_token, token
 from bus.text import num_letters
@@ -61,10 +62,11 @@ class AudioLimit(msgspec.Struct, frozen=True):
         seconds = _most_seconds(job, bound)
         most_bytes = self.most_bytes(bytes_per_s)
         if not seconds * bytes_per_s <= most_bytes:
+            path = "script" if job.script else bound.path
             raise TooLarge(
-                f"{bound.path}: up to {seconds:,.0f} s of audio ({seconds * bytes_per_s:,.0f} bytes), the limit of one "
+                f"{path}: up to {seconds:,.0f} s of audio ({seconds * bytes_per_s:,.0f} bytes), the limit of one "
                 f"job of this deployment is {most_bytes / bytes_per_s:,.0f} s ({most_bytes:,} bytes)",
-                bound.path,
+                path,
             )
         return min(most_bytes, _num_bytes(seconds, bytes_per_s))
 
@@ -78,6 +80,9 @@ class AudioLimit(msgspec.Struct, frozen=True):
 
 def _most_seconds(job: wire.Job, bound: Bound) -> float:
     if isinstance(bound, SpokenText):
+        if job.script:
+            texts = ((turn.text, turn.voice or job.voice) for turn in job.script)
+            return sum(bound.seconds(text, voice, job.params) + PAUSE_S for text, voice in texts)
         return bound.seconds(job.input, job.voice, job.params)
     value = job.params.get(bound.param)
     # What is no number is refused by the model's schema.
@@ -152,7 +157,10 @@ def usable_id(payload: bytes, seq: int) -> str:
 
 def check_job(job: wire.Job) -> None:
     """Check all limits that depend on the job alone. Raises Invalid, which names field, limit and value."""
-    check_input(job.input)
+    if job.script:
+        scripts.check_script(job, check_input)
+    else:
+        check_input(job.input)
     if not 0 <= job.seed <= MAX_SEED:
         raise Invalid(f"seed: must be from 0 to {MAX_SEED}, not {short(str(job.seed))}", "seed")
     if not 0 <= job.linger_s <= MAX_LINGER_S:
@@ -194,16 +202,14 @@ def check_length(text: str, max_chars: int, min_letters: int = 0) -> None:
         )
 
 
-def check_input(text: str) -> None:
-    """Raise Invalid for text of which no audio can be made: empty, or with control characters."""
+def check_input(text: str, path: str = "input") -> None:
+    """Raise Invalid for text of which no audio can be made: empty, or with control characters. `path`: its field."""
     if not text or text.isspace():
-        raise Invalid(f"input: is empty ({short(repr(text))}), there is nothing to make audio of", "input")
+        raise Invalid(f"{path}: is empty ({short(repr(text))}), there is nothing to make audio of", path)
     control = _CONTROL.search(text)
     if control is not None:
         place, code = control.start(), ord(control[0])
-        raise Invalid(
-            f"input: control character U+{code:04X} at position {place}; only white space is allowed", "input"
-        )
+        raise Invalid(f"{path}: control character U+{code:04X} at position {place}; only white space is allowed", path)
 
 
 def check_deadline(due: datetime, now_s: float, *, is_queued: bool = False) -> None:
@@ -228,10 +234,10 @@ def check_deadline(due: datetime, now_s: float, *, is_queued: bool = False) -> N
         )
 
 
-def check_size(num_bytes: int, limit: int) -> None:
-    """Raise Invalid if a job of `num_bytes` of JSON does not fit into JOBS."""
+def check_size(num_bytes: int, limit: int, path: str = "input") -> None:
+    """Raise Invalid if a job of `num_bytes` of JSON does not fit into JOBS. `path`: the field that makes it large."""
     if num_bytes > limit:
-        raise Invalid(f"input: the whole job has {num_bytes} bytes, the limit is {limit}", "input")
+        raise Invalid(f"{path}: the whole job has {num_bytes} bytes, the limit is {limit}", path)
 
 
 def _check_value(value: Any, path: tuple[str, ...]) -> None:

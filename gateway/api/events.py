@@ -157,7 +157,7 @@ class LogEvents:
             if media is None:
                 return b""
             self._rate_hz = media[0]
-        text = self._birth.job.input
+        text = wire.text_of(self._birth.job)
         shown = {"marks": [shown_mark(mark, text, self._rate_hz) for mark in marks]}
         return sse.event("marks", msgspec.json.encode(shown), seq)
 

@@ -15,6 +15,7 @@ from bus.fleet.fleet import Fleet
 from bus.fleet.messages import ModelCard
 from bus.jobs.submit import keyed_id
 from bus.options import schema
+from bus.script import MAX_TURNS, Turn
 from bus.webhook import Webhook
 from gateway.access.caller import CALLER
 from gateway.codecs.format import FORMATS, MAX_RATE_HZ, MAX_SPEED, MIN_RATE_HZ, MIN_SPEED
@@ -57,10 +58,26 @@ class JobOptions(bus_options.JobOptions, frozen=True, kw_only=True, omit_default
     """The options of `wire.Job` that a request to any API may have; the body of an API extends it."""
 
 
+class TurnRequest(Turn, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A turn of a script, as a caller writes it."""
+
+    text: Text
+
+
+Script = Annotated[
+    list[TurnRequest],
+    schema(
+        "Turns of several voices, spoken as one sound; in the place of `input`, for models whose card says `scripts`.",
+        maxItems=MAX_TURNS,
+    ),
+]
+
+
 class JobRequest(JobOptions, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The native API's request: the fields of `wire.Job` that a caller may set."""
 
-    input: Text
+    input: Text = ""
+    script: Script = msgspec.field(default_factory=list)
     id: Annotated[str, schema("The caller's id for the job; empty: a random one.", pattern="^[A-Za-z0-9_-]{0,64}$")] = (
         ""
     )

@@ -146,7 +146,7 @@ async def index(request: web.Request) -> web.Response:
 
 
 class _Row(NamedTuple):
-    """One job of a list: its birth, without the input and the params, or the error with which it is shown."""
+    """One job of a list: its birth, without the text and the params, or the error with which it is shown."""
 
     seq: int
     tenant: str
@@ -158,7 +158,7 @@ class _Row(NamedTuple):
         """The row of a stored birth."""
         try:
             birth = wire.decode(wire.Birth, stored.message.data)
-            slim = msgspec.structs.replace(birth.job, input="", params={})
+            slim = msgspec.structs.replace(birth.job, input="", script=[], params={})
             return cls(stored.seq, *parse_birth(stored.message.subject), msgspec.structs.replace(birth, job=slim))
         except BusError as error:
             return cls(stored.seq, *parse_birth(stored.message.subject), error)

@@ -24,7 +24,7 @@ class ShownMark(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One mark."""
 
     kind: str
-    #: Place in the job's `input`, in characters (Unicode code points) from 0.
+    #: Place in the job's `input`, or in the texts of its script joined by line breaks: in characters from 0.
     start: int
     length: int
     #: Place in the audio: a frame from 0, and the same in seconds.
@@ -48,7 +48,7 @@ class Marks(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def shown_mark(mark: wire.Mark, text: str, rate_hz: int) -> ShownMark:
-    """`mark` of a job whose input is `text`, as shown."""
+    """`mark` of a job whose text is `text`, as shown."""
     return ShownMark(
         kind=mark.kind,
         start=mark.start,
@@ -93,7 +93,7 @@ async def _read(bus: Bus, key: JobKey, found: Status) -> tuple[int | None, list[
     all_marks: list[ShownMark] = []
     if found.tail is None:
         return rate_hz, all_marks
-    text, last_seq = found.birth.job.input, found.tail.seq
+    text, last_seq = wire.text_of(found.birth.job), found.tail.seq
     continuity = Continuity(from_start=True)
     async with (
         Attachment(bus.connection, bus.logs, key, max_buffer_bytes=0) as attachment,

@@ -156,7 +156,7 @@ class Jobs:
         if self._retention.is_full:
             self._retention.check_room(job.tenant, job.max_bytes, self.admission.audio.table.pool.owners)
         key = self.bus.subjects.job_key(job.tenant, job.id)
-        admission, place, length = self.admission, None, len(job.input)
+        admission, place, length = self.admission, None, len(job.input or wire.text_of(job))
         is_small = length <= SMALL_INPUT_CHARS and job.max_bytes <= admission.audio.small_bytes
         if job.client.key or not is_small or admission.queue.allowance_bytes < 0:
             place = await admission.admit(key, job)

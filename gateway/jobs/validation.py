@@ -7,13 +7,14 @@ from typing import Final
 
 import msgspec
 
-from bus import params, voices, wire
+from bus import params, script, voices, wire
 from bus.errors import Invalid, NoWorker, UnknownModel
 from bus.fleet.fleet import Fleet
 from bus.fleet.messages import ModelCard
-from bus.jobs import ids, validate
+from bus.jobs import ids, scripts, validate
 from bus.jobs.validate import AudioLimit
 from bus.params import short
+from bus.script import Turn
 from bus.settings import BusSettings
 from bus.subjects import LANES
 from bus.text import suggestion
@@ -74,7 +75,10 @@ class Validation:
         if lane not in LANES:
             raise Invalid(f"lane: {short(lane)!r} is not one of {', '.join(LANES)}", "lane")
         validate.check_job(job)
-        validate.check_length(job.input, card.max_input_chars, card.min_input_letters)
+        if job.script:
+            scripts.check_turns(job, card.max_input_chars, takes_scripts=card.scripts)
+        else:
+            validate.check_length(job.input, card.max_input_chars, card.min_input_letters)
         if job.expires_at is not None:
             validate.check_deadline(job.expires_at, self._clock.now())
         if None in job.params.values():
@@ -88,6 +92,8 @@ class Validation:
             lane=lane,
             run_on=(not streams) if job.run_on is None else job.run_on,
         )
+        if job.script:
+            job = msgspec.structs.replace(job, script=_with_voices(job, card))
         max_bytes = self._audio_limit.check(job, card.bound, 2 * card.rate_hz * card.channels)
         if ids.is_reserved(job.id):
             raise Invalid(f"id: {job.id!r} has the form of ids that identical requests share", "id")
@@ -96,17 +102,27 @@ class Validation:
         validate.check_id(job.id)
         if size_hint_bytes > self._max_job_bytes // 2:
             num_bytes = len(wire.encode(job)) + _ADDED_BYTES
-            validate.check_size(num_bytes, self._max_job_bytes)
+            validate.check_size(num_bytes, self._max_job_bytes, "script" if job.script else "input")
         return job
 
 
-def _voice(voice: str, card: ModelCard) -> str:
+def _voice(voice: str, card: ModelCard, path: str = "voice") -> str:
     if not voice:
         return card.default_voice
     ids = [each.id for each in card.voices]
     if not ids:
-        raise Invalid(f"voice: {card.name} has no voices, so {short(voice)!r} is none", "voice")
+        raise Invalid(f"{path}: {card.name} has no voices, so {short(voice)!r} is none", path)
     found = voices.nearest(voice, ids)
     if found is None:
-        raise Invalid(f"voice: {card.name} has no {short(voice)!r}{voices.hint(voice, ids, card.name)}", "voice")
+        raise Invalid(f"{path}: {card.name} has no {short(voice)!r}{voices.hint(voice, ids, card.name)}", path)
     return found
+
+
+def _with_voices(job: wire.Job, card: ModelCard) -> list[Turn]:
+    """The script of a job whose own voice is known, each turn with its voice. Raises Invalid with the turn's place."""
+    known: dict[str, str] = {"": ""}
+    for index, turn in enumerate(job.script):
+        if turn.voice not in known:
+            known[turn.voice] = _voice(turn.voice, card, f"script[{index}].voice")
+    named = [msgspec.structs.replace(turn, voice=known[turn.voice]) for turn in job.script]
+    return script.with_voices(named, job.voice, card.voices)

@@ -11,6 +11,7 @@ from typing import Final
 
 from bus import wire
 from bus.errors import Invalid
+from bus.script import joined
 from bus.telemetry.logging import logger
 from gpuworker import pipe
 from gpuworker.engine import (
@@ -225,7 +226,7 @@ def failure(error: Exception) -> pipe.Failed:
     if isinstance(error, Rejected):
         return pipe.Failed("invalid", str(error), error.path)
     if isinstance(error, TextLost):
-        return pipe.Failed("text_lost", str(error), "input")
+        return pipe.Failed("text_lost", str(error), error.path)
     if isinstance(error, Invalid):
         return pipe.Failed("invalid", str(error), error.path)
     trace = "".join(format_exception(error))
@@ -235,4 +236,6 @@ def failure(error: Exception) -> pipe.Failed:
 def engine_job(start: pipe.Start) -> EngineJob:
     """The engine's view of a job: every field that `EngineJob` has in common with the request, and where to begin."""
     request = {name: getattr(start.request, name) for name in _REQUEST_FIELDS}
+    if start.request.script:
+        request["input"] = joined(start.request.script)
     return EngineJob(**request, start_frame=start.start_frame, attempt=start.attempt, checkpoint=start.checkpoint)

@@ -28,6 +28,7 @@ from gpuworker.host.group import Group, Member, engine_job, failure
 from gpuworker.host.models import Models
 from gpuworker.host.runner import Runner
 from gpuworker.host.schedule import Schedule
+from gpuworker.host.script import ScriptReader
 
 _RECEIVE_BYTES: Final = 1 << 18
 
@@ -119,6 +120,8 @@ class Host:
             engine = self._models.engines.get(start.request.model)
             if engine is None:
                 raise Rejected("model", f"{start.request.model!r} is not loaded here")
+            if start.request.script:
+                engine = ScriptReader(engine)
             group = self._form(start.handle, engine, admit(engine, engine_job(start)))
         except Exception as error:  # noqa: BLE001  # an engine is foreign code: its failure ends this job only
             self._outbox.send(pipe.encode_control(start.handle, failure(error)), urgent=True)

@@ -14,6 +14,7 @@ from bus.fleet.messages import ModelCard
 from bus.jobs.claim import Claim, Claims
 from bus.jobs.client import Bus
 from bus.jobs.giving_up import Refusal
+from bus.jobs.scripts import check_turns
 from bus.jobs.validate import AudioLimit, check_length, usable_id
 from bus.subjects import JobKey
 from bus.telemetry.logging import bound, logger
@@ -97,7 +98,10 @@ class Deliveries:
         """The delivered job. Raises Malformed, or Invalid for a job that its model would refuse."""
         job = self._claims.open(delivery)
         card = self._cards[job.model]
-        check_length(job.input, card.max_input_chars, card.min_input_letters)
+        if job.script:
+            check_turns(job, card.max_input_chars, takes_scripts=card.scripts)
+        else:
+            check_length(job.input, card.max_input_chars, card.min_input_letters)
         if not job.max_bytes:  # published without a gateway
             self._audio_limit.check(job, card.bound, 2 * card.rate_hz * card.channels)
         return job

@@ -32,9 +32,11 @@ UNTELLABLE = {
     "seed": "numbers within text",
     "id": "that of the path, if that has one",
     "task_type": "those of the model's engine",
+    "script": "models that speak, without an input",
     "webhook": "no private addresses, whatever their names",
 }
 UNSAYABLE = {
+    "input: is empty ('')": "there may be a script in its place",
     "must be a number, not 'null'": "a form has no null, and schemathesis writes the word",
     "Expected `int | null`, got `float`": "as below",
     "Expected `int`, got `float`": "to JSON Schema 1.0 is an integer, to our decoders it is none",
@@ -152,4 +154,4 @@ def field_of(response: Response) -> str:
         path = ".".join(problem["detail"][0]["loc"][1:])
     else:
         path = re.match(r"[\w.]*(?=: )|", str(problem.get("detail")))[0]  # type: ignore[index]  # it always matches
-    return str(path).partition(".")[0]
+    return re.split(r"[.\[]", str(path))[0]

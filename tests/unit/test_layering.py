@@ -23,6 +23,7 @@ MAY_IMPORT = {
         "bus.sentences",
         "bus.ssml",
         "bus.process",
+        "bus.script",
         "bus.voices",
     },
     # Engines import these, so they import nothing else of ours.
@@ -33,7 +34,8 @@ MAY_IMPORT = {
     "bus/abbreviations.py": set(),
     "bus/ssml.py": set(),
     "bus/process.py": set(),
-    "gpuworker/engine.py": {"gpuworker.capabilities"},
+    "bus/script.py": set(),
+    "gpuworker/engine.py": {"gpuworker.capabilities", "bus.script"},
     "gpuworker/capabilities.py": {"bus.bound"},
     "ops": {"bus", "gateway.settings", "gpuworker.settings", "ops"},
     # Which engines can be loaded is what they declare themselves.

@@ -17,6 +17,7 @@ from gateway.api.job_fields import (
     JobOptions,
     Model,
     SampleRate,
+    Script,
     Speed,
     Text,
     Voice,
@@ -54,7 +55,9 @@ class VoiceRef(msgspec.Struct, frozen=True):
 class SpeechRequest(JobOptions, frozen=True, kw_only=True):
     """OpenAI's fields, then ours. Unknown fields are ignored: many clients send extras of other servers."""
 
-    input: Text
+    input: Text = ""
+    #: Ours.
+    script: Script = msgspec.field(default_factory=list)
     model: Model = ""
     voice: Voice | VoiceRef | None = None
     response_format: Coded | None = None
@@ -96,7 +99,6 @@ def build_speech_job(
         request,
         API,
         body,
-        input=body.input,
         model=model,
         voice=our_voice(voice, VOICES, card),
         params=params,
@@ -166,4 +168,4 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True):
 
 def usage(job: wire.Job, done: wire.Done) -> Usage:
     """The usage of a job that is done."""
-    return Usage(input_characters=len(job.input), output_seconds=done.seconds)
+    return Usage(input_characters=len(wire.text_of(job)), output_seconds=done.seconds)

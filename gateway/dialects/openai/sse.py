@@ -85,17 +85,18 @@ async def respond_with_events(
 
 def _delta(data: bytes, form: Format, stream: AudioStream, *, is_named: bool) -> bytes:
     """The event of one piece; no bytes if it has neither audio nor marks, as when the codec holds back its input."""
-    marks = [_mark(mark, form, stream) for mark in stream.marks]
+    text = wire.text_of(stream.job) if stream.marks else ""
+    marks = [_mark(mark, text, form, stream) for mark in stream.marks]
     if not data and not marks:
         return b""
     return _framed(Delta(audio=b64encode(data).decode(), response_format=form.codec, marks=marks), is_named=is_named)
 
 
-def _mark(mark: wire.Mark, form: Format, stream: AudioStream) -> ShownMark:
-    """A mark with its time in the response, which may be played faster than the audio was made."""
+def _mark(mark: wire.Mark, text: str, form: Format, stream: AudioStream) -> ShownMark:
+    """A mark of the job's `text` with its time in the response, which may be played faster than the audio was made."""
     rate_hz = stream.media[0]
     at_s = round(mark.frame / (rate_hz * form.speed), 4)
-    return msgspec.structs.replace(shown_mark(mark, stream.job.input, rate_hz), at_s=at_s)
+    return msgspec.structs.replace(shown_mark(mark, text, rate_hz), at_s=at_s)
 
 
 def _framed(event: Event, *, is_named: bool) -> bytes:

@@ -12,8 +12,10 @@ from bus.jobs.birth import digest
 from bus.jobs.giving_up import Refusal
 from bus.jobs.ids import derived_from
 from bus.jobs.validate import AudioLimit, check_job
+from bus.script import PAUSE_S, Turn
 from bus.settings import BusSettings
 from gpuworker.engines.music.engine import Music
+from gpuworker.engines.speech.bound import spoken_text
 from gpuworker.engines.tone import RATE_HZ, Tone
 from gpuworker.registry import card
 
@@ -78,6 +80,22 @@ def test_the_bound_is_no_part_of_a_jobs_identity() -> None:
     plain, bounded = wire.Job(input="x"), wire.Job(input="x", max_bytes=7)
     assert digest(plain) == digest(bounded)
     assert derived_from(plain) == derived_from(bounded)
+
+
+def test_a_script_is_as_long_as_its_turns_and_the_pauses_between_them() -> None:
+    limit, bound = AudioLimit.of(BusSettings()), spoken_text()
+    turns = [Turn(text="Hello there.", voice="en-gb"), Turn(text="Guten Tag.", voice="de")]
+    script = wire.Job(script=turns)
+    seconds = sum(bound.seconds(turn.text, turn.voice, {}) for turn in turns) + 2 * PAUSE_S
+    assert limit.check(script, bound, 44_100) == pytest.approx(seconds * 44_100, abs=65)
+    with pytest.raises(TooLarge, match=r"^script: up to") as caught:
+        AudioLimit.of(BusSettings(max_audio_s=seconds - 0.1)).check(script, bound, 44_100)
+    assert caught.value.path == "script"
+
+
+def test_a_lost_word_of_a_turn_keeps_its_field() -> None:
+    assert from_code("text_lost", "script[1].text: …", "script[1].text").path == "script[1].text"  # type: ignore[attr-defined]
+    assert from_code("text_lost", "input: …").path == "input"  # type: ignore[attr-defined]
 
 
 def test_a_refusal_for_size_keeps_its_code_and_field() -> None:

@@ -11,7 +11,8 @@ from hypothesis import given
 from bus import wire
 from bus.errors import Invalid, Malformed
 from bus.jobs import ids
-from bus.jobs.birth import new_birth, next_deadline
+from bus.jobs.birth import digest, new_birth, next_deadline
+from bus.jobs.scripts import check_turns
 from bus.jobs.validate import (
     MAX_DEPTH,
     MAX_INTEGER,
@@ -25,6 +26,7 @@ from bus.jobs.validate import (
     usable_id,
 )
 from bus.options import MAX_DEADLINE_S
+from bus.script import MAX_TURNS, Turn
 from bus.subjects import JobSubject
 from tests.support.odd_jobs import odd_messages
 
@@ -65,6 +67,15 @@ def read(payload: bytes) -> wire.Job:
         ({"params": {"a": math.inf}}, "params.a", "finite"),
         ({"params": nested(MAX_DEPTH + 1)}, "params.a.a.a.a.a.a.a…", f"the limit is {MAX_DEPTH}"),
         ({"client": wire.Client(key="a.b")}, "client.key", "64"),
+        ({"script": [Turn(text="x")]}, "script", "an input too ('x')"),
+        ({"input": "", "script": [Turn(text="x")] * 10_000}, "script", "has 10000 turns, the limit is 1000"),
+        ({"input": "", "script": [Turn(text="x"), Turn(text=" ")]}, "script[1].text", "empty (' ')"),
+        ({"input": "", "script": [Turn(text="a\x00")]}, "script[0].text", "U+0000 at position 1"),
+        (
+            {"input": "", "script": [Turn(text="x", speaker="y" * 101)]},
+            "script[0].speaker",
+            "101 characters, the limit is 100",
+        ),
     ],
 )
 def test_a_value_outside_its_limit_is_refused_by_name(fields: dict[str, Any], path: str, limit: str) -> None:
@@ -167,3 +178,21 @@ def test_any_message_is_refused_or_can_be_written_by_every_later_encoder(payload
     assert wire.decode(wire.Birth, wire.encode(birth)) == birth
     msgspec.msgpack.encode(wire.engine_request(birth.job))
     assert next_deadline(birth, has_audio=False)[0] <= NOW_S + MAX_DEADLINE_S + 60
+
+
+def test_a_script_of_the_most_turns_is_a_job_and_part_of_its_identity() -> None:
+    script = [Turn(text=f"{n}", voice="en") for n in range(MAX_TURNS)]
+    job = wire.Job(script=script)
+    check_job(job)
+    assert digest(job) != digest(wire.Job(script=[*script[:-1], Turn(text="x", voice="en")]))
+    assert digest(job) != digest(wire.Job(script=[*script[:-1], Turn(text=script[-1].text, voice="de")]))
+    assert wire.decode(wire.Job, wire.encode(job)) == job
+
+
+def test_a_script_needs_a_model_that_takes_one_and_is_as_long_as_an_input_in_all() -> None:
+    job = wire.Job(script=[Turn(text="x" * 50), Turn(text="y" * 50)], model="speech")
+    check_turns(job, 101, takes_scripts=True)
+    with pytest.raises(Invalid, match=r"^script: has 101 characters in all, the limit is 100$"):
+        check_turns(job, 100, takes_scripts=True)
+    with pytest.raises(Invalid, match=r"^script: 'speech' takes no script"):
+        check_turns(job, 101, takes_scripts=False)

@@ -12,7 +12,7 @@ from bus import wire
 from bus.options import EngineOptions
 from bus.transport.parser import Message
 from gateway.access.caller import CALLER, Caller
-from gateway.api.job_fields import HttpJobRequest, JobRequest, Text, build_job, job_from
+from gateway.api.job_fields import HttpJobRequest, JobRequest, Text, TurnRequest, build_job, job_from
 from gateway.http.bodies import Body
 from gateway.nats import request as nats_request
 
@@ -25,6 +25,7 @@ NOT_THE_CALLERS = {
 }
 FIELDS = {
     "input": "Hello",
+    "script": [TurnRequest(text="Hello", speaker="Anna", voice="en")],
     "id": "mine",
     "model": "tone",
     "voice": "en",
@@ -37,6 +38,8 @@ FIELDS = {
     "run_on": True,
     "linger_s": 3.5,
 }
+#: Fields that fit no header.
+IN_BODY_ONLY = {"input", "script", "params"}
 
 
 def test_every_field_of_a_job_is_the_callers_or_has_another_writer() -> None:
@@ -56,7 +59,7 @@ def test_every_field_of_a_body_over_nats_is_in_the_job() -> None:
     assert fields_of(nats_request.read(message, {}, Caller()).job) == FIELDS
 
 
-@pytest.mark.parametrize("field", sorted(FIELDS.keys() - {"input", "params"}))
+@pytest.mark.parametrize("field", sorted(FIELDS.keys() - IN_BODY_ONLY))
 def test_every_field_that_fits_a_header_may_be_one_over_nats(field: str) -> None:
     value = FIELDS[field]
     text = value if isinstance(value, str) else msgspec.json.encode(value).decode().strip('"')
