@@ -71,10 +71,10 @@ class Validation:
         """
         model = job.model or DEFAULT_MODEL
         lane = job.lane or ("interactive" if streams else "standard")
+        validate.check_job(job)
         card = self.card(model, job.version)
         if lane not in LANES:
             raise Invalid(f"lane: {short(lane)!r} is not one of {', '.join(LANES)}", "lane")
-        validate.check_job(job)
         if job.script:
             scripts.check_turns(job, card.max_input_chars, takes_scripts=card.scripts)
         else:

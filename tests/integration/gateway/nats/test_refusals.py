@@ -19,7 +19,7 @@ BAD: list[tuple[bytes, dict[str, str], int, str, list[str]]] = [
     (b'{"input":"\xff"}', {}, 400, "", ["UTF-8"]),
     (b"[" * 100_000, {}, 400, "", ["nested"]),
     (b"[]", {}, 422, "", ["[]"]),
-    (b"{}", {}, 422, "input", ["required"]),
+    (b"{}", {}, 422, "input", ["empty"]),
     (b'{"input":7}', {}, 422, "input", ["7"]),
     (b'{"model":"tone","input":" "}', {}, 422, "input", ["empty"]),
     (b'{"model":"tonne","input":"x"}', {}, 404, "model", ["'tonne'", "did you mean 'tone'"]),
