@@ -9,6 +9,9 @@ from collections.abc import Callable, Generator, Sequence
 from traceback import format_exception
 from typing import Final
 
+import numpy as np
+from numpy.typing import NDArray
+
 from bus import wire
 from bus.errors import Invalid
 from bus.script import joined
@@ -29,7 +32,6 @@ from gpuworker.engine import (
     TextLost,
 )
 from gpuworker.host.marks import cut_at_marks, valid_marks
-from gpuworker.host.pcm import NotFinite, to_s16le
 from gpuworker.host.schedule import STARVES_S
 
 log = logger(__name__)
@@ -45,6 +47,10 @@ _REQUEST_FIELDS: Final = tuple(
 )
 
 Send = Callable[[bytes, bool], None]
+
+
+class NotFinite(ValueError):
+    """NaN or infinity in a block: the model has broken, whatever it claims."""
 
 
 class Pace:
@@ -239,3 +245,23 @@ def engine_job(start: pipe.Start) -> EngineJob:
     if start.request.script:
         request["input"] = joined(start.request.script)
     return EngineJob(**request, start_frame=start.start_frame, attempt=start.attempt, checkpoint=start.checkpoint)
+
+
+def to_s16le(pcm: NDArray[np.float32]) -> bytes:
+    """float32 (frames, channels) in [-1, 1] to interleaved s16le.
+
+    A sample is `rint(32768 x)`, clipped to [-32768, 32767], so n/32768 comes back as n for every 16-bit n.
+
+    Raises:
+        NotFinite: with how many samples are not, and where the first one is.
+    """
+    scaled = pcm * np.float32(32768.0)
+    # The sum is finite exactly if all samples are (|scaled| is far from overflow): one pass, no temporary array.
+    if not np.isfinite(scaled.sum()):
+        bad = ~np.isfinite(pcm)
+        if bad.any():
+            frame = int(np.argwhere(bad)[0][0])
+            raise NotFinite(f"{int(bad.sum())} samples are not finite, the first at frame {frame}")
+    np.rint(scaled, out=scaled)
+    np.clip(scaled, -32768.0, 32767.0, out=scaled)
+    return scaled.astype("<i2").tobytes()

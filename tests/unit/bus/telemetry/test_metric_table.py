@@ -58,7 +58,7 @@ def test_every_call_that_logs_a_counted_event_has_the_fields_of_its_metric(rule:
 @pytest.mark.parametrize("rule", COUNTED, ids=COUNTED_IDS)
 def test_a_counted_event_is_logged_in_the_process_that_shows_its_metric(rule: Counted) -> None:
     package = {"gateway": "gateway", "worker": "gpuworker"}[METRICS[rule.metric].by]
-    host = {"gpuworker/host/main.py", "gpuworker/host/group.py", "gpuworker/host/pcm.py", "gpuworker/host/schedule.py"}
+    host = {"gpuworker/host/main.py", "gpuworker/host/group.py", "gpuworker/host/schedule.py"}
     places = [place.partition(":")[0] for place, event, _ in CALLS if event == rule.event]
     assert [place for place in places if place.partition("/")[0] not in {"bus", package} or place in host] == []
 

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gpuworker.host.pcm import NotFinite, to_s16le
+from gpuworker.host.group import NotFinite, to_s16le
 
 
 def test_every_16_bit_sample_survives_the_way_through_float32() -> None:
