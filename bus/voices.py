@@ -67,6 +67,29 @@ def nearest(voice: str, ids: Collection[str]) -> str | None:
     return None
 
 
+def listed(voice: str, ids: Collection[str]) -> str | None:
+    """The one of `ids` that `voice` names, in any case and with `_` for `-`; None if none is.
+
+    A beginning that ends before a hyphen names the first such id, a language tag one of its language. What is behind a
+    `+` stays behind the id of a whole name.
+    """
+    by_name = {_folded(each): each for each in reversed([*ids])}
+    if _folded(voice) in by_name:
+        return by_name[_folded(voice)]
+    base, plus, variant = voice.partition("+")
+    if plus:
+        return by_name[_folded(base)] + plus + variant if _folded(base) in by_name else None
+    for name in spellings(voice):
+        found = next((each for each in ids if _folded(each).startswith(f"{name}-") and "+" not in each), None)
+        if found is not None:
+            return found
+    return None
+
+
+def _folded(name: str) -> str:
+    return name.casefold().replace("_", "-")
+
+
 def hint(voice: str, ids: Collection[str], model: str) -> str:
     """The end of an error about an unknown voice: three that are near, and where all are listed."""
     near = did_you_mean(voice.casefold(), ids, repr, limit=3)

@@ -101,6 +101,15 @@ class EngineRequest(EngineOptions, frozen=True, kw_only=True, omit_defaults=True
     id: str = ""
     model: str = ""
     voice: str = ""
+    voice_sha256: str = ""
+
+
+class Requested(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The fields of a job as its caller sent them, before defaults and resolution: a repeat is compared by them."""
+
+    model: str = ""
+    version: str = ""
+    voice: str = ""
 
 
 class Job(JobOptions, frozen=True, kw_only=True, omit_defaults=True):
@@ -116,6 +125,9 @@ class Job(JobOptions, frozen=True, kw_only=True, omit_defaults=True):
     model: str = ""
     #: Id of one of the model's voices; "": its default.
     voice: str = ""
+    #: SHA-256 of the voice by its model's card, in hexadecimal; "" if the card has none. Another one is another voice:
+    #: an attempt that would have it fails.
+    voice_sha256: str = ""
     #: Written by the gateway, from the caller's key. "": the subject's.
     tenant: str = ""
     #: The options with checks: a worker also reads jobs that no gateway has validated.
@@ -126,6 +138,8 @@ class Job(JobOptions, frozen=True, kw_only=True, omit_defaults=True):
     #: Most bytes of PCM that it can make, by the bound of its model's card; 0 if that is not known. Written by the
     #: gateway that accepts it. Not part of its identity.
     max_bytes: int = 0
+    #: Written by the gateway into a job whose id its caller chose. Not part of its identity. None: as they are here.
+    requested: Requested | None = None
     #: Written by the gateway.
     client: Client = Client()
 

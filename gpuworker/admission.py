@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from bus.params import check
-from gpuworker.engine import Engine, EngineJob, Rejected
+from gpuworker.engine import Capabilities, Engine, EngineJob, Rejected
 
 
 def admit(engine: Engine, job: EngineJob) -> EngineJob:
@@ -11,7 +11,8 @@ def admit(engine: Engine, job: EngineJob) -> EngineJob:
 
     Raises:
         Invalid: `params` break the engine's schema.
-        Rejected: the input is blank or too long, or there is a voice and the engine has none; or the engine refuses it.
+        Rejected: the input is blank or too long, or there is a voice and the engine has none, or another
+            one of that name than the job was accepted with; or the engine refuses it.
     """
     capabilities = engine.capabilities()
     schema, limit = dict(capabilities.param_schema), capabilities.max_input_chars
@@ -21,7 +22,20 @@ def admit(engine: Engine, job: EngineJob) -> EngineJob:
         raise Rejected("input", f"has {len(job.input)} characters, the limit is {limit}")
     if job.voice and not capabilities.voices:
         raise Rejected("voice", f"{capabilities.name} has no voices, not {job.voice!r}")
+    if job.voice_sha256:
+        _check_digest(job, capabilities)
     check(schema, job.params)
     rules = schema.get("properties", {})
     defaults = {name: rule["default"] for name, rule in rules.items() if "default" in rule}
     return engine.validate(replace(job, params={**defaults, **job.params}))
+
+
+def _check_digest(job: EngineJob, capabilities: Capabilities) -> None:
+    names = {job.voice, job.voice.partition("+")[0]}
+    here = next((voice.sha256 for voice in capabilities.voices if voice.id in names), "")
+    if here != job.voice_sha256:
+        raise Rejected(
+            "voice",
+            f"{job.voice!r} has SHA-256 {here or 'unknown'} on this worker, and the job was accepted with "
+            f"{job.voice_sha256[:64]!r}",
+        )

@@ -101,6 +101,8 @@ class Capabilities:
     voices: tuple[Voice, ...] = ()
     #: Id of the voice of a job that names none.
     default_voice: str = ""
+    #: Name of another model, whose requests gateways give to this one where it has the voice: `speech`. Empty for none.
+    family: str = ""
     #: Most jobs that share one forward.
     max_batch: int = 1
     completeness: Completeness = Completeness.NONE

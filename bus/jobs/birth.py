@@ -21,6 +21,7 @@ _IDENTITY: Final = {*wire.Job.__struct_fields__} - {
     "expires_at",
     "first_audio_deadline_s",
     "max_bytes",
+    "requested",
 }
 _canonical = msgspec.json.Encoder(order="deterministic")
 
@@ -41,6 +42,21 @@ def digest(job: wire.Job) -> str:
     # By value: `omit_defaults` compares identities, and does not take a 0.0 that was decoded for the default.
     identity = {field: value for field in _IDENTITY if (value := getattr(job, field)) != getattr(_BARE, field)}
     return hashlib.sha256(_canonical.encode(identity)).hexdigest()
+
+
+def is_repeat(job: wire.Job, born: wire.Job) -> bool:
+    """Whether `job` is the request that made `born`, with the same id: by their digests, or by what was requested.
+
+    The second holds where a default or a voice was resolved otherwise for the repeat, as after an installation.
+    """
+    return digest(job) == digest(born) or digest(_as_requested(job)) == digest(_as_requested(born))
+
+
+def _as_requested(job: wire.Job) -> wire.Job:
+    sent = job.requested
+    if sent is None:
+        return msgspec.structs.replace(job, voice_sha256="")
+    return msgspec.structs.replace(job, model=sent.model, version=sent.version, voice=sent.voice, voice_sha256="")
 
 
 def new_birth(job: wire.Job, queue_seq: int, now_s: float) -> wire.Birth:

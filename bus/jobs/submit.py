@@ -10,7 +10,7 @@ import msgspec
 from bus import wire
 from bus.errors import Conflict, Full, Invalid, StorageFull
 from bus.jobs import ids
-from bus.jobs.birth import digest, new_birth, with_deadline
+from bus.jobs.birth import digest, is_repeat, new_birth, with_deadline
 from bus.jobs.client import Bus
 
 
@@ -63,7 +63,7 @@ async def submit(bus: Bus, job: wire.Job) -> Accepted:
     if found.birth.queue_seq == ack.seq:
         return Accepted(found.birth, found.seq, is_new=True)
     await bus.js.delete(bus.subjects.jobs_stream, ack.seq)
-    if found.birth.digest == birth.digest:
+    if found.birth.digest == birth.digest or is_repeat(queued, found.birth.job):
         # If the message was stored twice for want of an answer, and a worker has the first one, the birth is the
         # worker's. Its job then has the deadline that was set here, which no other request's has.
         return Accepted(found.birth, found.seq, is_new=queued is not job and found.birth.job == queued)
@@ -76,8 +76,8 @@ async def check_id(bus: Bus, job: wire.Job) -> None:
     `submit` does too: this is for a request of several jobs, which must find out before the first one is played.
     """
     found = await bus.logs.birth(bus.subjects.job_key(job.tenant, job.id))
-    if found is not None and found.birth.digest != (own := digest(job)):
-        raise _conflict(job.id, found.birth.digest, own)
+    if found is not None and not is_repeat(job, found.birth.job):
+        raise _conflict(job.id, found.birth.digest, digest(job))
 
 
 def _conflict(job_id: str, found: str, own: str) -> Conflict:

@@ -151,6 +151,7 @@ class Library:
         if network is None:
             while len(self._networks) >= self._max_loaded:
                 self._networks.popitem(last=False)
+            voice.check_unchanged()
             network = Network(voice.path, self._device)
         self._networks[voice.id] = network
         number = voice.speakers[speaker] if speaker else 0

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
-from bus.voices import files_digest
+from bus import voices
 from gpuworker.engine import Voice
 from gpuworker.engines.piper import model_file
 from gpuworker.engines.piper.model_file import Unusable
@@ -45,13 +45,17 @@ class PiperVoice:
     def listed(self) -> list[Voice]:
         """As a card shows it: the voice, and its speakers unless they are many."""
         name = " ".join(self.id.split("-")[1:]) or self.id
-        voices = [Voice(self.id, name.title(), self.language, sha256=self.sha256)]
+        names = {self.id: name.title()}
         if len(self.speakers) <= _MAX_LISTED_SPEAKERS:
-            voices += [
-                Voice(f"{self.id}+{speaker}", f"{name.title()}, {speaker}", self.language, sha256=self.sha256)
-                for speaker in self.speakers
-            ]
-        return voices
+            names |= {f"{self.id}+{speaker}": f"{name.title()}, {speaker}" for speaker in self.speakers}
+        return [Voice(each, shown, self.language, sha256=self.sha256) for each, shown in names.items()]
+
+    def check_unchanged(self) -> None:
+        """Raise Unusable if the files are no longer those that the voice was read from. Reads all of them."""
+        if _digest(self.path) != self.sha256:
+            raise Unusable(
+                f"{self.path.name} or its JSON was changed after the worker read them: start the worker again"
+            )
 
 
 @dataclass(slots=True)
@@ -68,13 +72,12 @@ class Folder:
         A beginning that ends before a hyphen is enough: `en_US` or `en_US-joe`.
         """
         base, plus, speaker = name.partition("+")
-        folded = base.casefold()
-        voice = next((each for each in self.voices.values() if each.id.casefold() == folded), None)
-        if voice is None:
-            beginning = f"{folded}-"
-            voice = next((each for each in self.voices.values() if each.id.casefold().startswith(beginning)), None)
-        if voice is None or not plus:
-            return (voice, "") if voice else None
+        found = voices.listed(base, self.voices)
+        if found is None:
+            return None
+        voice = self.voices[found]
+        if not plus:
+            return voice, ""
         named = next((each for each in voice.speakers if each.casefold() == speaker.casefold()), None)
         return None if named is None else (voice, named)
 
@@ -133,7 +136,13 @@ def _read(path: Path) -> PiperVoice:
     num_inputs = model_file.check(path)
     if (num_inputs == 4) != (_num_speakers(about, config) > 1):
         raise Unusable(f"{about.name} and {path.name} disagree whether the voice has several speakers")
-    return replace(voice, sha256=files_digest({each.name: _sha256(each) for each in (path, about)}))
+    # Last, for it reads all of a file, which may be no voice and large.
+    return replace(voice, sha256=_digest(path))
+
+
+def _digest(path: Path) -> str:
+    """The digest of a voice's two files. Raises Unusable."""
+    return voices.files_digest({each.name: _sha256(each) for each in (path, path.with_name(f"{path.name}.json"))})
 
 
 def _sha256(path: Path) -> str:

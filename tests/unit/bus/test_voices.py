@@ -4,7 +4,7 @@ import hashlib
 
 import pytest
 
-from bus.voices import files_digest, hint, nearest, spellings
+from bus.voices import files_digest, hint, listed, nearest, spellings
 
 IDS = ["cmn", "de", "en-gb", "en-us", "fr-be", "fr-fr", "nb", "pt", "pt-br", "yue", "flite-slt", "Nova"]
 
@@ -57,3 +57,27 @@ def test_an_unknown_voice_is_answered_with_three_near_ones_and_where_the_list_is
 def test_the_digest_of_a_voice_is_that_of_the_lines_of_sha256sum() -> None:
     lines = b"11aa  a.onnx\n22bb  a.onnx.json\n"
     assert files_digest({"a.onnx.json": "22bb", "a.onnx": "11aa"}) == hashlib.sha256(lines).hexdigest()
+
+
+PIPER = ["de_DE-thorsten-medium", "en_US-joe-medium", "en_US-joe-low", "en_US-two-low", "en_US-two-low+bob"]
+
+
+@pytest.mark.parametrize(
+    ("voice", "expected"),
+    [
+        ("en_US-joe-medium", "en_US-joe-medium"),
+        ("EN-us-JOE-medium", "en_US-joe-medium"),
+        ("en_US-joe", "en_US-joe-medium"),
+        ("en_US", "en_US-joe-medium"),
+        ("en", "en_US-joe-medium"),
+        ("de-AT", "de_DE-thorsten-medium"),
+        ("en_us-two-low+BOB", "en_US-two-low+bob"),
+        ("en_us-two-low+ann", "en_US-two-low+ann"),
+        ("en_US+f3", None),
+        ("en_US-john", None),
+        ("fr", None),
+        ("alloy", None),
+    ],
+)
+def test_a_name_stands_for_one_that_is_listed(voice: str, expected: str | None) -> None:
+    assert listed(voice, PIPER) == expected

@@ -22,6 +22,8 @@ NOT_THE_CALLERS = {
     "client": "the gateway",
     "max_bytes": "the gateway",
     "retry_of": "`antiphon dead retry`",
+    "voice_sha256": "the gateway, from the model's card",
+    "requested": "the gateway",
 }
 FIELDS = {
     "input": "Hello",
@@ -72,7 +74,10 @@ def test_every_option_of_the_engine_is_in_its_request() -> None:
     job = wire.Job(**FIELDS)
     request = wire.engine_request(job)
     assert {*EngineOptions.__struct_fields__} <= {*wire.EngineRequest.__struct_fields__}
-    assert fields_of(request) == {name: FIELDS[name] for name in wire.EngineRequest.__struct_fields__}
+    assert fields_of(request) == {
+        name: FIELDS[name] for name in wire.EngineRequest.__struct_fields__ if name not in NOT_THE_CALLERS
+    }
+    assert wire.engine_request(wire.Job(input="x", voice_sha256="ab")).voice_sha256 == "ab"
 
 
 def fields_of(job: msgspec.Struct) -> dict[str, Any]:

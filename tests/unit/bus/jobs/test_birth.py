@@ -1,0 +1,35 @@
+"""Whether a request is a repeat of the one that made a job."""
+
+import msgspec
+import pytest
+
+from bus import wire
+from bus.jobs.birth import digest, is_repeat
+
+SENT = wire.Requested(model="speech")
+BORN = wire.Job(input="Hello", id="j", model="speech", version="v1", voice="en-us", lane="standard", requested=SENT)
+AFTER_AN_INSTALLATION = msgspec.structs.replace(BORN, model="piper", voice="en_US-joe-low", voice_sha256="58af")
+
+
+def test_a_request_that_is_resolved_otherwise_later_is_a_repeat() -> None:
+    assert digest(AFTER_AN_INSTALLATION) != digest(BORN)
+    assert is_repeat(AFTER_AN_INSTALLATION, BORN)
+
+
+def test_a_request_for_that_which_was_resolved_is_a_repeat() -> None:
+    explicit = wire.Requested(model="speech", version="v1", voice="en-us")
+    assert digest(msgspec.structs.replace(BORN, requested=explicit)) == digest(BORN)
+    assert is_repeat(msgspec.structs.replace(BORN, requested=explicit), BORN)
+
+
+def test_a_voice_by_its_name_is_the_same_request_after_it_was_replaced() -> None:
+    first = msgspec.structs.replace(AFTER_AN_INSTALLATION, requested=None)
+    assert is_repeat(msgspec.structs.replace(first, voice_sha256="77ff"), first)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"input": "Bye"}, {"seed": 1}, {"lane": "batch"}, {"requested": wire.Requested(model="speech", voice="x")}],
+)
+def test_another_request_is_none(change: dict[str, object]) -> None:
+    assert not is_repeat(msgspec.structs.replace(AFTER_AN_INSTALLATION, **change), BORN)
