@@ -101,7 +101,7 @@ class EngineRequest(EngineOptions, frozen=True, kw_only=True, omit_defaults=True
     id: str = ""
     model: str = ""
     voice: str = ""
-    voice_sha256: str = ""
+    voice_digests: dict[str, str] = {}
 
 
 class Requested(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -110,6 +110,14 @@ class Requested(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     model: str = ""
     version: str = ""
     voice: str = ""
+    #: Of each turn of its script.
+    turns: list[str] = []
+
+    @classmethod
+    def of(cls, job: "Job", model: str) -> "Requested":
+        """The fields of a job that is not completed yet; `model` if it names none."""
+        turns = [turn.voice for turn in job.script]
+        return cls(model=job.model or model, version=job.version, voice=job.voice, turns=turns)
 
 
 class Job(JobOptions, frozen=True, kw_only=True, omit_defaults=True):
@@ -125,9 +133,9 @@ class Job(JobOptions, frozen=True, kw_only=True, omit_defaults=True):
     model: str = ""
     #: Id of one of the model's voices; "": its default.
     voice: str = ""
-    #: SHA-256 of the voice by its model's card, in hexadecimal; "" if the card has none. Another one is another voice:
-    #: an attempt that would have it fails.
-    voice_sha256: str = ""
+    #: SHA-256 by its model's card of each voice that it speaks with, if the card has them. A voice with another one is
+    #: another voice: an attempt that would have it fails. Written by the gateway.
+    voice_digests: dict[str, str] = {}
     #: Written by the gateway, from the caller's key. "": the subject's.
     tenant: str = ""
     #: The options with checks: a worker also reads jobs that no gateway has validated.

@@ -22,20 +22,19 @@ def admit(engine: Engine, job: EngineJob) -> EngineJob:
         raise Rejected("input", f"has {len(job.input)} characters, the limit is {limit}")
     if job.voice and not capabilities.voices:
         raise Rejected("voice", f"{capabilities.name} has no voices, not {job.voice!r}")
-    if job.voice_sha256:
-        _check_digest(job, capabilities)
+    if accepted := job.voice_digests.get(job.voice):
+        _check_digest(job.voice, accepted, capabilities)
     check(schema, job.params)
     rules = schema.get("properties", {})
     defaults = {name: rule["default"] for name, rule in rules.items() if "default" in rule}
     return engine.validate(replace(job, params={**defaults, **job.params}))
 
 
-def _check_digest(job: EngineJob, capabilities: Capabilities) -> None:
-    names = {job.voice, job.voice.partition("+")[0]}
+def _check_digest(name: str, accepted: str, capabilities: Capabilities) -> None:
+    names = {name, name.partition("+")[0]}
     here = next((voice.sha256 for voice in capabilities.voices if voice.id in names), "")
-    if here != job.voice_sha256:
+    if here != accepted:
         raise Rejected(
             "voice",
-            f"{job.voice!r} has SHA-256 {here or 'unknown'} on this worker, and the job was accepted with "
-            f"{job.voice_sha256[:64]!r}",
+            f"{name!r} has SHA-256 {here or 'unknown'} on this worker, and the job was accepted with {accepted[:64]!r}",
         )

@@ -123,8 +123,8 @@ class EngineJob:
     #: Turns in the place of `input`. An engine gets each of them as a job of its own, and this empty.
     script: Sequence[Turn] = ()
     voice: str = ""
-    #: Of the voice's card when the job was accepted; the host compares it before each attempt. "": not known.
-    voice_sha256: str = ""
+    #: SHA-256 of voices when the job was accepted, by their ids; the host compares that of `voice` before each attempt.
+    voice_digests: Mapping[str, str] = field(default_factory=dict)
     params: Mapping[str, Any] = field(default_factory=dict)
     #: 0 … 2**63-1; the only source of chance.
     seed: int = 0

@@ -147,6 +147,8 @@ class Fleet:
         self._takeovers = Takeovers(bus, tasks, listened)
         #: The newest card of every model ever offered here, so that a fleet at rest is still known.
         self.known_cards: Final[dict[str, ModelCard]] = {}
+        #: Every family that a card ever offered here belongs to.
+        self.families: Final[set[str]] = set()
 
     async def run(self) -> None:
         """Receive heartbeats and ping until cancelled. Takeovers that have begun go on in `tasks`."""
@@ -181,6 +183,16 @@ class Fleet:
         """Models that known workers offer, by name."""
         return {card.name: card for worker in self._workers.values() for card in worker.cards}
 
+    def members(self, family: str) -> list[ModelCard]:
+        """Models of that family that a worker would take a job of now, all its models being loaded; by name."""
+        found = {
+            card.name: card
+            for worker in self.ready_workers
+            for card in worker.cards
+            if card.family == family and not worker.heartbeat.loading and card.name in worker.heartbeat.models
+        }
+        return [found[name] for name in sorted(found)]
+
     def card(self, model: str) -> ModelCard | None:
         """The model's card, even if no worker offers it just now; None if none ever did."""
         return self.known_cards.get(model)
@@ -209,6 +221,7 @@ class Fleet:
     async def _describe(self, worker: str) -> None:
         cards = await self._pings.describe(worker)
         self.known_cards.update((card.name, card) for card in cards)
+        self.families.update(card.family for card in cards if card.family)
 
     def _mark_dead(self, worker: KnownWorker, why: str) -> None:
         last = worker.heartbeat

@@ -53,10 +53,12 @@ def is_repeat(job: wire.Job, born: wire.Job) -> bool:
 
 
 def _as_requested(job: wire.Job) -> wire.Job:
+    job = msgspec.structs.replace(job, voice_digests={})
     sent = job.requested
     if sent is None:
-        return msgspec.structs.replace(job, voice_sha256="")
-    return msgspec.structs.replace(job, model=sent.model, version=sent.version, voice=sent.voice, voice_sha256="")
+        return job
+    script = [msgspec.structs.replace(turn, voice=voice) for turn, voice in zip(job.script, sent.turns, strict=False)]
+    return msgspec.structs.replace(job, model=sent.model, version=sent.version, voice=sent.voice, script=script)
 
 
 def new_birth(job: wire.Job, queue_seq: int, now_s: float) -> wire.Birth:

@@ -21,7 +21,7 @@ from gateway.access.caller import caller
 from gateway.api.answers import ID, EndedJob, JobList
 from gateway.api.job_fields import KEY, HttpJobRequest, build_job
 from gateway.http.bodies import Body
-from gateway.http.headers import JOB_HEADER
+from gateway.http.headers import JOB_HEADER, voice_headers
 from gateway.http.operation import Answer, Parameter, operation
 from gateway.http.query import integer
 from gateway.http.responses import JOB, json_response
@@ -87,7 +87,7 @@ async def _accept(request: web.Request, body: HttpJobRequest, job_id: str, size_
     job = jobs.validate(job, streams=False, size_hint_bytes=size_bytes)
     request[JOB] = job.id
     accepted = await webhooks.accept(webhooks.with_webhook(job, body.webhook))
-    headers = {"Location": f"/v1/jobs/{job.id}", JOB_HEADER: job.id}
+    headers = {"Location": f"/v1/jobs/{job.id}", JOB_HEADER: job.id, **voice_headers(accepted.job)}
     if accepted.is_new:
         return json_response(AcceptedJob.of(accepted.birth, State.QUEUED), 202, headers)
     found = await jobs.find(jobs.key(job.tenant, job.id))
@@ -103,7 +103,7 @@ async def show(request: web.Request) -> web.Response:
     if found.state == State.QUEUED and (place := await jobs.queue_position(found.birth)) is not None:
         shown.position = place.position
         shown.eta_s = UNSET if place.eta_s is None else place.eta_s
-    return json_response(shown, headers={JOB_HEADER: found.birth.job.id})
+    return json_response(shown, headers={JOB_HEADER: found.birth.job.id, **voice_headers(found.birth.job)})
 
 
 @operation(

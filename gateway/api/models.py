@@ -65,10 +65,17 @@ async def voices(request: web.Request) -> web.Response:
     """`GET /v1/voices?model=`: our fields and ElevenLabs'. A name of OpenAI's stands for our model."""
     model = request.query.get("model")
     fleet = request.app[FLEET]
-    cards = (
-        fleet.cards().values() if model is None else [request.app[JOBS].card(our_model(fleet, model, OPENAI_MODELS))]
-    )
-    return json_response({"voices": shown_voices(cards)})
+    return json_response({"voices": shown_voices(fleet.cards().values() if model is None else family(request, model))})
+
+
+def family(request: web.Request, name: str) -> list[ModelCard]:
+    """The cards that answer requests for a model, by our name or one of OpenAI's: its own, then its family's.
+
+    Raises UnknownModel, NoWorker.
+    """
+    fleet = request.app[FLEET]
+    card = request.app[JOBS].card(our_model(fleet, name, OPENAI_MODELS))
+    return [card, *(each for each in fleet.members(card.name) if each.name != card.name)]
 
 
 def shown_voices(cards: Iterable[ModelCard]) -> list[ShownVoice]:

@@ -15,7 +15,7 @@ from gateway.api import audio
 from gateway.api.job_fields import KEY, JobOptions, Model, Text, Voice, build_job
 from gateway.http.bodies import Body
 from gateway.http.dialect import Dialect
-from gateway.http.headers import JOB_HEADER
+from gateway.http.headers import JOB_HEADER, voice_headers
 from gateway.http.operation import AUDIO, Answer, Parameter, operation
 from gateway.http.problems import BlockNotYet, NoSuchBlock, respond
 from gateway.http.responses import JOB, json_response
@@ -76,11 +76,12 @@ async def generate(request: web.Request) -> web.Response:
             async for _ in pieces:
                 continue  # a download reads the file from the log
         job_id = stream.key.job
+        voice = voice_headers(stream.job)
         done = stream.done
         rate_hz, channels = stream.media
     url = f"/output/{job_id}.wav"
     output = Output(id=job_id, status="done", url=url, duration=done.seconds, sample_rate=rate_hz, channels=channels)
-    return json_response(output, headers={JOB_HEADER: job_id, "Location": url})
+    return json_response(output, headers={JOB_HEADER: job_id, "Location": url, **voice})
 
 
 @operation(
@@ -97,7 +98,9 @@ async def start(request: web.Request) -> web.Response:
     request[JOB] = job.id
     accepted = await jobs.accept(job)
     status = State.QUEUED if accepted.is_new else (await jobs.find(jobs.key(job.tenant, job.id))).state
-    return json_response(Task(task_id=job.id, status=status), headers={JOB_HEADER: job.id})
+    return json_response(
+        Task(task_id=job.id, status=status), headers={JOB_HEADER: job.id, **voice_headers(accepted.job)}
+    )
 
 
 @operation(

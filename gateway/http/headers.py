@@ -1,13 +1,17 @@
 """Headers that all HTTP APIs share: the names of ours in responses, and readers of those in requests."""
 
 from typing import Final
+from urllib.parse import quote
 
 from aiohttp import hdrs, web
 
+from bus import wire
 from bus.errors import Invalid
 
 #: The job that a response concerns.
 JOB_HEADER: Final = "Antiphon-Job"
+#: The voice that the job was resolved to, with its model, version and digest.
+VOICE_HEADER: Final = "Antiphon-Voice"
 #: An id that a client can quote: the log has it.
 REQUEST_ID: Final = "X-Request-Id"
 #: How the result cache answered a request that could share a run: `miss`, `shared` or `hit`.
@@ -17,6 +21,20 @@ IGNORED_HEADER: Final = "Antiphon-Ignored"
 MAX_IDEMPOTENCY_KEY_CHARS: Final = 255
 #: Characters of a W3C `traceparent`.
 _TRACEPARENT_CHARS: Final = 55
+
+
+def voice_headers(job: wire.Job) -> dict[str, str]:
+    """The header `Antiphon-Voice` of a job that is complete; {} for one without a voice.
+
+    An item of RFC 9651 with parameters: `en_US-joe-medium;model=piper;version=v1;sha256="58af…"`. Characters of a voice
+    that are none of a token are percent-encoded.
+    """
+    if not job.voice:
+        return {}
+    known = job.voice_digests.get(job.voice)
+    digest = f';sha256="{known}"' if known else ""
+    voice = quote(job.voice, safe="+!#$&'*^`|~:/")
+    return {VOICE_HEADER: f"{voice};model={job.model};version={job.version}{digest}"}
 
 
 def idempotency_key(request: web.Request) -> str:

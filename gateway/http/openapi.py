@@ -11,7 +11,7 @@ from typing import Any, Final
 from aiohttp import web
 
 from gateway.http.dialect import Dialect, dialect_of
-from gateway.http.headers import JOB_HEADER
+from gateway.http.headers import JOB_HEADER, VOICE_HEADER
 from gateway.http.operation import EVENTS, Answer, Operation, Parameter, operation, operation_of
 from gateway.http.problems import ProblemBody
 from gateway.http.schemas import schemas_of
@@ -135,7 +135,11 @@ def _parameters(path: str, described: Sequence[Parameter], schemas: Mapping[str,
 
 
 def _answer(answer: Answer, schemas: Mapping[str, Any]) -> dict[str, Any]:
-    headers = {JOB_HEADER: {"schema": {"type": "string"}, "description": "The job that this response concerns."}}
+    described = {
+        JOB_HEADER: "The job that this response concerns.",
+        VOICE_HEADER: "The voice that speaks, with its model, version and digest; absent without a voice.",
+    }
+    headers = {name: {"schema": {"type": "string"}, "description": text} for name, text in described.items()}
     shown: dict[str, Any] = {"description": answer.text, "headers": headers}
     if answer.kind is not None:
         shown["content"] = {media: _content(media, schemas[str(answer.kind)]) for media in answer.media}

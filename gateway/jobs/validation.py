@@ -20,6 +20,7 @@ from bus.subjects import LANES
 from bus.text import suggestion
 from bus.transport.clock import BusClock
 from gateway.jobs.cache import derived_id
+from gateway.jobs.resolution import resolve
 
 DEFAULT_MODEL: Final = "speech"
 #: A gateway younger than this may not have received a heartbeat of every worker.
@@ -39,8 +40,14 @@ class Validation:
         self._started_at = time.monotonic()
 
     def card(self, model: str, version: str = "") -> ModelCard:
-        """The card of a model. Raises UnknownModel, or NoWorker while it may be that its worker was not seen yet."""
+        """The card of a model, or of one of its family if no worker ever offered the model itself.
+
+        Raises UnknownModel, or NoWorker while it may be that its worker was not seen yet.
+        """
         card = self._fleet.known_cards.get(model)
+        if card is None and model in self._fleet.families:
+            members = (each for name, each in sorted(self._fleet.known_cards.items()) if each.family == model)
+            card = next(members)
         if card is None:
             known = self._fleet.known_models
             if not known:
@@ -72,28 +79,33 @@ class Validation:
         model = job.model or DEFAULT_MODEL
         lane = job.lane or ("interactive" if streams else "standard")
         validate.check_job(job)
-        card = self.card(model, job.version)
+        card, voice = self.card(model, job.version), job.voice
         if lane not in LANES:
             raise Invalid(f"lane: {short(lane)!r} is not one of {', '.join(LANES)}", "lane")
+        if None in job.params.values():
+            job = msgspec.structs.replace(job, params=params.without_nulls(job.params))
+        if model in self._fleet.families:
+            card, voice = resolve(job, card, self._fleet.members(model))
         if job.script:
             scripts.check_turns(job, card.max_input_chars, takes_scripts=card.scripts)
         else:
             validate.check_length(job.input, card.max_input_chars, card.min_input_letters)
         if job.expires_at is not None:
             validate.check_deadline(job.expires_at, self._clock.now())
-        if None in job.params.values():
-            job = msgspec.structs.replace(job, params=params.without_nulls(job.params))
         params.check(card.param_schema, job.params)
         job = msgspec.structs.replace(
             job,
-            model=model,
+            requested=wire.Requested.of(job, model) if job.id else None,
+            model=card.name,
             version=job.version or card.version,
-            voice=_voice(job.voice, card),
+            voice=_voice(voice, card),
             lane=lane,
             run_on=(not streams) if job.run_on is None else job.run_on,
         )
         if job.script:
             job = msgspec.structs.replace(job, script=_with_voices(job, card))
+        if card.voices and card.voices[0].sha256:
+            job = msgspec.structs.replace(job, voice_digests=_digests(job, card))
         max_bytes = self._audio_limit.check(job, card.bound, 2 * card.rate_hz * card.channels)
         if ids.is_reserved(job.id):
             raise Invalid(f"id: {job.id!r} has the form of ids that identical requests share", "id")
@@ -112,7 +124,8 @@ def _voice(voice: str, card: ModelCard, path: str = "voice") -> str:
     ids = [each.id for each in card.voices]
     if not ids:
         raise Invalid(f"{path}: {card.name} has no voices, so {short(voice)!r} is none", path)
-    found = voices.nearest(voice, ids)
+    # A card whose voices are files lists them all, and a name must be one of them: its digest is part of the job.
+    found = voices.listed(voice, ids) if card.voices[0].sha256 else voices.nearest(voice, ids)
     if found is None:
         raise Invalid(f"{path}: {card.name} has no {short(voice)!r}{voices.hint(voice, ids, card.name)}", path)
     return found
@@ -126,3 +139,10 @@ def _with_voices(job: wire.Job, card: ModelCard) -> list[Turn]:
             known[turn.voice] = _voice(turn.voice, card, f"script[{index}].voice")
     named = [msgspec.structs.replace(turn, voice=known[turn.voice]) for turn in job.script]
     return script.with_voices(named, job.voice, card.voices)
+
+
+def _digests(job: wire.Job, card: ModelCard) -> dict[str, str]:
+    """The digest of each voice that the job speaks with; that of a speaker is the voice's."""
+    known = {voice.id: voice.sha256 for voice in card.voices}
+    names = {turn.voice for turn in job.script} or {job.voice}
+    return {name: known.get(name) or known.get(name.partition("+")[0], "") for name in names}

@@ -78,6 +78,8 @@ class ShownJob(msgspec.Struct, kw_only=True):
     model: str
     version: str
     voice: str
+    #: SHA-256 of the files of each voice that it speaks with; absent if voices are part of their engine.
+    voice_digests: dict[str, str] | UnsetType = UNSET
     lane: str
     #: RFC 3339, UTC.
     accepted_at: str
@@ -124,6 +126,7 @@ async def view(bus: Bus, found: Status) -> ShownJob:
         model=job.model,
         version=job.version,
         voice=job.voice,
+        voice_digests=job.voice_digests or UNSET,
         lane=job.lane,
         accepted_at=when(found.birth.accepted_at),
         expires_at=when(job.expires_at.timestamp()) if job.expires_at else None,

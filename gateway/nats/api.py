@@ -23,6 +23,7 @@ from bus.transport.parser import Message
 from bus.transport.replies import CallerInboxes
 from gateway.access.authenticator import Authenticator
 from gateway.access.caller import Caller
+from gateway.http.headers import voice_headers
 from gateway.http.problems import Problem, describe, is_expected
 from gateway.http.requests import Requests
 from gateway.jobs.service import Jobs
@@ -203,7 +204,7 @@ class _Submission:
         async with self._jobs.listen(key, job) as (listener, attachment):
             accepted = await self._jobs.accept(job, listener)
             body = {"status": "accepted", "job": job.id, "live": key.live, "reply": key.entries}
-            self._reply.send_event("accepted", body, {JOB: job.id})
+            self._reply.send_event("accepted", body, {JOB: job.id, **voice_headers(accepted.job)})
             if not accepted.is_new:
                 await self._jobs.find(key)
                 attachment.read_back()

@@ -19,7 +19,7 @@ from gateway.codecs import WAV, Encoding, Format
 from gateway.codecs.encoded_cache import FileKey
 from gateway.codecs.format import SAMPLE_BYTES, wav_head
 from gateway.http.counting import count_request
-from gateway.http.headers import JOB_HEADER
+from gateway.http.headers import JOB_HEADER, voice_headers
 from gateway.http.ranges import Part, is_unchanged, part
 from gateway.http.responses import begin
 from gateway.http.services import BUFFERS, ENCODED, JOBS
@@ -72,6 +72,7 @@ class AudioFile(msgspec.Struct, frozen=True):
         media = self.form.media(self.rate_hz, self.channels)
         return {
             JOB_HEADER: self.key.job,
+            **voice_headers(self.found.birth.job),
             "Content-Type": self.form.content_type_of(*media),
             "Antiphon-Media": wire.media_type(*media),
             "Cache-Control": "private, no-cache",

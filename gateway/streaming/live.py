@@ -15,7 +15,7 @@ from bus.jobs import lookup
 from gateway.access.caller import CALLER
 from gateway.codecs import WAV, Encoding, Format
 from gateway.codecs.encoded_cache import StreamKey
-from gateway.http.headers import CACHE_HEADER, JOB_HEADER, wants_fresh
+from gateway.http.headers import CACHE_HEADER, JOB_HEADER, voice_headers, wants_fresh
 from gateway.http.responses import JOB, begin
 from gateway.http.services import ENCODED, JOBS
 from gateway.jobs.listening import AudioStream, open_stream
@@ -96,7 +96,11 @@ def stream_headers(
 ) -> dict[str, str]:
     """Headers of a streamed response. `media`: (rate_hz, channels) of the audio as encoded."""
     job_id = stream.key.job
-    head = audio_headers(job_id, form) | (headers(job_id) if headers else {})
+    head = audio_headers(job_id, form)
+    if stream.job.voice:
+        head |= voice_headers(stream.job)
+    if headers:
+        head |= headers(job_id)
     head["Antiphon-Media"] = wire.media_type(*media)
     head["Content-Type"] = form.content_type_of(*media)
     if stream.cache_outcome is not None:

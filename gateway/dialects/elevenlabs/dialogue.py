@@ -25,7 +25,7 @@ from gateway.dialects.elevenlabs.names import MAX_SEED
 from gateway.http.bodies import Body
 from gateway.http.counting import wait_to_count
 from gateway.http.dialect import Dialect
-from gateway.http.headers import JOB_HEADER
+from gateway.http.headers import JOB_HEADER, VOICE_HEADER, voice_headers
 from gateway.http.operation import AUDIO, Answer, operation
 from gateway.http.responses import begin
 from gateway.http.services import FLEET, JOBS
@@ -120,8 +120,11 @@ class Dialogue:
     async def _write(self, stream: AudioStream, pcm: bytes) -> None:
         if self._encoding is None or self._response is None:
             self._encoding = Encoding(self._form, *stream.media, caller=caller(self._request))
-            ids = ", ".join(turn.job.id for turn in self._turns)
-            head = stream_headers(stream, self._form, self._encoding.media, lambda _: {JOB_HEADER: ids})
+            jobs = [turn.job for turn in self._turns]
+            own = {JOB_HEADER: ", ".join(job.id for job in jobs)}
+            if all(job.voice for job in jobs):
+                own[VOICE_HEADER] = ", ".join(voice_headers(job)[VOICE_HEADER] for job in jobs)
+            head = stream_headers(stream, self._form, self._encoding.media, lambda _: own)
             self._response = web.StreamResponse(headers=head | {"request-id": self._turns[0].job.id})
             await begin(self._request, self._response)
         data = await self._encoding.feed(pcm)

@@ -8,7 +8,7 @@ from aiohttp import web
 
 from bus.fleet.messages import Voice
 from gateway.api.job_fields import KEY, our_model
-from gateway.api.models import shown_model
+from gateway.api.models import family, shown_model
 from gateway.dialects.openai.batch import ROUTES as BATCH_ROUTES
 from gateway.dialects.openai.errors import ErrorResponse, refuse
 from gateway.dialects.openai.request import (
@@ -112,8 +112,8 @@ async def model(request: web.Request) -> web.Response:
 )
 async def voices(request: web.Request) -> web.Response:
     """`GET /v1/audio/voices?model=`: Kokoro's list, with vLLM-Omni's `uploaded_voices`, which is empty."""
-    card = request.app[JOBS].card(our_model(request.app[FLEET], request.query.get("model", DEFAULT_MODEL), MODELS))
-    return json_response(VoiceList(voices=card.voices, uploaded_voices=[]))
+    cards = family(request, request.query.get("model", DEFAULT_MODEL))
+    return json_response(VoiceList(voices=[voice for card in cards for voice in card.voices], uploaded_voices=[]))
 
 
 @operation(

@@ -86,6 +86,8 @@ class PiperOptions(EngineOptions, frozen=True, kw_only=True):
     voices: str = ""
     #: The voice of a job that names none; by default the first one by name.
     default_voice: str = ""
+    #: The model whose requests these voices answer too; "" for none.
+    family: str = "speech"
     #: Voices of this rate are served.
     rate_hz: int = 22_050
     #: Voices in memory at the same time, some 200 MB each; the one that was not used for longest makes room.
@@ -114,6 +116,7 @@ class Piper:
             max_input_chars=_MAX_INPUT_CHARS,
             voices=tuple(each for voice in self._folder.voices.values() for each in voice.listed()),
             default_voice=self._default,
+            family=options.family,
             licence=" AND ".join(["Apache-2.0", *self._library.licences, "LicenseRef-voices"]),
             completeness=Completeness.WORDS,
             bound=spoken_text(self._folder.voices.values()),

@@ -8,7 +8,9 @@ from bus.jobs.birth import digest, is_repeat
 
 SENT = wire.Requested(model="speech")
 BORN = wire.Job(input="Hello", id="j", model="speech", version="v1", voice="en-us", lane="standard", requested=SENT)
-AFTER_AN_INSTALLATION = msgspec.structs.replace(BORN, model="piper", voice="en_US-joe-low", voice_sha256="58af")
+AFTER_AN_INSTALLATION = msgspec.structs.replace(
+    BORN, model="piper", voice="en_US-joe-low", voice_digests={"en_US-joe-low": "58af"}
+)
 
 
 def test_a_request_that_is_resolved_otherwise_later_is_a_repeat() -> None:
@@ -24,7 +26,7 @@ def test_a_request_for_that_which_was_resolved_is_a_repeat() -> None:
 
 def test_a_voice_by_its_name_is_the_same_request_after_it_was_replaced() -> None:
     first = msgspec.structs.replace(AFTER_AN_INSTALLATION, requested=None)
-    assert is_repeat(msgspec.structs.replace(first, voice_sha256="77ff"), first)
+    assert is_repeat(msgspec.structs.replace(first, voice_digests={"en_US-joe-low": "77ff"}), first)
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ NOT_THE_CALLERS = {
     "client": "the gateway",
     "max_bytes": "the gateway",
     "retry_of": "`antiphon dead retry`",
-    "voice_sha256": "the gateway, from the model's card",
+    "voice_digests": "the gateway, from the model's card",
     "requested": "the gateway",
 }
 FIELDS = {
@@ -77,7 +77,7 @@ def test_every_option_of_the_engine_is_in_its_request() -> None:
     assert fields_of(request) == {
         name: FIELDS[name] for name in wire.EngineRequest.__struct_fields__ if name not in NOT_THE_CALLERS
     }
-    assert wire.engine_request(wire.Job(input="x", voice_sha256="ab")).voice_sha256 == "ab"
+    assert wire.engine_request(wire.Job(input="x", voice_digests={"en": "ab"})).voice_digests == {"en": "ab"}
 
 
 def fields_of(job: msgspec.Struct) -> dict[str, Any]:

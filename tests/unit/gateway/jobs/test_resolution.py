@@ -1,0 +1,110 @@
+"""Which model and voice answer a request for `speech` while other models are of its family: ADR 17."""
+
+from typing import Any
+
+import pytest
+
+from bus import wire
+from bus.fleet.messages import ModelCard, Voice
+from gateway.jobs.resolution import is_written_in, resolve
+
+_SPEED = {"type": "number", "maximum": 4}
+
+
+def card(name: str, voices: dict[str, str], family: str = "", **params: Any) -> ModelCard:
+    """`voices`: language by id; the first one is the default."""
+    return ModelCard(
+        name=name,
+        version="v1",
+        kind="speech",
+        rate_hz=22_050,
+        channels=1,
+        resume="checkpoint",
+        determinism="same_build",
+        param_schema={"type": "object", "additionalProperties": False, "properties": {"speed": _SPEED, **params}},
+        max_input_chars=100,
+        voices=[Voice(id=each, name=each, language=language) for each, language in voices.items()],
+        default_voice=next(iter(voices)),
+        family=family,
+    )
+
+
+SPEECH = card("speech", {"en-us": "en-us", "de": "de"}, pitch={"type": "integer"})
+PIPER = card(
+    "piper",
+    {"de_DE-eva-low": "de-DE", "en_GB-ann-low": "en-GB", "en_US-joe-low": "en-US", "en_US-two-low": "en-US"},
+    family="speech",
+    variation=_SPEED,
+)
+KOKORO = card("kokoro", {"af_bella": "en-US"}, family="speech")
+LONG = "x" * 101
+
+
+@pytest.mark.parametrize(
+    ("fields", "model", "voice"),
+    [
+        ({}, "piper", "en_US-joe-low"),
+        ({"voice": "en_US-two"}, "piper", "en_US-two-low"),
+        ({"voice": "de-AT"}, "piper", "de_DE-eva-low"),
+        ({"params": {"speed": 2}}, "piper", "en_US-joe-low"),
+        ({"params": {"variation": 0}}, "piper", "en_US-joe-low"),
+        ({"params": {"pitch": 60}}, "speech", ""),
+        ({"params": {"speed": 5}}, "speech", ""),
+        ({"voice": "en-us"}, "speech", "en-us"),
+        ({"voice": "en-us+f3"}, "speech", "en-us+f3"),
+        ({"voice": "alloy"}, "speech", "alloy"),
+        ({"version": "v1"}, "speech", ""),
+        ({"input": "<speak>Hello</speak>"}, "speech", ""),
+        ({"input": LONG}, "speech", ""),
+        ({"input": "Привет"}, "speech", ""),
+        ({"input": "Café, naïve ﬁ 12 — ok…"}, "piper", "en_US-joe-low"),
+        ({"input": "Привет", "voice": "en_US-joe"}, "piper", "en_US-joe-low"),
+    ],
+)
+def test_a_request_for_speech_gets_a_voice_of_its_family_if_that_can_answer_it(
+    fields: dict[str, Any], model: str, voice: str
+) -> None:
+    found, id_ = resolve(wire.Job(**{"input": "Hello", "model": "speech", **fields}), SPEECH, [PIPER])
+    assert (found.name, id_) == (model, voice)
+
+
+def test_the_first_member_that_has_the_voice_answers() -> None:
+    members = [KOKORO, PIPER]
+    assert resolve(wire.Job(input="Hello"), SPEECH, members) == (KOKORO, "af_bella")
+    assert resolve(wire.Job(input="Hello", voice="en_US"), SPEECH, members) == (PIPER, "en_US-joe-low")
+
+
+def test_without_a_member_at_work_speech_answers() -> None:
+    assert resolve(wire.Job(input="Hello"), SPEECH, []) == (SPEECH, "")
+
+
+def test_a_region_of_its_language_is_better_than_no_voice_of_it() -> None:
+    british = card("piper", {"de_DE-eva-low": "de-DE", "en_GB-ann-low": "en-GB"}, family="speech")
+    assert resolve(wire.Job(input="Hello"), SPEECH, [british]) == (british, "en_GB-ann-low")
+    german = card("piper", {"de_DE-eva-low": "de-DE"}, family="speech")
+    assert resolve(wire.Job(input="Hello"), SPEECH, [german]) == (SPEECH, "")
+
+
+def test_where_no_worker_offers_speech_itself_its_family_answers_all() -> None:
+    """The card that is known in its place is a member's."""
+    assert resolve(wire.Job(input="Hello"), PIPER, [PIPER]) == (PIPER, "de_DE-eva-low")
+    assert resolve(wire.Job(input="Hello", voice="en_US"), PIPER, [PIPER]) == (PIPER, "en_US-joe-low")
+    assert resolve(wire.Job(input="Hello"), PIPER, []) == (PIPER, "")
+
+
+@pytest.mark.parametrize(
+    ("text", "language", "expected"),
+    [
+        ("Hello, 12!", "en-us", True),
+        ("Ｈｅｌｌｏ", "en", True),
+        ("Ελλάδα", "en", False),
+        ("Ελλάδα", "el", True),
+        ("Hello", "el", False),
+        ("Привіт", "uk-ua", True),
+        ("日本語です", "ja", True),
+        ("日本語です", "cmn", False),
+        ("12 + 7 = 19", "ru", True),
+    ],
+)
+def test_letters_belong_to_the_script_of_a_language(text: str, language: str, expected: bool) -> None:
+    assert is_written_in(text, language) is expected
