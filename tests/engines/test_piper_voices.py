@@ -72,6 +72,24 @@ def test_at_most_so_many_voices_are_in_memory() -> None:
         engine.unload()
 
 
+@pytest.mark.parametrize("ending", ["", ".json"])
+def test_a_voice_whose_file_was_changed_since_it_was_read_is_not_spoken(tmp_path: Path, ending: str) -> None:
+    """Its digest is part of the jobs that were accepted with it. A voice that is in memory already goes on."""
+    piper_voice.write(tmp_path, "de_DE-one-low", language="de")
+    other = piper_voice.write(tmp_path, "de_DE-two-low", language="de")
+    engine = made(tmp_path)
+    engine.load("cpu", MemoryPolicy())
+    try:
+        for voice in ("de_DE-one-low", "de_DE-two-low"):
+            changed = tmp_path / f"{voice}.onnx{ending}"
+            changed.write_bytes(changed.read_bytes() + b" ")
+        assert run(engine, replace(JOB, voice="de_DE-one-low")).end_frame
+        with pytest.raises(Unusable, match=f"{other.name} or its JSON was changed"):
+            run(engine, replace(JOB, voice="de_DE-two-low"))
+    finally:
+        engine.unload()
+
+
 def test_without_a_voice_it_says_how_to_name_one() -> None:
     with pytest.raises(RuntimeError, match=r"piper\.voices=FOLDER"):
         registry.make("piper").load("cpu", MemoryPolicy())

@@ -55,3 +55,16 @@ def test_the_defaults_of_the_schema_are_filled_in_beside_what_is_given() -> None
 
 def test_which_voice_a_name_stands_for_is_left_to_an_engine_that_has_voices() -> None:
     assert admit(Singing(), EngineJob(id="j", input="a", voice="BOB")).voice == "BOB"
+
+
+@pytest.mark.parametrize(("voice", "digest"), [("anna", "77"), ("anna+loud", "77"), ("bob", "58")])
+def test_a_voice_with_other_files_than_the_job_was_accepted_with_is_refused(voice: str, digest: str) -> None:
+    class Sung(Small):
+        voices = (Voice("anna", "Anna", "en", sha256="58"),)
+
+    job = EngineJob(id="j", input="a", voice="anna", voice_sha256="58")
+    assert admit(Sung(), job).voice == "anna"
+    assert admit(Sung(), replace(job, voice="anna+loud")).voice == "anna+loud"
+    with pytest.raises(Rejected, match=f"was accepted with '{digest}'") as refusal:
+        admit(Sung(), replace(job, voice=voice, voice_sha256=digest))
+    assert refusal.value.path == "voice"
