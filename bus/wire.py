@@ -101,7 +101,7 @@ class EngineRequest(EngineOptions, frozen=True, kw_only=True, omit_defaults=True
     id: str = ""
     model: str = ""
     voice: str = ""
-    voice_digests: dict[str, str] = {}
+    voice_digests: dict[str, str] = msgspec.field(default_factory=dict)
 
 
 class Requested(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -135,7 +135,7 @@ class Job(JobOptions, frozen=True, kw_only=True, omit_defaults=True):
     voice: str = ""
     #: SHA-256 by its model's card of each voice that it speaks with, if the card has them. A voice with another one is
     #: another voice: an attempt that would have it fails. Written by the gateway.
-    voice_digests: dict[str, str] = {}
+    voice_digests: dict[str, str] = msgspec.field(default_factory=dict)
     #: Written by the gateway, from the caller's key. "": the subject's.
     tenant: str = ""
     #: The options with checks: a worker also reads jobs that no gateway has validated.

@@ -5,6 +5,7 @@ import pytest
 
 from bus import wire
 from bus.jobs.birth import digest, is_repeat
+from bus.script import Turn
 
 SENT = wire.Requested(model="speech")
 BORN = wire.Job(input="Hello", id="j", model="speech", version="v1", voice="en-us", lane="standard", requested=SENT)
@@ -35,3 +36,14 @@ def test_a_voice_by_its_name_is_the_same_request_after_it_was_replaced() -> None
 )
 def test_another_request_is_none(change: dict[str, object]) -> None:
     assert not is_repeat(msgspec.structs.replace(AFTER_AN_INSTALLATION, **change), BORN)
+
+
+def test_the_turns_of_a_script_are_compared_as_they_were_sent() -> None:
+    def script(*voices: str) -> list[Turn]:
+        return [Turn(text="Hello", voice=voice) for voice in voices]
+
+    sent = wire.Requested(model="speech", turns=["", "de"])
+    born = wire.Job(id="j", model="speech", script=script("en-us", "de"), requested=sent)
+    later = msgspec.structs.replace(born, model="piper", script=script("en_US-joe-low", "de_DE-eva-low"))
+    assert is_repeat(later, born)
+    assert not is_repeat(msgspec.structs.replace(later, requested=wire.Requested(model="speech")), born)

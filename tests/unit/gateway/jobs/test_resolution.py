@@ -6,6 +6,7 @@ import pytest
 
 from bus import wire
 from bus.fleet.messages import ModelCard, Voice
+from bus.script import Turn
 from gateway.jobs.resolution import is_written_in, resolve
 
 _SPEED = {"type": "number", "maximum": 4}
@@ -26,6 +27,7 @@ def card(name: str, voices: dict[str, str], family: str = "", **params: Any) -> 
         voices=[Voice(id=each, name=each, language=language) for each, language in voices.items()],
         default_voice=next(iter(voices)),
         family=family,
+        scripts=name != "kokoro",
     )
 
 
@@ -72,6 +74,26 @@ def test_the_first_member_that_has_the_voice_answers() -> None:
     members = [KOKORO, PIPER]
     assert resolve(wire.Job(input="Hello"), SPEECH, members) == (KOKORO, "af_bella")
     assert resolve(wire.Job(input="Hello", voice="en_US"), SPEECH, members) == (PIPER, "en_US-joe-low")
+
+
+@pytest.mark.parametrize(
+    ("voices", "model", "voice"),
+    [
+        (["", ""], "piper", "en_US-joe-low"),
+        (["en_GB", "de-AT"], "piper", "en_US-joe-low"),
+        (["en_GB", "en-us"], "speech", ""),
+        (["en_GB", "alloy"], "speech", ""),
+    ],
+)
+def test_a_script_gets_a_member_that_has_all_its_voices(voices: list[str], model: str, voice: str) -> None:
+    turns = [Turn(text="Hello.", voice=each) for each in voices]
+    found, id_ = resolve(wire.Job(script=turns), SPEECH, [KOKORO, PIPER])
+    assert (found.name, id_) == (model, voice)
+
+
+@pytest.mark.parametrize("text", ["<speak>Hello</speak>", "Привет", LONG])
+def test_a_script_with_a_turn_that_only_speech_can_speak_stays_there(text: str) -> None:
+    assert resolve(wire.Job(script=[Turn(text="Hello."), Turn(text=text)]), SPEECH, [PIPER]) == (SPEECH, "")
 
 
 def test_without_a_member_at_work_speech_answers() -> None:
