@@ -67,7 +67,7 @@ def running(installed: Path, folder: Path) -> Iterator[Up]:
 async def test_the_wheel_alone_serves_from_any_folder(installed: Path, tmp_path: Path) -> None:
     where = run(installed / "python", "-c", "import gateway; print(gateway.__file__)", cwd=tmp_path)
     assert where.startswith(str(installed.parent)), "the source tree was imported, not the wheel"
-    lookup = "from gpuworker.engines.piper.lexicon import Lexicon; print(Lexicon().find('dog'))"
+    lookup = "from gpuworker.engines.reading.lexicon import Lexicon; print(Lexicon().find('dog'))"
     assert run(installed / "python", "-c", lookup, cwd=tmp_path).strip() == "dˈɔɡ"
     body = {"model": "tone", "input": "x", "response_format": "pcm", "params": {"seconds": 0.5}}
     with running(installed, tmp_path) as up:

@@ -4,8 +4,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from gpuworker.engines.piper import english_numbers, english_text
-from gpuworker.engines.piper.english_front import EnglishFrontEnd
+from gpuworker.engines.reading import english_numbers, english_text
+from gpuworker.engines.reading.english_front import EnglishFrontEnd
 
 
 @pytest.fixture(scope="module")

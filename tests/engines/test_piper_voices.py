@@ -14,10 +14,11 @@ from bus.voices import files_digest
 from gpuworker import registry
 from gpuworker.conformance.driving import checked, run
 from gpuworker.engine import EngineJob, MemoryPolicy, Rejected, TextLost
-from gpuworker.engines.piper import library, model_file
+from gpuworker.engines.networks import model_file
+from gpuworker.engines.networks.model_file import Unusable
 from gpuworker.engines.piper.engine import Piper
-from gpuworker.engines.piper.model_file import Unusable
 from gpuworker.engines.piper.voices import read_folder
+from gpuworker.engines.reading import front_ends
 from tests.engines.texts import STORY
 from tests.support import assets, piper_voice
 from tests.support.piper_voice import RATE_HZ, random_voices
@@ -103,7 +104,7 @@ def test_a_folder_without_a_voice_is_named(tmp_path: Path) -> None:
 
 
 def test_without_espeak_it_speaks_us_english_and_leaves_out_other_languages(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(library, "find_espeak", lambda: None)
+    monkeypatch.setattr(front_ends, "find_espeak", lambda: None)
     engine = made(random_voices())
     languages = {voice.language for voice in engine.capabilities().voices}
     assert languages == {"en-us"}
@@ -222,7 +223,7 @@ def test_a_voice_damaged_inside_fails_its_job_and_no_other(tmp_path: Path) -> No
     (node,) = [node for node in model.graph.node if node.name == "/Mul_5"]
     node.op_type = "Sub"
     onnx.save(model, str(path))
-    assert model_file.check(path) == 3
+    assert len(model_file.outline(path).inputs) == 3
     engine = made(tmp_path)
     engine.load("cpu", MemoryPolicy())
     try:

@@ -76,6 +76,7 @@ FOLDERS = {
     "gpuworker": [
         {"worker", "host", "conformance"},
         {"engines/piper"},
+        {"engines/reading", "engines/networks"},
         {"engines/speech", "engines/music"},
         {"engines/text"},
         {"engines"},
@@ -96,7 +97,7 @@ OWNED = {
     "numpy": ("gpuworker/",),
     "torch": ("gpuworker/engines/",),
     "onnx": ("gpuworker/engines/piper/",),
-    "onnxruntime": ("gpuworker/engines/piper/",),
+    "onnxruntime": ("gpuworker/engines/networks/",),
     "pytest": ("gpuworker/conformance/for_pytest.py",),
     "typer": ("ops/",),
     "rich": ("ops/",),

@@ -30,8 +30,8 @@ from gpuworker.engine import (
 )
 from gpuworker.engines.piper.bound import spoken_text
 from gpuworker.engines.piper.library import Library
-from gpuworker.engines.piper.run import Run
 from gpuworker.engines.piper.voices import Folder, names, read_folder
+from gpuworker.engines.reading.run import Run
 
 #: The host logs its lines as the event `library.logged`.
 _reports = logging.getLogger(__name__)
@@ -194,7 +194,7 @@ class Piper:
         if self._options.default_voice and folder.find(self._options.default_voice) is None:
             raise RuntimeError(f"engines.piper.default_voice: {self._unknown(self._options.default_voice)}")
         self._library.start(device)
-        self._library.open(self._folder.voices[self._default], "")
+        self._library.load(self._folder.voices[self._default])
         for reason in folder.unusable.values():
             _reports.warning("a voice is left out: %s", reason)
 
@@ -220,7 +220,7 @@ class Piper:
         for index, job in enumerate(jobs):
             found = self._folder.find(job.voice)
             assert found is not None, "validated"
-            run = Run(job, self._library.open(*found), self._capabilities.rate_hz)
+            run = Run(job, self._library.open(*found, job), self._capabilities.rate_hz)
             with closing(run.events()) as events:
                 for event in events:
                     if job.cancel.cancelled:

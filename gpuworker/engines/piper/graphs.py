@@ -12,7 +12,7 @@ from math import ceil
 from pathlib import Path
 from typing import Any, Final
 
-from gpuworker.engines.piper.model_file import Unusable
+from gpuworker.engines.networks.model_file import Unusable
 
 #: Inputs that replace the noise of the published graph: of the phonemes' lengths, (1, 2, phonemes).
 LENGTH_NOISE: Final = "length_noise"

@@ -4,7 +4,7 @@ The windows lie on a grid from the beginning of the sentence, and each is comput
 audio depends on. So a window is the same bit by bit, whichever of them an attempt begins with.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -12,7 +12,8 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from gpuworker.engine import OutOfMemory, Pcm
+from gpuworker.engine import Pcm
+from gpuworker.engines.networks.session import open_session, run_session
 from gpuworker.engines.piper.graphs import IDS, LENGTH_NOISE, NUM_IDS, SCALES, SPEAKER, cut
 
 #: Widths of a sentence's windows in latent frames of about 12 ms: the first one short, for a listener waits for it.
@@ -75,7 +76,7 @@ class Network:
             **self._speaker(manner.speaker),
         }
         wanted = [graphs.mean, graphs.deviation, graphs.mask, graphs.lengths]
-        mean, deviation, mask, lengths = _run(self._text, wanted, inputs)
+        mean, deviation, mask, lengths = run_session(self._text, wanted, inputs)
         drawn = noise.standard_normal(mean.shape, np.float32)
         joined = mean + drawn * deviation * np.float32(manner.variation)
         ends = np.cumsum(lengths.reshape(-1)).astype(np.int64) * graphs.hop
@@ -90,14 +91,14 @@ class Network:
         graphs = self.graphs
         speaker = self._speaker(prior.speaker)
         inputs = {graphs.joined: prior.joined, graphs.mask: prior.mask, **speaker}
-        (latent,) = _run(self._flow, [graphs.latent], inputs)
+        (latent,) = run_session(self._flow, [graphs.latent], inputs)
         length = latent.shape[2]
         for start, end in _grid(length):
             if end * graphs.hop <= skip:
                 continue
             low, high = max(0, start - graphs.context), min(length, end + graphs.context)
             window = np.ascontiguousarray(latent[:, :, low:high])
-            (audio,) = _run(self._vocoder, None, {graphs.latent: window, **speaker})
+            (audio,) = run_session(self._vocoder, None, {graphs.latent: window, **speaker})
             pcm = audio.reshape(-1)[(start - low) * graphs.hop : (end - low) * graphs.hop]
             yield start * graphs.hop, pcm.clip(-1, 1).astype(np.float32).reshape(-1, 1)
 
@@ -114,32 +115,3 @@ def _grid(length: int) -> Iterator[tuple[int, int]]:
             start += width
     for at in range(start, length, _WINDOW):
         yield at, min(at + _WINDOW, length)
-
-
-def open_session(graph: bytes, device: str) -> Any:
-    """Open one part of a voice.
-
-    One thread on a CPU: two take twice the processor time for no gain in speed; more workers do gain."""
-    import onnxruntime  # noqa: PLC0415
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    options.inter_op_num_threads = 1
-    # The arena keeps the largest sentence's memory for ever.
-    options.enable_cpu_mem_arena = False
-    options.log_severity_level = 3
-    kind, _, number = device.partition(":")
-    providers: list[Any] = ["CPUExecutionProvider"]
-    if kind == "cuda":
-        providers.insert(0, ("CUDAExecutionProvider", {"device_id": int(number or 0)}))
-    return onnxruntime.InferenceSession(graph, options, providers=providers)
-
-
-def _run(session: Any, outputs: Sequence[str] | None, inputs: Mapping[str, Any]) -> list[Any]:
-    try:
-        found: list[Any] = session.run(outputs, dict(inputs))
-    except Exception as error:
-        if "Failed to allocate" in str(error) or "out of memory" in str(error).lower():
-            raise OutOfMemory(str(error)) from error
-        raise
-    return found

@@ -9,13 +9,15 @@ from typing import Any, Final
 
 from bus import voices
 from gpuworker.engine import Voice
-from gpuworker.engines.piper import model_file
-from gpuworker.engines.piper.model_file import Unusable
+from gpuworker.engines.networks import model_file
+from gpuworker.engines.networks.model_file import Unusable
 
 #: The description of a voice with a thousand speakers has some 40 KB.
 _MAX_JSON_BYTES: Final = 4 * 1024 * 1024
 #: A voice with more speakers is listed once; each is `voice+speaker` all the same.
 _MAX_LISTED_SPEAKERS: Final = 32
+_INPUTS: Final = ({"input", "input_lengths", "scales"}, {"input", "input_lengths", "scales", "sid"})
+_OPERATORS: Final = {"RandomNormalLike", "Ceil", "CumSum", "ConvTranspose"}
 _RATES_HZ: Final = range(8_000, 192_001)
 
 
@@ -133,8 +135,7 @@ def _read(path: Path) -> PiperVoice:
         raise Unusable(f"{about.name}: audio.sample_rate is {voice.rate_hz}, not between 8000 and 192000")
     if missing := [char for char in "^_$" if char not in voice.ids]:
         raise Unusable(f"{about.name}: phoneme_id_map lacks {', '.join(missing)}")
-    num_inputs = model_file.check(path)
-    if (num_inputs == 4) != (_num_speakers(about, config) > 1):
+    if (_num_inputs(path) == 4) != (_num_speakers(about, config) > 1):
         raise Unusable(f"{about.name} and {path.name} disagree whether the voice has several speakers")
     # Last, for it reads all of a file, which may be no voice and large.
     return replace(voice, sha256=_digest(path))
@@ -143,6 +144,16 @@ def _read(path: Path) -> PiperVoice:
 def _digest(path: Path) -> str:
     """The digest of a voice's two files. Raises Unusable."""
     return voices.files_digest({each.name: _sha256(each) for each in (path, path.with_name(f"{path.name}.json"))})
+
+
+def _num_inputs(path: Path) -> int:
+    found = model_file.outline(path)
+    if found.inputs not in _INPUTS or not found.operators >= _OPERATORS:
+        named = ", ".join(sorted(found.inputs))[:200] or "none"
+        raise Unusable(
+            f"{path.name} is not a Piper voice: its inputs are {named}; a voice has input, input_lengths, scales"
+        )
+    return len(found.inputs)
 
 
 def _sha256(path: Path) -> str:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 _Array = NDArray[np.float32]
 
-_DATA: Final = files("gpuworker.engines.piper") / "data"
+_DATA: Final = files("gpuworker.engines.reading") / "data"
 #: The network's letters and phonemes, by number.
 _LETTERS: Final = "____AIOWYbdfhijklmnpstuvwz'-.BCDEFGHJKLMNPQRSTUVXZacegoqrxy"
 _PHONEMES: Final = "____AIOWYbdfhijklmnpstuvwzæðŋɑɔəɛɜɡɪɹɾʃʊʌʒʔʤʧˈˌθᵊᵻ"

@@ -1,4 +1,4 @@
-"""A quick look at an ONNX file: whether it is whole, and the graph of a Piper voice. Nothing is loaded for it.
+"""A quick look at an ONNX file: whether it is whole, its inputs and operators. Nothing is loaded for it.
 
 An ONNX file is one protobuf message. Its fields carry their lengths, so a file that was cut short, or that is something
 else, is found out by a walk over the fields, which skips the weights.
@@ -7,23 +7,28 @@ else, is found out by a walk over the fields, which skips the weights.
 import mmap
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
-#: protobuf's own limit of a message. The largest published voices have about 120 MB.
+#: protobuf's own limit of a message. The largest published models have some 330 MB.
 MAX_BYTES: Final = 2**31 - 1
 _GRAPH, _NODE, _INPUT, _OP_TYPE, _NAME = 7, 1, 11, 4, 1
 _VARINT, _FIXED64, _LENGTH, _FIXED32 = 0, 1, 2, 5
 _MAX_VARINT_BYTES = 10
-_INPUTS: Final = ({"input", "input_lengths", "scales"}, {"input", "input_lengths", "scales", "sid"})
-_OPERATORS: Final = {"RandomNormalLike", "Ceil", "CumSum", "ConvTranspose"}
 
 
 class Unusable(Exception):
-    """A voice cannot be served; the text says why, and names the file."""
+    """A voice or a model cannot be served; the text says why, and names the file."""
 
 
-def check(path: Path) -> int:
-    """Check that a file is a whole ONNX file with the graph of a Piper voice, and return its number of inputs.
+class Outline(NamedTuple):
+    """The names of a graph's inputs, and its kinds of operators."""
+
+    inputs: set[str]
+    operators: set[str]
+
+
+def outline(path: Path) -> Outline:
+    """Check that a file is a whole ONNX file, and return the outline of its graph.
 
     Reads some hundred kilobytes, whatever the size. Raises Unusable.
     """
@@ -34,12 +39,12 @@ def check(path: Path) -> int:
         if size == 0:
             raise Unusable(f"{path.name} is empty")
         with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-            return _check_graph(data, path.name)
+            return _outline(data, path.name)
     except OSError as error:
         raise Unusable(f"{path.name} cannot be read: {error.strerror or error}") from error
 
 
-def _check_graph(data: mmap.mmap, name: str) -> int:
+def _outline(data: mmap.mmap, name: str) -> Outline:
     inputs: set[str] = set()
     operators: set[str] = set()
     try:
@@ -48,10 +53,7 @@ def _check_graph(data: mmap.mmap, name: str) -> int:
             operators |= {_text(data, *span, _OP_TYPE) for span in _fields(data, start, end, _NODE)}
     except ValueError as error:
         raise Unusable(f"{name} is not a whole ONNX file: {error}") from error
-    if inputs not in _INPUTS or not operators >= _OPERATORS:
-        found = ", ".join(sorted(inputs))[:200] or "none"
-        raise Unusable(f"{name} is not a Piper voice: its inputs are {found}; a voice has input, input_lengths, scales")
-    return len(inputs)
+    return Outline(inputs, operators)
 
 
 def _text(data: mmap.mmap, start: int, end: int, field: int) -> str:

@@ -7,9 +7,9 @@ import re
 import unicodedata
 from typing import Final
 
-from gpuworker.engines.piper import english_text
-from gpuworker.engines.piper.lexicon import MAX_LETTERS, Lexicon, Speller
-from gpuworker.engines.piper.phonemes import FrontEnd, Phonemes, WordStart
+from gpuworker.engines.reading import english_text
+from gpuworker.engines.reading.lexicon import MAX_LETTERS, Lexicon, Speller
+from gpuworker.engines.reading.phonemes import FrontEnd, Phonemes, WordStart
 from gpuworker.engines.text import coverage
 from gpuworker.engines.text.coverage import Span
 

@@ -5,7 +5,7 @@ import unicodedata
 from collections.abc import Callable
 from typing import Final
 
-from gpuworker.engines.piper import english_numbers
+from gpuworker.engines.reading import english_numbers
 
 #: Abbreviations, with their full stop.
 _ABBREVIATIONS: Final = {

@@ -5,7 +5,6 @@ were trained on letters.
 """
 
 import unicodedata
-from collections.abc import Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 from gpuworker.engines.text import coverage
@@ -87,22 +86,3 @@ def _trimmed(text: str, start: int, end: int) -> Span:
     while last < end and unicodedata.combining(text[last]):
         last += 1
     return sounds[0], last
-
-
-class Encoding(NamedTuple):
-    """A sentence as the ids that a voice takes."""
-
-    ids: Sequence[int]
-    #: Index into `ids` of each symbol of the phonemes, known to the voice or not.
-    places: Sequence[int]
-
-
-def encode(symbols: str, ids: Mapping[str, Sequence[int]]) -> Encoding:
-    """Between a beginning and an end, each known symbol with a pad behind it; unknown ones have no sound."""
-    pad = ids["_"]
-    encoded, places = [*ids["^"], *pad], []
-    for symbol in symbols:
-        places.append(len(encoded))
-        if symbol in ids:
-            encoded += [*ids[symbol], *pad]
-    return Encoding([*encoded, *ids["$"]], places)

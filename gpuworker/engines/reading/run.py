@@ -1,14 +1,13 @@
-"""One job of the engine `piper`: its sentences as audio, from a checkpoint on."""
+"""One job that is read aloud: its sentences as audio, from a checkpoint on."""
 
-from collections.abc import Generator
-from typing import Final
+from collections.abc import Generator, Iterator, Sequence
+from typing import Final, Protocol
 
 import msgspec
 import numpy as np
 
-from gpuworker.engine import Block, Checkpoint, Completeness, Done, EngineJob, Event, Mark, Progress, TextLost
-from gpuworker.engines.piper.library import Speaker
-from gpuworker.engines.piper.network import Manner
+from gpuworker.engine import Block, Checkpoint, Completeness, Done, EngineJob, Event, Mark, Pcm, Progress, TextLost
+from gpuworker.engines.reading.reader import Reading
 from gpuworker.engines.text.coverage import Span
 from gpuworker.engines.text.parts import Part
 from gpuworker.engines.text.plain import plain_parts
@@ -24,6 +23,44 @@ _CHECKPOINT_S: Final = 10
 _SILENCE_S: Final = 0.1
 #: Most tokens that are listed as skipped.
 _MAX_SKIPPED: Final = 100
+
+
+class Sentence(Protocol):
+    """A sentence that can be made audio of."""
+
+    @property
+    def frames(self) -> int:
+        """Length of its audio."""
+        ...
+
+    @property
+    def words(self) -> Sequence[tuple[int, Span]]:
+        """In order: the frame of the sentence at which a word begins, and its (start, end) in the original text."""
+        ...
+
+    def windows(self, skip: int) -> Iterator[tuple[int, Pcm]]:
+        """(First frame, audio) of pieces of at most a second, from the one on that holds frame `skip`.
+
+        Audio is float32, shape (frames, 1), in [-1, 1]. Raises OutOfMemory.
+        """
+        ...
+
+
+class Speaker(Protocol):
+    """A voice that speaks as one job says."""
+
+    @property
+    def language(self) -> str:
+        """BCP 47."""
+        ...
+
+    def read(self, part: Part) -> Reading:
+        """The phonemes of a part. Raises SpeakerFailed."""
+        ...
+
+    def sentence(self, reading: Reading, number: int) -> Sentence | None:
+        """Sentence `number` of the job; None if nothing of it has a sound. Raises OutOfMemory."""
+        ...
 
 
 class _Note(msgspec.Struct, array_like=True):
@@ -47,15 +84,7 @@ class Run:
         self._job = job
         self._speaker = speaker
         self._rate_hz = rate_hz
-        speed = float(job.params["speed"])
-        self._manner = Manner(
-            speaker=speaker.number,
-            speed=speed / speaker.voice.pace,
-            variation=float(job.params["variation"]),
-            rhythm=float(job.params["rhythm"]),
-            seed=job.seed,
-        )
-        self._pause = int(_PAUSE_S * rate_hz / speed)
+        self._pause = int(_PAUSE_S * rate_hz / float(job.params["speed"]))
         note = _Note.of(job)
         self._first_part = note.part
         self._frame = note.frame
@@ -71,7 +100,7 @@ class Run:
                 yield Checkpoint(self._frame, msgspec.json.encode(_Note(number, self._frame, self._skipped)))
                 noted = self._frame
             if part.text.strip():
-                yield from self._speak(spell(part, self._speaker.voice.language), number)
+                yield from self._speak(spell(part, self._speaker.language), number)
             yield from self._silence(part.pause_ms * self._rate_hz // 1000)
         yield from self._silence(int(_SILENCE_S * self._rate_hz) - self._frame)
         yield Done({"voice": self._job.voice}, Completeness.WORDS, tuple(self._skipped))
@@ -82,17 +111,17 @@ class Run:
         if reading.lost:
             raise TextLost(self._job.input, reading.lost, f"the voice {self._job.voice}")
         self._skipped += reading.skipped[: _MAX_SKIPPED - len(self._skipped)]
-        utterance = self._speaker.utterance(reading, number, self._manner)
-        if utterance is None:
+        sentence = self._speaker.sentence(reading, number)
+        if sentence is None:
             return
         frame, start = self._frame, self._job.start_frame
-        self._frame += utterance.prior.frames
+        self._frame += sentence.frames
         if self._frame <= start:  # all of it is in the log: only its length matters
             yield Progress("replay", frame / self._rate_hz, start / self._rate_hz)
         else:
-            words = (Mark(frame + at, "word", begin, end - begin) for at, (begin, end) in utterance.words)
+            words = (Mark(frame + at, "word", begin, end - begin) for at, (begin, end) in sentence.words)
             marks = [part.mark(frame), *words]
-            for at, pcm in self._speaker.network.windows(utterance.prior, start - frame):
+            for at, pcm in sentence.windows(start - frame):
                 first = frame + at
                 yield Block(first, pcm, tuple(mark for mark in marks if first <= mark.frame < first + len(pcm)))
         yield from self._silence(self._pause)

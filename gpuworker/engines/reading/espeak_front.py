@@ -5,8 +5,8 @@ import unicodedata
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
-from gpuworker.engines.piper.alignment import align
-from gpuworker.engines.piper.phonemes import Phonemes, WordStart, tokens
+from gpuworker.engines.reading.alignment import align
+from gpuworker.engines.reading.phonemes import Phonemes, WordStart, tokens
 from gpuworker.engines.speech.espeak import Files
 from gpuworker.engines.speech.speaker import Speaker, SpeakerFailed
 from gpuworker.engines.text.coverage import Span
