@@ -84,7 +84,7 @@ def compose(
     deadlines = Deadlines(bus, tasks)
     starts = StartRates(fleet)
     retention = Retention(bus)
-    validation = Validation(fleet, bus.clock, bus.settings)
+    validation = Validation(fleet, bus.clock, bus.settings, settings.no_worker_s)
     cache = ResultCache(bus.logs, is_shared=settings.shared_cache)
     admission = Admission(bus, limiter)
     jobs = Jobs(bus, validation, admission, interest, deadlines, starts, retention, cache, tasks, requests.stopping)

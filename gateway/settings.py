@@ -93,6 +93,10 @@ class GatewaySettings(msgspec.Struct, frozen=True, kw_only=True):
         doc("A body may take this long, and a second more for each 16 KiB; and pause for this long."),
     ] = 30.0
     keep_alive_s: Annotated[Seconds, doc("A connection without a request is closed after this long.")] = 75.0
+    no_worker_s: Annotated[
+        Seconds,
+        doc("A request that waits for its first audio gets 503 when no worker has served its model for this long."),
+    ] = 10.0
     ping_s: Annotated[Seconds, doc("Interval of pings to the workers: a dead worker is noticed within one.")] = 0.2
     drain_s: Annotated[float, Meta(ge=0, le=86_400), doc("After SIGTERM running streams may go on for this long.")] = (
         10.0

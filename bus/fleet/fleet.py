@@ -122,6 +122,31 @@ class Pings:
             self._under_way.discard(worker)
 
 
+class Unserved:
+    """For how long no worker has served each model. Pure: time passes by `tick` alone."""
+
+    def __init__(self) -> None:
+        self._seconds: dict[str, float] = {}
+
+    def seconds(self, model: str) -> float:
+        """Time since a heartbeat of a worker that takes jobs of the model; 0 for one that was never served."""
+        return self._seconds.get(model, 0.0)
+
+    def beat(self, heartbeat: Heartbeat) -> None:
+        """A worker reported itself. One that still loads its models counts, one that drains does not."""
+        if heartbeat.state != "draining":
+            self._seconds.update(dict.fromkeys(heartbeat.models, 0.0))
+
+    def tick(self, seconds: float) -> None:
+        """So much time has passed in which heartbeats could arrive."""
+        for model in self._seconds:
+            self._seconds[model] += seconds
+
+    def clear(self) -> None:
+        """Heartbeats cannot arrive: count from now on."""
+        self._seconds = dict.fromkeys(self._seconds, 0.0)
+
+
 class Fleet:
     """Known workers and their models, from `run` on."""
 
@@ -149,6 +174,7 @@ class Fleet:
         self.known_cards: Final[dict[str, ModelCard]] = {}
         #: Every family that a card ever offered here belongs to.
         self.families: Final[set[str]] = set()
+        self.unserved: Final = Unserved()
 
     async def run(self) -> None:
         """Receive heartbeats and ping until cancelled. Takeovers that have begun go on in `tasks`."""
@@ -157,6 +183,11 @@ class Fleet:
             while True:
                 await asyncio.sleep(self._ping_s)
                 self._pings.send(list(self._workers))
+                # Not by a clock: the heartbeats of a time in which this process stood still are in its socket.
+                if self._bus.connection.state.is_up:
+                    self.unserved.tick(self._ping_s)
+                else:
+                    self.unserved.clear()
         finally:
             heartbeats.close()
             self._takeovers.close()
@@ -217,6 +248,7 @@ class Fleet:
             self._tasks.create_task(self._describe(heartbeat.id), name=f"describe {heartbeat.id}")
         worker.heartbeat = heartbeat
         worker.heartbeat_at = now
+        self.unserved.beat(heartbeat)
 
     async def _describe(self, worker: str) -> None:
         cards = await self._pings.describe(worker)

@@ -7,7 +7,7 @@ buffered entries are dropped, and read back when the listener is ready for them.
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncGenerator, Coroutine
+from collections.abc import AsyncGenerator, Callable, Coroutine
 from types import TracebackType
 from typing import Final, Self
 
@@ -102,10 +102,12 @@ class Attachment:
         is_new: bool = False,
         max_buffer_bytes: int = 512 << 10,
         silence_s: float = _SILENCE_S,
+        check_waiting: Callable[[], None] | None = None,
     ) -> None:
         """`after_seq`: stream sequence of the last entry the listener has. `is_new`: the log is known to be empty.
 
-        `silence_s`: after so long without an entry the log's last one is read.
+        `silence_s`: after so long without an entry the log's last one is read; `check_waiting` is then called before
+        the first entry, and if it raises, the iteration does.
         """
         self._connection = connection
         self._logs = logs
@@ -117,6 +119,7 @@ class Attachment:
         self._generation = connection.state.generation  # of the connection when the tail was last checked after it
         self._is_ended = False  # whether the listener has the log's end
         self._expect_beginning = after_seq == 0
+        self._check_waiting = check_waiting
         self._max_silence_s = silence_s
         self._silence_s = min(silence_s, _FIRST_SILENCE_S) if connection.is_clustered else silence_s
         #: Whether the listener has every stored entry and waits for live ones.
@@ -150,10 +153,7 @@ class Attachment:
     async def __aiter__(self) -> AsyncGenerator[list[Entry], None]:
         """Yield batches. Cancelling between or in steps loses nothing: attach again after the last entry's `seq`.
 
-        Raises:
-            NotFound: there is no such job.
-            Gone: the log lost its beginning to retention.
-            LogDamaged: the store has lost its beginning.
+        Raises NotFound; Gone, LogDamaged if retention or the store has lost the log's beginning; as `check_waiting`.
         """
         while not self._is_ended:
             batch = await self._read_batch() if self._live.is_behind else self._live.take(self._last_seq)
@@ -178,16 +178,15 @@ class Attachment:
             async with asyncio.timeout(self._silence_s):
                 await self._wake.wait()
         except TimeoutError:
+            if self._expect_beginning and self._check_waiting is not None:
+                self._check_waiting()
             self._silence_s = min(self._max_silence_s, self._silence_s * 2)
             await self._check_tail_until_woken()
         finally:
             self.is_idle = False
 
     async def _check_tail_until_woken(self) -> None:
-        """Read the log's last entry, but stop waiting for it when a live one arrives.
-
-        While a leader is elected the read takes seconds: entries that come meanwhile must not wait for it.
-        """
+        """Read the log's last entry until a live one arrives: it must not wait for the read, seconds in an election."""
         await _until_set(self._check_tail(), self._wake)
 
     async def _check_tail(self) -> None:
@@ -202,7 +201,7 @@ class Attachment:
             log.warning("log.went_back", job=self._key.job, tenant=self._key.tenant, read_seq=self._read_seq)
             self._last_seq = self._read_seq = 0
         if tail is not None:
-            self._live.is_behind = self._live.is_behind or tail.seq > self._last_seq
+            self._live.is_behind |= tail.seq > self._last_seq
             # The listener came back with the end, or with a sequence that never existed: nothing can follow.
             self._is_ended = tail.is_end and tail.seq <= self._last_seq
         elif not is_born:

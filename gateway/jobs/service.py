@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
+from functools import partial
 from typing import Final
 
 from bus import wire
@@ -15,7 +16,7 @@ from bus.jobs.interest import Interest, Listener
 from bus.jobs.retention import Retention
 from bus.jobs.status import Status, status
 from bus.jobs.submit import Accepted, submit
-from bus.subjects import JobKey
+from bus.subjects import LANES, JobKey
 from bus.telemetry.logging import logger
 from bus.wire import State
 from gateway.jobs.cache import ResultCache
@@ -31,6 +32,8 @@ log = logger(__name__)
 MAX_BUFFER_BYTES: Final = 256 << 10
 
 
+#: The lane of requests that wait for their answer: they are refused when no worker can give it.
+URGENT: Final = LANES[0]
 #: Deadlines further away have no timer here: the worker that pulls the job, and requests about it, look.
 _MAX_AHEAD_S: Final = 3600.0
 _MAX_TIMERS: Final = 20_000
@@ -150,12 +153,16 @@ class Jobs:
     async def accept(self, job: wire.Job, listener: Listener | None = None) -> Accepted:
         """Put a validated job on the bus and watch its deadline; `listener` is the one that waits for its audio.
 
-        Raises as `bus.jobs.submit.submit` does, StorageFull while the streams are nearly full, and TooMany. Cancelling
-        may leave a job of which it is not yet known whether it is queued: a task of its own settles that.
+        Raises as `bus.jobs.submit.submit` does, StorageFull while the streams are nearly full, and TooMany; NoWorker
+        for an urgent job with a listener. Cancelling may leave a job of which it is not yet known whether it is queued:
+        a task of its own settles that.
         """
         if self._retention.is_full:
             self._retention.check_room(job.tenant, job.max_bytes, self.admission.audio.table.pool.owners)
         key = self.bus.subjects.job_key(job.tenant, job.id)
+        is_urgent = listener is not None and job.lane == URGENT
+        if is_urgent and self._validation.is_unserved(job.model) and await self.bus.logs.birth(key) is None:
+            self._validation.check_served(job.model)  # a job that exists may have its audio
         admission, place, length = self.admission, None, len(job.input or wire.text_of(job))
         is_small = length <= SMALL_INPUT_CHARS and job.max_bytes <= admission.audio.small_bytes
         if job.client.key or not is_small or admission.queue.allowance_bytes < 0:
@@ -215,11 +222,13 @@ class Jobs:
         """Count as a listener of the job and subscribe to its log, for the length of the block.
 
         Enter it before the job is accepted: there must be a listener before there is work, and a subscription before
-        there is audio. `is_new`: nothing is in the log yet. `after_seq`: stream sequence to read from. `run_on`: the
-        job's own, unless given. Leaving the block before the end of the log ends the job, unless it runs on or others
-        listen.
+        there is audio. Leaving the block before the end of the log ends the job, unless it runs on or others listen.
+
+        `is_new`: nothing is in the log yet. Reading an urgent job then raises NoWorker before its first entry, if no
+        worker serves its model. `after_seq`: stream sequence to read from. `run_on`: the job's own, unless given.
         """
         run_on = job.run_on is not False if run_on is None else run_on
+        is_urgent = is_new and job.lane == URGENT
         async with self._interest.listen(key, run_on=run_on, linger_s=job.linger_s) as listener:
             attachment = Attachment(
                 self.bus.connection,
@@ -228,6 +237,7 @@ class Jobs:
                 is_new=is_new,
                 after_seq=after_seq,
                 max_buffer_bytes=MAX_BUFFER_BYTES,
+                check_waiting=partial(self._validation.check_served, job.model) if is_urgent else None,
             )
             async with attachment:
                 yield listener, attachment

@@ -32,7 +32,9 @@ _ADDED_BYTES: Final = 256
 class Validation:
     """Completes and checks jobs against the fleet's model cards and the limits of each field."""
 
-    def __init__(self, fleet: Fleet, clock: BusClock, settings: BusSettings) -> None:
+    def __init__(self, fleet: Fleet, clock: BusClock, settings: BusSettings, no_worker_s: float) -> None:
+        """`no_worker_s`: how long a request waits for the first audio of a model that no worker serves."""
+        self._no_worker_s = no_worker_s
         self._fleet = fleet
         self._clock = clock
         self._max_job_bytes = settings.max_job_bytes
@@ -67,6 +69,19 @@ class Validation:
     def _versions(self, model: str) -> Iterable[str]:
         for seen in self._fleet.workers.values():
             yield from (card.version for card in seen.cards if card.name == model)
+
+    def is_unserved(self, model: str) -> bool:
+        """Whether no worker has served the model for `no_worker_s`."""
+        return self._fleet.unserved.seconds(model) >= self._no_worker_s
+
+    def check_served(self, model: str) -> None:
+        """Raises NoWorker if no worker has served the model for `no_worker_s`."""
+        if self.is_unserved(model):
+            unserved_s = self._fleet.unserved.seconds(model)
+            raise NoWorker(
+                f"no worker has served model {short(model)!r} for {unserved_s:.0f} s; a request waits for "
+                f"{self._no_worker_s:g} s, a job of POST /v1/jobs until its `expires_at`"
+            )
 
     def complete(self, job: wire.Job, *, streams: bool, size_hint_bytes: int) -> wire.Job:
         """`job` with every default filled in. `streams`: the API responds with the audio itself.
