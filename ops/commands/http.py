@@ -20,13 +20,19 @@ _WHERE_A_KEY_GOES = "this command takes it from ANTIPHON_API_KEY, and `antiphon 
 
 @asynccontextmanager
 async def request(
-    settings: ClientSettings, method: str, path: str, *, json: object = None, silence_s: float | None = 30.0
+    settings: ClientSettings,
+    method: str,
+    path: str,
+    *,
+    json: object = None,
+    silence_s: float | None = 30.0,
+    allowed: HTTPStatus | None = None,
 ) -> AsyncIterator[aiohttp.ClientResponse]:
     """Send one request and yield the response's head; its body streams.
 
     `silence_s` bounds each wait for more bytes, the first included; None waits without end (a job may queue for long).
-    Raises OpsError for a status of 400 or more, and if the response breaks off. Leaving the block, also by
-    cancellation, closes the connection, which cancels a streaming job.
+    Raises OpsError for a status of 400 or more except `allowed`, and if the response breaks off. Leaving the block,
+    also by cancellation, closes the connection, which cancels a streaming job.
     """
     timeout = aiohttp.ClientTimeout(total=None, sock_connect=10.0, sock_read=silence_s)
     url = settings.url
@@ -37,7 +43,7 @@ async def request(
             ) as session,
             session.request(method, path, json=json) as response,
         ):
-            if response.status >= HTTPStatus.BAD_REQUEST:
+            if response.status >= HTTPStatus.BAD_REQUEST and response.status != allowed:
                 reason = describe(response.status, await response.read())
                 hint = f"; {_WHERE_A_KEY_GOES}" if response.status == HTTPStatus.UNAUTHORIZED else ""
                 raise OpsError(f"{reason}{hint}")

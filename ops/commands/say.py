@@ -1,9 +1,11 @@
 """`antiphon say` and `antiphon compose`: one request, its audio into a file, to stdout or to the loudspeaker."""
 
+import asyncio
 import os
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from http import HTTPStatus
 from pathlib import Path
 
 import msgspec
@@ -20,6 +22,9 @@ from ops.settings import ClientSettings
 _ENDINGS = {"ogg": "opus", "oga": "opus", "wave": "wav"}
 #: The head of a WAV lies within these bytes.
 _HEAD_BYTES = 4096
+
+#: Between two looks at what an answer waits for.
+_QUIET_S = 2.0
 
 Write = Callable[[bytes], object]
 
@@ -111,7 +116,11 @@ async def _stream(settings: ClientSettings, speech: SpeechRequest, form: str, wr
     head, begun, size, job = None, b"", 0, ""
     with _progress() as progress:
         task = progress.add_task("waiting", total=speech.seconds)
-        async with request(settings, "POST", "/v1/audio/speech", json=speech.body(form), silence_s=None) as response:
+        async with (
+            _reporting_wait(settings) as has_answer,
+            request(settings, "POST", "/v1/audio/speech", json=speech.body(form), silence_s=None) as response,
+        ):
+            has_answer()
             job = response.headers.get("Antiphon-Job", "")
             async for data in response.content.iter_any():
                 write(data)
@@ -129,6 +138,36 @@ async def _stream(settings: ClientSettings, speech: SpeechRequest, form: str, wr
     length = f"{head.seconds(size):.1f} s of audio" if head is not None else f"{size:,} bytes"
     print(f"{length}{f', job {job}' if job else ''}", file=sys.stderr)
     return head
+
+
+@asynccontextmanager
+async def _reporting_wait(settings: ClientSettings) -> AsyncIterator[Callable[[], object]]:
+    """Say on stderr why there is no answer yet, from a while on, until the yielded function is called."""
+    task = asyncio.create_task(_report_wait(settings), name="why there is no answer")
+    try:
+        yield task.cancel
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+async def _report_wait(settings: ClientSettings) -> None:
+    """Print the reason after `_QUIET_S`, and again whenever it has changed. Raises OpsError, as the request will."""
+    said = ""
+    while True:
+        await asyncio.sleep(_QUIET_S)
+        async with request(settings, "GET", "/readyz", allowed=HTTPStatus.SERVICE_UNAVAILABLE) as response:
+            missing = msgspec.json.decode(await response.read(), type=_Readiness).missing
+        reason = ", ".join(missing) or "its turn: every slot may be taken, or the model may still be loading"
+        if reason != said:
+            print(f"waiting for {reason}", file=sys.stderr)
+        said = reason
+
+
+class _Readiness(msgspec.Struct):
+    """The part of the answer of `/readyz` that is shown."""
+
+    missing: list[str] = []
 
 
 def _progress() -> Progress:

@@ -28,10 +28,22 @@ class FakeGateway:
         self.body: Any = None
         self.breaks_off = False
         self.job = ""
+        #: What `/readyz` lacks while the answer to another request waits; None: no request waits.
+        self.lacks: list[str] | None = None
+        self.looks = 0
+        #: Set by the second look at `/readyz`: by then the answer of the first one has been used.
+        self.looked_twice = asyncio.Event()
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         text = await request.text()
         self.received.append((request.method, str(request.rel_url), json.loads(text) if text else None))
+        if self.lacks is not None and request.path == "/readyz":
+            self.looks += 1
+            if self.looks > 1:
+                self.looked_twice.set()
+            return web.json_response({"status": "not ready", "missing": self.lacks}, status=503 if self.lacks else 200)
+        if self.lacks is not None:
+            await self.looked_twice.wait()
         if self.body is not None:
             return web.json_response(self.body, status=self.status)
         response = web.StreamResponse(headers={"Content-Type": "audio/wav", "Antiphon-Job": self.job})

@@ -31,6 +31,24 @@ def test_a_sentence_becomes_a_wav_whose_head_has_its_true_length(
     ]
 
 
+@pytest.mark.parametrize(
+    ("lacks", "said"), [(["a worker that is ready"], "a worker that is ready"), ([], "its turn: every slot")]
+)
+def test_a_wait_says_what_for(
+    url: str,
+    gateway: FakeGateway,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    lacks: list[str],
+    said: str,
+) -> None:
+    monkeypatch.setattr("ops.commands.say._QUIET_S", 0.05)
+    gateway.lacks = lacks
+    fetch(ClientSettings(url=url), HELLO, str(tmp_path / "a.wav"), None)
+    assert capsys.readouterr().err.startswith(f"waiting for {said}")
+
+
 def test_music_is_requested_with_its_length(url: str, gateway: FakeGateway, tmp_path: Path) -> None:
     fetch(
         ClientSettings(url=url), SpeechRequest(model="music", input="calm", seconds=3.0), str(tmp_path / "a.wav"), None
