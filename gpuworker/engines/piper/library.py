@@ -44,8 +44,8 @@ class Speaker:
 
     @property
     def language(self) -> str:
-        """BCP 47."""
-        return self.voice.language
+        """BCP 47 in lower case; espeak-ng's tag where it has one (`cmn`): texts are spelled by its rules."""
+        return (self.voice.espeak or self.voice.language).casefold()
 
     def read(self, part: Part) -> Reading:
         """The phonemes of a part. Raises SpeakerFailed."""

@@ -51,7 +51,7 @@ class Speaker(Protocol):
 
     @property
     def language(self) -> str:
-        """BCP 47."""
+        """BCP 47, in lower case: texts are spelled by its rules."""
         ...
 
     def read(self, part: Part) -> Reading:

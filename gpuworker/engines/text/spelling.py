@@ -16,6 +16,7 @@ from bus import ssml
 from bus.sentences import sentences
 from gpuworker.engines.text import markup
 from gpuworker.engines.text.edits import Edit, edited
+from gpuworker.engines.text.numerals import in_digits
 from gpuworker.engines.text.parts import Part
 
 #: A longer word is cut. In letters, syllables of Hangul, bytes of UTF-8; letters of a script without spaces.
@@ -25,9 +26,6 @@ _MAX_BYTES: Final = 120
 _MAX_UNSPACED: Final = 24
 #: In such a script a change of alphabet, behind at least this many letters, is where a word may begin.
 _MIN_UNSPACED: Final = 8
-#: Most digits that are read as one number, and most behind a decimal point; those beyond are read one by one.
-_MAX_DIGITS: Final = 15
-_MAX_DECIMALS: Final = 9
 
 #: Compatibility forms that libraries have words for: `x²`, `½`.
 _KEPT_FORMS: Final = ("<super>", "<sub>", "<fraction>")
@@ -56,8 +54,8 @@ UNSPACED: Final = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u2e80-\u312f\u31a0-\u
 _IS_UNSPACED: Final = re.compile(f"[{UNSPACED}]")
 #: Each is spoken as a word of its own.
 _HAN: Final = re.compile("[\u2e80-\u2fff\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]")
+_CHEROKEE: Final = re.compile("[\u13a0-\u13f5\u13f8-\u13fd\uab70-\uabbf]")
 _LONG_WORD: Final = re.compile(rf"[^\s\d!-/:-@\[-`{{-~]{{{_MAX_SYLLABLES + 1},}}")
-_LONG_NUMBER: Final = re.compile(rf"(?<![.,]\d)(?<!\d)\d{{{_MAX_DIGITS + 1},}}|(?<=\d[.,])\d{{{_MAX_DECIMALS + 1},}}")
 #: Kana and vowel signs that never begin a word.
 _BOUND: Final = frozenset(
     "ぁぃぅぇぉっゃゅょゎァィゥェォッャュョヮー゛゜\u200d\ufe0e\ufe0f\u0e30\u0e32\u0e33\u0e45\u0e46"
@@ -74,7 +72,14 @@ def spell(part: Part, language: str) -> Part:
     is_document = ssml.is_document(part.text)
     if is_document:
         part = edited(part, _breaks(part.text[part.body.start : part.body.stop]))
-    for find in (_folds, lambda text: _minuses(text, language), _stops, _spaces):
+    for find in (
+        _folds,
+        lambda text: _syllables(text, language),
+        lambda text: _minuses(text, language),
+        _stops,
+        lambda text: in_digits(text, language),
+        _spaces,
+    ):
         part = edited(part, _in_document(part, find) if is_document else find(part.text))
     return part
 
@@ -141,6 +146,14 @@ def _fold(letter: str) -> str:
     return letter if plain.isspace() or _PUNCTUATION.issuperset(plain) else plain
 
 
+def _syllables(text: str, language: str) -> Iterator[Edit]:
+    """Cherokee syllables by their names, of which the library knows the letters: `CHEROKEE LETTER TSA` is `tsa`."""
+    if not language.startswith("chr"):
+        return
+    for match in _CHEROKEE.finditer(text):
+        yield Edit(match.start(), match.end(), unicodedata.name(match.group()).rpartition(" ")[2].lower())
+
+
 def _minuses(text: str, language: str) -> Iterator[Edit]:
     if "-" not in text and "\u2212" not in text:
         return
@@ -153,9 +166,6 @@ def _minuses(text: str, language: str) -> Iterator[Edit]:
 def _spaces(text: str) -> Iterator[Edit]:
     """A space wherever the library would lose the rest of a word, or speak a row of pictures as one."""
     places: set[int] = set()
-    for number in _LONG_NUMBER.finditer(text):
-        is_decimal = text[number.start() - 1 : number.start()] in (".", ",")
-        places.update(range(number.start() + (_MAX_DECIMALS if is_decimal else 1), number.end()))
     for word in _LONG_WORD.finditer(text):
         places.update(_cuts(text, word.start(), word.end()))
     before = -1
