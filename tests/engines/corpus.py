@@ -40,6 +40,17 @@ LANGUAGES: Final = {
     "bn": Language("সমস্ত মানুষ স্বাধীনভাবে সমান মর্যাদা এবং অধিকার নিয়ে জন্মগ্রহণ করে", "ড. রহমান", "কলম"),
     "bs": Language("Sva ljudska bića rađaju se slobodna i jednaka u dostojanstvu i pravima", "dr. Hodžić", "mana"),
     "ca": Language("Tots els éssers humans neixen lliures i iguals en dignitat i en drets", "Dr. Puig", "mana"),
+    "chr-us-qaaa-x-west": Language("ᏂᎦᏓ ᎠᏂᏴᏫ ᏂᎨᎫᏓᎸᎾ ᎠᎴ ᎤᏂᎶᏱ ᎤᎾᏕᎿ ᏚᏳᎪᏛ ᎨᏒᎢ", "Dr. Sequoyah", "tali"),
+    "cv": Language("Пур ҫын та ирӗклӗ тата тан тивӗҫлӗхпе праваллӑ ҫуралать", "г. Шупашкар", "мана"),
+    "gn": Language("Mayma yvypóra ou ko yvy ári iñapytyre ha eteĩcha dignidad ha derecho", "Dr. Rojas", "mana"),
+    "haw": Language("Hānau kūʻokoʻa ʻia nā kānaka apau loa a ua kau like ka hanohano", "Dr. Kalani", "mana"),
+    "ht": Language("Tout moun fèt lib egal ego pou diyite kou wè dwa", "Dr. Pierre", "mana"),
+    "lb": Language("All Mënsche kommen fräi a mat deer nämmlechter Dignitéit op d'Welt", "Dr. Weber", "mana"),
+    "nci": Language("Nochi tlacatl ipan tlalticpactli tlacatih yoltocniuh ihuan manyatoc", "Dr. Xochitl", "mana"),
+    "quc": Language("Konojel ri winaq are taq kalaxik pa junamalil", "Dr. Tum", "mana"),
+    "qya": Language("Ilyë Atani nar nónë lérë ar imya mi valdië ar túrë", "Dr. Elendil", "mana"),
+    "si": Language("සියලු මනුෂ්‍යයෝ නිදහස්ව උපත ලබා ඇත", "ආචාර්ය. පෙරේරා", "කමල"),
+    "sjn": Language("Edain onnad leithian ah sui vi iestad a thurad", "Dr. Elrond", "mana"),
     "cmn": Language("人人生而自由 在尊严和权利上一律平等", "Dr. 王", "好"),
     "cs": Language("Všichni lidé rodí se svobodní a sobě rovní co do důstojnosti a práv", "např. Praha", "mana"),
     "cy": Language("Genir pawb yn rhydd ac yn gydradd â'i gilydd mewn urddas a hawliau", "Dr. Jones", "mana"),
@@ -99,11 +110,9 @@ LANGUAGES: Final = {
     "vi": Language("Tất cả mọi người sinh ra đều được tự do và bình đẳng về nhân phẩm", "TS. Nguyễn", "mana"),
     "yue": Language("人人生而自由 喺尊嚴同權利上一律平等", "Dr. 陳", "好"),
 }
-#: Languages of which espeak-ng 1.52 lacks something, and a text that shows it: `espeak_TextToPhonemes` of it is empty.
-LACKING: Final = {
-    "cv": "25",  # numbers
-    "lb": "40",  # multiples of ten from 40 on
-    "gn": "20",  # multiples of ten
-    "sjn": "25",  # numbers
-    "chr-us-qaaa-x-west": "25",  # numbers
+#: Texts that a voice of espeak-ng 1.52 has no sound for, whole or in part: `espeak_TextToPhonemes` of the word is empty.
+#: Other scripts than these are spelled out at least.
+SILENT: Final = {
+    "en-us": "ᏣᎳᎩ",  # Cherokee, which its own voice alone can say
+    "chr-us-qaaa-x-west": "ꦗꦮ",  # Javanese
 }

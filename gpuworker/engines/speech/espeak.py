@@ -131,7 +131,8 @@ class Espeak:
     def speak(self, job: EngineJob, part: Part, frame: int) -> Generator[Sound, None, None]:
         """One part of `job` with its words, in pieces of about 60 ms. Raises SpeakerFailed, TextLost.
 
-        Words that the library left out are spoken behind the others, each alone.
+        Words that the library left out at the end are spoken behind the others, each alone. Those that it left out
+        before other words cannot be: their turn is over.
         """
         waiting = [spell(part, self._known.language(job.voice))]
         gone: list[Span] = []
@@ -145,7 +146,7 @@ class Espeak:
                 for sound in sounds:
                     frame += len(sound.pcm)
                     yield sound
-            again = _Again.of(part, report)
+            again = Again.of(part, report)
             if again.skipped:
                 yield Sound(_NO_PCM, (), again.skipped)
             waiting[:0] = again.parts
@@ -184,7 +185,7 @@ def _mark(part: Part, word: Word, frame: int) -> Mark:
     return Mark(frame + word.frame, "word", start, end - start)
 
 
-class _Again(NamedTuple):
+class Again(NamedTuple):
     """How to go on with text that was not spoken."""
 
     #: Parts to speak again.
@@ -194,7 +195,7 @@ class _Again(NamedTuple):
     gone: Sequence[Span] = ()
 
     @classmethod
-    def of(cls, part: Part, report: Mapping[str, Any]) -> "_Again":
+    def of(cls, part: Part, report: Mapping[str, Any]) -> "Again":
         """`report`: the helper's, about `part`."""
         cut = markup.halves if ssml.is_document(part.text) else halves
         if report.get("is_too_long"):
@@ -202,11 +203,16 @@ class _Again(NamedTuple):
             return cls(parts, gone=() if parts else [part.span(part.body.start, part.body.stop)])
         if long_words := report.get("long_words"):
             return cls([with_spaces(part, [(start + end) // 2 for start, end in long_words])])
+        if silent := report.get("silent"):
+            return cls(gone=[part.span(*span) for span in silent])
         lost: list[Span] = [(start, end) for start, end in report.get("unspoken", ())]
         words = [span for span in lost if coverage.is_word(part.text[slice(*span)])]
         skipped = tuple(part.span(*span) for span in lost if span not in words)
-        if len(words) != 1 or words[0][1] - words[0][0] < len(
-            part.text[slice(part.body.start, part.body.stop)].strip()
-        ):
-            return cls([part.stretch(*span) for span in words], skipped)
-        return cls((), skipped, [part.span(*words[0])])
+        plain = markup.plain(part.text) if ssml.is_document(part.text) else part.text
+        tokens = coverage.tokens(plain, part.body)
+        spoken = max((span for span in tokens if span not in lost), default=(part.body.start, part.body.start))
+        late = [span for span in words if span < spoken]
+        behind = [span for span in words if span > spoken]
+        if late or tokens == words[:1]:
+            return cls((), skipped, [part.span(*span) for span in words])
+        return cls([part.stretch(*span) for span in behind], skipped)

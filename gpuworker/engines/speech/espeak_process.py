@@ -102,7 +102,8 @@ class LoadedEspeak:
         With `tokens`, the (start, end) of those that must be spoken, and `plain`, the text without its markup, it
         returns `{"unspoken": [(start, end), …]}` for those that were not. It speaks nothing and returns
         `{"is_too_long": True}` or `{"long_words": [(start, end), …]}` if a clause or words may not fit the library's
-        buffers. Raises ValueError, RuntimeError.
+        buffers, and `{"silent": [(start, end), …]}` if words of a plain text have no sound in the voice.
+        Raises ValueError, RuntimeError.
         """
         self._set_up(request)
         tokens = [(start, end) for start, end in request.get("tokens", ())]
@@ -111,6 +112,9 @@ class LoadedEspeak:
             return {"is_too_long": True}
         if long_words := coverage.long_words(plain, tokens, self.phonemes):
             return {"long_words": long_words}
+        # A document may name other voices, which have these words.
+        if not request["ssml"] and (silent := coverage.silent(plain, tokens, self.phonemes)):
+            return {"silent": silent}
         flags = (_SSML if request["ssml"] else 0) | (_END_PAUSE if request.get("end_pause", True) else 0)
         starts = self._synthesize(request["text"], flags, sink)
         if starts is None:

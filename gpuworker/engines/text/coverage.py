@@ -5,9 +5,10 @@ event begins in it, or if the phonemes are others without it (`the` of `of the` 
 the standard library only, for the helper process has it too.
 """
 
+import itertools
 import re
 import unicodedata
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Final
 
 #: (start, end) in characters.
@@ -15,8 +16,9 @@ Span = tuple[int, int]
 #: The phonemes of a text: one string for each of its clauses, with a blank behind each phoneme.
 Phonemes = Callable[[str], Sequence[str]]
 
-#: Most phonemes of a clause: the library's buffer holds 1000, pauses and stress marks among them.
-MAX_PHONEMES: Final = 850
+#: Most phonemes of a clause. The library's buffer holds 1000, with changes of language and marks that it does not
+#: report: words were lost behind the 712th.
+MAX_PHONEMES: Final = 600
 #: A longer token is also tested for its end.
 _LONG_TOKEN: Final = 20
 #: Context of a token whose phonemes are compared: a whole sentence, for what was left out depends on what is before it.
@@ -61,6 +63,34 @@ def long_words(text: str, wanted: Sequence[Span], phonemes: Phonemes) -> list[Sp
     return [
         (start, end) for start, end in wanted if end - start > _LONG_TOKEN and not _has_end(text[start:end], phonemes)
     ]
+
+
+def silent(text: str, wanted: Sequence[Span], phonemes: Phonemes) -> list[Span]:
+    """Words among the tokens `wanted`, and words of another script within one, that have no sound, alone or in `text`.
+
+    Found before `text` is spoken: nothing can be put behind the words before them any more once those are sent.
+    """
+    runs = [run for span in wanted for run in _runs(text, *span)]
+    return unspoken(text, [run for run in runs if not _sound(text[slice(*run)], phonemes)], (), phonemes)
+
+
+def _runs(text: str, start: int, end: int) -> Iterator[Span]:
+    """A token, or the stretches of two letters and more that are in different scripts."""
+    token = text[start:end]
+    if not is_word(token):
+        return
+    letters = [] if token.isascii() else [place for place in range(start, end) if text[place].isalpha()]
+    if len({_script(text[place]) for place in letters}) < 2:
+        yield start, end
+        return
+    for _, run in itertools.groupby(enumerate(letters), lambda each: (_script(text[each[1]]), each[1] - each[0])):
+        places = [place for _, place in run]
+        if len(places) > 1:
+            yield places[0], places[-1] + 1
+
+
+def _script(letter: str) -> str:
+    return unicodedata.name(letter, "").partition(" ")[0]
 
 
 def unspoken(text: str, wanted: Sequence[Span], starts: Iterable[int], phonemes: Phonemes) -> list[Span]:
