@@ -2,7 +2,6 @@
 
 import asyncio
 import socket
-import ssl
 from contextlib import ExitStack, closing
 from functools import partial
 from typing import Final
@@ -19,7 +18,7 @@ from gateway.app import make_app, refusal
 from gateway.compose import Services, compose
 from gateway.http.connection import Listener
 from gateway.http.reading import ReadingTimes, Shared
-from gateway.http.tls import server_context
+from gateway.http.tls import Certificate, open_certificate
 from gateway.nats.api import NatsApi
 from gateway.nats.cancels import Cancels
 from gateway.settings import GatewaySettings
@@ -52,7 +51,7 @@ async def serve(settings: GatewaySettings, stop: asyncio.Event) -> None:
         issuer=settings.jwt_issuer,
     )
     addresses = Addresses(settings.trusted_proxies)
-    tls = server_context(settings.tls_cert, settings.tls_key)
+    tls = open_certificate(settings.tls_cert, settings.tls_key)
     async with open_bus(settings.bus, "gateway") as bus:
         async with background_tasks() as tasks:
             services = compose(bus, settings, tasks, tokens, addresses)
@@ -78,13 +77,14 @@ async def serve(settings: GatewaySettings, stop: asyncio.Event) -> None:
                 bus.clock.keep_synced(bus.js, bus.subjects.jobs_stream),
                 fail_when_closed(bus.connection.state.closed),
                 *([tokens.run()] if tokens is not None else []),
+                *([tls.run()] if tls is not None else []),
             ):
                 tasks.create_task(service)
             await _serve_http(services, tls, stop)
         log.debug("gateway.stopped")
 
 
-async def _serve_http(services: Services, tls: ssl.SSLContext | None, stop: asyncio.Event) -> None:
+async def _serve_http(services: Services, tls: Certificate | None, stop: asyncio.Event) -> None:
     settings = services.settings
     # Without `handler_cancellation` a hang-up is noticed at the next write, and while its job is queued never.
     app = make_app(services)
@@ -108,7 +108,7 @@ async def _serve_http(services: Services, tls: ssl.SSLContext | None, stop: asyn
         await services.limiter.close()
 
 
-def _shared(services: Services, app: web.Application, tls: ssl.SSLContext | None) -> Shared:
+def _shared(services: Services, app: web.Application, tls: Certificate | None) -> Shared:
     settings = services.settings
     return Shared(
         stalled_reader_s=settings.stalled_reader_s,

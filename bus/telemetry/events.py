@@ -53,6 +53,11 @@ EVENTS: dict[str, Event] = {
         "A file of token keys changed and is not usable; its `keys` loaded before stay in force.",
         ("file", "keys", "error"),
     ),
+    "tls.loaded": Event("The files of the certificate changed; new connections get the new one.", ("file",)),
+    "tls.load_failed": Event(
+        "The files of the certificate changed and are not usable; the one loaded before stays in force.",
+        ("file", "error"),
+    ),
     # pulling, claiming, ending
     "pull.heartbeat_missed": Event("Heartbeats of a consumer stopped; its pulls are sent again.", ("consumers",)),
     "pull.ended": Event("A long pull ended early: its consumer moved or was deleted.", ("consumer", "status")),

@@ -7,7 +7,6 @@ keys of the algorithm that it names. So a public key is never used as a secret, 
 import asyncio
 import hashlib
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any, Final
 
 import jwt
@@ -20,6 +19,7 @@ from bus.settings import SettingsError
 from bus.subjects import is_token
 from bus.telemetry.logging import logger
 from gateway.access.caller import Caller
+from gateway.access.files import WatchedFile
 
 log = logger(__name__)
 
@@ -54,9 +54,9 @@ class TokenVerifier:
         #: By algorithm.
         self._files: dict[str, _KeyFile] = {}
         if secret_file:
-            self._files[_HS256] = _KeyFile("--jwt-secret-file", Path(secret_file), _secret)
+            self._files[_HS256] = _KeyFile("--jwt-secret-file", secret_file, _secret)
         if jwks_file:
-            self._files[_RS256] = _KeyFile("--jwks-file", Path(jwks_file), _rsa_keys)
+            self._files[_RS256] = _KeyFile("--jwks-file", jwks_file, _rsa_keys)
         for file in self._files.values():
             file.reload()
         self._audience = audience or None
@@ -70,9 +70,9 @@ class TokenVerifier:
             for file in self._files.values():
                 try:
                     if await asyncio.to_thread(file.reload):
-                        log.info("tokens.loaded", file=str(file.path), keys=len(file.keys))
+                        log.info("tokens.loaded", file=file.path, keys=len(file.keys))
                 except SettingsError as error:
-                    log.error("tokens.load_failed", file=str(file.path), keys=len(file.keys), error=str(error))
+                    log.error("tokens.load_failed", file=file.path, keys=len(file.keys), error=str(error))
 
     def caller(self, text: str, address: str) -> Caller:
         """The caller of a token. Raises Unauthorized with the reason if the token is not valid."""
@@ -110,31 +110,23 @@ class TokenVerifier:
 class _KeyFile:
     """The keys of one file, as they were when it was last usable."""
 
-    def __init__(self, flag: str, path: Path, parse: Callable[[str, bytes], Keys]) -> None:
+    def __init__(self, flag: str, path: str, parse: Callable[[str, bytes], Keys]) -> None:
         """`parse(where, data)` raises SettingsError. `reload` reads the file first."""
-        self.path = path
         self.keys: dict[str, bytes | RSAPublicKey] = {}
-        self._flag = flag
+        self._file = WatchedFile(flag, path)
         self._parse = parse
-        #: The content at the last reload, or the reason why it could not be read.
-        self._seen: bytes | str = "never read"
+
+    @property
+    def path(self) -> str:
+        """The file's path."""
+        return str(self._file.path)
 
     def reload(self) -> bool:
-        """Read the file; whether it has changed. Blocks. Raises SettingsError once for each change to an unusable file.
-
-        Bytes are compared, since two changes may have the same time, size and inode.
-        """
-        found: bytes | str
-        try:
-            found = self.path.read_bytes()
-        except OSError as error:
-            found = error.strerror or str(error)
-        if found == self._seen:
+        """Read the file; whether it has changed. Blocks. Raises SettingsError, once for each unusable content."""
+        found = self._file.changed()
+        if found is None:
             return False
-        self._seen = found
-        if isinstance(found, str):
-            raise SettingsError(f"{self._flag}: cannot read {self.path}: {found}")
-        self.keys = dict(self._parse(f"{self._flag}: {self.path}", found))
+        self.keys = dict(self._parse(f"{self._file.flag}: {self.path}", found))
         return True
 
 

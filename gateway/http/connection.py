@@ -195,7 +195,6 @@ class Listener:
         self.sockets = sockets
         self._server = server
         self._shared = shared
-        self._tls = shared.tls_options
         self._event_loop = asyncio.get_running_loop()
         self._beginning: set[asyncio.Task[None]] = set()
         self._paused: dict[int, asyncio.TimerHandle] = {}
@@ -243,7 +242,7 @@ class Listener:
 
     async def _begin(self, connection: Connection, peer: socket.socket) -> None:
         try:
-            await self._event_loop.connect_accepted_socket(lambda: connection, peer, **self._tls)
+            await self._event_loop.connect_accepted_socket(lambda: connection, peer, **self._shared.tls_options)
         except OSError:  # it was reset in between, or its handshake failed
             connection.leave()
             peer.close()

@@ -5,7 +5,6 @@ for a timer, and for a body beyond `SMALL_BODY_BYTES`.
 """
 
 import asyncio
-import ssl
 from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any, Final
@@ -22,6 +21,7 @@ from gateway.http.open_connections import OpenConnections
 from gateway.http.problems import GatewayError, Problem, respond
 from gateway.http.sampling import Sample
 from gateway.http.slow_clients import SlowClientGuard
+from gateway.http.tls import Certificate
 from gateway.limits.buffers import Buffers
 
 log = logger(__name__)
@@ -70,7 +70,7 @@ class Shared(msgspec.Struct, frozen=True, kw_only=True):
     times: ReadingTimes = ReadingTimes()
     open: OpenConnections = msgspec.field(default_factory=lambda: OpenConnections(1 << 30, Addresses(())))
     #: None: the connections are not encrypted.
-    tls: ssl.SSLContext | None = None
+    tls: Certificate | None = None
     #: Memory for large bodies; None: unlimited.
     buffers: Buffers | None = None
     #: Writes a problem in the format of the API that a path belongs to.
@@ -83,7 +83,7 @@ class Shared(msgspec.Struct, frozen=True, kw_only=True):
         """Arguments of asyncio's for an accepted socket. The time for the first head begins after the handshake."""
         if self.tls is None:
             return {}
-        return {"ssl": self.tls, "ssl_handshake_timeout": self.times.head_s, "ssl_shutdown_timeout": _CLOSE_S}
+        return {"ssl": self.tls.context, "ssl_handshake_timeout": self.times.head_s, "ssl_shutdown_timeout": _CLOSE_S}
 
 
 class ReadingGuard(SlowClientGuard):

@@ -80,3 +80,34 @@ def test_a_gateway_whose_files_do_not_match_exits_with_a_usage_error(fleet: Flee
     gateway, _ = fleet.gateway("--tls-cert", str(cert), "--tls-key", str(key), wait=False)
     assert gateway.process.wait(30) == 2
     assert "is not the key of the certificate" in gateway.log()
+
+
+@pytest.mark.slow
+async def test_a_renewed_certificate_is_served_to_new_connections_and_an_unusable_one_to_none(
+    settings: BusSettings, tmp_path: Path
+) -> None:
+    cert, key = certificate(tmp_path)
+    with fleet_of(settings) as fleet:
+        gateway, url = fleet.gateway("--tls-cert", str(cert), "--tls-key", str(key))
+        url = url.replace("127.0.0.1", "localhost")
+        before = ssl.create_default_context(cafile=str(cert))
+        async with aiohttp.ClientSession(url, connector=aiohttp.TCPConnector(ssl=before, limit=1)) as old:
+            await _is_alive(old)
+            certificate(tmp_path)
+            await asyncio.to_thread(gateway.wait_for, "tls.loaded")
+            after = ssl.create_default_context(cafile=str(cert))
+            async with aiohttp.ClientSession(url, connector=aiohttp.TCPConnector(ssl=after, force_close=True)) as new:
+                await _is_alive(new)
+                await _is_alive(old)  # over its connection of before: a new one would not trust the certificate
+                key.write_bytes(b"nothing")
+                failed = await asyncio.to_thread(gateway.wait_for, "tls.load_failed")
+                assert "has no usable private key" in failed["error"]
+                await _is_alive(new)
+        async with aiohttp.ClientSession(url, connector=aiohttp.TCPConnector(ssl=before)) as late:
+            with pytest.raises(aiohttp.ClientConnectorCertificateError):
+                await _is_alive(late)
+
+
+async def _is_alive(http: aiohttp.ClientSession) -> None:
+    async with http.get("/livez") as answer:
+        assert answer.status == 200

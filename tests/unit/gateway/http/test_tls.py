@@ -7,13 +7,13 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from bus.settings import SettingsError
-from gateway.http.tls import server_context
+from gateway.http.tls import Certificate, open_certificate
 from tests.support.tls import certificate
 
 
 def test_without_files_there_is_no_tls_and_with_both_there_is(tmp_path: Path) -> None:
-    assert server_context("", "") is None
-    assert server_context(*map(str, certificate(tmp_path))) is not None
+    assert open_certificate("", "") is None
+    assert open_certificate(*map(str, certificate(tmp_path))) is not None
 
 
 def _other_key(folder: Path, *, passphrase: bytes = b"") -> Path:
@@ -47,5 +47,26 @@ def test_a_file_that_cannot_be_used_is_refused_by_its_name(tmp_path: Path) -> No
         ((cert, _other_key(tmp_path, passphrase=b"secret")), "sealed.key is encrypted"),
     ):
         with pytest.raises(SettingsError) as raised:
-            server_context(*map(str, given))
+            open_certificate(*map(str, given))
         assert words in str(raised.value)
+
+
+def test_changed_files_replace_the_certificate_and_unusable_ones_are_reported_once(tmp_path: Path) -> None:
+    cert, key = certificate(tmp_path)
+    served = Certificate(str(cert), str(key))
+    first = served.context
+    assert not served.reload()
+    old_key = key.read_bytes()
+    key.write_bytes(b"half a fi")
+    with pytest.raises(SettingsError, match="has no usable private key"):
+        served.reload()
+    assert not served.reload(), "the same fault is not reported again"
+    key.unlink()
+    with pytest.raises(SettingsError, match="cannot read"):
+        served.reload()
+    assert served.context is first
+    key.write_bytes(old_key)
+    assert served.reload()
+    certificate(tmp_path)
+    assert served.reload()
+    assert served.context is not first
