@@ -1,7 +1,8 @@
 """`antiphon bench isolation`: the first audio of one tenant while another one floods a pool that they share.
 
-The control is the same flood against a second, unrelated stack on the same machine: it costs the machine as much, and
-only the sharing differs. So a ratio of 1 means that the stack's pools protect the tenant entirely.
+The control is the same tenant at a second, unrelated stack on the same machine, during the same flood: it costs the
+machine as much, and only the sharing differs. So a ratio of 1 means that the stack's pools protect the tenant entirely.
+Requests to the two stacks alternate, so that whatever else the machine does strikes both alike.
 """
 
 import asyncio
@@ -14,7 +15,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import aiohttp
 import msgspec
@@ -36,9 +37,9 @@ _ENVIRON: Final = {
     "ANTIPHON_WEBHOOK_PRIVATE": "true",
 }
 #: A flood has this long to fill its pool before the other tenant is measured.
-_FILL_S: Final = 3.0
+_FILL_S: Final = 6.0
 #: Between two requests of the other tenant, and the length of the audio of each.
-_PAUSE_S: Final = 0.05
+_PAUSE_S: Final = 0.02
 _SECONDS: Final = 0.5
 #: Recordings that the other tenant makes before the flood.
 _KEPT: Final = 5
@@ -58,17 +59,16 @@ class Stack(msgspec.Struct, frozen=True):
 
 
 class Measured(msgspec.Struct, frozen=True, kw_only=True):
-    """The other tenant's requests during one flood."""
+    """The other tenant's requests to one stack during a flood."""
 
     #: Seconds to the first audio of each good request, ascending.
     first_s: list[float]
     #: Requests that failed or brought wrong samples.
     failed: int
+    #: Good requests whose player ran dry: the last audio came later after the first than the audio lasts.
+    late: int
     #: Recordings made before the flood that could not be read after it.
     purged: int
-    #: Requests of the flood that were served, and refused.
-    taken: int
-    refused: int
 
     @property
     def p95_ms(self) -> float:
@@ -81,10 +81,13 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
 
     round: int
     pool: str
-    #: The flood struck the unrelated stack.
+    #: At the stack that the flood did not strike.
     control: Measured
-    #: The flood struck the stack of the tenant that was measured.
+    #: At the stack that it struck.
     flooded: Measured
+    #: Requests of the flood that were served, and refused.
+    taken: int
+    refused: int
 
     @property
     def ratio(self) -> float:
@@ -124,30 +127,31 @@ def run(pools: Sequence[str], rounds: int, seconds: float) -> list[Row]:
         with tempfile.TemporaryDirectory(prefix="antiphon-isolation-") as folder:
             for name in pools:
                 # Fresh stacks for each pool: what one flood leaves behind must not count for the next.
-                with _stack(Path(folder) / f"{name}-own") as own, _stack(Path(folder) / f"{name}-other") as other:
-                    control = asyncio.run(_measure(name, own, flooded=other, seconds=seconds))
-                    flooded = asyncio.run(_measure(name, own, flooded=own, seconds=seconds))
-                    rows.append(Row(round=number, pool=name, control=control, flooded=flooded))
+                with _stack(Path(folder) / f"{name}-a") as flooded, _stack(Path(folder) / f"{name}-b") as control:
+                    rows.append(asyncio.run(_row(number, name, flooded, control, seconds)))
                     sys.stderr.write(f"{number} {name}: {_summary(rows[-1])}\n")
     return rows
 
 
-async def _measure(name: str, own: Stack, *, flooded: Stack, seconds: float) -> Measured:
+async def _row(number: int, name: str, flooded: Stack, control: Stack, seconds: float) -> Row:
     timeout = aiohttp.ClientTimeout(total=_REQUEST_S)
     async with aiohttp.ClientSession(timeout=timeout) as session:
-        victim = Target(session, own.url, own.victim_key)
-        await _until_served(victim)
-        kept = [await _record(victim, number) for number in range(_KEPT)]
+        victims = [_Victim(Target(session, stack.url, stack.victim_key)) for stack in (flooded, control)]
+        for victim in victims:
+            await victim.prepare()
         with tempfile.TemporaryDirectory() as folder, _flood(name, flooded, Path(folder)) as process:
             await asyncio.sleep(_FILL_S)
-            first_s, failed = await _first_audio(victim, seconds)
+            until = time.monotonic() + seconds
+            while time.monotonic() < until:
+                for victim in victims:
+                    await victim.request()
+                    await asyncio.sleep(_PAUSE_S)
             answers = await asyncio.to_thread(_stopped, process)
-        purged = sum([await victim.read(f"/v1/jobs/{job}/audio?format=pcm") != 200 for job in kept])
+        struck, spared = [await victim.measured() for victim in victims]
         await Target(session, flooded.url, flooded.flood_key).cancel_jobs(_STOP_S)
     taken = sum(count for status, count in answers.items() if status.startswith("2") or status == "connected")
-    return Measured(
-        first_s=sorted(first_s), failed=failed, purged=purged, taken=taken, refused=sum(answers.values()) - taken
-    )
+    refused = sum(answers.values()) - taken
+    return Row(round=number, pool=name, control=spared, flooded=struck, taken=taken, refused=refused)
 
 
 @contextmanager
@@ -167,15 +171,46 @@ def _stopped(process: "subprocess.Popen[str]") -> dict[str, int]:
     return dict(json.loads(line))
 
 
-async def _until_served(victim: Target) -> None:
-    """Wait until a request succeeds, and both models are offered."""
-    async with asyncio.timeout(_REQUEST_S):
-        while True:
-            async with victim.session.get(f"{victim.url}/v1/models", headers=victim.headers) as response:
-                models = {card["id"] for card in (await response.json()).get("data", [])}
-            if {"tone", "music"} <= models and (await _request(victim, "warm"))[1]:
-                return
-            await asyncio.sleep(_PAUSE_S)
+class _Victim:
+    """The other tenant at one stack: it has recordings there, and requests audio."""
+
+    def __init__(self, target: Target) -> None:
+        self._target = target
+        self._kept: list[str] = []
+        self._first_s: list[float] = []
+        self._num_failed = self._num_late = self._num_requests = 0
+
+    async def prepare(self) -> None:
+        """Wait until a request succeeds and both models are offered, and make the recordings."""
+        target = self._target
+        async with asyncio.timeout(_REQUEST_S):
+            while True:
+                async with target.session.get(f"{target.url}/v1/models", headers=target.headers) as response:
+                    models = {card["id"] for card in (await response.json()).get("data", [])}
+                if {"tone", "music"} <= models and (await _request(target, "warm")).is_good:
+                    break
+                await asyncio.sleep(_PAUSE_S)
+        self._kept = [await _record(target, number) for number in range(_KEPT)]
+
+    async def request(self) -> None:
+        """Send one request, read its audio, and note how that went."""
+        self._num_requests += 1
+        try:
+            found = await _request(self._target, f"measured {self._num_requests}")
+        except (aiohttp.ClientError, TimeoutError):
+            self._num_failed += 1
+            return
+        if found.is_good:
+            self._first_s.append(found.first_s)
+            self._num_late += found.last_s - found.first_s > _SECONDS
+        else:
+            self._num_failed += 1
+
+    async def measured(self) -> Measured:
+        """The notes so far, and how many of the recordings are gone."""
+        paths = [f"/v1/jobs/{job}/audio?format=pcm" for job in self._kept]
+        purged = sum([await self._target.read(path) != 200 for path in paths])
+        return Measured(first_s=sorted(self._first_s), failed=self._num_failed, late=self._num_late, purged=purged)
 
 
 async def _record(victim: Target, number: int) -> str:
@@ -186,59 +221,58 @@ async def _record(victim: Target, number: int) -> str:
     return job
 
 
-async def _first_audio(victim: Target, seconds: float) -> tuple[list[float], int]:
-    """One request after the other for `seconds`: (seconds to the first audio of the good ones, number of others)."""
-    first_s: list[float] = []
-    failed, until, number = 0, time.monotonic() + seconds, 0
-    while time.monotonic() < until:
-        number += 1
-        try:
-            first, good = await _request(victim, f"measured {number}")
-        except (aiohttp.ClientError, TimeoutError):
-            good = False
-        if good:
-            first_s.append(first)
-        else:
-            failed += 1
-        await asyncio.sleep(_PAUSE_S)
-    return first_s, failed
+class _Answer(NamedTuple):
+    """Seconds from the request to the first and the last audio, and whether all samples were right."""
+
+    first_s: float
+    last_s: float
+    is_good: bool
 
 
-async def _request(victim: Target, text: str) -> tuple[float, bool]:
-    """(Seconds to the first audio, whether all samples were right)."""
+async def _request(victim: Target, text: str) -> _Answer:
     params: dict[str, Any] = {"seconds": _SECONDS, "device": "own"}
     body = {"model": "tone", "input": text, "response_format": "pcm", "params": params}
-    first, size, good, began = 0.0, 0, True, time.perf_counter()
+    first = last = 0.0
+    size, good, began = 0, True, time.perf_counter()
     async with victim.session.post(f"{victim.url}/v1/audio/speech", json=body, headers=victim.headers) as response:
         good = response.status == 200
         async for data in response.content.iter_any():
-            first = first or time.perf_counter() - began
+            last = time.perf_counter() - began
+            first = first or last
             good = good and tone.is_right(data, size)
             size += len(data)
-    return first, good and size == 2 * round(_SECONDS * tone.RATE_HZ)
+    return _Answer(first, last, good and size == 2 * round(_SECONDS * tone.RATE_HZ))
 
 
 def _summary(row: Row) -> str:
     return (
-        f"p95 {row.flooded.p95_ms:.0f} ms, control {row.control.p95_ms:.0f} ms (x{row.ratio:.2f}), "
-        f"failed {row.flooded.failed}, purged {row.flooded.purged}; "
-        f"flood: {row.flooded.taken} taken, {row.flooded.refused} refused"
+        f"p95 {row.flooded.p95_ms:.0f} ms of {len(row.flooded.first_s)}, "
+        f"control {row.control.p95_ms:.0f} ms of {len(row.control.first_s)} (x{row.ratio:.2f}), "
+        f"failed {row.flooded.failed}, late {row.flooded.late}, purged {row.flooded.purged}; "
+        f"flood: {row.taken} taken, {row.refused} refused"
     )
 
 
 def report(rows: list[Row], *, as_json: bool) -> str:
-    """The rows as JSON, or medians over the rounds as a Markdown table in the form of docs/benchmarks.md."""
+    """The rows as JSON, or a Markdown table in the form of docs/benchmarks.md: of p95 and ratio the median over the
+    rounds, of the ratio the least and the largest too, of everything else sums.
+    """
     if as_json:
         return json.dumps(msgspec.to_builtins(rows))
-    head = "| pool | first audio p95 ms, control | under the flood | ratio | failed | purged | flood taken / refused |"
-    lines = [head, "| --- | --: | --: | --: | --: | --: | --: |"]
+    head = "| pool | first audio p95 ms, control | under the flood | ratio (least to largest) | requests "
+    lines = [head + "| failed | late | purged | flood taken / refused |"]
+    lines.append("| --- | --: | --: | --: | --: | --: | --: | --: | --: |")
     for pool in dict.fromkeys(row.pool for row in rows):
         some = [row for row in rows if row.pool == pool]
         control = statistics.median(row.control.p95_ms for row in some)
         flooded = statistics.median(row.flooded.p95_ms for row in some)
+        ratios = sorted(row.ratio for row in some)
+        struck = [row.flooded for row in some]
         lines.append(
-            f"| {pool} | {control:.1f} | {flooded:.1f} | x{statistics.median(row.ratio for row in some):.2f} "
-            f"| {sum(row.flooded.failed for row in some)} | {sum(row.flooded.purged for row in some)} "
-            f"| {sum(row.flooded.taken for row in some)} / {sum(row.flooded.refused for row in some)} |"
+            f"| {pool} | {control:.1f} | {flooded:.1f} "
+            f"| x{statistics.median(ratios):.2f} ({ratios[0]:.2f} to {ratios[-1]:.2f}) "
+            f"| {sum(len(each.first_s) for each in struck)} | {sum(each.failed for each in struck)} "
+            f"| {sum(each.late for each in struck)} | {sum(each.purged for each in struck)} "
+            f"| {sum(row.taken for row in some)} / {sum(row.refused for row in some)} |"
         )
     return "\n".join(lines)
