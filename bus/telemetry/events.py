@@ -240,7 +240,8 @@ EVENTS: dict[str, Event] = {
         ("part", "waited_s", "omitted"),
     ),
     "pacing.began": Event(
-        "The event loop is late, and callers with more than an equal part of the requests wait.", ("late_s",)
+        "The event loop is late and has much to do, and callers with more than an equal part of the requests wait.",
+        ("late_s", "worked_part"),
     ),
     "job.accepted": Event("This gateway stored a job on the bus.", ("model", "lane")),
     "audio.started": Event(

@@ -1,12 +1,14 @@
 """Slows the callers down that keep this process busy, while others have requests too.
 
 Requests cost time of one event loop, and a caller that sends many of them delays every step of every other one. While
-the loop answers late and more than one caller is active, a request of a caller with more than an equal part of the
-recent requests waits before it is served: longer and longer until the loop is in time again. A caller alone is never
-slowed down, nor one with few requests.
+the loop answers late because it has much to do, and more than one caller is active, a request of a caller with more
+than an equal part of the recent requests waits before it is served: longer and longer until the loop is in time again.
+A caller alone is never slowed down, nor one with few requests, nor anybody while the machine is busy with other
+processes: the loop is late then too, and a wait would not make it earlier.
 """
 
 import asyncio
+import time
 from typing import Final
 
 from bus.telemetry.logging import logger
@@ -20,6 +22,8 @@ _IDLE_S: Final = 1.0
 _SMOOTHING: Final = 0.3
 #: A loop that is later than this, on average, is busy.
 _BUSY_S: Final = 0.001
+#: And if it has worked for this part of the time, on average.
+_BUSY_PART: Final = 0.25
 #: Part of the counted requests that is left after one period: those of two seconds ago hardly count.
 _DECAY: Final = 0.93
 #: A caller with fewer counted requests is not active; one with far fewer is forgotten.
@@ -42,6 +46,7 @@ class Pacing:
         #: Whether a request needs `turn`.
         self.is_busy = False
         self._late_s = 0.0
+        self._worked_part = 0.0
         self._whole_wait_s = 0.0
 
     async def run(self) -> None:
@@ -52,23 +57,25 @@ class Pacing:
                 await asyncio.sleep(_IDLE_S)
                 self.counts = {owner: count / 2 for owner, count in self.counts.items() if count > _FORGOTTEN}
                 continue
-            began_s = loop.time()
+            began_s, worked_s = loop.time(), time.thread_time()
             await asyncio.sleep(_PERIOD_S)
-            self.look(loop.time() - began_s - _PERIOD_S)
+            took_s = loop.time() - began_s
+            self.look(took_s - _PERIOD_S, (time.thread_time() - worked_s) / took_s)
 
-    def look(self, late_s: float) -> None:
-        """One period has passed, and the loop was `late_s` seconds late."""
+    def look(self, late_s: float, worked_part: float) -> None:
+        """One period has passed: the loop was `late_s` seconds late, and its thread ran for that part of the time."""
         self._late_s += _SMOOTHING * (late_s - self._late_s)
+        self._worked_part += _SMOOTHING * (worked_part - self._worked_part)
         if self.counts:
             self.counts = {owner: _DECAY * count for owner, count in self.counts.items() if count > _FORGOTTEN}
         was_busy, num_active = self.is_busy, sum(count > _ACTIVE for count in self.counts.values())
-        if self._late_s > _BUSY_S and num_active > 1:
+        if self._late_s > _BUSY_S and self._worked_part > _BUSY_PART and num_active > 1:
             self._whole_wait_s = min(_MAX_WAIT_S, max(_MIN_WAIT_S, _GROWTH * self._whole_wait_s))
         else:
             self._whole_wait_s = _DECLINE * self._whole_wait_s if self._whole_wait_s > _MIN_WAIT_S else 0.0
         self.is_busy = self._whole_wait_s > 0 and num_active > 1
         if self.is_busy and not was_busy:
-            log.debug("pacing.began", late_s=round(self._late_s, 4))
+            log.debug("pacing.began", late_s=round(self._late_s, 4), worked_part=round(self._worked_part, 3))
 
     def wait_s(self, owner: str) -> float:
         """Seconds that the next request of `owner` waits; 0 if it has no more than an equal part of the requests."""

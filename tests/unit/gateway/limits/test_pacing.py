@@ -9,13 +9,13 @@ from gateway.limits.pacing import Pacing
 LATE_S = 0.02
 
 
-def driven(counts: dict[str, float], late_s: float, periods: int) -> Pacing:
-    """A pacing after so many periods in which these callers sent requests and the loop was late."""
+def driven(counts: dict[str, float], late_s: float, periods: int, worked_part: float = 0.8) -> Pacing:
+    """A pacing after so many periods in which these callers sent requests, and the loop was late and worked."""
     pacing = Pacing()
     for _ in range(periods):
         for owner, count in counts.items():
             pacing.counts[owner] = pacing.counts.get(owner, 0.0) + count
-        pacing.look(late_s)
+        pacing.look(late_s, worked_part)
     return pacing
 
 
@@ -33,12 +33,12 @@ def test_the_wait_grows_while_the_loop_stays_late_and_ends_when_it_is_in_time() 
     for _ in range(30):
         pacing.counts["loud"] += 10
         pacing.counts["quiet"] += 1
-        pacing.look(LATE_S)
+        pacing.look(LATE_S, 0.8)
     assert pacing.wait_s("loud") > 2 * early
     for _ in range(200):
         pacing.counts["loud"] += 10
         pacing.counts["quiet"] += 1
-        pacing.look(0.0)
+        pacing.look(0.0, 0.1)
     assert not pacing.is_busy
 
 
@@ -57,10 +57,15 @@ def test_nothing_waits_while_the_loop_is_in_time() -> None:
     assert not driven({"loud": 10, "quiet": 1}, 0.0002, 100).is_busy
 
 
+def test_nothing_waits_while_the_loop_is_late_for_want_of_a_cpu() -> None:
+    """Another process has it: requests that wait would not make the loop earlier."""
+    assert not driven({"loud": 10, "quiet": 1}, LATE_S, 100, worked_part=0.1).is_busy
+
+
 def test_callers_that_have_left_are_forgotten() -> None:
     pacing = driven({f"caller {number}": 1 for number in range(1000)}, 0.0, 1)
     for _ in range(100):
-        pacing.look(0.0)
+        pacing.look(0.0, 0.1)
     assert pacing.counts == {}
 
 
