@@ -51,23 +51,35 @@ class Turns:
 
     async def begin(self, owner: str, weight: float = 1.0) -> None:
         """Wait for a turn, for work that outlives the task that waits; `end` must follow. Cancelling gives it up."""
+        granted = self.request(owner, weight)
+        try:
+            await granted
+        except asyncio.CancelledError:
+            self.withdraw(owner, granted)
+            raise
+
+    def request(self, owner: str, weight: float = 1.0) -> asyncio.Future[None]:
+        """A future that is done once `owner` has a turn; `end` or `withdraw` must follow. It may be done at once."""
         queue = self._queues.setdefault(owner, _Queue())
         queue.weight = weight
+        granted = asyncio.get_running_loop().create_future()
         if self._num_free:  # then no owner waits
             self._start(queue)
+            granted.set_result(None)
+        else:
+            queue.waiting.append(granted)
+        return granted
+
+    def withdraw(self, owner: str, granted: asyncio.Future[None]) -> None:
+        """Give up what `request` returned, whether it was granted, cancelled or neither."""
+        if granted.done() and not granted.cancelled():
+            self.end(owner)
             return
-        waiter = asyncio.get_running_loop().create_future()
-        queue.waiting.append(waiter)
-        try:
-            await waiter
-        except asyncio.CancelledError:
-            if waiter.cancelled():
-                if waiter in queue.waiting:
-                    queue.waiting.remove(waiter)
-                self._forget(owner, queue)
-            else:  # the turn was given before the cancellation arrived
-                self.end(owner)
-            raise
+        queue = self._queues.get(owner)
+        if queue is not None:
+            if granted in queue.waiting:
+                queue.waiting.remove(granted)
+            self._forget(owner, queue)
 
     def _start(self, queue: _Queue) -> None:
         self._num_free -= 1

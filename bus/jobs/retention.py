@@ -3,9 +3,10 @@
 Streams discard new messages, so nothing is ever removed silently. Above `PURGE_ABOVE` of its bytes, whole ended logs
 of REPLIES are purged until `PURGE_BELOW`: always the oldest one of the tenant whose ended logs take most room, so that
 one that stores much makes room for the others. Above `REFUSE_ABOVE` new jobs are refused, unless their tenant has less
-than an equal part of the store; above `BLOCKS_STOP_ABOVE` all are, and running jobs wait. Workers drain JOBS, so there
-only the refusal applies. Every gateway does this. Purging twice does no harm: a purge goes no further than the messages
-its gateway saw, and a log born since under the same key stays.
+than an equal part of the store; above `BULK_STOPS_ABOVE` streams far ahead of their listeners wait, above
+`BLOCKS_STOP_ABOVE` all that run, and all new jobs are refused. Workers drain JOBS, so there only the refusal applies.
+Every gateway does this. Purging twice does no harm: a purge goes no further than the messages its gateway saw, and a
+log born since under the same key stays.
 
 The server itself removes messages that are too old one by one, a log's birth first. A log that has only its end left is
 worse than none, above all for a client that submits its id again: so whole logs are purged shortly before.
@@ -37,6 +38,9 @@ _FORGET_BELOW: Final = 0.5
 BLOCKS_STOP_ABOVE: Final = 0.95
 #: They go on below this.
 BLOCKS_RESUME_BELOW: Final = 0.94
+#: The same for streams that are far ahead of their listeners: what others need soon still finds room.
+BULK_STOPS_ABOVE: Final = 0.90
+BULK_RESUMES_BELOW: Final = 0.89
 _LOOK_S: Final = 5.0
 #: The same while new jobs are refused.
 _LOOK_FULL_S: Final = 1.0

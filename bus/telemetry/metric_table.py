@@ -190,7 +190,9 @@ METRICS: Final[dict[str, Metric]] = {
     "antiphon_slots": _gauge("worker", "Jobs that may run at the same time."),
     "antiphon_slots_used": _gauge("worker", "Jobs that run."),
     "antiphon_jobs_waiting": _gauge(
-        "worker", "Jobs that run and whose audio waits: `storage`, until REPLIES has room below 95 %.", "why"
+        "worker",
+        "Jobs that run and whose audio waits: `storage`, until REPLIES is below 95 %, or 90 % for one far ahead.",
+        "why",
     ),
     "antiphon_model_loaded": _gauge("worker", "1 for a model that takes jobs here, 0 while it does not.", "model"),
     "antiphon_host_resident_bytes": _gauge("worker", "Main memory of the engine host; absent while there is none."),

@@ -10,8 +10,9 @@ from typing import Final
 MAX_ENTRY_BYTES: Final = 64 << 10
 MAX_ENTRY_S: Final = 1.0
 GUARD_S: Final = 0.15
-#: A stream that is further ahead of its listener than this is bulk: others go first.
-FAR_AHEAD_S: Final = 10.0
+#: A stream that is further ahead of its listener than this is bulk: others go first, until it is no further than that.
+FAR_AHEAD_S: Final = 5.0
+NEAR_S: Final = 2.0
 
 
 class EntrySize:
@@ -23,8 +24,6 @@ class EntrySize:
         self._first_at: float | None = None
         #: Whether no entry has been appended yet.
         self.is_first = True
-        #: Whether the listener has more than `FAR_AHEAD_S` seconds of audio that it has not played.
-        self.is_far_ahead = False
         self._sent_s = 0.0
         self._target_s = 0.0
 
@@ -35,7 +34,6 @@ class EntrySize:
             self._first_at = now
             self.is_first = False
         self._sent_s += seconds
-        self.is_far_ahead = self._sent_s - (now - self._first_at) > FAR_AHEAD_S
         self._target_s = min(MAX_ENTRY_S, 2 * seconds)
 
     def hold_s(self, pending_bytes: int, now: float) -> float:
@@ -44,5 +42,15 @@ class EntrySize:
             return 0.0
         if pending_bytes / self._bytes_per_s >= self._target_s:
             return 0.0
-        slack_s = self._sent_s - (now - self._first_at)
-        return max(0.0, slack_s - GUARD_S)
+        return max(0.0, self._slack_s(now) - GUARD_S)
+
+    def is_far_ahead(self, now: float) -> bool:
+        """Whether the listener has more than `FAR_AHEAD_S` seconds of audio to play."""
+        return self._slack_s(now) > FAR_AHEAD_S
+
+    def spare_s(self, now: float) -> float:
+        """Seconds for which a stream that is far ahead may wait, until its listener has only `NEAR_S` to play."""
+        return max(0.0, self._slack_s(now) - NEAR_S)
+
+    def _slack_s(self, now: float) -> float:
+        return self._sent_s - (now - self._first_at) if self._first_at is not None else 0.0

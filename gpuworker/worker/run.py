@@ -8,10 +8,9 @@ claim ─ open the stream ─ append until it ends ─┬─ pipe.Done, pipe.Fai
 """
 
 import asyncio
-import contextlib
 import time
 from functools import partial
-from typing import Final, Literal
+from typing import Literal
 
 import msgspec
 
@@ -48,7 +47,6 @@ log = logger(__name__)
 #: How long one append may wait for the bus (a restart, an election, a full disk) before the job is dropped.
 _APPEND_PATIENCE_S = 120.0
 #: Codes of failures that are the engine's fault, not the request's.
-_AT_ONCE: Final = contextlib.nullcontext()
 _ENGINE_FAULTS = frozenset({EngineFailed.code, OutOfDeviceMemory.code})
 
 
@@ -184,16 +182,17 @@ class Run:
         if self.times.claimed_at >= due_s:
             raise DeadlinePassed(why)
         stream = self._stream = self._host.open(self.claim, self._entry_size)
-        storage, outcome = self._storage, None
+        storage, tenant, entry_size, outcome = self._storage, self.claim.key.tenant, self._entry_size, None
+        storage.bulk.needed_at[tenant] = time.monotonic()
         while outcome is None:
             piece = self._size.checked(await stream.next(), self._writer.position)
             try:
-                if storage.allowance > 0:
+                if storage.is_open(is_bulk=entry_size.is_far_ahead(time.monotonic())):
                     outcome = await self._append(stream, piece)
                     continue
             except Full:
                 storage.refused()
-            wait = StorageWait(storage, stream, self.lease)
+            wait = StorageWait(storage, tenant, stream, entry_size, self.lease)
             is_end = isinstance(piece, pipe.Done | pipe.Failed)
             outcome = await wait.append(partial(self._append, stream, piece), is_end=is_end)
         return outcome
@@ -202,9 +201,8 @@ class Run:
         """Append one piece; the outcome if it ends the job. After Full it may be repeated: nothing was stored."""
         match piece:
             case Audio(pcm=pcm, marks=marks):
-                self._storage.allowance -= len(pcm) + ENTRY_OVERHEAD_BYTES
-                turn = self._storage.bulk.turn(self.claim.key.tenant) if self._entry_size.is_far_ahead else _AT_ONCE
-                async with turn:
+                self._storage.charge(len(pcm) + ENTRY_OVERHEAD_BYTES)
+                async with self._storage.turn(self.claim.key.tenant, stream, self._entry_size):
                     await self._writer.block(pcm, len(pcm) // self._frame_bytes, marks)
                 self.times.first_block_at = self.times.first_block_at or self._bus.clock.now()
                 stream.appended(piece)

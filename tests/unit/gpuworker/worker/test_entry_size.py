@@ -37,12 +37,13 @@ def test_waiting_ends_before_the_listeners_last_moments(sent: int, pending: int,
     assert hold_s == 0 or hold_s <= slack_s - GUARD_S + 1e-9
 
 
-def test_a_stream_is_far_ahead_while_its_listener_has_ten_seconds_to_play() -> None:
+def test_a_stream_is_far_ahead_with_five_seconds_to_play_and_may_wait_until_two() -> None:
     entry_size = EntrySize(RATE_HZ, FRAME_BYTES)
-    second = RATE_HZ * FRAME_BYTES
-    entry_size.appended(10 * second, now=100.0)
-    assert not entry_size.is_far_ahead
-    entry_size.appended(second, now=100.5)
-    assert entry_size.is_far_ahead
-    entry_size.appended(second, now=103.0)
-    assert not entry_size.is_far_ahead
+    assert (entry_size.is_far_ahead(100.0), entry_size.spare_s(100.0)) == (False, 0.0)
+    entry_size.appended(5 * SECOND, now=100.0)
+    assert not entry_size.is_far_ahead(100.0)
+    entry_size.appended(SECOND, now=100.5)
+    assert entry_size.is_far_ahead(100.5)
+    assert entry_size.spare_s(100.5) == 3.5
+    assert not entry_size.is_far_ahead(101.0), "time passes, and nothing is appended"
+    assert entry_size.spare_s(104.0) == 0.0

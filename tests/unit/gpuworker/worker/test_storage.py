@@ -6,21 +6,18 @@ from typing import Any
 from unittest.mock import AsyncMock, Mock
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from bus.errors import Fenced, Full
 from bus.jobs.claim import JobLease
 from bus.jobs.retention import BLOCKS_RESUME_BELOW, BLOCKS_STOP_ABOVE
 from gpuworker.worker.engine_host import EngineHost
-from gpuworker.worker.entry_size import MAX_ENTRY_BYTES, EntrySize
+from gpuworker.worker.entry_size import EntrySize
 from gpuworker.worker.run import Run
-from gpuworker.worker.storage import ENTRY_OVERHEAD_BYTES, StorageGate, StorageWait, share_bytes
+from gpuworker.worker.storage import LARGEST_ENTRY_BYTES, StorageGate, StorageWait
 from gpuworker.worker.stream import DeadlinePassed, HandBack, Interruption, LeaseRevoked, NoListeners, Stream
 from gpuworker.worker.supervise import Supervisor
 
 LIMIT = 64 << 20
-LARGEST = MAX_ENTRY_BYTES + ENTRY_OVERHEAD_BYTES
 WITHIN_S = 30.0
 
 
@@ -40,35 +37,17 @@ def measured(gate: StorageGate, level: float) -> None:
     gate.measured(int(level * LIMIT), LIMIT)
 
 
-def new_wait(gate: StorageGate, stream: Stream) -> tuple[StorageWait, AsyncMock]:
-    lease = AsyncMock(JobLease)
-    return StorageWait(gate, stream, lease), lease
-
-
-@given(
-    limit=st.integers(1 << 20, 1 << 40),
-    level=st.floats(0, 1.2),
-    num_workers=st.integers(1, 500),
-    slots=st.integers(1, 64),
-)
-def test_what_all_workers_append_before_they_measure_again_ends_below_the_level(
-    limit: int, level: float, num_workers: int, slots: int
-) -> None:
-    """But for one entry of each worker, and for the entries that were in flight when it measured."""
-    stored = int(level * limit)
-    share = share_bytes(stored, limit, num_workers)
-    if stored >= int(BLOCKS_STOP_ABOVE * limit):
-        assert share == 0
-    else:
-        assert share >= LARGEST
-        assert stored + num_workers * share <= max(BLOCKS_STOP_ABOVE * limit, stored + num_workers * LARGEST)
+def new_wait(gate: StorageGate, stream: Stream, spare_s: float = 0.0) -> tuple[StorageWait, AsyncMock]:
+    lease, entry_size = AsyncMock(JobLease), Mock(EntrySize)
+    entry_size.spare_s.return_value = spare_s
+    return StorageWait(gate, "t", stream, entry_size, lease), lease
 
 
 def test_a_stream_without_a_limit_never_stops_a_block() -> None:
     gate = new_gate()
     gate.measured(1 << 45, -1)
-    assert gate.is_open
-    assert gate.allowance > 1 << 50
+    assert gate.is_open(is_bulk=True)
+    assert gate.room.allowance > 1 << 50
 
 
 def test_blocks_stop_at_95_percent_and_go_on_only_when_some_room_is_there() -> None:
@@ -83,14 +62,8 @@ def test_blocks_stop_at_95_percent_and_go_on_only_when_some_room_is_there() -> N
         (BLOCKS_RESUME_BELOW + 0.001, True),
     ):
         measured(gate, level)
-        assert gate.is_open == is_open, level
-        assert gate.is_closed != is_open, level
-
-
-def test_the_share_is_that_of_one_worker_among_all() -> None:
-    alone, among = new_gate(0.5), new_gate(0.5, num_workers=10)
-    assert alone.allowance == pytest.approx(0.45 * LIMIT / 2, rel=1e-3)
-    assert among.allowance == pytest.approx(0.45 * LIMIT / 20, rel=1e-3)
+        assert gate.is_open(is_bulk=False) == is_open, level
+        assert gate.room.is_closed != is_open, level
 
 
 async def next_turns() -> None:
@@ -172,7 +145,7 @@ async def test_a_refused_append_is_repeated_after_a_measurement_that_finds_room(
     waiting = asyncio.create_task(wait.append(append, is_end=False))
     await next_turns()
     assert append.await_count == 1
-    assert gate.allowance == 0, "the other jobs of this worker wait too"
+    assert not gate.is_open(is_bulk=False), "the other jobs of this worker wait too"
     measured(gate, BLOCKS_RESUME_BELOW + 0.001)
     await next_turns()
     assert append.await_count == 1
@@ -202,7 +175,7 @@ async def test_jobs_that_wait_append_in_the_order_in_which_their_waits_began() -
     def append_of(number: int) -> Any:
         async def append() -> None:
             order.append(number)
-            gate.allowance -= LARGEST
+            gate.charge(LARGEST_ENTRY_BYTES)
 
         return append
 
@@ -210,7 +183,7 @@ async def test_jobs_that_wait_append_in_the_order_in_which_their_waits_began() -
     waiting = [asyncio.create_task(wait.append(append_of(k), is_end=False)) for k, wait in enumerate(waits)]
     await next_turns()
     gate.measured(int(BLOCKS_RESUME_BELOW * LIMIT) - 1, LIMIT)
-    gate.allowance = 2 * LARGEST
+    gate.room.allowance = 2 * LARGEST_ENTRY_BYTES
     await next_turns()
     assert order == [0, 1]
     measured(gate, 0.5)
@@ -231,16 +204,16 @@ async def test_a_worker_measures_while_jobs_run_and_sends_nothing_while_none_doe
         async with asyncio.timeout(WITHIN_S):
             while not info.await_count:
                 await asyncio.sleep(0)
-            full_share = gate.allowance
-            while gate.allowance == full_share:
+            full_share = gate.room.allowance
+            while gate.room.allowance == full_share:
                 await asyncio.sleep(0.005)
-            assert LARGEST <= gate.allowance < LIMIT // 100, "it may begin at once, with little"
+            assert LARGEST_ENTRY_BYTES <= gate.room.allowance < LIMIT // 100, "it may begin at once, with little"
             await asyncio.sleep(0.05)
             assert info.await_count == 1
             busy.append(1)
             while info.await_count < 3:
                 await asyncio.sleep(0.005)
-        assert gate.allowance == full_share
+        assert gate.room.allowance == full_share
     finally:
         running.cancel()
 
