@@ -10,7 +10,7 @@ import msgspec
 from bus import wire
 from bus.errors import Conflict, Full, Invalid, StorageFull
 from bus.jobs import ids
-from bus.jobs.birth import digest, is_repeat, new_birth, with_deadline
+from bus.jobs.birth import is_repeat, new_birth, with_deadline
 from bus.jobs.client import Bus
 
 
@@ -67,21 +67,8 @@ async def submit(bus: Bus, job: wire.Job) -> Accepted:
         # If the message was stored twice for want of an answer, and a worker has the first one, the birth is the
         # worker's. Its job then has the deadline that was set here, which no other request's has.
         return Accepted(found.birth, found.seq, is_new=queued is not job and found.birth.job == queued)
-    raise _conflict(job.id, found.birth.digest, birth.digest)
-
-
-async def check_id(bus: Bus, job: wire.Job) -> None:
-    """Raises Conflict if the id of a complete job exists with another body; Unreachable.
-
-    `submit` does too: this is for a request of several jobs, which must find out before the first one is played.
-    """
-    found = await bus.logs.birth(bus.subjects.job_key(job.tenant, job.id))
-    if found is not None and not is_repeat(job, found.birth.job):
-        raise _conflict(job.id, found.birth.digest, digest(job))
-
-
-def _conflict(job_id: str, found: str, own: str) -> Conflict:
-    return Conflict(f"id: {job_id!r} exists with another body (digest {found[:12]}, this one {own[:12]})")
+    digests = f"digest {found.birth.digest[:12]}, this one {birth.digest[:12]}"
+    raise Conflict(f"id: {job.id!r} exists with another body ({digests})")
 
 
 def keyed_id(api: str, key: str) -> str:

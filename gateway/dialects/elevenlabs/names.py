@@ -25,6 +25,8 @@ _COMMON: Final = (
 _WAV: Final = "wav_8000 wav_16000 wav_22050 wav_24000 wav_32000 wav_44100 wav_48000"
 _MUSIC: Final = "mp3_48000_128 mp3_48000_192 mp3_48000_240 mp3_48000_320"
 DEFAULT_FORMAT: Final = "mp3_44100_128"
+#: Stands for the model's default voice, as any of ElevenLabs' voices that the model does not have.
+DEFAULT_VOICE: Final = "default"
 #: ElevenLabs' longest `<break>`, in seconds, and its ranges for two fields of speech.
 MAX_BREAK_S: Final = 3.0
 MAX_SEED: Final = 4_294_967_295
@@ -93,7 +95,7 @@ def speech_voice(voice_id: str, language_code: str, card: ModelCard) -> str:
     ids = [voice.id for voice in card.voices]
     if not ids:
         return ""
-    if voice_id in ids or not (voice_id == "default" or _THEIR_VOICE.fullmatch(voice_id)):
+    if voice_id in ids or not (voice_id == DEFAULT_VOICE or _THEIR_VOICE.fullmatch(voice_id)):
         return voice_id
     code = language_code.casefold()
     if not code or any(card.default_voice == voice.id and _speaks(voice, code) for voice in card.voices):
@@ -106,14 +108,17 @@ def _speaks(voice: Voice, code: str) -> bool:
     return language == code or language.startswith(f"{code}-")
 
 
-def with_breaks(params: dict[str, Any], text: str, card: ModelCard) -> dict[str, Any]:
-    """`params` for a text with ElevenLabs' `<break time="1.5s" />`, which is no SSML. Raises Invalid."""
+def with_breaks(params: dict[str, Any], text: str, card: ModelCard, path: str = "input") -> dict[str, Any]:
+    """`params` for a text, the field `path`, with ElevenLabs' `<break time="1.5s" />`, which is no SSML.
+
+    Raises Invalid.
+    """
     if "<break" not in text or ssml.is_document(text):
         return params
     try:
         has_breaks = ssml.check_breaks(text, MAX_BREAK_S)
     except ssml.BadBreak as error:
-        raise Invalid(f"input: {error}", "input") from error
+        raise Invalid(f"{path}: {error}", path) from error
     return {"breaks": True, **params} if has_breaks and has_param(card, "breaks") else params
 
 

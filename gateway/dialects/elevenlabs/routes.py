@@ -96,7 +96,7 @@ _PARAMETERS: Final = (
 async def speech(request: web.Request) -> web.StreamResponse:
     """`POST /v1/text-to-speech/{voice_id}` and `…/stream`: the audio from its first block on."""
     job, form = await _job_and_format(request)
-    return await respond(request, job, form, _headers(request, job.input))
+    return await respond(request, job, form, response_headers(request, job.input))
 
 
 @operation(
@@ -109,7 +109,7 @@ async def with_timestamps(request: web.Request) -> web.StreamResponse:
     """`POST …/with-timestamps`: one JSON object, written as the audio is made."""
     job, form = await _job_and_format(request)
     async with stream_for(request, job) as stream:
-        return await respond_with_object(request, stream, form, job.input, _headers(request, job.input))
+        return await respond_with_object(request, stream, form, job.input, response_headers(request, job.input))
 
 
 @operation(
@@ -122,10 +122,10 @@ async def stream_with_timestamps(request: web.Request) -> web.StreamResponse:
     """`POST …/stream/with-timestamps`: a JSON object per line."""
     job, form = await _job_and_format(request)
     async with stream_for(request, job) as stream:
-        return await respond_with_lines(request, stream, form, job.input, _headers(request, job.input))
+        return await respond_with_lines(request, stream, form, job.input, response_headers(request, job.input))
 
 
-def _headers(request: web.Request, text: str) -> Headers:
+def response_headers(request: web.Request, text: str) -> Headers:
     """ElevenLabs' response headers. The cost is the number of characters; nothing is charged."""
 
     def headers(job_id: str) -> dict[str, str]:
