@@ -109,8 +109,15 @@ def worker(*, config: Config = None, **flags: Any) -> None:
 @app.command(short_help="Speak a text through a running stack.")
 @with_flags(ClientSettings)
 def say(
-    text: Annotated[str, typer.Argument(help="The text; - reads it from stdin.", metavar="TEXT")],
+    text: Annotated[str | None, typer.Argument(help="The text; - reads it from stdin.", metavar="TEXT")] = None,
     *,
+    script: Annotated[
+        str | None,
+        typer.Option(
+            help='Instead of TEXT a JSON file of turns, [{"speaker", "text", "voice"}, …]; - reads stdin.',
+            metavar="FILE",
+        ),
+    ] = None,
     output: Out = None,
     model: Annotated[str, typer.Option(help="A model of GET /v1/models.", metavar="NAME")] = "speech",
     voice: Annotated[str | None, typer.Option(help="A voice of GET /v1/voices.", metavar="ID")] = None,
@@ -118,10 +125,10 @@ def say(
     config: Config = None,
     **flags: Any,
 ) -> None:
-    """Speak TEXT through a running stack, into a file or through the loudspeaker."""
-    from ops.commands.say import SpeechRequest, fetch, text_of
+    """Speak TEXT or a script through a running stack, into a file or through the loudspeaker."""
+    from ops.commands.say import SpeechRequest, fetch, spoken
 
-    speech = SpeechRequest(model=model, input=text_of(text), voice=voice)
+    speech = SpeechRequest(model=model, voice=voice, **spoken(text, script))
     fetch(read(ClientSettings, flags, config), speech, output, form)
 
 

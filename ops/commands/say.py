@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from http import HTTPStatus
 from pathlib import Path
+from typing import Any
 
 import msgspec
 from rich.console import Console
@@ -33,14 +34,17 @@ class SpeechRequest(msgspec.Struct, frozen=True, kw_only=True):
     """A request for speech or music."""
 
     model: str
-    input: str
+    input: str = ""
+    #: Turns in the place of `input`, as the API takes them.
+    script: list[dict[str, str]] = []
     voice: str | None = None
     #: Length of music; None: speech is as long as its text.
     seconds: float | None = None
 
     def body(self, form: str) -> dict[str, object]:
         """The body for OpenAI's speech API, with our `params`; `form` is the audio format."""
-        body: dict[str, object] = {"model": self.model, "input": self.input, "response_format": form}
+        spoken = {"script": self.script} if self.script else {"input": self.input}
+        body: dict[str, object] = {"model": self.model, **spoken, "response_format": form}
         if self.voice is not None:
             body["voice"] = self.voice
         if self.seconds is not None:
@@ -56,6 +60,29 @@ def text_of(text: str) -> str:
     except UnicodeError as error:
         raise UsageRefused(f"the text is not {sys.stdin.encoding}, the encoding of this locale") from error
     return given
+
+
+def spoken(text: str | None, script: str | None) -> dict[str, Any]:
+    """The field `input` or `script` of a request. Raises UsageRefused, and OpsError for a file that is no script."""
+    if script is None and text is not None:
+        return {"input": text_of(text)}
+    if script is not None and text is None:
+        return {"script": script_of(script)}
+    raise UsageRefused("give one of TEXT and --script FILE")
+
+
+def script_of(path: str) -> list[dict[str, str]]:
+    """The turns in a JSON file, or on stdin for a dash. The gateway checks them. Raises OpsError."""
+    try:
+        data = sys.stdin.buffer.read() if path == "-" else Path(path).read_bytes()
+        script = msgspec.json.decode(data, type=list[dict[str, str]])
+    except OSError as error:
+        raise OpsError(f"cannot read {path}: {error.strerror}") from error
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise OpsError(f'{path} is no list of turns, [{{"speaker", "text", "voice"}}, …]: {error}') from error
+    if not script:
+        raise OpsError(f"{path} has no turns")
+    return script
 
 
 def fetch(settings: ClientSettings, speech: SpeechRequest, output: str | None, form: str | None) -> None:

@@ -5,10 +5,11 @@ import socket
 import struct
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from ops.commands.http import describe
-from ops.commands.say import SpeechRequest, fetch, text_of
+from ops.commands.say import SpeechRequest, fetch, spoken, text_of
 from ops.errors import OpsError, UsageRefused
 from ops.settings import ClientSettings
 from tests.support.fake_gateway import PCM, STREAMING_HEAD, FakeGateway, served
@@ -47,6 +48,43 @@ def test_a_wait_says_what_for(
     gateway.lacks = lacks
     fetch(ClientSettings(url=url), HELLO, str(tmp_path / "a.wav"), None)
     assert capsys.readouterr().err.startswith(f"waiting for {said}")
+
+
+def test_a_script_is_sent_as_the_file_has_it(url: str, gateway: FakeGateway, tmp_path: Path) -> None:
+    turns = [{"speaker": "Anna", "text": "Who is there?"}, {"text": "Niemand.", "voice": "de"}]
+    file = tmp_path / "play.json"
+    file.write_bytes(msgspec.json.encode(turns))
+    fetch(
+        ClientSettings(url=url), SpeechRequest(model="speech", **spoken(None, str(file))), str(tmp_path / "a.wav"), None
+    )
+    assert gateway.received[0][2] == {"model": "speech", "script": turns, "response_format": "wav"}
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"Anna: Hello", "is no list of turns"),
+        (b'{"script": []}', "Expected `array`"),
+        (b'[{"text": 7}]', "`$[0][...]`"),
+        (b"[]", "has no turns"),
+        (b"\xff", "is no list of turns"),
+        (None, "cannot read .*play.json: No such file"),
+    ],
+    ids=range(6),
+)
+def test_a_file_that_is_no_script_is_named(content: bytes | None, words: str, tmp_path: Path) -> None:
+    file = tmp_path / "play.json"
+    if content is not None:
+        file.write_bytes(content)
+    with pytest.raises(OpsError, match=words.replace("[", r"\[").replace("$", r"\$")) as raised:
+        spoken(None, str(file))
+    assert str(file) in str(raised.value)
+
+
+@pytest.mark.parametrize(("text", "script"), [(None, None), ("Hello", "play.json")])
+def test_a_text_or_a_script_is_given_not_both(text: str | None, script: str | None) -> None:
+    with pytest.raises(UsageRefused, match="give one of TEXT and --script FILE"):
+        spoken(text, script)
 
 
 def test_music_is_requested_with_its_length(url: str, gateway: FakeGateway, tmp_path: Path) -> None:
