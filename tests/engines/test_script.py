@@ -164,8 +164,8 @@ def test_a_refusal_names_the_field_of_the_turn(
 
 def test_a_lost_word_names_its_turn_and_its_place_in_it(speech: Speech) -> None:
     reader = ScriptReader(speech)
-    with pytest.raises(TextLost, match=r"^script\[1\]\.text: .* cannot speak '25' at 0") as lost:
-        run(reader, script_job(("", "", "Hi."), ("", "cv", "25")))
+    with pytest.raises(TextLost, match=r"^script\[1\]\.text: .* cannot speak 'ᏣᎳᎩ' at 0") as lost:
+        run(reader, script_job(("", "", "Hi."), ("", "en-us", "ᏣᎳᎩ")))
     assert lost.value.path == "script[1].text"
 
 

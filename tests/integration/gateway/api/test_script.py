@@ -146,7 +146,7 @@ async def test_a_script_without_a_gateway_is_refused_by_the_worker_and_ends_its_
 
 
 async def test_a_word_that_a_voice_cannot_speak_names_its_turn(http: aiohttp.ClientSession) -> None:
-    job = await accepted(http, {"script": [{"text": "Hello."}, {"text": "25", "voice": "cv"}]})
+    job = await accepted(http, {"script": [{"text": "Hello."}, {"text": "ᏣᎳᎩ"}]})
     error = (await until_state(http, job, "failed"))["error"]
     assert (error["code"], error["path"]) == ("text_lost", "script[1].text")
     assert error["message"].startswith("script[1].text: ")

@@ -99,7 +99,7 @@ async def test_a_turn_that_is_refused_by_the_engine_has_a_status_and_one_that_fa
     assert refused.value.status_code == 422
     assert refused.value.body["detail"][0]["loc"] == ["body", "inputs", "3", "text"]
     with pytest.raises(httpx.RemoteProtocolError):
-        await converted(elevenlabs.DialogueInput(text="25", voice_id="cv"))
+        await converted(elevenlabs.DialogueInput(text="ᏣᎳᎩ", voice_id="en"))
 
 
 async def test_a_model_that_does_not_speak_takes_no_dialogue(http: aiohttp.ClientSession) -> None:
