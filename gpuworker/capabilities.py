@@ -1,9 +1,9 @@
-"""The description that an engine gives of itself. Engines import these names from `gpuworker.engine`."""
+"""The description that an engine gives of itself, and its reports. Engines import these from `gpuworker.engine`."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import msgspec
 
@@ -122,3 +122,25 @@ class Capabilities:
     def languages(self) -> tuple[str, ...]:
         """Languages of the voices, sorted."""
         return tuple(sorted({voice.language for voice in self.voices}))
+
+
+@runtime_checkable
+class ReportsMemory(Protocol):
+    """An engine that can read how much of its device it holds. An engine need not be one."""
+
+    def device_bytes(self) -> int | None:
+        """Device memory that this process holds, in use or cached; None on the CPU and before `load`.
+
+        Engines of one library share its pool and report the same value: the host takes the largest. It is called
+        between two steps, about once a second, and must not wait for the device.
+        """
+        ...
+
+
+@runtime_checkable
+class ReportsReadiness(Protocol):
+    """An engine that depends on a server, which may be down or still loading. An engine need not be one."""
+
+    def unready(self) -> str:
+        """Why no job can begin now; "" if one can. Called between two steps, ten times a second; must not wait."""
+        ...

@@ -2,8 +2,8 @@
 
 An engine imports this module, its model's library, and of ours `bus.bound`, `bus.text`, `bus.sentences`, `bus.ssml`,
 `bus.voices`, `bus.script` and `bus.process`. The engine host drives every engine from one thread, one call at a time:
-an engine needs no locks and may keep state between calls. It never touches asyncio, NATS, HTTP, settings or the
-environment, so a notebook can drive it:
+an engine needs no locks and may keep state between calls. It never touches asyncio, NATS, settings or the
+environment, nor HTTP except `engines/upstream/`, so a notebook can drive it:
 
     engine.load("cpu", MemoryPolicy())
     job = admit(engine, EngineJob(id="n1", input="Hello"))  # of gpuworker.admission
@@ -24,12 +24,15 @@ from gpuworker.capabilities import (
     Completeness,
     Determinism,
     EngineOptions,
+    ReportsMemory,
+    ReportsReadiness,
     Requirement,
     Resume,
     Voice,
 )
 
 __all__ = (
+    "AttemptFailed",
     "Block",
     "Cancel",
     "Capabilities",
@@ -50,6 +53,7 @@ __all__ = (
     "Progress",
     "Rejected",
     "ReportsMemory",
+    "ReportsReadiness",
     "Requirement",
     "Resume",
     "TextLost",
@@ -101,6 +105,18 @@ class TextLost(Exception):
         self.spans = tuple(spans)
         self.who = who
         self.path = path
+
+
+class AttemptFailed(Exception):
+    """This attempt cannot go on, and another one may succeed: a server that the engine depends on has failed.
+
+    The job's next attempt may be here or on another worker, which continues the log.
+    """
+
+    def __init__(self, message: str, *, is_fault: bool = True) -> None:
+        """`is_fault`: whether the worker's circuit breaker counts it. Not where `ReportsReadiness` says so already."""
+        super().__init__(message)
+        self.is_fault = is_fault
 
 
 class OutOfMemory(Exception):
@@ -266,7 +282,8 @@ class Engine(Protocol):
         scheduled. Closing the generator at any point frees the batch's device memory.
 
         Raises:
-            Rejected: before the first event of a job only.
+            Rejected: before the first block of a job only.
+            AttemptFailed: the jobs of this batch are released for their next attempts.
             OutOfMemory: the host tries again with half the batch.
             Exception: anything else fails the jobs of this batch and no other.
         """
@@ -274,17 +291,4 @@ class Engine(Protocol):
 
     def unload(self) -> None:
         """Free the device. Idempotent; `load` may follow."""
-        ...
-
-
-@runtime_checkable
-class ReportsMemory(Protocol):
-    """An engine that can read how much of its device it holds. An engine need not be one."""
-
-    def device_bytes(self) -> int | None:
-        """Device memory that this process holds, in use or cached; None on the CPU and before `load`.
-
-        Engines of one library share its pool and report the same value: the host takes the largest. It is called
-        between two steps, about once a second, and must not wait for the device.
-        """
         ...

@@ -52,7 +52,9 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     models: list[str]
     #: As torch names it: `cpu`, `cuda`, `cuda:1`.
     device: str = "cpu"
-    #: Options by engine, checked by the worker.
+    #: Engine by model, where it is not the one of that name.
+    engines: dict[str, str] = {}
+    #: Options by model, checked by the worker.
     engine_options: dict[str, dict[str, Any]] = {}
     #: Whether engines obey `fault` parameters.
     allow_faults: bool = False
@@ -105,6 +107,13 @@ class Unavailable(msgspec.Struct, frozen=True, tag="unavailable", array_like=Tru
     reason: str
 
 
+class Unready(msgspec.Struct, frozen=True, tag="unready", array_like=True):
+    """The model is loaded, but no job of it can begin now. `Loaded` follows when one can."""
+
+    model: str
+    reason: str
+
+
 class DeviceMemoryReport(msgspec.Struct, frozen=True, tag="device_memory", array_like=True):
     """Device memory that the host's process holds; None: no engine can measure it any more."""
 
@@ -145,8 +154,17 @@ class Failed(msgspec.Struct, frozen=True, tag="failed", array_like=True):
     traceback: str = ""
 
 
+class AttemptFailed(msgspec.Struct, frozen=True, tag="attempt_failed", array_like=True):
+    """This attempt at the job failed, and the next one may succeed. `is_fault`: the circuit breaker counts it."""
+
+    message: str
+    is_fault: bool
+
+
 Command = Start | Stop | Credit | Quit
-ControlMessage = Loaded | Unavailable | DeviceMemoryReport | Progress | Checkpoint | Done | Failed
+ControlMessage = (
+    Loaded | Unready | Unavailable | DeviceMemoryReport | Progress | Checkpoint | Done | Failed | AttemptFailed
+)
 
 _encoder = msgspec.msgpack.Encoder()
 _command: msgspec.msgpack.Decoder[Command] = msgspec.msgpack.Decoder(Command)

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from importlib.metadata import EntryPoint, entry_points
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
@@ -32,8 +32,37 @@ def find(name: str) -> EntryPoint:
     raise UnknownEngine(f"no engine is called {name!r}{suggestion(name, names())}")
 
 
+class ServedModel(NamedTuple):
+    """A model to serve: its name on the bus, its engine, and the options that an operator gave it, by name."""
+
+    model: str
+    engine: str
+    options: Mapping[str, object]
+
+
+def served(engine: str, options: Mapping[str, object]) -> list[ServedModel]:
+    """The models that an engine serves: one of its own name, or one for each table `[engines.<engine>.<model>]`.
+
+    Raises UnknownEngine; SettingsError for an option beside such tables, and if there is none; whatever the engine's
+    module raises when it is imported.
+    """
+    if not getattr(find(engine).load(), "has_a_table_for_each_model", False):
+        return [ServedModel(engine, engine, options)]
+    for name, table in options.items():
+        if not isinstance(table, Mapping):
+            raise SettingsError(f"engines.{engine}.{name}: is no table; options belong to [engines.{engine}.MODEL]")
+    if not options:
+        raise SettingsError(f"engines.{engine}: names no model; write a table [engines.{engine}.MODEL] for each")
+    return [ServedModel(name, engine, table) for name, table in options.items() if isinstance(table, Mapping)]
+
+
 def make(name: str, options: Mapping[str, object] = MappingProxyType({}), *, allow_faults: bool = False) -> Engine:
-    """Make an engine, not loaded, with the `options` that an operator gave it, by name.
+    """`make_model` of the model that has its engine's name."""
+    return make_model(ServedModel(name, name, options), allow_faults=allow_faults)
+
+
+def make_model(served: ServedModel, *, allow_faults: bool = False) -> Engine:
+    """Make an engine, not loaded, with the options that an operator gave it.
 
     Text is converted to the type of the option. `allow_faults` sets the option of that name where the engine has one.
 
@@ -42,12 +71,16 @@ def make(name: str, options: Mapping[str, object] = MappingProxyType({}), *, all
         SettingsError: an option is unknown or has a wrong value.
         Exception: whatever the engine's module raises when it is imported.
     """
+    model, name, options = served
     kind: Any = find(name).load()
     options_type: type[EngineOptions] = getattr(kind, "Options", EngineOptions)
     if allow_faults and "allow_faults" in options_type.__struct_fields__:
         options = {"allow_faults": True, **options}
-    filled = parse_options(name, options_type, options)
-    engine: Engine = kind() if options_type is EngineOptions else kind(filled)
+    filled = parse_options(name if model == name else f"{name}.{model}", options_type, options)
+    if getattr(kind, "has_a_table_for_each_model", False):
+        engine: Engine = kind(model, filled)
+    else:
+        engine = kind() if options_type is EngineOptions else kind(filled)
     return engine
 
 
@@ -62,6 +95,8 @@ def parse_options(name: str, kind: type[EngineOptions], given: Mapping[str, obje
     except msgspec.ValidationError as error:
         reason, _, path = str(error).partition(" - at `$.")
         key = path.rstrip("`")
+        if not key:  # a rule about several options
+            raise SettingsError(f"engines.{name}.{reason}") from error
         raise SettingsError(f"engines.{name}.{key}: {given.get(key)!r}: {reason[0].lower()}{reason[1:]}") from error
 
 

@@ -11,11 +11,19 @@ from bus.settings import BusSettings, LogFormat, LogLevel, Seconds, Token, doc, 
 EngineOptionFlags = Annotated[
     tuple[
         Annotated[
-            str, matching(r"^[A-Za-z0-9_-]{1,64}\.[A-Za-z0-9_]+=", "like tone.allow_faults=true, engine and option")
+            str,
+            matching(
+                r"^[A-Za-z0-9_-]{1,64}(\.[A-Za-z0-9_-]{1,64})?\.[A-Za-z0-9_]+=",
+                "like tone.allow_faults=true, engine and option",
+            ),
         ],
         ...,
     ],
-    repeatable("NAME.KEY=VALUE", "One option of an engine; overrides the file's table [engines.NAME]; repeatable."),
+    repeatable(
+        "NAME.KEY=VALUE",
+        "One option of an engine; overrides the file's table [engines.NAME]; NAME.MODEL.KEY for one of its models; "
+        "repeatable.",
+    ),
 ]
 
 
@@ -86,10 +94,21 @@ class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True):
         options = dict(self.engines.get(engine, {}))
         for assignment in self.engine_option:
             path, _, value = assignment.partition("=")
-            name, _, key = path.partition(".")
-            if name == engine:
+            name, *model, key = path.split(".")
+            if name == engine and model:  # of one of its models
+                options[model[0]] = {**options.get(model[0], {}), key: value}
+            elif name == engine:
                 options[key] = value
         return options
+
+    def engine_of(self, model: str) -> tuple[str, dict[str, Any]]:
+        """The engine that serves `model`, one of its own name or one with a table for it, and the model's options."""
+        if model not in self.models:
+            for engine in self.models:
+                table = self.options_of(engine).get(model)
+                if isinstance(table, dict):
+                    return engine, table
+        return model, self.options_of(model)
 
     @property
     def configured_engines(self) -> set[str]:

@@ -156,6 +156,11 @@ EVENTS: dict[str, Event] = {
     ),
     "host.slow": Event("Models are still loading after host_start_s.", ("waited_s", "loaded")),
     "model.loaded": Event("A model was loaded and takes jobs.", ("model", "took_s")),
+    "model.unready": Event(
+        "A model takes no job now, because the server that it depends on is down or still loading; `model.loaded` "
+        "follows.",
+        ("model", "reason"),
+    ),
     "model.unavailable": Event("A model cannot be served here.", ("model", "reason")),
     "worker.drain_requested": Event("A request to drain arrived over the bus."),
     "worker.draining": Event("Intake has stopped; running jobs get drain_s.", ("jobs", "drain_s")),

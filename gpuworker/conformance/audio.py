@@ -124,8 +124,9 @@ def leaves_nothing_behind_when_it_is_closed(subject: Subject) -> None:
     """A generator that is closed after two blocks yields nothing more, and the next job is not changed by it."""
     engine = subject.engine
     events = engine.generate([checked(engine, subject.jobs.first)])
-    for number, expected in enumerate(subject.whole.blocks[:2]):
-        require_same(engine, next_block(events).pcm, expected.pcm, f"block {number} of a job that is then closed")
+    # Equal jobs have equal samples; where a block ends is the engine's choice, or its network's.
+    pcm = np.concatenate([next_block(events).pcm for _ in range(2)])
+    require_same(engine, pcm, subject.whole.pcm[: len(pcm)], "two blocks of a job that is then closed")
     events.close()
     require(list(events) == [], "a generator goes on after it was closed")
     require_same(engine, run(engine, subject.jobs.first).pcm, subject.whole.pcm, "the first job, after one was closed")

@@ -18,6 +18,7 @@ from bus.script import joined
 from bus.telemetry.logging import logger
 from gpuworker import pipe
 from gpuworker.engine import (
+    AttemptFailed,
     Block,
     Checkpoint,
     Completeness,
@@ -202,7 +203,7 @@ class Group:
         if num_dropped:
             log.warning("marks.dropped", job=member.job.id, marks=num_dropped, frame=member.next_frame)
 
-    def fail(self, failed: pipe.Failed, only: Member | None = None) -> None:
+    def fail(self, failed: pipe.Failed | pipe.AttemptFailed, only: Member | None = None) -> None:
         """End one job, or every job that has not ended, with `failed`."""
         for member in self.left() if only is None else [only]:
             member.is_done = True
@@ -227,10 +228,12 @@ def _engine_failed(message: str) -> pipe.Failed:
     return pipe.Failed("engine_failed", message)
 
 
-def failure(error: Exception) -> pipe.Failed:
+def failure(error: Exception) -> pipe.Failed | pipe.AttemptFailed:
     """The message for a job that ends because its engine, or the check before it, raised `error`."""
     if isinstance(error, Rejected):
         return pipe.Failed("invalid", str(error), error.path)
+    if isinstance(error, AttemptFailed):
+        return pipe.AttemptFailed(str(error), error.is_fault)
     if isinstance(error, TextLost):
         return pipe.Failed("text_lost", str(error), error.path)
     if isinstance(error, Invalid):

@@ -26,6 +26,7 @@ from gpuworker.host.batcher import Batcher
 from gpuworker.host.device_memory import DeviceMemory
 from gpuworker.host.group import Group, Member, engine_job, failure
 from gpuworker.host.models import Models
+from gpuworker.host.readiness import Readiness
 from gpuworker.host.runner import Runner
 from gpuworker.host.schedule import Schedule
 from gpuworker.host.script import ScriptReader
@@ -41,7 +42,8 @@ class Host:
         self._commands = pipe.CommandReader()
         self._outbox = pipe.Outbox(self._socket)
         self._memory = DeviceMemory(self._report_memory)
-        self._models = Models(options, self._outbox, self._memory)
+        self._readiness = Readiness(self._outbox)
+        self._models = Models(options, self._outbox, self._memory, self._readiness)
         self._schedule: Schedule[Group] = Schedule()
         self._batcher = Batcher(self._outbox.send)
         mark = StepMark(mmap.mmap(options.mark_fd, StepMark.SIZE))
@@ -66,6 +68,8 @@ class Host:
                 if has_stepped:
                     self._memory.stepped(now)
                 self._memory.poll(now)
+            if self._readiness.is_in_use:
+                self._readiness.poll(now)
             if now > self._outbox.due_at or (self._outbox.num_bytes and not has_stepped):
                 self._outbox.flush()
 
@@ -97,6 +101,7 @@ class Host:
         waits = [
             runnable_in_s,
             self._memory.wait_s(now) if self._memory.is_in_use else None,
+            self._readiness.wait_s(now) if self._readiness.is_in_use else None,
             batcher.GATHER_S if self._batcher.is_gathering else None,
             models.POLL_S if self._models.is_loading else None,
         ]

@@ -12,7 +12,9 @@ from typing import Final, NamedTuple
 from gpuworker import pipe, registry
 from gpuworker.engine import Engine, MemoryPolicy
 from gpuworker.host.device_memory import DeviceMemory
+from gpuworker.host.readiness import Readiness
 from gpuworker.pipe import Outbox
+from gpuworker.registry import ServedModel
 
 #: The loader cannot wake a `select`: while it works, the device's thread looks this often, in seconds.
 POLL_S: Final = 0.02
@@ -30,8 +32,9 @@ class _Outcome(NamedTuple):
 class Models:
     """Loads the models that `options` name, and reports each to the worker as loaded or unavailable."""
 
-    def __init__(self, options: pipe.Options, outbox: Outbox, memory: DeviceMemory) -> None:
+    def __init__(self, options: pipe.Options, outbox: Outbox, memory: DeviceMemory, readiness: Readiness) -> None:
         self._options = options
+        self._readiness = readiness
         self._outbox = outbox
         self._memory = memory
         #: Engines of the loaded models, by name.
@@ -46,12 +49,12 @@ class Models:
         threading.Thread(target=self._load_all, name="loader", daemon=True).start()
 
     def _load_all(self) -> None:
-        for name in self._options.models:
+        options = self._options
+        for name in options.models:
             began = time.monotonic()
             try:
-                engine = registry.make(
-                    name, self._options.engine_options.get(name, {}), allow_faults=self._options.allow_faults
-                )
+                served = ServedModel(name, options.engines.get(name, name), options.engine_options.get(name, {}))
+                engine = registry.make_model(served, allow_faults=options.allow_faults)
                 engine.load(self._options.device, MemoryPolicy())
                 engine.warm_up()
             except Exception as error:  # noqa: BLE001  # an engine is foreign code: its failure costs this model alone
@@ -69,5 +72,5 @@ class Models:
                 self._outbox.send(pipe.encode_control(0, pipe.Unavailable(name, reason)), urgent=True)
             else:
                 self.engines[name] = engine
-                self._outbox.send(pipe.encode_control(0, pipe.Loaded(name, took_s)), urgent=True)
+                self._readiness.add(name, engine, took_s)
                 self._memory.add(engine, time.monotonic())

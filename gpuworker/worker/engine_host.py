@@ -35,6 +35,8 @@ class HostModels:
         self.loaded: set[str] = set()
         #: Reason by model.
         self.unavailable: dict[str, str] = {}
+        #: Reason by model that is loaded, but whose server is down or still loading.
+        self.unready: dict[str, str] = {}
         #: Device memory that the host holds; None: no engine can measure it.
         self.device_bytes: int | None = None
         #: Set once each model has loaded, or failed to, for the first time.
@@ -42,7 +44,7 @@ class HostModels:
 
     @property
     def is_loading(self) -> bool:
-        """Whether a model is still to come. Until then jobs may stand still for as long as an import takes."""
+        """Whether a model is still to come, or its server to come back."""
         return len(self.loaded) + len(self.unavailable) < len(self._names)
 
     def update(self, message: pipe.ControlMessage) -> bool:
@@ -51,7 +53,12 @@ class HostModels:
             case pipe.Loaded(model=model, took_s=took_s):
                 self.loaded.add(model)
                 self.unavailable.pop(model, None)
+                self.unready.pop(model, None)
                 log.info("model.loaded", model=model, took_s=round(took_s, 3))
+            case pipe.Unready(model=model, reason=reason):
+                self.loaded.discard(model)
+                self.unready[model] = reason
+                log.warning("model.unready", model=model, reason=reason)
             case pipe.Unavailable(model=model, reason=reason):
                 self.unavailable[model] = reason
                 log.error("model.unavailable", model=model, reason=reason)
@@ -65,6 +72,7 @@ class HostModels:
     def clear(self) -> None:
         """The host has ended: nothing is loaded."""
         self.loaded.clear()
+        self.unready.clear()
         self.device_bytes = None
 
 

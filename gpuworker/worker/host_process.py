@@ -114,6 +114,7 @@ class HostProcess:
             step_mark = StepMark(mmap.mmap(mark_fd, StepMark.SIZE))
             channel = await HostChannel.connect(ours, receive)
             own.callback(channel.close)
+            served = {name: settings.engine_of(name) for name in models}
             process = await _spawn(
                 pipe.Options(
                     fd=theirs.fileno(),
@@ -121,7 +122,8 @@ class HostProcess:
                     crash_fd=crash_report.fd,
                     models=models,
                     device=settings.device,
-                    engine_options={name: settings.options_of(name) for name in models},
+                    engines={name: engine for name, (engine, _) in served.items()},
+                    engine_options={name: options for name, (_, options) in served.items()},
                     allow_faults=settings.allow_faults,
                     log_level=settings.log_level,
                     log_format=settings.log_format,

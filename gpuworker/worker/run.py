@@ -158,7 +158,7 @@ class Run:
         except HandBack as interruption:
             outcome = await self.lease.release(wire.LeaseState.HANDED_BACK, str(interruption))
         except EngineLost as lost:
-            self.engine_failed = not lost.host_died
+            self.engine_failed = lost.is_fault
             outcome = await self.lease.release(
                 wire.LeaseState.INTERRUPTED, str(lost), host_died=lost.host_died, traceback=lost.traceback
             )

@@ -68,8 +68,11 @@ def describe(settings: WorkerSettings) -> dict[str, ModelCard]:
     cards: dict[str, ModelCard] = {}
     for name in settings.models:
         try:
-            engine = registry.make(name, settings.options_of(name), allow_faults=settings.allow_faults)
-            cards[name] = registry.card(engine.capabilities())
+            for each in registry.served(name, settings.options_of(name)):
+                if each.model in cards:
+                    raise SettingsError(f"two models of this worker are called {each.model!r}")
+                engine = registry.make_model(each, allow_faults=settings.allow_faults)
+                cards[each.model] = registry.card(engine.capabilities())
         except SettingsError:
             raise
         except Exception as error:  # noqa: BLE001  # an engine's module is foreign code; the others can be served

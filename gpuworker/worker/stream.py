@@ -48,9 +48,13 @@ class EngineLost(Interruption):
 
     why = "engine_lost"
 
-    def __init__(self, reason: str, *, host_died: bool = False, traceback: str = "") -> None:
-        """`host_died`: the whole engine host died or hung. `traceback`: where, if known."""
+    def __init__(self, reason: str, *, host_died: bool = False, traceback: str = "", is_fault: bool = True) -> None:
+        """`host_died`: the whole engine host died or hung. `traceback`: where, if known.
+
+        `is_fault`: the circuit breaker counts it; the death of a host is counted as such.
+        """
         super().__init__(reason)
+        self.is_fault = is_fault and not host_died
         self.host_died = host_died
         self.traceback = traceback
 
@@ -146,6 +150,8 @@ class Stream:
                 message = self._control.popleft()
                 if isinstance(message, pipe.Progress | pipe.Checkpoint | pipe.Done | pipe.Failed):
                     return message
+                if isinstance(message, pipe.AttemptFailed):
+                    self.interrupt(EngineLost(message.message, is_fault=message.is_fault))
             else:
                 await self._sleep(None)
 

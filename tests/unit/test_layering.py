@@ -77,7 +77,7 @@ FOLDERS = {
         {"worker", "host", "conformance"},
         {"engines/piper"},
         {"engines/reading", "engines/networks"},
-        {"engines/speech", "engines/music"},
+        {"engines/speech", "engines/music", "engines/upstream"},
         {"engines/text"},
         {"engines"},
         {""},
@@ -232,6 +232,16 @@ def test_what_engines_may_import_of_bus_needs_the_standard_library_only(path: st
     modules = {module for _, module in imports(ast.parse((ROOT / path).read_text()))}
     foreign = {module for module in modules if module.partition(".")[0] not in sys.stdlib_module_names}
     assert all(module.startswith(tuple(MAY_IMPORT[path])) for module in foreign)
+
+
+def test_one_module_of_the_worker_speaks_http() -> None:
+    speaks = {
+        file.relative_to(ROOT).as_posix()
+        for file in sources("gpuworker")
+        for _, module in imports(ast.parse(file.read_text()))
+        if module.startswith(("http.client", "urllib.request", "urllib3", "requests"))
+    }
+    assert speaks == {"gpuworker/engines/upstream/exchange.py"}
 
 
 def test_every_rule_of_the_table_is_about_something_that_exists() -> None:

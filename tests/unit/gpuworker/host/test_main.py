@@ -86,7 +86,7 @@ class Receiver:
 
 @pytest.fixture
 def worker(monkeypatch: pytest.MonkeyPatch) -> Iterator[Worker]:
-    monkeypatch.setattr(registry, "make", lambda name, options, *, allow_faults: Counting())
+    monkeypatch.setattr(registry, "make_model", lambda served, *, allow_faults: Counting())
     worker = Worker(["tone"])
     try:
         worker.until(lambda: worker.control[0])

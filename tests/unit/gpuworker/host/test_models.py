@@ -9,6 +9,7 @@ import pytest
 from gpuworker import pipe
 from gpuworker.host.device_memory import DeviceMemory
 from gpuworker.host.models import Models
+from gpuworker.host.readiness import Readiness
 from gpuworker.pipe import Outbox
 from tests.support import engine_package
 
@@ -30,7 +31,8 @@ def test_a_model_that_cannot_be_loaded_is_reported_and_does_not_keep_the_host_lo
     ours, theirs = socket.socketpair()
     with ours, theirs:
         options = pipe.Options(fd=0, mark_fd=0, crash_fd=0, models=["broken", "tone"])
-        models = Models(options, Outbox(ours), DeviceMemory(lambda _: None))
+        outbox = Outbox(ours)
+        models = Models(options, outbox, DeviceMemory(lambda _: None), Readiness(outbox))
         models.start()
         until = time.monotonic() + 20
         while models.is_loading and time.monotonic() < until:
