@@ -78,7 +78,7 @@ def record(voices: Sequence[str], folder: str, seed: int = 1) -> dict[tuple[str,
     The voices are those of `speech` and, if `folder` is not "", of the engine `piper` with that folder. Without
     `voices`, all that the folder has, and `en-us`. Raises OpsError.
     """
-    with _stack(folder) as url:
+    with voice_stack(folder) as url:
         return asyncio.run(_speak(url, voices, seed))
 
 
@@ -126,7 +126,7 @@ def report(results: Sequence[Result], *, as_json: bool) -> str:
 
 
 @contextmanager
-def _stack(folder: str) -> Iterator[str]:
+def voice_stack(folder: str) -> Iterator[str]:
     """The URL of a stack of `speech` and, with a folder of voices, `piper`."""
     models = "speech,piper" if folder else "speech"
     with tempfile.TemporaryDirectory(prefix="antiphon-quality-") as place:
@@ -139,33 +139,34 @@ def _stack(folder: str) -> Iterator[str]:
 async def _speak(url: str, voices: Sequence[str], seed: int) -> dict[tuple[str, str], list[bytes]]:
     """Recordings of all sentences, by model and voice."""
     timeout = aiohttp.ClientTimeout(total=_REQUEST_S)
-    async with aiohttp.ClientSession(timeout=timeout, raise_for_status=_failed) as session:
-        async with session.get(f"{url}/v1/voices") as answer:
-            offered: list[dict[str, Any]] = (await answer.json())["voices"]
-        models = {voice["id"]: voice["model"] for voice in offered}
-        chosen = voices or [
-            *(voice for voice, model in models.items() if model == "piper" and "+" not in voice),
-            "en-us",
-        ]
+    async with aiohttp.ClientSession(timeout=timeout, raise_for_status=failed) as session:
         recordings: dict[tuple[str, str], list[bytes]] = {}
-        for voice in chosen:
-            if voice not in models:
-                raise OpsError(f"no voice {voice!r}; `--voices FOLDER` adds the voices of a folder")
-            spoken = recordings.setdefault((models[voice], voice), [])
+        for model, voice in await chosen(session, url, voices):
+            spoken = recordings.setdefault((model, voice), [])
             for text in SENTENCES:
-                body = {
-                    "model": models[voice],
-                    "voice": voice,
-                    "input": text,
-                    "response_format": "pcm",
-                    "sample_rate": RATE_HZ,
-                    "seed": seed,
-                }
+                body = {**request(model, voice, text, seed), "sample_rate": RATE_HZ}
                 async with session.post(f"{url}/v1/audio/speech", json=body) as response:
                     spoken.append(await response.read())
     return recordings
 
 
-async def _failed(response: aiohttp.ClientResponse) -> None:
+async def chosen(session: aiohttp.ClientSession, url: str, voices: Sequence[str]) -> list[tuple[str, str]]:
+    """(Model, voice) of each of `voices`; without any, of all that `piper` offers, and `en-us`. Raises OpsError."""
+    async with session.get(f"{url}/v1/voices") as answer:
+        offered: list[dict[str, Any]] = (await answer.json())["voices"]
+    models = {voice["id"]: voice["model"] for voice in offered}
+    neural = [voice for voice, model in models.items() if model == "piper" and "+" not in voice]
+    for voice in voices:
+        if voice not in models:
+            raise OpsError(f"no voice {voice!r}; `--voices FOLDER` adds the voices of a folder")
+    return [(models[voice], voice) for voice in voices or [*neural, "en-us"]]
+
+
+def request(model: str, voice: str, text: str, seed: int) -> dict[str, Any]:
+    """The body of a request for PCM."""
+    return {"model": model, "voice": voice, "input": text, "response_format": "pcm", "seed": seed}
+
+
+async def failed(response: aiohttp.ClientResponse) -> None:
     if response.status >= 400:
         raise OpsError(f"{response.url.path}: HTTP {response.status}: {(await response.text())[:300]}")

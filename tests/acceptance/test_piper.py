@@ -2,14 +2,17 @@
 
 import asyncio
 import os
+from collections.abc import Callable
+from pathlib import Path
 
 import psutil
 import pytest
 from aiohttp import ClientSession
 
+from tests.support import assets
 from tests.support.piper_voice import RATE_HZ, random_voices, write
 from tests.support.programs import Fleet, Program, host_pid
-from tests.support.web import OWN_RUN, ready, speech
+from tests.support.web import OWN_RUN, Body, ready, speech, state
 
 SENTENCES = " ".join(f"Ship number {number} sailed past the lighthouse, and came back." for number in range(12))
 
@@ -57,14 +60,53 @@ async def test_a_damaged_voice_is_logged_and_the_worker_goes_on(
 
 
 @pytest.mark.slow
-async def test_memory_is_flat_over_200_jobs(fleet: Fleet, http: ClientSession) -> None:
-    worker = served(fleet, random_voices())
+@pytest.mark.parametrize(
+    ("folder", "voice", "longest"),
+    [
+        (random_voices, "en_US-random-low", 600),
+        pytest.param(lambda: assets.piper_joe().parent, "en_US-joe-medium", 60, id="joe"),
+    ],
+)
+async def test_memory_is_flat_over_200_jobs(
+    fleet: Fleet, http: ClientSession, folder: Callable[[], Path], voice: str, longest: int
+) -> None:
+    worker = served(fleet, folder())
     _, url = fleet.gateway()
     await ready(http, url)
     host = psutil.Process(host_pid(worker))
     sizes = []
-    async with asyncio.timeout(300):
+    async with asyncio.timeout(500):
         for number in range(200):
-            await spoken(http, url, SENTENCES[: 40 + number * 37 % 600], number)
+            await spoken(http, url, SENTENCES[: 40 + number * 37 % longest], number, voice)
             sizes.append(host.memory_info().rss)
+    print(f"MB after 20, 50, 200 jobs: {[max(part) >> 20 for part in (sizes[:20], sizes[20:50], sizes[150:])]}")
     assert max(sizes[150:]) < 1.1 * max(sizes[20:50])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("ack_wait_s", [30.0])
+async def test_kill_minus_9_of_the_worker_of_a_published_voice_leaves_every_sample_as_it_was(
+    fleet: Fleet, http: ClientSession
+) -> None:
+    """Nobody named the voice: `speech` was resolved to it."""
+    workers = {
+        name: fleet.worker(name, "piper", 8, "--engine-option", f"piper.voices={assets.piper_joe().parent}")
+        for name in ("w1", "w2")
+    }
+    _, url = fleet.gateway()
+    await ready(http, url)
+    body = speech("speech", " ".join([SENTENCES] * 3), response_format="pcm", seed=3)
+    async with asyncio.timeout(200):
+        async with http.post(f"{url}/v1/audio/speech", json=body, headers=OWN_RUN) as response:
+            assert response.headers["Antiphon-Voice"].startswith("en_US-joe-medium;model=piper;")
+            undisturbed = await response.read()
+        async with http.post(f"{url}/v1/audio/speech", json=body, headers=OWN_RUN) as response:
+            heard = Body(response)
+            await heard.at_least(500_000)
+            status = await state(http, url, heard.job)
+            assert status["state"] == "running", "it was over before it could be killed"
+            workers[status["worker"]].kill()
+            await heard.rest()
+        assert (await state(http, url, heard.job))["attempts"] == 2
+    assert len(undisturbed) > 3_000_000
+    assert heard.data == undisturbed

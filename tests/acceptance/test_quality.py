@@ -1,10 +1,13 @@
-"""Words that a free recogniser understands: of a published neural voice, of espeak-ng, and of speech with a piece lost."""
+"""Words that a free recogniser understands: of a published neural voice, of espeak-ng, and of speech with a piece lost.
+
+And how soon voices are heard."""
 
 import pytest
 
-from ops.bench import quality
+from ops.bench import first_sound, quality
 from ops.bench.judge import RATE_HZ, Judge
 from tests.support import assets
+from tests.support.piper_voice import random_voices
 
 pytestmark = pytest.mark.slow
 
@@ -48,3 +51,11 @@ def test_noise_and_silence_have_no_words(judge: Judge) -> None:
     noise = np.random.default_rng(1).standard_normal(5 * RATE_HZ) * 3000
     assert judge.recognise(bytes(10 * RATE_HZ)) == ""
     assert judge.recognise(noise.astype("<i2").tobytes()) == ""
+
+
+def test_the_first_sound_of_voices_is_measured_on_one_stack() -> None:
+    found = first_sound.run(["en_US-random-low", "en-us"], str(random_voices()), 1)
+    assert [(each.model, each.requests) for each in found.voices] == [("piper", 20), ("speech", 20)]
+    for each in found.voices:
+        assert 0 < each.first_p50_ms <= each.first_p90_ms <= each.first_max_ms
+        assert each.pace > 0

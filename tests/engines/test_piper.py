@@ -6,17 +6,20 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from gpuworker.conformance.driving import checked, resumed, run
 from gpuworker.engine import Completeness, EngineJob, Rejected, TextLost
 from gpuworker.engines.piper import graphs
 from gpuworker.engines.piper.engine import Piper
-from gpuworker.engines.piper.network import Manner, Network, open_session
+from gpuworker.engines.piper.network import Manner, Network, Prior, open_session
 from tests.engines.texts import STORY
 from tests.support.piper_voice import HOP, RATE_HZ, random_voices
 
 pytestmark = pytest.mark.slow
 
+#: Frames on either side that decide one of the flow of these voices.
+FLOW_CONTEXT = 2
 MANNER = Manner(speaker=0, speed=1.0, variation=0.667, rhythm=0.8, seed=5)
 IDS = [1, 0, *(number for symbol in range(14, 60) for number in (symbol, 0)), 2]
 JOB = EngineJob(id="j", input=STORY, voice="en_US-random-low", seed=3)
@@ -29,6 +32,7 @@ def test_the_cut_finds_hop_and_context_in_the_graph() -> None:
     found = graphs.cut(random_voices() / "en_US-random-low.onnx")
     assert found.hop == HOP
     assert found.context == 6
+    assert found.flow_context == FLOW_CONTEXT
     assert not found.has_speakers
     assert graphs.cut(random_voices() / "en_US-two-low.onnx").has_speakers
 
@@ -47,14 +51,44 @@ def test_windows_are_the_audio_of_the_whole_latent() -> None:
     assert np.abs(joined - whole.reshape(-1)).max() < 1e-5
 
 
-def test_a_narrower_context_would_be_heard() -> None:
+@pytest.mark.parametrize("context", ["context", "flow_context"])
+def test_a_narrower_context_would_be_heard(context: str) -> None:
     """The context that the graph asks for is not generous: half of it changes the audio."""
     network = Network(random_voices() / "en_US-random-low.onnx", "cpu")
     prior = network.prior(IDS, 0, MANNER)
     right = np.concatenate([pcm for _, pcm in network.windows(prior, 0)])
-    network.graphs = replace(network.graphs, context=network.graphs.context // 2)
+    network.graphs = replace(network.graphs, **{context: getattr(network.graphs, context) // 2})
     wrong = np.concatenate([pcm for _, pcm in network.windows(prior, 0)])
     assert np.abs(right - wrong).max() > 1e-3
+
+
+def test_the_first_sound_of_a_long_sentence_needs_a_small_part_of_the_flow(monkeypatch: pytest.MonkeyPatch) -> None:
+    widths = []
+    flow = Network.flow
+
+    def counted(network: Network, prior: Prior, low: int, high: int) -> NDArray[np.float32]:
+        widths.append(high - low)
+        return flow(network, prior, low, high)
+
+    monkeypatch.setattr(Network, "flow", counted)
+    network = Network(random_voices() / "en_US-random-low.onnx", "cpu")
+    prior = network.prior(IDS * 8, 0, MANNER)
+    windows = network.windows(prior, 0)
+    next(windows)
+    assert widths == [8 + 6 + FLOW_CONTEXT]
+    rest = [pcm for _, pcm in windows]
+    assert len(rest) > 10
+    assert sum(widths) < 1.3 * prior.joined.shape[2], "the windows of the flow are not wide"
+
+
+def test_an_attempt_that_begins_anywhere_makes_the_same_bits() -> None:
+    network = Network(random_voices() / "en_US-random-low.onnx", "cpu")
+    prior = network.prior(IDS * 8, 0, MANNER)
+    whole = dict(network.windows(prior, 0))
+    assert len(whole) > 10
+    for frame, right in whole.items():
+        at, pcm = next(network.windows(prior, frame))
+        assert (at, pcm.tobytes()) == (frame, right.tobytes())
 
 
 def test_the_noise_is_of_seed_and_sentence_alone() -> None:

@@ -6,7 +6,7 @@ noise is an input, the length of a sentence is known from the first part, and th
 Everything is found by the structure of the graph, not by names, which differ between exports.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import ceil
 from pathlib import Path
@@ -40,8 +40,9 @@ class Graphs:
     latent: str
     #: Frames of audio that a latent frame becomes.
     hop: int
-    #: Latent frames on either side that decide the audio of one.
+    #: Latent frames on either side that decide the audio of one, and joined ones that decide a latent one.
     context: int
+    flow_context: int
     has_speakers: bool
 
 
@@ -83,7 +84,10 @@ class _Cutter:
             for index, name in enumerate(node.input):
                 if name == noise_of_lengths.output[0]:
                     node.input[index] = LENGTH_NOISE
-        hop, radius = self._reach(latent)
+        hop, radius = _reach(self._graph, self._weights, latent, self._graph.output[0].name)
+        scale, flow_radius = _reach(self._graph, self._weights, joined, latent)
+        if scale != 1:
+            raise Unusable("its flow changes the number of frames")
         speaker = [SPEAKER] if self._has_speakers else []
         return Graphs(
             text=self._part([IDS, NUM_IDS, SCALES, LENGTH_NOISE, *speaker], [mean, deviation, mask, lengths]),
@@ -97,6 +101,7 @@ class _Cutter:
             latent=latent,
             hop=hop,
             context=ceil(radius),
+            flow_context=ceil(flow_radius),
             has_speakers=self._has_speakers,
         )
 
@@ -148,32 +153,6 @@ class _Cutter:
             raise Unusable(f"{noun}: {len(found)} candidates instead of one")
         return found[0]
 
-    def _reach(self, latent: str) -> tuple[int, float]:
-        """Frames of audio for each latent frame, and how many latent frames on either side decide it."""
-        scales = {latent: 1}
-        radii = {latent: 0.0}
-        for node in self._graph.node:  # in topological order, as ONNX demands
-            known = [name for name in node.input if name in scales]
-            if not known:
-                continue
-            scale = max(scales[name] for name in known)
-            radius = max(radii[name] for name in known)
-            if node.op_type in {"Conv", "ConvTranspose"}:
-                attributes = {each.name: each for each in node.attribute}
-                width = self._weights[node.input[1]].dims[2]
-                if node.op_type == "Conv":
-                    dilation = attributes["dilations"].ints[0] if "dilations" in attributes else 1
-                    radius += (width - 1) * dilation / 2 / scale
-                else:
-                    stride = attributes["strides"].ints[0]
-                    radius += (width + stride) / 2 / stride / scale
-                    scale *= stride
-            for name in node.output:
-                scales[name] = scale
-                radii[name] = radius
-        output = self._graph.output[0].name
-        return scales[output], radii[output]
-
     def _part(self, inputs: Sequence[str], outputs: Sequence[str]) -> bytes:
         """The nodes that make `outputs` of `inputs`, with their weights, as a model of its own."""
         from onnx import TensorProto, helper  # noqa: PLC0415
@@ -206,3 +185,29 @@ class _Cutter:
         model = helper.make_model(part, opset_imports=list(self._model.opset_import), ir_version=self._model.ir_version)
         found: bytes = model.SerializeToString()
         return found
+
+
+def _reach(graph: Any, weights: Mapping[str, Any], source: str, target: str) -> tuple[int, float]:
+    """Frames of `target` for each frame of `source`, and how many of these on either side decide it."""
+    scales = {source: 1}
+    radii = {source: 0.0}
+    for node in graph.node:  # in topological order, as ONNX demands
+        known = [name for name in node.input if name in scales]
+        if not known:
+            continue
+        scale = max(scales[name] for name in known)
+        radius = max(radii[name] for name in known)
+        if node.op_type in {"Conv", "ConvTranspose"}:
+            attributes = {each.name: each for each in node.attribute}
+            width = weights[node.input[1]].dims[2]
+            if node.op_type == "Conv":
+                dilation = attributes["dilations"].ints[0] if "dilations" in attributes else 1
+                radius += (width - 1) * dilation / 2 / scale
+            else:
+                stride = attributes["strides"].ints[0]
+                radius += (width + stride) / 2 / stride / scale
+                scale *= stride
+        for name in node.output:
+            scales[name] = scale
+            radii[name] = radius
+    return scales[target], radii[target]

@@ -1,7 +1,7 @@
 """A loaded voice: phoneme ids in, audio in windows out.
 
-The windows lie on a grid from the beginning of the sentence, and each is computed with the frames around it that its
-audio depends on. So a window is the same bit by bit, whichever of them an attempt begins with.
+The windows of flow and vocoder lie on grids from the beginning of the sentence, and each is computed with the frames
+around it that it depends on. So a window is the same bit by bit, whichever of them an attempt begins with.
 """
 
 from collections.abc import Iterator, Sequence
@@ -19,6 +19,9 @@ from gpuworker.engines.piper.graphs import IDS, LENGTH_NOISE, NUM_IDS, SCALES, S
 #: Widths of a sentence's windows in latent frames of about 12 ms: the first one short, for a listener waits for it.
 _FIRST_WINDOWS: Final = (8, 16, 32)
 _WINDOW: Final = 64
+#: The same for the flow, behind its first window, which is as wide as the vocoder's first one needs. Each costs its
+#: context twice, so they are wide.
+_FLOW_WINDOW: Final = 320
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,28 +93,64 @@ class Network:
         """
         graphs = self.graphs
         speaker = self._speaker(prior.speaker)
-        inputs = {graphs.joined: prior.joined, graphs.mask: prior.mask, **speaker}
-        (latent,) = run_session(self._flow, [graphs.latent], inputs)
-        length = latent.shape[2]
-        for start, end in _grid(length):
+        latent = Latent(self, prior)
+        for start, end in grid(latent.length, _FIRST_WINDOWS, _WINDOW):
             if end * graphs.hop <= skip:
                 continue
-            low, high = max(0, start - graphs.context), min(length, end + graphs.context)
-            window = np.ascontiguousarray(latent[:, :, low:high])
-            (audio,) = run_session(self._vocoder, None, {graphs.latent: window, **speaker})
+            low, high = max(0, start - graphs.context), min(latent.length, end + graphs.context)
+            (audio,) = run_session(self._vocoder, None, {graphs.latent: latent.frames(low, high), **speaker})
             pcm = audio.reshape(-1)[(start - low) * graphs.hop : (end - low) * graphs.hop]
             yield start * graphs.hop, pcm.clip(-1, 1).astype(np.float32).reshape(-1, 1)
+
+    def flow(self, prior: Prior, low: int, high: int) -> NDArray[np.float32]:
+        """The latent frames from `low` to `high`, at both ends without all of their context. Raises OutOfMemory."""
+        graphs = self.graphs
+        inputs = {
+            graphs.joined: np.ascontiguousarray(prior.joined[:, :, low:high]),
+            graphs.mask: np.ascontiguousarray(prior.mask[:, :, low:high]),
+            **self._speaker(prior.speaker),
+        }
+        found: NDArray[np.float32] = run_session(self._flow, [graphs.latent], inputs)[0]
+        return found
 
     def _speaker(self, number: int) -> dict[str, Any]:
         return {SPEAKER: np.array([number], np.int64)} if self.graphs.has_speakers else {}
 
 
-def _grid(length: int) -> Iterator[tuple[int, int]]:
-    """(Start, end) of the windows of a sentence of `length` latent frames."""
+class Latent:
+    """The latent frames of a sentence, computed window by window as they are needed."""
+
+    def __init__(self, network: Network, prior: Prior) -> None:
+        self._network = network
+        self._prior = prior
+        self.length = prior.joined.shape[2]
+        first = _FIRST_WINDOWS[0] + network.graphs.context
+        self._windows = list(grid(self.length, (first,), _FLOW_WINDOW))
+        #: Frames by the start of their window; those before the last request are dropped.
+        self._made: dict[int, NDArray[np.float32]] = {}
+
+    def frames(self, low: int, high: int) -> NDArray[np.float32]:
+        """Frames `low` to `high`, in ascending order from one call to the next. Raises OutOfMemory."""
+        wanted = [(start, end) for start, end in self._windows if start < high and end > low]
+        self._made = {
+            start: self._made[start] if start in self._made else self._make(start, end) for start, end in wanted
+        }
+        first = wanted[0][0]
+        joined = np.concatenate(list(self._made.values()), axis=2)
+        return np.ascontiguousarray(joined[:, :, low - first : high - first])
+
+    def _make(self, start: int, end: int) -> NDArray[np.float32]:
+        context = self._network.graphs.flow_context
+        low, high = max(0, start - context), min(self.length, end + context)
+        return self._network.flow(self._prior, low, high)[:, :, start - low : end - low]
+
+
+def grid(length: int, first: Sequence[int], width: int) -> Iterator[tuple[int, int]]:
+    """(Start, end) of windows over `length` frames: of the widths `first`, then of `width`."""
     start = 0
-    for width in _FIRST_WINDOWS:
+    for each in first:
         if start < length:
-            yield start, min(start + width, length)
-            start += width
-    for at in range(start, length, _WINDOW):
-        yield at, min(at + _WINDOW, length)
+            yield start, min(start + each, length)
+            start += each
+    for at in range(start, length, width):
+        yield at, min(at + width, length)
