@@ -49,10 +49,12 @@ def read(path: Path) -> tuple[NDArray[np.int16], int]:
 
 def test_curl_as_the_readme_shows_it_saves_the_sentence_asked_for(up: Up, tmp_path: Path) -> None:
     target = tmp_path / "hello.wav"
-    body = json.dumps({"model": "speech", "input": SENTENCES[1], "response_format": "wav"})
+    body = json.dumps({"model": "speech", "input": SENTENCES[1], "response_format": "wav", "stream": False})
     command = ["curl", "-sSf", f"{up.http}/v1/audio/speech", "-H", "Content-Type: application/json"]
     subprocess.run([*command, "-d", body, "-o", str(target)], check=True, timeout=60)
     frames, rate_hz = read(target)
+    with wave.open(str(target)) as file:
+        assert file.getnframes() == len(frames)
     assert recognised(frames.tobytes(), rate_hz, SENTENCES) == SENTENCES[1]
 
 

@@ -3,6 +3,7 @@
 import io
 import wave
 
+import av
 import pytest
 
 from gateway.codecs.format import wav_head
@@ -19,3 +20,12 @@ def test_a_wav_with_this_head_is_read_by_another_library(frames: int, channels: 
 
 def test_a_size_that_32_bits_cannot_hold_is_written_as_unknown() -> None:
     assert wav_head(24_000, 1, 1 << 33)[40:] == wav_head(24_000, 1, None)[40:] == b"\xff\xff\xff\xff"
+
+
+def test_a_file_whose_head_does_not_know_its_size_is_read_to_its_end() -> None:
+    body = wav_head(24_000, 1, None) + bytes(2 * 24_000)
+    with wave.open(io.BytesIO(body)) as read:
+        assert len(read.readframes(read.getnframes())) == 2 * 24_000
+    with av.open(io.BytesIO(body)) as file:
+        assert sum(frame.samples for frame in file.decode(audio=0)) == 24_000
+        assert file.duration == av.time_base
