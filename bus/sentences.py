@@ -2,7 +2,7 @@
 
 Engines cut whole texts with `sentences`; sockets cut a text that arrives in parts with `find_end`. The rules are the
 same, and so are the places. Nothing is lost: the pieces joined are the text. White space behind a piece belongs to it.
-The rules know no language: they weigh marks, spaces, letter case and short lists of words.
+The rules weigh marks, spaces, letter case and, by language where it is known, short lists of abbreviations.
 """
 
 import re
@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from typing import Final, Literal
 
 from bus import ssml
-from bus.abbreviations import ABBREVIATIONS, BEFORE_NUMBERS, BEFORE_ORDINALS
+from bus.abbreviations import BEFORE_NUMBERS, abbreviations, before_ordinals
 
 Granularity = Literal["sentence", "clause"]
 
@@ -50,21 +50,24 @@ _MIN_CLAUSE_WEIGHT: Final = 24
 _FIRST_WIDE: Final = "\u2e80"
 
 
-def sentences(text: str, max_chars: int = MAX_CHARS) -> Iterator[str]:
+def sentences(text: str, max_chars: int = MAX_CHARS, language: str = "") -> Iterator[str]:
     """Yield the sentences of a whole text in order, each of 1 … `max_chars` characters.
 
+    `language` is a BCP 47 tag; with "" the abbreviations of all languages hold.
     Only the first, or one of nothing else, begins with white space. An SSML document is one sentence, of any length.
     Each is found when it is requested: the first costs no more in a book than in a line.
     """
     start = 0
-    while (end := find_end(text, start, start, "sentence", max_chars)[0]) is not None:
+    while (end := find_end(text, start, start, "sentence", max_chars, language)[0]) is not None:
         yield text[start:end]
         start = end
     if start < len(text):
         yield text[start:]
 
 
-def find_end(text: str, start: int, scanned: int, granularity: Granularity, max_chars: int) -> tuple[int | None, int]:
+def find_end(
+    text: str, start: int, scanned: int, granularity: Granularity, max_chars: int, language: str = ""
+) -> tuple[int | None, int]:
     """Find where the piece that begins at `start` ends, in a text that may still grow at its end.
 
     Returns (end, position before which there is nothing left to judge). `end` is None while it depends on characters
@@ -87,7 +90,7 @@ def find_end(text: str, start: int, scanned: int, granularity: Granularity, max_
             # The break may become longer, or be followed by anything.
             return None, found.start()
         scanned = found.end()
-        if text[start:scanned].strip() and _ends(text, start, found, following):
+        if text[start:scanned].strip() and _ends(text, start, found, following, language):
             return scanned, scanned
     if len(text) > last:
         end = _cut(text, start, max_chars)
@@ -102,7 +105,7 @@ def _following(text: str, end: int, limit: int) -> str | None:
     return text[place] if place < len(text) else None
 
 
-def _ends(text: str, start: int, found: re.Match[str], following: str) -> bool:
+def _ends(text: str, start: int, found: re.Match[str], following: str, language: str) -> bool:
     """Whether the piece from `start` is over behind `found`."""
     mark = found.group()
     if found.lastgroup == "pause":
@@ -112,10 +115,12 @@ def _ends(text: str, start: int, found: re.Match[str], following: str) -> bool:
         return True
     if found.lastgroup == "line" or following.islower():
         return False
-    return not mark.startswith(".") or mark.startswith("..") or not _abbreviates(text, start, found.start(), following)
+    if not mark.startswith(".") or mark.startswith(".."):
+        return True
+    return not _abbreviates(text, start, found.start(), following, language)
 
 
-def _abbreviates(text: str, start: int, dot: int, following: str) -> bool:
+def _abbreviates(text: str, start: int, dot: int, following: str, language: str) -> bool:
     """Whether the full stop at `dot` belongs to the word before it: `Dr.`, the `J.` of a name, the `1.` of a list."""
     head = text[max(start, dot - 40) : dot]
     words = _WORD_BREAK.split(head)
@@ -124,10 +129,10 @@ def _abbreviates(text: str, start: int, dot: int, following: str) -> bool:
         return True
     if word.isdigit():
         line = head[: -len(word)].rstrip(" \t")
-        return len(word) <= 2 and (not line or line.endswith("\n") or before in BEFORE_ORDINALS)
+        return len(word) <= 2 and (not line or line.endswith("\n") or before in before_ordinals(language))
     folded = word.casefold()
     return (
-        folded in ABBREVIATIONS
+        folded in abbreviations(language)
         or (folded in BEFORE_NUMBERS and following.isdigit())
         or _DOTTED.fullmatch(word) is not None
     )

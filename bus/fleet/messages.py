@@ -67,6 +67,11 @@ class ModelCard(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     #: The most audio that a job can make; None: not known, so a job may be as long as the deployment allows.
     bound: Bound | None = None
 
+    def language_of(self, voice: str) -> str:
+        """BCP 47 tag, in lower case, of a voice with or without a variant; "" if the card does not list it."""
+        names = {voice, voice.partition("+")[0]}
+        return next((each.language.casefold() for each in self.voices if each.id in names), "")
+
 
 class Held(msgspec.Struct, frozen=True, array_like=True):
     """One job that a worker holds, as its heartbeat lists it. On the wire `[tenant, job]`."""

@@ -72,7 +72,7 @@ def _voice(job: wire.Job, named: ModelCard, member: ModelCard) -> str | None:
         return None
     if job.voice:
         return voices.listed(job.voice, ids)
-    spoken = _language(named)
+    spoken = named.language_of(named.default_voice)
     if not is_written_in(wire.text_of(job), spoken):
         return None
     own_first = sorted(member.voices, key=lambda voice: voice.id != member.default_voice)
@@ -83,11 +83,6 @@ def _voice(job: wire.Job, named: ModelCard, member: ModelCard) -> str | None:
 def _names(job: wire.Job) -> set[str]:
     """The voices that the job names, in its turns too."""
     return {job.voice, *(turn.voice for turn in job.script)} - {""}
-
-
-def _language(card: ModelCard) -> str:
-    """The language of the card's default voice; "" if it does not list that voice."""
-    return next((voice.language.casefold() for voice in card.voices if voice.id == card.default_voice), "")
 
 
 def _of_language(among: Sequence[Voice], language: str) -> Voice | None:

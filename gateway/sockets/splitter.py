@@ -21,8 +21,12 @@ class Splitter:
     first, or one of nothing else, begins with any.
     """
 
-    def __init__(self, granularity: Granularity = "sentence", max_chars: int = MAX_CHARS) -> None:
+    def __init__(
+        self, granularity: Granularity = "sentence", max_chars: int = MAX_CHARS, *, language: str = ""
+    ) -> None:
+        """`language`: BCP 47 tag of the voice, whose abbreviations end no sentence; with "", those of all languages."""
         self._granularity = granularity
+        self._language = language
         self._max_chars = max_chars
         self._text = ""
         #: Nothing before this position of `_text` is left to judge.
@@ -49,7 +53,7 @@ class Splitter:
         start = 0
         while True:
             end, self._scanned = sentences.find_end(
-                self._text, start, self._scanned, self._granularity, self._max_chars
+                self._text, start, self._scanned, self._granularity, self._max_chars, self._language
             )
             if end is None:
                 break

@@ -13,7 +13,7 @@ from gateway.api.job_fields import JobOptions, idempotent_id
 from gateway.codecs import Format
 from gateway.dialects.openai.request import SpeechRequest, VoiceRef, build_speech_job
 from gateway.http.bodies import Body
-from gateway.http.services import AUTHENTICATOR
+from gateway.http.services import AUTHENTICATOR, JOBS
 from gateway.sockets.splitter import Granularity
 
 API: Final = "vllm"
@@ -62,7 +62,9 @@ class JobTemplate:
         self.num_queued_chars = num_bytes
         self._request = request
         self._size_hint_bytes = len(message)
-        _, self.form = self._build("-", "")
+        job, self.form = self._build("-", "")
+        #: BCP 47 tag of the voice, "" if its model does not list it.
+        self.language = request.app[JOBS].card(job.model, job.version).language_of(job.voice)
         if self.config.word_timestamps and not (self.config.stream_audio and self.form.codec == "pcm"):
             raise Invalid("word_timestamps: needs stream_audio true and response_format pcm", "word_timestamps")
 

@@ -115,7 +115,7 @@ class Session:
         if self._utterances.has_text:
             raise Invalid("session.config came in the middle of an utterance: send input.done first", "type")
         self._template = JobTemplate(self._request, data)
-        self._splitter = Splitter(self._template.config.split_granularity)
+        self._splitter = Splitter(self._template.config.split_granularity, language=self._template.language)
 
     def _add_text(self, template: JobTemplate, text: str) -> None:
         self.playback.queue.check_room(len(text) + self._splitter.num_held_chars + template.num_queued_chars)

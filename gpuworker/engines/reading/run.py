@@ -93,7 +93,7 @@ class Run:
     def events(self) -> Generator[Event, None, None]:
         """The job's events, Done at the end. Raises SpeakerFailed, TextLost, OutOfMemory."""
         noted = self._frame
-        for number, part in enumerate(plain_parts(self._job)):
+        for number, part in enumerate(plain_parts(self._job, self._speaker.language)):
             if number < self._first_part or not (part.text.strip() or part.pause_ms):
                 continue
             if self._frame - noted >= _CHECKPOINT_S * self._rate_hz and self._frame >= self._job.start_frame:

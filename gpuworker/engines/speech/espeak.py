@@ -114,7 +114,11 @@ class Espeak:
     def parts(self, job: EngineJob) -> Iterable[Part]:
         """The parts of a plain text or an SSML document, in order."""
         is_document = ssml.is_document(job.input)
-        return ssml.parts(job.input, self._known.in_document) if is_document else plain_parts(job)
+        return (
+            ssml.parts(job.input, self._known.in_document)
+            if is_document
+            else plain_parts(job, self._known.language(job.voice))
+        )
 
     def facts(self, job: EngineJob) -> Mapping[str, Any]:
         """The pace that was spoken."""

@@ -112,7 +112,7 @@ class Flite:
 
     def parts(self, job: EngineJob) -> Iterable[Part]:
         """The sentences of a text, in order."""
-        return plain_parts(job)
+        return plain_parts(job, "en-us")
 
     def facts(self, job: EngineJob) -> Mapping[str, Any]:  # as any library's
         """None."""

@@ -76,7 +76,7 @@ def spell(part: Part, language: str) -> Part:
         _folds,
         lambda text: _syllables(text, language),
         lambda text: _minuses(text, language),
-        _stops,
+        lambda text: _stops(text, language),
         lambda text: in_digits(text, language),
         _spaces,
     ):
@@ -109,11 +109,11 @@ def _breaks(document: str) -> Iterator[Edit]:
             yield Edit(time.start(), time.end(), f'time="{milliseconds}ms"')
 
 
-def _stops(text: str) -> Iterator[Edit]:
+def _stops(text: str, language: str) -> Iterator[Edit]:
     """Full stops within a sentence, at which the library would end one: of an ordinal and of an abbreviation."""
     if "." not in text:
         return
-    ends = set(itertools.accumulate(map(len, sentences(text))))
+    ends = set(itertools.accumulate(map(len, sentences(text, language=language))))
     for stop in _INNER_STOP.finditer(text):
         if stop.end("blank") in ends:
             continue

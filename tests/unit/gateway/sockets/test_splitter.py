@@ -181,3 +181,12 @@ def test_no_text_takes_long_to_split(unit: str) -> None:
     assert "".join(split(text, granularity="clause")) == text
     assert "".join(split(*text, granularity="clause")) == text
     assert time.process_time() - started < 2
+
+
+@pytest.mark.parametrize(("language", "pieces"), [("da", 2), ("it", 1), ("", 1)])
+def test_the_language_of_the_voice_decides_what_an_abbreviation_is(language: str, pieces: int) -> None:
+    text = "Han vasker sig. Hun går ud nu."
+    splitter = Splitter(language=language)
+    found = [piece for char in text for piece in splitter.feed(char)] + splitter.finish()
+    assert found == list(sentences(text, language=language))
+    assert len(found) == pieces

@@ -46,6 +46,17 @@ async def test_an_ssml_document_is_one_sentence(http: aiohttp.ClientSession) -> 
     assert received.of_type("error") == []
 
 
+async def test_what_an_abbreviation_is_depends_on_the_language_of_the_voice(http: aiohttp.ClientSession) -> None:
+    found = {}
+    for voice in ("da", "it"):
+        config = {"voice": voice, "response_format": "pcm", "split_granularity": "sentence"}
+        async with connected(http, model="speech", **config) as client:
+            await client.send_text("Io sig. ", "Hun.")
+            received = await client.receive_until("session.done")
+        found[voice] = [start["sentence_text"] for start in received.of_type("audio.start")]
+    assert found == {"da": ["Io sig.", "Hun."], "it": ["Io sig. Hun."]}
+
+
 async def test_several_utterances_on_one_socket_each_with_its_own_config(http: aiohttp.ClientSession) -> None:
     async with connected(http, **tone(seconds=0.2)) as client:
         await client.send_text("First of all. Then ", "this.")
