@@ -79,6 +79,9 @@ class BusSettings(msgspec.Struct, frozen=True, kw_only=True):
         doc("Limit of all logs, audio included; above 70 % old ones are purged, above 85 % new jobs are refused."),
     ] = 4 << 30
     replies_max_age_s: Annotated[Seconds, doc("Age of logs; at least twice the longest deadline.")] = 26 * 3600.0
+    blobs_max_bytes: Annotated[
+        Bytes, doc("Limit of all blobs together: what clients put, and the files of installed voices.")
+    ] = 2 << 30
     max_job_bytes: Annotated[Bytes, doc("Limit of one job's JSON.")] = 256 << 10
     max_audio_s: Annotated[
         Seconds, doc("Longest audio of one job; never more than a quarter of `replies_max_bytes` is allowed either.")

@@ -4,8 +4,10 @@ Compatibility: a reader ignores fields it does not know, so adding a field with 
 deployment. Renaming or retyping one is not; add a new field instead.
 """
 
+from collections.abc import Mapping
 from datetime import datetime
 from enum import StrEnum
+from types import MappingProxyType
 from typing import Annotated, Any, Final, Literal, TypeVar
 
 import msgspec
@@ -102,6 +104,8 @@ class EngineRequest(EngineOptions, frozen=True, kw_only=True, omit_defaults=True
     model: str = ""
     voice: str = ""
     voice_digests: dict[str, str] = msgspec.field(default_factory=dict)
+    #: To the engine host, the paths of the files.
+    inputs: dict[str, str] = msgspec.field(default_factory=dict)
 
 
 class Requested(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -136,6 +140,8 @@ class Job(JobOptions, frozen=True, kw_only=True, omit_defaults=True):
     #: SHA-256 by its model's card of each voice that it speaks with, if the card has them. A voice with another one is
     #: another voice: an attempt that would have it fails. Written by the gateway.
     voice_digests: dict[str, str] = msgspec.field(default_factory=dict)
+    #: Files that the engine reads: by name, as the card has it, the digest of a blob of the tenant.
+    inputs: dict[str, str] = msgspec.field(default_factory=dict)
     #: Written by the gateway, from the caller's key. "": the subject's.
     tenant: str = ""
     #: The options with checks: a worker also reads jobs that no gateway has validated.
@@ -356,9 +362,10 @@ def text_of(job: Job) -> str:
     return job.input or joined(job.script)
 
 
-def engine_request(job: Job) -> EngineRequest:
-    """The fields of `job` that its engine needs."""
-    return EngineRequest(**{field: getattr(job, field) for field in EngineRequest.__struct_fields__})
+def engine_request(job: Job, paths: Mapping[str, str] = MappingProxyType({})) -> EngineRequest:
+    """The fields of `job` that its engine needs, with the `paths` of its files in place of its inputs."""
+    request = EngineRequest(**{field: getattr(job, field) for field in EngineRequest.__struct_fields__})
+    return msgspec.structs.replace(request, inputs=dict(paths)) if paths else request
 
 
 def media_type(rate_hz: int, channels: int) -> str:

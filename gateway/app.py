@@ -13,7 +13,7 @@ from bus.telemetry.logging import logger
 from gateway.access.authenticator import NO_TENANT, KeyPlace
 from gateway.access.caller import CALLER, PUBLIC
 from gateway.access.origins import Origins
-from gateway.api import audio, batch, events, fleet, jobs, links, marks, metrics, models, readiness
+from gateway.api import audio, batch, blobs, events, fleet, jobs, links, marks, metrics, models, readiness
 from gateway.compose import Services
 from gateway.dialects.registry import dialects
 from gateway.http import openapi
@@ -64,6 +64,7 @@ def make_app(services: Services) -> web.Application:
     app[READS] = services.reads
     app[CONNECTIONS] = services.open_connections
     app[WEBHOOKS] = services.webhooks
+    app[blobs.BLOBS] = services.blobs
     app[readiness.READINESS] = readiness.Readiness(services.bus.connection, services.fleet, services.requests)
     app[metrics.METRICS] = metrics.GatewayMetrics(
         services.jobs,
@@ -106,6 +107,9 @@ _NATIVE: Final = [
     web.get("/v1/jobs/{id}/audio", audio.audio),
     web.post("/v1/jobs/{id}/links", links.create),
     web.get("/v1/jobs/{id}/blocks/{n}", audio.block),
+    web.put("/v1/blobs", blobs.put),
+    web.get("/v1/blobs/{digest}", blobs.show),
+    web.delete("/v1/blobs/{digest}", blobs.delete),
     web.get("/v1/models", models.models),
     web.get("/v1/voices", models.voices),
     web.get("/v1/fleet", fleet.fleet),

@@ -13,6 +13,7 @@ from bus.turns import Turns
 from gateway.access.addresses import Addresses
 from gateway.access.authenticator import Authenticator
 from gateway.access.origins import Origins
+from gateway.api.blobs import BlobApi
 from gateway.codecs.encoded_cache import EncodedCache
 from gateway.http.open_connections import OpenConnections, connection_capacity
 from gateway.http.requests import Requests
@@ -59,6 +60,7 @@ class Services:
     webhook_queue: WebhookQueue
     webhooks: WebhookAcceptance
     webhook_delivery: WebhookDelivery
+    blobs: BlobApi
     encoded: EncodedCache
     buffers: Buffers
     reads: Turns
@@ -109,6 +111,7 @@ def compose(
         webhook_delivery=WebhookDelivery(
             jobs, webhook_queue, sender, max_tries=settings.webhook_max_tries, retry_s=settings.webhook_retry_s
         ),
+        blobs=BlobApi(bus, settings),
         encoded=EncodedCache(settings.encoded_cache_bytes, settings.encoded_max_s),
         buffers=Buffers(settings.buffer_bytes),
         reads=Turns(_NUM_READS),

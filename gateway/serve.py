@@ -70,6 +70,7 @@ async def serve(settings: GatewaySettings, stop: asyncio.Event) -> None:
                 services.limiter.run(),
                 services.starts.run(),
                 services.retention.run(),
+                services.blobs.retention.run(),
                 services.pacing.run(),
                 Cancels(bus, services.authenticator, tasks).run(),
                 nats_api.run(),

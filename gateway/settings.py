@@ -65,6 +65,10 @@ class GatewaySettings(msgspec.Struct, frozen=True, kw_only=True):
     ] = 16
     webhook_retry_s: Annotated[Seconds, doc("Delay before the second try; doubles with each, to an hour.")] = 1.0
     max_body_bytes: Annotated[Bytes, doc("Largest body of an HTTP request.")] = 1 << 20
+    max_blob_bytes: Annotated[Bytes, doc("Largest blob: the body of a `PUT /v1/blobs`.")] = 256 << 20
+    blob_keep_s: Annotated[
+        Seconds, doc("A blob stays for this long after its last PUT, and until the deadline of each job that names it.")
+    ] = 3600.0
     buffer_bytes: Annotated[
         Bytes,
         doc("Memory for bodies that are read and answers that are collected, of all clients together."),

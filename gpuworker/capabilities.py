@@ -1,7 +1,7 @@
 """The description that an engine gives of itself, and its reports. Engines import these from `gpuworker.engine`."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Protocol, runtime_checkable
 
@@ -103,6 +103,8 @@ class Capabilities:
     default_voice: str = ""
     #: Name of another model, whose requests gateways give to this one where it has the voice: `speech`. Empty for none.
     family: str = ""
+    #: Files that a job may have, by name, with a text for people: what the file is, and its limits.
+    inputs: Mapping[str, str] = field(default_factory=dict)
     #: Most jobs that share one forward.
     max_batch: int = 1
     completeness: Completeness = Completeness.NONE

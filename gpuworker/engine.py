@@ -142,6 +142,8 @@ class EngineJob:
     #: SHA-256 of voices when the job was accepted, by their ids; the host compares that of `voice` before each attempt.
     voice_digests: Mapping[str, str] = field(default_factory=dict)
     params: Mapping[str, Any] = field(default_factory=dict)
+    #: The files of the job, by a name of `Capabilities.inputs`: paths to read from, until the job ends.
+    inputs: Mapping[str, str] = field(default_factory=dict)
     #: 0 … 2**63-1; the only source of chance.
     seed: int = 0
     #: First frame that the log still needs. An engine may begin earlier; the host discards the frames before it.

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta
 
-from bus.settings import BusSettings, LogFormat, LogLevel, Seconds, Token, doc, matching, repeatable
+from bus.settings import BusSettings, Bytes, LogFormat, LogLevel, Seconds, Token, doc, matching, repeatable
 
 EngineOptionFlags = Annotated[
     tuple[
@@ -73,6 +73,12 @@ class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True):
     fail_timeout_s: Annotated[
         Seconds, doc("The window of max_fails, and how long the worker then takes no job before it tries one.")
     ] = 30.0
+    blob_cache: Annotated[
+        str, doc("Folder for files that jobs name; if not given, one of this process alone, which ends with it.")
+    ] = ""
+    blob_cache_bytes: Annotated[Bytes, doc("Limit of the files in that folder; the longest unused ones go first.")] = (
+        4 << 30
+    )
     metrics_port: Annotated[
         Annotated[int, Meta(ge=0, le=65_535)] | None,
         doc("Serve Prometheus metrics at /metrics of this port; 0 means any free one. Not at all if not given."),

@@ -52,7 +52,12 @@ def ack_wait_s() -> float:
 def bus_settings(nats_url: str, root: str, ack_wait_s: float) -> BusSettings:
     """Small streams: JetStream reserves each stream's bytes, and every test makes its own."""
     return BusSettings(
-        nats=nats_url, root=root, ack_wait_s=ack_wait_s, jobs_max_bytes=64 << 20, replies_max_bytes=256 << 20
+        nats=nats_url,
+        root=root,
+        ack_wait_s=ack_wait_s,
+        jobs_max_bytes=64 << 20,
+        replies_max_bytes=256 << 20,
+        blobs_max_bytes=64 << 20,
     )
 
 

@@ -58,6 +58,8 @@ class ModelCard(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     default_voice: str = ""
     #: Name of another model, whose requests gateways give to this one where it has the voice; "" for none.
     family: str = ""
+    #: Files that a job may name in `inputs`, by name, with a text for people.
+    inputs: dict[str, str] = {}
     #: Most jobs that share one forward pass.
     max_batch: int = 1
     #: `words`: a job that lost a word of its input fails. `none`: the engine cannot know, or does not speak.

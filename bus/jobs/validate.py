@@ -15,7 +15,7 @@ import msgspec
 from bus import wire
 from bus.bound import Bound, SpokenText
 from bus.errors import Invalid, Malformed, TooLarge
-from bus.jobs import ids, scripts
+from bus.jobs import ids, inputs, scripts
 from bus.options import MAX_DEADLINE_S, MAX_LINGER_S, MAX_SEED
 from bus.params import short, without_nulls
 from bus.script import PAUSE_S
@@ -161,6 +161,8 @@ def check_job(job: wire.Job) -> None:
         scripts.check_script(job, check_input)
     else:
         check_input(job.input)
+    if job.inputs:
+        inputs.check_inputs(job.inputs)
     if not 0 <= job.seed <= MAX_SEED:
         raise Invalid(f"seed: must be from 0 to {MAX_SEED}, not {short(str(job.seed))}", "seed")
     if not 0 <= job.linger_s <= MAX_LINGER_S:

@@ -58,6 +58,18 @@ EVENTS: dict[str, Event] = {
         "The files of the certificate changed and are not usable; the one loaded before stays in force.",
         ("file", "error"),
     ),
+    # blobs
+    "blob.abandon_failed": Event(
+        "The chunks of an upload that failed could not be removed; retention does it later.", ("upload", "error")
+    ),
+    "blob.cache_failed": Event("A worker could not store the files of a job; another one tries.", ("error",)),
+    "blob.damaged": Event("The store has other bytes of a blob than its digest says.", ("digest", "error")),
+    "blob.purged": Event(
+        "Blobs whose time was over were removed, and chunks of `uploads` that ended without a blob.",
+        ("blobs", "uploads"),
+    ),
+    "blob.retention_failed": Event("Blobs could not be looked at; retried.", ("error",)),
+    "blob.stored": Event("A blob was put; `is_new`: its tenant had no such one.", ("digest", "bytes", "is_new")),
     # pulling, claiming, ending
     "pull.heartbeat_missed": Event("Heartbeats of a consumer stopped; its pulls are sent again.", ("consumers",)),
     "pull.ended": Event("A long pull ended early: its consumer moved or was deleted.", ("consumer", "status")),

@@ -2,6 +2,7 @@
 
 from typing import Any, Final
 
+from bus.blob_names import BlobNames
 from bus.settings import BusSettings
 from bus.subjects import Subjects
 
@@ -68,6 +69,18 @@ def usage_stream(subjects: Subjects, settings: BusSettings) -> dict[str, Any]:
         max_bytes=16 << 20,
         max_age=3 * 86_400 * _NS,
         allow_msg_counter=True,
+    )
+
+
+def blobs_stream(names: BlobNames, settings: BusSettings) -> dict[str, Any]:
+    """The object bucket of the blobs, as `nats object` would create it."""
+    return _stream(
+        names.stream,
+        [names.all_chunks, names.all_records],
+        settings.replicas,
+        discard="new",
+        max_bytes=settings.blobs_max_bytes,
+        allow_rollup_hdrs=True,
     )
 
 

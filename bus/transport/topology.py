@@ -6,11 +6,13 @@ disagree about those would take each other's messages. It does adjust limits to 
 
 from typing import Any
 
+from bus.blob_names import BlobNames
 from bus.errors import ApiError, TopologyMismatch
 from bus.settings import BusSettings
 from bus.subjects import LANES, Subjects
 from bus.transport.jetstream import JetStream, is_missing_stream
 from bus.transport.stream_configs import (
+    blobs_stream,
     consumer,
     dead_stream,
     hooks_consumer,
@@ -60,6 +62,10 @@ class Topology:
         """Create the queue of pending webhook events, and its consumer, if they are missing."""
         await self._declare_stream(hooks_stream(self._subjects, self._settings))
         await self._declare_consumer(hooks_consumer(self._subjects), self._subjects.hooks_stream)
+
+    async def declare_blobs(self) -> None:
+        """Create the bucket of blobs if it is missing."""
+        await self._declare_stream(blobs_stream(BlobNames(self._subjects.root), self._settings))
 
     async def declare_consumers(self, model: str, version: str) -> list[str]:
         """Create a consumer of JOBS for each lane if it is missing; return their names, highest lane first."""

@@ -83,6 +83,10 @@ class JobRequest(JobOptions, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     )
     model: Model = ""
     voice: Voice = ""
+    inputs: Annotated[
+        dict[str, str],
+        schema("Files by the name on the model's card: digests that `PUT /v1/blobs` answered."),
+    ] = msgspec.field(default_factory=dict)
 
 
 class WebhookRequest(Webhook, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -76,6 +76,7 @@ class Connection(_Counted):
         self._write_timer = None
         self._read_timer = None
         self._body = EMPTY_PAYLOAD
+        self._streamed = EMPTY_PAYLOAD
         self._body_held = ("", 0)
         self._raw_bytes = 0
         self._read_since = 0.0
@@ -151,13 +152,22 @@ class Connection(_Counted):
         if self._read_since and self._read_timer is None:
             self.watch_reading()
 
+    def stream_body(self) -> None:
+        """The handler reads the body as it comes: at most a few pieces of it are in memory, whatever its size.
+
+        Its bytes are counted no more, so the handler holds a buffer for those pieces. Its times stay.
+        """
+        self._streamed = self._body
+        if self._body_held[1]:
+            self.release_body()
+
     async def finish_response(
         self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
     ) -> tuple[web.StreamResponse, bool]:
         """As aiohttp's; no handler reads the rest of the body any more."""
         if self._body is request.content:
             self._rest = self._body
-            self._body = EMPTY_PAYLOAD
+            self._body = self._streamed = EMPTY_PAYLOAD
             self._read_since = 0.0
             self._raw_bytes = 0
         if isinstance(resp, web.HTTPException) and isinstance(request, web.Request):

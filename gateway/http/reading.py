@@ -91,7 +91,7 @@ class ReadingGuard(SlowClientGuard):
 
     __slots__ = (
         *("_body", "_body_held", "_head_is_late", "_idle_since", "_is_cut_off", "_is_socket", "_num_answered"),
-        *("_raw_bytes", "_read_at", "_read_checked_at", "_read_since", "_read_timer", "_rest", "_shared"),
+        *("_raw_bytes", "_read_at", "_read_checked_at", "_read_since", "_read_timer", "_rest", "_shared", "_streamed"),
     )
 
     _shared: Shared
@@ -100,6 +100,8 @@ class ReadingGuard(SlowClientGuard):
     _body: StreamReader
     #: Body of a request that was answered before the body had ended: aiohttp drops the rest, for ten seconds.
     _rest: StreamReader
+    #: Body that a handler reads as it comes.
+    _streamed: StreamReader
     #: Owner and number of the bytes that are taken from the shared memory.
     _body_held: tuple[str, int]
     #: Bytes of the body on the wire, those beside its head not counted.
@@ -151,7 +153,7 @@ class ReadingGuard(SlowClientGuard):
             return
         buffers = self._shared.buffers
         owner, held = self._body_held
-        if buffers is None or body.total_bytes <= SMALL_BODY_BYTES:
+        if buffers is None or body.total_bytes <= SMALL_BODY_BYTES or body is self._streamed:
             return
         owner = owner or _owner_of(self._current_request, self.peername)
         refused = buffers.take_now(owner, body.total_bytes - held)

@@ -159,7 +159,8 @@ async def open_stream(
     """
     requested_at = time.monotonic()
     if ids.is_derived(job.id):
-        is_shared = jobs.cache.is_shared and not own_id
+        # The blobs of its inputs are its own tenant's.
+        is_shared = jobs.cache.is_shared and not own_id and not job.inputs
         async with SharedRun(jobs, for_all_tenants(job) if is_shared else job) as run:
             await run.find(fresh=fresh)
             yield AudioStream(jobs, run, PcmReader(), requested_at=requested_at)

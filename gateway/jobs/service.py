@@ -153,10 +153,12 @@ class Jobs:
     async def accept(self, job: wire.Job, listener: Listener | None = None) -> Accepted:
         """Put a validated job on the bus and watch its deadline; `listener` is the one that waits for its audio.
 
-        Raises as `bus.jobs.submit.submit` does, StorageFull while the streams are nearly full, and TooMany; NoWorker
-        for an urgent job with a listener. Cancelling may leave a job of which it is not yet known whether it is queued:
-        a task of its own settles that.
+        Raises as `bus.jobs.submit.submit` does, Invalid for an input that is no blob of the tenant, StorageFull while
+        the streams are nearly full, and TooMany; NoWorker for an urgent job with a listener. Cancelling may leave a job
+        of which it is not yet known whether it is queued: a task of its own settles that.
         """
+        if job.inputs:
+            await self.admission.inputs.hold(job)
         if self._retention.is_full:
             self._retention.check_room(job.tenant, job.max_bytes, self.admission.audio.table.pool.owners)
         key = self.bus.subjects.job_key(job.tenant, job.id)

@@ -11,7 +11,7 @@ from bus import params, script, voices, wire
 from bus.errors import Invalid, NoWorker, UnknownModel
 from bus.fleet.fleet import Fleet
 from bus.fleet.messages import ModelCard
-from bus.jobs import ids, scripts, validate
+from bus.jobs import ids, inputs, scripts, validate
 from bus.jobs.validate import AudioLimit
 from bus.params import short
 from bus.script import Turn
@@ -101,6 +101,8 @@ class Validation:
             job = msgspec.structs.replace(job, params=params.without_nulls(job.params))
         if model in self._fleet.families:
             card, voice = resolve(job, card, self._fleet.members(model))
+        if job.inputs:
+            inputs.check_known(job.inputs, card.inputs, card.name)
         if job.script:
             scripts.check_turns(job, card.max_input_chars, takes_scripts=card.scripts)
         else:

@@ -2,12 +2,14 @@
 
 from typing import NamedTuple
 
+from bus.blobs.store import BlobStore
 from bus.errors import JobError
 from bus.jobs.client import Bus
 from bus.jobs.submit import Accepted
 from bus.subjects import JobKey
 from bus.wire import Job
 from gateway.limits.counted_jobs import CountedJob
+from gateway.limits.held_inputs import HeldInputs
 from gateway.limits.limiter import Limiter
 from gateway.limits.refusals import log_reached
 
@@ -26,6 +28,8 @@ class Admission:
     def __init__(self, bus: Bus, limiter: Limiter) -> None:
         self._bus = bus
         self._limiter = limiter.jobs
+        #: Keeps the blobs that a job names.
+        self.inputs = HeldInputs(BlobStore(bus), bus.clock)
         #: These say which jobs of callers without a key need `admit`.
         self.audio = limiter.audio_room
         self.queue = limiter.queue_room

@@ -55,6 +55,17 @@ def too_much_stored(tenant: str, refusal: Refusal, limit: str, stream: str, capa
     return error
 
 
+def too_many_bytes(tenant: str, refusal: Refusal, limit: str, capacity: int) -> TooMany:
+    """The blobs of `tenant` have its share of `capacity` bytes, which all tenants have together."""
+    text = (
+        f"{limit}: the blobs of tenant {tenant} have {refusal.held:,.0f} bytes, and this one needs "
+        f"{refusal.asked:,.0f} more; the tenant's share is {refusal.allowed:,.0f} of {capacity:,} at present"
+    )
+    error = _too_many(text, limit, f"tenant-{tenant}", round(refusal.allowed), _STORED_RETRY_AFTER_S)
+    error.left = max(0.0, error.allowed - refusal.held)
+    return error
+
+
 def no_room(refusal: Refusal, stream: str, total: int, capacity: int) -> StorageFull:
     """The live jobs of all tenants have `total` of `capacity` bytes of `stream`."""
     return StorageFull(

@@ -39,7 +39,7 @@ class Request(msgspec.Struct, frozen=True):
 
 _PREFIX: Final = "antiphon-"
 #: Fields that fit no header.
-_IN_BODY_ONLY: Final = {"input", "script", "params"}
+_IN_BODY_ONLY: Final = {"input", "script", "params", "inputs"}
 _OPTIONS: Final = [field for field in msgspec.structs.fields(JobRequest) if field.name not in _IN_BODY_ONLY]
 #: The fields that headers may set: those of a request, and the encoding of blocks.
 _Headers = msgspec.defstruct(

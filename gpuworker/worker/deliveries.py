@@ -14,6 +14,7 @@ from bus.fleet.messages import ModelCard
 from bus.jobs.claim import Claim, Claims
 from bus.jobs.client import Bus
 from bus.jobs.giving_up import Refusal
+from bus.jobs.inputs import check_known
 from bus.jobs.scripts import check_turns
 from bus.jobs.validate import AudioLimit, check_length, usable_id
 from bus.subjects import JobKey
@@ -98,6 +99,8 @@ class Deliveries:
         """The delivered job. Raises Malformed, or Invalid for a job that its model would refuse."""
         job = self._claims.open(delivery)
         card = self._cards[job.model]
+        if job.inputs:
+            check_known(job.inputs, card.inputs, card.name)
         if job.script:
             check_turns(job, card.max_input_chars, takes_scripts=card.scripts)
         else:

@@ -6,7 +6,8 @@ caused it, is charged an attempt (`EngineLost`); the others are handed back (`Ha
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Final
 
 from bus import retry, wire
@@ -14,8 +15,10 @@ from bus.jobs.claim import Claim
 from bus.telemetry.logging import logger
 from gpuworker import pipe
 from gpuworker.settings import WorkerSettings
+from gpuworker.worker.blob_cache import WantedFile
 from gpuworker.worker.entry_size import EntrySize
 from gpuworker.worker.host_process import HostProcess
+from gpuworker.worker.run_files import RunFiles
 from gpuworker.worker.stream import EngineLost, HandBack, Stream
 
 log = logger(__name__)
@@ -80,12 +83,18 @@ class EngineHost:
     """One process at a time. `run` keeps it alive; `open` and `close` start and stop jobs in it."""
 
     def __init__(
-        self, models: list[str], settings: WorkerSettings, on_change: Callable[[], None], on_death: Callable[[], None]
+        self,
+        models: list[str],
+        settings: WorkerSettings,
+        files: RunFiles,
+        on_change: Callable[[], None],
+        on_death: Callable[[], None],
     ) -> None:
         """`on_change`: `is_up` or the loaded models may have changed. `on_death`: a host ended by itself or hung."""
         self.models = HostModels(models)
         self._names = models
         self._settings = settings
+        self._files = files
         self._on_change = on_change
         self._on_death = on_death
         self._process: HostProcess | None = None
@@ -163,26 +172,34 @@ class EngineHost:
     # Jobs
 
     def open(self, claim: Claim, entry_size: EntrySize) -> Stream:
-        """Start the claimed job in the host. Raises HandBack without a host, or before it has loaded the model."""
-        model = claim.job.model
-        if not self.is_up or self._process is None or model not in self.models.loaded:
-            raise HandBack(f"the engine host has no {model} now")
+        """Start the claimed job in the host, once its files are here.
+
+        Raises HandBack without a host, or before it has loaded the model.
+        """
+        job = claim.job
+        if not self.is_up or self._process is None or job.model not in self.models.loaded:
+            raise HandBack(f"the engine host has no {job.model} now")
         self._last_handle += 1
         stream = Stream(self._last_handle, entry_size, self._send_credit)
-        start = pipe.Start(
-            handle=stream.handle,
-            request=wire.engine_request(claim.job),
-            start_frame=claim.position.frame,
-            attempt=claim.lease.attempt,
-            checkpoint=claim.checkpoint,
-        )
-        command = pipe.encode_command(start)  # before the stream is registered: nothing would remove it again
+        if job.inputs:
+            self._streams[stream.handle] = stream
+            wanted = {name: WantedFile(job.tenant, digest) for name, digest in job.inputs.items()}
+            self._files.fetch(stream, wanted, partial(self._start, stream, claim))
+            return stream
+        command = _start(stream, claim)  # before the stream is registered: nothing would remove it again
         self._streams[stream.handle] = stream
         self._process.channel.send(command)
         return stream
 
+    def _start(self, stream: Stream, claim: Claim, paths: Mapping[str, str]) -> None:
+        """Start a job whose files are fetched, unless its stream or its host has ended meanwhile."""
+        if stream.handle in self._streams and self._process is not None:
+            self._process.channel.send(_start(stream, claim, paths))
+
     def close(self, stream: Stream) -> None:
         """Stop the job in the host, if it still runs there. Idempotent."""
+        if stream.handle in self._files.fetches:
+            self._files.close(stream.handle)
         is_here = self._streams.pop(stream.handle, None) is not None
         if is_here and not stream.is_done and self._process is not None:
             self._process.channel.send(pipe.encode_command(pipe.Stop(stream.handle)))
@@ -194,3 +211,18 @@ class EngineHost:
     def _on_host_message(self, message: pipe.ControlMessage) -> None:
         if self.models.update(message):
             self._on_change()
+
+
+_NO_PATHS: Final[Mapping[str, str]] = {}
+
+
+def _start(stream: Stream, claim: Claim, paths: Mapping[str, str] = _NO_PATHS) -> bytes:
+    """The command that starts a claimed job; `paths`: of its files, by name."""
+    start = pipe.Start(
+        handle=stream.handle,
+        request=wire.engine_request(claim.job, paths),
+        start_frame=claim.position.frame,
+        attempt=claim.lease.attempt,
+        checkpoint=claim.checkpoint,
+    )
+    return pipe.encode_command(start)

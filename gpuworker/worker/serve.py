@@ -55,6 +55,7 @@ async def serve(settings: WorkerSettings, stop: asyncio.Event) -> None:
                     tasks.create_task(service)
                 await worker.work()
             await bus.connection.flush()
+            worker.blobs.close()
 
 
 def describe(settings: WorkerSettings) -> dict[str, ModelCard]:

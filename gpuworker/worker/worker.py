@@ -15,12 +15,14 @@ from bus.jobs.client import Bus
 from bus.subjects import JobKey
 from bus.telemetry.logging import logger
 from gpuworker.settings import WorkerSettings
+from gpuworker.worker.blob_cache import BlobCache
 from gpuworker.worker.deliveries import Deliveries, Slots
 from gpuworker.worker.engine_host import EngineHost
 from gpuworker.worker.intake import Intake
 from gpuworker.worker.peers import Peers
 from gpuworker.worker.pull_loop import PullLoop
 from gpuworker.worker.run import Run
+from gpuworker.worker.run_files import RunFiles
 from gpuworker.worker.storage import StorageGate
 from gpuworker.worker.stream import HandBack
 
@@ -48,7 +50,10 @@ class Worker:
         self._peers = Peers(bus, settings, self._on_peers_change)
         capacity = asyncio.Event()
         self._intake = Intake(settings, self._peers, self.presence.changed, capacity.set)
-        self.host = EngineHost(list(cards), settings, self._on_host_change, self._intake.breaker.fault)
+        self.blobs = BlobCache(bus, settings.blob_cache, settings.blob_cache_bytes)
+        self.host = EngineHost(
+            list(cards), settings, RunFiles(self.blobs), self._on_host_change, self._intake.breaker.fault
+        )
         claims = Claims(bus.logs, bus.clock, me, AttemptLimits(settings.max_attempts, settings.max_host_deaths))
         self.storage = StorageGate(bus, lambda: bool(self.runs), self._peers.num_live)
         self._deliveries = Deliveries(bus, self.host, claims, cards, self._intake, self.storage, self.presence.changed)

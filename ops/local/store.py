@@ -22,6 +22,7 @@ _CONTENTS: Final = {
     "_DEAD": "the dead letters",
     "_HOOKS": "webhook events that were not delivered yet",
     "_USAGE": "the audio charged to keys today",
+    "_BLOBS": "the files that jobs name, and those of installed voices",
     "_KEYS": "all API keys; make new ones with `antiphon keys create`",
 }
 

@@ -38,7 +38,7 @@ class Stack(NamedTuple):
 
 def small_bus(nats_url: str, root: str = "", **settings: Any) -> BusSettings:
     """A namespace of its own, unless one is named. Small streams: JetStream reserves the bytes of each."""
-    sizes = {"jobs_max_bytes": 64 << 20, "replies_max_bytes": 256 << 20}
+    sizes = {"jobs_max_bytes": 64 << 20, "replies_max_bytes": 256 << 20, "blobs_max_bytes": 64 << 20}
     return BusSettings(**{"nats": nats_url, "root": root or fresh_root(), **sizes, **settings})
 
 

@@ -56,6 +56,15 @@ FORBIDDEN: list[tuple[str, str, str]] = [
     *((user, "sub", "antiphon.hook.>") for user in ("worker", *TENANTS)),
     *((user, "pub", "$JS.API.CONSUMER.MSG.NEXT.ANTIPHON_HOOKS.gateways") for user in ("worker", *TENANTS)),
     *(("gateway", "pub", f"$JS.API.STREAM.{act}.ANTIPHON_HOOKS") for act in ("PURGE", "DELETE")),
+    # Blobs: gateways write them, workers read them, and no tenant has another's
+    *((user, "pub", f"$O.ANTIPHON_BLOBS.{kind}.x") for user in ("worker", *TENANTS) for kind in "CM"),
+    *((user, "pub", "$JS.API.STREAM.PURGE.OBJ_ANTIPHON_BLOBS") for user in ("worker", *TENANTS)),
+    *(
+        (tenant, "pub", f"$JS.API.{act}.OBJ_ANTIPHON_BLOBS")
+        for tenant in TENANTS
+        for act in ("DIRECT.GET", "STREAM.MSG.GET")
+    ),
+    ("gateway", "pub", "$JS.API.STREAM.DELETE.OBJ_ANTIPHON_BLOBS"),
     # Speaking as a gateway, a worker, the server
     *((tenant, "pub", f"antiphon.live.{tenant}.j") for tenant in TENANTS),
     *((tenant, "pub", f"antiphon.reply.{tenant}.j.{kind}") for tenant in TENANTS for kind in ("c", "job", "lease")),

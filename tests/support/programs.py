@@ -83,6 +83,7 @@ def bus_flags(settings: BusSettings) -> list[str]:
     return [
         *("--nats", settings.nats, "--root", settings.root, "--ack-wait-s", str(settings.ack_wait_s)),
         *("--jobs-max-bytes", str(settings.jobs_max_bytes), "--replies-max-bytes", str(settings.replies_max_bytes)),
+        *("--blobs-max-bytes", str(settings.blobs_max_bytes)),
         *("--log-format", "json", "--log-level", "debug"),
     ]
 

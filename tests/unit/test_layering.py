@@ -61,7 +61,7 @@ MAY_IMPORT = {
 }
 #: Folders of each package, top to bottom; folders of one row do not import each other. `settings.py` is below them all.
 FOLDERS = {
-    "bus": [{"fleet", "access"}, {"jobs"}, {"transport"}, {"telemetry"}, {""}],
+    "bus": [{"blobs"}, {"fleet", "access"}, {"jobs"}, {"transport"}, {"telemetry"}, {""}],
     "gateway": [
         {""},
         {"dialects", "dialects/acestep", "dialects/elevenlabs", "dialects/vllm", "nats"},

@@ -13,6 +13,8 @@ from nats.aio.client import Client
 from nats.errors import NoRespondersError
 
 from bus.access.keys import Keys, Limits
+from bus.blobs.reading import read_blob
+from bus.blobs.store import BlobStore
 from bus.errors import NotPermitted
 from bus.jobs.client import open_bus
 from bus.settings import BusSettings
@@ -93,6 +95,20 @@ async def test_a_whole_stream_over_http_works_with_gateway_and_worker_as_users(s
             assert job_id in {each["id"] for each in (await answer.json())["jobs"]}
         async with http.get(f"/v1/jobs/{job_id}/audio?format=pcm&from_frame=12000") as answer:
             assert await answer.read() == tone_pcm(1, 12_000)
+
+
+async def test_a_blob_is_put_with_a_gateway_as_user_and_read_with_a_worker(stack: Stack) -> None:
+    async with asyncio.timeout(20), aiohttp.ClientSession(stack.http) as http:
+        async with http.put("/v1/blobs", data=b"bytes") as answer:
+            assert answer.status == 201, await answer.text()
+            digest = (await answer.json())["digest"]
+        settings = BusSettings(nats=stack.server.as_user("worker"), root="antiphon")
+        async with open_bus(settings, "worker", declare=False) as bus:
+            store = BlobStore(bus)
+            found = await store.get("public", digest)
+            assert [piece async for piece in read_blob(bus, found.blob)] == [b"bytes"]
+        async with http.delete(f"/v1/blobs/{digest}") as answer:
+            assert answer.status == 204
 
 
 async def test_audio_is_charged_with_a_gateway_as_user(stack: Stack) -> None:

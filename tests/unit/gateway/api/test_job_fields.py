@@ -39,9 +39,10 @@ FIELDS = {
     "first_audio_deadline_s": 2.5,
     "run_on": True,
     "linger_s": 3.5,
+    "inputs": {"take": "0" * 64},
 }
 #: Fields that fit no header.
-IN_BODY_ONLY = {"input", "script", "params"}
+IN_BODY_ONLY = {"input", "script", "params", "inputs"}
 
 
 def test_every_field_of_a_job_is_the_callers_or_has_another_writer() -> None:

@@ -1,0 +1,94 @@
+"""Every subject and stream name of the blobs: those of an object bucket of NATS, so that its own tools read it.
+
+    $O.<ROOT>_BLOBS.C.<upload>        OBJ_<ROOT>_BLOBS: the chunks of one upload, in order
+    $O.<ROOT>_BLOBS.M.<object>        OBJ_<ROOT>_BLOBS: the record of one blob; base64url of `<owner>/<digest>`
+
+`<upload>` is `<owner>=<random>`, so that the server's count of each subject is the count of each owner.
+Source: NATS ADR-20, "JetStream based Object Stores".
+"""
+
+import base64
+import binascii
+import re
+import secrets
+from functools import cached_property
+from typing import Final
+
+import msgspec
+
+from bus.subjects import token
+
+_DIGEST: Final = re.compile(r"[0-9a-f]{64}")
+#: No token holds it.
+_JOIN: Final = "="
+_UPLOAD_BYTES: Final = 11
+
+
+def is_digest(text: str) -> bool:
+    """Whether `text` is a SHA-256 as it is written here: 64 hexadecimal digits in lower case."""
+    return _DIGEST.fullmatch(text) is not None
+
+
+def new_upload(owner: str) -> str:
+    """The id of a new upload of `owner`. Raises ValueError if that is not a token."""
+    return f"{token(owner)}{_JOIN}{secrets.token_hex(_UPLOAD_BYTES)}"
+
+
+def owner_of(upload: str) -> str:
+    """The owner of an upload."""
+    return upload.partition(_JOIN)[0]
+
+
+class BlobNames(msgspec.Struct, frozen=True, dict=True):
+    """Names of one deployment. Methods that take a name from outside raise ValueError if it is not of its form."""
+
+    root: str
+
+    @cached_property
+    def bucket(self) -> str:
+        """Object bucket of all blobs."""
+        return f"{self.root.upper()}_BLOBS"
+
+    @cached_property
+    def stream(self) -> str:
+        """Stream of that bucket."""
+        return f"OBJ_{self.bucket}"
+
+    @cached_property
+    def all_chunks(self) -> str:
+        """Filter for the chunks of all uploads."""
+        return f"$O.{self.bucket}.C.>"
+
+    @cached_property
+    def all_records(self) -> str:
+        """Filter for the records of all blobs."""
+        return f"$O.{self.bucket}.M.>"
+
+    def chunks(self, upload: str) -> str:
+        """Subject of the chunks of one upload."""
+        owner, _, rest = upload.partition(_JOIN)
+        return f"$O.{self.bucket}.C.{token(owner)}{_JOIN}{token(rest)}"
+
+    def record(self, owner: str, digest: str) -> str:
+        """Subject of the record of one blob."""
+        if not is_digest(digest):
+            raise ValueError(f"{digest[:80]!r} is no SHA-256 of 64 hexadecimal digits in lower case")
+        return f"$O.{self.bucket}.M.{base64.urlsafe_b64encode(object_name(owner, digest).encode()).decode()}"
+
+
+def object_name(owner: str, digest: str) -> str:
+    """The name of a blob in its bucket."""
+    return f"{token(owner)}/{digest}"
+
+
+def parse_object(name: str) -> tuple[str, str]:
+    """(owner, digest) of the name of a blob. Raises ValueError."""
+    owner, _, digest = name.partition("/")
+    if not is_digest(digest):
+        raise ValueError(f"{name[:100]!r} is no name of a blob")
+    return token(owner), digest
+
+
+def digest_in_base64(digest: str) -> str:
+    """A digest as the record of an object has it."""
+    return f"SHA-256={base64.urlsafe_b64encode(binascii.unhexlify(digest)).decode()}"

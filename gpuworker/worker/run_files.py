@@ -1,0 +1,59 @@
+"""The files of jobs: fetched before the engine starts, removed when the job leaves the host."""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from bus.errors import Invalid, Unreachable
+from bus.telemetry.logging import logger
+from gpuworker import pipe
+from gpuworker.worker.blob_cache import BlobCache, FileUnavailable, WantedFile
+from gpuworker.worker.stream import EngineLost, Stream
+
+log = logger(__name__)
+
+#: Called with the paths of a job's files, by name.
+Start = Callable[[Mapping[str, str]], None]
+
+
+class RunFiles:
+    """Fetches for many streams at a time, each in a task of its own."""
+
+    def __init__(self, cache: BlobCache) -> None:
+        self._cache = cache
+        #: By the handle of the stream, until `close`.
+        self.fetches: dict[int, asyncio.Task[None]] = {}
+        self._folders: dict[int, Path] = {}
+
+    def fetch(self, stream: Stream, wanted: Mapping[str, WantedFile], start: Start) -> None:
+        """Fetch the files of a stream, by name, then call `start`; call `close` once the stream has ended.
+
+        A file that is gone or damaged fails the job by its name. If the disk refuses it, the stream is interrupted, so
+        that another worker tries; as it is if the bus does not answer.
+        """
+        task = asyncio.create_task(self._fetch(stream, wanted, start), name=f"files {stream.handle}")
+        self.fetches[stream.handle] = task
+
+    async def _fetch(self, stream: Stream, wanted: Mapping[str, WantedFile], start: Start) -> None:
+        try:
+            # Each piece that arrives is a sign of life: a fetch that stalls ends as an engine that does.
+            folder = await self._cache.hold(wanted, stream.restart_silence)
+        except FileUnavailable as error:
+            path = f"inputs.{error.name}"
+            stream.on_control(pipe.Failed(Invalid.code, f"{path}: {error}", path))
+        except (OSError, Unreachable) as error:
+            log.error("blob.cache_failed", error=str(error))
+            stream.interrupt(EngineLost(f"its worker could not fetch its files: {error}"))
+        else:
+            self._folders[stream.handle] = folder
+            start({name: str(folder / name) for name in wanted})
+
+    def close(self, handle: int) -> None:
+        """Stop fetching for a stream, and remove its files. Idempotent."""
+        if (task := self.fetches.pop(handle, None)) is not None:
+            task.cancel()
+            task.add_done_callback(lambda _: self._release(handle))
+
+    def _release(self, handle: int) -> None:
+        if (folder := self._folders.pop(handle, None)) is not None:
+            self._cache.release(folder)
