@@ -19,6 +19,8 @@ CACHE_HEADER: Final = "Antiphon-Cache"
 #: Fields of the request that were ignored although their names could be ours.
 IGNORED_HEADER: Final = "Antiphon-Ignored"
 MAX_IDEMPOTENCY_KEY_CHARS: Final = 255
+#: Voices of a script that are listed: clients read some 8 KB of headers.
+_MAX_VOICES: Final = 32
 #: Characters of a W3C `traceparent`.
 _TRACEPARENT_CHARS: Final = 55
 
@@ -27,14 +29,19 @@ def voice_headers(job: wire.Job) -> dict[str, str]:
     """The header `Antiphon-Voice` of a job that is complete; {} for one without a voice.
 
     An item of RFC 9651 with parameters: `en_US-joe-medium;model=piper;version=v1;sha256="58af…"`. Characters of a voice
-    that are none of a token are percent-encoded.
+    that are none of a token are percent-encoded. Of a script a list: each voice once, in order, `_MAX_VOICES` at most.
     """
-    if not job.voice:
-        return {}
-    known = job.voice_digests.get(job.voice)
+    if job.script:
+        voices = list(dict.fromkeys(turn.voice for turn in job.script if turn.voice))[:_MAX_VOICES]
+        return {VOICE_HEADER: ", ".join(_voice_item(job, voice) for voice in voices)} if voices else {}
+    return {VOICE_HEADER: _voice_item(job, job.voice)} if job.voice else {}
+
+
+def _voice_item(job: wire.Job, voice: str) -> str:
+    known = job.voice_digests.get(voice)
     digest = f';sha256="{known}"' if known else ""
-    voice = quote(job.voice, safe="+!#$&'*^`|~:/")
-    return {VOICE_HEADER: f"{voice};model={job.model};version={job.version}{digest}"}
+    name = quote(voice, safe="+!#$&'*^`|~:/")
+    return f"{name};model={job.model};version={job.version}{digest}"
 
 
 def idempotency_key(request: web.Request) -> str:

@@ -34,6 +34,7 @@ async def spoken(http: aiohttp.ClientSession, **body: Any) -> tuple[bytes, str]:
     """The PCM and the id of a job of `speech`."""
     async with http.post(SPEECH, json={"model": "speech", "response_format": "pcm", **body}) as answer:
         assert answer.status == 200, await answer.text()
+        assert answer.headers["Antiphon-Voice"].count(";model=speech;version=v1") == (2 if "script" in body else 1)
         return await answer.read(), answer.headers["Antiphon-Job"]
 
 

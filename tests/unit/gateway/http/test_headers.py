@@ -3,8 +3,10 @@
 import pytest
 from aiohttp.test_utils import make_mocked_request
 
+from bus import wire
 from bus.errors import Invalid
-from gateway.http.headers import idempotency_key, refuses_cache, traceparent, wants_fresh
+from bus.script import Turn
+from gateway.http.headers import idempotency_key, refuses_cache, traceparent, voice_headers, wants_fresh
 
 TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 
@@ -38,3 +40,14 @@ def test_an_idempotency_key_has_1_to_255_characters() -> None:
     for wrong in ("", "k" * 256):
         with pytest.raises(Invalid, match=rf"has {len(wrong)} characters.*1 to 255"):
             idempotency_key(make_mocked_request("POST", "/", headers={"Idempotency-Key": wrong}))
+
+
+def test_the_voices_of_a_script_are_listed_once_with_their_digests() -> None:
+    script = [Turn(text="x", voice=voice) for voice in ("b", "a c", "b")]
+    job = wire.Job(script=script, model="piper", version="v1", voice="z", voice_digests={"b": "58af", "z": "00"})
+    assert voice_headers(job) == {
+        "Antiphon-Voice": 'b;model=piper;version=v1;sha256="58af", a%20c;model=piper;version=v1'
+    }
+    many = wire.Job(script=[Turn(text="x", voice=f"{n}") for n in range(1000)], model="m", version="v1")
+    assert voice_headers(many)["Antiphon-Voice"].count(";model=m") == 32
+    assert voice_headers(wire.Job(script=[Turn(text="x")])) == {}
