@@ -10,7 +10,7 @@ from gpuworker import registry
 from gpuworker.conformance.for_pytest import EngineConformance
 from gpuworker.engine import Engine, EngineJob
 from tests.engines.texts import STORY
-from tests.support import assets, piper_voice
+from tests.support import assets, kokoro_model, piper_voice
 
 ROOT = Path(__file__).parents[2]
 
@@ -46,6 +46,30 @@ class TestPiper(EngineConformance):
         return registry.make("piper", {"voices": str(piper_voice.random_voices())})
 
 
+class TestKokoro(EngineConformance):
+    """With random weights behind the inputs and outputs of the published model: nothing is downloaded."""
+
+    name = "kokoro"
+    second = EngineJob(id="second", input="Dicho en breve: suena.", voice="ef_random", params={"speed": 1.5})
+
+    @classmethod
+    def make(cls) -> Engine:
+        return registry.make("kokoro", {"model": str(kokoro_model.random_model())})
+
+
+@pytest.mark.slow
+class TestKokoroWithThePublishedModel(EngineConformance):
+    """A second of its audio takes most of a second: the jobs are short."""
+
+    name = "kokoro"
+    first = EngineJob(id="first", input="It sounds. So it does.", voice="jm_kumo")
+    second = EngineJob(id="second", input="In short, yes.", params={"speed": 1.5})
+
+    @classmethod
+    def make(cls) -> Engine:
+        return registry.make("kokoro", assets.kokoro())
+
+
 @pytest.mark.slow
 class TestPiperWithAPublishedVoice(EngineConformance):
     name = "piper"
@@ -61,4 +85,5 @@ def test_every_shipped_engine_is_tested_here() -> None:
     """But `upstream`, which needs a server: `test_upstream.py` has its own."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     shipped = project["entry-points"]["antiphon.engines"]
-    assert {each.name for each in (TestTone, TestSpeech, TestMusic, TestPiper)} == set(shipped) - {"upstream"}
+    tested = {each.name for each in (TestTone, TestSpeech, TestMusic, TestPiper, TestKokoro)}
+    assert tested == set(shipped) - {"upstream"}

@@ -7,20 +7,9 @@ from gpuworker.conformance.driving import run
 from gpuworker.engine import EngineJob
 from gpuworker.engines.speech import flite
 from gpuworker.engines.speech.engine import RATE_HZ, Speech
+from tests.engines.texts import SENTENCES
 from tests.support.asr import recognised
 
-SENTENCES = (
-    "Go forward ten meters.",
-    "The quick brown fox jumps over the lazy dog.",
-    "Please turn on the light in the kitchen.",
-    "We are ready to publish the next part of the story.",
-    "One two three four five six seven eight nine ten.",
-    "The weather is nice today.",
-    "Open the door and close the window.",
-    "Music and speech are on their way to you.",
-    "My brother wrote a letter to the president.",
-    "Seven ships sailed across the northern sea.",
-)
 VOICES = ["en-us", "en-gb", *(["flite-slt", "flite-kal16"] if flite.find_flite() else [])]
 
 

@@ -16,7 +16,7 @@ from gpuworker.engines.speech.engine import Speech
 from gpuworker.engines.tone import Tone
 from gpuworker.host.script import ScriptReader
 from tests.engines.texts import STORY
-from tests.support import piper_voice
+from tests.support import kokoro_model, piper_voice
 
 GREETING = "Good morning, is there anybody in this lighthouse?"
 
@@ -65,6 +65,13 @@ class TestPiperScripts(ScriptConformance):
         ("Ann", "en_US-random-low", STORY), ("Bob", "de_DE-random-low", "Guten Tag."), ("Ann", "", STORY), seed=11
     )
     second = script_job(("", "en_US-two-low", "In short: it sounds."), ("", "de_DE-random-low", "Ja."), speed=1.5)
+
+
+class TestKokoroScripts(ScriptConformance):
+    name = "kokoro"
+    options = {"model": str(kokoro_model.random_model())}  # noqa: RUF012
+    first = script_job(("Ann", "af_random", STORY), ("Bob", "ef_random", "Buenos días."), ("Ann", "", STORY), seed=11)
+    second = script_job(("", "am_other", "In short: it sounds."), ("", "ef_random", "Sí."), speed=1.5)
 
 
 # Sound, marks and findings

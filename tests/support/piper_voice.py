@@ -17,7 +17,7 @@ _HIDDEN, _LATENT, _SYMBOLS = 16, 8, 256
 _PHONEMES = "_^$ !'(),-.:;?abcdefhijklmnopqrstuvwxyzæçðøħŋœɐɑɒɓɔɕɖɗɘəɚɛɜɞɟɠɡɢɣɤɥɦɧɨɪɫɬɭɮɯɰɱɲɳɴɵɶɸɹɺɻɽɾʀʁʂʃʄʈʉʊʋʌʍʎʏʐʑʒʔʕʘʙʛʜʝʟʡʢʲˈˌːˑ˞βθχᵻⱱ0123456789̧̪̯̩̃ʰˤε"
 
 
-class _Builder:
+class Builder:
     """Nodes and weights of one graph."""
 
     def __init__(self, seed: int) -> None:
@@ -58,7 +58,7 @@ class _Builder:
 
 def model(seed: int = 0, speakers: int = 1) -> ModelProto:
     """The graph of a voice."""
-    made = _Builder(seed)
+    made = Builder(seed)
     speaker = ""
     if speakers > 1:
         table = made.random("emb_g.weight", (speakers, _HIDDEN), 2.0)
@@ -84,7 +84,7 @@ def model(seed: int = 0, speakers: int = 1) -> ModelProto:
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 15)], ir_version=8)
 
 
-def _prior(made: _Builder, scales: Sequence[str], speaker: str) -> tuple[str, str]:
+def _prior(made: Builder, scales: Sequence[str], speaker: str) -> tuple[str, str]:
     """Text encoder, lengths, and the prior with its noise: (joined, mask)."""
     table = made.random("enc_p.emb.weight", (_SYMBOLS, _HIDDEN), 4)
     x = made.node("Gather", "/enc_p/emb/Gather", [table, "input"])
@@ -102,7 +102,7 @@ def _prior(made: _Builder, scales: Sequence[str], speaker: str) -> tuple[str, st
     return made.node("Add", "/Add", [mean, made.node("Mul", "/Mul_6", [noise, scales[0]])]), mask
 
 
-def _lengths(made: _Builder, x: str, scales: Sequence[str]) -> str:
+def _lengths(made: Builder, x: str, scales: Sequence[str]) -> str:
     """Latent frames of each phoneme id, (1, 1, ids)."""
     count = made.node("Shape", "/dp/Shape", ["input"], start=1, end=2)
     shape = made.node("Concat", "/dp/Concat", [made.constant("one_two", np.array([1, 2], np.int64)), count], axis=0)
@@ -113,7 +113,7 @@ def _lengths(made: _Builder, x: str, scales: Sequence[str]) -> str:
     return made.node("Ceil", "/Ceil", [made.node("Mul", "/Mul_1", [made.node("Exp", "/Exp", [logarithm]), scales[1]])])
 
 
-def _mask(made: _Builder, lengths: str) -> tuple[str, str]:
+def _mask(made: Builder, lengths: str) -> tuple[str, str]:
     """The numbers of the latent frames, and ones for all of them: (1, 1, frames)."""
     axes = made.constant("axes12", np.array([1, 2], np.int64))
     total = made.node("ReduceSum", "/ReduceSum", [lengths, axes], keepdims=0)
@@ -126,7 +126,7 @@ def _mask(made: _Builder, lengths: str) -> tuple[str, str]:
     return steps, made.node("Cast", "/Cast_2", [within], to=TensorProto.FLOAT)
 
 
-def _path(made: _Builder, lengths: str, steps: str) -> str:
+def _path(made: Builder, lengths: str, steps: str) -> str:
     """One where a latent frame belongs to an id, (1, frames, ids)."""
     ends = made.node("CumSum", "/CumSum", [lengths, made.constant("last", np.int64(2))])
     begins = made.node("Sub", "/Sub", [ends, lengths])
@@ -139,14 +139,14 @@ def _path(made: _Builder, lengths: str, steps: str) -> str:
     return made.node("Sub", "/Sub_1", before)
 
 
-def _spread(made: _Builder, path: str, index: int) -> str:
+def _spread(made: Builder, path: str, index: int) -> str:
     """The encoder's output `index`, of each id, over the id's latent frames."""
     of_ids = made.node("Transpose", f"/Transpose_{2 + 2 * index}", [f"/enc_p/Split_output_{index}"], perm=[0, 2, 1])
     of_frames = made.node("MatMul", f"/MatMul_{index}", [path, of_ids])
     return made.node("Transpose", f"/Transpose_{3 + 2 * index}", [of_frames], perm=[0, 2, 1])
 
 
-def _flow(made: _Builder, joined: str, mask: str) -> str:
+def _flow(made: Builder, joined: str, mask: str) -> str:
     half = _LATENT // 2
     parts = [
         made.node(
@@ -170,7 +170,7 @@ def _flow(made: _Builder, joined: str, mask: str) -> str:
     return made.node("Mul", "/Mul_7", [whole, mask])
 
 
-def _vocoder(made: _Builder, latent: str, speaker: str) -> None:
+def _vocoder(made: Builder, latent: str, speaker: str) -> None:
     x = made.conv("/dec/conv_pre/Conv", latent, (_LATENT, _HIDDEN), 7)
     if speaker:
         x = made.node("Add", "/dec/Add", [x, made.conv("/dec/cond/Conv", speaker, (_HIDDEN, _HIDDEN), 1)])

@@ -75,7 +75,7 @@ FOLDERS = {
     ],
     "gpuworker": [
         {"worker", "host", "conformance"},
-        {"engines/piper"},
+        {"engines/piper", "engines/kokoro"},
         {"engines/reading", "engines/networks"},
         {"engines/speech", "engines/music", "engines/upstream"},
         {"engines/text"},
@@ -96,7 +96,7 @@ OWNED = {
     "cryptography": ("gateway/access/tokens.py",),
     "numpy": ("gpuworker/",),
     "torch": ("gpuworker/engines/",),
-    "onnx": ("gpuworker/engines/piper/",),
+    "onnx": ("gpuworker/engines/piper/", "gpuworker/engines/kokoro/"),
     "onnxruntime": ("gpuworker/engines/networks/",),
     "pytest": ("gpuworker/conformance/for_pytest.py",),
     "typer": ("ops/",),

@@ -12,7 +12,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
-from bus import ssml
 from bus.text import did_you_mean
 from gpuworker.engine import (
     Capabilities,
@@ -26,24 +25,18 @@ from gpuworker.engine import (
     Rejected,
     Requirement,
     Resume,
-    check_text,
 )
 from gpuworker.engines.piper.bound import spoken_text
 from gpuworker.engines.piper.library import Library
 from gpuworker.engines.piper.voices import Folder, names, read_folder
+from gpuworker.engines.reading.request import MAX_INPUT_CHARS, check_request, schema
 from gpuworker.engines.reading.run import Run
 
 #: The host logs its lines as the event `library.logged`.
 _reports = logging.getLogger(__name__)
 
-_MAX_INPUT_CHARS: Final = 200_000
-_DEFAULTS: Final[Mapping[str, Any]] = {"speed": 1.0, "text": "plain", "breaks": False}
-_SCHEMA: Final[Mapping[str, Any]] = {
-    "$schema": "https://json-schema.org/draft/2020-12/schema",
-    "type": "object",
-    "additionalProperties": False,
-    "properties": {
-        "speed": {"type": "number", "minimum": 0.25, "maximum": 4, "default": 1.0},
+_SCHEMA: Final[Mapping[str, Any]] = schema(
+    {
         "variation": {
             "type": "number",
             "minimum": 0,
@@ -56,20 +49,8 @@ _SCHEMA: Final[Mapping[str, Any]] = {
             "maximum": 1,
             "description": "the same for the lengths of sounds",
         },
-        "text": {
-            "type": "string",
-            "enum": ["plain", "markdown"],
-            "default": "plain",
-            "description": "markdown: its marks are not read aloud",
-        },
-        "breaks": {
-            "type": "boolean",
-            "default": False,
-            "description": 'whether <break time="1.5s"/> is a pause, of 10 s at most',
-        },
-    },
-}
-#: Control characters except white space; halves of surrogate pairs.
+    }
+)
 _REQUIRES: Final = (
     Requirement("antiphon[piper]", module="onnxruntime"),
     Requirement("antiphon[piper]", module="onnx"),
@@ -113,7 +94,7 @@ class Piper:
             resume=Resume.CHECKPOINT,
             determinism=Determinism.SAME_BUILD,
             param_schema=_SCHEMA,
-            max_input_chars=_MAX_INPUT_CHARS,
+            max_input_chars=MAX_INPUT_CHARS,
             voices=tuple(each for voice in self._folder.voices.values() for each in voice.listed()),
             default_voice=self._default,
             family=options.family,
@@ -139,22 +120,13 @@ class Piper:
 
     def validate(self, job: EngineJob) -> EngineJob:
         """`job` with the id of its voice and its params filled in. Raises Rejected."""
-        text = job.input
-        check_text(text, _MAX_INPUT_CHARS)
-        if ssml.is_document(text):
-            raise Rejected("input", "is SSML, which the voices of piper do not read")
+        valid = check_request(job, "piper")
         found = self._folder.find(job.voice or self._default)
         if found is None:
             raise Rejected("voice", self._unknown(job.voice))
         voice, speaker = found
-        own = {**_DEFAULTS, "variation": voice.variation, "rhythm": voice.rhythm}
-        valid = replace(job, voice=f"{voice.id}+{speaker}" if speaker else voice.id, params={**own, **job.params})
-        if valid.params["breaks"]:
-            try:
-                ssml.check_breaks(text)
-            except ssml.BadBreak as error:
-                raise Rejected("input", f"has a wrong pause: {error}") from error
-        return valid
+        own = {"variation": voice.variation, "rhythm": voice.rhythm}
+        return replace(valid, voice=f"{voice.id}+{speaker}" if speaker else voice.id, params={**own, **valid.params})
 
     def _unknown(self, name: str) -> str:
         base = name.partition("+")[0]

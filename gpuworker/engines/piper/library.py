@@ -51,6 +51,10 @@ class Speaker:
         """The phonemes of a part. Raises SpeakerFailed."""
         return self.reader.read(part)
 
+    def pieces(self, reading: Reading) -> list[Reading]:
+        """The whole reading: its audio is made in windows, so a long one waits for nothing."""
+        return [reading]
+
     def sentence(self, reading: Reading, number: int) -> Sentence | None:
         """A part, sentence `number` of its job; None if nothing of it has a sound. Raises OutOfMemory."""
         if not any(symbol.isalnum() for symbol in reading.symbols):

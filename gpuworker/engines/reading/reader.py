@@ -33,6 +33,13 @@ class Reading:
         self.skipped += other.skipped
         self.lost += other.lost
 
+    def cut(self, place: int) -> tuple["Reading", "Reading"]:
+        """The symbols before `place` and from it on, with their words; the first keeps what was skipped or lost."""
+        before = [(symbol, span) for symbol, span in self.words if symbol < place]
+        behind = [(symbol - place, span) for symbol, span in self.words if symbol >= place]
+        first = Reading(self.symbols[:place], before, self.skipped, self.lost)
+        return first, Reading(self.symbols[place:], behind)
+
 
 @dataclass(frozen=True, slots=True)
 class Reader:

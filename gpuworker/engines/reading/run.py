@@ -58,8 +58,12 @@ class Speaker(Protocol):
         """The phonemes of a part. Raises SpeakerFailed."""
         ...
 
+    def pieces(self, reading: Reading) -> Sequence[Reading]:
+        """The reading of a sentence, in pieces that are made one after the other."""
+        ...
+
     def sentence(self, reading: Reading, number: int) -> Sentence | None:
-        """Sentence `number` of the job; None if nothing of it has a sound. Raises OutOfMemory."""
+        """A piece of sentence `number` of the job; None if nothing of it has a sound. Raises OutOfMemory."""
         ...
 
 
@@ -111,20 +115,27 @@ class Run:
         if reading.lost:
             raise TextLost(self._job.input, reading.lost, f"the voice {self._job.voice}")
         self._skipped += reading.skipped[: _MAX_SKIPPED - len(self._skipped)]
-        sentence = self._speaker.sentence(reading, number)
-        if sentence is None:
-            return
+        marks = [part.mark(self._frame)]
+        for piece in self._speaker.pieces(reading):
+            sentence = self._speaker.sentence(piece, number)
+            if sentence is not None:
+                yield from self._sound(sentence, marks)
+                marks = []
+        if not marks:
+            yield from self._silence(self._pause)
+
+    def _sound(self, sentence: Sentence, marks: list[Mark]) -> Generator[Event, None, None]:
+        """A piece of a sentence, with `marks` before those of its words."""
         frame, start = self._frame, self._job.start_frame
         self._frame += sentence.frames
         if self._frame <= start:  # all of it is in the log: only its length matters
             yield Progress("replay", frame / self._rate_hz, start / self._rate_hz)
-        else:
-            words = (Mark(frame + at, "word", begin, end - begin) for at, (begin, end) in sentence.words)
-            marks = [part.mark(frame), *words]
-            for at, pcm in sentence.windows(start - frame):
-                first = frame + at
-                yield Block(first, pcm, tuple(mark for mark in marks if first <= mark.frame < first + len(pcm)))
-        yield from self._silence(self._pause)
+            return
+        words = [Mark(frame + at, "word", begin, end - begin) for at, (begin, end) in sentence.words]
+        marks = [*marks, *words]
+        for at, pcm in sentence.windows(start - frame):
+            first = frame + at
+            yield Block(first, pcm, tuple(mark for mark in marks if first <= mark.frame < first + len(pcm)))
 
     def _silence(self, frames: int) -> Generator[Event, None, None]:
         while frames > 0:

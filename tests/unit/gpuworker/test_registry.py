@@ -42,7 +42,7 @@ def organ(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_an_engine_of_another_distribution_is_found_beside_ours() -> None:
-    assert registry.names() == ["music", "organ", "piper", "speech", "tone", "upstream"]
+    assert registry.names() == ["kokoro", "music", "organ", "piper", "speech", "tone", "upstream"]
     assert isinstance(registry.make("organ"), Tone)
 
 
