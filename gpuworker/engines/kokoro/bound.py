@@ -13,7 +13,7 @@ from bus.bound import SpokenText
 from gpuworker.engines.kokoro.voices import KokoroVoice
 from gpuworker.engines.speech import bound
 
-_MARGIN: Final = 1.3
+_MARGIN: Final = 1.15
 #: Each phoneme lasts a step of 25 ms at least, so texts become no shorter than this.
 _MAX_SPEED: Final = 2.0
 
