@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import os
+import sys
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Final, Protocol
 from weakref import WeakKeyDictionary
@@ -15,7 +16,9 @@ from gateway.codecs.telephone import LAWS, to_g711
 _SLICE_BYTES: Final = 64 << 10
 #: One pool per process: encoding is CPU-bound, and encoders release the interpreter's lock.
 NUM_THREADS: Final = os.cpu_count() or 1
-_POOL: Final = ThreadPoolExecutor(max_workers=NUM_THREADS, thread_name_prefix="encoder")
+#: Where nice values are those of threads, as on Linux, the event loop comes before them.
+_NICE: Final = 5 if sys.platform == "linux" else 0
+_POOL: Final = ThreadPoolExecutor(NUM_THREADS, "encoder", initializer=os.nice, initargs=(_NICE,))
 #: Turns at its threads, for each event loop: a process has one.
 _TURNS: Final[WeakKeyDictionary[asyncio.AbstractEventLoop, Turns]] = WeakKeyDictionary()
 
