@@ -4,6 +4,8 @@ import ctypes
 import os
 import signal
 import sys
+import time
+from pathlib import Path
 from typing import Final
 
 _PR_SET_PDEATHSIG: Final = 1
@@ -34,6 +36,18 @@ def trim_memory() -> None:
     malloc_trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
     if malloc_trim is not None:
         malloc_trim(0)
+
+
+def occupied_s() -> float:
+    """Seconds for which the calling thread has run or has waited for a CPU; where the system counts no waits, has run.
+
+    Source: `schedstat` of proc(5), in nanoseconds: the time on a CPU, the time in a run queue, the number of slices.
+    """
+    try:
+        ran, waited, _ = Path("/proc/thread-self/schedstat").read_text().split()
+    except (OSError, ValueError):
+        return time.thread_time()
+    return (int(ran) + int(waited)) / 1e9
 
 
 def give_memory_back(threshold_bytes: int) -> None:

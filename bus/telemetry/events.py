@@ -258,7 +258,7 @@ EVENTS: dict[str, Event] = {
     ),
     "pacing.began": Event(
         "The event loop is late and has much to do, and callers with more than an equal part of the requests wait.",
-        ("late_s", "worked_part"),
+        ("late_s", "occupied_part"),
     ),
     "job.accepted": Event("This gateway stored a job on the bus.", ("model", "lane")),
     "audio.started": Event(

@@ -1,10 +1,13 @@
-"""A child process ends with its parent."""
+"""A child process ends with its parent; the time that a thread takes."""
 
 import signal
 import subprocess
 import sys
+import time
 
 import pytest
+
+from bus.process import occupied_s
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="only Linux sends a signal when a parent dies")
 
@@ -27,3 +30,10 @@ def test_a_parent_that_is_dead_already_ends_the_process_at_once() -> None:
     script = "import os, signal; from bus.process import die_with_parent; die_with_parent(1, signal.SIGTERM)"
     done = subprocess.run([sys.executable, "-c", script], timeout=30, check=False)
     assert done.returncode == -signal.SIGTERM
+
+
+def test_a_thread_is_occupied_for_at_least_as_long_as_it_runs() -> None:
+    before_s, ran_s = occupied_s(), time.thread_time()
+    while time.thread_time() - ran_s < 0.02:
+        pass
+    assert occupied_s() - before_s >= 0.019  # the two clocks have different grains

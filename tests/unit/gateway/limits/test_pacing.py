@@ -9,13 +9,13 @@ from gateway.limits.pacing import Pacing
 LATE_S = 0.02
 
 
-def driven(counts: dict[str, float], late_s: float, periods: int, worked_part: float = 0.8) -> Pacing:
-    """A pacing after so many periods in which these callers sent requests, and the loop was late and worked."""
+def driven(counts: dict[str, float], late_s: float, periods: int, occupied_part: float = 0.8) -> Pacing:
+    """A pacing after so many periods in which these callers sent requests, and the loop was late and occupied."""
     pacing = Pacing()
     for _ in range(periods):
         for owner, count in counts.items():
             pacing.counts[owner] = pacing.counts.get(owner, 0.0) + count
-        pacing.look(late_s, worked_part)
+        pacing.look(late_s, occupied_part)
     return pacing
 
 
@@ -59,7 +59,14 @@ def test_nothing_waits_while_the_loop_is_in_time() -> None:
 
 def test_nothing_waits_while_the_loop_is_late_for_want_of_a_cpu() -> None:
     """Another process has it: requests that wait would not make the loop earlier."""
-    assert not driven({"loud": 10, "quiet": 1}, LATE_S, 100, worked_part=0.1).is_busy
+    assert not driven({"loud": 10, "quiet": 1}, LATE_S, 100, occupied_part=0.1).is_busy
+
+
+def test_a_caller_with_few_requests_never_waits_although_they_are_more_than_an_equal_part() -> None:
+    """The others' requests may be the expensive ones."""
+    pacing = driven({"modest": 1, "expensive": 0.5}, LATE_S, 100)
+    assert pacing.is_busy
+    assert pacing.wait_s("modest") == 0
 
 
 def test_callers_that_have_left_are_forgotten() -> None:
