@@ -114,14 +114,16 @@ class Requested(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     model: str = ""
     version: str = ""
     voice: str = ""
-    #: Of each turn of its script.
+    #: Of the voice, if it names none.
+    language: str = ""
+    #: Voice of each turn of its script.
     turns: list[str] = []
 
     @classmethod
-    def of(cls, job: "Job", model: str) -> "Requested":
+    def of(cls, job: "Job", model: str, language: str) -> "Requested":
         """The fields of a job that is not completed yet; `model` if it names none."""
         turns = [turn.voice for turn in job.script]
-        return cls(model=job.model or model, version=job.version, voice=job.voice, turns=turns)
+        return cls(model=job.model or model, version=job.version, voice=job.voice, language=language, turns=turns)
 
 
 class Job(JobOptions, frozen=True, kw_only=True, omit_defaults=True):

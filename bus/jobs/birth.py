@@ -49,7 +49,10 @@ def is_repeat(job: wire.Job, born: wire.Job) -> bool:
 
     The second holds where a default or a voice was resolved otherwise for the repeat, as after an installation.
     """
-    return digest(job) == digest(born) or digest(_as_requested(job)) == digest(_as_requested(born))
+    if digest(job) == digest(born):
+        return True
+    languages = [each.requested.language if each.requested else "" for each in (job, born)]
+    return languages[0] == languages[1] and digest(_as_requested(job)) == digest(_as_requested(born))
 
 
 def _as_requested(job: wire.Job) -> wire.Job:

@@ -33,11 +33,11 @@ _SCRIPTS: Final[Mapping[str, frozenset[str]]] = {
 _LATIN: Final = frozenset({"LATIN"})
 
 
-def resolve(job: wire.Job, named: ModelCard, members: Sequence[ModelCard]) -> tuple[ModelCard, str]:
+def resolve(job: wire.Job, named: ModelCard, members: Sequence[ModelCard], language: str = "") -> tuple[ModelCard, str]:
     """The card that answers `job`, and the id of its voice; `named` and the voice as sent if no member is chosen.
 
     `named`: the card of the model that the job names or, if no worker ever offered that, of a member. `members`: of the
-    family, best first.
+    family, best first. `language`: for a job without a voice, if its caller named one.
     """
     has_own = not named.family
     if job.version or any(ssml.is_document(text) for text in [job.input, *(turn.text for turn in job.script)]):
@@ -45,15 +45,19 @@ def resolve(job: wire.Job, named: ModelCard, members: Sequence[ModelCard]) -> tu
     if has_own and not _names(job).isdisjoint(voice.id for voice in named.voices):
         return named, job.voice
     for card in members:
-        voice = _voice(job, named if has_own else card, card) if _takes(card, job) else None
+        default = named if has_own else card
+        spoken = language or default.language_of(default.default_voice)
+        voice = _voice(job, spoken, card) if _takes(card, job) else None
         if voice is not None:
             return card, voice
     return named, job.voice
 
 
 def _takes(card: ModelCard, job: wire.Job) -> bool:
-    """Whether length and params of `job` are within the limits of the card."""
+    """Whether length, inputs and params of `job` are within the limits of the card."""
     if len(wire.text_of(job)) > card.max_input_chars or (job.script and not card.scripts):
+        return False
+    if not job.inputs.keys() <= {*card.inputs}:
         return False
     try:
         params.check(card.param_schema, job.params)
@@ -62,22 +66,38 @@ def _takes(card: ModelCard, job: wire.Job) -> bool:
     return True
 
 
-def _voice(job: wire.Job, named: ModelCard, member: ModelCard) -> str | None:
-    """The voice of `member` that the job names or, if it names none, one for the language that `named` speaks.
+def voice_of_language(card: ModelCard, language: str) -> str:
+    """The voice of a job without one whose caller named a language; "" for the model's default, as without a better."""
+    found = _of_language(_own_first(card), language)
+    return "" if found is None or found.id == card.default_voice else found.id
 
-    None if there is none, or `member` lacks a voice that a turn of the script names.
+
+def _voice(job: wire.Job, spoken: str, member: ModelCard) -> str | None:
+    """The voice of `member` that the job names or, if it names none, one that speaks the language `spoken`.
+
+    None if there is none, or `member` lacks a voice that a turn of the script names, or voices for all its speakers.
     """
     ids = [voice.id for voice in member.voices]
     if any(voices.listed(name, ids) is None for name in _names(job)):
         return None
     if job.voice:
         return voices.listed(job.voice, ids)
-    spoken = named.language_of(named.default_voice)
     if not is_written_in(wire.text_of(job), spoken):
         return None
-    own_first = sorted(member.voices, key=lambda voice: voice.id != member.default_voice)
-    found = _of_language(own_first, spoken) or _of_language(own_first, _primary(spoken))
-    return found.id if found is not None else None
+    best = _own_first(member)
+    found = _of_language(best, spoken) or _of_language(best, _primary(spoken))
+    if found is None or _num_unvoiced(job) > sum(_speaks(voice, _primary(spoken)) for voice in best):
+        return None
+    return found.id
+
+
+def _num_unvoiced(job: wire.Job) -> int:
+    """Speakers of the script that it gives no voice to."""
+    return len({turn.speaker for turn in job.script} - {turn.speaker for turn in job.script if turn.voice} - {""})
+
+
+def _own_first(card: ModelCard) -> list[Voice]:
+    return sorted(card.voices, key=lambda voice: voice.id != card.default_voice)
 
 
 def _names(job: wire.Job) -> set[str]:
@@ -86,8 +106,12 @@ def _names(job: wire.Job) -> set[str]:
 
 
 def _of_language(among: Sequence[Voice], language: str) -> Voice | None:
-    tags = ((voice, voice.language.casefold()) for voice in among)
-    return next((voice for voice, tag in tags if language in {tag, _primary(tag)}), None)
+    return next((voice for voice in among if _speaks(voice, language)), None)
+
+
+def _speaks(voice: Voice, language: str) -> bool:
+    """Whether a voice speaks `language`, or a variant of it."""
+    return f"{voice.language.casefold()}-".startswith(f"{language}-")
 
 
 def _primary(tag: str) -> str:

@@ -146,9 +146,9 @@ class Jobs:
         """The card of a model. Raises UnknownModel, or NoWorker if no worker has been seen yet."""
         return self._validation.card(model, version)
 
-    def validate(self, job: wire.Job, *, streams: bool, size_hint_bytes: int) -> wire.Job:
+    def validate(self, job: wire.Job, *, streams: bool, size_hint_bytes: int, language: str = "") -> wire.Job:
         """`job` with every default in place; see `Validation.complete`. Raises Invalid, UnknownModel, NoWorker."""
-        return self._validation.complete(job, streams=streams, size_hint_bytes=size_hint_bytes)
+        return self._validation.complete(job, streams=streams, size_hint_bytes=size_hint_bytes, language=language)
 
     async def accept(self, job: wire.Job, listener: Listener | None = None) -> Accepted:
         """Put a validated job on the bus and watch its deadline; `listener` is the one that waits for its audio.

@@ -20,7 +20,7 @@ from bus.subjects import LANES
 from bus.text import suggestion
 from bus.transport.clock import BusClock
 from gateway.jobs.cache import derived_id
-from gateway.jobs.resolution import resolve
+from gateway.jobs.resolution import resolve, voice_of_language
 
 DEFAULT_MODEL: Final = "speech"
 #: A gateway younger than this may not have received a heartbeat of every worker.
@@ -83,11 +83,12 @@ class Validation:
                 f"{self._no_worker_s:g} s, a job of POST /v1/jobs until its `expires_at`"
             )
 
-    def complete(self, job: wire.Job, *, streams: bool, size_hint_bytes: int) -> wire.Job:
+    def complete(self, job: wire.Job, *, streams: bool, size_hint_bytes: int, language: str = "") -> wire.Job:
         """`job` with every default filled in. `streams`: the API responds with the audio itself.
 
         A job without an id gets a random one or, if the API streams, the id that identical requests share.
         `size_hint_bytes`: size of the request's body; the size of the job is computed only if that is near the limit.
+        `language`: of the voice, for a job that names none: a tag of BCP 47 in lower case.
 
         Raises Invalid, TooLarge, UnknownModel or NoWorker; their texts name field, limit and value.
         """
@@ -100,19 +101,16 @@ class Validation:
         if None in job.params.values():
             job = msgspec.structs.replace(job, params=params.without_nulls(job.params))
         if model in self._fleet.families:
-            card, voice = resolve(job, card, self._fleet.members(model))
-        if job.inputs:
-            inputs.check_known(job.inputs, card.inputs, card.name)
-        if job.script:
-            scripts.check_turns(job, card.max_input_chars, takes_scripts=card.scripts)
-        else:
-            validate.check_length(job.input, card.max_input_chars, card.min_input_letters)
+            card, voice = resolve(job, card, self._fleet.members(model), language)
+        if language and not voice:
+            voice = voice_of_language(card, language)
+        _check_content(job, card)
         if job.expires_at is not None:
             validate.check_deadline(job.expires_at, self._clock.now())
         params.check(card.param_schema, job.params)
         job = msgspec.structs.replace(
             job,
-            requested=wire.Requested.of(job, model) if job.id else None,
+            requested=wire.Requested.of(job, model, language) if job.id else None,
             model=card.name,
             version=job.version or card.version,
             voice=_voice(voice, card),
@@ -133,6 +131,16 @@ class Validation:
             num_bytes = len(wire.encode(job)) + _ADDED_BYTES
             validate.check_size(num_bytes, self._max_job_bytes, "script" if job.script else "input")
         return job
+
+
+def _check_content(job: wire.Job, card: ModelCard) -> None:
+    """Check the inputs, and the script or the text, by the model's card. Raises Invalid."""
+    if job.inputs:
+        inputs.check_known(job.inputs, card.inputs, card.name)
+    if job.script:
+        scripts.check_turns(job, card.max_input_chars, takes_scripts=card.scripts)
+    else:
+        validate.check_length(job.input, card.max_input_chars, card.min_input_letters)
 
 
 def _voice(voice: str, card: ModelCard, path: str = "voice") -> str:

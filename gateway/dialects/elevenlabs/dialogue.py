@@ -37,7 +37,7 @@ class Input(msgspec.Struct, frozen=True):
 
     def turn(self, card: ModelCard) -> Turn:
         """The turn of a script. ElevenLabs' voices become different ones of the model, as far as it has them."""
-        voice = names.speech_voice(self.voice_id, "", card)
+        voice = names.speech_voice(self.voice_id, card)
         is_theirs = not voice and self.voice_id != names.DEFAULT_VOICE
         return Turn(text=self.text, speaker=self.voice_id if is_theirs else "", voice=voice)
 
@@ -88,10 +88,10 @@ def _job(request: web.Request, body: DialogueRequest, size_hint_bytes: int) -> w
         msgspec.structs.replace(body, seed=body.seed or 0),
         script=script,
         model=model,
-        voice=names.speech_voice(names.DEFAULT_VOICE, body.language_code or "", card),
         params=params,
     )
-    return jobs.validate(job, streams=True, size_hint_bytes=size_hint_bytes)
+    language = (body.language_code or "").casefold()
+    return jobs.validate(job, streams=True, size_hint_bytes=size_hint_bytes, language=language)
 
 
 _refuse: Final = refuser({"model": "model_id"})

@@ -9,7 +9,7 @@ from msgspec import Meta
 from bus import ssml
 from bus.errors import Invalid
 from bus.fleet.fleet import Fleet
-from bus.fleet.messages import ModelCard, Voice
+from bus.fleet.messages import ModelCard
 from bus.params import short
 from gateway.api.job_fields import our_model
 from gateway.codecs import Format, checked, format_named
@@ -86,26 +86,18 @@ def music_model(fleet: Fleet, model_id: str) -> str:
     return our_model(fleet, model_id, _MUSIC_MODELS, "music")
 
 
-def speech_voice(voice_id: str, language_code: str, card: ModelCard) -> str:
-    """The model's voice for the voice id of a path; "" for its default.
+def speech_voice(voice_id: str, card: ModelCard) -> str:
+    """The model's voice for the voice id of a path; "" for its default, or for one of the request's language.
 
-    A voice of ElevenLabs' that the model does not have becomes the default voice, or another one that speaks
-    `language_code` if the default does not. Any other id is returned as it is, for validation to refuse.
+    "" is what a voice of ElevenLabs' that the model does not have becomes. Any other id is returned as it is, for
+    validation to refuse.
     """
     ids = [voice.id for voice in card.voices]
     if not ids:
         return ""
     if voice_id in ids or not (voice_id == DEFAULT_VOICE or _THEIR_VOICE.fullmatch(voice_id)):
         return voice_id
-    code = language_code.casefold()
-    if not code or any(card.default_voice == voice.id and _speaks(voice, code) for voice in card.voices):
-        return ""
-    return next((voice.id for voice in card.voices if _speaks(voice, code)), "")
-
-
-def _speaks(voice: Voice, code: str) -> bool:
-    language = voice.language.casefold()
-    return language == code or language.startswith(f"{code}-")
+    return ""
 
 
 def with_breaks(params: dict[str, Any], text: str, card: ModelCard, path: str = "input") -> dict[str, Any]:

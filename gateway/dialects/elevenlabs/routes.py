@@ -156,10 +156,11 @@ async def _job_and_format(request: web.Request) -> tuple[wire.Job, Format]:
         msgspec.structs.replace(body, seed=body.seed or 0),
         input=body.text,
         model=model,
-        voice=names.speech_voice(request.match_info["voice_id"], body.language_code or "", card),
+        voice=names.speech_voice(request.match_info["voice_id"], card),
         params=params,
     )
-    job = jobs.validate(job, streams=True, size_hint_bytes=len(data))
+    language = (body.language_code or "").casefold()
+    job = jobs.validate(job, streams=True, size_hint_bytes=len(data), language=language)
     return job, msgspec.structs.replace(form, speed=speed)
 
 

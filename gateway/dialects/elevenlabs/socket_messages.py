@@ -213,7 +213,7 @@ class JobTemplate:
         model = names.speech_model(request.app[FLEET], query.get("model_id", ""))
         card = jobs.card(model)
         voice_id = voice_id or request.match_info.get("voice_id", "default")
-        voice = names.speech_voice(voice_id, query.get("language_code", ""), card)
+        voice = names.speech_voice(voice_id, card)
         params = names.with_breaks(self._options.params, text, card)
         if self._speed is not None and names.has_param(card, "speed"):
             params = {"speed": self._speed, **params}
@@ -221,7 +221,8 @@ class JobTemplate:
             # The engine has no speed of its own, so its audio is played at this speed.
             self.form = msgspec.structs.replace(self.form, speed=self._speed)
         job = build_job(request, API, self._options, input=text, model=model, voice=voice, params=params, job_id=job_id)
-        return jobs.validate(job, streams=True, size_hint_bytes=len(text))
+        language = query.get("language_code", "").casefold()
+        return jobs.validate(job, streams=True, size_hint_bytes=len(text), language=language)
 
 
 def authenticated(request: web.Request, key: str) -> Caller:

@@ -32,7 +32,13 @@ def test_a_voice_by_its_name_is_the_same_request_after_it_was_replaced() -> None
 
 @pytest.mark.parametrize(
     "change",
-    [{"input": "Bye"}, {"seed": 1}, {"lane": "batch"}, {"requested": wire.Requested(model="speech", voice="x")}],
+    [
+        {"input": "Bye"},
+        {"seed": 1},
+        {"lane": "batch"},
+        {"requested": wire.Requested(model="speech", voice="x")},
+        {"requested": wire.Requested(model="speech", language="de")},
+    ],
 )
 def test_another_request_is_none(change: dict[str, object]) -> None:
     assert not is_repeat(msgspec.structs.replace(AFTER_AN_INSTALLATION, **change), BORN)

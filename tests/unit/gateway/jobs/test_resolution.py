@@ -7,7 +7,7 @@ import pytest
 from bus import wire
 from bus.fleet.messages import ModelCard, Voice
 from bus.script import Turn
-from gateway.jobs.resolution import is_written_in, resolve
+from gateway.jobs.resolution import is_written_in, resolve, voice_of_language
 
 _SPEED = {"type": "number", "maximum": 4}
 
@@ -58,6 +58,7 @@ LONG = "x" * 101
         ({"version": "v1"}, "speech", ""),
         ({"input": "<speak>Hello</speak>"}, "speech", ""),
         ({"input": LONG}, "speech", ""),
+        ({"inputs": {"clip": "58af"}}, "speech", ""),
         ({"input": "Привет"}, "speech", ""),
         ({"input": "Café, naïve ﬁ 12 — ok…"}, "piper", "en_US-joe-low"),
         ({"input": "Привет", "voice": "en_US-joe"}, "piper", "en_US-joe-low"),
@@ -94,6 +95,33 @@ def test_a_script_gets_a_member_that_has_all_its_voices(voices: list[str], model
 @pytest.mark.parametrize("text", ["<speak>Hello</speak>", "Привет", LONG])
 def test_a_script_with_a_turn_that_only_speech_can_speak_stays_there(text: str) -> None:
     assert resolve(wire.Job(script=[Turn(text="Hello."), Turn(text=text)]), SPEECH, [PIPER]) == (SPEECH, "")
+
+
+@pytest.mark.parametrize(("speakers", "model"), [(["a", "b", "a"], "piper"), (["a", "b", "c", "d"], "speech")])
+def test_a_script_stays_where_each_speaker_has_a_voice(speakers: list[str], model: str) -> None:
+    """Three voices of `piper` speak English."""
+    script = [Turn(text="Hello.", speaker=each) for each in speakers]
+    assert resolve(wire.Job(script=script), SPEECH, [PIPER])[0].name == model
+
+
+@pytest.mark.parametrize(
+    ("language", "text", "model", "voice"),
+    [
+        ("de", "Guten Tag", "piper", "de_DE-eva-low"),
+        ("en-gb", "Good day", "piper", "en_GB-ann-low"),
+        ("en", "Good day", "piper", "en_GB-ann-low"),
+        ("fr", "Bonjour", "speech", ""),
+        ("de", "Привет", "speech", ""),
+    ],
+)
+def test_a_language_that_the_caller_named_chooses_the_voice(language: str, text: str, model: str, voice: str) -> None:
+    found, id_ = resolve(wire.Job(input=text), SPEECH, [PIPER], language)
+    assert (found.name, id_) == (model, voice)
+
+
+@pytest.mark.parametrize(("language", "voice"), [("de", "de"), ("en", ""), ("en-us", ""), ("fr", ""), ("d", "")])
+def test_a_model_speaks_a_language_by_its_default_voice_if_that_can(language: str, voice: str) -> None:
+    assert voice_of_language(SPEECH, language) == voice
 
 
 def test_without_a_member_at_work_speech_answers() -> None:
