@@ -13,7 +13,9 @@
     <root>.usage.<day>.<account>                   USAGE: milliseconds of audio, a counter of the server
     <root>.hook.<tenant>.<job>                     HOOKS: pending webhook events of a job
     <root>.dead.<tenant>.<job>                     DEAD: messages that were given up
+    <root>.link.<tenant>                           LINKS: links of a tenant that were revoked
     $KV.<ROOT>_KEYS.<id>                           KV bucket: API keys, hashed
+    $KV.<ROOT>_KEYS.links                          there too: the secrets that links are signed with
     <root>.key.<id>                                republish of those, without the record
 
 `root` separates deployments that share a server and gives each test a namespace of its own. It matches
@@ -217,6 +219,11 @@ class Subjects(msgspec.Struct, frozen=True, dict=True):
         return f"$KV.{self.keys_bucket}.{token(key_id)}"
 
     @cached_property
+    def link_keys(self) -> str:
+        """Subject of the secrets that links are signed with; `links` is no id of a key, which is hexadecimal."""
+        return self.key("links")
+
+    @cached_property
     def key_changes(self) -> str:
         """Filter for notifications that an API key was changed."""
         return f"{self.root}.key.*"
@@ -225,6 +232,22 @@ class Subjects(msgspec.Struct, frozen=True, dict=True):
     def keys_republish(self) -> tuple[str, str]:
         """(source, destination) of the republish of changed keys."""
         return self.all_keys, f"{self.root}.key.{{{{wildcard(1)}}}}"
+
+    # Links
+
+    @cached_property
+    def links_stream(self) -> str:
+        """Stream of the revoked links."""
+        return f"{self.root.upper()}_LINKS"
+
+    @cached_property
+    def all_links(self) -> str:
+        """Filter for the revoked links of all tenants."""
+        return f"{self.root}.link.*"
+
+    def link(self, tenant: str) -> str:
+        """Subject of the revoked links of one tenant."""
+        return f"{self.root}.link.{token(tenant)}"
 
     # Services of the gateways
 

@@ -106,6 +106,7 @@ _NATIVE: Final = [
     web.get("/v1/jobs/{id}/marks", marks.marks, allow_head=False),
     web.get("/v1/jobs/{id}/audio", audio.audio),
     web.post("/v1/jobs/{id}/links", links.create),
+    web.delete("/v1/jobs/{id}/links/{link}", links.revoke),
     web.get("/v1/jobs/{id}/blocks/{n}", audio.block),
     web.put("/v1/blobs", blobs.put),
     web.get("/v1/blobs/{digest}", blobs.show),
@@ -169,6 +170,8 @@ async def _serve(request: web.Request, handler: Handler) -> web.StreamResponse:
     try:
         if pacing.is_busy:
             await pacing.turn(whose)
+        if owner.link is not None:
+            await app[AUTHENTICATOR].links.check(owner.link)
         if connections.total >= connections.num_calm and not is_open:
             connections.check_share(owner.owner, busy[whose])
         limiter = app[LIMITER].requests

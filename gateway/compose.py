@@ -12,6 +12,7 @@ from bus.jobs.retention import Retention
 from bus.turns import Turns
 from gateway.access.addresses import Addresses
 from gateway.access.authenticator import Authenticator
+from gateway.access.links import Links
 from gateway.access.origins import Origins
 from gateway.api.blobs import BlobApi
 from gateway.codecs.encoded_cache import EncodedCache
@@ -90,9 +91,10 @@ def compose(
     cache = ResultCache(bus.logs, is_shared=settings.shared_cache)
     admission = Admission(bus, limiter)
     jobs = Jobs(bus, validation, admission, interest, deadlines, starts, retention, cache, tasks, requests.stopping)
-    authenticator = Authenticator(keys, tokens, origins, addresses, host=settings.host, anonymous=settings.anonymous)
-    webhook_queue = WebhookQueue(bus)
-    sender = Sender(allow_private=settings.webhook_private)
+    authenticator = Authenticator(
+        keys, Links(bus, keys), tokens, origins, addresses, host=settings.host, anonymous=settings.anonymous
+    )
+    webhook_queue, sender = WebhookQueue(bus), Sender(allow_private=settings.webhook_private)
     return Services(
         settings=settings,
         bus=bus,

@@ -8,7 +8,9 @@ import asyncio
 from collections.abc import Callable
 from typing import Final
 
+from bus.access import link_keys
 from bus.access.keys import Key, Limits, read
+from bus.access.link_keys import LinkKeys
 from bus.errors import ApiError, BusError
 from bus.jobs.client import Bus
 from bus.subjects import last_token
@@ -26,6 +28,7 @@ class _Loaded:
 
     def __init__(self) -> None:
         self.keys: dict[str, Key] = {}
+        self.link_keys: LinkKeys | None = None
         self.seq = 0
         #: Entries that the bucket had then.
         self.num_entries = 0
@@ -48,6 +51,11 @@ class KeyRing:
     def get(self, key_id: str) -> Key | None:
         """Return the key of this id, revoked or not."""
         return self._loaded.keys.get(key_id)
+
+    @property
+    def link_keys(self) -> LinkKeys | None:
+        """The secrets that links are signed with; None before the first link, and until the bucket has been read."""
+        return self._loaded.link_keys
 
     def tenants(self, wanted: Callable[[Limits], bool]) -> set[str]:
         """Return the tenants of the keys whose limits are `wanted`."""
@@ -98,6 +106,7 @@ class KeyRing:
         # Entries are replaced, never removed: fewer of them, or another bucket of the same name, come from an operator.
         if loaded.created == old.created and last_seq >= old.seq and loaded.num_entries >= old.num_entries:
             loaded.keys = dict(old.keys)
+            loaded.link_keys = old.link_keys
             loaded.seq = old.seq
         if last_seq > loaded.seq:
             await self._read_new(loaded)
@@ -113,6 +122,9 @@ class KeyRing:
             page, num_pending = await self._bus.js.direct.page(stream, subject, loaded.seq + 1)
             for stored in page:
                 loaded.seq = stored.seq
+                if stored.message.subject == self._bus.subjects.link_keys:
+                    loaded.link_keys = link_keys.read(stored)
+                    continue
                 key = read(stored)
                 if key is None:
                     loaded.keys.pop(last_token(stored.message.subject), None)

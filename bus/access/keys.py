@@ -145,7 +145,8 @@ class Keys:
         pending, after = 1, 0
         while pending:
             page, pending = await self._bus.js.direct.page(stream, subject, after + 1)
-            found += (key for stored in page if (key := read(stored)) is not None)
+            stored_keys = (stored for stored in page if stored.message.subject != self._bus.subjects.link_keys)
+            found += (key for stored in stored_keys if (key := read(stored)) is not None)
             if not page:
                 break
             after = page[-1].seq

@@ -11,6 +11,8 @@ _NS: Final = 1_000_000_000
 PRIORITY_GROUP: Final = "workers"
 #: Consumer of HOOKS, shared by all gateways.
 HOOKS_CONSUMER: Final = "gateways"
+#: `bus.access.link_keys.MAX_LINK_S`, with an hour for clocks.
+_LINK_S: Final = 7 * 24 * 3600 + 3600
 
 
 def jobs_stream(subjects: Subjects, settings: BusSettings) -> dict[str, Any]:
@@ -82,6 +84,12 @@ def blobs_stream(names: BlobNames, settings: BusSettings) -> dict[str, Any]:
         max_bytes=settings.blobs_max_bytes,
         allow_rollup_hdrs=True,
     )
+
+
+def links_stream(subjects: Subjects, settings: BusSettings) -> dict[str, Any]:
+    """LINKS: the revoked links of each tenant, for as long as a link may live after the last change."""
+    rest = {"discard": "new", "max_msgs_per_subject": 1, "max_bytes": 16 << 20, "max_age": _LINK_S * _NS}
+    return _stream(subjects.links_stream, [subjects.all_links], settings.replicas, **rest)
 
 
 def hooks_stream(subjects: Subjects, settings: BusSettings) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from bus.transport.stream_configs import (
     hooks_stream,
     jobs_stream,
     keys_stream,
+    links_stream,
     replies_stream,
     usage_stream,
 )
@@ -49,7 +50,8 @@ class Topology:
     async def declare_keys(self) -> None:
         """Create the bucket of API keys if it is missing, with as many replicas as JOBS has.
 
-        For operators only: a gateway that may create streams over the keys' subjects could write keys.
+        For operators, and for gateways where nats-server has no users: one that may create streams over the keys'
+        subjects could write keys.
         """
         jobs = await self._js.info(self._subjects.jobs_stream)
         await self._declare_stream(keys_stream(self._subjects, int(jobs["config"]["num_replicas"])))
@@ -57,6 +59,10 @@ class Topology:
     async def declare_usage(self) -> None:
         """Create the stream of audio counters if it is missing."""
         await self._declare_stream(usage_stream(self._subjects, self._settings))
+
+    async def declare_links(self) -> None:
+        """Create the stream of revoked links if it is missing."""
+        await self._declare_stream(links_stream(self._subjects, self._settings))
 
     async def declare_hooks(self) -> None:
         """Create the queue of pending webhook events, and its consumer, if they are missing."""

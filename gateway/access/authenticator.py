@@ -51,6 +51,7 @@ class Authenticator:
     def __init__(
         self,
         ring: KeyRing,
+        links: Links,
         tokens: Optional["TokenVerifier"],
         origins: Origins,
         addresses: Addresses,
@@ -64,7 +65,7 @@ class Authenticator:
         only under a name of this machine.
         """
         self._ring = ring
-        self.links = Links(ring)
+        self.links = links
         self._tokens = tokens
         self._origins = origins
         self._addresses = addresses
@@ -73,6 +74,8 @@ class Authenticator:
 
     def authenticate(self, request: web.Request, key_in: KeyPlace = "head", *, is_open: bool = False) -> Caller:
         """The caller of an HTTP request; one of `NO_TENANT` if its key may still come, from where `key_in` says.
+
+        If the caller has a `link`, `links.check` has to follow.
 
         `is_open`: serve every caller, and read no key. Raises Unauthorized, Forbidden; Unreachable while the keys have
         not been read from the bus.

@@ -14,6 +14,22 @@ PUBLIC: Final = "public"
 SHARED_TENANT: Final = "_shared"
 
 
+class Grant(msgspec.Struct, frozen=True, array_like=True):
+    """All that a link opens, and for whom."""
+
+    #: Of the link.
+    id: str
+    tenant: str
+    #: Key of the caller that made the link, as in `Caller`.
+    key: str
+    job: str
+    #: Sequence of the job in the queue: a later job of the same id has another one.
+    born: int
+    scopes: tuple[str, ...]
+    #: Unix seconds by the clock of the bus.
+    ends_at: int
+
+
 class Caller(msgspec.Struct, frozen=True, kw_only=True):
     """An authenticated request's tenant, key and limits."""
 
@@ -26,6 +42,8 @@ class Caller(msgspec.Struct, frozen=True, kw_only=True):
     preferred_worker: str = ""
     #: The key's limits; a token and an anonymous caller have none.
     limits: Limits = Limits()
+    #: The link that stands for a key; None: the caller has one, or needs none.
+    link: Grant | None = None
 
     @property
     def owner(self) -> str:

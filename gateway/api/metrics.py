@@ -46,6 +46,7 @@ def _names(subjects: Subjects) -> dict[str, str]:
         "hooks": subjects.hooks_stream,
         "keys": subjects.keys_stream,
         "usage": subjects.usage_stream,
+        "links": subjects.links_stream,
     }
 
 

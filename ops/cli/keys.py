@@ -7,7 +7,7 @@ import typer
 from ops.cli.flags import with_flags
 from ops.settings import OperatorSettings, read
 
-keys_app = typer.Typer(help="Make, list, limit and revoke API keys.", no_args_is_help=True)
+keys_app = typer.Typer(help="Make, list, limit and revoke API keys; rotate the secret of links.", no_args_is_help=True)
 
 Config = Annotated[str | None, typer.Option("--config", help="A TOML file of settings.", metavar="FILE")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
@@ -74,6 +74,21 @@ def revoke_key(key: KeyId, *, json: Json = False, config: Config = None, **flags
     from ops.commands.keys import revoke
 
     revoke(read(OperatorSettings, flags, config).bus, key, as_json=json)
+
+
+@keys_app.command("rotate-links", short_help="Sign links to jobs with a new secret.")
+@with_flags(OperatorSettings)
+def rotate(
+    *,
+    end_links: Annotated[bool, typer.Option("--end-links", help="End every link that was made before.")] = False,
+    json: Json = False,
+    config: Config = None,
+    **flags: Any,
+) -> None:
+    """Sign links to jobs with a new secret; links that were made before go on to their end, unless --end-links."""
+    from ops.commands.keys import rotate_links
+
+    rotate_links(read(OperatorSettings, flags, config).bus, end_links=end_links, as_json=json)
 
 
 def _given(

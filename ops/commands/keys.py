@@ -6,6 +6,7 @@ from typing import Any
 import msgspec
 
 from bus.access.keys import Key, Keys, Limits
+from bus.access.link_keys import LinkKeys, LinkKeyStore
 from bus.settings import BusSettings
 from ops.commands.bus_session import bus_session
 from ops.commands.http import run_async
@@ -49,8 +50,22 @@ def revoke(settings: BusSettings, key_id: str, *, as_json: bool) -> None:
     print_result(result, lambda: print(f"{result['id']} of {result['tenant']} is revoked"), as_json=as_json)
 
 
+def rotate_links(settings: BusSettings, *, end_links: bool, as_json: bool) -> None:
+    """Sign links with a new secret from now on; with `end_links` those made before open nothing any more."""
+    new = run_async(_rotate_links(settings, end_links=end_links)).keys[0]
+    result = {"id": new.id, "created_at": msgspec.to_builtins(new.created_at), "ended_links": end_links}
+    print_result(result, lambda: print_fields(result), as_json=as_json)
+
+
+async def _rotate_links(settings: BusSettings, *, end_links: bool) -> LinkKeys:
+    async with bus_session(settings) as bus:
+        return await LinkKeyStore(bus).rotate(end_links=end_links)
+
+
 async def _create(settings: BusSettings, tenant: str, limits: Limits) -> tuple[Key, str]:
     async with bus_session(settings) as bus:
+        # Gateways may not make it where nats-server has users, and this caller may want a link.
+        await LinkKeyStore(bus).ensure()
         return await Keys(bus).create(tenant, limits)
 
 

@@ -23,7 +23,8 @@ _CONTENTS: Final = {
     "_HOOKS": "webhook events that were not delivered yet",
     "_USAGE": "the audio charged to keys today",
     "_BLOBS": "the files that jobs name, and those of installed voices",
-    "_KEYS": "all API keys; make new ones with `antiphon keys create`",
+    "_LINKS": "the links that were revoked, so that those work again until their end",
+    "_KEYS": "all API keys and links; make new ones with `antiphon keys create`",
 }
 
 

@@ -51,6 +51,11 @@ FORBIDDEN: list[tuple[str, str, str]] = [
     *((user, act, "antiphon.gateway.0123456789ab.usage") for user in ("worker", *TENANTS) for act in ("pub", "sub")),
     *((user, "pub", "antiphon.usage.2030-01-01.key-0123456789ab") for user in ("worker", *TENANTS)),
     *(("gateway", "pub", f"$JS.API.STREAM.{act}.ANTIPHON_USAGE") for act in ("PURGE", "DELETE", "MSG.DELETE")),
+    # Revoked links, and the secrets that links are signed with
+    *((user, "pub", "antiphon.link.acme") for user in ("worker", *TENANTS)),
+    *((user, "pub", "$KV.ANTIPHON_KEYS.links") for user in ("gateway", "worker", *TENANTS)),
+    *((user, "pub", "$JS.API.STREAM.MSG.GET.KV_ANTIPHON_KEYS") for user in ("worker", *TENANTS)),
+    *(("gateway", "pub", f"$JS.API.STREAM.{act}.ANTIPHON_LINKS") for act in ("PURGE", "DELETE")),
     # Webhooks: the gateways' alone, and with them the secrets that sign
     *((user, "pub", "antiphon.hook.public.j") for user in ("worker", *TENANTS)),
     *((user, "sub", "antiphon.hook.>") for user in ("worker", *TENANTS)),

@@ -78,7 +78,7 @@ def test_every_command_that_a_page_names_is_there(page: Path) -> None:
     commands = get_command(app).commands  # type: ignore[attr-defined]
     unknown = []
     for first, second in re.findall(
-        r"(?:^\$ |`|bin/|^)antiphon ([a-z]+)(?: ([a-z]+)\b)?", page.read_text(), re.MULTILINE
+        r"(?:^\$ |`|bin/|^)antiphon ([a-z]+)(?: ([a-z][a-z-]*[a-z])\b)?", page.read_text(), re.MULTILINE
     ):
         under = getattr(commands.get(first), "commands", None)
         if first not in commands or (under is not None and second and second not in under):

@@ -17,6 +17,7 @@ from bus.subjects import is_token
 from gateway.access.addresses import Addresses
 from gateway.access.authenticator import NO_TENANT, Authenticator, open_token_verifier
 from gateway.access.caller import SHARED_TENANT, Caller
+from gateway.access.links import Links
 from gateway.access.origins import Origins
 from gateway.access.tokens import TokenVerifier
 
@@ -40,7 +41,8 @@ def authenticator(
     trusted_proxies: tuple[str, ...] = (),
 ) -> Authenticator:
     addresses = Addresses(trusted_proxies)
-    return Authenticator(ring or ring_of(*keys), tokens, Origins(()), addresses, host=host, anonymous=anonymous)
+    links = cast("Links", None)  # no request here has one
+    return Authenticator(ring or ring_of(*keys), links, tokens, Origins(()), addresses, host=host, anonymous=anonymous)
 
 
 def request_with(headers: dict[str, str] | None = None, method: str = "POST", path: str = "/v1/jobs") -> web.Request:
