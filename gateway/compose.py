@@ -2,6 +2,7 @@
 
 import asyncio
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Final, Optional
 
 from bus.access.keyring import KeyRing
@@ -91,16 +92,14 @@ def compose(
     cache = ResultCache(bus.logs, is_shared=settings.shared_cache)
     admission = Admission(bus, limiter)
     jobs = Jobs(bus, validation, admission, interest, deadlines, starts, retention, cache, tasks, requests.stopping)
-    authenticator = Authenticator(
-        keys, Links(bus, keys), tokens, origins, addresses, host=settings.host, anonymous=settings.anonymous
-    )
+    authenticate = partial(Authenticator, keys, Links(bus, keys), tokens, origins, addresses)
     webhook_queue, sender = WebhookQueue(bus), Sender(allow_private=settings.webhook_private)
     return Services(
         settings=settings,
         bus=bus,
         keys=keys,
         origins=origins,
-        authenticator=authenticator,
+        authenticator=authenticate(host=settings.host, anonymous=settings.anonymous),
         limiter=limiter,
         interest=interest,
         fleet=fleet,
