@@ -1,6 +1,6 @@
 """Scripts: every engine that speaks takes them, each turn sounds as its text does alone, and errors name the turn."""
 
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -10,7 +10,7 @@ from bus.script import PAUSE_S, Turn, joined
 from gpuworker import registry
 from gpuworker.conformance.driving import Output, checked, next_block, resumed, run
 from gpuworker.conformance.for_pytest import EngineConformance
-from gpuworker.engine import Cancel, Completeness, Engine, EngineJob, Pcm, Rejected, TextLost
+from gpuworker.engine import Cancel, Completeness, Done, Engine, EngineJob, Event, Pcm, Rejected, TextLost
 from gpuworker.engines.piper.engine import Piper
 from gpuworker.engines.speech.engine import Speech
 from gpuworker.engines.tone import Tone
@@ -110,10 +110,12 @@ def test_a_replacement_repeats_what_was_found_before_its_checkpoint(speech: Spee
     rest = resumed(reader, job, whole.checkpoints[-1].frame + 10, whole)
     assert rest.blocks[0].first_frame == whole.checkpoints[-1].frame
     assert rest.done == whole.done
+    assert whole.done is not None
+    assert [job.input[start:end] for start, end in whole.done.skipped] == ["⟴"] * 4
 
 
 @pytest.mark.slow
-def test_a_replacement_begins_in_the_middle_of_a_long_turn(piper: Piper) -> None:
+def test_a_replacement_begins_in_the_middle_of_a_long_turn(piper: Piper, monkeypatch: pytest.MonkeyPatch) -> None:
     reader = ScriptReader(piper)
     job = checked(
         reader, script_job(("", "", GREETING), ("", "de_DE-random-low", STORY * 6), ("", "", GREETING), seed=5)
@@ -126,6 +128,29 @@ def test_a_replacement_begins_in_the_middle_of_a_long_turn(piper: Piper) -> None
         assert rest.blocks[0].first_frame > notes[0].frame - 22_050
         assert rest.from_frame(frame).tobytes() == whole.pcm[frame:].tobytes()
         assert rest.done == whole.done
+    given: list[EngineJob] = []
+    generate = piper.generate
+    monkeypatch.setattr(piper, "generate", lambda jobs: given.extend(jobs) or generate(jobs))
+    resumed(reader, job, notes[0].frame, whole)
+    assert given[0].start_frame > 10 * 22_050, "nothing is made twice"
+    assert given[0].checkpoint is not None
+    assert (given[1].start_frame, given[1].checkpoint) == (0, None)
+
+
+def test_a_script_is_as_sure_of_its_words_as_its_least_sure_turn(speech: Speech) -> None:
+    class Unsure(Speech):
+        """Does not know whether it spoke all words of a German text."""
+
+        def generate(self, jobs: Sequence[EngineJob]) -> Generator[tuple[int, Event], None, None]:
+            for index, event in speech.generate(jobs):
+                is_unsure = isinstance(event, Done) and jobs[index].voice == "de"
+                yield index, Done() if is_unsure else event
+
+    for turns, found in (((0, 1), Completeness.NONE), ((1, 0), Completeness.NONE), ((0, 0), Completeness.WORDS)):
+        job = script_job(*[("", ("en-gb", "de")[turn], "Hello.") for turn in turns])
+        done = run(ScriptReader(Unsure()), job).done
+        assert done is not None
+        assert done.completeness is found
 
 
 def test_a_cancelled_script_ends_without_done(speech: Speech) -> None:
