@@ -211,14 +211,15 @@ def doctor(
     examine(read(UpSettings, flags, config), nats, as_json=json)
 
 
-@app.command(short_help="Measure a stack of its own: its speed, how well tenants are isolated, or its voices.")
+@app.command(short_help="Measure a stack of its own: its speed, its pools, its voices, or a chain of two.")
 def bench(
     measure: Annotated[
-        Literal["speed", "isolation", "quality", "voice"],
+        Literal["speed", "isolation", "quality", "voice", "upstream"],
         typer.Argument(
             help="speed: against bare aiohttp. isolation: one tenant while another floods each pool. "
             "quality: how many words of a voice a recogniser understands. "
-            "voice: how soon voices sound, and how fast they are made."
+            "voice: how soon voices sound, and how fast they are made. "
+            "upstream: what a second Antiphon in front adds to the first sound."
         ),
     ] = "speed",
     *,
@@ -233,28 +234,28 @@ def bench(
     json: Json = False,
 ) -> None:
     """Measure stacks of its own in turn; compare ratios within a round, not absolute figures."""
+    chosen = [each for each in voice.split(",") if each]
     if measure == "speed":
         from ops.bench import run as speed
 
-        typer.echo(speed.report(speed.run(rounds), as_json=json))
-        return
-    chosen = [each for each in voice.split(",") if each]
-    if measure == "voice":
+        text = speed.report(speed.run(rounds), as_json=json)
+    elif measure == "voice":
         from ops.bench import first_sound
 
-        typer.echo(first_sound.report(first_sound.run(chosen, voices, rounds), as_json=json))
-        return
-    if measure == "quality":
+        text = first_sound.report(first_sound.run(chosen, voices, rounds), as_json=json)
+    elif measure == "quality":
         from ops.bench import judge, quality
 
-        judges = judge.Judge(judge.find_model(whisper))
-        results = quality.run(chosen, voices, judges)
-        typer.echo(quality.report(results, as_json=json))
-        return
-    from ops.bench import isolation
+        text = quality.report(quality.run(chosen, voices, judge.Judge(judge.find_model(whisper))), as_json=json)
+    elif measure == "upstream":
+        from ops.bench import upstream
 
-    rows = isolation.run(isolation.chosen(pools), rounds, seconds)
-    typer.echo(isolation.report(rows, as_json=json))
+        text = upstream.report(upstream.run(rounds), as_json=json)
+    else:
+        from ops.bench import isolation
+
+        text = isolation.report(isolation.run(isolation.chosen(pools), rounds, seconds), as_json=json)
+    typer.echo(text)
 
 
 @app.command(short_help="Inject faults into a stack of its own, and check every sample.")

@@ -10,6 +10,7 @@ import msgspec
 
 from bus.telemetry.logging import logger
 from bus.text import did_you_mean
+from gpuworker.settings import WorkerSettings
 from ops.errors import OpsError, UsageRefused
 
 if TYPE_CHECKING:
@@ -81,6 +82,16 @@ def chosen(named: tuple[str, ...]) -> tuple[str, ...]:
     if not left:
         raise OpsError(f"no model can be loaded; get speech with: {pip('antiphon[worker,espeak]')}")
     return left
+
+
+def served(settings: WorkerSettings) -> tuple[str, ...]:
+    """The models that the engines of a worker with these settings serve, most of them their own.
+
+    Raises SettingsError for options of an engine with a table for each model that are none.
+    """
+    from gpuworker import registry  # noqa: PLC0415  # as below
+
+    return tuple(each.model for name in settings.models for each in registry.served(name, settings.options_of(name)))
 
 
 def installed() -> list[str]:

@@ -6,6 +6,7 @@ from pathlib import Path
 import msgspec
 
 from bus.settings import BusSettings
+from gpuworker.settings import WorkerSettings
 from ops.errors import OpsError, UsageRefused
 from ops.local import models
 from ops.local.nats_server import HOST
@@ -18,6 +19,8 @@ class Plan(msgspec.Struct, frozen=True):
     """The processes to start, with their models and ports."""
 
     settings: UpSettings
+    engines: tuple[str, ...]
+    #: The models that these engines serve by their options.
     models: tuple[str, ...]
     http_port: int
     nodes: tuple[Node, ...]
@@ -71,7 +74,7 @@ class Plan(msgspec.Struct, frozen=True):
     def worker_command(self, worker: str) -> list[str]:
         """The command line of the worker with this id."""
         faults = "--allow-faults" if self.settings.allow_faults else "--no-allow-faults"
-        flags = ["--id", worker, "--models", ",".join(self.models), "--slots", str(self.settings.slots), faults]
+        flags = ["--id", worker, "--models", ",".join(self.engines), "--slots", str(self.settings.slots), faults]
         options = [part for option in self.settings.engine_option for part in ("--engine-option", option)]
         return [*self._command("worker"), *flags, *options]
 
@@ -100,9 +103,12 @@ def plan(settings: UpSettings, config: str | None) -> Plan:
     if settings.nats_nodes not in SIZES:
         raise UsageRefused(f"--nats-nodes: {settings.nats_nodes} is not one of {', '.join(map(str, SIZES))}")
     state = Path(settings.state).expanduser().absolute() / "nats"
+    engines = models.chosen(settings.models)
+    options = {"models": list(engines), "engine_option": list(settings.engine_option)}
     return Plan(
         settings=settings,
-        models=models.chosen(settings.models),
+        engines=engines,
+        models=models.served(read(WorkerSettings, options, config)),
         # Chosen here, not by the gateway: after a restart its clients must find it at the same port.
         http_port=settings.http_port or free_port(HOST),
         nodes=plan_nodes(state, settings.nats_nodes, settings.nats_port),

@@ -39,7 +39,7 @@ MAY_IMPORT = {
     "gpuworker/capabilities.py": {"bus.bound"},
     "ops": {"bus", "gateway.settings", "gpuworker.settings", "ops"},
     # Which engines can be loaded is what they declare themselves.
-    "ops/local/models.py": {"bus", "gpuworker.engine", "gpuworker.registry", "ops"},
+    "ops/local/models.py": {"bus", "gpuworker.engine", "gpuworker.registry", "gpuworker.settings", "ops"},
     # The tests of an engine that `antiphon engine test` runs.
     "ops/commands/engine.py": {
         "bus",
