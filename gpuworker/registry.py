@@ -78,7 +78,10 @@ def make_model(served: ServedModel, *, allow_faults: bool = False) -> Engine:
         options = {"allow_faults": True, **options}
     filled = parse_options(name if model == name else f"{name}.{model}", options_type, options)
     if getattr(kind, "has_a_table_for_each_model", False):
-        engine: Engine = kind(model, filled)
+        try:
+            engine: Engine = kind(model, filled)
+        except ValueError as error:
+            raise SettingsError(f"engines.{name}.{model}: {error}") from error
     else:
         engine = kind() if options_type is EngineOptions else kind(filled)
     return engine

@@ -29,6 +29,7 @@ from gpuworker.engine import (
 )
 from gpuworker.engines.upstream.acestep import Music
 from gpuworker.engines.upstream.audio import Shape
+from gpuworker.engines.upstream.command import Command
 from gpuworker.engines.upstream.options import UpstreamOptions
 from gpuworker.engines.upstream.server import Server
 from gpuworker.engines.upstream.speech import Speech
@@ -58,10 +59,11 @@ class Upstream:
     has_a_table_for_each_model = True
 
     def __init__(self, model: str, options: UpstreamOptions) -> None:
-        """Raises ValueError for a URL whose port is none."""
+        """Raises ValueError for a URL whose port is none, and a command with a quote that does not end."""
         self._options = options = msgspec.structs.replace(options, model=options.model or model)
         self._name = f"upstream {model}"
         self._server = Server(self._name, options)
+        self._command = Command(model, options.command, options.stop_s) if options.command else None
         self._maker: Speech | Music | None = None
         self._capabilities = Capabilities(
             name=model,
@@ -110,7 +112,10 @@ class Upstream:
         return None
 
     def load(self, device: str, policy: MemoryPolicy) -> None:
-        """Read the clips and begin to watch the server. Raises ValueError, OSError for a clip that cannot be read."""
+        """Read the clips, start the command if there is one, and begin to watch the server.
+
+        Raises ValueError, OSError for a clip that cannot be read.
+        """
         options = self._options
         if not options.url:
             raise ValueError(f"{self._name} has no url")
@@ -120,13 +125,17 @@ class Upstream:
         else:
             clips = {name: _data_url(Path(clip.file)) for name, clip in options.clips.items()}
             self._maker = Speech(self._server, options, shape, clips)
+        if self._command is not None:
+            self._command.start()
         self._server.health.start()
 
     def warm_up(self) -> None:
         """No effect: a server warms up by itself, and says by its health when it has."""
 
     def unready(self) -> str:
-        """Why the server takes no request."""
+        """Why the server takes no request: its command has ended, or its health says so."""
+        if self._command is not None and self._command.reason:
+            return f"{self._name}: {self._command.reason}"
         return self._server.health.reason
 
     def generate(self, jobs: Sequence[EngineJob]) -> Generator[tuple[int, Event], None, None]:
@@ -137,8 +146,10 @@ class Upstream:
                 yield index, event
 
     def unload(self) -> None:
-        """Watch the server no longer. Idempotent."""
+        """Watch the server no longer, and stop its command. Idempotent."""
         self._server.health.stop()
+        if self._command is not None:
+            self._command.stop()
         self._maker = None
 
 

@@ -158,3 +158,24 @@ async def rest(listener: JobListener) -> ReceivedLog:
     received = await listener.to_the_end()
     await listener.__aexit__(None, None, None)
     return received
+
+
+@pytest.mark.slow
+async def test_the_server_that_a_worker_starts_logs_through_it_and_ends_with_it(
+    fleet: Fleet, bus: Bus, tmp_path: Path
+) -> None:
+    port = free_port()
+    command = f"{sys.executable} -m tests.support.upstream_servers --port {port} --slow-start-s 0.5"
+    config = tmp_path / "antiphon.toml"
+    config.write_text(f'[engines.upstream.qwen]\nurl = "http://127.0.0.1:{port}"\ncommand = "{command}"\n')
+    worker = fleet.worker("w1", "upstream", 4, "--config", str(config), wait=False)
+    assert (await heard(bus)).pcm == speech_pcm(TEXT)
+    lines = [event for event in worker.events("library.logged") if event["module"] == "upstream.qwen"]
+    assert [line["message"] for line in lines[:2]] == ["loading the model", f"listening on {port}"]
+    worker.send(signal.SIGKILL)
+    await eventually(lambda: not listens(port))
+
+
+def listens(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
