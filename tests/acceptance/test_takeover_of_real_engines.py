@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from aiohttp import ClientSession
 
+from tests.support.kokoro_model import random_model
 from tests.support.piper_voice import random_voices
 from tests.support.programs import Fleet, host_pid
 from tests.support.web import OWN_RUN, Body, ready, speech, sse, state
@@ -21,6 +22,7 @@ STORY = " ".join(f"This is sentence number {number}, and it is like no other." f
 CASES: list[tuple[str, dict[str, Any], int]] = [
     ("speech", speech("speech", STORY, voice="en-us"), 2_000_000),
     ("piper", speech("piper", STORY, voice="en_US-random-low", seed=7), 2_000_000),
+    ("kokoro", speech("kokoro", STORY, voice="af_random"), 2_000_000),
     ("music", speech("music", "a calm evening by the sea, piano and strings", seconds=30), 1_000_000),
 ]
 
@@ -40,8 +42,9 @@ async def test_kill_minus_9_in_mid_stream_leaves_every_sample_as_it_was(
 ) -> None:
     """A worker with a second, equal one up; or an engine host alone, under the only worker. Nor a word's time changes."""
     names = ("w1", "w2") if victim == "worker" else ("w1",)
-    voices = f"piper.voices={random_voices()}"
-    workers = {name: fleet.worker(name, model, 8, "--engine-option", voices) for name in names}
+    options = [f"piper.voices={random_voices()}", f"kokoro.model={random_model()}"]
+    flags = [each for option in options for each in ("--engine-option", option)]
+    workers = {name: fleet.worker(name, model, 8, *flags) for name in names}
     _, url = fleet.gateway()
     await ready(http, url)
     async with asyncio.timeout(180):

@@ -13,7 +13,7 @@ from gpuworker.engines.text.coverage import Span
 from gpuworker.engines.text.parts import Part
 
 #: Longer sentences are made in pieces, of some twelve seconds: all of a piece is made before its first sound, and
-#: between two of them a job can be cancelled. The model itself takes 510.
+#: between two of them a job can be cancelled, and a worker sees that it is not stalled. The model itself takes 510.
 MAX_PHONEMES: Final = 200
 _BLOCK_FRAMES: Final = 6_000
 _MARKS: Final = ".!?;:,—…"
@@ -59,7 +59,7 @@ class Speaker:
     def pieces(self, reading: Reading) -> list[Reading]:
         """The reading, cut where it has too many phonemes: behind a mark near its middle, else between two words."""
         symbols = reading.symbols
-        if sum(symbol in IDS for symbol in symbols) <= MAX_PHONEMES:
+        if sum(symbol in IDS for symbol in symbols) <= MAX_PHONEMES * min(1.0, self.speed):  # as long when it is slow
             return [reading]
         place = _middle(symbols)
         return [piece for half in reading.cut(place) for piece in self.pieces(half)]
