@@ -215,13 +215,16 @@ class Fleet:
         return {card.name: card for worker in self._workers.values() for card in worker.cards}
 
     def members(self, family: str) -> list[ModelCard]:
-        """Models of that family that a worker would take a job of now, all its models being loaded; by name."""
-        found = {
-            card.name: card
-            for worker in self.ready_workers
-            for card in worker.cards
-            if card.family == family and not worker.heartbeat.loading and card.name in worker.heartbeat.models
-        }
+        """Models of that family that a worker would take a job of now, all its models being loaded; by name.
+
+        Each has the voices that all its workers have, by digest: any of them may be given the job.
+        """
+        found: dict[str, ModelCard] = {}
+        for worker in self.ready_workers:
+            offered = () if worker.heartbeat.loading else worker.cards
+            for card in offered:
+                if card.family == family and card.name in worker.heartbeat.models:
+                    found[card.name] = card.shared_with(found.get(card.name, card))
         return [found[name] for name in sorted(found)]
 
     def card(self, model: str) -> ModelCard | None:

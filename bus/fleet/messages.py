@@ -69,6 +69,12 @@ class ModelCard(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     #: The most audio that a job can make; None: not known, so a job may be as long as the deployment allows.
     bound: Bound | None = None
 
+    def shared_with(self, other: "ModelCard") -> "ModelCard":
+        """This card with the voices alone that `other`, of the same model on another worker, has too."""
+        if self.voices == other.voices:
+            return self
+        return msgspec.structs.replace(self, voices=[voice for voice in self.voices if voice in other.voices])
+
     def language_of(self, voice: str) -> str:
         """BCP 47 tag, in lower case, of a voice with or without a variant; "" if the card does not list it."""
         names = {voice, voice.partition("+")[0]}
