@@ -19,12 +19,24 @@ pytestmark = pytest.mark.slow
 
 #: About eight minutes of speech: it takes seconds to make, so there is a middle to be killed in.
 STORY = " ".join(f"This is sentence number {number}, and it is like no other." for number in range(1, 130))
+#: The same, spoken by three in turn, six sentences each.
+TURNS = [
+    {
+        "speaker": f"{number % 3}",
+        "text": " ".join(f"This is sentence {number}, and it is like no other." for _ in range(6)),
+    }
+    for number in range(1, 22)
+]
 CASES: list[tuple[str, dict[str, Any], int]] = [
     ("speech", speech("speech", STORY, voice="en-us"), 2_000_000),
     ("piper", speech("piper", STORY, voice="en_US-random-low", seed=7), 2_000_000),
     ("kokoro", speech("kokoro", STORY, voice="af_random"), 2_000_000),
+    ("speech", speech("speech", "", script=TURNS), 2_000_000),
+    ("piper", speech("piper", "", script=TURNS, voice="en_US-random-low"), 2_000_000),
+    ("kokoro", speech("kokoro", "", script=TURNS, voice="af_random"), 2_000_000),
     ("music", speech("music", "a calm evening by the sea, piano and strings", seconds=30), 1_000_000),
 ]
+IDS = [f"{model}-script" if "script" in body else model for model, body, _ in CASES]
 
 
 async def marks_of(http: ClientSession, url: str, job: str) -> list[dict[str, Any]]:
@@ -36,7 +48,7 @@ async def marks_of(http: ClientSession, url: str, job: str) -> list[dict[str, An
 
 @pytest.mark.parametrize("ack_wait_s", [30.0])
 @pytest.mark.parametrize("victim", ["worker", "host"])
-@pytest.mark.parametrize(("model", "body", "kill_after_bytes"), CASES, ids=[case[0] for case in CASES])
+@pytest.mark.parametrize(("model", "body", "kill_after_bytes"), CASES, ids=IDS)
 async def test_kill_minus_9_in_mid_stream_leaves_every_sample_as_it_was(
     fleet: Fleet, http: ClientSession, model: str, body: dict[str, Any], kill_after_bytes: int, victim: str
 ) -> None:

@@ -14,7 +14,7 @@ OWN_RUN = {"Cache-Control": "no-store"}
 
 def speech(model: str = "tone", text: str = "tone", **fields: Any) -> dict[str, Any]:
     """Body of an OpenAI-door request for PCM; keyword arguments that the door does not know are the engine's params."""
-    known = {"voice", "response_format", "lane", "run_on", "linger_s", "seed", "speed"}
+    known = {"voice", "response_format", "lane", "run_on", "linger_s", "seed", "speed", "script"}
     own = {name: fields.pop(name) for name in list(fields) if name in known}
     return {"model": model, "input": text, "voice": "", "response_format": "pcm", **own, "params": fields}
 

@@ -1,6 +1,8 @@
-"""A script through the whole stack: one job, one log, one sound, whichever API it came by and whoever dies meanwhile."""
+"""A script through the whole stack: one job, one log, one sound, whichever API it came by.
 
-import asyncio
+`tests/acceptance/test_takeover_of_real_engines.py` kills its worker.
+"""
+
 from typing import Any
 
 import aiohttp
@@ -8,15 +10,12 @@ import nats
 import pytest
 
 from bus import wire
-from bus.jobs.client import Bus
-from bus.script import PAUSE_S, Turn
+from bus.script import PAUSE_S
 from tests.support import fleets
 from tests.support.doors import SPEECH, accepted, until_state
 from tests.support.fleets import Stack
-from tests.support.jobs import JobListener, listen, tone_job
 from tests.support.nats_asking import WHOLE
 from tests.support.nats_cli import nats_req
-from tests.support.programs import Fleet
 
 stack = fleets.stack("speech,tone", 4, knows_all=True)
 http = fleets.http()
@@ -151,27 +150,3 @@ async def test_a_word_that_a_voice_cannot_speak_names_its_turn(http: aiohttp.Cli
     error = (await until_state(http, job, "failed"))["error"]
     assert (error["code"], error["path"]) == ("text_lost", "script[1].text")
     assert error["message"].startswith("script[1].text: ")
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("ack_wait_s", [120.0])
-async def test_a_worker_killed_within_a_script_is_replaced_to_the_sample(fleet: Fleet, bus: Bus) -> None:
-    turns = [Turn(text=f"This is turn number {n} of many, and it is not a short one. " * 4) for n in range(24)]
-    script = [Turn(text=turn.text, voice=("en-gb", "de", "fr")[n % 3]) for n, turn in enumerate(turns)]
-    gateway, _ = await asyncio.to_thread(fleet.gateway)
-    workers = [await asyncio.to_thread(fleet.worker, name, "speech", 2) for name in ("w1", "w2")]
-    await asyncio.to_thread(gateway.wait_for, "worker.seen", 2)
-    fields = {"input": "", "model": "speech", "script": script, "run_on": True}
-    async with asyncio.timeout(120):
-        async with JobListener(bus, tone_job(**fields)) as listener:
-            await listener.until_bytes(2 * RATE_HZ * 20)
-            next(each for each in workers if each.events("job.started")).kill()
-            received = await listener.to_the_end()
-        again = await listen(bus, tone_job(**fields))
-    assert received.pcm == again.pcm
-    first, second = received.starts
-    assert (first.attempt, second.attempt, second.exact) == (1, 2, True)
-    assert received.end.kind == "done"
-    done = wire.decode(wire.Done, received.end.payload)
-    assert done.engine == {"turns": 24, "voices": ["en-gb", "de", "fr-fr"]}
-    assert any(entry.kind == "checkpoint" for entry in received.entries)
