@@ -1,5 +1,6 @@
 """Engines that can be served: the `antiphon.engines` entry points of every installed distribution."""
 
+import re
 from collections.abc import Mapping
 from importlib.metadata import EntryPoint, entry_points
 from types import MappingProxyType
@@ -13,6 +14,7 @@ from bus.text import suggestion
 from gpuworker.engine import Capabilities, Engine, EngineOptions
 
 GROUP: Final = "antiphon.engines"
+_MODEL: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
 class UnknownEngine(LookupError):
@@ -51,6 +53,10 @@ def served(engine: str, options: Mapping[str, object]) -> list[ServedModel]:
     for name, table in options.items():
         if not isinstance(table, Mapping):
             raise SettingsError(f"engines.{engine}.{name}: is no table; options belong to [engines.{engine}.MODEL]")
+        if not _MODEL.fullmatch(name):
+            raise SettingsError(
+                f"engines.{engine}: {name!r} is no name of a model: 1 to 64 characters of A-Z a-z 0-9 _ -"
+            )
     if not options:
         raise SettingsError(f"engines.{engine}: names no model; write a table [engines.{engine}.MODEL] for each")
     return [ServedModel(name, engine, table) for name, table in options.items() if isinstance(table, Mapping)]

@@ -39,6 +39,7 @@ def tables() -> dict[str, dict[str, Any]]:
     found = {}
     for part in (ROOT / "docs" / "upstream.md").read_text().split("\n### ")[1:]:
         heading, _, text = part.partition("\n")
+        text = text.partition("\n## ")[0]
         for number, block in enumerate(text.split("```toml\n")[1:]):
             ((_, options),) = tomllib.loads(block.partition("```")[0])["engines"]["upstream"].items()
             found[f"{heading} {number}"] = options

@@ -11,11 +11,12 @@ from tests.support.pages import PAGES, ROOT, anchors, links
 
 #: Where a page's `folder/file.py` may begin.
 BASES = [ROOT, *(ROOT / base for base in ("bus", "gateway", "gpuworker", "gpuworker/engines", "docs"))]
-#: Flags that the pages show of other people's commands: nats, curl, nats-server, make, ffplay, sox, pip.
+#: Flags that the pages show of other people's commands: nats, curl, nats-server, make, ffplay, sox, pip, vllm.
 FOREIGN_FLAGS = {
     *("--wait-for-empty", "--reply-timeout", "--timeout", "--no-templates", "--raw", "--stream", "--all", "--count"),
     *(
         "--inbox-prefix",
+        "--omni",
         "--data-binary",
         "--signal",
         "--targets",

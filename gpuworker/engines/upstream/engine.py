@@ -59,7 +59,12 @@ class Upstream:
     has_a_table_for_each_model = True
 
     def __init__(self, model: str, options: UpstreamOptions) -> None:
-        """Raises ValueError for a URL whose port is none, and a command with a quote that does not end."""
+        """Raises ValueError without a URL, for one whose port is none, and for a command that no shell would split.
+
+        Without any option it can be described, as `antiphon doctor` does, and not be loaded.
+        """
+        if not options.url and options != UpstreamOptions():
+            raise ValueError("url: is missing")
         self._options = options = msgspec.structs.replace(options, model=options.model or model)
         self._name = f"upstream {model}"
         self._server = Server(self._name, options)

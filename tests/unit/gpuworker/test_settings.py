@@ -2,9 +2,11 @@
 
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from bus.settings import SettingsError, load
+from gpuworker import registry
 from gpuworker.settings import WorkerSettings
 from gpuworker.worker.serve import describe
 
@@ -28,6 +30,42 @@ def test_a_flag_wins_over_the_table_and_the_last_flag_over_the_first(tmp_path: P
     loaded = settings(tmp_path, "[engines.tone]\nallow_faults = false\nother = 1", *flags)
     assert loaded.options_of("tone") == {"allow_faults": "true", "other": 1}
     assert loaded.options_of("music") == {"url": "http://x/?a=b,c"}
+
+
+def test_a_table_within_an_engines_table_is_a_model_of_its_own(tmp_path: Path) -> None:
+    text = "[engines.upstream.qwen]\nurl = 'http://a'\nrate_hz = 24000\n[engines.upstream.music]\nurl = 'http://b'"
+    loaded = settings(tmp_path, text, "upstream.qwen.url=http://c/?a.b=1", "upstream.new-one.url=http://d")
+    loaded = msgspec.structs.replace(loaded, models=("tone", "upstream"))
+    assert loaded.options_of("upstream") == {
+        "qwen": {"url": "http://c/?a.b=1", "rate_hz": 24000},
+        "music": {"url": "http://b"},
+        "new-one": {"url": "http://d"},
+    }
+    assert loaded.engine_of("music") == ("upstream", {"url": "http://b"})
+    assert loaded.engine_of("tone") == ("tone", {})
+    assert [each.model for each in registry.served("upstream", loaded.options_of("upstream"))] == [
+        "qwen",
+        "music",
+        "new-one",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "engines.upstream: names no model; write a table"),
+        ("[engines.upstream]\nurl = 'http://a'", "engines.upstream.url: is no table; options belong to"),
+        ("[engines.upstream.tone]\nurl = 'http://a'", "two models of this worker are called 'tone'"),
+        ("[engines.upstream.x]\nurl = 'http://a:99999'", "engines.upstream.x: Port out of range"),
+        ("[engines.upstream.x]\nmodel = 'y'", "engines.upstream.x: url: is missing"),
+        ("[engines.upstream.'a b']\nurl = 'http://a'", "engines.upstream: 'a b' is no name of a model"),
+    ],
+)
+def test_tables_of_models_that_are_wrong_end_the_worker_at_its_start(tmp_path: Path, text: str, message: str) -> None:
+    loaded = msgspec.structs.replace(settings(tmp_path, text), models=("tone", "upstream"))
+    with pytest.raises(SettingsError) as refusal:
+        describe(loaded)
+    assert str(refusal.value).startswith(message)
 
 
 def test_without_a_flag_the_variable_holds() -> None:
