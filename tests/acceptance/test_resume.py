@@ -39,7 +39,9 @@ def programs(folder: Path) -> dict[str, list[str]]:
 def test_a_client_goes_on_at_another_gateway(nats_url: str, tmp_path: Path, language: str) -> None:
     with fleet_of(small_bus(nats_url)) as fleet:
         worker = fleet.worker("w1", "tone", 2)
-        (first, url), (_, other) = fleet.gateway(), fleet.gateway()
+        (first, url), (second, other) = fleet.gateway(), fleet.gateway()
+        for gateway in (first, second):  # one that has seen no worker yet refuses, and the client goes to the next
+            gateway.wait_for("submit.ready")
         command = [*programs(tmp_path)[language], url, other]
         # Without a buffer here, which `communicate` does not read.
         client = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, bufsize=0)
