@@ -8,6 +8,8 @@ RUNS := $(VENV)/.runs
 STAMP := $(VENV)/.installed
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 PACKAGES := bus gateway gpuworker ops
+BEGAN := $(shell date +%s)
+BUILT = echo "$(VENV) is built: $$(( $$(date +%s) - $(BEGAN) )) s, $$(du -sh $(VENV) | cut -f1)" >&2
 PYTEST := $(BIN)/python -m pytest
 ARGS ?=
 # Most tests wait for processes of their own rather than compute.
@@ -31,10 +33,12 @@ $(RUNS): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(PIP) --editable '.[worker,models,espeak]'
 	@touch $@
+	@$(BUILT)
 
 $(STAMP): $(RUNS)
 	$(PIP) --editable '.[dev]'
 	@touch $@
+	@$(BUILT)
 
 up: $(RUNS) ## the whole stack on this machine: http://127.0.0.1:8080 (flags: make up ARGS='--http-port 0')
 	@exec $(BIN)/antiphon up $(ARGS)

@@ -3,7 +3,7 @@
 import asyncio
 import json
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 
 import msgspec
 
@@ -154,23 +154,32 @@ def announce_json(plan: Plan, stack: Stack) -> None:
 
 
 def announce_human(plan: Plan, stack: Stack) -> None:
-    """Print the addresses and the next commands to try."""
+    """Print the address, three things to try, and how to stop."""
     for job in stack.lost:
         print(f"lost: {job.tenant}/{job.job}; it has ended as failed")
-    model = "speech" if "speech" in plan.models else plan.models[0]
-    first, key = "", ""
-    if plan.settings.require_keys:
-        first, key = (
-            f"  first: {called()} keys create --tenant me --nats {plan.nats}, and export ANTIPHON_API_KEY=…\n",
-            ' -H "Authorization: Bearer $ANTIPHON_API_KEY"',
-        )
-    example = (
-        f"curl {plan.http}/v1/audio/speech{key} -H 'Content-Type: application/json' \\\n"
-        f'         -d \'{{"model":"{model}","input":"Hello from Antiphon.","response_format":"wav"}}\' -o hello.wav'
+    print(welcome(plan.http, plan.nats, plan.models, require_keys=plan.settings.require_keys), flush=True)
+
+
+def welcome(http: str, nats: str, models: Sequence[str], *, require_keys: bool) -> str:
+    """The text that a person reads once the stack at `http` is ready. `models`: those that it serves, at least one."""
+    model = "speech" if "speech" in models else models[0]
+    key = ' -H "Authorization: Bearer $ANTIPHON_API_KEY"' if require_keys else ""
+    sample = (
+        '"Hello from Antiphon." -o hello.wav' if model == "speech" else '"a calm evening" --seconds 20 -o evening.wav'
     )
-    music = f'\n  or:    {called()} compose "a calm evening" --seconds 20 -o evening.wav --url {plan.http}'
-    print(
-        f"\nAntiphon listens at {plan.http}   (NATS: {plan.nats}, models: {', '.join(plan.models)})\n\n"
-        f"{first}  try:   {example}{music if 'music' in plan.models else ''}\n  stop:  Ctrl-C\n",
-        flush=True,
+    body = f'{{"model":"{model}","input":"Hello from Antiphon.","response_format":"wav"}}'
+    commands = {"speech": "say", "music": "compose"}
+    steps = [
+        *([f"{called()} {commands[model]} {sample} --url {http}"] if model in commands else []),
+        f"curl {http}/v1/audio/speech{key} -H 'Content-Type: application/json' \\\n         -d '{body}' -o hello2.wav",
+        f"{http}/docs in a browser: every route",
+        *([] if model in commands else [f"{called()} fleet --url {http}"]),
+    ]
+    first = f"{called()} keys create --tenant me --nats {nats}, then export ANTIPHON_API_KEY=ak-…\n\n"
+    return (
+        f"\nAntiphon listens at {http}   (NATS: {nats}, models: {', '.join(models)})\n\n"
+        + (f"  first: {first}" if require_keys else "")
+        + "  try:   "
+        + "\n         ".join(steps)
+        + "\n\n  stop:  Ctrl-C\n"
     )
