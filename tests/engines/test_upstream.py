@@ -1,17 +1,18 @@
 """The engine `upstream` against small servers that answer well and badly."""
 
 import json
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
 
-from gpuworker.conformance.driving import checked, run
+from gpuworker.conformance.driving import Events, checked, next_block, run
 from gpuworker.conformance.for_pytest import EngineConformance
-from gpuworker.engine import AttemptFailed, EngineJob, Pause, Progress, Rejected
+from gpuworker.engine import AttemptFailed, Engine, EngineJob, Pause, Rejected
 from gpuworker.engines.upstream.errors import UpstreamFailed
 from tests.support.upstream_engine import JOB, TEXT, loaded, server, spoken
 from tests.support.upstream_servers import Behaviour, Running, running, speech_pcm
@@ -147,21 +148,42 @@ def test_a_rate_that_is_not_the_options_fails_the_job_at_once_and_names_both(ser
         engine.unload()
 
 
-def test_closing_the_job_closes_the_connection_and_an_endless_answer_is_not_read_ahead(server: Running) -> None:
+def begun(engine: Engine) -> Events:
+    """A job whose first audio has arrived."""
+    events = engine.generate([checked(engine, JOB)])
+    next_block(events)
+    return events
+
+
+def settled_at(count: Callable[[], int]) -> int:
+    """A count once it has been the same for 0.2 s."""
+    found, since = count(), time.monotonic()
+    while time.monotonic() - since < 0.2:
+        time.sleep(0.01)
+        if count() != found:
+            found, since = count(), time.monotonic()
+    return found
+
+
+def test_an_endless_answer_is_not_read_ahead_and_ends_with_its_job(server: Running) -> None:
     server.state.behaviours.append(Behaviour(num_zeros=200 << 20))
     engine = loaded(server)
-    events = engine.generate([checked(engine, JOB)])
-    while not isinstance(event := next(events)[1], Pause):
-        pass
-    for _, event in events:
-        if not isinstance(event, Pause | Progress):
-            break
+    events = begun(engine)
+    # All but our buffer of 512 KiB is in those of the kernel.
+    assert settled_at(lambda: server.state.num_sent) < 64 << 20
     events.close()
-    until = time.monotonic() + 20
-    while server.state.num_running:
-        assert time.monotonic() < until
-        time.sleep(0.01)
+    assert settled_at(lambda: server.state.num_running) == 0
     assert server.state.num_left == 1
+    engine.unload()
+
+
+def test_closing_a_job_whose_server_is_silent_closes_the_connection_at_once(server: Running) -> None:
+    server.state.pace_s = 5.0
+    engine = loaded(server)
+    events = begun(engine)
+    assert [each.name for each in threading.enumerate()].count("upstream") == 1
+    events.close()
+    assert settled_at(lambda: [each.name for each in threading.enumerate()].count("upstream")) == 0
     engine.unload()
 
 

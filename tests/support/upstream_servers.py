@@ -77,6 +77,8 @@ class State:
         #: Requests whose client left before the end.
         self.num_left = 0
         self.num_running = 0
+        #: Bytes of audio.
+        self.num_sent = 0
         #: Tasks of ACE-Step's API: their fields, and when they began.
         self.tasks: dict[str, tuple[dict[str, Any], float]] = {}
         self.task_s = 0.2
@@ -189,6 +191,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def _chunk(self, data: bytes) -> None:
         self.wfile.write(f"{len(data):x}\r\n".encode() + data + b"\r\n")
+        self.state.num_sent += len(data)
 
     def _send(
         self, status: int, body: bytes, media: str = "application/json", headers: dict[str, str] | None = None
