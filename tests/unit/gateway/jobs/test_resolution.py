@@ -152,9 +152,13 @@ def test_where_no_worker_offers_speech_itself_its_family_answers_all() -> None:
         ("Hello", "el", False),
         ("Привіт", "uk-ua", True),
         ("日本語です", "ja", True),
-        ("日本語です", "cmn", False),
+        ("これは日本語です", "cmn", False),
         ("12 + 7 = 19", "ru", True),
+        ("The value of π is 3.14", "en", True),
+        ("He said Привет", "en", True),
+        ("ok: Привет", "en", False),
+        ("Hello. " + 10_000 * "x" + 20_000 * "Ж", "en", True),
     ],
 )
-def test_letters_belong_to_the_script_of_a_language(text: str, language: str, expected: bool) -> None:
+def test_most_letters_belong_to_the_script_of_a_language(text: str, language: str, expected: bool) -> None:
     assert is_written_in(text, language) is expected
