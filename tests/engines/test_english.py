@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from gpuworker.engines.reading import english_numbers, english_text
+from gpuworker.engines.reading import english_counting, english_numbers, english_text
 from gpuworker.engines.reading.english_front import EnglishFrontEnd
 
 
@@ -64,8 +64,8 @@ def test_other_tokens_are_no_numbers(token: str) -> None:
 @pytest.mark.parametrize("number", range(0, 10**6, 9_973))
 def test_every_cardinal_has_its_digits_back(number: int) -> None:
     value = group = 0
-    words = english_numbers.cardinal(number)
-    ones, tens = english_numbers._ONES, english_numbers._TENS
+    words = english_counting.cardinal(number)
+    ones, tens = english_counting._ONES, english_counting._TENS
     for word in words:
         if word == "thousand":
             value += group * 1000
@@ -105,6 +105,46 @@ def test_every_cardinal_has_its_digits_back(number: int) -> None:
 def test_a_token_is_written_out(token: str, said: str) -> None:
     known = {"example", "com", "phones", "mother", "in", "law", "cafe"}
     assert " ".join(english_text.words(token, lambda word: word.lower() in known)) == said
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("-5°C +3 −12.5%", "minus five degrees Celsius, plus three, minus twelve point five percent"),
+        ("1 1/2 2½ ¾ 7/8 24/7", "one, and one half, two and one half, three quarters, seven eighths, twenty four seven"),
+        ("$3.2 billion US$20 20€ ₹500", "three point two, billion dollars, twenty U S dollars, twenty euros, five hundred rupees"),
+        ("15 EUR -$5", "fifteen, euros, minus five dollars"),
+        ("05/06/2024 31/12/24", "May sixth twenty twenty four, December thirty first twenty four"),
+        ("2024-05-06T12:30:45.5Z", "May sixth twenty twenty four at twelve thirty and forty five point five seconds Z"),
+        ("May 6 6 May the 6 May", "May, sixth, the sixth of, May, the, sixth of, May"),
+        ("2010-2015 5-10", "twenty ten to twenty fifteen, five to ten"),
+        ("555 123-4567 555.123.4567", "five five five, one two three four five six seven, five five five one two three four five six seven"),
+        ("192.168.0.1 v2", "one hundred ninety two dot one hundred sixty eight dot zero dot one, V two"),
+        ("1e-9 10^3 3x4 2*3", "one times ten to the minus nine, ten to the power of three, three times four, two times three"),
+        ("5 kg 1 lb 3 m² 10 km/h 5'10", "five, kilograms, one, pound, three, square meters, ten, kilometers per hour, five feet ten"),
+        ("5G 4K MP3s", "five G, four K, M P three S"),
+        ("Henry VIII's World War II Chapter I XIX century", "Henry, the eighth's, World, War, two, Chapter, one, nineteenth, century"),
+        ("I am XL", "I, am, X L"),
+        ("St. John St. and Dr. Who Mt Everest", "saint, John, street, and, doctor, Who, mount, Everest"),
+        ("No. 5 pp. 3-5 vol. II no 5", "number, five, pages, three to five, volume, two, no, five"),
+        ("Ms. Lee 5 ms of it", "miz, Lee, five, milliseconds, of, it"),
+        ("AT&T w/o C# file.py #ok #5", "A T and T, without, C sharp, file dot py, hashtag ok, number five"),
+        ("x² ≠ π", "X squared, not equal to, pi"),
+        ("नमस्ते Zoë", "नमस्ते, Zoe"),
+    ],
+)  # fmt: skip
+def test_a_token_is_written_out_as_its_neighbours_say(text: str, said: str) -> None:
+    tokens = ["", *text.split(), ""]
+    known = {"file", "ok", "no", "who", "am", "i"}
+    found = [
+        " ".join(english_text.words(token, lambda word: word.lower() in known, before, after))
+        for before, token, after in zip(tokens, tokens[1:], tokens[2:], strict=False)
+    ]
+    assert ", ".join(found) == said
+
+
+def test_a_part_of_a_token_that_has_no_sound_is_named(english: EnglishFrontEnd) -> None:
+    assert english.phonemes("abc漢字 ok").unspoken == ((0, 5),)
 
 
 @pytest.mark.parametrize(

@@ -85,19 +85,21 @@ class EnglishFrontEnd:
         wanted = set(coverage.tokens(text, range(len(text))))
         said: list[tuple[Span, list[str], str]] = []
         unspoken: list[Span] = []
-        for match in _TOKEN.finditer(text):
-            core, mark = _core(match.group())
-            if match.span() not in wanted and not english_text.is_sign(core):
-                said.append((match.span(), [], mark or _MARKS.get(match.group()[0], "")))
+        found = [(match.span(), *_core(match.group())) for match in _TOKEN.finditer(text)]
+        for index, (span, core, mark) in enumerate(found):
+            if span not in wanted and not english_text.is_sign(core):
+                said.append((span, [], mark or _MARKS.get(text[span[0]], "")))
                 continue
-            pronounced = [phonemes for word in self._words(core) if (phonemes := self._pronounce(word))]
-            said.append((_trimmed(text, match.span()), pronounced, mark))
-            if not pronounced:
-                unspoken.append(match.span())
+            before = found[index - 1][1] if index and found[index - 1][2] in {"", "."} else ""
+            after = found[index + 1][1] if index + 1 < len(found) and not mark.strip(".") else ""
+            words = english_text.words(core, lambda word: self._find(word) is not None, before, after)
+            pronounced = [(word, self._pronounce(word)) for word in words]
+            said.append((_trimmed(text, span), [phonemes for _, phonemes in pronounced if phonemes], mark))
+            if not any(phonemes for _, phonemes in pronounced) or any(
+                not phonemes and coverage.is_word(word) for word, phonemes in pronounced
+            ):
+                unspoken.append(span)
         return _joined(said, unspoken)
-
-    def _words(self, core: str) -> list[str]:
-        return english_text.words(core, lambda word: self._find(word) is not None)
 
     def _find(self, word: str) -> str | None:
         """The dictionary's entry for a word as it is written, in lower case or with a capital."""

@@ -5,132 +5,10 @@ import unicodedata
 from collections.abc import Callable
 from typing import Final
 
-from gpuworker.engines.reading import english_numbers
+from gpuworker.engines.reading import english_context, english_numbers
+from gpuworker.engines.reading.english_counting import one_by_one
+from gpuworker.engines.reading.english_tables import IN_ADDRESSES, SIGNS, UNITS
 
-#: Abbreviations, with their full stop.
-_ABBREVIATIONS: Final = {
-    "approx.": "approximately",
-    "apr.": "April",
-    "aug.": "August",
-    "ave.": "avenue",
-    "blvd.": "boulevard",
-    "capt.": "captain",
-    "co.": "company",
-    "col.": "colonel",
-    "corp.": "corporation",
-    "dec.": "December",
-    "dept.": "department",
-    "dr.": "doctor",
-    "e.g.": "for example",
-    "etc.": "et cetera",
-    "feb.": "February",
-    "fig.": "figure",
-    "gen.": "general",
-    "gov.": "governor",
-    "i.e.": "that is",
-    "inc.": "incorporated",
-    "jan.": "January",
-    "jr.": "junior",
-    "lt.": "lieutenant",
-    "ltd.": "limited",
-    "mr.": "mister",
-    "mrs.": "missus",
-    "ms.": "miz",
-    "mt.": "mount",
-    "nov.": "November",
-    "oct.": "October",
-    "p.s.": "P S",
-    "prof.": "professor",
-    "rev.": "reverend",
-    "sen.": "senator",
-    "sept.": "September",
-    "sgt.": "sergeant",
-    "sr.": "senior",
-    "st.": "saint",
-    "vs.": "versus",
-    "vol.": "volume",
-}
-_UNITS: Final = {
-    "km": "kilometers",
-    "m": "meters",
-    "cm": "centimeters",
-    "mm": "millimeters",
-    "kg": "kilograms",
-    "g": "grams",
-    "mg": "milligrams",
-    "lb": "pounds",
-    "lbs": "pounds",
-    "oz": "ounces",
-    "ft": "feet",
-    "mi": "miles",
-    "h": "hours",
-    "hr": "hours",
-    "hrs": "hours",
-    "min": "minutes",
-    "s": "seconds",
-    "sec": "seconds",
-    "ms": "milliseconds",
-    "kb": "kilobytes",
-    "mb": "megabytes",
-    "gb": "gigabytes",
-    "tb": "terabytes",
-    "hz": "hertz",
-    "khz": "kilohertz",
-    "mhz": "megahertz",
-    "ghz": "gigahertz",
-    "kw": "kilowatts",
-    "am": "A M",
-    "pm": "P M",
-    "mph": "miles per hour",
-    "x": "times",
-}
-_SIGNS: Final = {
-    "&": "and",
-    "%": "percent",
-    "+": "plus",
-    "=": "equals",
-    "@": "at",
-    "#": "number",
-    "$": "dollar",
-    "€": "euro",
-    "£": "pound",
-    "¥": "yen",
-    "°": "degrees",
-    "×": "times",
-    "÷": "divided by",
-    "<": "less than",
-    ">": "greater than",
-    "≤": "less or equal",
-    "≥": "greater or equal",
-    "≈": "about",
-    "±": "plus or minus",
-    "©": "copyright",
-    "®": "registered",
-    "™": "trademark",
-    "§": "section",
-    "√": "square root",
-    "∞": "infinity",
-    "→": "arrow",
-}
-#: Those that are read out within an address.
-_IN_ADDRESSES: Final = {
-    **_SIGNS,
-    ".": "dot",
-    "/": "slash",
-    ":": "colon",
-    "-": "dash",
-    "_": "underscore",
-    "?": "question mark",
-    "#": "hash",
-    "~": "tilde",
-}
-_FRACTIONS: Final = {
-    "1/2": "one half",
-    "1/3": "one third",
-    "2/3": "two thirds",
-    "1/4": "one quarter",
-    "3/4": "three quarters",
-}
 #: Letters that have no accent to be taken off.
 _LETTERS: Final = str.maketrans(
     {
@@ -155,84 +33,120 @@ _ADDRESS: Final = re.compile(
     r"(?:[a-z]+://\S+|[\w.+-]+@[\w-]+(?:\.[\w-]+)+|(?:[\w-]+\.)+(?:com|org|net|io|dev|edu|gov|co|uk|de|ai|app|info)(?:/\S*)?)",
     re.IGNORECASE,
 )
-_INITIALS: Final = re.compile(r"(?:[A-Za-z]\.){2,}|(?:[A-Za-z]\.)+[A-Za-z]")
-_RUNS: Final = re.compile(r"\d[\d,]*(?:\.\d+)?(?:(?:st|nd|rd|th)(?![A-Za-z]))?|[^\W\d_]+(?:'[^\W\d_]+)*|[^\s\w]|_")
+#: A path, or a name of a file.
+_PATH: Final = re.compile(r"[~.]{0,2}/[\w.-]+(?:/[\w.-]*)+|~/\S+|[A-Za-z]:\\\S+|\w[\w-]*\.[a-z]{1,4}")
+_INITIALS: Final = re.compile(r"(?:[A-Za-z]\.){2,}|(?:[A-Za-z]\.)+[A-Za-z]|Ph\.D\.?")
+#: Accents, vowels and the like of other scripts, and joiners: they belong to the letter before them.
+_MARKS: Final = "".join(chr(code) for code in range(0x300, 0x1100) if unicodedata.category(chr(code))[0] == "M")
+_LETTER: Final = rf"[^\W\d_²³][{_MARKS}\u200c\u200d]*"
+_RUNS: Final = re.compile(
+    r"(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)(?:\.\d+)?(?:(?:st|nd|rd|th)(?![A-Za-z]))?"
+    rf"|(?:{_LETTER})+(?:'(?:{_LETTER})+)*|[^\s\w]|[_²³]"
+)
 _CAMEL: Final = re.compile(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 _VOWELS: Final = frozenset("aeiouyAEIOUY")
 
 
-def words(token: str, is_known: Callable[[str], bool]) -> list[str]:
+def words(token: str, is_known: Callable[[str], bool], before: str = "", after: str = "") -> list[str]:
     """The words that are said for one token without blanks; single capitals are letters' names.
 
     `is_known` says whether the dictionary has a word. A character that no English word stands for is a word.
+    `before`, `after`: the tokens beside it, "" where a sign of punctuation stands between.
     """
     token = _latin(token)
-    whole = _whole(token)
+    whole = english_context.words(token, before, after) or _whole(token)
     if whole is not None:
         return whole
-    if _ADDRESS.fullmatch(token):
+    if _ADDRESS.fullmatch(token) or _PATH.fullmatch(token):
         return [word for run in _RUNS.findall(token) for word in _in_address(run, is_known)]
+    if token[:1] == "#" and token[1:2].isalpha():
+        return ["hashtag", *words(token[1:], is_known)]
     said: list[str] = []
-    runs = _RUNS.findall(token)
+    runs = _RUNS.findall(token.replace("!=", "≠"))
     for index, run in enumerate(runs):
-        before = runs[index - 1] if index else ""
-        after = runs[index + 1] if index + 1 < len(runs) else ""
-        said += _run(run, before, after, is_known)
+        earlier = runs[index - 1] if index else ""
+        later = runs[index + 1] if index + 1 < len(runs) else ""
+        said += _run(run, earlier, later, is_known)
     return said
 
 
 def is_sign(token: str) -> bool:
     """Whether a token is one sign that is read out."""
-    return token in _SIGNS
+    return token in SIGNS
 
 
 def keeps_stop(token: str) -> bool:
     """Whether the full stop that a token ends with is of the token: `Dr.`, `U.S.`"""
-    return token.casefold() in _ABBREVIATIONS or _INITIALS.fullmatch(token) is not None
+    stem = token.casefold().removesuffix(".")
+    return english_context.is_abbreviation(stem) or _INITIALS.fullmatch(token) is not None
 
 
 def _latin(text: str) -> str:
-    """Letters without accents, and compatibility forms as plain ones."""
-    plain = unicodedata.normalize("NFKD", text.translate(_LETTERS))
-    return "".join(char for char in plain if not unicodedata.combining(char)).replace("\u2044", "/")
+    """Latin letters without accents, and compatibility forms as plain ones; `2½` is `2 1/2`."""
+    plain = ""
+    for char in text.translate(_LETTERS):
+        found = char if char in SIGNS else unicodedata.normalize("NFKD", char)
+        if unicodedata.combining(char) or not found[0].isascii():
+            is_accent = unicodedata.combining(char) and plain[-1:].isascii()
+            plain += "" if is_accent else char
+            continue
+        blank = " " if unicodedata.decomposition(char).startswith("<fraction>") and plain[-1:].isdigit() else ""
+        plain += blank + "".join(each for each in found if not unicodedata.combining(each))
+    return plain.replace("\u2044", "/")
 
 
 def _whole(token: str) -> list[str] | None:
-    """The words of a token that is one thing: an abbreviation, a number, initials."""
-    if found := _ABBREVIATIONS.get(token.casefold()):
-        return found.split()
+    """The words of a token that is one thing: a number with or without its sign, initials."""
     bare = token.rstrip(".,;:!?")
-    if found := _FRACTIONS.get(bare):
-        return found.split()
     number = english_numbers.words(bare)
     if number is not None:
         return number
-    if bare[:1] == "-" and (number := english_numbers.words(bare[1:])) is not None:
-        return ["minus", *number]
+    sign = {"-": "minus", "−": "minus", "+": "plus"}.get(bare[:1])
+    if sign and (number := english_numbers.words(bare[1:])) is not None:
+        return [sign, *number]
     return list(bare.replace(".", "").upper()) if _INITIALS.fullmatch(token) else None
 
 
 def _in_address(run: str, is_known: Callable[[str], bool]) -> list[str]:
-    if run.isdigit():
-        return english_numbers.one_by_one(run)
-    return _IN_ADDRESSES[run].split() if run in _IN_ADDRESSES else _letters(run, is_known)
+    if run[0].isdecimal():
+        return [word for char in run for word in _in_number(char)]
+    return IN_ADDRESSES[run].split() if run in IN_ADDRESSES else _letters(run, is_known)
+
+
+def _in_number(char: str) -> list[str]:
+    return one_by_one(char) if char.isdecimal() else IN_ADDRESSES.get(char, "").split()
 
 
 def _run(run: str, before: str, after: str, is_known: Callable[[str], bool]) -> list[str]:
     """The words of a run of digits, of letters, or of a sign between `before` and `after`."""
-    is_number = before[:1].isdigit()
-    if run[0].isdigit():
+    is_number = before[:1].isdecimal()
+    if run[0].isdecimal():
         long = len(run) >= 3 and (before in {"-", "."} or after in {"-", "."})
-        return english_numbers.one_by_one(run) if long and run.isdigit() else english_numbers.words(run) or []
-    if run[0].isalpha():
-        if is_number and (unit := _UNITS.get(run.casefold())):
-            return unit.split()
+        if long and run.isdecimal():
+            return one_by_one(run)
+        return english_numbers.words(run) or one_by_one("".join(filter(str.isdecimal, run)))
+    if run[0].isalpha() and run not in SIGNS:
+        if run in {"x", "X"} and is_number and after[:1].isdigit():
+            return ["times"]
+        if "&" in {before, after} and run.isupper() and len(run) <= 3:
+            return list(run)
         return _letters(run, is_known)
-    if run in {"-", "\u2013"} and is_number and after[:1].isdigit():
-        return ["to"] if len(before) < 3 and len(after) < 3 else []
-    if run == "/" and is_number and after[:1].isdigit():
-        return ["over"] if len(before) < 3 and len(after) < 3 else []
-    return _SIGNS[run].split() if run in _SIGNS else [run] if unicodedata.category(run) in {"So", "Sm", "Sc"} else []
+    return _sign(
+        run, is_number=is_number, joins=is_number and after[:1].isdigit(), is_short=max(len(before), len(after)) < 3
+    )
+
+
+def _sign(sign: str, *, is_number: bool, joins: bool, is_short: bool) -> list[str]:
+    """The words of a sign; `joins` two numbers, which may be short."""
+    if joins and sign in {"-", "\u2013"}:
+        return ["to"] if is_short else []
+    if joins and sign in {"*", "^"}:
+        return ["times"] if sign == "*" else ["to", "the", "power", "of"]
+    if is_number and sign in UNITS:
+        return UNITS[sign][1].split()
+    if sign in SIGNS:
+        return SIGNS[sign].split()
+    return [sign] if unicodedata.category(sign) in {"So", "Sm", "Sc"} else []
 
 
 def _letters(run: str, is_known: Callable[[str], bool]) -> list[str]:
