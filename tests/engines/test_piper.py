@@ -178,6 +178,11 @@ def test_a_word_without_a_sound_fails_the_job_with_its_position(piper: Piper) ->
     assert lost.value.spans == ((6, 9), (10, 12))
 
 
+def test_a_part_of_a_word_without_a_sound_fails_the_job_too(piper: Piper) -> None:
+    with pytest.raises(TextLost, match="cannot speak 'ᏣᎳᎩ' at 6"):
+        run(piper, replace(JOB, input="Ja, abᏣᎳᎩ.", voice="de_DE-random-low"))
+
+
 def test_numbers_are_spelled_for_the_language_of_the_voice(piper: Piper) -> None:
     text = "Пӗр — 25 40."
     marks = [

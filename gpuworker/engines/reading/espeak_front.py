@@ -60,7 +60,8 @@ class EspeakFrontEnd:
         # A word alone may sound unlike itself in a sentence (`a`), so those that were not found are looked at closely.
         suspects = [span for word, span in zip(found, spans, strict=True) if not word.is_found]
         unspoken = self._request(text, suspects=suspects)["unspoken"] if suspects else []
-        return Phonemes(symbols, tuple(words), tuple((start, end) for start, end in unspoken))
+        lost = {(start, end) for start, end in (*unspoken, *answer["silent"])}
+        return Phonemes(symbols, tuple(words), tuple(sorted(lost)))
 
     def _request(self, text: str, **of_text: Sequence[Span]) -> Mapping[str, Any]:
         request = {"text": text, "voice": self._language, **of_text}

@@ -7,6 +7,7 @@ from gpuworker.engines.reading.phonemes import FrontEnd, Phonemes
 from gpuworker.engines.text import coverage
 from gpuworker.engines.text.coverage import Span
 from gpuworker.engines.text.parts import Part, halves
+from gpuworker.engines.text.spelling import plainer
 
 #: A word that has no sound is read in halves only if it is so long.
 _LONG_WORD = 20
@@ -49,10 +50,15 @@ class Reader:
     known: Container[str]
 
     def read(self, part: Part) -> Reading:
-        """The phonemes of a part. One that loses a word is read in halves. Raises SpeakerFailed."""
+        """The phonemes of a part. One that loses a word is read without its accents, or in halves.
+
+        Raises SpeakerFailed.
+        """
         found = self.front_end.phonemes(part.text)
         silent = {*found.unspoken, *self._unknown(found)}
         words = [span for span in sorted(silent) if coverage.is_word(part.text[slice(*span)])]
+        if words and (other := plainer(part, words)):
+            return self.read(other)
         is_one = part.text.split() == [part.text.strip()] and len(part.text) < _LONG_WORD
         if words and not is_one and (smaller := halves(part)):
             reading = Reading()

@@ -23,7 +23,7 @@ from gpuworker.engines.text import coverage, markup
 from gpuworker.engines.text.coverage import Span
 from gpuworker.engines.text.parts import Part, halves
 from gpuworker.engines.text.plain import plain_parts
-from gpuworker.engines.text.spelling import spell, with_spaces
+from gpuworker.engines.text.spelling import plainer, spell, with_spaces
 
 #: The library's normal speed and its limits, in words per minute.
 _NORMAL_WPM: Final = 175
@@ -173,15 +173,18 @@ class Espeak:
             "tokens": coverage.tokens(plain, part.body),
         }
         words = Words(part.text, is_document=is_document)
+        place = -1
         with closing(self._speaker.speak(request, on_report)) as pieces:
             for piece in pieces:
-                marks = tuple(
-                    mark
-                    for word in words.locate(piece.words)
-                    if word.start in part.body and (mark := _mark(part, word, frame)).length
-                )
+                marks = []
+                for word in words.locate(piece.words):
+                    mark = _mark(part, word, frame) if word.start in part.body else None
+                    # `℃` is one character of the original and two words.
+                    if mark is not None and mark.length and mark.start > place:
+                        marks.append(mark)
+                        place = mark.start
                 pcm = np.frombuffer(piece.pcm, "<i2").astype(np.float32) / np.float32(32768)
-                yield Sound(pcm.reshape(-1, 1), marks)
+                yield Sound(pcm.reshape(-1, 1), tuple(marks))
 
 
 def _mark(part: Part, word: Word, frame: int) -> Mark:
@@ -208,7 +211,8 @@ class Again(NamedTuple):
         if long_words := report.get("long_words"):
             return cls([with_spaces(part, [(start + end) // 2 for start, end in long_words])])
         if silent := report.get("silent"):
-            return cls(gone=[part.span(*span) for span in silent])
+            other = plainer(part, silent)
+            return cls([other]) if other else cls(gone=[part.span(*span) for span in silent])
         lost: list[Span] = [(start, end) for start, end in report.get("unspoken", ())]
         words = [span for span in lost if coverage.is_word(part.text[slice(*span)])]
         skipped = tuple(part.span(*span) for span in lost if span not in words)

@@ -23,8 +23,9 @@ class LoadedPhonemes(LoadedEspeak):
     def speak(self, request: Mapping[str, Any], sink: Sink) -> Mapping[str, Any]:
         """Report on `text` in `voice`.
 
-        With `tokens`, the (start, end) of words: `clauses`, [IPA, the text that it was read from] each, and
-        `of_tokens`, the IPA of each token alone; or `is_too_long` if a clause may not fit the library's buffer.
+        With `tokens`, the (start, end) of words: `clauses`, [IPA, the text that it was read from] each, `of_tokens`,
+        the IPA of each token alone, and `silent`, the (start, end) of words without a sound; or `is_too_long` if a
+        clause may not fit the library's buffer.
         With `suspects`, (start, end) too: those of them that are `unspoken`.
         Raises ValueError for an unknown voice.
         """
@@ -37,7 +38,8 @@ class LoadedPhonemes(LoadedEspeak):
         if coverage.is_too_long(text, self.phonemes):
             return {"is_too_long": True}
         of_tokens = ["".join(ipa for ipa, _ in self._clauses(token)) for token in tokens]
-        return {"clauses": self._clauses(text), "of_tokens": of_tokens}
+        silent = coverage.silent(text, [(start, end) for start, end in request["tokens"]], self.phonemes)
+        return {"clauses": self._clauses(text), "of_tokens": of_tokens, "silent": silent}
 
     def _clauses(self, text: str) -> list[tuple[str, str]]:
         """The library has looked at one character more than a clause has."""

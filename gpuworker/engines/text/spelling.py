@@ -15,6 +15,7 @@ from typing import Final
 from bus import ssml
 from bus.sentences import sentences
 from gpuworker.engines.text import markup
+from gpuworker.engines.text.coverage import Span
 from gpuworker.engines.text.edits import Edit, edited
 from gpuworker.engines.text.numerals import in_digits
 from gpuworker.engines.text.parts import Part
@@ -87,6 +88,28 @@ def spell(part: Part, language: str) -> Part:
 def with_spaces(part: Part, places: Iterable[int]) -> Part:
     """`part` with a space at each of `places` of its body, in order."""
     return edited(part, (Edit(place - part.body.start, place - part.body.start, " ") for place in places))
+
+
+def plainer(part: Part, words: Iterable[Span]) -> Part | None:
+    """`part` with `words` of its body, in order, without accents and with the digits 0 to 9; None if that is no change.
+
+    For words that have no sound as they are: `ạ̈`, `¾` and `١٢٣` are letters that a voice may not have.
+    """
+    first = part.body.start
+    edits = [
+        Edit(place - first, place - first + 1, plain)
+        for start, end in words
+        for place in range(start, end)
+        if (plain := _plain(part.text[place])) != part.text[place]
+    ]
+    return edited(part, edits) if edits else None
+
+
+def _plain(char: str) -> str:
+    if char.isdecimal():
+        return str(int(char))
+    letters = unicodedata.normalize("NFKD", char).replace("\u2044", "/")
+    return "".join(letter for letter in letters if not unicodedata.combining(letter))
 
 
 def _in_document(part: Part, find: Callable[[str], Iterable[Edit]]) -> Iterator[Edit]:
