@@ -136,10 +136,12 @@ class Exchange:
         request = self._request
         connection.request(request.method, self._address.base + request.path, request.body or None, request.headers)
         with connection.getresponse() as response:
-            self._put(Head(response.status, {name.lower(): value for name, value in response.getheaders()}))
-            while data := response.read1(_READ_BYTES):
-                if not self._put(data):
-                    return End()
+            head = Head(response.status, {name.lower(): value for name, value in response.getheaders()})
+            # The head waits for the first of the body: its reader would only pause again between the two.
+            data = response.read1(_READ_BYTES)
+            self._put(head)
+            while data and self._put(data):
+                data = response.read1(_READ_BYTES)
             # For a body of a known length, http.client takes an early end for the end.
             if response.length:
                 raise Cut(f"the body ended {response.length:,} bytes too early")

@@ -14,7 +14,7 @@ from gpuworker.engines.upstream.options import UpstreamOptions
 Waits = Pause | Progress
 
 #: A wait is looked at again after a fiftieth of its length so far, within these: it adds 2 % to what it waits for.
-_SHORTEST_S: Final = 0.000_5
+_SHORTEST_S: Final = 0.000_2
 _LONGEST_S: Final = 0.02
 #: A job that waits shows it so often; without that it would count as stalled.
 _SHOW_S: Final = 5.0
