@@ -45,7 +45,8 @@ class Input(msgspec.Struct, frozen=True):
 class DialogueRequest(JobOptions, frozen=True, kw_only=True):
     """ElevenLabs' fields, then ours. Fields that no engine supports are ignored."""
 
-    inputs: Annotated[list[Input], Meta(min_length=1, max_length=MAX_TURNS)]
+    #: Not the `inputs` of a job.
+    turns: Annotated[list[Input], Meta(min_length=1, max_length=MAX_TURNS)] = msgspec.field(name="inputs")
     model_id: Annotated[str, schema("One of our models, or of ElevenLabs'.")] | None = None
     language_code: str | None = None
     seed: Annotated[int, Meta(ge=0, le=MAX_SEED)] | None = None  # type: ignore[assignment]  # theirs may be null
@@ -75,7 +76,7 @@ def _job(request: web.Request, body: DialogueRequest, size_hint_bytes: int) -> w
     jobs = request.app[JOBS]
     model = names.speech_model(request.app[FLEET], body.model_id or "")
     card = jobs.card(model, body.version)
-    script = [each.turn(card) for each in body.inputs]
+    script = [each.turn(card) for each in body.turns]
     text = joined(script)
     if len(text) > card.max_input_chars:
         raise TextTooLong("inputs", len(text), card.max_input_chars, model)
