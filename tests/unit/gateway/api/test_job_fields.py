@@ -12,7 +12,8 @@ from bus import wire
 from bus.options import EngineOptions
 from bus.transport.parser import Message
 from gateway.access.caller import CALLER, Caller
-from gateway.api.job_fields import HttpJobRequest, JobRequest, Text, TurnRequest, build_job, job_from
+from gateway.api.job_fields import HttpJobRequest, JobOptions, JobRequest, Text, TurnRequest, build_job, job_from
+from gateway.dialects import registry
 from gateway.http.bodies import Body
 from gateway.nats import request as nats_request
 
@@ -48,6 +49,20 @@ IN_BODY_ONLY = {"input", "script", "params", "inputs"}
 def test_every_field_of_a_job_is_the_callers_or_has_another_writer() -> None:
     assert FIELDS.keys() | NOT_THE_CALLERS.keys() == {*wire.Job.__struct_fields__}
     assert {*JobRequest.__struct_fields__} == FIELDS.keys()
+
+
+def test_no_body_of_another_api_fills_a_field_of_a_job_by_its_name_alone() -> None:
+    """`job_from` copies by name: ElevenLabs' `inputs` are no inputs of a job."""
+    assert registry.dialects()
+    waiting, seen = [JobOptions], []
+    while waiting:
+        kind = waiting.pop()
+        waiting += kind.__subclasses__()
+        if kind.__module__.startswith("gateway.dialects."):
+            seen.append(kind.__name__)
+            meant = {*JobOptions.__struct_fields__, "input", "script", "model", "voice"}
+            assert {*kind.__struct_fields__} & {*wire.Job.__struct_fields__} <= meant, kind
+    assert len(seen) > 5
 
 
 def test_every_field_of_a_body_over_http_is_in_the_job() -> None:
