@@ -1,7 +1,9 @@
 """`POST /v1/jobs:batch`: many jobs in one request, one line of JSON each; each line is answered once it is accepted."""
 
 import asyncio
+import contextlib
 from collections import deque
+from collections.abc import AsyncIterator
 from http import HTTPStatus
 from typing import Final
 
@@ -64,7 +66,7 @@ async def create(request: web.Request) -> web.StreamResponse:
     response = web.StreamResponse(headers={"Content-Type": LINES[0], "X-Accel-Buffering": "no"})
     await begin(request, response)
     pending: deque[asyncio.Task[BatchLine]] = deque()
-    async with asyncio.TaskGroup() as tasks:
+    async with client_leaves(), asyncio.TaskGroup() as tasks:
 
         async def answer(most: int) -> None:
             """Write answers in order, until at most `most` lines are pending."""
@@ -81,6 +83,17 @@ async def create(request: web.Request) -> web.StreamResponse:
         await answer(0)
     await response.write_eof()
     return response
+
+
+@contextlib.asynccontextmanager
+async def client_leaves() -> AsyncIterator[None]:
+    """Raise the ConnectionError alone that ends a group of tasks: a client that hangs up is no failure."""
+    try:
+        yield
+    except ExceptionGroup as group:
+        if group.split(ConnectionError)[1] is None:
+            raise ConnectionResetError("the client hung up") from None
+        raise
 
 
 class _Batch:
