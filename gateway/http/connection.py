@@ -151,6 +151,8 @@ class Connection(_Counted):
             self.body_grew()
         if self._read_since and self._read_timer is None:
             self.watch_reading()
+        if num_bytes >= SMALL_BODY_BYTES:
+            self._shared.large_reads.pause(self)
 
     def stream_body(self) -> None:
         """The handler reads the body as it comes: at most a few pieces of it are in memory, whatever its size.

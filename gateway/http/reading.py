@@ -17,6 +17,7 @@ from bus.errors import Malformed
 from bus.telemetry.logging import logger
 from gateway.access.addresses import Addresses, site_of
 from gateway.access.caller import CALLER, Caller
+from gateway.http.large_reads import LargeReads
 from gateway.http.open_connections import OpenConnections
 from gateway.http.problems import GatewayError, Problem, respond
 from gateway.http.sampling import Sample
@@ -40,6 +41,8 @@ _LOOKS: Final = 4
 _TOLERANCE_S: Final = 0.01
 #: For a client to read the response to a request that it has not finished to send.
 _CLOSE_S: Final = 2.0
+#: The same for one that still sends, as many times.
+_LINGERS: Final = 5
 
 
 class TooSlow(GatewayError):
@@ -73,6 +76,7 @@ class Shared(msgspec.Struct, frozen=True, kw_only=True):
     tls: Certificate | None = None
     #: Memory for large bodies; None: unlimited.
     buffers: Buffers | None = None
+    large_reads: LargeReads = msgspec.field(default_factory=LargeReads)
     #: Writes a problem in the format of the API that a path belongs to.
     refuse: Callable[[str, Problem], web.Response] = lambda _, problem: respond(problem)
     #: Which timeouts are logged.
@@ -174,7 +178,10 @@ class ReadingGuard(SlowClientGuard):
         self._rest._buffer.clear()  # noqa: SLF001 - its error keeps everything from reading it
         if self.transport is not None and self.transport.can_write_eof():
             self.transport.write_eof()
-        await asyncio.sleep(_CLOSE_S)
+        for _ in range(_LINGERS):
+            await asyncio.sleep(_CLOSE_S)
+            if self._loop.time() - self._read_at > _CLOSE_S:
+                return
 
     def _refuse_body(self, error: Exception) -> None:
         self._is_cut_off = True
