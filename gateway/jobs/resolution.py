@@ -40,9 +40,12 @@ def resolve(job: wire.Job, named: ModelCard, members: Sequence[ModelCard], langu
 
     `named`: the card of the model that the job names or, if no worker ever offered that, of a member. `members`: of the
     family, best first. `language`: for a job without a voice, if its caller named one.
+
+    Raises Invalid for a voice that a member alone has and that cannot speak the job, with the reason.
     """
     has_own = not named.family
-    if job.version or any(ssml.is_document(text) for text in [job.input, *(turn.text for turn in job.script)]):
+    if job.version or _is_ssml(job):
+        _check_own(job, named, members)
         return named, job.voice
     if has_own and not _names(job).isdisjoint(voice.id for voice in named.voices):
         return named, job.voice
@@ -52,7 +55,28 @@ def resolve(job: wire.Job, named: ModelCard, members: Sequence[ModelCard], langu
         voice = _voice(job, spoken, card) if _takes(card, job) else None
         if voice is not None:
             return card, voice
+    _check_own(job, named, members)
     return named, job.voice
+
+
+def _is_ssml(job: wire.Job) -> bool:
+    return any(ssml.is_document(text) for text in [job.input, *(turn.text for turn in job.script)])
+
+
+def _check_own(job: wire.Job, named: ModelCard, members: Sequence[ModelCard]) -> None:
+    """Raise Invalid if the job names a voice that `named` lacks and a member has, which cannot speak the job.
+
+    Otherwise it would be refused as unknown, and clients find it among the voices.
+    """
+    if not job.voice or named.family or voices.nearest(job.voice, [voice.id for voice in named.voices]) is not None:
+        return
+    for card in members:
+        voice = voices.listed(job.voice, [voice.id for voice in card.voices])
+        if voice is None:
+            continue
+        if _is_ssml(job):
+            raise Invalid(f"input: is SSML, which {voice!r} of {card.name} does not read", "input")
+        params.check(card.param_schema, job.params)
 
 
 def _takes(card: ModelCard, job: wire.Job) -> bool:

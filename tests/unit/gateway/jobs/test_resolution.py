@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from bus import wire
+from bus.errors import Invalid
 from bus.fleet.messages import ModelCard, Voice
 from bus.script import Turn
 from gateway.jobs.resolution import is_written_in, resolve, voice_of_language
@@ -122,6 +123,22 @@ def test_a_language_that_the_caller_named_chooses_the_voice(language: str, text:
 @pytest.mark.parametrize(("language", "voice"), [("de", "de"), ("en", ""), ("en-us", ""), ("fr", ""), ("d", "")])
 def test_a_model_speaks_a_language_by_its_default_voice_if_that_can(language: str, voice: str) -> None:
     assert voice_of_language(SPEECH, language) == voice
+
+
+@pytest.mark.parametrize(
+    ("fields", "path", "message"),
+    [
+        ({"input": "<speak>Hi</speak>"}, "input", "input: is SSML, which 'en_US-joe-low' of piper does not read"),
+        ({"params": {"pitch": 60}}, "params.pitch", "params.pitch: unknown"),
+        ({"params": {"speed": 5}}, "params.speed", "params.speed: 5 is greater than the maximum of 4"),
+    ],
+)
+def test_a_voice_of_a_member_alone_says_why_it_cannot_speak_a_job(
+    fields: dict[str, Any], path: str, message: str
+) -> None:
+    with pytest.raises(Invalid, match=message) as refusal:
+        resolve(wire.Job(**{"input": "Hi", "voice": "en_us-JOE-low", **fields}), SPEECH, [PIPER])
+    assert refusal.value.path == path
 
 
 def test_without_a_member_at_work_speech_answers() -> None:
