@@ -91,19 +91,20 @@ def test_a_long_sentence_is_made_in_pieces_and_no_word_is_lost(kokoro: Kokoro, e
     assert output.done.completeness is Completeness.WORDS
 
 
-@pytest.mark.parametrize(("speed", "most"), [(0.25, 50), (0.5, 100), (1.0, 200), (4.0, 200)])
+@pytest.mark.parametrize(("speed", "most"), [(0.25, 30), (0.5, 60), (1.0, 120), (4.0, 120)])
 def test_pieces_of_slow_speech_have_fewer_phonemes(english: Reader, speed: float, most: int) -> None:
     """All of a piece is made before its first sound: that must not take as long as a stalled job."""
     speaker = Speaker(None, None, english, speed)  # type: ignore[arg-type]
     pieces = speaker.pieces(english.read(Part(4 * LONG, range(4 * len(LONG)), 0)))
-    assert most / 2 - 10 < max(len(piece.symbols) for piece in pieces) <= most
+    assert most / 2 < max(len(piece.symbols) for piece in pieces) <= most
 
 
 def test_phonemes_without_any_blank_are_cut_in_the_middle() -> None:
     speaker = Speaker(None, None, None, 1.0)  # type: ignore[arg-type]
     pieces = speaker.pieces(Reading("a" * 1000, [(0, (0, 1)), (999, (5, 6))]))
-    assert [len(piece.symbols) for piece in pieces] == [125] * 8
-    assert pieces[-1].words == [(124, (5, 6))]
+    assert sum(len(piece.symbols) for piece in pieces) == 1000
+    assert len(pieces) == 16
+    assert pieces[-1].words == [(len(pieces[-1].symbols) - 1, (5, 6))]
 
 
 def test_words_have_marks_and_a_graph_without_lengths_has_those_of_sentences(tmp_path: Path, kokoro: Kokoro) -> None:

@@ -12,9 +12,9 @@ from gpuworker.engines.reading.reader import Reader, Reading
 from gpuworker.engines.text.coverage import Span
 from gpuworker.engines.text.parts import Part
 
-#: Longer sentences are made in pieces, of some twelve seconds: all of a piece is made before its first sound, and
+#: Longer sentences are made in pieces, of some seven seconds: all of a piece is made before its first sound, and
 #: between two of them a job can be cancelled, and a worker sees that it is not stalled. The model itself takes 510.
-MAX_PHONEMES: Final = 200
+MAX_PHONEMES: Final = 120
 _BLOCK_FRAMES: Final = 6_000
 _MARKS: Final = ".!?;:,—…"
 
