@@ -5,7 +5,7 @@ import json
 import numpy as np
 
 from bus.bound import SecondsParam
-from gpuworker.conformance.driving import Output, checked, next_block, run
+from gpuworker.conformance.driving import Output, bounded, checked, next_block, run
 from gpuworker.conformance.rules import NotApplicable, require, require_same
 from gpuworker.conformance.subject import Subject
 from gpuworker.engine import EngineJob
@@ -109,7 +109,9 @@ def keeps_jobs_apart_that_run_in_turn(subject: Subject) -> None:
     engine, jobs = subject.engine, (subject.jobs.first, subject.jobs.second)
     alone = run(engine, subject.jobs.second)
     results = [Output(engine.capabilities().channels) for _ in jobs]
-    waiting = [(engine.generate([checked(engine, job)]), output) for job, output in zip(jobs, results, strict=True)]
+    waiting = [
+        (bounded(engine.generate([checked(engine, job)])), output) for job, output in zip(jobs, results, strict=True)
+    ]
     while waiting:
         events, output = waiting.pop(0)
         for _, event in events:

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from gpuworker.conformance.driving import Output, checked, run, run_together
+from gpuworker.conformance.driving import Output, bounded, checked, run, run_together
 from gpuworker.conformance.rules import NotApplicable, require, require_same
 from gpuworker.conformance.subject import Subject
 from gpuworker.engine import Cancel
@@ -40,7 +40,7 @@ def drops_a_cancelled_job_of_a_batch(subject: Subject) -> None:
     engine = subject.engine
     staying, leaving = (checked(engine, replace(job, cancel=Cancel())) for job in subject.jobs.batched())
     results = [Output(engine.capabilities().channels) for _ in range(2)]
-    for index, event in engine.generate([leaving, staying]):
+    for index, event in bounded(engine.generate([leaving, staying])):
         results[index].add(event)
         leaving.cancel.cancelled = True
     require(results[0].done is None, "a job that was cancelled has a Done")

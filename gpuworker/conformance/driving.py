@@ -1,6 +1,7 @@
 """Drives an engine as the engine host does, and checks on the way that every event keeps the protocol."""
 
-from collections.abc import Generator, Sequence
+import time
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
 
@@ -10,9 +11,13 @@ from bus.errors import Invalid
 from bus.params import check
 from gpuworker.admission import admit
 from gpuworker.conformance.rules import Broken, require
-from gpuworker.engine import Block, Checkpoint, Done, Engine, EngineJob, Event, Mark, Pcm
+from gpuworker.engine import Block, Checkpoint, Done, Engine, EngineJob, Event, Mark, Pause, Pcm
 
 Events = Generator[tuple[int, Event], None, None]
+#: Longest time that a job may pause without another event. Pauses are skipped at first, then cut short.
+PATIENCE_S: Final = 20.0
+_SPIN_S: Final = 1.0
+_PAUSE_S: Final = 0.01
 _MAX_CHECKPOINT_BYTES: Final = 512 << 10
 
 
@@ -90,11 +95,25 @@ def checked(engine: Engine, job: EngineJob) -> EngineJob:
         raise Broken(f"the job is not valid: {error}") from error
 
 
+def bounded(events: Events) -> Iterator[tuple[int, Event]]:
+    """The events of a generator, at once however long it pauses. Raises Broken if it only pauses for `PATIENCE_S`."""
+    last_at = time.monotonic()
+    for index, event in events:
+        now = time.monotonic()
+        if not isinstance(event, Pause):
+            last_at = now
+        elif now - last_at > PATIENCE_S:
+            raise Broken(f"a job only paused for {PATIENCE_S:g} s")
+        elif now - last_at > _SPIN_S:
+            time.sleep(_PAUSE_S)
+        yield index, event
+
+
 def run_together(engine: Engine, jobs: Sequence[EngineJob]) -> list[Output]:
     """All of `jobs` in one `generate`, to the end. Pauses are not slept. Raises Broken."""
     channels = engine.capabilities().channels
     results = [Output(channels) for _ in jobs]
-    for index, event in engine.generate([checked(engine, job) for job in jobs]):
+    for index, event in bounded(engine.generate([checked(engine, job) for job in jobs])):
         results[index].add(event)
     return results
 
@@ -115,7 +134,7 @@ def resumed(engine: Engine, job: EngineJob, frame: int, whole: Output, attempt: 
 
 def next_block(events: Events) -> Block:
     """The next block of a generator of one job. Raises Broken if there is none."""
-    for _, event in events:
+    for _, event in bounded(events):
         if isinstance(event, Block):
             return event
     raise Broken("the job ended without a further block")

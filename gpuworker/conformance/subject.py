@@ -61,6 +61,11 @@ class Subject:
         """The first job, uninterrupted."""
         return run(self.engine, self.jobs.first)
 
+    @property
+    def has_whole(self) -> bool:
+        """Whether the first job has been made."""
+        return "whole" in self.__dict__
+
     def close(self) -> None:
         """Unload the shared instance, if there is one."""
         if "engine" in self.__dict__:

@@ -23,7 +23,7 @@ class Result(NamedTuple):
     """The outcome of one check; `detail` says what was broken, or why the rule does not apply."""
 
     check: Check
-    outcome: Literal["passed", "failed", "not applicable"]
+    outcome: Literal["passed", "failed", "not applicable", "not run"]
     detail: str = ""
 
 
@@ -31,7 +31,8 @@ def _check(run: Callable[[Subject], None]) -> Check:
     return Check(run.__name__, run)
 
 
-CHECKS: Final = (
+#: Checks that need no audio.
+_OF_WORDS: Final = (
     *map(
         _check,
         (
@@ -42,6 +43,17 @@ CHECKS: Final = (
             description.has_constant_capabilities,
             description.has_a_closed_parameter_schema,
             description.has_defaults_that_its_schema_allows,
+            refusals.refuses_an_unknown_voice,
+            refusals.takes_a_text_of_the_greatest_length,
+            refusals.fills_in_defaults_once,
+        ),
+    ),
+)
+#: The others; the first one is about the first job, and without it none of them can be made.
+_OF_AUDIO: Final = (
+    *map(
+        _check,
+        (
             audio.makes_audio_from_frame_0_and_one_done,
             audio.makes_no_more_than_its_bound,
             audio.begins_before_the_rest_is_made,
@@ -55,9 +67,6 @@ CHECKS: Final = (
             batches.batches_only_what_it_declares,
             batches.sounds_the_same_in_a_batch,
             batches.drops_a_cancelled_job_of_a_batch,
-            refusals.refuses_an_unknown_voice,
-            refusals.takes_a_text_of_the_greatest_length,
-            refusals.fills_in_defaults_once,
             refusals.estimates_the_right_length,
             refusals.can_be_loaded_again,
         ),
@@ -73,16 +82,30 @@ CHECKS: Final = (
 )
 
 
+CHECKS: Final = (*_OF_WORDS, *_OF_AUDIO)
+
+
 def run(subject: Subject) -> Iterator[Result]:
-    """Run all checks, and yield each result at once. Whatever an engine raises fails one check only."""
-    for check in CHECKS:
-        try:
-            check.run(subject)
-        except NotApplicable as reason:
-            yield Result(check, "not applicable", str(reason))
-        except Broken as error:
-            yield Result(check, "failed", str(error))
-        except Exception as error:  # noqa: BLE001  # an engine is foreign code
-            yield Result(check, "failed", "".join(format_exception(error))[-_MAX_TRACEBACK_CHARS:].strip())
+    """Run all checks, and yield each result at once. Whatever an engine raises fails one check only.
+
+    If the first job cannot be made, the checks of audio are not run.
+    """
+    for check in (*_OF_WORDS, _OF_AUDIO[0]):
+        yield _result(check, subject)
+    for check in _OF_AUDIO[1:]:
+        if subject.has_whole:
+            yield _result(check, subject)
         else:
-            yield Result(check, "passed")
+            yield Result(check, "not run", "the first job cannot be made")
+
+
+def _result(check: Check, subject: Subject) -> Result:
+    try:
+        check.run(subject)
+    except NotApplicable as reason:
+        return Result(check, "not applicable", str(reason))
+    except Broken as error:
+        return Result(check, "failed", str(error))
+    except Exception as error:  # noqa: BLE001  # an engine is foreign code
+        return Result(check, "failed", "".join(format_exception(error))[-_MAX_TRACEBACK_CHARS:].strip())
+    return Result(check, "passed")

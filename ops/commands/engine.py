@@ -2,19 +2,20 @@
 
 from collections import Counter
 from dataclasses import replace
+from functools import partial
 from typing import Any, Final, NamedTuple
 
 import msgspec
 
+from bus.settings import SettingsError
 from bus.text import did_you_mean
 from gpuworker import registry
 from gpuworker.conformance import suite
 from gpuworker.conformance.subject import Jobs, Subject
-from gpuworker.engine import Engine
 from gpuworker.settings import WorkerSettings
 from ops.errors import OpsError, UsageRefused
 
-_WORDS: Final = {"passed": "ok", "failed": "FAILED", "not applicable": "-"}
+_WORDS: Final = {"passed": "ok", "failed": "FAILED", "not applicable": "-", "not run": "-"}
 
 
 class TestJobs(NamedTuple):
@@ -48,7 +49,7 @@ def _values(flag: str, assignments: list[str]) -> dict[str, Any]:
 
 
 def check(settings: WorkerSettings, name: str, given: TestJobs, *, as_json: bool) -> None:
-    """Print the outcome of every check of the engine `name`.
+    """Print the outcome of every check of the engine `name`, for each model that it serves by the settings.
 
     Raises UsageRefused for an unknown name or a wrong job, SettingsError for a wrong option, and OpsError if the engine
     cannot be made or loaded, or breaks a rule.
@@ -56,30 +57,34 @@ def check(settings: WorkerSettings, name: str, given: TestJobs, *, as_json: bool
     known = registry.names()
     if name not in known:
         raise UsageRefused(f"no engine called {name!r} among {', '.join(known)}{did_you_mean(name, known)}")
-    options = settings.options_of(name)
-
-    def make() -> Engine:
-        return registry.make(name, options)
-
-    subject = Subject(name, make, given.jobs(), settings.device)
-    try:
-        results = _run(subject, as_json=as_json)
-    finally:
-        subject.close()
+    jobs, broken, rows = given.jobs(), [], []
+    for served in registry.served(name, settings.options_of(name)):
+        subject = Subject(served.model, partial(registry.make_model, served), jobs, settings.device)
+        try:
+            results = _run(subject, as_json=as_json)
+        finally:
+            subject.close()
+        broken += [each.check.name for each in results if each.outcome == "failed"]
+        rows += [_row(served.model, each) for each in results]
+        if not as_json:
+            counted = Counter(each.outcome for each in results)
+            print(f"{served.model}: {', '.join(f'{number} {outcome}' for outcome, number in counted.items())}")
     if as_json:
-        rows = [{"check": each.check.name, "outcome": each.outcome, "detail": each.detail} for each in results]
-        print(msgspec.json.encode({"ok": not _broken(results), "checks": rows}).decode())
-    else:
-        counted = Counter(each.outcome for each in results)
-        print(", ".join(f"{number} {outcome}" for outcome, number in counted.items()))
-    if broken := _broken(results):
-        raise OpsError(f"{name} breaks {len(broken)} of {len(results)} rules: {', '.join(broken)}")
+        print(msgspec.json.encode({"ok": not broken, "checks": rows}).decode())
+    if broken:
+        raise OpsError(f"{name} breaks {len(broken)} of {len(rows)} rules: {', '.join(broken)}")
+
+
+def _row(model: str, result: suite.Result) -> dict[str, str]:
+    return {"model": model, "check": result.check.name, "outcome": result.outcome, "detail": result.detail}
 
 
 def _run(subject: Subject, *, as_json: bool) -> list[suite.Result]:
-    """All results; each is printed as soon as it is known, unless they become JSON. Raises OpsError."""
+    """All results; each is printed as soon as it is known, unless they become JSON. Raises OpsError, SettingsError."""
     try:
         subject.engine.warm_up()
+    except SettingsError:  # of the operator, not of the engine
+        raise
     except Exception as error:
         raise OpsError(f"{subject.name} cannot be loaded: {type(error).__name__}: {error}") from error
     results = []
@@ -90,7 +95,3 @@ def _run(subject: Subject, *, as_json: bool) -> list[suite.Result]:
             if result.detail:
                 print("\n".join(f"{'':7} {line}" for line in result.detail.splitlines()))
     return results
-
-
-def _broken(results: list[suite.Result]) -> list[str]:
-    return [each.check.name for each in results if each.outcome == "failed"]
