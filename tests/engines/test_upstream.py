@@ -139,6 +139,17 @@ def test_a_busy_server_is_asked_again_after_the_time_that_it_names(server: Runni
     engine.unload()
 
 
+def test_the_first_sound_may_take_longer_than_a_silence_behind_it_and_both_have_their_limits(server: Running) -> None:
+    server.state.behaviours.append(Behaviour(delay_s=0.5))
+    assert spoken(loaded(server, silence_s=0.2)) == speech_pcm(TEXT)
+    server.state.behaviours.append(Behaviour(delay_s=0.5))
+    with pytest.raises(AttemptFailed, match=r"waiting for the first of the answer took longer than 0\.2 s"):
+        spoken(loaded(server, first_byte_s=0.2))
+    server.state.pace_s = 0.5
+    with pytest.raises(AttemptFailed, match=r"waiting for more of the answer took longer than 0\.2 s"):
+        spoken(loaded(server, silence_s=0.2))
+
+
 def test_a_rate_that_is_not_the_options_fails_the_job_at_once_and_names_both(server: Running) -> None:
     for form in ("wav", "pcm"):
         server.state.behaviours.append(Behaviour(rate_hz=44_100))

@@ -120,7 +120,7 @@ class Music:
         reply = yield from self._server.open(job, self._server.request("GET", file))
         try:
             sound = Sound(decoder_of(reply.head, self._options, self._shape), self._shape)
-            for item in reply.read(self._options.silence_s, self._options.silence_s):
+            for item in reply.read(self._options.silence_s):
                 if isinstance(item, bytes):
                     yield from sound.feed(item)
                 else:

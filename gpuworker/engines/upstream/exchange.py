@@ -18,6 +18,8 @@ from gpuworker.engines.upstream.errors import Cut, NotThere
 _READ_BYTES: Final = 64 << 10
 #: Bytes of an answer that wait to be taken before the thread stops reading, so that the server has to wait.
 _BUFFER_BYTES: Final = 512 << 10
+#: The reader of an exchange counts its limits itself; the socket's only end a thread that is left.
+_MARGIN_S: Final = 5.0
 #: Of an answer that is read as a whole.
 MAX_TEXT_BYTES: Final = 1 << 20
 
@@ -44,9 +46,13 @@ class Address(NamedTuple):
 
 
 class Timeouts(NamedTuple):
-    """Seconds for a connection to be made, and of the longest silence behind it."""
+    """Limits of one exchange, in seconds."""
 
+    #: Until the connection is made.
     connect_s: float
+    #: Until the first of the answer.
+    first_s: float
+    #: The longest silence after that.
     silence_s: float
 
 
@@ -132,7 +138,7 @@ class Exchange:
                 return End()
             # Kept here: http.client drops its own reference once the answer has begun.
             self._socket = connection.sock
-        connection.sock.settimeout(self._timeouts.silence_s)
+        connection.sock.settimeout(self._timeouts.first_s + _MARGIN_S)
         request = self._request
         connection.request(request.method, self._address.base + request.path, request.body or None, request.headers)
         with connection.getresponse() as response:
@@ -140,6 +146,7 @@ class Exchange:
             # The head waits for the first of the body: its reader would only pause again between the two.
             data = response.read1(_READ_BYTES)
             self._put(head)
+            self._socket.settimeout(self._timeouts.silence_s + _MARGIN_S)
             while data and self._put(data):
                 data = response.read1(_READ_BYTES)
             # For a body of a known length, http.client takes an early end for the end.
@@ -171,6 +178,7 @@ def fetch(address: Address, request: Request, timeouts: Timeouts) -> tuple[int, 
             connection.connect()
         except OSError as error:
             raise NotThere(_described(error)) from error
+        connection.sock.settimeout(timeouts.silence_s)
         connection.request(request.method, address.base + request.path, request.body or None, request.headers)
         with connection.getresponse() as response:
             return response.status, response.read(MAX_TEXT_BYTES)

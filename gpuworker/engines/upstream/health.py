@@ -9,7 +9,7 @@ from gpuworker.engines.upstream.exchange import Address, Request, Timeouts, fetc
 _EVERY_S: Final = 1.0
 #: While the server is down or loading.
 _SOON_S: Final = 0.2
-_TIMEOUTS: Final = Timeouts(3.0, 3.0)
+_TIMEOUTS: Final = Timeouts(3.0, 3.0, 3.0)
 #: A ready server under load may miss a check; this many in a row make it unready.
 _PATIENCE: Final = 3
 

@@ -54,14 +54,14 @@ class Reply:
         self._name = name
         self._exchange = exchange
 
-    def read(self, first_byte_s: float, silence_s: float) -> Generator[Waits | bytes, None, None]:
+    def read(self, silence_s: float) -> Generator[Waits | bytes, None, None]:
         """The body in pieces, and the waits for it. Raises Cut, AttemptFailed."""
-        waiting = Waiting(self._name, "waiting for the first sound", first_byte_s)
+        waiting = Waiting(self._name, "waiting for more of the answer", silence_s)
         while True:
             item = self._exchange.poll()
             if isinstance(item, bytes):
                 yield item
-                waiting = Waiting(self._name, "waiting for more sound", silence_s)
+                waiting = Waiting(self._name, "waiting for more of the answer", silence_s)
             elif isinstance(item, End):
                 return
             else:
@@ -74,7 +74,7 @@ class Server:
     def __init__(self, name: str, options: UpstreamOptions) -> None:
         self.name = name
         self.address = Address.of(options.url)
-        self.timeouts = Timeouts(options.connect_s, options.silence_s)
+        self.timeouts = Timeouts(options.connect_s, options.first_byte_s, options.silence_s)
         self.health = Health(name, self.address, options.health)
         self._options = options
         self._headers = {"User-Agent": "antiphon", "Accept": "*/*", "Connection": "close"}
@@ -97,17 +97,21 @@ class Server:
         """Count one request less. From any thread."""
         self._places.release()
 
-    def open(self, job: EngineJob, request: Request, *, is_patient: bool = True) -> Generator[Waits, None, Reply]:
+    def open(
+        self, job: EngineJob, request: Request, *, is_patient: bool = True, first_s: float | None = None
+    ) -> Generator[Waits, None, Reply]:
         """Send `request`, again while the server is busy or not there; returns its answer with status 200.
 
-        Without `is_patient` it is sent once. Raises Rejected, AttemptFailed, UpstreamFailed.
+        Without `is_patient` it is sent once. `first_s`: until the first of the answer; None: `first_byte_s`. Raises
+        Rejected, AttemptFailed, UpstreamFailed.
         """
+        timeouts = self.timeouts if first_s is None else self.timeouts._replace(first_s=first_s)
         busy_s = self._options.busy_s if is_patient else 0.0
         until = time.monotonic() + busy_s
         while True:
-            exchange = Exchange(self.address, request, self.timeouts)
+            exchange = Exchange(self.address, request, timeouts)
             try:
-                head = yield from self._head(exchange)
+                head = yield from self._head(exchange, timeouts.first_s)
                 if head.status == 200:
                     return Reply(self.name, head, exchange)
                 body = yield from self._body(exchange)
@@ -134,10 +138,10 @@ class Server:
 
     def get(self, job: EngineJob, request: Request, *, is_patient: bool = True) -> Generator[Waits, None, bytes]:
         """The whole body of a small answer. Raises as `open` does."""
-        reply = yield from self.open(job, request, is_patient=is_patient)
+        reply = yield from self.open(job, request, is_patient=is_patient, first_s=self._options.silence_s)
         try:
             body = b""
-            for item in reply.read(self._options.silence_s, self._options.silence_s):
+            for item in reply.read(self._options.silence_s):
                 if not isinstance(item, bytes):
                     yield item
                 elif len(body := body + item) > MAX_TEXT_BYTES:
@@ -148,8 +152,8 @@ class Server:
         finally:
             reply.close()
 
-    def _head(self, exchange: Exchange) -> Generator[Waits, None, Head]:
-        waiting = Waiting(self.name, "waiting for the first sound", self._options.first_byte_s)
+    def _head(self, exchange: Exchange, first_s: float) -> Generator[Waits, None, Head]:
+        waiting = Waiting(self.name, "waiting for the first of the answer", first_s)
         while (item := exchange.poll()) is None:
             yield waiting.event()
         assert isinstance(item, Head)

@@ -37,7 +37,7 @@ class Speech:
             reply = yield from self._server.open(job, request)
             try:
                 sound = Sound(decoder_of(reply.head, self._options, self._shape), self._shape)
-                for item in reply.read(self._options.first_byte_s, self._options.silence_s):
+                for item in reply.read(self._options.silence_s):
                     if isinstance(item, bytes):
                         yield from sound.feed(item)
                     else:
