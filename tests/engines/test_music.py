@@ -11,10 +11,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gpuworker.engine import Block, Done, Engine, EngineJob, MemoryPolicy, Pcm, Rejected
+from gpuworker.engines.music.drums import write_drums
 from gpuworker.engines.music.engine import Music
 from gpuworker.engines.music.form import RATE_HZ, Form
+from gpuworker.engines.music.melody import write_lead
 from gpuworker.engines.music.mood import parse_key, plan
+from gpuworker.engines.music.parts import WRITERS
+from gpuworker.engines.music.scene import Scene, WrittenNote, make_scene
 from gpuworker.engines.music.score import Scores
+from gpuworker.engines.music.styles import STYLES
 
 BLOCK = 24_000
 SECONDS = 9.3
@@ -253,6 +258,43 @@ def test_blanks_and_line_breaks_are_no_fault_of_a_prompt_and_two_of_han_are_enou
     assert Music().validate(EngineJob(id="m", input=prompt)).input == " ".join(prompt.split())
 
 
-@pytest.mark.parametrize("metre", [3, 4])
-def test_the_metre_is_obeyed(metre: int) -> None:
-    assert plan("happy pop", 1, metre=metre).beats == metre
+@pytest.mark.parametrize(("metre", "beats", "name"), [(2, 2, "2/4"), (3, 3, "3/4"), (4, 4, "4/4"), (6, 3, "6/8")])
+def test_the_metre_is_obeyed(music: Music, metre: int, beats: int, name: str) -> None:
+    assert plan("happy pop", 1, metre=metre).beats == beats
+    wanted = job("happy pop", seconds=3, metre=metre)
+    done = next(event for _, event in music.generate([music.validate(wanted)]) if isinstance(event, Done))
+    assert done.facts["metre"] == name
+
+
+@pytest.mark.parametrize("metre", [2, 3, 4, 6])
+def test_every_bar_is_full_and_no_note_of_it_begins_behind_it(metre: int) -> None:
+    for style in STYLES:
+        piece = plan(f"{style} music with drums and a flute", 3, metre=metre)
+        form = Form(40.0, 60 / piece.bpm, piece.beats, 0.0)
+        for bar in range(form.bars):
+            section = form.section_at_bar(bar)
+            if section.first_bar == bar:
+                scene = make_scene(piece, section)
+                beats = [harmony.beats for harmony in scene.harmonies]
+                assert sum(beats) == pytest.approx(section.bars * piece.beats)
+                notes = [
+                    note for role in ("lead", "chords", "bass") if role in piece.voices for note in _notes(scene, role)
+                ]
+                assert all(0 <= note.beat < section.bars * piece.beats for note in notes)
+                assert {round(stroke.beat, 6) for stroke in write_drums(scene)} <= {
+                    step / 4 for step in range(4 * piece.beats * section.bars)
+                }
+
+
+def _notes(scene: Scene, role: str) -> list[WrittenNote]:
+    return list(write_lead(scene) if role == "lead" else WRITERS[role](scene))
+
+
+@pytest.mark.parametrize(("metre", "accents"), [(2, {0.0}), (3, {0.0}), (6, {0.0, 1.5})])
+def test_the_bass_begins_the_groups_of_a_bar(metre: int, accents: set[float]) -> None:
+    piece = plan("happy pop with bass", 1, metre=metre)
+    section = Form(60.0, 60 / piece.bpm, piece.beats, 0.0).section_at_bar(12)
+    beats = {round(note.beat % piece.beats, 6) for note in _notes(make_scene(piece, section), "bass")}
+    assert accents <= beats
+    if metre == 6:
+        assert beats == accents

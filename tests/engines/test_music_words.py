@@ -73,6 +73,11 @@ def test_a_waltz_has_three_beats(prompt: str) -> None:
     assert plan("a march", 1).beats == 4
 
 
+@pytest.mark.parametrize(("prompt", "metre"), [("a jig in 6/8", 6), ("polka, 2/4", 2), ("in 4 / 4", 4)])
+def test_a_metre_that_the_prompt_names_is_obeyed(prompt: str, metre: int) -> None:
+    assert plan(prompt, 1).metre == metre
+
+
 @pytest.mark.parametrize(
     "prompt",
     [

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from gpuworker.engines.music.mood import SIX_EIGHTHS, Plan
 from gpuworker.engines.music.scene import Scene, Stroke
 from gpuworker.engines.music.sections import END, INTRO, OUTRO
 
@@ -55,6 +56,11 @@ _THREE = {
     False: _groove("0 brush x...o...o...", "1 kick x...........", "2 rim ....o...o...", "3 tambourine ....x...x..."),
     True: _groove("0 kick X...........", "1 snare ....x...x...", "0 hat x.o.x.o.x.o.", "3 openhat ..........x."),
 }
+#: Grooves in six eighths.
+_SIX = {
+    False: _groove("0 brush x.-.-.x.-.-.", "1 kick x...........", "2 rim ......o.....", "3 tambourine ....x.....x."),
+    True: _groove("0 kick X.........x.", "1 snare ......X.....", "0 hat x.o.o.x.o.o.", "3 openhat ..........x."),
+}
 _SOFT_STYLES = {"ballad", "folk", "swing", "bossa", "taiko"}
 #: The last sixteenths of a fill bar, four beats; later ones are busier.
 _FILLS: tuple[tuple[str, ...], ...] = (
@@ -87,7 +93,7 @@ def _bar(scene: Scene, bar: int, *, fills: bool) -> Iterator[Stroke]:
         return
     if section.kind is OUTRO and bar >= 2:
         level = 0
-    lines = GROOVES[plan.groove] if plan.beats == 4 else _THREE[plan.groove not in _SOFT_STYLES]
+    lines = _lines(plan)
     start = float(bar * plan.beats)
     fill_from = float(plan.beats)
     if fills and plan.groove not in {"swing", "bossa"} and section.bars > 1:
@@ -97,11 +103,18 @@ def _bar(scene: Scene, bar: int, *, fills: bool) -> Iterator[Stroke]:
             yield stroke._replace(beat=start + stroke.beat)
     rng = scene.rng("drums", bar)
     for line in lines:
-        for step, mark in enumerate(line.steps):
+        for step, mark in enumerate(line.steps[: 4 * plan.beats]):
             beat = step / 4
             keeps = beat < fill_from or line.sound == "kick"
             if mark in _LOUD and line.level <= level and keeps and (mark != "-" or rng.random() < 0.75):
                 yield Stroke(line.sound, start + beat, _LOUD[mark] * (0.9 + 0.1 * rng.random()))
+
+
+def _lines(plan: Plan) -> tuple[Line, ...]:
+    """The groove in the plan's metre; a bar of two quarters has its first half."""
+    if plan.metre == SIX_EIGHTHS:
+        return _SIX[plan.groove not in _SOFT_STYLES]
+    return _THREE[plan.groove not in _SOFT_STYLES] if plan.metre == 3 else GROOVES[plan.groove]
 
 
 def _fill(scene: Scene) -> Iterator[Stroke]:

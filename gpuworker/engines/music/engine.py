@@ -27,7 +27,7 @@ from gpuworker.engine import (
     Resume,
 )
 from gpuworker.engines.music.form import RATE_HZ, Form
-from gpuworker.engines.music.mood import BPM_MAX, BPM_MIN, KEY_PATTERN, Plan, parse_key, plan
+from gpuworker.engines.music.mood import BPM_MAX, BPM_MIN, KEY_PATTERN, SIX_EIGHTHS, Plan, parse_key, plan
 from gpuworker.engines.music.orchestra import INSTRUMENTS
 
 if TYPE_CHECKING:
@@ -71,8 +71,8 @@ _PARAMS: dict[str, Any] = {
         },
         "metre": {
             "type": "integer",
-            "enum": [3, 4],
-            "description": "Quarters in a bar; without it the prompt decides.",
+            "enum": [2, 3, 4, 6],
+            "description": "2/4, 3/4, 4/4 or 6/8; without it the prompt decides.",
         },
     },
 }
@@ -222,7 +222,7 @@ def _facts(piece: Plan, form: Form) -> Mapping[str, Any]:
         "bpm": piece.bpm,
         "key": piece.key.name,
         "mode": piece.key.mode,
-        "metre": f"{piece.beats}/4",
+        "metre": "6/8" if piece.metre == SIX_EIGHTHS else f"{piece.metre}/4",
         "style": piece.style_name,
         "form": form.listed(),
         "instruments": _instruments(piece),

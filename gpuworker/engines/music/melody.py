@@ -4,11 +4,12 @@ from collections.abc import Iterator
 from random import Random
 from typing import NamedTuple
 
-from gpuworker.engines.music.scene import Scene, WrittenNote
+from gpuworker.engines.music.mood import SIX_EIGHTHS
+from gpuworker.engines.music.scene import Scene, WrittenNote, half_bar
 from gpuworker.engines.music.sections import END, INTRO, OUTRO
 from gpuworker.engines.music.theory import Chord
 
-#: One-bar rhythms in beats, from restful to busy; a negative length is a rest.
+#: One-bar rhythms in beats, by metre, from restful to busy; a negative length is a rest.
 _RHYTHMS: dict[int, tuple[tuple[tuple[float, ...], ...], ...]] = {
     4: (
         ((2, 2), (3, 1), (1, 3), (2, 1, 1), (-1, 1, 2)),
@@ -29,6 +30,22 @@ _RHYTHMS: dict[int, tuple[tuple[tuple[float, ...], ...], ...]] = {
         ((0.5, 0.5, 0.5, 0.5, 1), (1, 0.5, 0.5, 0.5, 0.5)),
     ),
 }
+_RHYTHMS |= {
+    2: (
+        ((2,), (1, 1)),
+        ((1, 1), (1.5, 0.5), (-0.5, 0.5, 1)),
+        ((0.5, 0.5, 1), (1, 0.5, 0.5), (0.75, 0.25, 1)),
+        ((0.5, 0.5, 0.5, 0.5), (0.25, 0.25, 0.5, 1), (-0.5, 0.5, 0.5, 0.5)),
+    ),
+    SIX_EIGHTHS: (
+        ((3,), (1.5, 1.5)),
+        ((1.5, 1, 0.5), (1, 0.5, 1.5), (-1.5, 1, 0.5)),
+        ((1, 0.5, 1, 0.5), (1, 0.5, 0.5, 0.5, 0.5), (0.5, 0.5, 0.5, 1.5)),
+        ((0.5, 0.5, 0.5, 0.5, 0.5, 0.5), (0.5, 0.5, 0.5, 1, 0.5), (0.75, 0.25, 0.5, 1, 0.5)),
+    ),
+}
+#: Beats from one strong beat to the next.
+_STRONG: dict[int, float] = {2: 2, 3: 3, 4: 2, SIX_EIGHTHS: 1.5}
 _STEPS = (-2, -1, -1, -1, 1, 1, 1, 2, 0)
 #: The anchor of each bar of a phrase, in steps: arches, climbs and falls.
 _ARCHES = ((0, 1, 2, 0), (0, 2, 1, -1), (0, -1, 1, 0), (0, 1, 3, 1), (2, 1, 0, -1), (0, 0, 2, 0))
@@ -41,9 +58,9 @@ class Motif(NamedTuple):
     steps: tuple[int, ...]
 
 
-def motif(rng: Random, beats: int, energy: float) -> Motif:
+def motif(rng: Random, metre: int, energy: float) -> Motif:
     """One bar of tune. A leap is followed by a step back."""
-    ladder = _RHYTHMS[beats]
+    ladder = _RHYTHMS[metre]
     level = min(len(ladder) - 1, int(energy * len(ladder)))
     rhythm = rng.choice(ladder[level] + (ladder[level - 1] if level else ()))
     steps, here = [], 0
@@ -114,7 +131,7 @@ def _motif_of(scene: Scene) -> Motif:
     section = scene.section
     movement = 0 if section.kind in {INTRO, OUTRO, END} else section.movement
     lively = scene.plan.energy + 0.08 - (0.25 if section.kind.material == "c" else 0.0)
-    return motif(scene.plan.rng("motif", movement, section.kind.material), scene.plan.beats, max(0.0, lively))
+    return motif(scene.plan.rng("motif", movement, section.kind.material), scene.plan.metre, max(0.0, lively))
 
 
 def _developed(scene: Scene, source: Motif, place: int) -> Motif:
@@ -132,7 +149,7 @@ def _state(scene: Scene, bar: int, anchor: int, source: Motif) -> Iterator[Writt
     rng = scene.rng("lead", bar)
     for length, step in zip(source.rhythm, source.steps, strict=True):
         if length > 0:
-            strong = beat % 2 == 0 if scene.plan.beats == 4 else beat % 3 == 0
+            strong = beat % _STRONG[scene.plan.metre] == 0
             target = _chord_step(scene, beat, anchor + step) if strong else anchor + step
             accent = 0.08 if beat % scene.plan.beats == 0 else 0.0
             yield _event(scene, beat, length * 0.94, target, 0.68 + accent + 0.08 * rng.random())
@@ -142,7 +159,7 @@ def _state(scene: Scene, bar: int, anchor: int, source: Motif) -> Iterator[Writt
 def _cadence(scene: Scene, bar: int, anchor: int, *, answers: bool) -> Iterator[WrittenNote]:
     """Two notes lead into a long one; a phrase that answers rests on the chord's root or third, then breathes."""
     beat, beats = float(bar * scene.plan.beats), scene.plan.beats
-    long_at = beat + (2.0 if beats == 4 else 1.0)
+    long_at = beat + half_bar(scene.plan)
     chord = scene.harmony_at(long_at).chord
     roots = [chord.degree, chord.degree + 2] if answers else [chord.degree + 4, chord.degree + 2]
     rest = min((d + 7 * octave for d in roots for octave in range(3, 9)), key=lambda step: abs(step - anchor))

@@ -14,7 +14,9 @@ from gpuworker.engines.music.theory import Key, pitch_class
 BPM_MIN, BPM_MAX = 30, 300
 
 _BPM = re.compile(r"(\d{2,3})\s*(?:bpm\b|beats per minute)", re.IGNORECASE)
-_METRE = re.compile(r"\b([346])\s*/\s*[48]\b")
+_METRE = re.compile(r"\b([2346])\s*/\s*[48]\b")
+#: The metre of two groups of three eighths.
+SIX_EIGHTHS = 6
 _WALTZ = "waltz* walzer* valse* vals 3/4 minuet* menuett* three-four"
 _MODE_WORDS = {
     "major": "major maj dur majeur mayor ionian",
@@ -84,8 +86,8 @@ class Plan:
     style: Style
     bpm: float
     key: Key
-    #: Beats in a bar: 3 or 4.
-    beats: int
+    #: 2, 3 or 4 quarters in a bar, or 6 eighths in two groups.
+    metre: int
     #: 0 … 1.
     energy: float
     #: Groove name; empty: no drums.
@@ -96,6 +98,11 @@ class Plan:
     key_fixed: bool
     comp: str
     bassline: str
+
+    @property
+    def beats(self) -> int:
+        """Quarters in a bar."""
+        return 3 if self.metre == SIX_EIGHTHS else self.metre
 
     def rng(self, *path: object) -> Random:
         """A random source of its own for `path`: the draws of one bar never shift another's."""
@@ -127,7 +134,7 @@ def plan(prompt: str, seed: int, bpm: float | None = None, key: str | None = Non
         style=style,
         bpm=fixed_bpm or float(round(min(BPM_MAX, max(BPM_MIN, drawn_bpm)))),
         key=Key(tonic, mode),
-        beats=metre or _beats_in(text, style),
+        metre=metre or _metre_in(text, style),
         energy=energy,
         groove=_groove(style, wanted_words, refused_words),
         voices=_voices(style, wanted_words, refused_words, rng),
@@ -229,9 +236,9 @@ def _bpm_in(text: str) -> float | None:
     return float(min(BPM_MAX, max(BPM_MIN, int(found[1])))) if found else None
 
 
-def _beats_in(text: str, style: Style) -> int:
+def _metre_in(text: str, style: Style) -> int:
     if found := _METRE.search(text):
-        return 4 if found[1] == "4" else 3
+        return int(found[1])
     return 3 if named(re.findall(r"[\w/-]+", text), _WALTZ) else style.beats
 
 

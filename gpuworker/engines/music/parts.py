@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
+from gpuworker.engines.music.mood import SIX_EIGHTHS, Plan
 from gpuworker.engines.music.scene import Harmony, Scene, WrittenNote
 from gpuworker.engines.music.sections import END, INTRO
 
@@ -35,6 +36,8 @@ COMPS: dict[str, _Pattern] = {
     "ostinato": _steady(0.5, 0.36, (-1, 0, 1, 2), 0.5),
     "bossa": ((0, 0.9, -1, 0.5), (1.5, 0.4, -1, 0.46), (2.5, 0.4, -1, 0.46), (3.5, 0.45, -2, 0.42)),
     "waltz": ((1, 0.7, -1, 0.42), (2, 0.7, -2, 0.4)),
+    "lilt": ((0, 0.45, 0, 0.5), (0.5, 0.4, -2, 0.38), (1, 0.4, -2, 0.4), (1.5, 0.45, 1, 0.46), (2, 0.4, -2, 0.38),
+        (2.5, 0.4, -2, 0.4)),
 }  # fmt: skip
 #: (beat, beats, chord tone: 0 root, 1 third, 2 fifth, 3 the octave, velocity)
 BASSLINES: dict[str, _Pattern] = {
@@ -49,8 +52,13 @@ BASSLINES: dict[str, _Pattern] = {
         (2.5, 0.4, 3, 0.55), (3, 0.4, 0, 0.65), (3.5, 0.4, 3, 0.55)),
     "funk": ((0, 0.6, 0, 0.8), (0.75, 0.2, 0, 0.5), (1.5, 0.4, 3, 0.66), (2.25, 0.2, 0, 0.55), (2.5, 0.5, 2, 0.62),
         (3.25, 0.2, 0, 0.5), (3.5, 0.4, 3, 0.6)),
+    "lilt": ((0, 1.4, 0, 0.72), (1.5, 1.4, 2, 0.62)),
+    "oompah": ((0, 0.9, 0, 0.72), (1, 0.9, 2, 0.6)),
     "bossa": ((0, 1.4, 0, 0.72), (1.5, 0.45, 2, 0.55), (2, 1.4, 2, 0.68), (3.5, 0.45, 0, 0.55)),
 }  # fmt: skip
+
+
+_BASS_OF_METRE = {2: "oompah", SIX_EIGHTHS: "lilt"}
 
 
 class _Cell(NamedTuple):
@@ -87,13 +95,7 @@ def write_bass(scene: Scene) -> Iterator[WrittenNote]:
         yield WrittenNote("bass", 0.0, float(scene.plan.beats), root, 0.72)
         return
     restful = scene.section.kind.material == "c" or scene.section.kind is INTRO
-    name = (
-        "roots"
-        if restful
-        else "fifths"
-        if scene.plan.beats == 3 and scene.plan.bassline == "roots"
-        else scene.plan.bassline
-    )
+    name = "roots" if restful else _bassline(scene.plan)
     cells = list(_cells(scene, BASSLINES[name]))
     roots = [_near(scene.key.pitch(cell.harmony.chord.degree, cell.harmony.chord), centre) for cell in cells]
     for index, (cell, root) in enumerate(zip(cells, roots, strict=True)):
@@ -125,12 +127,15 @@ def write_arp(scene: Scene) -> Iterator[WrittenNote]:
         ((0, 1, 2, 3), (0, 2, 1, 3), (3, 2, 1, 0), (0, 1, 2, 1))
     )
     rng = scene.rng("arp")
+    group = 4
+    if scene.plan.metre == SIX_EIGHTHS:
+        step, group = 0.5, 3
     lift = 12 if scene.centre("arp") >= 72 else 0
     for harmony in scene.harmonies:
         tones = (*harmony.voicing[:3], harmony.voicing[0] + 12)
         for index in range(round(harmony.beats / step)):
             if rng.random() < 0.9:
-                accent = 0.1 if index % 4 == 0 else 0.0
+                accent = 0.1 if index % group == 0 else 0.0
                 at = harmony.beat + index * step
                 yield WrittenNote("arp", at, step * 0.95, tones[order[index % 4]] + lift, 0.36 + accent)
 
@@ -143,8 +148,16 @@ WRITERS: dict[str, Callable[[Scene], Iterator[WrittenNote]]] = {
 }
 
 
+def _bassline(plan: Plan) -> str:
+    if plan.metre in _BASS_OF_METRE:
+        return _BASS_OF_METRE[plan.metre]
+    return "fifths" if plan.metre == 3 and plan.bassline == "roots" else plan.bassline
+
+
 def _comp(scene: Scene) -> str:
-    if scene.plan.beats == 3 and scene.plan.comp not in {"arpeggio", "broken", "alberti", "sparse"}:
+    if scene.plan.metre == SIX_EIGHTHS and scene.section.kind.material != "c" and scene.section.kind is not INTRO:
+        return "lilt"
+    if scene.plan.metre == 3 and scene.plan.comp not in {"arpeggio", "broken", "alberti", "sparse"}:
         return "waltz"
     if scene.section.kind.material == "c" or scene.section.kind is INTRO:
         return "block" if scene.plan.comp not in {"arpeggio", "broken", "alberti", "strum"} else scene.plan.comp

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from random import Random
 from typing import NamedTuple
 
-from gpuworker.engines.music.mood import Plan
+from gpuworker.engines.music.mood import SIX_EIGHTHS, Plan
 from gpuworker.engines.music.orchestra import INSTRUMENTS
 from gpuworker.engines.music.sections import BRIDGE, END, INTRO, OUTRO, Section
 from gpuworker.engines.music.theory import Chord, Key, dominant, loop, predominant, voice_lead
@@ -76,6 +76,11 @@ class Scene:
         return INSTRUMENTS[self.plan.voices[role]].centre
 
 
+def half_bar(plan: Plan) -> float:
+    """The beat in the middle of a bar, or, in three quarters, the second."""
+    return 1.5 if plan.metre == SIX_EIGHTHS else 2.0 if plan.metre == 4 else 1.0
+
+
 def key_of(plan: Plan, section: Section) -> Key:
     """Later movements move to a related key and the outro comes home, unless the prompt or the params name the key."""
     if plan.key_fixed or section.kind in {INTRO, OUTRO, END, BRIDGE}:
@@ -117,11 +122,11 @@ def _spans(plan: Plan, section: Section) -> list[tuple[Chord, float, float]]:
     home = dominant(plan.key.mode, sevenths=plan.style.sevenths)
     last = (section.bars - 1) * beats
     if section.kind is OUTRO:
-        half = 2.0 if plan.beats == 4 else 1.0
+        half = half_bar(plan)
         out[-1:] = [(predominant(sevenths=plan.style.sevenths), last, half), (home, last + half, beats - half)]
     elif section.kind in {INTRO, BRIDGE} or section.kind.material == "c":
         out[-1] = (home, last, beats)
     elif section.bars >= 4 and out[-1][0].degree == 0:
-        half = 2.0 if plan.beats == 4 else 1.0
+        half = half_bar(plan)
         out[-1:] = [(out[-1][0], last, half), (home, last + half, beats - half)]
     return out

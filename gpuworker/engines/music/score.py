@@ -10,7 +10,7 @@ from typing import NamedTuple
 from gpuworker.engines.music.drums import write_drums
 from gpuworker.engines.music.form import Form
 from gpuworker.engines.music.melody import write_counter, write_lead
-from gpuworker.engines.music.mood import Plan
+from gpuworker.engines.music.mood import SIX_EIGHTHS, Plan
 from gpuworker.engines.music.orchestra import INSTRUMENTS
 from gpuworker.engines.music.parts import WRITERS
 from gpuworker.engines.music.scene import Scene, WrittenNote, make_scene
@@ -131,7 +131,7 @@ def _second(plan: Plan, form: Form, beat: float) -> float:
     """The beat in seconds, its off-beats swung."""
     whole = math.floor(beat)
     part = beat - whole
-    swing = plan.style.swing
+    swing = 0.0 if plan.metre == SIX_EIGHTHS else plan.style.swing  # its groups begin on the half of a quarter
     swung = part * (0.5 + swing) / 0.5 if part < 0.5 else 0.5 + swing + (part - 0.5) * (0.5 - swing) / 0.5
     return form.second(whole + swung)
 
