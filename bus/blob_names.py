@@ -1,7 +1,10 @@
-"""Every subject and stream name of the blobs: those of an object bucket of NATS, so that its own tools read it.
+"""Every subject and stream name of the blobs and the installed voices: those of an object bucket and of a KV bucket.
 
     $O.<ROOT>_BLOBS.C.<upload>        OBJ_<ROOT>_BLOBS: the chunks of one upload, in order
     $O.<ROOT>_BLOBS.M.<object>        OBJ_<ROOT>_BLOBS: the record of one blob; base64url of `<owner>/<digest>`
+
+    $KV.<ROOT>_VOICES.<model>.<name>.<digest>   KV_<ROOT>_VOICES: the record of one voice
+    <root>.voice.<model>.<name>.<digest>        republish of those, without the record
 
 `<upload>` is `<owner>=<random>`, so that the server's count of each subject is the count of each owner.
 Source: NATS ADR-20, "JetStream based Object Stores".
@@ -74,6 +77,41 @@ class BlobNames(msgspec.Struct, frozen=True, dict=True):
         if not is_digest(digest):
             raise ValueError(f"{digest[:80]!r} is no SHA-256 of 64 hexadecimal digits in lower case")
         return f"$O.{self.bucket}.M.{base64.urlsafe_b64encode(object_name(owner, digest).encode()).decode()}"
+
+
+class VoiceNames(msgspec.Struct, frozen=True, dict=True):
+    """Names of the installed voices of one deployment. Methods raise ValueError for a name that is no token."""
+
+    root: str
+
+    @cached_property
+    def bucket(self) -> str:
+        """KV bucket of the records."""
+        return f"{self.root.upper()}_VOICES"
+
+    @cached_property
+    def stream(self) -> str:
+        """Stream of that bucket."""
+        return f"KV_{self.bucket}"
+
+    @cached_property
+    def all(self) -> str:
+        """Filter for all records."""
+        return f"$KV.{self.bucket}.*.*.*"
+
+    def record(self, model: str, name: str, digest: str) -> str:
+        """Subject of the record of one voice."""
+        return f"$KV.{self.bucket}.{token(model)}.{token(name)}.{token(digest)}"
+
+    @cached_property
+    def all_changes(self) -> str:
+        """Filter for notifications that a record was changed."""
+        return f"{self.root}.voice.*.*.*"
+
+    @cached_property
+    def republish(self) -> tuple[str, str]:
+        """(source, destination) of the republish of changed records."""
+        return self.all, f"{self.root}.voice.{{{{wildcard(1)}}}}.{{{{wildcard(2)}}}}.{{{{wildcard(3)}}}}"
 
 
 def object_name(owner: str, digest: str) -> str:

@@ -4,11 +4,9 @@ Compatibility: a reader ignores fields it does not know, so adding a field with 
 deployment. Renaming or retyping one is not; add a new field instead.
 """
 
-from collections.abc import Mapping
 from datetime import datetime
 from enum import StrEnum
-from types import MappingProxyType
-from typing import Annotated, Any, Final, Literal, TypeVar
+from typing import Annotated, Any, Final, Literal, NamedTuple, TypeVar
 
 import msgspec
 from msgspec import Meta
@@ -95,6 +93,13 @@ class Client(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     webhook: Webhook | None = None
 
 
+class Files(NamedTuple):
+    """The paths of `EngineRequest`."""
+
+    inputs: dict[str, str]
+    voices: dict[str, dict[str, str]]
+
+
 class EngineRequest(EngineOptions, frozen=True, kw_only=True, omit_defaults=True):
     """The part of a job that its engine needs; `engine_request` takes it out of a complete job."""
 
@@ -104,8 +109,10 @@ class EngineRequest(EngineOptions, frozen=True, kw_only=True, omit_defaults=True
     model: str = ""
     voice: str = ""
     voice_digests: dict[str, str] = msgspec.field(default_factory=dict)
-    #: To the engine host, the paths of the files.
+    #: Paths of the files, by name.
     inputs: dict[str, str] = msgspec.field(default_factory=dict)
+    #: Paths of the files of each installed voice that it speaks with: by voice, then by the file's name.
+    voice_files: dict[str, dict[str, str]] = msgspec.field(default_factory=dict)
 
 
 class Requested(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -364,10 +371,15 @@ def text_of(job: Job) -> str:
     return job.input or joined(job.script)
 
 
-def engine_request(job: Job, paths: Mapping[str, str] = MappingProxyType({})) -> EngineRequest:
-    """The fields of `job` that its engine needs, with the `paths` of its files in place of its inputs."""
-    request = EngineRequest(**{field: getattr(job, field) for field in EngineRequest.__struct_fields__})
-    return msgspec.structs.replace(request, inputs=dict(paths)) if paths else request
+_OF_REQUEST: Final = [name for name in EngineRequest.__struct_fields__ if name in Job.__struct_fields__]
+
+
+def engine_request(job: Job, files: Files | None = None) -> EngineRequest:
+    """The fields of `job` that its engine needs, with the paths of `files` in place of its inputs."""
+    request = EngineRequest(**{name: getattr(job, name) for name in _OF_REQUEST})
+    if files is None:
+        return request
+    return msgspec.structs.replace(request, inputs=files.inputs, voice_files=files.voices)
 
 
 def media_type(rate_hz: int, channels: int) -> str:

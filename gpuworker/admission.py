@@ -20,9 +20,10 @@ def admit(engine: Engine, job: EngineJob) -> EngineJob:
         raise Rejected("input", "is blank")
     if len(job.input) > limit:
         raise Rejected("input", f"has {len(job.input)} characters, the limit is {limit}")
-    if job.voice and not capabilities.voices:
+    is_installed = job.voice.partition("+")[0] in job.voice_files
+    if job.voice and not capabilities.voices and not is_installed:
         raise Rejected("voice", f"{capabilities.name} has no voices, not {job.voice!r}")
-    if accepted := job.voice_digests.get(job.voice):
+    if not is_installed and (accepted := job.voice_digests.get(job.voice)):
         _check_digest(job.voice, accepted, capabilities)
     check(schema, job.params)
     rules = schema.get("properties", {})

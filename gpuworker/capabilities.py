@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 import msgspec
@@ -145,4 +146,32 @@ class ReportsReadiness(Protocol):
 
     def unready(self) -> str:
         """Why no job can begin now; "" if one can. Called between two steps, ten times a second; must not wait."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class InstallableVoice:
+    """A voice that an operator can install while workers run."""
+
+    #: The value of a job's `voice`.
+    name: str
+    #: Names of its files, each with a dot.
+    files: tuple[str, ...]
+    rate_hz: int
+    #: As the card lists it: the voice, and its speakers.
+    voices: tuple[Voice, ...]
+    #: What it adds to the model's `bus.bound.SpokenText`.
+    pace: Mapping[str, float] = field(default_factory=dict)
+    reads: Mapping[str, list[str]] = field(default_factory=dict)
+
+
+class TakesVoices(Protocol):
+    """A class of engines whose voices are files. An engine need not be of one.
+
+    Its jobs may have a voice that `capabilities` do not list: then the files are in `EngineJob.voice_files`.
+    """
+
+    @staticmethod
+    def describe_voice(name: str, folder: Path) -> InstallableVoice:
+        """The voice `name` of the files in `folder`. Raises Exception: the text names the file, and what is wrong."""
         ...

@@ -24,6 +24,7 @@ from gpuworker.capabilities import (
     Completeness,
     Determinism,
     EngineOptions,
+    InstallableVoice,
     ReportsMemory,
     ReportsReadiness,
     Requirement,
@@ -45,6 +46,7 @@ __all__ = (
     "EngineOptions",
     "Estimate",
     "Event",
+    "InstallableVoice",
     "Mark",
     "MemoryPolicy",
     "OutOfMemory",
@@ -144,6 +146,8 @@ class EngineJob:
     params: Mapping[str, Any] = field(default_factory=dict)
     #: The files of the job, by a name of `Capabilities.inputs`: paths to read from, until the job ends.
     inputs: Mapping[str, str] = field(default_factory=dict)
+    #: Paths of an installed voice's files, by voice without `+speaker`, then by name: those it was accepted with.
+    voice_files: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     #: 0 … 2**63-1; the only source of chance.
     seed: int = 0
     #: First frame that the log still needs. An engine may begin earlier; the host discards the frames before it.

@@ -4,12 +4,13 @@ Twice does no harm: a blob is removed only if its record is the one that was loo
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Collection
 from typing import Final
 
 from bus.blobs.blob import VOICES, Blob
 from bus.blobs.store import BlobStore
 from bus.blobs.upload import MAX_PAUSE_S
+from bus.blobs.voices import VoiceRecords
 from bus.errors import ApiError, BusError
 from bus.jobs.client import Bus
 from bus.telemetry.logging import logger
@@ -22,13 +23,6 @@ _LOOK_S: Final = 30.0
 #: Chunks without a record whose newest one is older than this belong to an upload that has ended.
 _ORPHAN_S: Final = 3 * MAX_PAUSE_S
 
-#: Digests of the files of voices that are installed, or may still be needed.
-VoiceFiles = Callable[[], Awaitable[Collection[str]]]
-
-
-async def _no_voices() -> Collection[str]:
-    return ()
-
 
 class BlobRetention:
     """Purges the blobs of one deployment."""
@@ -36,14 +30,13 @@ class BlobRetention:
     def __init__(
         self,
         bus: Bus,
-        voice_files: VoiceFiles = _no_voices,
         look_s: float = _LOOK_S,
         orphan_s: float = _ORPHAN_S,
     ) -> None:
         """`look_s`: interval of `run`. `orphan_s`: age of chunks that are removed if no record names them."""
         self._bus = bus
         self._store = BlobStore(bus)
-        self._voice_files = voice_files
+        self._voices = VoiceRecords(bus)
         self._look_s = look_s
         self._orphan_s = orphan_s
 
@@ -70,7 +63,7 @@ class BlobRetention:
             raise
         now_s = self._bus.clock.now()
         ended = [each for each in found if each.blob.ends_at < now_s]
-        voices = await self._voice_files() if any(each.blob.owner == VOICES for each in ended) else ()
+        voices = await self._voices.files() if any(each.blob.owner == VOICES for each in ended) else ()
         num_blobs = 0
         for each in ended:
             if not _is_of(voices, each.blob):

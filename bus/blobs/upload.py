@@ -110,13 +110,15 @@ class Upload:
 
 
 @contextlib.asynccontextmanager
-async def uploading(bus: Bus, store: BlobStore, owner: str) -> AsyncIterator[Upload]:
+async def uploading(bus: Bus, store: BlobStore, owner: str, *, declares: bool = True) -> AsyncIterator[Upload]:
     """An upload for the length of the block; if no record names its chunks then, they are removed.
 
-    The bucket is made if it is missing. Raises ValueError if `owner` is no token; Unreachable, TopologyMismatch.
+    The bucket is made if it is missing, with the limits of the settings, unless `declares` is off. Raises ValueError if
+    `owner` is no token; Unreachable, TopologyMismatch.
     """
     upload = Upload(bus, store, owner)
-    await bus.topology.declare_blobs()
+    if declares:
+        await bus.topology.declare_blobs()
     try:
         yield upload
     finally:

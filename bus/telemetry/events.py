@@ -70,6 +70,9 @@ EVENTS: dict[str, Event] = {
     ),
     "blob.retention_failed": Event("Blobs could not be looked at; retried.", ("error",)),
     "blob.stored": Event("A blob was put; `is_new`: its tenant had no such one.", ("digest", "bytes", "is_new")),
+    "voices.changed": Event("The installed voices of a worker's models have changed.", ("listed",)),
+    "voices.entry_invalid": Event("An entry of the bucket of voices is none and is ignored.", ("subject", "error")),
+    "voices.load_failed": Event("The installed voices could not be read; the known ones stay. Retried.", ("error",)),
     # pulling, claiming, ending
     "pull.heartbeat_missed": Event("Heartbeats of a consumer stopped; its pulls are sent again.", ("consumers",)),
     "pull.ended": Event("A long pull ended early: its consumer moved or was deleted.", ("consumer", "status")),

@@ -2,7 +2,7 @@
 
 from typing import Any, Final
 
-from bus.blob_names import BlobNames
+from bus.blob_names import BlobNames, VoiceNames
 from bus.settings import BusSettings
 from bus.subjects import Subjects
 
@@ -44,11 +44,21 @@ def dead_stream(subjects: Subjects, settings: BusSettings) -> dict[str, Any]:
 
 
 def keys_stream(subjects: Subjects, replicas: int) -> dict[str, Any]:
-    """The KV bucket of the API keys, as `nats kv` would create it, with a notification of every change."""
-    source, destination = subjects.keys_republish
+    """The KV bucket of the API keys."""
+    return _kv_stream(subjects.keys_stream, subjects.keys_republish, replicas)
+
+
+def voices_stream(names: VoiceNames, replicas: int) -> dict[str, Any]:
+    """The KV bucket of the installed voices."""
+    return _kv_stream(names.stream, names.republish, replicas)
+
+
+def _kv_stream(name: str, republish: tuple[str, str], replicas: int) -> dict[str, Any]:
+    """A KV bucket, as `nats kv` would create it, with a notification of every change."""
+    source, destination = republish
     return _stream(
-        subjects.keys_stream,
-        [subjects.all_keys],
+        name,
+        [source],
         replicas,
         discard="new",
         max_msgs_per_subject=1,

@@ -6,7 +6,7 @@ disagree about those would take each other's messages. It does adjust limits to 
 
 from typing import Any
 
-from bus.blob_names import BlobNames
+from bus.blob_names import BlobNames, VoiceNames
 from bus.errors import ApiError, TopologyMismatch
 from bus.settings import BusSettings
 from bus.subjects import LANES, Subjects
@@ -22,6 +22,7 @@ from bus.transport.stream_configs import (
     links_stream,
     replies_stream,
     usage_stream,
+    voices_stream,
 )
 
 _CONSUMER_NOT_FOUND = 10014
@@ -53,8 +54,16 @@ class Topology:
         For operators, and for gateways where nats-server has no users: one that may create streams over the keys'
         subjects could write keys.
         """
+        await self._declare_stream(keys_stream(self._subjects, await self._num_replicas()))
+
+    async def declare_voices(self) -> None:
+        """Create the bucket of installed voices if it is missing, with as many replicas as JOBS has. For operators."""
+        names = VoiceNames(self._subjects.root)
+        await self._declare_stream(voices_stream(names, await self._num_replicas()))
+
+    async def _num_replicas(self) -> int:
         jobs = await self._js.info(self._subjects.jobs_stream)
-        await self._declare_stream(keys_stream(self._subjects, int(jobs["config"]["num_replicas"])))
+        return int(jobs["config"]["num_replicas"])
 
     async def declare_usage(self) -> None:
         """Create the stream of audio counters if it is missing."""

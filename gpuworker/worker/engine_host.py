@@ -6,7 +6,7 @@ caused it, is charged an attempt (`EngineLost`); the others are handed back (`Ha
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import partial
 from typing import Final
 
@@ -15,7 +15,6 @@ from bus.jobs.claim import Claim
 from bus.telemetry.logging import logger
 from gpuworker import pipe
 from gpuworker.settings import WorkerSettings
-from gpuworker.worker.blob_cache import WantedFile
 from gpuworker.worker.entry_size import EntrySize
 from gpuworker.worker.host_process import HostProcess
 from gpuworker.worker.run_files import RunFiles
@@ -181,20 +180,19 @@ class EngineHost:
             raise HandBack(f"the engine host has no {job.model} now")
         self._last_handle += 1
         stream = Stream(self._last_handle, entry_size, self._send_credit)
-        if job.inputs:
+        if job.inputs or job.voice_digests or job.model in self._files.models:
             self._streams[stream.handle] = stream
-            wanted = {name: WantedFile(job.tenant, digest) for name, digest in job.inputs.items()}
-            self._files.fetch(stream, wanted, partial(self._start, stream, claim))
+            self._files.fetch(stream, job, partial(self._start, stream, claim))
             return stream
         command = _start(stream, claim)  # before the stream is registered: nothing would remove it again
         self._streams[stream.handle] = stream
         self._process.channel.send(command)
         return stream
 
-    def _start(self, stream: Stream, claim: Claim, paths: Mapping[str, str]) -> None:
+    def _start(self, stream: Stream, claim: Claim, files: wire.Files) -> None:
         """Start a job whose files are fetched, unless its stream or its host has ended meanwhile."""
         if stream.handle in self._streams and self._process is not None:
-            self._process.channel.send(_start(stream, claim, paths))
+            self._process.channel.send(_start(stream, claim, files))
 
     def close(self, stream: Stream) -> None:
         """Stop the job in the host, if it still runs there. Idempotent."""
@@ -213,14 +211,11 @@ class EngineHost:
             self._on_change()
 
 
-_NO_PATHS: Final[Mapping[str, str]] = {}
-
-
-def _start(stream: Stream, claim: Claim, paths: Mapping[str, str] = _NO_PATHS) -> bytes:
-    """The command that starts a claimed job; `paths`: of its files, by name."""
+def _start(stream: Stream, claim: Claim, files: wire.Files | None = None) -> bytes:
+    """The command that starts a claimed job."""
     start = pipe.Start(
         handle=stream.handle,
-        request=wire.engine_request(claim.job, paths),
+        request=wire.engine_request(claim.job, files),
         start_frame=claim.position.frame,
         attempt=claim.lease.attempt,
         checkpoint=claim.checkpoint,

@@ -1,52 +1,64 @@
 """The files of jobs: fetched before the engine starts, removed when the job leaves the host."""
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 
+from bus import wire
+from bus.blobs.blob import VOICES
 from bus.errors import Invalid, Unreachable
 from bus.telemetry.logging import logger
 from gpuworker import pipe
 from gpuworker.worker.blob_cache import BlobCache, FileUnavailable, WantedFile
+from gpuworker.worker.installed_voices import InstalledVoices
 from gpuworker.worker.stream import EngineLost, Stream
 
 log = logger(__name__)
 
-#: Called with the paths of a job's files, by name.
-Start = Callable[[Mapping[str, str]], None]
+#: Called with the paths of a job's files.
+Start = Callable[[wire.Files], None]
 
 
 class RunFiles:
     """Fetches for many streams at a time, each in a task of its own."""
 
-    def __init__(self, cache: BlobCache) -> None:
+    def __init__(self, cache: BlobCache, voices: InstalledVoices) -> None:
         self._cache = cache
+        self._voices = voices
+        #: Models that have installed voices: their jobs may need files.
+        self.models = voices.models
         #: By the handle of the stream, until `close`.
         self.fetches: dict[int, asyncio.Task[None]] = {}
         self._folders: dict[int, Path] = {}
 
-    def fetch(self, stream: Stream, wanted: Mapping[str, WantedFile], start: Start) -> None:
-        """Fetch the files of a stream, by name, then call `start`; call `close` once the stream has ended.
+    def fetch(self, stream: Stream, job: wire.Job, start: Start) -> None:
+        """Fetch the files of a job, then call `start`; call `close` once its stream has ended.
 
         A file that is gone or damaged fails the job by its name. If the disk refuses it, the stream is interrupted, so
         that another worker tries; as it is if the bus does not answer.
         """
-        task = asyncio.create_task(self._fetch(stream, wanted, start), name=f"files {stream.handle}")
+        task = asyncio.create_task(self._fetch(stream, job, start), name=f"files {stream.handle}")
         self.fetches[stream.handle] = task
 
-    async def _fetch(self, stream: Stream, wanted: Mapping[str, WantedFile], start: Start) -> None:
+    async def _fetch(self, stream: Stream, job: wire.Job, start: Start) -> None:
+        wanted = {name: WantedFile(job.tenant, digest) for name, digest in job.inputs.items()}
         try:
+            voices = await self._voices.of(job)
+            for voice in voices:
+                wanted |= {name: WantedFile(VOICES, digest) for name, digest in voice.files.items()}
             # Each piece that arrives is a sign of life: a fetch that stalls ends as an engine that does.
-            folder = await self._cache.hold(wanted, stream.restart_silence)
+            folder = await self._cache.hold(wanted, stream.restart_silence) if wanted else Path()
         except FileUnavailable as error:
-            path = f"inputs.{error.name}"
+            path = f"inputs.{error.name}" if error.name in job.inputs else "voice"
             stream.on_control(pipe.Failed(Invalid.code, f"{path}: {error}", path))
         except (OSError, Unreachable) as error:
             log.error("blob.cache_failed", error=str(error))
             stream.interrupt(EngineLost(f"its worker could not fetch its files: {error}"))
         else:
-            self._folders[stream.handle] = folder
-            start({name: str(folder / name) for name in wanted})
+            if wanted:
+                self._folders[stream.handle] = folder
+            inputs = {name: str(folder / name) for name in job.inputs}
+            start(wire.Files(inputs, {each.name: {name: str(folder / name) for name in each.files} for each in voices}))
 
     def close(self, handle: int) -> None:
         """Stop fetching for a stream, and remove its files. Idempotent."""

@@ -48,6 +48,7 @@ async def serve(settings: WorkerSettings, stop: asyncio.Event) -> None:
                     bus.clock.keep_synced(bus.js, bus.subjects.jobs_stream),
                     Supervisor(bus, worker.runs, worker.host, worker.storage, settings.stall_s).run(),
                     worker.storage.run(),
+                    worker.voices.run(),
                     ListenerCheck(bus, worker.runs).run(),
                     fail_when_closed(bus.connection.state.closed),
                     _report_loading(worker, settings, started_at),

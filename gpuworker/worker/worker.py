@@ -18,6 +18,7 @@ from gpuworker.settings import WorkerSettings
 from gpuworker.worker.blob_cache import BlobCache
 from gpuworker.worker.deliveries import Deliveries, Slots
 from gpuworker.worker.engine_host import EngineHost
+from gpuworker.worker.installed_voices import InstalledVoices
 from gpuworker.worker.intake import Intake
 from gpuworker.worker.peers import Peers
 from gpuworker.worker.pull_loop import PullLoop
@@ -37,7 +38,7 @@ class Worker:
         bus: Bus,
         settings: WorkerSettings,
         me: Identity,
-        cards: Mapping[str, ModelCard],
+        cards: dict[str, ModelCard],
         stop: asyncio.Event,
     ) -> None:
         """`cards`: by model, in order of preference. `stop` ends the work; a drain request over the bus sets it too."""
@@ -50,9 +51,10 @@ class Worker:
         self._peers = Peers(bus, settings, self._on_peers_change)
         capacity = asyncio.Event()
         self._intake = Intake(settings, self._peers, self.presence.changed, capacity.set)
+        self.voices = InstalledVoices(bus, cards, self._on_voices_change)
         self.blobs = BlobCache(bus, settings.blob_cache, settings.blob_cache_bytes)
         self.host = EngineHost(
-            list(cards), settings, RunFiles(self.blobs), self._on_host_change, self._intake.breaker.fault
+            list(cards), settings, RunFiles(self.blobs, self.voices), self._on_host_change, self._intake.breaker.fault
         )
         claims = Claims(bus.logs, bus.clock, me, AttemptLimits(settings.max_attempts, settings.max_host_deaths))
         self.storage = StorageGate(bus, lambda: bool(self.runs), self._peers.num_live)
@@ -104,6 +106,11 @@ class Worker:
         self._pull_loop.models_changed()
         self.presence.changed()
 
+    def _on_voices_change(self) -> None:
+        self.presence.cards = list(self._cards.values())
+        self._heartbeats.cards_changed()
+        self.presence.changed()
+
     def _on_peers_change(self) -> None:
         self._intake.peers_changed()
 
@@ -134,11 +141,15 @@ class HeartbeatBuilder:
         self._me = me
         self._settings = settings
         self._cards = cards
-        self._digest = cards_digest(list(cards.values()))
+        self.cards_changed()
         self._host = host
         self._intake = intake
         self._slots = slots
         self._deliveries = deliveries
+
+    def cards_changed(self) -> None:
+        """The cards are others: the next heartbeat says so."""
+        self._digest = cards_digest(list(self._cards.values()))
 
     @property
     def offered_models(self) -> list[str]:

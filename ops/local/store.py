@@ -24,6 +24,7 @@ _CONTENTS: Final = {
     "_USAGE": "the audio charged to keys today",
     "_BLOBS": "the files that jobs name, and those of installed voices",
     "_LINKS": "the links that were revoked, so that those work again until their end",
+    "_VOICES": "which voices are installed; `antiphon voices install` does it again",
     "_KEYS": "all API keys and links; make new ones with `antiphon keys create`",
 }
 

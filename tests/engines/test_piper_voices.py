@@ -17,6 +17,7 @@ from gpuworker.engine import EngineJob, MemoryPolicy, Rejected, TextLost
 from gpuworker.engines.networks import model_file
 from gpuworker.engines.networks.model_file import Unusable
 from gpuworker.engines.piper.engine import Piper
+from gpuworker.engines.piper.installed import describe
 from gpuworker.engines.piper.voices import read_folder
 from gpuworker.engines.reading import front_ends
 from tests.engines.texts import STORY
@@ -91,9 +92,24 @@ def test_a_voice_whose_file_was_changed_since_it_was_read_is_not_spoken(tmp_path
         engine.unload()
 
 
-def test_without_a_voice_it_says_how_to_name_one() -> None:
-    with pytest.raises(RuntimeError, match=r"piper\.voices=FOLDER"):
-        registry.make("piper").load("cpu", MemoryPolicy())
+def test_without_a_folder_it_speaks_with_the_voices_of_its_jobs(tmp_path: Path) -> None:
+    engine = registry.make("piper")
+    assert engine.capabilities().voices == ()
+    engine.load("cpu", MemoryPolicy())
+    engine.warm_up()
+    try:
+        with pytest.raises(Rejected, match="'x' is not known"):
+            engine.validate(EngineJob(id="j", input="Hi.", voice="x"))
+        made_of = []
+        for seed in range(2):  # two voices of one name
+            path = piper_voice.write(tmp_path / str(seed), "en_US-joe-low", seed=seed)
+            files = {"en_US-joe-low": {each.name: str(each) for each in path.parent.iterdir()}}
+            digest = describe("en_US-joe-low", path.parent).voices[0].sha256
+            job = replace(JOB, voice="en_US-joe-low", voice_files=files, voice_digests={"en_US-joe-low": digest})
+            made_of.append(run(engine, job).pcm.tobytes())
+        assert made_of[0] != made_of[1]
+    finally:
+        engine.unload()
 
 
 def test_a_folder_without_a_voice_is_named(tmp_path: Path) -> None:

@@ -70,6 +70,15 @@ FORBIDDEN: list[tuple[str, str, str]] = [
         for act in ("DIRECT.GET", "STREAM.MSG.GET")
     ),
     ("gateway", "pub", "$JS.API.STREAM.DELETE.OBJ_ANTIPHON_BLOBS"),
+    # Installed voices: an operator's alone to write
+    *((user, "pub", "$KV.ANTIPHON_VOICES.piper.v.x") for user in ("gateway", "worker", *TENANTS)),
+    *((user, "pub", "antiphon.voice.piper.v.x") for user in ("gateway", "worker", *TENANTS)),
+    *(
+        (user, "pub", f"$JS.API.STREAM.{act}.KV_ANTIPHON_VOICES")
+        for user in ("gateway", "worker")
+        for act in ("CREATE", "UPDATE", "PURGE", "DELETE")
+    ),
+    *((tenant, "pub", "$JS.API.DIRECT.GET.KV_ANTIPHON_VOICES") for tenant in TENANTS),
     # Speaking as a gateway, a worker, the server
     *((tenant, "pub", f"antiphon.live.{tenant}.j") for tenant in TENANTS),
     *((tenant, "pub", f"antiphon.reply.{tenant}.j.{kind}") for tenant in TENANTS for kind in ("c", "job", "lease")),

@@ -12,7 +12,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
-from bus.text import did_you_mean
 from gpuworker.engine import (
     Capabilities,
     Completeness,
@@ -27,8 +26,9 @@ from gpuworker.engine import (
     Resume,
 )
 from gpuworker.engines.piper.bound import spoken_text
+from gpuworker.engines.piper.installed import Voices, describe
 from gpuworker.engines.piper.library import Library
-from gpuworker.engines.piper.voices import Folder, names, read_folder
+from gpuworker.engines.piper.voices import Folder, read_folder
 from gpuworker.engines.reading.request import MAX_INPUT_CHARS, check_request, schema
 from gpuworker.engines.reading.run import Run
 
@@ -79,10 +79,12 @@ class Piper:
     """The engine. Owns sessions of at most `max_loaded` voices, and helper processes, from `load` to `unload`."""
 
     Options = PiperOptions
+    describe_voice = staticmethod(describe)
 
     def __init__(self, options: PiperOptions) -> None:
         self._options = options
         self._folder = read_folder(Path(options.voices).expanduser(), options.rate_hz) if options.voices else Folder()
+        self._voices = Voices(self._folder)
         self._library = Library(self._folder, options.max_loaded)
         default = self._folder.find(options.default_voice) if options.default_voice else None
         self._default = default[0].id if default else next(iter(self._folder.voices), "")
@@ -121,19 +123,12 @@ class Piper:
     def validate(self, job: EngineJob) -> EngineJob:
         """`job` with the id of its voice and its params filled in. Raises Rejected."""
         valid = check_request(job, "piper")
-        found = self._folder.find(job.voice or self._default)
+        found = self._voices.find(job, self._default)
         if found is None:
-            raise Rejected("voice", self._unknown(job.voice))
+            raise Rejected("voice", self._voices.unknown(job.voice))
         voice, speaker = found
         own = {"variation": voice.variation, "rhythm": voice.rhythm}
         return replace(valid, voice=f"{voice.id}+{speaker}" if speaker else voice.id, params={**own, **valid.params})
-
-    def _unknown(self, name: str) -> str:
-        base = name.partition("+")[0]
-        reason = next((why for voice, why in self._folder.unusable.items() if voice.casefold() == base.casefold()), "")
-        if reason:
-            return f"{name!r} cannot be used: {reason}"
-        return f"{name!r} is not known{did_you_mean(name, names(self._folder.voices.values()), limit=3)}"
 
     def estimate(self, job: EngineJob, batch: int = 1) -> Estimate:
         """The length is not known beforehand; the cost is a rough figure from the number of characters."""
@@ -148,30 +143,30 @@ class Piper:
         """Load the default voice, and log which files of the folder are no usable voice.
 
         Raises:
-            RuntimeError: there is no usable voice; the text says how to name a folder, or what is wrong with its files.
+            RuntimeError: the folder has no usable voice; the text says what is wrong with its files.
             Unusable: the default voice is not what its file seems to be.
             SpeakerFailed: the helper process of its language did not start.
         """
         folder = self._folder
+        if not folder.voices and not self._options.voices:
+            self._library.start(device)
+            return  # its voices are installed while it runs
         if not folder.voices:
             reasons = "; ".join(folder.unusable.values())
             if self._options.voices and not Path(self._options.voices).expanduser().is_dir():
                 reasons = "it is no folder"
-            raise RuntimeError(
-                f"no usable voice in {self._options.voices}: {reasons or 'it has no file NAME.onnx'}"
-                if self._options.voices
-                else "piper has no voice: name a folder with NAME.onnx and NAME.onnx.json, "
-                "`antiphon worker --engine-option piper.voices=FOLDER` or `voices` in [engines.piper]"
-            )
+            raise RuntimeError(f"no usable voice in {self._options.voices}: {reasons or 'it has no file NAME.onnx'}")
         if self._options.default_voice and folder.find(self._options.default_voice) is None:
-            raise RuntimeError(f"engines.piper.default_voice: {self._unknown(self._options.default_voice)}")
+            raise RuntimeError(f"engines.piper.default_voice: {self._voices.unknown(self._options.default_voice)}")
         self._library.start(device)
         self._library.load(self._folder.voices[self._default])
         for reason in folder.unusable.values():
             _reports.warning("a voice is left out: %s", reason)
 
     def warm_up(self) -> None:
-        """Speak a word with the default voice."""
+        """Speak a word with the default voice, if there is one."""
+        if not self._default:
+            return
         for _ in self.generate([self.validate(EngineJob(id="warm-up", input="Ready."))]):
             continue
 
@@ -190,7 +185,7 @@ class Piper:
             TextLost: a word has no sound in the language or the voice.
         """
         for index, job in enumerate(jobs):
-            found = self._folder.find(job.voice)
+            found = self._voices.find(job, self._default)
             assert found is not None, "validated"
             run = Run(job, self._library.open(*found, job), self._capabilities.rate_hz)
             with closing(run.events()) as events:

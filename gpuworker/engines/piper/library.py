@@ -74,8 +74,8 @@ class Library:
         self._max_loaded = max(1, max_loaded)
         self._device = "cpu"
         self._front_ends = FrontEnds()
-        #: The one that was used last is the last.
-        self._networks: OrderedDict[str, Network] = OrderedDict()
+        #: By name and digest of the files; the one that was used last is the last.
+        self._networks: OrderedDict[tuple[str, str], Network] = OrderedDict()
         for voice in list(folder.voices.values()):
             if not self._front_ends.can_read(voice.espeak):
                 del folder.voices[voice.id]
@@ -87,7 +87,7 @@ class Library:
     @property
     def loaded(self) -> list[str]:
         """Ids of the voices in memory, the one that was used last at the end."""
-        return list(self._networks)
+        return [voice for voice, _ in self._networks]
 
     @property
     def helper_pids(self) -> list[int]:
@@ -106,13 +106,13 @@ class Library:
     def load(self, voice: PiperVoice) -> Network:
         """The network of a voice, loaded as the front end of its language. Raises Unusable, SpeakerFailed."""
         self._front_ends.open(voice.espeak)
-        network = self._networks.pop(voice.id, None)
+        network = self._networks.pop((voice.id, voice.sha256), None)
         if network is None:
             while len(self._networks) >= self._max_loaded:
                 self._networks.popitem(last=False)
             voice.check_unchanged()
             network = Network(voice.path, self._device)
-        self._networks[voice.id] = network
+        self._networks[voice.id, voice.sha256] = network
         return network
 
     def open(self, voice: PiperVoice, speaker: str, job: EngineJob) -> Speaker:

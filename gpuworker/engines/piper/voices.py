@@ -52,6 +52,10 @@ class PiperVoice:
             names |= {f"{self.id}+{speaker}": f"{name.title()}, {speaker}" for speaker in self.speakers}
         return [Voice(each, shown, self.language, sha256=self.sha256) for each, shown in names.items()]
 
+    def speaker(self, name: str) -> str | None:
+        """The speaker with this name, whatever its case; None if there is none."""
+        return next((each for each in self.speakers if each.casefold() == name.casefold()), None)
+
     def check_unchanged(self) -> None:
         """Raise Unusable if the files are no longer those that the voice was read from. Reads all of them."""
         if _digest(self.path) != self.sha256:
@@ -78,9 +82,7 @@ class Folder:
         if found is None:
             return None
         voice = self.voices[found]
-        if not plus:
-            return voice, ""
-        named = next((each for each in voice.speakers if each.casefold() == speaker.casefold()), None)
+        named = voice.speaker(speaker) if plus else ""
         return None if named is None else (voice, named)
 
 
@@ -92,7 +94,7 @@ def read_folder(folder: Path, rate_hz: int) -> Folder:
     found = Folder()
     for path in sorted(folder.rglob("*.onnx")):
         try:
-            voice = _read(path)
+            voice = read(path)
             if voice.rate_hz != rate_hz:
                 raise Unusable(
                     f"{path.name} has {voice.rate_hz} Hz, and this worker serves voices of {rate_hz} Hz: "
@@ -107,7 +109,8 @@ def read_folder(folder: Path, rate_hz: int) -> Folder:
     return found
 
 
-def _read(path: Path) -> PiperVoice:
+def read(path: Path) -> PiperVoice:
+    """The voice of a file `NAME.onnx` and the JSON beside it, checked. Raises Unusable."""
     about = path.with_name(f"{path.name}.json")
     config = _json(about)
     ids = _of(about, config, "phoneme_id_map", dict)

@@ -12,6 +12,7 @@ from bus.blobs.reading import BlobDamaged, read_blob
 from bus.blobs.retention import BlobRetention
 from bus.blobs.store import BlobStore
 from bus.blobs.upload import uploading
+from bus.blobs.voices import InstalledVoice, VoiceRecords
 from bus.errors import Conflict, NotFound, StorageFull, Unreachable
 from bus.jobs.client import Bus, open_bus
 from bus.settings import BusSettings
@@ -101,18 +102,29 @@ async def test_what_a_killed_process_leaves_is_purged_once_it_is_old_and_nothing
 
 
 async def test_a_blob_is_purged_after_its_time_and_not_while_a_job_or_a_voice_has_it(
-    bus: Bus, store: BlobStore
+    bus: Bus, store: BlobStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     over, held = await put(bus, store, b"over", keep_s=-1), await put(bus, store, b"held", keep_s=-1)
     voice = await put(bus, store, b"voice", owner=VOICES, keep_s=-1)
     await store.keep("acme", held.digest, held_until=bus.clock.now() + 60)
 
-    async def installed() -> set[str]:
-        return {voice.digest, over.digest}
-
-    await BlobRetention(bus, installed).look()
+    record = InstalledVoice(
+        model="piper",
+        name="v",
+        sha256="0" * 64,
+        files={"v.onnx": voice.digest, "x": over.digest},
+        num_bytes=5,
+        rate_hz=22_050,
+        voices=[],
+    )
+    await VoiceRecords(bus).install(record)
+    await BlobRetention(bus).look()
     assert (await store.num_chunks()).keys() == {held.upload, voice.upload}
     assert await store.find("acme", over.digest) is None
+    await VoiceRecords(bus).remove("piper", "v")
+    await BlobRetention(bus).look()
+    assert (await store.num_chunks()).keys() == {held.upload, voice.upload}, "a job may still name the voice"
+    monkeypatch.setattr("bus.blobs.voices.KEEP_REMOVED_S", -1.0)
     await BlobRetention(bus).look()
     assert (await store.num_chunks()).keys() == {held.upload}
 

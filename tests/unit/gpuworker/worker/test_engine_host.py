@@ -45,13 +45,13 @@ async def interruption_of(stream: Stream) -> Interruption:
 
 
 def test_a_job_without_a_host_is_handed_back() -> None:
-    host = EngineHost(["tone"], WorkerSettings(), Mock(RunFiles, fetches={}), lambda: None, lambda: None)
+    host = EngineHost(["tone"], WorkerSettings(), Mock(RunFiles, fetches={}, models=set()), lambda: None, lambda: None)
     with pytest.raises(HandBack, match="has no tone"):
         opened(host)
 
 
 async def use_a_host_before_its_death_is_settled() -> None:
-    host = EngineHost(["tone"], WorkerSettings(), Mock(RunFiles, fetches={}), lambda: None, lambda: None)
+    host = EngineHost(["tone"], WorkerSettings(), Mock(RunFiles, fetches={}, models=set()), lambda: None, lambda: None)
     running = asyncio.ensure_future(host.run())
     await until_loaded(host)
     stream = opened(host, seconds=600, block_ms=20)
@@ -78,7 +78,9 @@ def test_a_host_that_has_just_died_takes_no_worker_with_it() -> None:
 async def test_a_death_in_a_step_costs_that_job_and_hands_the_others_back() -> None:
     deaths: list[int] = []
     settings = WorkerSettings(allow_faults=True)
-    host = EngineHost(["tone"], settings, Mock(RunFiles, fetches={}), lambda: None, lambda: deaths.append(1))
+    host = EngineHost(
+        ["tone"], settings, Mock(RunFiles, fetches={}, models=set()), lambda: None, lambda: deaths.append(1)
+    )
     running = asyncio.ensure_future(host.run())
     await until_loaded(host)
     well = opened(host, seconds=600, block_ms=20)
@@ -93,7 +95,7 @@ async def test_a_death_in_a_step_costs_that_job_and_hands_the_others_back() -> N
 
 
 async def test_a_cancelled_host_quits_by_itself() -> None:
-    host = EngineHost(["tone"], WorkerSettings(), Mock(RunFiles, fetches={}), lambda: None, lambda: None)
+    host = EngineHost(["tone"], WorkerSettings(), Mock(RunFiles, fetches={}, models=set()), lambda: None, lambda: None)
     running = asyncio.ensure_future(host.run())
     await until_loaded(host)
     pid = host.pid
