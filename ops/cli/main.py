@@ -18,6 +18,7 @@ from ops.cli.bus import dead_app, drain, mend
 from ops.cli.engine import engine_app
 from ops.cli.flags import with_flags
 from ops.cli.keys import keys_app
+from ops.cli.voices import voices_app
 from ops.errors import OpsError, UsageRefused
 from ops.settings import ClientSettings, UpSettings, read
 
@@ -32,6 +33,7 @@ app.add_typer(jobs_app, name="jobs")
 app.add_typer(dead_app, name="dead")
 app.add_typer(keys_app, name="keys")
 app.add_typer(engine_app, name="engine")
+app.add_typer(voices_app, name="voices")
 
 Config = Annotated[str | None, typer.Option("--config", help="A TOML file of settings.", metavar="FILE")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]

@@ -40,6 +40,8 @@ MAY_IMPORT = {
     "ops": {"bus", "gateway.settings", "gpuworker.settings", "ops"},
     # Which engines can be loaded is what they declare themselves.
     "ops/local/models.py": {"bus", "gpuworker.engine", "gpuworker.registry", "gpuworker.settings", "ops"},
+    # A voice is described by its engine.
+    "ops/local/installable.py": {"bus", "gpuworker.registry", "ops"},
     # The tests of an engine that `antiphon engine test` runs.
     "ops/commands/engine.py": {
         "bus",

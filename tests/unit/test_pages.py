@@ -70,7 +70,7 @@ def test_every_file_that_a_page_names_is_there(page: Path) -> None:
 @pytest.mark.parametrize("page", PAGES, ids=name)
 def test_every_flag_that_a_page_names_is_one_of_a_command_of_ours(page: Path) -> None:
     known = flags_of(get_command(app)) | FOREIGN_FLAGS
-    named = set(re.findall(r"(?<![\w-])--[a-z][a-z-]*[a-z](?![\w=]*-->)", page.read_text()))
+    named = set(re.findall(r"(?<![\w-])--[a-z][a-z0-9-]*[a-z0-9](?![\w=]*-->)", page.read_text()))
     assert sorted(named - known) == []
 
 

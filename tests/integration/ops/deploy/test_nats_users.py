@@ -14,10 +14,12 @@ from nats.errors import NoRespondersError
 from bus.access.keys import Keys, Limits
 from bus.blobs.reading import read_blob
 from bus.blobs.store import BlobStore
+from bus.blobs.voices import VoiceRecords
 from bus.jobs.client import open_bus
 from bus.settings import BusSettings
 from ops.local.nats_server import find_binary
-from tests.support import guarded_stack
+from tests.support import guarded_stack, piper_voice
+from tests.support.commands import antiphon
 from tests.support.figures import until
 from tests.support.guarded_stack import Stack
 from tests.support.nats_asking import STEADY, WHOLE, job
@@ -104,6 +106,18 @@ async def test_a_blob_is_put_with_a_gateway_as_user_and_read_with_a_worker(stack
             assert [piece async for piece in read_blob(bus, found.blob)] == [b"bytes"]
         async with http.delete(f"/v1/blobs/{digest}") as answer:
             assert answer.status == 204
+
+
+async def test_an_operator_installs_a_voice_that_workers_and_gateways_see(stack: Stack, tmp_path: Path) -> None:
+    piper_voice.write(tmp_path, "en_US-random-low")
+    flags = ("--nats", stack.server.as_user("operator"), "--from", str(tmp_path), "--yes")
+    done = await asyncio.to_thread(antiphon, "voices", "install", "en_US-random-low", *flags)
+    assert done.returncode == 0, done.stderr
+    for user in ("worker", "gateway"):
+        settings = BusSettings(nats=stack.server.as_user(user), root="antiphon")
+        async with open_bus(settings, user, declare=False) as bus:
+            assert [each.name for each in await VoiceRecords(bus).all()] == ["en_US-random-low"]
+            assert len(await VoiceRecords(bus).files()) == 2
 
 
 async def test_audio_is_charged_with_a_gateway_as_user(stack: Stack) -> None:
