@@ -83,8 +83,8 @@ class Entry(msgspec.Struct, frozen=True, eq=False):
     def live(cls, message: Message) -> "Entry":
         """An entry that arrived on the live subject. Raises ValueError if a sequence in its headers is no number."""
         kind = message.header(KIND) or ""
-        seq = int(message.header("Nats-Sequence") or 0)
-        last_seq = int(message.header("Nats-Last-Sequence") or 0)
+        seq = int(message.server_header("Nats-Sequence") or 0)
+        last_seq = int(message.server_header("Nats-Last-Sequence") or 0)
         return cls(message, message.data, seq, kind, kind in wire.ENDS, last_seq)
 
     @classmethod
@@ -96,13 +96,13 @@ class Entry(msgspec.Struct, frozen=True, eq=False):
 
     @property
     def block(self) -> int:
-        """Number of a block, counted from 0."""
-        return int(self.message.header(BLOCK) or 0)
+        """Number of a block, counted from 0. Raises Malformed."""
+        return _number(BLOCK, self.message.header(BLOCK))
 
     @property
     def frame(self) -> int:
-        """Index of a block's first frame."""
-        return int(self.message.header(FRAME) or 0)
+        """Index of a block's first frame. Raises Malformed."""
+        return _number(FRAME, self.message.header(FRAME))
 
     @property
     def position(self) -> Position:
@@ -126,3 +126,10 @@ class Entry(msgspec.Struct, frozen=True, eq=False):
         if head is None or _STARTED_LINE not in head:
             return None
         return wire.decode(wire.Started, (self.message.header(STARTED) or "").encode())
+
+
+def _number(name: str, text: str | None) -> int:
+    try:
+        return int(text or 0)
+    except ValueError as error:
+        raise Malformed(f"{name}: {(text or '')[:100]!r}") from error

@@ -84,15 +84,15 @@ class DirectReads:
         def on_message(message: Message) -> None:
             status = message.status
             if status is None:
-                seq = int(message.header("Nats-Sequence") or 0)
-                stored_at = message.header("Nats-Time-Stamp") or ""
-                message.subject = message.header("Nats-Subject") or message.subject
+                seq = int(message.server_header("Nats-Sequence") or 0)
+                stored_at = message.server_header("Nats-Time-Stamp") or ""
+                message.subject = message.server_header("Nats-Subject") or message.subject
                 found.append(Stored(message, seq, stored_at))
                 return
             if ended.done():
                 return
             if status == "204":
-                ended.set_result(int(message.header("Nats-Num-Pending") or 0))
+                ended.set_result(int(message.server_header("Nats-Num-Pending") or 0))
             elif status == "404":
                 ended.set_result(0)
             else:

@@ -18,6 +18,7 @@ from bus.telemetry.logging import logger
 log = logger(__name__)
 
 _CRLF: Final = b"\r\n"
+_STATUS: Final = b"NATS/1.0 "
 _M, _H = ord("M"), ord("H")
 #: The server's own limit is 4 KiB; a line this long without an end is not NATS.
 _MAX_LINE_BYTES: Final = 1 << 20
@@ -42,22 +43,36 @@ class Message(msgspec.Struct, eq=False):
         if self.head is None:
             return None
         start = self.head.find(b"\r\n" + name.encode() + b":")
-        if start < 0:
+        return None if start < 0 else _line(self.head, start + len(name) + 3)
+
+    def server_header(self, name: str) -> str | None:
+        """Return the value of the last header with this name, or None: nats-server appends its own to a publisher's.
+
+        A message that a tenant published may have any of them too, with a sequence or a subject of its choice.
+        """
+        if self.head is None:
             return None
-        start += len(name) + 3
-        return _text(self.head[start : self.head.index(_CRLF, start)].strip())
+        start = self.head.rfind(b"\r\n" + name.encode() + b":")
+        return None if start < 0 else _line(self.head, start + len(name) + 3)
 
     @property
     def status(self) -> str | None:
         """The code of a status message (`404` in `NATS/1.0 404 No Messages`); None for any other message."""
-        if self.head is None or self.head[8:9] != b" ":
+        # The server removes the status of a message that a client published, if it is one: other bytes come through.
+        if self.head is None or self.head[:9] != _STATUS:
             return None
         return _text(self.head[9:12])
 
     @property
     def status_text(self) -> str:
         """Code and text of a status message; "" for a message without headers."""
-        return "" if self.head is None else _text(self.head[9 : self.head.index(_CRLF)])
+        return "" if self.head is None else _line(self.head, 9)
+
+
+def _line(head: bytes, start: int) -> str:
+    """The text from `start` to the end of its line, which a head of any bytes may lack."""
+    end = head.find(_CRLF, start)
+    return _text(head[start : end if end >= 0 else len(head)].strip())
 
 
 def _text(raw: bytes) -> str:
