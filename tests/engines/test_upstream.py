@@ -12,7 +12,7 @@ import pytest
 
 from gpuworker.conformance.driving import Events, checked, next_block, run
 from gpuworker.conformance.for_pytest import EngineConformance
-from gpuworker.engine import AttemptFailed, Engine, EngineJob, Pause, Rejected
+from gpuworker.engine import AttemptFailed, Engine, EngineJob, Pause, Progress, Rejected
 from gpuworker.engines.upstream.errors import UpstreamFailed
 from tests.support.upstream_engine import JOB, TEXT, loaded, server, spoken
 from tests.support.upstream_servers import Behaviour, Running, running, speech_pcm
@@ -139,6 +139,26 @@ def test_a_busy_server_is_asked_again_after_the_time_that_it_names(server: Runni
     engine.unload()
 
 
+def test_a_job_that_waits_for_long_shows_it_so_that_it_does_not_count_as_stalled(
+    server: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gpuworker.engines.upstream.server._SHOW_S", 0.1)
+    engine = loaded(server)
+
+    def phases() -> set[str]:
+        events = []
+        for _, event in engine.generate([checked(engine, JOB)]):
+            events.append(event)
+            if isinstance(event, Pause):
+                time.sleep(event.seconds)
+        return {event.phase for event in events if isinstance(event, Progress)}
+
+    server.state.behaviours.append(Behaviour(503, b"loading"))
+    assert "waiting for a busy server" in phases()
+    server.state.behaviours.append(Behaviour(delay_s=0.3))
+    assert "waiting for the first of the answer" in phases()
+
+
 def test_the_first_sound_may_take_longer_than_a_silence_behind_it_and_both_have_their_limits(server: Running) -> None:
     server.state.behaviours.append(Behaviour(delay_s=0.5))
     assert spoken(loaded(server, silence_s=0.2)) == speech_pcm(TEXT)
@@ -195,6 +215,9 @@ def test_closing_a_job_whose_server_is_silent_closes_the_connection_at_once(serv
     assert [each.name for each in threading.enumerate()].count("upstream") == 1
     events.close()
     assert settled_at(lambda: [each.name for each in threading.enumerate()].count("upstream")) == 0
+    # The server goes on with a request that nobody waits for, and the next job is served beside it.
+    server.state.pace_s = 0.0
+    assert spoken(engine) == speech_pcm(TEXT)
     engine.unload()
 
 

@@ -45,6 +45,7 @@ def stand_ins(folder: Path, **more: Any) -> StandIns:
     """A plan with its state under `folder`; `more`: settings."""
     return StandIns(
         settings=UpSettings(state=str(folder / "state"), workers=2, drain_s=1.0, **more),
+        engines=("speech", "tone"),
         models=("speech", "tone"),
         http_port=free_port("127.0.0.1"),
         nodes=(Node("nats", folder / "state" / "nats", free_port("127.0.0.1")),),

@@ -1,5 +1,6 @@
 """One upstream server: how many requests it has, how a job waits for it, and its answers."""
 
+import math
 import threading
 import time
 from collections.abc import Generator
@@ -108,6 +109,7 @@ class Server:
         timeouts = self.timeouts if first_s is None else self.timeouts._replace(first_s=first_s)
         busy_s = self._options.busy_s if is_patient else 0.0
         until = time.monotonic() + busy_s
+        busy = Waiting(self.name, "waiting for a busy server", math.inf)
         while True:
             exchange = Exchange(self.address, request, timeouts)
             try:
@@ -134,7 +136,7 @@ class Server:
                 )
             if time.monotonic() + again_s > until:
                 raise AttemptFailed(f"{self.name} {why}, after {busy_s:g} s", is_fault=False)
-            yield from self._rest(again_s)
+            yield from _rest(again_s, busy)
 
     def get(self, job: EngineJob, request: Request, *, is_patient: bool = True) -> Generator[Waits, None, bytes]:
         """The whole body of a small answer. Raises as `open` does."""
@@ -170,12 +172,12 @@ class Server:
         exchange.close()
         return body
 
-    def _rest(self, seconds: float) -> Generator[Waits, None, None]:
-        until = time.monotonic() + seconds
-        while (left_s := until - time.monotonic()) > 0:
-            yield Pause(min(left_s, _SHOW_S))
-            if left_s > _SHOW_S:
-                yield Progress("waiting for a busy server", 0.0)
+
+def _rest(seconds: float, busy: Waiting) -> Generator[Waits, None, None]:
+    until = time.monotonic() + seconds
+    while (left_s := until - time.monotonic()) > 0:
+        event = busy.event()
+        yield event if isinstance(event, Progress) else Pause(min(left_s, _SHOW_S))
 
 
 def _retry_after_s(head: Head) -> float:

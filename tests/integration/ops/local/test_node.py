@@ -74,3 +74,15 @@ def test_options_of_engines_are_handed_on_to_the_workers(tmp_path: Path) -> None
     settings = UpSettings(state=str(tmp_path), http_port=0, nats_port=0, models=("tone",), engine_option=options)
     command = planning.plan(settings, None).worker_command("w1")
     assert [command[i + 1] for i, part in enumerate(command) if part == "--engine-option"] == list(options)
+
+
+def test_the_stack_waits_for_the_models_of_an_engine_that_has_a_table_for_each(tmp_path: Path) -> None:
+    config = tmp_path / "antiphon.toml"
+    config.write_text("[engines.upstream.qwen]\nurl = 'http://127.0.0.1:1'\n")
+    options = ("upstream.music.url=http://127.0.0.1:2",)
+    settings = UpSettings(
+        state=str(tmp_path), http_port=0, nats_port=0, models=("tone", "upstream"), engine_option=options
+    )
+    planned = planning.plan(settings, str(config))
+    assert planned.models == ("tone", "qwen", "music")
+    assert "--models tone,upstream" in " ".join(planned.worker_command("w1"))
