@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from aiohttp import web
 
+from bus.blob_names import BlobNames
 from bus.errors import ApiError, BusError
 from bus.fleet.fleet import Fleet
 from bus.jobs.client import Bus
@@ -47,6 +48,7 @@ def _names(subjects: Subjects) -> dict[str, str]:
         "keys": subjects.keys_stream,
         "usage": subjects.usage_stream,
         "links": subjects.links_stream,
+        "blobs": BlobNames(subjects.root).stream,
     }
 
 

@@ -87,7 +87,7 @@ def _route(document: Mapping[str, Any], path: str, method: str, operation: Mappi
     if "requestBody" in operation:
         media = next(iter(operation["requestBody"]["content"]))
         schema = resolved(document, operation["requestBody"]["content"][media]["schema"])
-        fields = schema["properties"]
+        fields = schema.get("properties", {})  # a file has none
         body = _least(fields, schema.get("required", []), text)
         for name, each in fields.items():
             kinds = set(_types(document, each))
