@@ -7,6 +7,7 @@ not take it away from a run. The store is asked for the owner's record each time
 
 import asyncio
 import errno
+import fcntl
 import os
 import shutil
 import tempfile
@@ -26,6 +27,10 @@ from bus.jobs.client import Bus
 
 #: Unfinished files and links of processes that were killed are removed when they are older.
 _STALE_S: Final = 24 * 3600.0
+#: A folder younger than this may not be locked yet by the process that has made it.
+_YOUNG_S: Final = 60.0
+_OWN: Final = "antiphon-blobs-"
+_LOCK: Final = "lock"
 _PART: Final = "part-"
 _HELD: Final = "held-"
 
@@ -35,6 +40,22 @@ class WantedFile(NamedTuple):
 
     owner: str
     digest: str
+
+
+class OwnFolder:
+    """A temporary folder of this process alone. Those of processes that were killed are removed on the way."""
+
+    def __init__(self) -> None:
+        _remove_abandoned(Path(tempfile.gettempdir()))
+        self.path = Path(tempfile.mkdtemp(prefix=_OWN))
+        self._lock = (self.path / _LOCK).open("w")
+        # Held as long as this process lives, however it ends.
+        fcntl.flock(self._lock, fcntl.LOCK_EX)
+
+    def remove(self) -> None:
+        """Remove it with its files."""
+        shutil.rmtree(self.path, ignore_errors=True)
+        self._lock.close()
 
 
 class FileUnavailable(Exception):
@@ -53,7 +74,7 @@ class BlobCache:
         self._bus = bus
         self._store = BlobStore(bus)
         self._folder = Path(folder).expanduser() if folder else None
-        self._own: tempfile.TemporaryDirectory[str] | None = None
+        self._own: OwnFolder | None = None
         self._max_bytes = max_bytes
         #: One fetch of a blob at a time.
         self._fetches: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
@@ -84,7 +105,7 @@ class BlobCache:
     def close(self) -> None:
         """Remove the folder, if it is this process's alone."""
         if self._own is not None:
-            self._own.cleanup()
+            self._own.remove()
 
     async def _link(self, file: WantedFile, to: Path, on_piece: Callable[[], None]) -> None:
         blob = (await self._store.get(file.owner, file.digest)).blob
@@ -109,8 +130,8 @@ class BlobCache:
 
     def _new_folder(self) -> Path:
         if self._folder is None:
-            self._own = tempfile.TemporaryDirectory(prefix="antiphon-blobs-")
-            self._folder = Path(self._own.name)
+            self._own = OwnFolder()
+            self._folder = self._own.path
         self._folder.mkdir(parents=True, exist_ok=True)
         _remove_stale(self._folder)
         return Path(tempfile.mkdtemp(prefix=_HELD, dir=self._folder))
@@ -164,3 +185,16 @@ def _remove_stale(folder: Path) -> None:
                     shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
             except FileNotFoundError:
                 continue
+
+
+def _remove_abandoned(parent: Path) -> None:
+    """Remove the own folders of processes that have ended without doing so."""
+    for path in parent.glob(f"{_OWN}*"):
+        try:
+            if time.time() - path.stat().st_mtime < _YOUNG_S:
+                continue
+            with (path / _LOCK).open() as lock:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(path, ignore_errors=True)
+        except OSError:  # another user's, one in use, or one that another process removes just now
+            continue
