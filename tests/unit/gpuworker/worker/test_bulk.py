@@ -100,21 +100,26 @@ async def test_an_entry_is_appended_without_a_turn_once_its_listener_needs_it() 
 async def test_a_wait_that_is_ended_leaves_no_turn_behind(how: str) -> None:
     appends = Appends()
     tasks = [appends.start("a")[0] for _ in range(2)]
-    ended, stream = appends.start("b")
+    ended = [appends.start("b") for _ in range(2)]  # as many as there are turns
     await settle()
-    if how == "interrupted":
-        stream.interrupt(NoListeners("left"))
-        with pytest.raises(NoListeners):
-            await ended
-    else:
-        ended.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await ended
+    for task, stream in ended:
+        if how == "interrupted":
+            stream.interrupt(NoListeners("left"))
+        else:
+            task.cancel()
+        with pytest.raises(NoListeners if how == "interrupted" else asyncio.CancelledError):
+            await task
     last, _ = appends.start("c")
     appends.may_end.set()
     async with asyncio.timeout(WITHIN_S):
         await asyncio.gather(*tasks, last)
     assert appends.order == ["a", "a", "c"]
+    appends.may_end.clear()
+    more = [appends.start("d")[0] for _ in range(2)]
+    await settle()
+    assert appends.order[3:] == ["d", "d"], "both turns are free"
+    appends.may_end.set()
+    await asyncio.gather(*more)
 
 
 @given(st.dictionaries(st.sampled_from("abc"), st.floats(0, 2 * _RECENT_S)))
