@@ -5,7 +5,7 @@ the connection closes without the last chunk, which HTTP clients report as an er
 """
 
 from collections.abc import AsyncIterator, Callable
-from contextlib import aclosing, asynccontextmanager, closing, nullcontext
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager, closing, nullcontext
 from typing import Final
 
 from aiohttp import hdrs, web
@@ -17,11 +17,13 @@ from gateway.codecs import WAV, Encoding, Format
 from gateway.codecs.encoded_cache import StreamKey
 from gateway.http.headers import CACHE_HEADER, JOB_HEADER, voice_headers, wants_fresh
 from gateway.http.responses import JOB, begin
-from gateway.http.services import ENCODED, JOBS
+from gateway.http.services import BUFFERS, ENCODED, JOBS
 from gateway.jobs.listening import AudioStream, open_stream
 
 #: Bytes of a body in memory that are handed to the connection at a time: aiohttp copies them.
 _PIECE_BYTES: Final = 32 << 10
+#: An encoder of a live stream takes nothing of the shared memory up to this size: all but FLAC's.
+FREE_ENCODER_BYTES: Final = 2 << 20
 #: Makes an API's own headers from the id of the job that is streamed.
 Headers = Callable[[str], dict[str, str]]
 
@@ -108,15 +110,31 @@ def stream_headers(
     return head
 
 
+@asynccontextmanager
+async def encoder_memory(request: web.Request, form: Format, media: tuple[int, int]) -> AsyncIterator[None]:
+    """Hold the memory of an encoder of `media`, (rate_hz, channels), for the length of the block.
+
+    Raises TooMany, Overloaded if there is none for 10 s.
+    """
+    with request.app[BUFFERS].hold(request[CALLER].owner) as buffer:
+        await buffer.grow(form.encoder_bytes(*media))
+        yield
+
+
 async def send_stream(
     request: web.Request, stream: AudioStream, form: Format, headers: Headers | None = None
 ) -> web.StreamResponse:
-    """Respond with `stream` to the job's end; the encoded body is kept for identical requests."""
+    """Respond with `stream` to the job's end; the encoded body is kept for identical requests.
+
+    Raises TooMany, Overloaded if there is no memory for a large encoder.
+    """
     cache = request.app[ENCODED]
     # A body that needs no encoder is made again rather than kept.
     writing = cache.writer() if stream.cache_outcome is not None and form.is_encoded else nullcontext()
-    async with aclosing(aiter(stream)) as pieces:
+    async with aclosing(aiter(stream)) as pieces, AsyncExitStack() as memory:
         pcm = await anext(pieces)
+        if form.encoder_bytes(*stream.media) > FREE_ENCODER_BYTES:
+            await memory.enter_async_context(encoder_memory(request, form, stream.media))
         # Only a WAV says in its head how long it is.
         num_frames = stream.num_frames if form.codec == WAV.codec else None
         with closing(Encoding(form, *stream.media, num_frames, caller=request[CALLER])) as encoding, writing as writer:

@@ -1,7 +1,7 @@
 """A job's audio as OpenAI's server-sent events: a `speech.audio.delta` for each piece, then `speech.audio.done`."""
 
 from base64 import b64encode
-from contextlib import aclosing, closing
+from contextlib import AsyncExitStack, aclosing, closing
 from typing import Final
 
 import msgspec
@@ -19,7 +19,7 @@ from gateway.http import sse
 from gateway.http.problems import describe_http
 from gateway.http.responses import begin, log_context
 from gateway.jobs.listening import AudioStream
-from gateway.streaming.live import Headers, stream_for, stream_headers
+from gateway.streaming.live import FREE_ENCODER_BYTES, Headers, encoder_memory, stream_for, stream_headers
 
 log = logger(__name__)
 
@@ -58,8 +58,10 @@ async def respond_with_events(
 
     Raises an error that occurs before the first piece; a later one becomes the last event, `speech.audio.error`.
     """
-    async with stream_for(request, job) as stream, aclosing(aiter(stream)) as pieces:
+    async with stream_for(request, job) as stream, aclosing(aiter(stream)) as pieces, AsyncExitStack() as memory:
         pcm = await anext(pieces)
+        if form.encoder_bytes(*stream.media) > FREE_ENCODER_BYTES:
+            await memory.enter_async_context(encoder_memory(request, form, stream.media))
         with closing(Encoding(form, *stream.media, caller=caller(request))) as encoding:
             response = web.StreamResponse(headers=stream_headers(stream, form, encoding.media, headers))
             response.headers["Content-Type"] = sse.CONTENT_TYPE
