@@ -91,3 +91,13 @@ def test_no_word_and_no_digit_of_a_random_token_is_left_out(seed: int) -> None:
         if any(map(str.isdigit, token)):
             named = r"zero|oh|one|two|three|four|five|six|seven|eight|nine|ten|eleven|twel|teen|twent|ty|hundred|first|second|third|half|quarter"
             assert re.search(named, " ".join(words)), (token, words)
+
+
+@pytest.mark.slow
+def test_every_letter_and_digit_of_unicode_becomes_a_word() -> None:
+    silent = [
+        chr(code)
+        for code in range(0x30000)
+        if coverage.is_word(chr(code)) and not english_text.words(f"{chr(code)}{chr(code)}", lambda word: False)
+    ]
+    assert silent == []

@@ -59,5 +59,6 @@ WIDE: Final = {
     "markup": "# Title\n**bold** _it_ `code` [link](http://x.y) | a | b |\n> quote\n- [x] done\n***\n~~no~~",
     "html": "<p>Hello &nbsp; <b>world</b></p><script>alert(1)</script> a<b>c",
     "spaces": "one\ttwo\u00a0three\u3000four\x0bfive\u2028six",
+    "lone": "hi ㅤ \u115f \u1160 ـ ˈ ʼ ʻ ª º ー 々 〆 ๆ ⁿ ₐ ᵃ 〇 Ⅷ ߷ ᄒ ᴬ 𝟙 𐄂 ¼ ൧ ౧ there",
     "capitals": "THIS IS ALL CAPS AND SO ARE IBM, NATO, XKCD AND THE UK",
 }

@@ -86,7 +86,9 @@ def _latin(text: str) -> str:
     plain = ""
     for char in text.translate(_LETTERS):
         found = char if char in SIGNS else unicodedata.normalize("NFKD", char)
-        if unicodedata.combining(char) or not found[0].isascii():
+        if unicodedata.category(found[0]) in {"Nl", "No"} and found not in SIGNS:
+            found = f"{unicodedata.numeric(found[0]):g}"  # the ideographic zero
+        if unicodedata.combining(char) or not found[0].isascii() or found[0] == " ":
             is_accent = unicodedata.combining(char) and plain[-1:].isascii()
             plain += "" if is_accent else char
             continue
@@ -125,7 +127,7 @@ def _run(run: str, before: str, after: str, is_known: Callable[[str], bool]) -> 
         if long and run.isdecimal():
             return one_by_one(run)
         return english_numbers.words(run) or one_by_one("".join(filter(str.isdecimal, run)))
-    if run[0].isalpha() and run not in SIGNS:
+    if run[0].isalnum() and run not in SIGNS:
         if run in {"x", "X"} and is_number and after[:1].isdigit():
             return ["times"]
         if "&" in {before, after} and run.isupper() and len(run) <= 3:

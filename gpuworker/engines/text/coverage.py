@@ -33,8 +33,8 @@ _NOT_SOUND: Final = re.compile(r"[\s',_%=:|!;-]|\([a-z-]*\)")
 
 
 def is_word(text: str) -> bool:
-    """Whether a token has a letter or a digit."""
-    return any(map(str.isalnum, text))
+    """Whether a token has a letter or a digit; the modifier letters are signs, such as a lone `ʻ`."""  # noqa: RUF002
+    return any(char.isalnum() and not "\u02b0" <= char <= "\u02ff" for char in text)
 
 
 def tokens(text: str, body: range) -> list[Span]:
