@@ -43,6 +43,7 @@ def server_of(port: int) -> psutil.Process | None:
     return next((child for child in children if str(port) in child.cmdline()), None)
 
 
+@pytest.mark.slow
 def test_a_command_is_started_again_when_it_was_killed_and_stopped_with_the_engine(
     caplog: pytest.LogCaptureFixture,
 ) -> None:

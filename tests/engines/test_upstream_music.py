@@ -39,6 +39,7 @@ def test_music_is_a_task_with_progress_and_a_file(server: Running) -> None:
     engine.unload()
 
 
+@pytest.mark.slow
 def test_a_task_that_was_left_keeps_its_place_until_the_server_has_ended_it(server: Running) -> None:
     server.state.task_s = 0.6
     engine = loaded(server, api="acestep", rate_hz=48_000, channels=2, max_requests=1)
