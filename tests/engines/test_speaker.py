@@ -36,6 +36,18 @@ def test_the_library_is_never_in_our_process(speech: Speech) -> None:
     assert "espeak" in Path(f"/proc/{helper(speech).pid}/maps").read_text()
 
 
+def test_it_speaks_from_any_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`antiphon` is called from where its user is: an editable install is found by its path alone."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("PYTHONPATH", raising=False)
+    speech = Speech()
+    speech.load("cpu", MemoryPolicy())
+    try:
+        assert next_block(speech.generate([checked(speech, SHORT)])) is not None
+    finally:
+        speech.unload()
+
+
 def test_importing_the_engine_is_light() -> None:
     program = (
         "import sys; import gpuworker.engines.speech.engine; "

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from gpuworker.engines.speech.speaker_process import END, ERROR, FRAME, LENGTH, REPORT, WORD, WORDS
 
-_PACKAGES = Path(__file__).resolve().parents[2]
+_PACKAGES = Path(__file__).resolve().parents[3]
 _START_S = 20.0
 #: A library that sends nothing for this long hangs.
 _SILENCE_S = 20.0
