@@ -27,6 +27,8 @@ class SlowClientGuard(web.RequestHandler):
     def pause_writing(self) -> None:
         """As aiohttp's; starts to watch the bytes that wait."""
         super().pause_writing()
+        if self.transport is None:  # TLS pauses once more as its connection closes
+            return
         self._moved_at = self._loop.time()
         self._look_later()
 

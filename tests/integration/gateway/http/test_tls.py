@@ -102,10 +102,12 @@ async def test_a_renewed_certificate_is_served_to_new_connections_and_an_unusabl
                 key.write_bytes(b"nothing")
                 failed = await asyncio.to_thread(gateway.wait_for, "tls.load_failed")
                 assert "has no usable private key" in failed["error"]
-                await _is_alive(new)
+                for _ in range(20):
+                    await _is_alive(new)
         async with aiohttp.ClientSession(url, connector=aiohttp.TCPConnector(ssl=before)) as late:
             with pytest.raises(aiohttp.ClientConnectorCertificateError):
                 await _is_alive(late)
+        assert "pause_writing() failed" not in gateway.whole_log(), "TLS pauses once more as its connection closes"
 
 
 async def _is_alive(http: aiohttp.ClientSession) -> None:
