@@ -129,13 +129,18 @@ class Unserved:
         self._seconds: dict[str, float] = {}
 
     def seconds(self, model: str) -> float:
-        """Time since a heartbeat of a worker that takes jobs of the model; 0 for one that was never served."""
+        """Time since a heartbeat of a worker that takes jobs of the model, or since it was described first."""
         return self._seconds.get(model, 0.0)
 
     def beat(self, heartbeat: Heartbeat) -> None:
         """A worker reported itself. One that still loads its models counts, one that drains does not."""
         if heartbeat.state != "draining":
             self._seconds.update(dict.fromkeys(heartbeat.models, 0.0))
+
+    def describe(self, models: Iterable[str]) -> None:
+        """A worker described these models, which it may fail to load: no heartbeat names those."""
+        for model in models:
+            self._seconds.setdefault(model, 0.0)
 
     def tick(self, seconds: float) -> None:
         """So much time has passed in which heartbeats could arrive."""
@@ -256,6 +261,7 @@ class Fleet:
     async def _describe(self, worker: str) -> None:
         cards = await self._pings.describe(worker)
         self.known_cards.update((card.name, card) for card in cards)
+        self.unserved.describe(card.name for card in cards)
         self.families.update(card.family for card in cards if card.family)
 
     def _mark_dead(self, worker: KnownWorker, why: str) -> None:

@@ -17,7 +17,7 @@ def beat(state: str = "ready", *models: str) -> Heartbeat:
 def test_it_counts_from_the_last_heartbeat_that_names_the_model() -> None:
     unserved = Unserved()
     unserved.tick(5)
-    assert unserved.seconds("tone") == 0, "a model that was never served is another matter"
+    assert unserved.seconds("tone") == 0, "a model that no worker knows is another matter"
     unserved.beat(beat("ready", "tone", "music"))
     unserved.tick(5)
     unserved.beat(beat("ready", "music"))
@@ -41,3 +41,13 @@ def test_time_without_a_connection_does_not_count() -> None:
     unserved.clear()
     unserved.tick(1)
     assert unserved.seconds("tone") == 1
+
+
+def test_a_model_that_was_described_and_never_loaded_is_not_served() -> None:
+    unserved = Unserved()
+    unserved.describe(["tone", "music"])
+    unserved.beat(beat("ready", "tone"))
+    unserved.tick(4)
+    unserved.describe(["tone", "music"])
+    unserved.beat(beat("ready", "tone"))
+    assert (unserved.seconds("tone"), unserved.seconds("music")) == (0, 4)
