@@ -162,13 +162,13 @@ def announce_human(plan: Plan, stack: Stack) -> None:
 
 def welcome(http: str, nats: str, models: Sequence[str], *, require_keys: bool) -> str:
     """The text that a person reads once the stack at `http` is ready. `models`: those that it serves, at least one."""
-    model = "speech" if "speech" in models else models[0]
+    commands = {"speech": "say", "music": "compose"}
+    model = next((each for each in commands if each in models), models[0])
     key = ' -H "Authorization: Bearer $ANTIPHON_API_KEY"' if require_keys else ""
     sample = (
         '"Hello from Antiphon." -o hello.wav' if model == "speech" else '"a calm evening" --seconds 20 -o evening.wav'
     )
     body = f'{{"model":"{model}","input":"Hello from Antiphon.","response_format":"wav"}}'
-    commands = {"speech": "say", "music": "compose"}
     steps = [
         *([f"{called()} {commands[model]} {sample} --url {http}"] if model in commands else []),
         f"curl {http}/v1/audio/speech{key} -H 'Content-Type: application/json' \\\n         -d '{body}' -o hello2.wav",
