@@ -232,7 +232,8 @@ def test_a_job_beyond_max_requests_waits_for_another_one_to_end(server: Running)
     engine.unload()
 
 
-def test_readiness_follows_the_servers_health(server: Running) -> None:
+def test_readiness_follows_the_servers_health(server: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gpuworker.engines.upstream.health._EVERY_S", 0.05)
     engine: Any = loaded(server)
     server.state.health = (503, b'{"loading":{"progress":0.5}}')
     until = time.monotonic() + 20

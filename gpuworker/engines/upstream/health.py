@@ -6,7 +6,8 @@ from typing import Final, NamedTuple
 from gpuworker.engines.upstream.errors import Cut, NotThere, tidy
 from gpuworker.engines.upstream.exchange import Address, Request, Timeouts, fetch
 
-_EVERY_S: Final = 1.0
+#: Of a ready server, which may log each check. A request that finds no server does not wait for the next one.
+_EVERY_S: Final = 5.0
 #: While the server is down or loading.
 _SOON_S: Final = 0.2
 _TIMEOUTS: Final = Timeouts(3.0, 3.0, 3.0)
