@@ -5,6 +5,7 @@ import hashlib
 import secrets
 
 import msgspec
+import nats
 import pytest
 
 from bus.blobs.blob import CHUNK_BYTES, VOICES, Blob
@@ -46,6 +47,17 @@ async def test_a_blob_reads_back_as_it_was_put_and_has_an_objects_record(bus: Bu
     assert stored is not None
     shown = msgspec.json.decode(stored.message.data)
     assert (shown["name"], shown["size"], shown["chunks"]) == (f"acme/{DIGEST}", len(DATA), 3)
+
+
+async def test_any_client_of_nats_reads_the_bucket_as_objects(bus: Bus, store: BlobStore) -> None:
+    await put(bus, store)
+    client = await nats.connect(bus.settings.nats)
+    try:
+        objects = await client.jetstream().object_store(store.names.bucket)
+        assert [each.name for each in await objects.list()] == [f"acme/{DIGEST}"]
+        assert (await objects.get(f"acme/{DIGEST}")).data == DATA
+    finally:
+        await client.close()
 
 
 async def test_an_empty_bucket_and_a_missing_one_have_no_blob(bus: Bus, store: BlobStore) -> None:
