@@ -40,6 +40,7 @@ def describe(router: web.UrlDispatcher, dialects: Sequence[Dialect]) -> dict[str
     kinds = _kinds(each for _, _, each in operations)
     kinds |= {str(kind): kind for kind in (ProblemBody, *(dialect.envelope for dialect in dialects))}
     schemas, components = schemas_of(kinds.values(), {each.name: each.title for each in dialects if each.title})
+    schemas[str(bytes)] = _BINARY  # a file as it is, where JSON would have base64
     paths: dict[str, Any] = {}
     for path, method, each in operations:
         dialect = dialect_of(path, dialects)

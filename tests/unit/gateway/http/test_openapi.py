@@ -40,6 +40,12 @@ def test_every_route_of_every_api_is_in_it(app: web.Application, document: dict[
     assert len(described) > 35
 
 
+def test_a_file_is_binary_in_both_directions(document: dict[str, Any]) -> None:
+    sent = document["paths"]["/v1/blobs"]["put"]["requestBody"]["content"]
+    received = document["paths"]["/v1/blobs/{digest}"]["get"]["responses"]["200"]["content"]
+    assert sent == received == {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}
+
+
 async def test_a_route_without_a_description_starts_no_gateway() -> None:
     async def silent(request: web.Request) -> web.Response:
         return web.Response()
