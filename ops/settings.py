@@ -1,6 +1,7 @@
 """Settings of `antiphon up` and of the operator's commands, and the function by which every command reads its own."""
 
 import os
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, TypeVar
@@ -73,6 +74,12 @@ class UpSettings(msgspec.Struct, frozen=True, kw_only=True):
     ] = False
     log_level: LogLevel = "info"
     log_format: LogFormat = "auto"
+
+    @property
+    def shown_level(self) -> LogLevel:
+        """The level of the log lines that are shown: a person at a terminal who has chosen nothing gets no `info`."""
+        is_quiet = self.log_format == "auto" and self.log_level == "info" and sys.stderr.isatty()
+        return "warning" if is_quiet else self.log_level
 
 
 class ClusterSettings(msgspec.Struct, frozen=True, kw_only=True):

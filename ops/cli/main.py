@@ -78,7 +78,7 @@ def up(*, config: Config = None, json: Ready = False, **flags: Any) -> None:
     from ops.local.process import run
     from ops.local.stack import serve
 
-    run("up", settings, serve(config, as_json=json), level=settings.log_level, form=settings.log_format)
+    run("up", settings, serve(config, as_json=json), level=settings.shown_level, form=settings.log_format)
 
 
 @app.command()

@@ -81,7 +81,7 @@ class Plan(msgspec.Struct, frozen=True):
     def _command(self, name: str) -> list[str]:
         settings = self.settings
         form = "console" if settings.log_format == "auto" and sys.stderr.isatty() else settings.log_format
-        common = ["--nats", self.nats, "--log-level", settings.log_level, "--log-format", form]
+        common = ["--nats", self.nats, "--log-level", settings.shown_level, "--log-format", form]
         if (cluster := self.cluster) is not None:
             common += ["--replicas", str(len(self.nodes)), "--ack-wait-s", f"{cluster.ack_wait_s:g}"]
             common += ["--request-timeout-s", f"{cluster.request_timeout_s:g}"]

@@ -53,7 +53,11 @@ def serve(config: str | None, *, as_json: bool) -> Callable[[UpSettings, asyncio
     """The function that `ops.local.process.run` runs for `antiphon up`."""
 
     async def run(settings: UpSettings, stop: asyncio.Event) -> None:
-        await up(plan(settings, config), stop, announce_json if as_json else announce_human)
+        planned = plan(settings, config)
+        if not as_json:
+            workers = "a worker" if settings.workers == 1 else f"{settings.workers} workers"
+            print(f"Starting nats-server, a gateway and {workers} takes some seconds", flush=True)
+        await up(planned, stop, announce_json if as_json else announce_human)
 
     return run
 

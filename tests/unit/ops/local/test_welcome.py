@@ -2,7 +2,9 @@
 
 import pytest
 
+from bus.settings import LogFormat, LogLevel
 from ops.local.stack import welcome
+from ops.settings import UpSettings
 
 HTTP, NATS = "http://127.0.0.1:8081", "nats://127.0.0.1:4223"
 
@@ -32,3 +34,19 @@ def test_with_keys_the_first_step_is_to_make_one() -> None:
     text = welcome(HTTP, NATS, ("speech",), require_keys=True)
     assert text.index(f"keys create --tenant me --nats {NATS}") < text.index("try:")
     assert "Bearer $ANTIPHON_API_KEY" in text
+
+
+@pytest.mark.parametrize(
+    ("is_terminal", "level", "form", "shown"),
+    [
+        (True, "info", "auto", "warning"),
+        (True, "info", "console", "info"),
+        (True, "debug", "auto", "debug"),
+        (False, "info", "auto", "info"),
+    ],
+)
+def test_a_terminal_shows_no_info_lines_after_it_unless_they_are_wanted(
+    monkeypatch: pytest.MonkeyPatch, level: LogLevel, form: LogFormat, shown: str, *, is_terminal: bool
+) -> None:
+    monkeypatch.setattr("sys.stderr.isatty", lambda: is_terminal)
+    assert UpSettings(log_level=level, log_format=form).shown_level == shown
