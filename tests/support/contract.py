@@ -34,6 +34,8 @@ UNTELLABLE = {
     "task_type": "those of the model's engine",
     "script": "models that speak, without an input",
     "webhook": "no private addresses, whatever their names",
+    "inputs": "digests of blobs that the caller has put, by names of the model's card",
+    "body": "a file of one byte or more",
 }
 UNSAYABLE = {
     "input: is empty ('')": "there may be a script in its place",
