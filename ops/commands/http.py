@@ -15,6 +15,8 @@ from ops.settings import ClientSettings
 
 T = TypeVar("T")
 
+#: OpenSSL's names for an answer that is no TLS.
+_NO_TLS = {"WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "HTTP_REQUEST"}
 _WHERE_A_KEY_GOES = "this command takes it from ANTIPHON_API_KEY, and `antiphon keys create` makes one"
 
 
@@ -49,9 +51,9 @@ async def request(
                 raise OpsError(f"{reason}{hint}")
             yield response
     except aiohttp.ClientSSLError as error:
-        raise OpsError(
-            f"{url}: its certificate is not accepted: {_tls_reason(error)}; --ca FILE names its authority"
-        ) from error
+        if (reason := _tls_reason(error)) in _NO_TLS:
+            raise OpsError(f"{url} does not speak TLS; is it http://{url.partition('://')[2]}?") from error
+        raise OpsError(f"{url}: its certificate is not accepted: {reason}; --ca FILE names its authority") from error
     except aiohttp.ClientConnectorError as error:
         raise OpsError(f"nothing listens at {url}; start one with `antiphon up`") from error
     except TimeoutError as error:

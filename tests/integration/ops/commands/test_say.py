@@ -87,6 +87,11 @@ def test_a_text_or_a_script_is_given_not_both(text: str | None, script: str | No
         spoken(text, script)
 
 
+def test_an_address_without_tls_is_no_matter_of_a_certificate(url: str, tmp_path: Path) -> None:
+    with pytest.raises(OpsError, match=rf"https{url[4:]} does not speak TLS; is it {url}\?$"):
+        fetch(ClientSettings(url=f"https{url[4:]}"), HELLO, str(tmp_path / "a.wav"), None)
+
+
 def test_music_is_requested_with_its_length(url: str, gateway: FakeGateway, tmp_path: Path) -> None:
     fetch(
         ClientSettings(url=url), SpeechRequest(model="music", input="calm", seconds=3.0), str(tmp_path / "a.wav"), None
