@@ -61,11 +61,15 @@ class SettingsError(ValueError):
     """A setting is unknown or invalid. The message names its source, its value and the limit."""
 
 
+NatsCa = Annotated[str, doc("File of certificates to trust besides the system's, for a NATS server with TLS.")]
+
+
 class BusSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Settings that all processes of one deployment share."""
 
     #: May hold a password: print it through `redacted`.
     nats: NatsUrl = "nats://127.0.0.1:4222"
+    nats_ca: NatsCa = ""
     root: Root = "antiphon"
     replicas: Annotated[
         int, Meta(ge=1, le=5), doc("Copies that JetStream keeps of each stream; more than one needs a cluster.")

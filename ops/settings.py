@@ -13,6 +13,7 @@ from bus.settings import (
     BusSettings,
     LogFormat,
     LogLevel,
+    NatsCa,
     NatsUrl,
     Root,
     Seconds,
@@ -108,12 +109,13 @@ class OperatorSettings(msgspec.Struct, frozen=True, kw_only=True):
     """The address of a running deployment's bus, for the commands that use NATS, without a gateway."""
 
     nats: NatsUrl = "nats://127.0.0.1:4222"
+    nats_ca: NatsCa = ""
     root: Root = "antiphon"
 
     @property
     def bus(self) -> BusSettings:
         """The settings of a connection to it."""
-        return BusSettings(nats=self.nats, root=self.root)
+        return BusSettings(nats=self.nats, nats_ca=self.nats_ca, root=self.root)
 
 
 _SIBLINGS = (UpSettings, ClientSettings, GatewaySettings, WorkerSettings)

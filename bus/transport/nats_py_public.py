@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import itertools
 import re
+import ssl
 from collections.abc import Awaitable, Callable
 from typing import Any, Final, Self
 
@@ -19,7 +20,7 @@ from nats.errors import AuthorizationError
 from nats.errors import Error as NatsError
 
 from bus.errors import NoServer, Unreachable
-from bus.settings import BusSettings, redacted
+from bus.settings import BusSettings, SettingsError, redacted
 from bus.telemetry.logging import logger
 from bus.transport.parser import Callback, Message, encode
 from bus.transport.state import ConnectionState
@@ -58,9 +59,10 @@ async def connect_client(
     subscriptions have been sent again, `on_closed` when it is closed for good, `on_refused` as the callback of
     `ConnectionState`.
 
-    Raises NoServer if none answered within `patience_s`, Unreachable if one refused the connection: at once for a
-    name or password that it does not accept.
+    Raises SettingsError for a `nats_ca` that cannot be used; NoServer if none answered within `patience_s`; Unreachable
+    if one refused the connection: at once for a name or password that it does not accept.
     """
+    trust = {"tls": _trusting(settings.nats_ca)} if settings.nats_ca else {}
     failures = _Failures(redacted(settings.nats), on_refused)
     try:
         async with asyncio.timeout(patience_s):
@@ -74,6 +76,7 @@ async def connect_client(
                     reconnected_cb=_as_coroutine(on_up),
                     closed_cb=_as_coroutine(on_closed),
                     **_OPTIONS,
+                    **trust,
                 )
             )
             await failures.connecting
@@ -85,6 +88,14 @@ async def connect_client(
         raise failures.as_error(patience_s, error) from error
     finally:
         failures.connecting = None
+
+
+def _trusting(ca: str) -> ssl.SSLContext:
+    """A context that also trusts the authorities in the file `ca`. Raises SettingsError."""
+    try:
+        return ssl.create_default_context(cafile=ca)
+    except OSError as error:  # ssl.SSLError is one
+        raise SettingsError(f"--nats-ca: {ca}: {error.strerror or error}") from error
 
 
 class _Failures:
