@@ -253,8 +253,9 @@ class Listener:
             beginning.add_done_callback(self._beginning.discard)
 
     async def _begin(self, connection: Connection, peer: socket.socket) -> None:
+        tls = {} if self._shared.tls is None else self._shared.tls_options
         try:
-            await self._event_loop.connect_accepted_socket(lambda: connection, peer, **self._shared.tls_options)
+            await self._event_loop.connect_accepted_socket(lambda: connection, peer, **tls)
         except OSError:  # it was reset in between, or its handshake failed
             connection.leave()
             peer.close()
