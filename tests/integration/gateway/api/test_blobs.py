@@ -109,12 +109,12 @@ async def test_a_tenant_at_its_share_is_refused_and_no_other(http: ClientSession
 async def test_a_client_that_leaves_half_way_leaves_nothing(http: ClientSession, bus: Bus, stack: Stack) -> None:
     store = BlobStore(bus)
     before = await store.num_chunks()
-    begun = asyncio.Event()
+    begun, left = asyncio.Event(), asyncio.Event()
 
     async def half() -> AsyncIterator[bytes]:
         yield bytes(5 * CHUNK_BYTES)
         begun.set()
-        await asyncio.Event().wait()
+        await left.wait()
 
     async with ClientSession(stack.url) as leaving:
         request = asyncio.create_task(put(leaving, half()))
@@ -125,6 +125,7 @@ async def test_a_client_that_leaves_half_way_leaves_nothing(http: ClientSession,
         request.cancel()
         with pytest.raises(asyncio.CancelledError):
             await request
+        left.set()  # else the generator is one that the collector ends
     await becomes(store.num_chunks, before)
 
 
