@@ -133,7 +133,7 @@ class BlobCache:
             self._own = OwnFolder()
             self._folder = self._own.path
         self._folder.mkdir(parents=True, exist_ok=True)
-        _remove_stale(self._folder)
+        remove_stale(self._folder)
         return Path(tempfile.mkdtemp(prefix=_HELD, dir=self._folder))
 
     def _make_room(self, folder: Path, blob: Blob) -> None:
@@ -175,7 +175,7 @@ def _files(folder: Path) -> list[tuple[float, int, Path]]:
     return found
 
 
-def _remove_stale(folder: Path) -> None:
+def remove_stale(folder: Path) -> None:
     """Remove what processes left behind that were killed."""
     before = time.time() - _STALE_S
     for path in folder.iterdir():

@@ -127,7 +127,7 @@ async def _install(settings: BusSettings, request: Request) -> dict[str, Any]:
 
 async def _install_checked(settings: BusSettings, request: Request, checked: _Checked) -> dict[str, Any]:
     voice, digests, licence = checked.voice, checked.digests, licence_in(checked.folder)
-    _ask(request, licence)
+    ask(request, licence)
     async with bus_session(settings) as bus:
         is_served = await _check_rate(bus, request.model, voice)
         with _progress() as progress:
@@ -178,7 +178,7 @@ async def _check_rate(bus: Bus, model: str, voice: InstallableVoice) -> bool:
     return bool(rates)
 
 
-def _ask(request: Request, licence: str) -> None:
+def ask(request: Request, licence: str) -> None:
     """Show the licence, and ask unless it is accepted already. Raises OpsError if it is not accepted."""
     lines = licence.splitlines() or ["No text of a licence is beside the voice: its publisher says what is allowed."]
     rest = [f"… and {len(lines) - _MAX_LICENCE_LINES} lines more"] if len(lines) > _MAX_LICENCE_LINES else []

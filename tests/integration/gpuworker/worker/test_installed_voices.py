@@ -11,7 +11,7 @@ from aiohttp import ClientSession
 from bus.jobs.client import Bus, open_bus
 from tests.support import piper_voice
 from tests.support.blobs import becomes
-from tests.support.commands import json_of
+from tests.support.commands import json_of, on_bus
 from tests.support.fleets import Stack, small_bus, stack_of
 from tests.support.programs import fleet_of
 from tests.support.web import Body, ready
@@ -74,6 +74,16 @@ async def test_a_running_stack_lists_and_speaks_a_voice_of_several_speakers(
     ann, bob = [(await spoken(http, f"en_US-two-low+{who}"))[0] for who in ("ann", "bob")]
     assert len(ann) > 10_000
     assert ann != bob
+
+
+async def test_a_voice_of_another_rate_than_the_workers_is_refused(
+    bus: Bus, http: ClientSession, tmp_path: Path
+) -> None:
+    piper_voice.write(tmp_path, "en_US-slow-low", rate_hz=16_000)
+    done = await on_bus(bus, "voices", "install", "en_US-slow-low", "--from", str(tmp_path), "--yes")
+    assert done.returncode == 2
+    assert "en_US-slow-low has 16000 Hz, and the workers of piper serve 22050 Hz" in done.stderr
+    assert await digest_of(http, "en_US-slow-low") == ""
 
 
 async def test_an_install_between_two_equal_requests_changes_no_run(

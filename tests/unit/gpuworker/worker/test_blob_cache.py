@@ -64,5 +64,5 @@ def test_unfinished_files_are_removed_once_they_are_old(tmp_path: Path) -> None:
     then = time.time() - 25 * 3600
     for path in (old, held):
         os.utime(path, (then, then))
-    blob_cache._remove_stale(tmp_path)
+    blob_cache.remove_stale(tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["part-new"]

@@ -1,0 +1,53 @@
+"""The question whether a licence is accepted."""
+
+import io
+from pathlib import Path
+
+import pytest
+
+from ops.commands import voices
+from ops.commands.voice_source import licence_in
+from ops.errors import OpsError, UsageRefused
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def request(*, is_agreed: bool = False) -> voices.Request:
+    return voices.Request("piper", "joe", "/voices", "", Path("/cache"), is_agreed=is_agreed)
+
+
+@pytest.mark.parametrize("answer", ["y\n", "Yes\n"])
+def test_a_yes_accepts_it(answer: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr("sys.stdin", Terminal(answer))
+    voices.ask(request(), "CC0-1.0")
+    assert "CC0-1.0" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("answer", ["n\n", "\n", "", "what\n"])
+def test_anything_else_does_not(answer: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdin", Terminal(answer))
+    with pytest.raises(OpsError, match="not accepted; nothing is installed"):
+        voices.ask(request(), "CC0-1.0")
+
+
+def test_without_a_terminal_the_flag_is_needed_and_the_text_is_shown_all_the_same(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO("y\n"))
+    with pytest.raises(UsageRefused, match="--yes"):
+        voices.ask(request(), "")
+    voices.ask(request(is_agreed=True), "\n".join(f"line {number}" for number in range(60)))
+    shown = capsys.readouterr().err
+    assert "No text of a licence is beside the voice" in shown
+    assert "20 lines more" in shown
+
+
+def test_the_text_of_a_licence_is_found_beside_the_voice(tmp_path: Path) -> None:
+    assert licence_in(tmp_path) == ""
+    (tmp_path / "LICENSE").write_text("the licence")
+    assert licence_in(tmp_path) == "the licence"
+    (tmp_path / "MODEL_CARD").write_bytes(b"the card \xff")
+    assert licence_in(tmp_path).startswith("the card")
