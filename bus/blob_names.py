@@ -1,4 +1,4 @@
-"""Every subject and stream name of the blobs and the installed voices: those of an object bucket and of a KV bucket.
+"""Every subject and stream name of the blobs and the voices: those of an object bucket and of two KV buckets.
 
     $O.<ROOT>_BLOBS.C.<upload>        OBJ_<ROOT>_BLOBS: the chunks of one upload, in order
     $O.<ROOT>_BLOBS.M.<object>        OBJ_<ROOT>_BLOBS: the record of one blob; base64url of `<owner>/<digest>`
@@ -6,12 +6,16 @@
     $KV.<ROOT>_VOICES.<model>.<name>.<digest>   KV_<ROOT>_VOICES: the record of one voice
     <root>.voice.<model>.<name>.<digest>        republish of those, without the record
 
+    $KV.<ROOT>_UPLOADED.<tenant>.<name>         KV_<ROOT>_UPLOADED: the record of one voice; `<name>` is a SHA-256
+    <root>.uploaded.<tenant>.<name>             republish of those, without the record
+
 `<upload>` is `<owner>=<random>`, so that the server's count of each subject is the count of each owner.
 Source: NATS ADR-20, "JetStream based Object Stores".
 """
 
 import base64
 import binascii
+import hashlib
 import re
 import secrets
 from functools import cached_property
@@ -112,6 +116,42 @@ class VoiceNames(msgspec.Struct, frozen=True, dict=True):
     def republish(self) -> tuple[str, str]:
         """(source, destination) of the republish of changed records."""
         return self.all, f"{self.root}.voice.{{{{wildcard(1)}}}}.{{{{wildcard(2)}}}}.{{{{wildcard(3)}}}}"
+
+
+class UploadedNames(msgspec.Struct, frozen=True, dict=True):
+    """Names of the uploaded voices of one deployment."""
+
+    root: str
+
+    @cached_property
+    def bucket(self) -> str:
+        """KV bucket of the records."""
+        return f"{self.root.upper()}_UPLOADED"
+
+    @cached_property
+    def stream(self) -> str:
+        """Stream of that bucket."""
+        return f"KV_{self.bucket}"
+
+    @cached_property
+    def all(self) -> str:
+        """Filter for all records."""
+        return f"$KV.{self.bucket}.*.*"
+
+    def record(self, tenant: str, name: str) -> str:
+        """Subject of the record of the voice `name`, whatever its case. Raises ValueError if `tenant` is no token."""
+        key = hashlib.sha256(name.casefold().encode()).hexdigest()
+        return f"$KV.{self.bucket}.{token(tenant)}.{key}"
+
+    @cached_property
+    def all_changes(self) -> str:
+        """Filter for notifications that a record was changed."""
+        return f"{self.root}.uploaded.*.*"
+
+    @cached_property
+    def republish(self) -> tuple[str, str]:
+        """(source, destination) of the republish of changed records."""
+        return self.all, f"{self.root}.uploaded.{{{{wildcard(1)}}}}.{{{{wildcard(2)}}}}"
 
 
 def object_name(owner: str, digest: str) -> str:

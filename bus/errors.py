@@ -19,6 +19,7 @@
         ├── NotFound             the tenant has no such job
         ├── Conflict             the id exists with another body
         ├── Gone                 the log lost its beginning
+        ├── VoiceGone            the voice was deleted or replaced meanwhile
         ├── TooMany              a limit of the caller is reached; retry after `retry_after_s`
         ├── NoWorker             no worker is known; retry
         ├── StorageFull          no room for a new job; retry later
@@ -159,6 +160,14 @@ class Gone(JobError):
 
     code = "gone"
     retryable = False
+
+
+class VoiceGone(JobError):
+    """The uploaded voice of an accepted job was deleted or replaced before its worker had the clip."""
+
+    code = "voice_gone"
+    retryable = False
+    path = "voice"
 
 
 class TooMany(JobError):

@@ -13,6 +13,11 @@ from typing import Final
 
 from bus.text import did_you_mean
 
+#: A job's input that is a clip of the voice to speak with: WAV, mono, s16le. A model whose card takes it clones.
+REFERENCE: Final = "reference"
+#: The words of that clip, UTF-8.
+REFERENCE_TEXT: Final = "reference_text"
+_UPLOADED: Final = re.compile(r"voice_[0-9a-f]{22}")
 #: Tags of BCP 47 that usual voices have under another name.
 _OTHER_NAMES: Final = {
     "fil": "tl",
@@ -97,6 +102,11 @@ def hint(voice: str, ids: Collection[str], model: str) -> str:
         found = difflib.get_close_matches(voice.casefold()[:_MAX_COMPARED_CHARS], sorted(ids), n=3, cutoff=0.0)
         near = f"; near ones are {', '.join(map(repr, found))}"
     return f"{near}; `GET /v1/voices?model={model}` lists all"
+
+
+def is_uploaded_id(voice: str) -> bool:
+    """Whether `voice` has the form of the ids of uploaded voices."""
+    return _UPLOADED.fullmatch(voice) is not None
 
 
 def files_digest(files: Mapping[str, str]) -> str:

@@ -20,7 +20,7 @@ from gateway.http import openapi
 from gateway.http.dialect import Dialect, dialect_of
 from gateway.http.headers import JOB_HEADER, REQUEST_ID
 from gateway.http.heads import check_head
-from gateway.http.operation import counted_handlers, key_places, open_paths
+from gateway.http.operation import counted_handlers, key_places, list_handlers, open_paths
 from gateway.http.problems import Problem, describe_http, is_expected
 from gateway.http.responses import BEGUN, GRANTED, JOB, add_limit_headers, cut_short, log_context
 from gateway.http.services import (
@@ -35,6 +35,7 @@ from gateway.http.services import (
     PACING,
     READS,
     REQUESTS,
+    VOICES,
 )
 from gateway.webhooks.acceptance import WEBHOOKS
 
@@ -43,6 +44,7 @@ log = logger(__name__)
 _DIALECTS: Final = web.AppKey("dialects", Sequence[Dialect])
 #: Paths that need no key, and where the requests of the other handlers may have theirs.
 _OPEN_PATHS: Final = web.AppKey("open_paths", frozenset[str])
+_OPEN_LISTS: Final = web.AppKey("open_lists", frozenset[object])
 _KEY_PLACES: Final = web.AppKey("key_places", dict[object, KeyPlace])
 _ORIGINS: Final = web.AppKey("origins", Origins)
 #: Tenants whose callers have a share of the connections by their addresses.
@@ -65,6 +67,7 @@ def make_app(services: Services) -> web.Application:
     app[CONNECTIONS] = services.open_connections
     app[WEBHOOKS] = services.webhooks
     app[blobs.BLOBS] = services.blobs
+    app[VOICES] = services.voices
     app[readiness.READINESS] = readiness.Readiness(services.bus.connection, services.fleet, services.requests)
     app[metrics.METRICS] = metrics.GatewayMetrics(
         services.jobs,
@@ -89,7 +92,8 @@ def make_app(services: Services) -> web.Application:
         app.add_routes(dialect.routes)
     app[openapi.DOCUMENT] = msgspec.json.encode(openapi.describe(app.router, known))
     _add_trailing_slashes(app.router)
-    app[_OPEN_PATHS] = open_paths(app.router, with_lists=services.settings.open_lists)
+    app[_OPEN_PATHS] = open_paths(app.router)
+    app[_OPEN_LISTS] = list_handlers(app.router) if services.settings.open_lists else frozenset()
     app[_KEY_PLACES] = key_places(app.router)
     app[COUNTED] = counted_handlers(app.router)
     return app
@@ -160,7 +164,8 @@ async def _serve(request: web.Request, handler: Handler) -> web.StreamResponse:
         check_head(request)
     if request.method == hdrs.METH_OPTIONS and (preflight := app[_ORIGINS].preflight(request)) is not None:
         return preflight
-    route, is_open = request.match_info.handler, request.path in app[_OPEN_PATHS]
+    route = request.match_info.handler
+    is_open = request.path in app[_OPEN_PATHS] or route in app[_OPEN_LISTS]
     owner = app[AUTHENTICATOR].authenticate(request, app[_KEY_PLACES].get(route, "head"), is_open=is_open)
     request[CALLER] = owner
     busy, whose = connections.busy, owner.address if owner.tenant in _OF_ADDRESSES else owner.tenant

@@ -29,6 +29,7 @@ from gateway.limits.limiter import Limiter
 from gateway.limits.pacing import Pacing
 from gateway.limits.rates import rate_of
 from gateway.settings import GatewaySettings
+from gateway.voices.uploads import VoiceUploads
 from gateway.webhooks.acceptance import WebhookAcceptance
 from gateway.webhooks.delivery import WebhookDelivery
 from gateway.webhooks.queue import WebhookQueue
@@ -63,6 +64,7 @@ class Services:
     webhooks: WebhookAcceptance
     webhook_delivery: WebhookDelivery
     blobs: BlobApi
+    voices: VoiceUploads
     encoded: EncodedCache
     buffers: Buffers
     reads: Turns
@@ -85,10 +87,10 @@ def compose(
     limiter = Limiter(bus, keys, rate_of(settings.address_requests_per_s, settings.address_burst), tasks)
     interest = Interest(bus.connection, bus.logs, tasks)
     fleet = Fleet(bus, settings.ping_s, tasks, interest.maybe_held_by)
-    deadlines = Deadlines(bus, tasks)
-    starts = StartRates(fleet)
+    deadlines, starts = Deadlines(bus, tasks), StartRates(fleet)
     retention = Retention(bus)
-    validation = Validation(fleet, bus.clock, bus.settings, settings.no_worker_s)
+    blobs = BlobApi(bus, settings)
+    validation = Validation(fleet, blobs.uploaded, bus.clock, bus.settings, settings.no_worker_s)
     cache = ResultCache(bus.logs, is_shared=settings.shared_cache)
     admission = Admission(bus, limiter)
     jobs = Jobs(bus, validation, admission, interest, deadlines, starts, retention, cache, tasks, requests.stopping)
@@ -112,7 +114,8 @@ def compose(
         webhook_delivery=WebhookDelivery(
             jobs, webhook_queue, sender, max_tries=settings.webhook_max_tries, retry_s=settings.webhook_retry_s
         ),
-        blobs=BlobApi(bus, settings),
+        blobs=blobs,
+        voices=VoiceUploads(bus, blobs.uploaded, blobs.room, settings),
         encoded=EncodedCache(settings.encoded_cache_bytes, settings.encoded_max_s),
         buffers=Buffers(settings.buffer_bytes),
         reads=Turns(_NUM_READS),

@@ -71,14 +71,14 @@ async def serve(settings: GatewaySettings, stop: asyncio.Event) -> None:
                 services.starts.run(),
                 services.retention.run(),
                 services.blobs.retention.run(),
+                services.voices.voices.run(),
                 services.pacing.run(),
                 Cancels(bus, services.authenticator, tasks).run(),
                 nats_api.run(),
                 services.webhook_delivery.run(),
                 bus.clock.keep_synced(bus.js, bus.subjects.jobs_stream),
                 fail_when_closed(bus.connection.state.closed),
-                *([tokens.run()] if tokens is not None else []),
-                *([tls.run()] if tls is not None else []),
+                *(each.run() for each in (tokens, tls) if each is not None),
             ):
                 tasks.create_task(service)
             await _serve_http(services, tls, stop)

@@ -1,6 +1,6 @@
 """Settings of a gateway process."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta
@@ -69,6 +69,15 @@ class GatewaySettings(msgspec.Struct, frozen=True, kw_only=True):
     blob_keep_s: Annotated[
         Seconds, doc("A blob stays for this long after its last PUT, and until the deadline of each job that names it.")
     ] = 3600.0
+    max_voices: Annotated[int, Meta(ge=0, le=100_000), doc("Uploaded voices of one tenant.")] = 1000
+    max_voice_bytes: Annotated[Bytes, doc("Largest file of a voice, as it is uploaded.")] = 10 << 20
+    voice_consent: Annotated[
+        Literal["", "any", "statement"],
+        doc(
+            "What an upload of a voice must say about consent: `statement`: it, in words; `any`: nothing. If not "
+            "given, `statement` with an API key, else `any`."
+        ),
+    ] = ""
     buffer_bytes: Annotated[
         Bytes,
         doc("Memory for bodies that are read and answers that are collected, of all clients together."),

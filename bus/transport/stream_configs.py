@@ -2,7 +2,7 @@
 
 from typing import Any, Final
 
-from bus.blob_names import BlobNames, VoiceNames
+from bus.blob_names import BlobNames, UploadedNames, VoiceNames
 from bus.settings import BusSettings
 from bus.subjects import Subjects
 
@@ -51,6 +51,11 @@ def keys_stream(subjects: Subjects, replicas: int) -> dict[str, Any]:
 def voices_stream(names: VoiceNames, replicas: int) -> dict[str, Any]:
     """The KV bucket of the installed voices."""
     return _kv_stream(names.stream, names.republish, replicas)
+
+
+def uploaded_stream(names: UploadedNames, settings: BusSettings) -> dict[str, Any]:
+    """The KV bucket of the uploaded voices; the marker of a removed one has a lifetime of its own."""
+    return _kv_stream(names.stream, names.republish, settings.replicas) | {"allow_msg_ttl": True}
 
 
 def _kv_stream(name: str, republish: tuple[str, str], replicas: int) -> dict[str, Any]:

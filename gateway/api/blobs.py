@@ -14,7 +14,8 @@ from bus.blobs.reading import BlobDamaged, read_blob
 from bus.blobs.retention import BlobRetention
 from bus.blobs.store import BlobStore
 from bus.blobs.upload import MAX_PAUSE_S, Upload, uploading
-from bus.errors import Invalid, LogDamaged, TooLarge
+from bus.blobs.uploaded import UploadedVoices
+from bus.errors import Conflict, Invalid, LogDamaged, TooLarge
 from bus.jobs.client import Bus
 from bus.telemetry.logging import logger
 from gateway.access.caller import caller
@@ -60,8 +61,10 @@ class BlobApi:
         self.bus = bus
         self.store = BlobStore(bus)
         self.room = BlobRoom(self.store, bus.settings.blobs_max_bytes)
+        #: A clip goes with its voice.
+        self.uploaded = UploadedVoices(bus)
         #: Runs beside the handlers.
-        self.retention = BlobRetention(bus)
+        self.retention = BlobRetention(bus, self.uploaded)
         self.max_bytes = settings.max_blob_bytes
         self.keep_s = settings.blob_keep_s
 
@@ -167,10 +170,14 @@ async def show(request: web.Request) -> web.StreamResponse:
 @operation(
     "Remove a blob before its time.",
     parameters=(_DIGEST,),
-    answers={204: Answer("It is gone."), 409: Answer("An accepted job names it.")},
+    answers={204: Answer("It is gone."), 409: Answer("An accepted job names it, or a voice has it.")},
 )
 async def delete(request: web.Request) -> web.Response:
-    """`DELETE /v1/blobs/{digest}`. Raises NotFound; Conflict while an accepted job names it."""
-    api = request.app[BLOBS]
-    await api.store.delete(caller(request).tenant, request.match_info["digest"], api.bus.clock.now())
+    """`DELETE /v1/blobs/{digest}`. Raises NotFound; Conflict while a voice or an accepted job has it."""
+    api, tenant = request.app[BLOBS], caller(request).tenant
+    if api.uploaded.names(tenant, request.match_info["digest"]):
+        error = Conflict(f"digest: a voice of {tenant} has it; DELETE /v1/audio/voices/… removes both")
+        error.path = "digest"
+        raise error
+    await api.store.delete(tenant, request.match_info["digest"], api.bus.clock.now())
     return web.Response(status=204)

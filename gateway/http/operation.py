@@ -102,15 +102,21 @@ def operation_of(handler: object) -> Operation | None:
     return described
 
 
-def open_paths(router: web.UrlDispatcher, *, with_lists: bool = False) -> frozenset[str]:
-    """The paths that need no key, whatever the method: each of their handlers is open, or a list if `with_lists`."""
+def open_paths(router: web.UrlDispatcher) -> frozenset[str]:
+    """The paths that need no key, whatever the method: each of their handlers is open."""
     by_openness: dict[bool, set[str]] = {True: set(), False: set()}
     for route in router.routes():
         described = operation_of(route.handler)
         if route.resource is not None:
-            is_open = described is not None and (described.is_open or (with_lists and described.is_list))
+            is_open = described is not None and described.is_open
             by_openness[is_open].add(route.resource.canonical)
     return frozenset(by_openness[True] - by_openness[False])
+
+
+def list_handlers(router: web.UrlDispatcher) -> frozenset[object]:
+    """The handlers of lists, which `--open-lists` opens."""
+    found = ((route.handler, operation_of(route.handler)) for route in router.routes())
+    return frozenset(handler for handler, described in found if described is not None and described.is_list)
 
 
 def key_places(router: web.UrlDispatcher) -> dict[object, KeyPlace]:

@@ -69,6 +69,7 @@ STATUS: Final[dict[type[Exception], HTTPStatus]] = {
     errors.NotFound: HTTPStatus.NOT_FOUND,
     errors.Conflict: HTTPStatus.CONFLICT,
     errors.Gone: HTTPStatus.GONE,
+    errors.VoiceGone: HTTPStatus.GONE,
     errors.TooMany: HTTPStatus.TOO_MANY_REQUESTS,
     errors.NoWorker: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.StorageFull: HTTPStatus.INSUFFICIENT_STORAGE,

@@ -17,6 +17,7 @@ from gateway.jobs.service import Jobs
 from gateway.limits.buffers import Buffers
 from gateway.limits.limiter import Limiter
 from gateway.limits.pacing import Pacing
+from gateway.voices.uploads import VoiceUploads
 
 JOBS: Final = web.AppKey("jobs", Jobs)
 FLEET: Final = web.AppKey("fleet", Fleet)
@@ -30,6 +31,7 @@ CONNECTIONS: Final = web.AppKey("connections", OpenConnections)
 BUFFERS: Final = web.AppKey("buffers", Buffers)
 #: Reads of lists that run at one time, of all tenants.
 READS: Final = web.AppKey("reads", Turns)
+VOICES: Final = web.AppKey("voices", VoiceUploads)
 ENCODED: Final = web.AppKey("encoded", EncodedCache)
 
 

@@ -1,8 +1,8 @@
 """A signal that every client can recompute, for tests, load and chaos. `docs/engines.md` defines it.
 
-24 kHz mono; sample i is `((i * 40503) & 0xFFFF) - 32768` as s16. Any block can be made alone, so a stream resumes at
-any frame. `params` set how long a block takes, whether jobs share the device, and, where faults are allowed, which
-fault happens at which block.
+24 kHz mono; sample i is `((i * 40503) & 0xFFFF) - 32768` as s16, or with a clip `clip[i % len(clip)]`. Any block can be
+made alone, so a stream resumes at any frame. `params` set how long a block takes, whether jobs share the device, and,
+where faults are allowed, which fault happens at which block.
 """
 
 import functools
@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from bus.bound import SecondsParam
+from bus.voices import REFERENCE
 from gpuworker.engine import (
     Block,
     Capabilities,
@@ -32,81 +33,21 @@ from gpuworker.engine import (
     Rejected,
     Resume,
 )
+from gpuworker.engines.clip import CLIP_TEXT, read_clip
+from gpuworker.engines.tone_params import DEFAULTS, FAULT_PROPERTIES, MAX_BATCH, MAX_BLOCK_MS, PROPERTIES
 
 RATE_HZ = 24_000
 _FRAMES_PER_MS = RATE_HZ // 1000
 #: The signal repeats after this many frames, because 40503 is odd.
 _PERIOD_FRAMES = 65_536
-_MAX_BLOCK_MS = 10_000
-_MAX_BATCH = 64
 _MAX_INPUT_CHARS = 100_000
 _GATE_POLL_S = 0.01
-
-_DEFAULTS: Mapping[str, Any] = {
-    "seconds": 2.0,
-    "block_ms": 100,
-    "compute_ms": 0,
-    "device": "shared",
-    "batch_ms": 0,
-    "max_batch": 1,
-}
-_PROPERTIES: Mapping[str, Any] = {
-    "seconds": {"type": "number", "exclusiveMinimum": 0, "maximum": 36_000, "default": 2.0},
-    "block_ms": {"type": "integer", "minimum": 1, "maximum": _MAX_BLOCK_MS, "default": 100},
-    "compute_ms": {
-        "type": "number",
-        "minimum": 0,
-        "maximum": 600_000,
-        "default": 0,
-        "description": "time the device is busy for each block",
-    },
-    "device": {
-        "enum": ["shared", "own"],
-        "default": "shared",
-        "description": "shared: one block at a time, as on a GPU; own: each job waits for itself alone",
-    },
-    "batch_ms": {
-        "type": "number",
-        "minimum": 0,
-        "maximum": 600_000,
-        "default": 0,
-        "description": "added to a block's compute_ms for each further job of a batch",
-    },
-    "max_batch": {"type": "integer", "minimum": 1, "maximum": _MAX_BATCH, "default": 1},
-}
-_FAULT_PROPERTIES: Mapping[str, Any] = {
-    "fault": {
-        "type": "object",
-        "required": ["kind"],
-        "additionalProperties": False,
-        "properties": {
-            "kind": {"enum": ["raise", "oom", "exit", "hang", "nan", "slow"]},
-            "at_block": {"type": "integer", "minimum": 0, "default": 0},
-            "times": {"type": "integer", "minimum": 1, "default": 1, "description": "in attempts, from the first on"},
-            "min_batch": {
-                "type": "integer",
-                "minimum": 1,
-                "default": 1,
-                "description": "only where so many jobs make the block together",
-            },
-        },
-    },
-    "gate": {
-        "type": "object",
-        "required": ["path"],
-        "additionalProperties": False,
-        "properties": {
-            "path": {"type": "string", "pattern": "^/", "description": "the block waits until this file exists"},
-            "before_block": {"type": "integer", "minimum": 0, "default": 0},
-        },
-    },
-}
 
 
 @functools.cache
 def _wave() -> Pcm:
     """One period and the longest block behind it, shape (frames, 1), read-only: any block is a slice of it."""
-    index = np.arange(_PERIOD_FRAMES + _MAX_BLOCK_MS * _FRAMES_PER_MS, dtype=np.int64)
+    index = np.arange(_PERIOD_FRAMES + MAX_BLOCK_MS * _FRAMES_PER_MS, dtype=np.int64)
     s16 = ((index * 40503) & 0xFFFF) - 32768
     wave = (s16.astype(np.float32) / np.float32(32768)).reshape(-1, 1)
     wave.setflags(write=False)
@@ -122,6 +63,15 @@ class _Run:
     frame: int
     block_frames: int
     end_frame: int
+    #: Of its voice; None: the signal of all jobs.
+    clip: Pcm | None = None
+
+    def pcm(self, num_frames: int) -> Pcm:
+        """The next frames."""
+        if self.clip is not None:
+            return self.clip[np.arange(self.frame, self.frame + num_frames) % len(self.clip)]
+        first = self.frame % _PERIOD_FRAMES
+        return _wave()[first : first + num_frames]
 
     @property
     def block(self) -> int:
@@ -150,7 +100,14 @@ def _frames(params: Mapping[str, Any]) -> int:
 def _run(index: int, job: EngineJob) -> _Run:
     """A run that begins with the block that holds `start_frame`: boundaries lie where the first attempt's lay."""
     block_frames = int(job.params["block_ms"]) * _FRAMES_PER_MS
-    return _Run(index, job, job.start_frame // block_frames * block_frames, block_frames, _frames(job.params))
+    return _Run(
+        index,
+        job,
+        job.start_frame // block_frames * block_frames,
+        block_frames,
+        _frames(job.params),
+        read_clip(job.inputs) if job.inputs else None,
+    )
 
 
 class ToneOptions(EngineOptions, frozen=True, kw_only=True):
@@ -181,19 +138,20 @@ class Tone:
                 "$schema": "https://json-schema.org/draft/2020-12/schema",
                 "type": "object",
                 "additionalProperties": False,
-                "properties": {**_PROPERTIES, **(_FAULT_PROPERTIES if self._allow_faults else {})},
+                "properties": {**PROPERTIES, **(FAULT_PROPERTIES if self._allow_faults else {})},
             },
             max_input_chars=_MAX_INPUT_CHARS,
-            max_batch=_MAX_BATCH,
-            bound=SecondsParam(param="seconds", default_s=_DEFAULTS["seconds"]),
+            max_batch=MAX_BATCH,
+            inputs={REFERENCE: CLIP_TEXT},
+            bound=SecondsParam(param="seconds", default_s=DEFAULTS["seconds"]),
         )
 
     def validate(self, job: EngineJob) -> EngineJob:
         """`job` with its params filled in. Raises Rejected."""
-        for name in _FAULT_PROPERTIES:
+        for name in FAULT_PROPERTIES:
             if name in job.params and not self._allow_faults:
                 raise Rejected(f"params.{name}", "is refused: the worker was started without --allow-faults")
-        params = {**_DEFAULTS, **job.params}
+        params = {**DEFAULTS, **job.params}
         if "fault" in params:
             params["fault"] = {"at_block": 0, "times": 1, "min_batch": 1, **params["fault"]}
         if "gate" in params:
@@ -202,7 +160,7 @@ class Tone:
 
     def estimate(self, job: EngineJob, batch: int = 1) -> Estimate:
         """Exact: the length and the busy time follow from the params."""
-        params = {**_DEFAULTS, **job.params}
+        params = {**DEFAULTS, **job.params}
         frames = _frames(params)
         blocks = -(-frames // (int(params["block_ms"]) * _FRAMES_PER_MS))
         cost_ms = blocks * (params["compute_ms"] + params["batch_ms"] * (batch - 1))
@@ -246,11 +204,9 @@ def _step(turn: Sequence[_Run]) -> Generator[tuple[int, Event], None, None]:
     while gated := [run for run in turn if run.is_gated()]:
         yield gated[0].index, Pause(_GATE_POLL_S)
     yield from _compute(turn)
-    wave = _wave()
     for run in turn:
         frames = min(run.block_frames, run.end_frame - run.frame)
-        first = run.frame % _PERIOD_FRAMES
-        pcm = wave[first : first + frames]
+        pcm = run.pcm(frames)
         if run.fault(len(turn)) == "nan":
             pcm = pcm.copy()
             pcm[0, 0] = np.nan

@@ -10,9 +10,12 @@ from collections.abc import Callable
 from functools import partial
 from typing import Final
 
+import msgspec
+
 from bus import retry, wire
 from bus.jobs.claim import Claim
 from bus.telemetry.logging import logger
+from bus.voices import REFERENCE
 from gpuworker import pipe
 from gpuworker.settings import WorkerSettings
 from gpuworker.worker.entry_size import EntrySize
@@ -213,9 +216,11 @@ class EngineHost:
 
 def _start(stream: Stream, claim: Claim, files: wire.Files | None = None) -> bytes:
     """The command that starts a claimed job."""
+    # A clip is the voice: the id of an uploaded one means nothing to an engine.
+    job = msgspec.structs.replace(claim.job, voice="") if REFERENCE in claim.job.inputs else claim.job
     start = pipe.Start(
         handle=stream.handle,
-        request=wire.engine_request(claim.job, files),
+        request=wire.engine_request(job, files),
         start_frame=claim.position.frame,
         attempt=claim.lease.attempt,
         checkpoint=claim.checkpoint,

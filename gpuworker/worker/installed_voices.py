@@ -10,6 +10,7 @@ from bus.bound import SpokenText
 from bus.fleet.messages import ModelCard
 from bus.jobs.client import Bus
 from bus.telemetry.logging import logger
+from bus.voices import REFERENCE
 
 log = logger(__name__)
 
@@ -72,6 +73,8 @@ class InstalledVoices:
 
 def _voices_of(job: wire.Job) -> Iterator[tuple[str, str]]:
     """(name without its speaker, digest or "") of each voice that a job names."""
+    if REFERENCE in job.inputs:
+        return
     for voice in {job.voice, *(turn.voice for turn in job.script)} - {""}:
         yield voice.partition("+")[0], job.voice_digests.get(voice, "")
 

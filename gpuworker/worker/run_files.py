@@ -6,8 +6,9 @@ from pathlib import Path
 
 from bus import wire
 from bus.blobs.blob import VOICES
-from bus.errors import Invalid, Unreachable
+from bus.errors import Invalid, Unreachable, VoiceGone
 from bus.telemetry.logging import logger
+from bus.voices import REFERENCE, REFERENCE_TEXT
 from gpuworker import pipe
 from gpuworker.worker.blob_cache import BlobCache, FileUnavailable, WantedFile
 from gpuworker.worker.installed_voices import InstalledVoices
@@ -49,6 +50,10 @@ class RunFiles:
             # Each piece that arrives is a sign of life: a fetch that stalls ends as an engine that does.
             folder = await self._cache.hold(wanted, stream.restart_silence) if wanted else Path()
         except FileUnavailable as error:
+            if error.name in {REFERENCE, REFERENCE_TEXT} and job.voice:
+                gone = f"voice: {job.voice!r} was deleted or replaced before this attempt had its clip"
+                stream.on_control(pipe.Failed(VoiceGone.code, gone, "voice"))
+                return
             path = f"inputs.{error.name}" if error.name in job.inputs else "voice"
             stream.on_control(pipe.Failed(Invalid.code, f"{path}: {error}", path))
         except (OSError, Unreachable) as error:

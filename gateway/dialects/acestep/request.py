@@ -5,13 +5,13 @@ from typing import Any, Final
 
 import msgspec
 from aiohttp import web
-from aiohttp.http_exceptions import BadHttpMessage
 
 from bus.errors import Malformed
 from bus.params import short
 from gateway.access.authenticator import NO_TENANT
 from gateway.access.caller import CALLER, caller
 from gateway.dialects.acestep.fields import quoted
+from gateway.http.forms import FORM_ERRORS
 from gateway.http.responses import GRANTED
 from gateway.http.services import AUTHENTICATOR, COUNTED, LIMITER
 
@@ -21,8 +21,6 @@ _KEY: Final = "ai_token"
 _KEY_PLACES: Final = f"`Authorization: Bearer KEY` or as `{_KEY}`"
 #: How long the body of a client may take that has shown no key so far: others could fill the gateway's memory.
 UNAUTHENTICATED_S: Final = 10.0
-#: Exceptions of aiohttp for a malformed form, beside its HTTP exceptions.
-_FORM_ERRORS: Final = (ValueError, LookupError, RuntimeError, AssertionError, BadHttpMessage)
 
 
 async def read_body(request: web.Request) -> tuple[dict[str, Any], list[str]]:
@@ -67,7 +65,7 @@ async def _body(request: web.Request) -> tuple[dict[str, Any], list[str]]:
         form = await request.post()
     except web.HTTPException:
         raise
-    except _FORM_ERRORS as error:
+    except FORM_ERRORS as error:
         raise Malformed(f"the body is no {kind}: {error}") from error
     files = [name for name, value in form.items() if not isinstance(value, str)]
     return {name: value for name, value in form.items() if isinstance(value, str)}, files

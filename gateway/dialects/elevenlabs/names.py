@@ -11,6 +11,7 @@ from bus.errors import Invalid
 from bus.fleet.fleet import Fleet
 from bus.fleet.messages import ModelCard
 from bus.params import short
+from bus.voices import is_uploaded_id
 from gateway.api.job_fields import our_model
 from gateway.codecs import Format, checked, format_named
 from gateway.http.operation import Parameter
@@ -93,6 +94,8 @@ def speech_voice(voice_id: str, card: ModelCard) -> str:
     validation to refuse.
     """
     ids = [voice.id for voice in card.voices]
+    if is_uploaded_id(voice_id):
+        return voice_id
     if not ids:
         return ""
     if voice_id in ids or not (voice_id == DEFAULT_VOICE or _THEIR_VOICE.fullmatch(voice_id)):

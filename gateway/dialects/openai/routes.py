@@ -6,9 +6,8 @@ from typing import Final
 import msgspec
 from aiohttp import web
 
-from bus.fleet.messages import Voice
 from gateway.api.job_fields import KEY, our_model
-from gateway.api.models import family, shown_model
+from gateway.api.models import shown_model
 from gateway.dialects.openai.batch import ROUTES as BATCH_ROUTES
 from gateway.dialects.openai.errors import ErrorResponse, refuse
 from gateway.dialects.openai.request import (
@@ -20,11 +19,11 @@ from gateway.dialects.openai.request import (
     wants_events,
 )
 from gateway.dialects.openai.sse import Event, respond_with_events
+from gateway.dialects.openai.voices import ROUTES as VOICE_ROUTES
 from gateway.http.dialect import Dialect
 from gateway.http.operation import AUDIO, EVENTS, Answer, Parameter, operation
 from gateway.http.responses import json_response
 from gateway.http.services import FLEET, JOBS
-from gateway.jobs.validation import DEFAULT_MODEL
 from gateway.streaming.live import respond
 from gateway.streaming.whole import respond_whole
 
@@ -52,13 +51,6 @@ class NamedModels(msgspec.Struct, frozen=True):
     """The list of models of servers that imitate OpenAI's speech API."""
 
     models: list[NamedModel]
-
-
-class VoiceList(msgspec.Struct, frozen=True, kw_only=True):
-    """Kokoro's list of voices, and vLLM-Omni's list of uploaded voices, which is always empty."""
-
-    voices: list[Voice]
-    uploaded_voices: list[dict[str, str]]
 
 
 @operation(
@@ -105,18 +97,6 @@ async def model(request: web.Request) -> web.Response:
 
 
 @operation(
-    "List the voices of a model.",
-    parameters=(Parameter("model", str, "A model's name; default `speech`."),),
-    answers={200: Answer("The model's voices; each `id` is a value for `voice`.", VoiceList)},
-    is_list=True,
-)
-async def voices(request: web.Request) -> web.Response:
-    """`GET /v1/audio/voices?model=`: Kokoro's list, with vLLM-Omni's `uploaded_voices`, which is empty."""
-    cards = family(request, request.query.get("model", DEFAULT_MODEL))
-    return json_response(VoiceList(voices=[voice for card in cards for voice in card.voices], uploaded_voices=[]))
-
-
-@operation(
     "List the models.",
     answers={200: Answer("Each `id` is a value for `model`.", NamedModels)},
     is_list=True,
@@ -133,7 +113,7 @@ DIALECT: Final = Dialect(
     routes=(
         web.post("/v1/audio/speech", speech),
         *BATCH_ROUTES,
-        web.get("/v1/audio/voices", voices),
+        *VOICE_ROUTES,
         web.get("/v1/audio/models", models),
         web.get("/v1/models/{id}", model),
     ),

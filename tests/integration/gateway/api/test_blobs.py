@@ -11,6 +11,7 @@ from aiohttp import ClientError, ClientSession
 from bus.blobs.blob import CHUNK_BYTES
 from bus.blobs.retention import BlobRetention
 from bus.blobs.store import BlobStore
+from bus.blobs.uploaded import UploadedVoices
 from bus.jobs.client import Bus, open_bus
 from tests.support.blobs import becomes, key_of, put
 from tests.support.fleets import Stack, small_bus, stack_of
@@ -152,6 +153,6 @@ async def test_a_gateway_that_is_killed_half_way_leaves_chunks_that_another_one_
         with pytest.raises(ClientError):
             await request
     assert len(await store.num_chunks()) == len(before) + 1
-    await BlobRetention(bus, orphan_s=0.0).look()
+    await BlobRetention(bus, UploadedVoices(bus), orphan_s=0.0).look()
     assert await store.num_chunks() == before
     assert (await put(http, bytes(5 * CHUNK_BYTES)))[0] == 201

@@ -7,7 +7,7 @@ import pytest
 from aiohttp import web
 
 from gateway.app import make_app
-from gateway.http.operation import Answer, counted_handlers, key_places, open_paths, operation
+from gateway.http.operation import Answer, counted_handlers, key_places, list_handlers, open_paths, operation
 
 
 @pytest.fixture(scope="module")
@@ -60,6 +60,17 @@ async def test_a_path_with_a_handler_that_needs_a_key_is_not_open() -> None:
     routes: list[Any] = [web.get("/open", show), web.get("/both", show), web.post("/both", change)]
     app.add_routes(routes)
     assert open_paths(app.router) == {"/open"}
+
+
+async def test_a_list_is_open_by_its_handler_whatever_else_its_path_does(router: web.UrlDispatcher) -> None:
+    lists = list_handlers(router)
+    found = {
+        (route.method, route.resource.canonical)
+        for route in router.routes()
+        if route.handler in lists and route.resource
+    }
+    assert {("GET", "/v1/audio/voices"), ("GET", "/v1/models"), ("GET", "/v1/voices")} <= found
+    assert {method for method, _ in found} <= {"GET", "HEAD"}
 
 
 async def test_posts_and_puts_are_counted_unless_their_operation_is_not() -> None:

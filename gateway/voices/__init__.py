@@ -1,0 +1,1 @@
+"""Voices that tenants upload: checked, decoded, stored and removed."""
