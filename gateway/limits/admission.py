@@ -2,6 +2,7 @@
 
 from typing import NamedTuple
 
+from bus.blobs.held_inputs import HeldInputs
 from bus.blobs.store import BlobStore
 from bus.errors import JobError
 from bus.jobs.client import Bus
@@ -9,7 +10,6 @@ from bus.jobs.submit import Accepted
 from bus.subjects import JobKey
 from bus.wire import Job
 from gateway.limits.counted_jobs import CountedJob
-from gateway.limits.held_inputs import HeldInputs
 from gateway.limits.limiter import Limiter
 from gateway.limits.refusals import log_reached
 

@@ -1,7 +1,14 @@
 """`antiphon dead`: list, show, retry and drop dead letters. Every function raises OpsError."""
 
+import msgspec
+
+from bus.blobs.held_inputs import HeldInputs
+from bus.blobs.store import BlobStore
+from bus.errors import Malformed
+from bus.jobs.client import Bus
 from bus.jobs.dead_letters import DeadLetter, DeadLetters
 from bus.settings import BusSettings
+from bus.wire import Job, decode
 from ops.commands.bus_session import bus_session
 from ops.commands.http import run_async
 from ops.commands.show import print_fields, print_result, print_table
@@ -47,8 +54,21 @@ async def _find(settings: BusSettings, job: str, tenant: str | None) -> DeadLett
 async def _retry(settings: BusSettings, job: str, tenant: str | None) -> dict[str, str]:
     async with bus_session(settings) as bus:
         letters = DeadLetters(bus)
-        again = await letters.retry(await letters.find(job, tenant))
+        letter = await letters.find(job, tenant)
+        await _hold_inputs(bus, letter)
+        again = await letters.retry(letter)
         return {"id": again.id, "retry_of": again.retry_of, "tenant": again.tenant}
+
+
+async def _hold_inputs(bus: Bus, letter: DeadLetter) -> None:
+    """Keep the files that the job names. Raises Invalid for one that is gone."""
+    try:
+        job = decode(Job, letter.dead.payload)
+    except Malformed:
+        return  # `retry` says why
+    if job.inputs:
+        held = msgspec.structs.replace(job, tenant=letter.tenant, expires_at=None)
+        await HeldInputs(BlobStore(bus), bus.clock).hold(held)
 
 
 async def _drop(settings: BusSettings, job: str, tenant: str | None) -> dict[str, str]:

@@ -30,6 +30,17 @@ async def dead_letter(bus: Bus, job: wire.Job) -> None:
     await bus.js.publish(bus.subjects.dead_job(job.tenant, job.id), wire.encode(dead))
 
 
+async def test_a_job_whose_file_is_gone_is_not_tried_again(bus: Bus) -> None:
+    job = wire.Job(
+        id="j1", model="tone", version="v1", lane="standard", tenant="acme", input="x", inputs={"take": "0" * 64}
+    )
+    await dead_letter(bus, job)
+    done = await on_bus(bus, "dead", "retry", "j1")
+    assert done.returncode == 1
+    assert "inputs.take: there is no blob" in done.stderr
+    assert (await json_of(bus, "dead", "show", "j1"))["id"] == "j1"
+
+
 async def test_a_poison_job_is_listed_shown_and_tried_again_under_a_new_id(fleet: Fleet, bus: Bus) -> None:
     """After two hosts it is given up, although five attempts are allowed; a new job begins with none spent."""
     fleet.worker("w1", "tone", 8, "--max-fails", "0")

@@ -14,7 +14,7 @@ _SLACK_S: Final = 60.0
 
 
 class HeldInputs:
-    """Keeps the inputs of a gateway's jobs."""
+    """Keeps the inputs of jobs."""
 
     def __init__(self, store: BlobStore, clock: BusClock) -> None:
         self._store = store
