@@ -31,6 +31,8 @@ import msgspec
 #: Highest priority first.
 LANES: Final = ("interactive", "standard", "batch")
 
+#: In the bucket of the API keys, the secrets that links are signed with; no id of a key, which is hexadecimal.
+LINKS_ENTRY: Final = "links"
 _TOKEN = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _ROOT = re.compile(r"[a-z][a-z0-9-]{0,31}")
 #: Consumer names join tokens with a character that no token holds: with `_` two of them collided.
@@ -212,16 +214,21 @@ class Subjects(msgspec.Struct, frozen=True, dict=True):
     @cached_property
     def all_keys(self) -> str:
         """Filter for all entries of the bucket."""
-        return f"$KV.{self.keys_bucket}.*"
+        return f"{self.key_prefix}*"
+
+    @cached_property
+    def key_prefix(self) -> str:
+        """Beginning of the subject of an API key, before its id."""
+        return f"$KV.{self.keys_bucket}."
 
     def key(self, key_id: str) -> str:
         """Subject of one API key."""
-        return f"$KV.{self.keys_bucket}.{token(key_id)}"
+        return f"{self.key_prefix}{token(key_id)}"
 
     @cached_property
     def link_keys(self) -> str:
-        """Subject of the secrets that links are signed with; `links` is no id of a key, which is hexadecimal."""
-        return self.key("links")
+        """Subject of the secrets that links are signed with."""
+        return self.key(LINKS_ENTRY)
 
     @cached_property
     def key_changes(self) -> str:

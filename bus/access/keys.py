@@ -20,6 +20,7 @@ from bus.errors import ApiError, Conflict, Invalid, Malformed, NotFound
 from bus.jobs.client import Bus
 from bus.subjects import last_token, token
 from bus.telemetry.logging import logger
+from bus.transport.bucket import entries
 from bus.transport.direct import Stored
 from bus.transport.jetstream import EXPECT_LAST, WRONG_LAST_SEQUENCE, is_missing_stream
 
@@ -127,29 +128,19 @@ class Keys:
             key, text = make(tenant, limits, self._bus.clock.now())
         except ValueError as error:
             raise Invalid(f"tenant: {error}", "tenant") from error
-        await self._bus.topology.declare_keys()
+        await self._bus.topology.declare_bucket("keys")
         if not await self._put(key, 0) and await self.find(key.id) != key:
             raise Conflict(f"key {key.id!r} exists already; create another one")
         return key, text
 
     async def all(self) -> list[Key]:
         """Return every key, revoked ones too, oldest first; none if there is no bucket. Raises Unreachable."""
-        stream, subject = self._bus.subjects.keys_stream, self._bus.subjects.all_keys
-        try:
-            await self._bus.js.info(stream)
-        except ApiError as error:
-            if is_missing_stream(error):
-                return []
-            raise
+        bus = self._bus
         found: list[Key] = []
-        pending, after = 1, 0
-        while pending:
-            page, pending = await self._bus.js.direct.page(stream, subject, after + 1)
-            stored_keys = (stored for stored in page if stored.message.subject != self._bus.subjects.link_keys)
-            found += (key for stored in stored_keys if (key := read(stored)) is not None)
-            if not page:
-                break
-            after = page[-1].seq
+        async for stored in entries(bus.js, bus.subjects.keys_stream, bus.subjects.all_keys):
+            is_key = stored.message.subject != bus.subjects.link_keys
+            if is_key and (key := read(stored)) is not None:
+                found.append(key)
         return sorted(found, key=lambda key: (key.created_at, key.id))
 
     async def limit(self, key_id: str, limits: Limits) -> Key:

@@ -99,7 +99,7 @@ class LinkKeyStore:
         return await self._change(end_links=end_links, only_if_missing=False)
 
     async def _change(self, *, end_links: bool, only_if_missing: bool) -> LinkKeys:
-        await self._bus.topology.declare_keys()
+        await self._bus.topology.declare_bucket("keys")
         for _ in range(_TRIES):
             found, seq = await self._find()
             if found is not None and only_if_missing:

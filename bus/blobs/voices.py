@@ -17,8 +17,9 @@ from bus.fleet.messages import Voice
 from bus.jobs.client import Bus
 from bus.options import MAX_DEADLINE_S
 from bus.telemetry.logging import logger
+from bus.transport.bucket import entries
 from bus.transport.direct import Stored
-from bus.transport.jetstream import EXPECT_LAST, WRONG_LAST_SEQUENCE, is_missing_stream
+from bus.transport.jetstream import EXPECT_LAST, WRONG_LAST_SEQUENCE
 
 log = logger(__name__)
 
@@ -70,20 +71,8 @@ class VoiceRecords:
         return sorted(await self._read(), key=lambda voice: (voice.installed_at, voice.sha256))
 
     async def _read(self) -> list[InstalledVoice]:
-        try:
-            await self._bus.js.info(self._names.stream)
-        except ApiError as error:
-            if is_missing_stream(error):
-                return []
-            raise
-        found, seq, num_pending = [], 0, 1
-        while num_pending:
-            page, num_pending = await self._bus.js.direct.page(self._names.stream, self._names.all, seq + 1)
-            found += [voice for stored in page if (voice := _decode(stored)) is not None]
-            if not page:
-                break
-            seq = page[-1].seq
-        return found
+        found = entries(self._bus.js, self._names.stream, self._names.all)
+        return [voice async for stored in found if (voice := _decode(stored)) is not None]
 
     async def files(self) -> set[str]:
         """Digests of the blobs that a record names, unless it was removed so long ago that no job can name it."""
@@ -96,7 +85,7 @@ class VoiceRecords:
 
         Makes the bucket if it is missing. Raises Conflict if others change it all the time.
         """
-        await self._bus.topology.declare_voices()
+        await self._bus.topology.declare_bucket("voices")
         is_new = await self._change(voice, lambda old: None if old is not None and not old.removed_at else voice)
         for other in await self._current(voice.model, voice.name):
             if other.sha256 != voice.sha256 and _is_older(other, voice):

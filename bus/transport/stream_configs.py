@@ -1,8 +1,9 @@
 """Configurations of all streams and consumers, in the form of the JetStream API. Pure."""
 
-from typing import Any, Final
+from typing import Any, Final, Literal
 
-from bus.blob_names import BlobNames, UploadedNames, VoiceNames
+from bus.blob_names import BlobNames, VoiceNames
+from bus.route_names import RouteNames
 from bus.settings import BusSettings
 from bus.subjects import Subjects
 
@@ -11,6 +12,10 @@ _NS: Final = 1_000_000_000
 PRIORITY_GROUP: Final = "workers"
 #: Consumer of HOOKS, shared by all gateways.
 HOOKS_CONSUMER: Final = "gateways"
+#: The KV buckets that operators change.
+Bucket = Literal["keys", "routes", "voices"]
+#: The most messages that NATS' KV keeps of a key: with it the bucket of the routes is their history too.
+_MAX_KV_HISTORY: Final = 64
 #: `bus.access.link_keys.MAX_LINK_S`, with an hour for clocks.
 _LINK_S: Final = 7 * 24 * 3600 + 3600
 
@@ -43,30 +48,20 @@ def dead_stream(subjects: Subjects, settings: BusSettings) -> dict[str, Any]:
     return _stream(subjects.dead_stream, [subjects.dead], settings.replicas, discard="old", max_bytes=256 << 20)
 
 
-def keys_stream(subjects: Subjects, replicas: int) -> dict[str, Any]:
-    """The KV bucket of the API keys."""
-    return _kv_stream(subjects.keys_stream, subjects.keys_republish, replicas)
-
-
-def voices_stream(names: VoiceNames, replicas: int) -> dict[str, Any]:
-    """The KV bucket of the installed voices."""
-    return _kv_stream(names.stream, names.republish, replicas)
-
-
-def uploaded_stream(names: UploadedNames, settings: BusSettings) -> dict[str, Any]:
-    """The KV bucket of the uploaded voices; the marker of a removed one has a lifetime of its own."""
-    return _kv_stream(names.stream, names.republish, settings.replicas) | {"allow_msg_ttl": True}
-
-
-def _kv_stream(name: str, republish: tuple[str, str], replicas: int) -> dict[str, Any]:
-    """A KV bucket, as `nats kv` would create it, with a notification of every change."""
-    source, destination = republish
+def bucket_stream(kind: Bucket, root: str, replicas: int) -> dict[str, Any]:
+    """A KV bucket that operators change, as `nats kv` would create it, with a notification of every change."""
+    subjects, routes, voices = Subjects(root), RouteNames(root), VoiceNames(root)
+    name, (source, destination) = {
+        "keys": (subjects.keys_stream, subjects.keys_republish),
+        "routes": (routes.stream, routes.republish),
+        "voices": (voices.stream, voices.republish),
+    }[kind]
     return _stream(
         name,
         [source],
         replicas,
         discard="new",
-        max_msgs_per_subject=1,
+        max_msgs_per_subject=_MAX_KV_HISTORY if kind == "routes" else 1,
         max_bytes=64 << 20,
         allow_rollup_hdrs=True,
         deny_delete=True,

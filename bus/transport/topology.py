@@ -6,24 +6,23 @@ disagree about those would take each other's messages. It does adjust limits to 
 
 from typing import Any
 
-from bus.blob_names import BlobNames, UploadedNames, VoiceNames
+from bus.blob_names import BlobNames
 from bus.errors import ApiError, TopologyMismatch
 from bus.settings import BusSettings
 from bus.subjects import LANES, Subjects
 from bus.transport.jetstream import JetStream, is_missing_stream
 from bus.transport.stream_configs import (
+    Bucket,
     blobs_stream,
+    bucket_stream,
     consumer,
     dead_stream,
     hooks_consumer,
     hooks_stream,
     jobs_stream,
-    keys_stream,
     links_stream,
     replies_stream,
-    uploaded_stream,
     usage_stream,
-    voices_stream,
 )
 
 _CONSUMER_NOT_FOUND = 10014
@@ -49,18 +48,15 @@ class Topology:
         for make in (jobs_stream, replies_stream, dead_stream):
             await self._declare_stream(make(self._subjects, self._settings), patience_s)
 
-    async def declare_keys(self) -> None:
-        """Create the bucket of API keys if it is missing, with as many replicas as JOBS has.
+    async def declare_bucket(self, kind: Bucket) -> None:
+        """Create a KV bucket if it is missing, with as many replicas as JOBS has.
 
-        For operators, and for gateways where nats-server has no users: one that may create streams over the keys'
-        subjects could write keys.
+        For operators, and that of keys for gateways where nats-server has no users: one that may create streams over
+        the keys' subjects could write keys.
         """
-        await self._declare_stream(keys_stream(self._subjects, await _num_replicas(self._js, self._subjects)))
-
-    async def declare_voices(self) -> None:
-        """Create the bucket of installed voices if it is missing, with as many replicas as JOBS has. For operators."""
-        names = VoiceNames(self._subjects.root)
-        await self._declare_stream(voices_stream(names, await _num_replicas(self._js, self._subjects)))
+        jobs = await self._js.info(self._subjects.jobs_stream)
+        replicas = int(jobs["config"]["num_replicas"])
+        await self._declare_stream(bucket_stream(kind, self._subjects.root, replicas))
 
     async def declare_usage(self) -> None:
         """Create the stream of audio counters if it is missing."""
@@ -78,10 +74,6 @@ class Topology:
     async def declare_blobs(self) -> None:
         """Create the bucket of blobs if it is missing."""
         await self._declare_stream(blobs_stream(BlobNames(self._subjects.root), self._settings))
-
-    async def declare_uploaded(self) -> None:
-        """Create the bucket of uploaded voices if it is missing."""
-        await self._declare_stream(uploaded_stream(UploadedNames(self._subjects.root), self._settings))
 
     async def declare_consumers(self, model: str, version: str) -> list[str]:
         """Create a consumer of JOBS for each lane if it is missing; return their names, highest lane first."""
@@ -136,11 +128,6 @@ class Topology:
         if any(found.get(key) != value for key, value in wanted.items() if key not in _FIXED_CONSUMER):
             request = {"stream_name": stream, "config": {**found, **wanted}, "action": "update"}
             await self._js.api(f"CONSUMER.CREATE.{stream}.{name}.{wanted['filter_subject']}", request)
-
-
-async def _num_replicas(js: JetStream, subjects: Subjects) -> int:
-    jobs = await js.info(subjects.jobs_stream)
-    return int(jobs["config"]["num_replicas"])
 
 
 def _check_same(name: str, keys: tuple[str, ...], wanted: dict[str, Any], found: dict[str, Any]) -> None:

@@ -70,7 +70,7 @@ async def test_a_watcher_sees_each_change(bus: Bus) -> None:
     watching = asyncio.create_task(records.watch(note))
     try:
         await becomes(last, [])
-        await bus.topology.declare_voices()
+        await bus.topology.declare_bucket("voices")
         await records.install(voice())
         await becomes(last, ["joe"])
         await records.remove("piper", "joe")
