@@ -128,9 +128,9 @@ class Requested(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     @classmethod
     def of(cls, job: "Job", model: str, language: str) -> "Requested":
-        """The fields of a job that is not completed yet; `model` if it names none."""
-        turns = [turn.voice for turn in job.script]
-        return cls(model=job.model or model, version=job.version, voice=job.voice, language=language, turns=turns)
+        """The fields of a job that is not completed yet, and may be routed; `model` if it names none."""
+        turns, sent = [turn.voice for turn in job.script], job.requested or job
+        return cls(model=sent.model or model, version=sent.version, voice=job.voice, language=language, turns=turns)
 
 
 class Job(JobOptions, frozen=True, kw_only=True, omit_defaults=True):

@@ -11,7 +11,7 @@ ack_wait.
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Final
 
 import msgspec
@@ -19,6 +19,7 @@ import msgspec
 from bus import wire
 from bus.errors import BusError, NoResponders
 from bus.fleet.messages import DESCRIBE, Heartbeat, ModelCard, Pong
+from bus.fleet.offers import Offers, Unserved
 from bus.fleet.takeover import Takeovers
 from bus.jobs.client import Bus
 from bus.subjects import JobKey, is_token, worker_of
@@ -122,36 +123,6 @@ class Pings:
             self._under_way.discard(worker)
 
 
-class Unserved:
-    """For how long no worker has served each model. Pure: time passes by `tick` alone."""
-
-    def __init__(self) -> None:
-        self._seconds: dict[str, float] = {}
-
-    def seconds(self, model: str) -> float:
-        """Time since a heartbeat of a worker that takes jobs of the model, or since it was described first."""
-        return self._seconds.get(model, 0.0)
-
-    def beat(self, heartbeat: Heartbeat) -> None:
-        """A worker reported itself. One that still loads its models counts, one that drains does not."""
-        if heartbeat.state != "draining":
-            self._seconds.update(dict.fromkeys(heartbeat.models, 0.0))
-
-    def describe(self, models: Iterable[str]) -> None:
-        """A worker described these models, which it may fail to load: no heartbeat names those."""
-        for model in models:
-            self._seconds.setdefault(model, 0.0)
-
-    def tick(self, seconds: float) -> None:
-        """So much time has passed in which heartbeats could arrive."""
-        for model in self._seconds:
-            self._seconds[model] += seconds
-
-    def clear(self) -> None:
-        """Heartbeats cannot arrive: count from now on."""
-        self._seconds = dict.fromkeys(self._seconds, 0.0)
-
-
 class Fleet:
     """Known workers and their models, from `run` on."""
 
@@ -175,10 +146,13 @@ class Fleet:
         self._workers: dict[str, KnownWorker] = {}
         self._pings = Pings(bus, self._workers, tasks, self._mark_dead)
         self._takeovers = Takeovers(bus, tasks, listened)
-        #: The newest card of every model ever offered here, so that a fleet at rest is still known.
-        self.known_cards: Final[dict[str, ModelCard]] = {}
+        self._offers = Offers()
+        #: By model, the card of the version that a request without one gets; `Offers.cards`.
+        self.known_cards: Final = self._offers.cards
+        #: By model and version, every card ever offered here.
+        self.known_versions: Final = self._offers.versions
         #: Every family that a card ever offered here belongs to.
-        self.families: Final[set[str]] = set()
+        self.families: Final = self._offers.families
         self.unserved: Final = Unserved()
 
     async def run(self) -> None:
@@ -216,8 +190,12 @@ class Fleet:
         ]
 
     def cards(self) -> dict[str, ModelCard]:
-        """Models that known workers offer, by name."""
-        return {card.name: card for worker in self._workers.values() for card in worker.cards}
+        """Models that known workers offer, by name, in the version that a request without one gets."""
+        return {
+            card.name: self.known_cards.get(card.name, card)
+            for worker in self._workers.values()
+            for card in worker.cards
+        }
 
     def members(self, family: str) -> list[ModelCard]:
         """Models of that family that a worker would take a job of now, all its models being loaded; by name.
@@ -228,12 +206,17 @@ class Fleet:
         for worker in self.ready_workers:
             offered = () if worker.heartbeat.loading else worker.cards
             for card in offered:
+                if card.version != self.known_cards[card.name].version:
+                    continue
                 if card.family == family and card.name in worker.heartbeat.models:
                     found[card.name] = card.shared_with(found.get(card.name, card))
         return [found[name] for name in sorted(found)]
 
     def card(self, model: str) -> ModelCard | None:
-        """The model's card, even if no worker offers it just now; None if none ever did."""
+        """The card of the model, in the version that a request without one gets, even if no worker offers it just now.
+
+        None if none ever did.
+        """
         return self.known_cards.get(model)
 
     @property
@@ -254,18 +237,23 @@ class Fleet:
             worker = self._workers[heartbeat.id] = KnownWorker(heartbeat, now)
         if not worker.cards or worker.heartbeat.cards != heartbeat.cards:
             self._tasks.create_task(self._describe(heartbeat.id), name=f"describe {heartbeat.id}")
+        is_other_state = worker.heartbeat.state != heartbeat.state
         worker.heartbeat = heartbeat
         worker.heartbeat_at = now
-        self.unserved.beat(heartbeat)
+        self.unserved.beat(heartbeat, worker.cards)
+        if is_other_state:
+            self._offers.settle(worker.cards, _taking(self._workers.values()))
 
     async def _describe(self, worker: str) -> None:
         cards = await self._pings.describe(worker)
-        self.known_cards.update((card.name, card) for card in cards)
-        self.unserved.describe(card.name for card in cards)
-        self.families.update(card.family for card in cards if card.family)
+        self._offers.add(cards)
+        self.unserved.describe(cards)
+        self._offers.settle(cards, _taking(self._workers.values()))
 
     def _mark_dead(self, worker: KnownWorker, why: str) -> None:
         last = worker.heartbeat
+        self._workers.pop(last.id, None)
+        self._offers.settle(worker.cards, _taking(self._workers.values()))
         if last.state == "draining" and not last.held:
             log.info("worker.left", worker=last.id, boot=last.boot)
         else:
@@ -273,6 +261,13 @@ class Fleet:
         # Workers that leave jobs to this one should not wait for its silence.
         self._bus.connection.publish(self._bus.subjects.gone(last.id), last.boot.encode())
         self._takeovers.start(last, worker.pong_at)
+
+
+def _taking(workers: Iterable[KnownWorker]) -> Iterator[ModelCard]:
+    """The cards of the workers that do not drain."""
+    for worker in workers:
+        if worker.heartbeat.state != "draining":
+            yield from worker.cards
 
 
 def read_heartbeat(message: Message) -> Heartbeat | None:

@@ -44,7 +44,7 @@ def resolve(job: wire.Job, named: ModelCard, members: Sequence[ModelCard], langu
     Raises Invalid for a voice that a member alone has and that cannot speak the job, with the reason.
     """
     has_own = not named.family
-    if job.version or _is_ssml(job):
+    if _is_pinned(job) or _is_ssml(job):
         _check_own(job, named, members)
         return named, job.voice
     if has_own and not _names(job).isdisjoint(voice.id for voice in named.voices):
@@ -57,6 +57,12 @@ def resolve(job: wire.Job, named: ModelCard, members: Sequence[ModelCard], langu
             return card, voice
     _check_own(job, named, members)
     return named, job.voice
+
+
+def _is_pinned(job: wire.Job) -> bool:
+    """Whether the request names a version; or a route does, and the request no voice that a member may have."""
+    is_routed = job.requested is not None and not job.requested.version
+    return bool(job.version) and not (is_routed and _names(job))
 
 
 def _is_ssml(job: wire.Job) -> bool:

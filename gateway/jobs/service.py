@@ -163,8 +163,8 @@ class Jobs:
             self._retention.check_room(job.tenant, job.max_bytes, self.admission.audio.table.pool.owners)
         key = self.bus.subjects.job_key(job.tenant, job.id)
         is_urgent = listener is not None and job.lane == URGENT
-        if is_urgent and self._validation.is_unserved(job.model) and await self.bus.logs.birth(key) is None:
-            self._validation.check_served(job.model)  # a job that exists may have its audio
+        if is_urgent and self._validation.is_unserved(job) and await self.bus.logs.birth(key) is None:
+            self._validation.check_served(job)  # a job that exists may have its audio
         admission, place, length = self.admission, None, len(job.input or wire.text_of(job))
         is_small = length <= SMALL_INPUT_CHARS and job.max_bytes <= admission.audio.small_bytes
         if job.client.key or not is_small or admission.queue.allowance_bytes < 0:
@@ -239,7 +239,7 @@ class Jobs:
                 is_new=is_new,
                 after_seq=after_seq,
                 max_buffer_bytes=MAX_BUFFER_BYTES,
-                check_waiting=partial(self._validation.check_served, job.model) if is_urgent else None,
+                check_waiting=partial(self._validation.check_served, job) if is_urgent else None,
             )
             async with attachment:
                 yield listener, attachment

@@ -2,13 +2,11 @@
 
 import time
 import uuid
-from collections.abc import Iterable
 from typing import Final
 
 import msgspec
 
 from bus import params, script, voices, wire
-from bus.blobs.uploaded import UploadedVoices
 from bus.errors import Invalid, NoWorker, UnknownModel
 from bus.fleet.fleet import Fleet
 from bus.fleet.messages import ModelCard
@@ -21,7 +19,6 @@ from bus.subjects import LANES
 from bus.text import suggestion
 from bus.transport.clock import BusClock
 from gateway.jobs.cache import derived_id
-from gateway.jobs.cloning import with_clip
 from gateway.jobs.resolution import resolve, voice_of_language
 
 DEFAULT_MODEL: Final = "speech"
@@ -34,13 +31,10 @@ _ADDED_BYTES: Final = 256
 class Validation:
     """Completes and checks jobs against the fleet's model cards and the limits of each field."""
 
-    def __init__(
-        self, fleet: Fleet, uploaded: UploadedVoices, clock: BusClock, settings: BusSettings, no_worker_s: float
-    ) -> None:
+    def __init__(self, fleet: Fleet, clock: BusClock, settings: BusSettings, no_worker_s: float) -> None:
         """`no_worker_s`: how long a request waits for the first audio of a model that no worker serves."""
         self._no_worker_s = no_worker_s
         self._fleet = fleet
-        self._uploaded = uploaded
         self._clock = clock
         self._max_job_bytes = settings.max_job_bytes
         self._audio_limit = AudioLimit.of(settings)
@@ -62,29 +56,30 @@ class Validation:
             if time.monotonic() - self._started_at < _DISCOVERY_S:
                 raise NoWorker(f"no worker with model {short(model)!r} has been seen yet; try again soon")
             raise UnknownModel(f"model: {short(model)!r} is not offered{suggestion(model, sorted(known), limit=3)}")
-        if version and version != card.version:
-            offered = {card.version, *self._versions(model)}
-            if version not in offered:
-                hint = suggestion(version, sorted(offered), limit=3)
-                unknown = UnknownModel(f"version: {short(version)!r} of {model} is not offered{hint}")
-                unknown.path = "version"
-                raise unknown
-        return card
+        return self._version_of(card, version) if version and version != card.version else card
 
-    def _versions(self, model: str) -> Iterable[str]:
-        for seen in self._fleet.workers.values():
-            yield from (card.version for card in seen.cards if card.name == model)
+    def _version_of(self, card: ModelCard, version: str) -> ModelCard:
+        """The card of another version of the model. Raises UnknownModel."""
+        known = self._fleet.known_versions[card.name]
+        if version not in known:
+            hint = suggestion(version, sorted(known), limit=3)
+            unknown = UnknownModel(f"version: {short(version)!r} of {card.name} is not offered{hint}")
+            unknown.path = "version"
+            raise unknown
+        return known[version]
 
-    def is_unserved(self, model: str) -> bool:
-        """Whether no worker has served the model for `no_worker_s`."""
-        return self._fleet.unserved.seconds(model) >= self._no_worker_s
+    def is_unserved(self, job: wire.Job) -> bool:
+        """Whether no worker has served the version of a complete job for `no_worker_s`."""
+        return self._fleet.unserved.seconds(job.model, job.version) >= self._no_worker_s
 
-    def check_served(self, model: str) -> None:
-        """Raises NoWorker if no worker has served the model for `no_worker_s`."""
-        if self.is_unserved(model):
-            unserved_s = self._fleet.unserved.seconds(model)
+    def check_served(self, job: wire.Job) -> None:
+        """Raises NoWorker if no worker has served the version of a complete job for `no_worker_s`."""
+        if self.is_unserved(job):
+            unserved_s = self._fleet.unserved.seconds(job.model, job.version)
+            is_one_of_several = len(self._fleet.known_versions.get(job.model, {})) > 1
+            version = f" in version {job.version}" if is_one_of_several else ""
             raise NoWorker(
-                f"no worker has served model {short(model)!r} for {unserved_s:.0f} s; a request waits for "
+                f"no worker has served model {short(job.model)!r}{version} for {unserved_s:.0f} s; a request waits for "
                 f"{self._no_worker_s:g} s, a job of POST /v1/jobs until its `expires_at`"
             )
 
@@ -100,12 +95,15 @@ class Validation:
         model = job.model or DEFAULT_MODEL
         lane = job.lane or ("interactive" if streams else "standard")
         validate.check_job(job)
-        card = self.card(model, job.version)
+        card, voice = self.card(model, job.version), job.voice
         if lane not in LANES:
             raise Invalid(f"lane: {short(lane)!r} is not one of {', '.join(LANES)}", "lane")
         if None in job.params.values():
             job = msgspec.structs.replace(job, params=params.without_nulls(job.params))
-        job, card, voice = self._choose(job, model, card, language)
+        if model in self._fleet.families:
+            card, voice = resolve(job, card, self._fleet.members(model), language)
+        if language and not voice:
+            voice = voice_of_language(card, language)
         _check_content(job, card)
         if job.expires_at is not None:
             validate.check_deadline(job.expires_at, self._clock.now())
@@ -114,14 +112,14 @@ class Validation:
             job,
             requested=wire.Requested.of(job, model, language) if job.id else None,
             model=card.name,
-            version=job.version or card.version,
-            voice=voice,
+            version=card.version,
+            voice=_voice(voice, card),
             lane=lane,
             run_on=(not streams) if job.run_on is None else job.run_on,
         )
         if job.script:
             job = msgspec.structs.replace(job, script=_with_voices(job, card))
-        if card.voices and card.voices[0].sha256 and voices.REFERENCE not in job.inputs:
+        if card.voices and card.voices[0].sha256:
             job = msgspec.structs.replace(job, voice_digests=_digests(job, card))
         max_bytes = self._audio_limit.check(job, card.bound, 2 * card.rate_hz * card.channels)
         if ids.is_reserved(job.id):
@@ -133,21 +131,6 @@ class Validation:
             num_bytes = len(wire.encode(job)) + _ADDED_BYTES
             validate.check_size(num_bytes, self._max_job_bytes, "script" if job.script else "input")
         return job
-
-    def _choose(self, job: wire.Job, model: str, card: ModelCard, language: str) -> tuple[wire.Job, ModelCard, str]:
-        """`job`, with the clip of an uploaded voice; the card of the model that speaks it, and the id of the voice."""
-        voice = job.voice
-        if voice and job.tenant in self._uploaded.by_tenant and (own := self._uploaded.find(job.tenant, voice)):
-            return *with_clip(job, own, card, self._fleet.members(model)), own.id
-        if model in self._fleet.families:
-            card, voice = resolve(job, card, self._fleet.members(model), language)
-        if voices.REFERENCE in job.inputs:
-            if voice:
-                raise Invalid(f"voice: {short(voice)!r} and inputs.{voices.REFERENCE} are two voices", "voice")
-            return job, card, ""
-        if language and not voice:
-            voice = voice_of_language(card, language)
-        return job, card, _voice(voice, card)
 
 
 def _check_content(job: wire.Job, card: ModelCard) -> None:

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 import aiohttp
 import pytest
 
-from bus.fleet.fleet import Unserved
+from bus.fleet.offers import Unserved
 from bus.settings import BusSettings
 from gateway.compose import Services
 from tests.support.doors import SPEECH, gateway_here, state_of, until_state, wav
