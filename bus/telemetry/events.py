@@ -43,6 +43,13 @@ EVENTS: dict[str, Event] = {
         "The API keys could not be read; the `known` ones stay in force. Retried.", ("error", "known")
     ),
     "keys.entry_invalid": Event("An entry of the key bucket is not a key and is ignored.", ("key", "error")),
+    "routes.loaded": Event("Routes were loaded, or reloaded after a change, from their KV bucket.", ("known", "seq")),
+    "routes.load_failed": Event(
+        "The routes could not be read; the `known` ones stay in force. Retried.", ("error", "known")
+    ),
+    "routes.entry_invalid": Event(
+        "An entry of the bucket of routes is not a route and is ignored.", ("route", "error")
+    ),
     "clock.stepped": Event(
         "The clock of nats-server's machine was set; deadlines go on by the time before, and follow by 5 % at most.",
         ("step_s",),
@@ -70,9 +77,6 @@ EVENTS: dict[str, Event] = {
     ),
     "blob.retention_failed": Event("Blobs could not be looked at; retried.", ("error",)),
     "blob.stored": Event("A blob was put; `is_new`: its tenant had no such one.", ("digest", "bytes", "is_new")),
-    "voice.deleted": Event("A tenant's voice was erased.", ("voice", "digest")),
-    "voice.uploaded": Event("A tenant uploaded a voice, or replaced its clip.", ("voice", "digest", "key")),
-    "voices.decoder_died": Event("The process that decoded a clip was ended by a limit.", ("status", "bytes")),
     "voices.changed": Event("The installed voices of a worker's models have changed.", ("listed",)),
     "voices.entry_invalid": Event("An entry of the bucket of voices is none and is ignored.", ("subject", "error")),
     "voices.load_failed": Event("The installed voices could not be read; the known ones stay. Retried.", ("error",)),

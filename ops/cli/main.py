@@ -5,7 +5,7 @@ Each command imports its modules when it runs, so that `--help` is quick and a g
 
 import io
 import sys
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 import msgspec
 import typer
@@ -18,6 +18,7 @@ from ops.cli.bus import dead_app, drain, mend
 from ops.cli.engine import engine_app
 from ops.cli.flags import with_flags
 from ops.cli.keys import keys_app
+from ops.cli.routes import routes_app
 from ops.cli.voices import voices_app
 from ops.errors import OpsError, UsageRefused
 from ops.settings import ClientSettings, UpSettings, read
@@ -29,10 +30,9 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 jobs_app = typer.Typer(help="List, show and cancel jobs.", no_args_is_help=True)
-app.add_typer(jobs_app, name="jobs")
-app.add_typer(dead_app, name="dead")
-app.add_typer(keys_app, name="keys")
-app.add_typer(engine_app, name="engine")
+_GROUPS: Final = {"jobs": jobs_app, "dead": dead_app, "keys": keys_app, "route": routes_app, "engine": engine_app}
+for _name, _group in _GROUPS.items():
+    app.add_typer(_group, name=_name)
 app.add_typer(voices_app, name="voices")
 
 Config = Annotated[str | None, typer.Option("--config", help="A TOML file of settings.", metavar="FILE")]

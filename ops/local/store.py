@@ -25,6 +25,7 @@ _CONTENTS: Final = {
     "_BLOBS": "the files that jobs name, and those of installed voices",
     "_LINKS": "the links that were revoked, so that those work again until their end",
     "_VOICES": "which voices are installed; `antiphon voices install` does it again",
+    "_ROUTES": "the routes between versions of models; set them again with `antiphon route set`",
     "_KEYS": "all API keys and links; make new ones with `antiphon keys create`",
 }
 

@@ -63,7 +63,7 @@ MAY_IMPORT = {
 }
 #: Folders of each package, top to bottom; folders of one row do not import each other. `settings.py` is below them all.
 FOLDERS = {
-    "bus": [{"blobs"}, {"fleet", "access"}, {"jobs"}, {"transport"}, {"telemetry"}, {""}],
+    "bus": [{"blobs"}, {"fleet", "access", "routes"}, {"jobs"}, {"transport"}, {"telemetry"}, {""}],
     "gateway": [
         {""},
         {"dialects", "dialects/acestep", "dialects/elevenlabs", "dialects/vllm", "nats"},
@@ -71,7 +71,7 @@ FOLDERS = {
         {"api"},
         {"sockets", "streaming", "webhooks"},
         {"http"},
-        {"jobs", "voices"},
+        {"jobs"},
         {"limits"},
         {"codecs", "access"},
     ],
