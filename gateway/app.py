@@ -35,6 +35,7 @@ from gateway.http.services import (
     PACING,
     READS,
     REQUESTS,
+    ROUTES,
     VOICES,
 )
 from gateway.webhooks.acceptance import WEBHOOKS
@@ -57,6 +58,7 @@ def make_app(services: Services) -> web.Application:
     app = web.Application(middlewares=[_answer], client_max_size=services.settings.max_body_bytes)
     app[JOBS] = services.jobs
     app[FLEET] = services.fleet
+    app[ROUTES] = services.routes
     app[AUTHENTICATOR] = services.authenticator
     app[LIMITER] = services.limiter
     app[REQUESTS] = services.requests

@@ -10,6 +10,9 @@ from bus.fleet.fleet import Fleet
 from bus.jobs.client import Bus
 from bus.jobs.interest import Interest
 from bus.jobs.retention import Retention
+from bus.routes.route import Route
+from bus.routes.table import route_table
+from bus.transport.bucket import BucketCopy
 from bus.turns import Turns
 from gateway.access.addresses import Addresses
 from gateway.access.authenticator import Authenticator
@@ -56,6 +59,7 @@ class Services:
     limiter: Limiter
     interest: Interest
     fleet: Fleet
+    routes: BucketCopy[Route]
     deadlines: Deadlines
     starts: StartRates
     retention: Retention
@@ -88,8 +92,7 @@ def compose(
     interest = Interest(bus.connection, bus.logs, tasks)
     fleet = Fleet(bus, settings.ping_s, tasks, interest.maybe_held_by)
     deadlines, starts = Deadlines(bus, tasks), StartRates(fleet)
-    retention = Retention(bus)
-    blobs = BlobApi(bus, settings)
+    retention, blobs = Retention(bus), BlobApi(bus, settings)
     validation = Validation(fleet, blobs.uploaded, bus.clock, bus.settings, settings.no_worker_s)
     cache = ResultCache(bus.logs, is_shared=settings.shared_cache)
     admission = Admission(bus, limiter)
@@ -105,6 +108,7 @@ def compose(
         limiter=limiter,
         interest=interest,
         fleet=fleet,
+        routes=route_table(bus),
         deadlines=deadlines,
         starts=starts,
         retention=retention,

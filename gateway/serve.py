@@ -55,18 +55,10 @@ async def serve(settings: GatewaySettings, stop: asyncio.Event) -> None:
     async with open_bus(settings.bus, "gateway") as bus:
         async with background_tasks() as tasks:
             services = compose(bus, settings, tasks, tokens, addresses)
-            nats_api = NatsApi(
-                services.jobs,
-                services.fleet,
-                services.authenticator,
-                services.limiter.requests,
-                services.requests,
-                services.pacing,
-                tasks,
-            )
             for service in (
                 services.fleet.run(),
                 services.keys.run(),
+                services.routes.run(),
                 services.limiter.run(),
                 services.starts.run(),
                 services.retention.run(),
@@ -74,7 +66,7 @@ async def serve(settings: GatewaySettings, stop: asyncio.Event) -> None:
                 services.voices.voices.run(),
                 services.pacing.run(),
                 Cancels(bus, services.authenticator, tasks).run(),
-                nats_api.run(),
+                _nats_api(services, tasks).run(),
                 services.webhook_delivery.run(),
                 bus.clock.keep_synced(bus.js, bus.subjects.jobs_stream),
                 fail_when_closed(bus.connection.state.closed),
@@ -83,6 +75,19 @@ async def serve(settings: GatewaySettings, stop: asyncio.Event) -> None:
                 tasks.create_task(service)
             await _serve_http(services, tls, stop)
         log.debug("gateway.stopped")
+
+
+def _nats_api(services: Services, tasks: asyncio.TaskGroup) -> NatsApi:
+    return NatsApi(
+        services.jobs,
+        services.fleet,
+        services.routes,
+        services.authenticator,
+        services.limiter.requests,
+        services.requests,
+        services.pacing,
+        tasks,
+    )
 
 
 async def _serve_http(services: Services, tls: Certificate | None, stop: asyncio.Event) -> None:

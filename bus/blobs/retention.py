@@ -10,6 +10,7 @@ from typing import Final
 from bus.blobs.blob import VOICES, Blob
 from bus.blobs.store import BlobStore
 from bus.blobs.upload import MAX_PAUSE_S
+from bus.blobs.uploaded import UploadedVoices
 from bus.blobs.voices import VoiceRecords
 from bus.errors import ApiError, BusError
 from bus.jobs.client import Bus
@@ -30,13 +31,18 @@ class BlobRetention:
     def __init__(
         self,
         bus: Bus,
+        uploaded: UploadedVoices,
         look_s: float = _LOOK_S,
         orphan_s: float = _ORPHAN_S,
     ) -> None:
-        """`look_s`: interval of `run`. `orphan_s`: age of chunks that are removed if no record names them."""
+        """`uploaded`: voices whose clips stay. `look_s`: interval of `run`.
+
+        `orphan_s`: age of chunks that are removed if no record names them.
+        """
         self._bus = bus
         self._store = BlobStore(bus)
         self._voices = VoiceRecords(bus)
+        self._uploaded = uploaded
         self._look_s = look_s
         self._orphan_s = orphan_s
 
@@ -64,9 +70,11 @@ class BlobRetention:
         now_s = self._bus.clock.now()
         ended = [each for each in found if each.blob.ends_at < now_s]
         voices = await self._voices.files() if any(each.blob.owner == VOICES for each in ended) else ()
+        if ended:
+            await self._uploaded.refresh()
         num_blobs = 0
         for each in ended:
-            if not _is_of(voices, each.blob):
+            if not (_is_of(voices, each.blob) or self._uploaded.names(each.blob.owner, each.blob.digest)):
                 num_blobs += await self._store.remove(each)
         num_orphans = 0
         for upload in uploads.keys() - {each.blob.upload for each in found}:

@@ -2,7 +2,7 @@
 
 from typing import Any, Final, Literal
 
-from bus.blob_names import BlobNames, VoiceNames
+from bus.blob_names import BlobNames, UploadedNames, VoiceNames
 from bus.route_names import RouteNames
 from bus.settings import BusSettings
 from bus.subjects import Subjects
@@ -49,19 +49,29 @@ def dead_stream(subjects: Subjects, settings: BusSettings) -> dict[str, Any]:
 
 
 def bucket_stream(kind: Bucket, root: str, replicas: int) -> dict[str, Any]:
-    """A KV bucket that operators change, as `nats kv` would create it, with a notification of every change."""
+    """The KV bucket of one kind that operators change."""
     subjects, routes, voices = Subjects(root), RouteNames(root), VoiceNames(root)
-    name, (source, destination) = {
-        "keys": (subjects.keys_stream, subjects.keys_republish),
-        "routes": (routes.stream, routes.republish),
-        "voices": (voices.stream, voices.republish),
-    }[kind]
+    if kind == "routes":
+        return _kv_stream(routes.stream, routes.republish, replicas, history=_MAX_KV_HISTORY)
+    if kind == "voices":
+        return _kv_stream(voices.stream, voices.republish, replicas)
+    return _kv_stream(subjects.keys_stream, subjects.keys_republish, replicas)
+
+
+def uploaded_stream(names: UploadedNames, settings: BusSettings) -> dict[str, Any]:
+    """The KV bucket of the uploaded voices; the marker of a removed one has a lifetime of its own."""
+    return _kv_stream(names.stream, names.republish, settings.replicas) | {"allow_msg_ttl": True}
+
+
+def _kv_stream(name: str, republish: tuple[str, str], replicas: int, *, history: int = 1) -> dict[str, Any]:
+    """A KV bucket, as `nats kv` would create it, with a notification of every change. `history`: messages of a key."""
+    source, destination = republish
     return _stream(
         name,
         [source],
         replicas,
         discard="new",
-        max_msgs_per_subject=_MAX_KV_HISTORY if kind == "routes" else 1,
+        max_msgs_per_subject=history,
         max_bytes=64 << 20,
         allow_rollup_hdrs=True,
         deny_delete=True,

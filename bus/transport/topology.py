@@ -6,7 +6,7 @@ disagree about those would take each other's messages. It does adjust limits to 
 
 from typing import Any
 
-from bus.blob_names import BlobNames
+from bus.blob_names import BlobNames, UploadedNames
 from bus.errors import ApiError, TopologyMismatch
 from bus.settings import BusSettings
 from bus.subjects import LANES, Subjects
@@ -22,6 +22,7 @@ from bus.transport.stream_configs import (
     jobs_stream,
     links_stream,
     replies_stream,
+    uploaded_stream,
     usage_stream,
 )
 
@@ -54,8 +55,7 @@ class Topology:
         For operators, and that of keys for gateways where nats-server has no users: one that may create streams over
         the keys' subjects could write keys.
         """
-        jobs = await self._js.info(self._subjects.jobs_stream)
-        replicas = int(jobs["config"]["num_replicas"])
+        replicas = await _num_replicas(self._js, self._subjects)
         await self._declare_stream(bucket_stream(kind, self._subjects.root, replicas))
 
     async def declare_usage(self) -> None:
@@ -74,6 +74,10 @@ class Topology:
     async def declare_blobs(self) -> None:
         """Create the bucket of blobs if it is missing."""
         await self._declare_stream(blobs_stream(BlobNames(self._subjects.root), self._settings))
+
+    async def declare_uploaded(self) -> None:
+        """Create the bucket of uploaded voices if it is missing."""
+        await self._declare_stream(uploaded_stream(UploadedNames(self._subjects.root), self._settings))
 
     async def declare_consumers(self, model: str, version: str) -> list[str]:
         """Create a consumer of JOBS for each lane if it is missing; return their names, highest lane first."""
@@ -128,6 +132,11 @@ class Topology:
         if any(found.get(key) != value for key, value in wanted.items() if key not in _FIXED_CONSUMER):
             request = {"stream_name": stream, "config": {**found, **wanted}, "action": "update"}
             await self._js.api(f"CONSUMER.CREATE.{stream}.{name}.{wanted['filter_subject']}", request)
+
+
+async def _num_replicas(js: JetStream, subjects: Subjects) -> int:
+    jobs = await js.info(subjects.jobs_stream)
+    return int(jobs["config"]["num_replicas"])
 
 
 def _check_same(name: str, keys: tuple[str, ...], wanted: dict[str, Any], found: dict[str, Any]) -> None:

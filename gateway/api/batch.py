@@ -14,7 +14,7 @@ from msgspec import UNSET, UnsetType
 from bus.errors import Invalid
 from bus.jobs.submit import keyed_id
 from bus.wire import State
-from gateway.api.job_fields import KEY, HttpJobRequest, build_job
+from gateway.api.job_fields import KEY, HttpJobRequest, build_job, our_model
 from gateway.http.bodies import Body
 from gateway.http.counting import count_one_more
 from gateway.http.headers import idempotency_key
@@ -119,7 +119,9 @@ class _Batch:
         webhooks = self._request.app[WEBHOOKS]
         body = _body.read(data)
         body = msgspec.structs.replace(body, lane=body.lane or _LANE)
-        job = build_job(self._request, _API, body, job_id=body.id or self._keyed_id(number))
+        job_id = body.id or self._keyed_id(number)
+        model = our_model(self._request, body.model, version=body.version, job_id=job_id)
+        job = build_job(self._request, _API, body, model, job_id=job_id)
         job = jobs.validate(job, streams=False, size_hint_bytes=len(data))
         accepted = await webhooks.accept(webhooks.with_webhook(job, body.webhook))
         state = State.QUEUED if accepted.is_new else (await jobs.find(jobs.key(job.tenant, job.id))).state

@@ -18,9 +18,11 @@ from bus.options import schema
 from bus.script import MAX_TURNS, Turn
 from bus.webhook import Webhook
 from gateway.access.caller import CALLER
+from gateway.api.routing import Chosen, routed
 from gateway.codecs.format import FORMATS, MAX_RATE_HZ, MAX_SPEED, MIN_RATE_HZ, MIN_SPEED
 from gateway.http.headers import MAX_IDEMPOTENCY_KEY_CHARS, idempotency_key, refuses_cache, traceparent
 from gateway.http.operation import Parameter
+from gateway.http.services import FLEET, ROUTES
 from gateway.jobs.validation import DEFAULT_MODEL
 
 KEY: Final = Parameter(
@@ -99,8 +101,10 @@ class HttpJobRequest(JobRequest, frozen=True, kw_only=True, forbid_unknown_field
     webhook: WebhookRequest | None = None
 
 
-def build_job(request: web.Request, api: str, options: JobOptions, *, job_id: str = "", **fields: Any) -> wire.Job:
-    """The caller's job, before validation.
+def build_job(
+    request: web.Request, api: str, options: JobOptions, model: Chosen, *, job_id: str = "", **fields: Any
+) -> wire.Job:
+    """The caller's job, before validation. `model`: by `our_model`.
 
     It has the fields that `options` shares with `wire.Job`; `fields`, named as there, replace them. The id is `job_id`,
     else that of the Idempotency-Key, else a random one if the request refuses the result cache, else "": validation
@@ -112,7 +116,7 @@ def build_job(request: web.Request, api: str, options: JobOptions, *, job_id: st
         job_id = uuid.uuid4().hex
     trace = request.headers.get("traceparent")
     client = wire.Client(api=api, traceparent=traceparent(trace) if trace else "", key=owner.key)
-    return job_from(options, id=job_id, tenant=owner.tenant, client=client, **fields)
+    return job_from(options, id=job_id, tenant=owner.tenant, client=client, **model._asdict(), **fields)
 
 
 def job_from(options: msgspec.Struct, **fields: Any) -> wire.Job:
@@ -136,11 +140,29 @@ def idempotent_id(request: web.Request, api: str) -> str:
     return keyed_id(api, idempotency_key(request))
 
 
-def our_model(fleet: Fleet, name: str, foreign: Container[str], default: str = DEFAULT_MODEL) -> str:
-    """The model that a foreign API's `name` stands for: `default`, unless a worker offers one of that very name."""
-    if not name or (name in foreign and fleet.card(name) is None):
-        return default
-    return name
+def own_model(fleet: Fleet, name: str, foreign: Container[str] = (), default: str = DEFAULT_MODEL) -> str:
+    """The model that `name` stands for without a route: `default` for "" and a name in `foreign` that is not ours."""
+    return default if not name or (name in foreign and fleet.card(name) is None) else name
+
+
+def our_model(
+    request: web.Request,
+    name: str,
+    foreign: Container[str] = (),
+    default: str = DEFAULT_MODEL,
+    *,
+    version: str = "",
+    job_id: str = "",
+) -> Chosen:
+    """The model and version that answer `name`: those of its route, else of the model that it stands for.
+
+    A name in `foreign` stands for `default`, unless a worker offers a model of that very name. `version`: as in the
+    request. `job_id`: of the job, if its caller chose it. Raises NoWorker for a route to a version that no worker has.
+    """
+    own = own_model(request.app[FLEET], name, foreign, default)
+    if request.app[ROUTES].entries:
+        return routed(request, name or default, own, version, job_id)
+    return Chosen(own, version)
 
 
 def our_voice(name: str, foreign: Container[str], card: ModelCard) -> str:

@@ -19,7 +19,7 @@ from bus.transport.direct import Stored
 from bus.wire import State
 from gateway.access.caller import caller
 from gateway.api.answers import ID, EndedJob, JobList
-from gateway.api.job_fields import KEY, HttpJobRequest, build_job
+from gateway.api.job_fields import KEY, HttpJobRequest, build_job, our_model
 from gateway.http.bodies import Body
 from gateway.http.headers import JOB_HEADER, voice_headers
 from gateway.http.operation import Answer, Parameter, operation
@@ -83,7 +83,8 @@ async def put(request: web.Request) -> web.Response:
 
 async def _accept(request: web.Request, body: HttpJobRequest, job_id: str, size_bytes: int) -> web.Response:
     jobs, webhooks = request.app[JOBS], request.app[WEBHOOKS]
-    job = build_job(request, _API, body, job_id=job_id)
+    model = our_model(request, body.model, version=body.version, job_id=job_id)
+    job = build_job(request, _API, body, model, job_id=job_id)
     job = jobs.validate(job, streams=False, size_hint_bytes=size_bytes)
     request[JOB] = job.id
     accepted = await webhooks.accept(webhooks.with_webhook(job, body.webhook))

@@ -8,10 +8,11 @@ from aiohttp import web
 
 from bus.fleet.messages import ModelCard, Voice
 from gateway.api.answers import ElevenLabsModel, Language, ModelList, ShownVoice, VoiceList
-from gateway.api.job_fields import OPENAI_MODELS, our_model
+from gateway.api.job_fields import OPENAI_MODELS, own_model
+from gateway.api.routing import named_cards, shown_card
 from gateway.http.operation import Answer, Parameter, operation
 from gateway.http.responses import json_response
-from gateway.http.services import FLEET, JOBS
+from gateway.http.services import FLEET, ROUTES
 
 #: Unix seconds. OpenAI's clients expect a date for every model; ours is the date of the first version with models.
 _CREATED: Final = 1_760_000_000
@@ -19,7 +20,8 @@ _CREATED: Final = 1_760_000_000
 
 @operation(
     "The models on offer.",
-    text="A request with the header `xi-api-key`, even an empty one, gets ElevenLabs' list instead of OpenAI's.",
+    text="A request with the header `xi-api-key`, even an empty one, gets ElevenLabs' list instead of OpenAI's. A name "
+    "with a route has the card of the version that answers most requests, and its targets under `route`.",
     answers={
         200: Answer("OpenAI's list, with our model cards in it; or ElevenLabs'.", ModelList | list[ElevenLabsModel])
     },
@@ -27,25 +29,27 @@ _CREATED: Final = 1_760_000_000
 )
 async def models(request: web.Request) -> web.Response:
     """`GET /v1/models`: OpenAI's list, with our model cards in it, or for ElevenLabs' clients theirs."""
-    cards = sorted(request.app[FLEET].cards().values(), key=lambda card: card.name)
+    cards = named_cards(request)
     if "xi-api-key" in request.headers:
-        return json_response([_elevenlabs_model(card) for card in cards])
-    return json_response({"object": "list", "data": [shown_model(card) for card in cards]})
+        return json_response([_elevenlabs_model(name, card) for name, card in cards.items()])
+    return json_response({"object": "list", "data": [shown_model(request, *each) for each in cards.items()]})
 
 
-def shown_model(card: ModelCard) -> dict[str, Any]:
-    """A model with OpenAI's fields first, then those of its card."""
-    fields = {name: value for name, value in msgspec.to_builtins(card).items() if name != "name"}
-    return {"id": card.name, "object": "model", "created": _CREATED, "owned_by": "antiphon", **fields}
+def shown_model(request: web.Request, name: str, card: ModelCard) -> dict[str, Any]:
+    """A model by the name that requests have: OpenAI's fields first, then those of its card, then the name's route."""
+    fields = {field: value for field, value in msgspec.to_builtins(card).items() if field != "name"}
+    shown = {"id": name, "object": "model", "created": _CREATED, "owned_by": "antiphon", **fields}
+    route = request.app[ROUTES].entries.get(name)
+    return shown if route is None else {**shown, "root": card.name, "route": msgspec.to_builtins(route.targets)}
 
 
-def _elevenlabs_model(card: ModelCard) -> ElevenLabsModel:
+def _elevenlabs_model(name: str, card: ModelCard) -> ElevenLabsModel:
     # Their clients choose a language by its code alone: `en`, not `en-gb-x-rp`.
     codes = sorted({language.partition("-")[0] for language in card.languages})
     names = {voice.language: voice.name for voice in reversed(card.voices)}
     return ElevenLabsModel(
-        model_id=card.name,
-        name=card.name,
+        model_id=name,
+        name=name,
         can_do_text_to_speech=card.kind == "speech",
         description=f"{card.kind}, {card.rate_hz} Hz",
         languages=[Language(code, names.get(code, code)) for code in codes],
@@ -74,7 +78,7 @@ def family(request: web.Request, name: str) -> list[ModelCard]:
     Raises UnknownModel, NoWorker.
     """
     fleet = request.app[FLEET]
-    card = request.app[JOBS].card(our_model(fleet, name, OPENAI_MODELS))
+    card = shown_card(request, name, own_model(fleet, name, OPENAI_MODELS))
     return [card, *(each for each in fleet.members(card.name) if each.name != card.name)]
 
 

@@ -12,7 +12,7 @@ from bus.fleet.messages import ModelCard
 from bus.options import schema
 from bus.wire import State
 from gateway.api import audio
-from gateway.api.job_fields import KEY, JobOptions, Model, Text, Voice, build_job
+from gateway.api.job_fields import KEY, JobOptions, Model, Text, Voice, build_job, our_model
 from gateway.http.bodies import Body
 from gateway.http.dialect import Dialect
 from gateway.http.headers import JOB_HEADER, voice_headers
@@ -138,13 +138,14 @@ async def _read_job(request: web.Request, *, streams: bool) -> wire.Job:
     data = await request.read()
     body = PROMPT.read(data)
     jobs = request.app[JOBS]
-    card = jobs.card(body.model, body.version)
+    model = our_model(request, body.model, default=_DEFAULT_MODEL, version=body.version)
+    card = jobs.card(model.model, model.version)
     job = build_job(
         request,
         _API,
         body,
+        model,
         input=body.prompt,
-        model=body.model,
         voice=body.voice,
         params=_params(body, card),
     )

@@ -5,7 +5,9 @@ from typing import Final
 from aiohttp import web
 
 from bus.fleet.fleet import Fleet
+from bus.routes.route import Route
 from bus.subjects import JobKey
+from bus.transport.bucket import BucketCopy
 from bus.turns import Turns
 from gateway.access.authenticator import Authenticator
 from gateway.access.caller import CALLER
@@ -20,6 +22,7 @@ from gateway.limits.pacing import Pacing
 from gateway.voices.uploads import VoiceUploads
 
 JOBS: Final = web.AppKey("jobs", Jobs)
+ROUTES: Final = web.AppKey("routes", BucketCopy[Route])
 FLEET: Final = web.AppKey("fleet", Fleet)
 AUTHENTICATOR: Final = web.AppKey("authenticator", Authenticator)
 LIMITER: Final = web.AppKey("limiter", Limiter)

@@ -7,6 +7,7 @@ from typing import Final
 import msgspec
 
 from bus import params, script, voices, wire
+from bus.blobs.uploaded import UploadedVoices
 from bus.errors import Invalid, NoWorker, UnknownModel
 from bus.fleet.fleet import Fleet
 from bus.fleet.messages import ModelCard
@@ -19,6 +20,7 @@ from bus.subjects import LANES
 from bus.text import suggestion
 from bus.transport.clock import BusClock
 from gateway.jobs.cache import derived_id
+from gateway.jobs.cloning import with_clip
 from gateway.jobs.resolution import resolve, voice_of_language
 
 DEFAULT_MODEL: Final = "speech"
@@ -31,10 +33,13 @@ _ADDED_BYTES: Final = 256
 class Validation:
     """Completes and checks jobs against the fleet's model cards and the limits of each field."""
 
-    def __init__(self, fleet: Fleet, clock: BusClock, settings: BusSettings, no_worker_s: float) -> None:
+    def __init__(
+        self, fleet: Fleet, uploaded: UploadedVoices, clock: BusClock, settings: BusSettings, no_worker_s: float
+    ) -> None:
         """`no_worker_s`: how long a request waits for the first audio of a model that no worker serves."""
         self._no_worker_s = no_worker_s
         self._fleet = fleet
+        self._uploaded = uploaded
         self._clock = clock
         self._max_job_bytes = settings.max_job_bytes
         self._audio_limit = AudioLimit.of(settings)
@@ -95,15 +100,12 @@ class Validation:
         model = job.model or DEFAULT_MODEL
         lane = job.lane or ("interactive" if streams else "standard")
         validate.check_job(job)
-        card, voice = self.card(model, job.version), job.voice
+        card = self.card(model, job.version)
         if lane not in LANES:
             raise Invalid(f"lane: {short(lane)!r} is not one of {', '.join(LANES)}", "lane")
         if None in job.params.values():
             job = msgspec.structs.replace(job, params=params.without_nulls(job.params))
-        if model in self._fleet.families:
-            card, voice = resolve(job, card, self._fleet.members(model), language)
-        if language and not voice:
-            voice = voice_of_language(card, language)
+        job, card, voice = self._choose(job, model, card, language)
         _check_content(job, card)
         if job.expires_at is not None:
             validate.check_deadline(job.expires_at, self._clock.now())
@@ -113,13 +115,13 @@ class Validation:
             requested=wire.Requested.of(job, model, language) if job.id else None,
             model=card.name,
             version=card.version,
-            voice=_voice(voice, card),
+            voice=voice,
             lane=lane,
             run_on=(not streams) if job.run_on is None else job.run_on,
         )
         if job.script:
             job = msgspec.structs.replace(job, script=_with_voices(job, card))
-        if card.voices and card.voices[0].sha256:
+        if card.voices and card.voices[0].sha256 and voices.REFERENCE not in job.inputs:
             job = msgspec.structs.replace(job, voice_digests=_digests(job, card))
         max_bytes = self._audio_limit.check(job, card.bound, 2 * card.rate_hz * card.channels)
         if ids.is_reserved(job.id):
@@ -131,6 +133,21 @@ class Validation:
             num_bytes = len(wire.encode(job)) + _ADDED_BYTES
             validate.check_size(num_bytes, self._max_job_bytes, "script" if job.script else "input")
         return job
+
+    def _choose(self, job: wire.Job, model: str, card: ModelCard, language: str) -> tuple[wire.Job, ModelCard, str]:
+        """`job`, with the clip of an uploaded voice; the card of the model that speaks it, and the id of the voice."""
+        voice = job.voice
+        if voice and job.tenant in self._uploaded.by_tenant and (own := self._uploaded.find(job.tenant, voice)):
+            return *with_clip(job, own, card, self._fleet.members(model)), own.id
+        if model in self._fleet.families:
+            card, voice = resolve(job, card, self._fleet.members(model), language)
+        if voices.REFERENCE in job.inputs:
+            if voice:
+                raise Invalid(f"voice: {short(voice)!r} and inputs.{voices.REFERENCE} are two voices", "voice")
+            return job, card, ""
+        if language and not voice:
+            voice = voice_of_language(card, language)
+        return job, card, _voice(voice, card)
 
 
 def _check_content(job: wire.Job, card: ModelCard) -> None:

@@ -6,6 +6,7 @@ leaves, the job ends, unless it runs on or others listen.
 """
 
 import asyncio
+from collections.abc import Callable
 from contextlib import ExitStack, aclosing
 from typing import Final
 
@@ -17,12 +18,15 @@ from bus.fleet.fleet import Fleet
 from bus.jobs.attach import Attachment
 from bus.jobs.interest import Listener
 from bus.params import short
+from bus.routes.route import Route
 from bus.subjects import JobKey, is_token, last_token
 from bus.telemetry.logging import bound, logger
+from bus.transport.bucket import BucketCopy
 from bus.transport.parser import Message
 from bus.transport.replies import CallerInboxes
 from gateway.access.authenticator import Authenticator
 from gateway.access.caller import Caller
+from gateway.api.routing import routed_message
 from gateway.http.headers import voice_headers
 from gateway.http.problems import Problem, describe, is_expected
 from gateway.http.requests import Requests
@@ -74,6 +78,7 @@ class NatsApi:
         self,
         jobs: Jobs,
         fleet: Fleet,
+        routes: BucketCopy[Route],
         authenticator: Authenticator,
         limiter: RequestLimiter,
         requests: Requests,
@@ -86,6 +91,7 @@ class NatsApi:
         """`waiting_s`: time without messages after which the reply has a `waiting`. `tasks` outlives every request."""
         self._jobs = jobs
         self._fleet = fleet
+        self._routes = routes
         self._authenticator = authenticator
         self._limiter = limiter
         self._requests = requests
@@ -138,7 +144,7 @@ class NatsApi:
         with Reply.to(connection, message.reply, left.set) as reply, ExitStack() as context:
             try:
                 try:
-                    request = _Submission(self._jobs, self._limiter, reply, left, self._waiting_s)
+                    request = _Submission(self._jobs, self._routed, self._limiter, reply, left, self._waiting_s)
                     caller = self._caller(message)
                     context.enter_context(bound(tenant=caller.tenant))
                     with self._callers.holding(caller.owner, 1):
@@ -155,6 +161,11 @@ class NatsApi:
                 log.info("submit.abandoned", subject=message.subject)
             except Exception as error:  # noqa: BLE001 - the reply reports it: a fault in one request ends no gateway
                 self._refuse(reply, message, error)
+
+    def _routed(self, job: wire.Job, headers: dict[str, str]) -> wire.Job:
+        """The job with model and version of its route. Raises NoWorker for a version that no worker has."""
+        routes = self._routes.entries
+        return routed_message(routes, self._fleet, job, headers) if routes else job
 
     def _caller(self, message: Message) -> Caller:
         """The authenticated caller. Raises Invalid, Unauthorized."""
@@ -179,13 +190,15 @@ class _Submission:
     def __init__(
         self,
         jobs: Jobs,
+        routed: Callable[[wire.Job, dict[str, str]], wire.Job],
         limiter: RequestLimiter,
         reply: Reply,
         left: asyncio.Event,
         waiting_s: float,
     ) -> None:
-        """`left`: set once the caller has left."""
+        """`routed`: gives a job the model and version of its route. `left`: set once the caller has left."""
         self._jobs = jobs
+        self._routed = routed
         self._limiter = limiter
         self._reply = reply
         self._left = left
@@ -197,8 +210,10 @@ class _Submission:
     async def serve(self, message: Message, caller: Caller) -> None:
         """Accept the job, then send its log to the end. Raises _Left, _Broken, and the errors of a refused request."""
         self._limiter.grant(caller)
-        request = nats_request.read(message, nats_request.headers_of(message), caller)
-        job = self._jobs.validate(request.job, streams=True, size_hint_bytes=len(message.data))
+        headers = nats_request.headers_of(message)
+        request = nats_request.read(message, headers, caller)
+        job = self._routed(request.job, headers)
+        job = self._jobs.validate(job, streams=True, size_hint_bytes=len(message.data))
         key = self._jobs.key(job.tenant, job.id)
         entries = JsonEntries(self._reply) if request.encoding == "json" else RawEntries(self._reply)
         async with self._jobs.listen(key, job) as (listener, attachment):

@@ -118,6 +118,7 @@ async def gateway_here(settings: BusSettings, **more: Any) -> AsyncIterator[tupl
         async with open_bus(settings, "gateway") as bus, asyncio.TaskGroup() as tasks:
             gateway = compose(bus, GatewaySettings(bus=settings, **more), tasks)
             tasks.create_task(gateway.fleet.run())
+            tasks.create_task(gateway.routes.run())
             async with (
                 TestServer(make_app(gateway)) as server,
                 aiohttp.ClientSession(str(server.make_url("/"))) as http,
@@ -133,6 +134,7 @@ def nats_api(services: Services, tasks: asyncio.TaskGroup, **more: Any) -> NatsA
     parts = (
         services.jobs,
         services.fleet,
+        services.routes,
         services.authenticator,
         services.limiter.requests,
         services.requests,

@@ -71,7 +71,7 @@ FOLDERS = {
         {"api"},
         {"sockets", "streaming", "webhooks"},
         {"http"},
-        {"jobs"},
+        {"jobs", "voices"},
         {"limits"},
         {"codecs", "access"},
     ],

@@ -12,13 +12,13 @@ from msgspec import UNSET, Meta, UnsetType
 
 from bus import wire
 from bus.errors import BusError, Forbidden, Invalid, NotFound
-from bus.fleet.fleet import Fleet
 from bus.fleet.messages import ModelCard
 from bus.options import schema
 from bus.params import short
 from gateway.access.caller import caller
 from gateway.api.audio import respond_with_audio
-from gateway.api.job_fields import KEY, JobOptions, build_job, idempotent_id
+from gateway.api.job_fields import KEY, JobOptions, build_job, idempotent_id, our_model
+from gateway.api.routing import Chosen
 from gateway.codecs import format_named
 from gateway.dialects.acestep import stats as task_stats
 from gateway.dialects.acestep.errors import ErrorResponse, refuse
@@ -31,7 +31,7 @@ from gateway.http.dialect import Dialect
 from gateway.http.headers import JOB_HEADER
 from gateway.http.operation import AUDIO, Answer, Parameter, operation
 from gateway.http.responses import JOB, json_response
-from gateway.http.services import FLEET, JOBS, READS
+from gateway.http.services import FLEET, JOBS, READS, ROUTES
 from gateway.jobs.queue_position import position
 from gateway.jobs.service import Jobs
 
@@ -117,8 +117,8 @@ async def release_task(request: web.Request) -> web.Response:
     jobs = request.app[JOBS]
     body, files = await read_body(request)
     fields = Fields(body)
-    model = _model(request.app[FLEET], fields)
-    card = jobs.card(model)
+    model = _model(request, fields)
+    card = jobs.card(model.model, model.version)
     _check_task(fields, files, card)
     codec = fields.text("audio_format", FORMATS[0]).lower()
     if codec not in FORMATS:
@@ -130,7 +130,7 @@ async def release_task(request: web.Request) -> web.Response:
     params = fields.params(card)
     seeds = fields.seeds(num_jobs, task.seeds())
     built = [
-        build_job(request, _API, JobOptions(seed=seed), input=prompt, model=model, params=params, job_id=job_id)
+        build_job(request, _API, JobOptions(seed=seed), model, input=prompt, params=params, job_id=job_id)
         for job_id, seed in zip(task.jobs, seeds, strict=True)
     ]
     size_hint_bytes = request.content_length or 0
@@ -142,12 +142,12 @@ async def release_task(request: web.Request) -> web.Response:
     return _enveloped(released, {JOB_HEADER: valid[0].id})
 
 
-def _model(fleet: Fleet, fields: Fields) -> str:
-    """The request's model if a worker offers it, else our default: ACE-Step's names of models are unknown here."""
-    model = fields.text("model")
-    if model and fleet.card(model) is not None:
-        return model
-    return _MODEL if fleet.card(_MODEL) is not None else _DEFAULT_MODEL
+def _model(request: web.Request, fields: Fields) -> Chosen:
+    """The request's model if a worker or a route has it, else our default: ACE-Step's names are unknown here."""
+    name, fleet = fields.text("model"), request.app[FLEET]
+    is_known = name in request.app[ROUTES].entries or fleet.card(name) is not None
+    default = _MODEL if fleet.card(_MODEL) is not None else _DEFAULT_MODEL
+    return our_model(request, name if is_known else "", default=default)
 
 
 def _check_task(fields: Fields, files: list[str], card: ModelCard) -> None:

@@ -20,7 +20,7 @@ from gateway.http.bodies import Body
 from gateway.http.dialect import Dialect
 from gateway.http.operation import AUDIO, Answer, operation
 from gateway.http.problems import Problem
-from gateway.http.services import FLEET, JOBS
+from gateway.http.services import JOBS
 from gateway.streaming.live import respond
 
 _API: Final = "elevenlabs-dialogue"
@@ -74,12 +74,12 @@ async def dialogue(request: web.Request) -> web.StreamResponse:
 def _job(request: web.Request, body: DialogueRequest, size_hint_bytes: int) -> wire.Job:
     """The validated job. Raises as `Validation.complete` does; TextTooLong."""
     jobs = request.app[JOBS]
-    model = names.speech_model(request.app[FLEET], body.model_id or "")
-    card = jobs.card(model, body.version)
+    model = names.speech_model(request, body.model_id or "", body.version)
+    card = jobs.card(model.model, model.version)
     script = [each.turn(card) for each in body.turns]
     text = joined(script)
     if len(text) > card.max_input_chars:
-        raise TextTooLong("inputs", len(text), card.max_input_chars, model)
+        raise TextTooLong("inputs", len(text), card.max_input_chars, card.name)
     params = body.params
     for index, turn in enumerate(script):
         params = names.with_breaks(params, turn.text, card, f"script[{index}].text")
@@ -87,8 +87,8 @@ def _job(request: web.Request, body: DialogueRequest, size_hint_bytes: int) -> w
         request,
         _API,
         msgspec.structs.replace(body, seed=body.seed or 0),
+        model,
         script=script,
-        model=model,
         params=params,
     )
     language = (body.language_code or "").casefold()

@@ -16,7 +16,7 @@ from gateway.dialects.elevenlabs.errors import ErrorResponse, TextTooLong, refus
 from gateway.http.bodies import Body
 from gateway.http.dialect import Dialect
 from gateway.http.operation import AUDIO, Answer, operation
-from gateway.http.services import FLEET, JOBS
+from gateway.http.services import JOBS
 from gateway.streaming.live import respond
 
 _API: Final = "elevenlabs-music"
@@ -122,11 +122,11 @@ def _format(name: str, model_id: str) -> Format:
 
 def _build_job(request: web.Request, body: MusicRequest) -> wire.Job:
     """The job, before validation. Raises Invalid, TextTooLong, UnknownModel, NoWorker."""
-    model = names.music_model(request.app[FLEET], body.model_id or "")
-    card = request.app[JOBS].card(model, body.version)
+    model = names.music_model(request, body.model_id or "", body.version)
+    card = request.app[JOBS].card(model.model, model.version)
     piece = _piece(body)
     if len(piece.prompt) > card.max_input_chars:
-        raise TextTooLong("prompt", len(piece.prompt), card.max_input_chars, model)
+        raise TextTooLong("prompt", len(piece.prompt), card.max_input_chars, card.name)
     params: dict[str, Any] = {}
     if piece.length_ms is not None and names.has_param(card, "seconds"):
         params["seconds"] = piece.length_ms / 1000
@@ -136,8 +136,8 @@ def _build_job(request: web.Request, body: MusicRequest) -> wire.Job:
         request,
         _API,
         msgspec.structs.replace(body, seed=body.seed or 0),
+        model,
         input=piece.prompt,
-        model=model,
         params={**params, **body.params},
     )
 

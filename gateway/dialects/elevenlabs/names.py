@@ -4,15 +4,16 @@ import re
 from collections.abc import Iterable
 from typing import Annotated, Any, Final
 
+from aiohttp import web
 from msgspec import Meta
 
 from bus import ssml
 from bus.errors import Invalid
-from bus.fleet.fleet import Fleet
 from bus.fleet.messages import ModelCard
 from bus.params import short
 from bus.voices import is_uploaded_id
 from gateway.api.job_fields import our_model
+from gateway.api.routing import Chosen
 from gateway.codecs import Format, checked, format_named
 from gateway.http.operation import Parameter
 
@@ -77,14 +78,14 @@ def output_format(table: dict[str, Format], default: str) -> Parameter:
     return Parameter("output_format", kind, f"Codec, rate in Hz, kbit/s; default `{default}`.")
 
 
-def speech_model(fleet: Fleet, model_id: str) -> str:
-    """Our model for a model id of a speech request."""
-    return our_model(fleet, model_id, _SPEECH_MODELS)
+def speech_model(request: web.Request, model_id: str, version: str = "") -> Chosen:
+    """Our model for a model id of a speech request. Raises NoWorker for a route to a version that no worker has."""
+    return our_model(request, model_id, _SPEECH_MODELS, version=version)
 
 
-def music_model(fleet: Fleet, model_id: str) -> str:
-    """Our model for a model id of a music request."""
-    return our_model(fleet, model_id, _MUSIC_MODELS, "music")
+def music_model(request: web.Request, model_id: str, version: str = "") -> Chosen:
+    """Our model for a model id of a music request. Raises NoWorker for a route to a version that no worker has."""
+    return our_model(request, model_id, _MUSIC_MODELS, "music", version=version)
 
 
 def speech_voice(voice_id: str, card: ModelCard) -> str:

@@ -21,7 +21,7 @@ from gateway.http.bodies import Body
 from gateway.http.dialect import Dialect
 from gateway.http.operation import AUDIO, LINES, Answer, Parameter, operation
 from gateway.http.query import integer
-from gateway.http.services import FLEET, JOBS, LIMITER
+from gateway.http.services import JOBS, LIMITER
 from gateway.streaming.live import Headers, respond, stream_for
 
 _API: Final = "elevenlabs"
@@ -144,18 +144,18 @@ async def _job_and_format(request: web.Request) -> tuple[wire.Job, Format]:
     form = names.format_of(request.query.get("output_format", names.DEFAULT_FORMAT), names.SPEECH_FORMATS)
     integer(request, "optimize_streaming_latency", 0, 4)
     body = SPEECH.read(data)
-    model = names.speech_model(request.app[FLEET], body.model_id or "")
-    card = jobs.card(model, body.version)
+    model = names.speech_model(request, body.model_id or "", body.version)
+    card = jobs.card(model.model, model.version)
     if len(body.text) > card.max_input_chars:
-        raise TextTooLong("text", len(body.text), card.max_input_chars, model)
+        raise TextTooLong("text", len(body.text), card.max_input_chars, card.name)
     params, speed = _params_and_speed(body, card)
     params = names.with_breaks(params, body.text, card)
     job = build_job(
         request,
         _API,
         msgspec.structs.replace(body, seed=body.seed or 0),
+        model,
         input=body.text,
-        model=model,
         voice=names.speech_voice(request.match_info["voice_id"], card),
         params=params,
     )

@@ -18,7 +18,7 @@ from gateway.dialects.elevenlabs.names import MAX_SEED, MAX_SPEED, MIN_SPEED
 from gateway.http.bodies import Body
 from gateway.http.operation import Parameter
 from gateway.http.query import integer
-from gateway.http.services import AUTHENTICATOR, FLEET, JOBS
+from gateway.http.services import AUTHENTICATOR, JOBS
 from gateway.sockets.splitter import Splitter
 
 API: Final = "elevenlabs"
@@ -210,8 +210,8 @@ class JobTemplate:
         jobs = request.app[JOBS]
         # The key may have been revoked since the last generation.
         request[CALLER] = authenticated(request, self._key)
-        model = names.speech_model(request.app[FLEET], query.get("model_id", ""))
-        card = jobs.card(model)
+        model = names.speech_model(request, query.get("model_id", ""))
+        card = jobs.card(model.model, model.version)
         voice_id = voice_id or request.match_info.get("voice_id", "default")
         voice = names.speech_voice(voice_id, card)
         params = names.with_breaks(self._options.params, text, card)
@@ -220,7 +220,7 @@ class JobTemplate:
         elif self._speed is not None:
             # The engine has no speed of its own, so its audio is played at this speed.
             self.form = msgspec.structs.replace(self.form, speed=self._speed)
-        job = build_job(request, API, self._options, input=text, model=model, voice=voice, params=params, job_id=job_id)
+        job = build_job(request, API, self._options, model, input=text, voice=voice, params=params, job_id=job_id)
         language = query.get("language_code", "").casefold()
         return jobs.validate(job, streams=True, size_hint_bytes=len(text), language=language)
 

@@ -28,7 +28,7 @@ from gateway.api.job_fields import (
 from gateway.codecs import PCM, Format, checked, format_named
 from gateway.http.bodies import Body
 from gateway.http.headers import IGNORED_HEADER
-from gateway.http.services import FLEET, JOBS
+from gateway.http.services import JOBS
 
 API: Final = "openai"
 #: OpenAI's names of models. Each stands for our default model, unless a worker offers a model of that very name.
@@ -91,15 +91,15 @@ def build_speech_job(
     """
     form = _format(body)
     jobs = request.app[JOBS]
-    model = our_model(request.app[FLEET], body.model, MODELS)
-    card = jobs.card(model, body.version)
+    model = our_model(request, body.model, MODELS, version=body.version, job_id=job_id)
+    card = jobs.card(model.model, model.version)
     params, engine_has_speed = _params(body, card, foreign_params=foreign_params)
     voice = body.voice.id if isinstance(body.voice, VoiceRef) else body.voice or ""
     job = build_job(
         request,
         API,
         body,
-        model=model,
+        model,
         voice=our_voice(voice, VOICES, card),
         params=params,
         job_id=job_id,

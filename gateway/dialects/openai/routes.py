@@ -6,8 +6,9 @@ from typing import Final
 import msgspec
 from aiohttp import web
 
-from gateway.api.job_fields import KEY, our_model
+from gateway.api.job_fields import KEY, own_model
 from gateway.api.models import shown_model
+from gateway.api.routing import named_cards, shown_card
 from gateway.dialects.openai.batch import ROUTES as BATCH_ROUTES
 from gateway.dialects.openai.errors import ErrorResponse, refuse
 from gateway.dialects.openai.request import (
@@ -23,7 +24,7 @@ from gateway.dialects.openai.voices import ROUTES as VOICE_ROUTES
 from gateway.http.dialect import Dialect
 from gateway.http.operation import AUDIO, EVENTS, Answer, Parameter, operation
 from gateway.http.responses import json_response
-from gateway.http.services import FLEET, JOBS
+from gateway.http.services import FLEET
 from gateway.streaming.live import respond
 from gateway.streaming.whole import respond_whole
 
@@ -92,8 +93,8 @@ async def speech(request: web.Request) -> web.StreamResponse:
 async def model(request: web.Request) -> web.Response:
     """`GET /v1/models/{id}`: one of our models, or the one that a name of OpenAI's stands for."""
     name = request.match_info["id"]
-    card = request.app[JOBS].card(our_model(request.app[FLEET], name, MODELS))
-    return json_response({**shown_model(card), "id": name, "root": card.name})
+    card = shown_card(request, name, own_model(request.app[FLEET], name, MODELS))
+    return json_response({**shown_model(request, name, card), "root": card.name})
 
 
 @operation(
@@ -103,7 +104,7 @@ async def model(request: web.Request) -> web.Response:
 )
 async def models(request: web.Request) -> web.Response:
     """`GET /v1/audio/models`: the list that Open WebUI requests from servers that imitate OpenAI's speech API."""
-    return json_response(NamedModels([NamedModel(name, name) for name in sorted(request.app[FLEET].cards())]))
+    return json_response(NamedModels([NamedModel(name, name) for name in named_cards(request)]))
 
 
 DIALECT: Final = Dialect(

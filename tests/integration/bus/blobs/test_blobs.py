@@ -13,6 +13,7 @@ from bus.blobs.reading import BlobDamaged, read_blob
 from bus.blobs.retention import BlobRetention
 from bus.blobs.store import BlobStore
 from bus.blobs.upload import uploading
+from bus.blobs.uploaded import UploadedVoices
 from bus.blobs.voices import InstalledVoice, VoiceRecords
 from bus.errors import Conflict, NotFound, StorageFull, Unreachable
 from bus.jobs.client import Bus, open_bus
@@ -63,13 +64,13 @@ async def test_any_client_of_nats_reads_the_bucket_as_objects(bus: Bus, store: B
 async def test_an_empty_bucket_and_a_missing_one_have_no_blob(bus: Bus, store: BlobStore) -> None:
     assert await store.find("acme", DIGEST) is None
     assert await store.num_chunks() == {}
-    await BlobRetention(bus).look()
+    await BlobRetention(bus, UploadedVoices(bus)).look()
     await bus.topology.declare_blobs()
     with pytest.raises(NotFound, match=DIGEST):
         await store.get("acme", DIGEST)
     with pytest.raises(NotFound, match="no SHA-256"):
         await store.get("acme", "../x")
-    await BlobRetention(bus).look()
+    await BlobRetention(bus, UploadedVoices(bus)).look()
 
 
 async def test_a_digest_of_another_tenant_is_unknown(bus: Bus, store: BlobStore) -> None:
@@ -104,9 +105,9 @@ async def test_what_a_killed_process_leaves_is_purged_once_it_is_old_and_nothing
     whole = await put(bus, store, b"whole")
     async with uploading(bus, store, "acme") as left:
         await left.write(DATA)
-        await BlobRetention(bus).look()
+        await BlobRetention(bus, UploadedVoices(bus)).look()
         assert (await store.num_chunks()).keys() == {whole.upload, left.id}, "an upload in progress stays"
-        await BlobRetention(bus, orphan_s=0.0).look()
+        await BlobRetention(bus, UploadedVoices(bus), orphan_s=0.0).look()
         assert (await store.num_chunks()).keys() == {whole.upload}
         with pytest.raises(Unreachable, match="2 of its 3 chunks were removed"):
             await left.commit(bus.clock.now() + HOUR_S)
@@ -130,14 +131,14 @@ async def test_a_blob_is_purged_after_its_time_and_not_while_a_job_or_a_voice_ha
         voices=[],
     )
     await VoiceRecords(bus).install(record)
-    await BlobRetention(bus).look()
+    await BlobRetention(bus, UploadedVoices(bus)).look()
     assert (await store.num_chunks()).keys() == {held.upload, voice.upload}
     assert await store.find("acme", over.digest) is None
     await VoiceRecords(bus).remove("piper", "v")
-    await BlobRetention(bus).look()
+    await BlobRetention(bus, UploadedVoices(bus)).look()
     assert (await store.num_chunks()).keys() == {held.upload, voice.upload}, "a job may still name the voice"
     monkeypatch.setattr("bus.blobs.voices.KEEP_REMOVED_S", -1.0)
-    await BlobRetention(bus).look()
+    await BlobRetention(bus, UploadedVoices(bus)).look()
     assert (await store.num_chunks()).keys() == {held.upload}
 
 

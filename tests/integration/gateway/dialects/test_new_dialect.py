@@ -55,7 +55,7 @@ import msgspec
 from aiohttp import web
 
 from gateway.access.caller import CALLER
-from gateway.api.job_fields import JobOptions, build_job, our_voice
+from gateway.api.job_fields import JobOptions, build_job, our_model, our_voice
 from gateway.codecs import format_named
 from gateway.dialects.jukebox.errors import ErrorResponse, UnknownSinger, refuse
 from gateway.http.bodies import Body
@@ -89,8 +89,9 @@ async def play(request: web.Request) -> web.StreamResponse:
     if song.singer not in SINGERS:
         raise UnknownSinger(f"singer: {song.singer} does not sing here")
     jobs = request.app[JOBS]
-    voice = our_voice(song.singer, SINGERS, jobs.card("tone"))
-    job = build_job(request, "jukebox", JobOptions(), input=song.lyrics, model="tone", voice=voice)
+    model = our_model(request, "tone")
+    voice = our_voice(song.singer, SINGERS, jobs.card(model.model, model.version))
+    job = build_job(request, "jukebox", JobOptions(), model, input=song.lyrics, voice=voice)
     job = jobs.validate(job, streams=True, size_hint_bytes=len(data))
     return await respond(request, job, format_named("wav", "format"))
 

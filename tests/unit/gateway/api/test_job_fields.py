@@ -13,6 +13,7 @@ from bus.options import EngineOptions
 from bus.transport.parser import Message
 from gateway.access.caller import CALLER, Caller
 from gateway.api.job_fields import HttpJobRequest, JobOptions, JobRequest, Text, TurnRequest, build_job, job_from
+from gateway.api.routing import Chosen
 from gateway.dialects import registry
 from gateway.http.bodies import Body
 from gateway.nats import request as nats_request
@@ -69,7 +70,7 @@ def test_every_field_of_a_body_over_http_is_in_the_job() -> None:
     request = make_mocked_request("POST", "/v1/jobs")
     request[CALLER] = Caller(tenant="acme", key="k1")
     body = Body(HttpJobRequest).read(msgspec.json.encode(FIELDS))
-    assert fields_of(build_job(request, "jobs", body, job_id=body.id)) == FIELDS
+    assert fields_of(build_job(request, "jobs", body, Chosen(body.model, body.version), job_id=body.id)) == FIELDS
 
 
 def test_every_field_of_a_body_over_nats_is_in_the_job() -> None:

@@ -1,0 +1,226 @@
+"""Requests by routes: shares, sessions, live changes on two gateways, versions apart. ADR 22."""
+
+import asyncio
+import math
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any, NamedTuple
+
+import aiohttp
+import msgspec
+import pytest
+
+from bus.fleet.messages import ModelCard
+from bus.fleet.presence import Presence
+from bus.jobs.client import Bus
+from bus.routes.route import Target
+from bus.routes.store import RouteStore
+from bus.settings import BusSettings
+from gateway.compose import Services
+from tests.support.doors import gateway_here, tone
+from tests.support.stub_worker import CARD, beat
+from tests.support.waiting import eventually
+
+
+def card(version: str, **more: Any) -> ModelCard:
+    return msgspec.structs.replace(CARD, version=version, **more)
+
+
+@asynccontextmanager
+async def worker(bus: Bus, version: str, **more: Any) -> AsyncIterator[None]:
+    """A worker that offers one version of `tone` and runs no job: what is accepted stays queued."""
+    name = f"w-{version}"
+    presence = Presence(bus, name, "b1", lambda: beat(name, "b1", []), lambda _: None)
+    presence.cards = [card(version, **more)]
+    running = asyncio.ensure_future(presence.run())
+    try:
+        yield
+    finally:
+        running.cancel()
+        await asyncio.wait({running})
+
+
+class Gateway(NamedTuple):
+    services: Services
+    http: aiohttp.ClientSession
+
+
+class Stack(NamedTuple):
+    store: RouteStore
+    gateways: list[Gateway]
+
+
+def targets(model: str = "tone", **weights: float) -> list[Target]:
+    return [Target(model=model, version=version, weight=weight) for version, weight in weights.items()]
+
+
+@asynccontextmanager
+async def stack(bus: Bus, settings: BusSettings, *versions: str, num_gateways: int = 2) -> AsyncIterator[Stack]:
+    """Gateways in this process, each with a connection of its own, that know a worker of each version."""
+    async with AsyncExitStack() as parts:
+        made = [Gateway(*await parts.enter_async_context(gateway_here(settings))) for _ in range(num_gateways)]
+        for version in versions:
+            await parts.enter_async_context(worker(bus, version))
+        known = [each.services.fleet.known_versions for each in made]
+        await eventually(lambda: all({*versions} <= {*each.get("tone", {})} for each in known))
+        yield Stack(RouteStore(bus, "test"), made)
+
+
+async def applied(stack: Stack, name: str = "tone") -> None:
+    """Until every gateway has the newest route."""
+    wanted = (await stack.store.history(name))[-1]
+    expected = wanted if wanted.targets else None
+    await eventually(lambda: all(each.services.routes.entries.get(name) == expected for each in stack.gateways))
+
+
+async def version_of(http: aiohttp.ClientSession, model: str = "tone", *, version: str = "", **headers: str) -> str:
+    """The version that one new job gets; it names no id."""
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    async with http.post("/v1/jobs", json=tone(model=model, version=version), headers=named) as answer:
+        assert answer.status == 202, await answer.text()
+        job = (await answer.json())["id"]
+    async with http.get(f"/v1/jobs/{job}") as answer:
+        shown = await answer.json()
+        assert shown["model"] == "tone"
+        return str(shown["version"])
+
+
+async def refused(http: aiohttp.ClientSession, status: int, **body: Any) -> str:
+    async with http.post("/v1/jobs", json=tone(**body)) as answer:
+        assert answer.status == status, await answer.text()
+        return str((await answer.json())["detail"])
+
+
+@pytest.mark.slow
+async def test_a_thousand_requests_are_split_as_the_weights_say(bus: Bus, bus_settings: BusSettings) -> None:
+    async with stack(bus, bus_settings, "v1", "v2") as (store, gateways):
+        await store.set("tone", targets(v1=95, v2=5))
+        await applied(Stack(store, gateways))
+        found: Counter[str] = Counter()
+        for _ in range(20):
+            found.update(await asyncio.gather(*(version_of(each.http) for each in gateways for _ in range(25))))
+    assert found.total() == 1000
+    # Four standard deviations: once in 16,000 runs by chance.
+    assert abs(found["v2"] - 50) <= 4 * math.sqrt(1000 * 0.05 * 0.95), found
+
+
+async def test_a_session_a_tenant_and_a_header_stay_with_their_target_on_every_gateway(
+    bus: Bus, bus_settings: BusSettings
+) -> None:
+    async with stack(bus, bus_settings, "v1", "v2") as found:
+        (store, gateways) = found
+        for sticky, header in (("session", "X_Session_Id"), ("header:X-User", "X_USER")):
+            await store.set("tone", targets(v1=50, v2=50), sticky)
+            await applied(found)
+            for number in range(8):
+                each = [await version_of(one.http, **{header: f"s{number}"}) for one in gateways for _ in range(2)]
+                assert len(set(each)) == 1, (sticky, number, each)
+        await store.set("tone", targets(v1=50, v2=50), "tenant")
+        await applied(found)
+        assert len({await version_of(one.http, X_Session_Id=f"s{n}") for n in range(6) for one in gateways}) == 1
+
+
+async def test_a_change_applies_to_requests_in_flight_on_both_gateways_and_none_fails(
+    bus: Bus, bus_settings: BusSettings
+) -> None:
+    async with stack(bus, bus_settings, "v1", "v2") as found:
+        await found.store.set("tone", targets(v1=1))
+        await applied(found)
+        ended, seen = asyncio.Event(), list[str]()
+
+        async def load(http: aiohttp.ClientSession) -> None:
+            while not ended.is_set():
+                seen.append(await version_of(http))
+
+        async with asyncio.TaskGroup() as tasks:
+            for each in found.gateways:
+                tasks.create_task(load(each.http))
+            for change in (targets(v2=1), targets(v1=1), targets(v1=1, v2=1)):
+                await found.store.set("tone", change)
+                await applied(found)
+                counted = len(seen)
+                await eventually(lambda counted=counted: len(seen) > counted + 6)  # type: ignore[misc]
+            ended.set()
+    assert {"v1", "v2"} == set(seen)
+
+
+async def test_a_repeat_under_its_id_attaches_although_the_route_has_changed(
+    bus: Bus, bus_settings: BusSettings
+) -> None:
+    async with stack(bus, bus_settings, "v1", "v2", num_gateways=1) as found:
+        http = found.gateways[0].http
+        await found.store.set("tone", targets(v1=1))
+        await applied(found)
+
+        async def put() -> tuple[int, str]:
+            async with http.put("/v1/jobs/mine", json=tone()) as answer:
+                return answer.status, answer.headers.get("Antiphon-Voice", "")
+
+        first = await put()
+        await found.store.set("tone", targets(v2=1))
+        await applied(found)
+        again = await put()
+        await found.store.remove("tone")
+        await applied(found)
+        assert (first[0], again[0], (await put())[0]) == (202, 200, 200)
+        async with http.put("/v1/jobs/mine", json=tone(input="other")) as answer:
+            assert answer.status == 409
+
+
+async def test_without_a_route_a_new_version_gets_nothing_until_the_old_one_is_gone(
+    bus: Bus, bus_settings: BusSettings
+) -> None:
+    async with gateway_here(bus_settings) as (services, http):
+        known = services.fleet.known_versions
+        async with worker(bus, "v10"):
+            async with worker(bus, "v9"):
+                await eventually(lambda: {"v9", "v10"} <= {*known.get("tone", {})})
+                assert {await version_of(http) for _ in range(4)} == {"v9"}
+            await eventually(lambda: services.fleet.known_cards["tone"].version == "v10")
+            assert {await version_of(http) for _ in range(4)} == {"v10"}
+
+
+async def test_a_request_that_names_a_version_gets_it_whatever_the_route_says(
+    bus: Bus, bus_settings: BusSettings
+) -> None:
+    async with stack(bus, bus_settings, "v1", "v2", num_gateways=1) as found:
+        http = found.gateways[0].http
+        await found.store.set("tone", targets(v1=1))
+        await found.store.set("song", targets(v1=1, v2=0))
+        await applied(found, "song")
+        for model, version in (("tone", "v2"), ("song", "v2"), ("song", "v1")):
+            assert await version_of(http, model, version=version) == version
+        assert "version: 'v3' of tone is not offered" in await refused(http, 404, version="v3")
+        assert "'song' is not offered" in await refused(http, 404, model="song", version="v3")
+
+
+async def test_a_route_to_a_version_that_no_worker_has_is_a_503_that_names_it_and_hurts_no_other_request(
+    bus: Bus, bus_settings: BusSettings
+) -> None:
+    async with stack(bus, bus_settings, "v1", num_gateways=1) as found:
+        http = found.gateways[0].http
+        await found.store.set("tone", targets(v7=1))
+        await found.store.set("song", [Target(model="opera", weight=1)])
+        await found.store.set("good", targets(v1=1))
+        await applied(found, "good")
+        text = await refused(http, 503)
+        assert "no worker has offered version v7 of tone, to which the route 'tone' leads" in text
+        assert "no worker has offered model opera, to which the route 'song'" in await refused(http, 503, model="song")
+        assert await version_of(http, "good") == "v1"
+        async with worker(bus, "v7"):
+            await eventually(lambda: "v7" in found.gateways[0].services.fleet.known_versions["tone"])
+            assert await version_of(http) == "v7"
+
+
+async def test_a_route_to_a_model_without_a_version_goes_on_by_the_route_of_that_model(
+    bus: Bus, bus_settings: BusSettings
+) -> None:
+    async with stack(bus, bus_settings, "v1", "v2", num_gateways=1) as found:
+        http = found.gateways[0].http
+        await found.store.set("song", [Target(model="tone", weight=1)])
+        await applied(found, "song")
+        assert await version_of(http, "song") == "v1"
+        await found.store.set("tone", targets(v2=1))
+        await applied(found)
+        assert await version_of(http, "song") == "v2"
