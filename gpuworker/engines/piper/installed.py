@@ -48,6 +48,8 @@ class Voices:
 
     def unknown(self, name: str) -> str:
         """Why a voice was not found, for people."""
+        if not name:
+            return "is not given, and there is no voice: `antiphon voices install`, or a folder in engines.piper.voices"
         base = name.partition("+")[0]
         unusable = self._folder.unusable
         if reason := next((why for voice, why in unusable.items() if voice.casefold() == base.casefold()), ""):
