@@ -1,5 +1,6 @@
 """The engine `upstream` against small servers that answer well and badly."""
 
+import base64
 import json
 import threading
 import time
@@ -14,6 +15,7 @@ from gpuworker.conformance.driving import Events, checked, next_block, run
 from gpuworker.conformance.for_pytest import EngineConformance
 from gpuworker.engine import AttemptFailed, Engine, EngineJob, Pause, Progress, Rejected
 from gpuworker.engines.upstream.errors import UpstreamFailed
+from tests.support.clips import tone_clip
 from tests.support.upstream_engine import JOB, TEXT, loaded, server, spoken
 from tests.support.upstream_servers import Behaviour, Running, running, speech_pcm
 
@@ -66,6 +68,51 @@ def test_a_voice_that_is_a_recording_is_sent_with_the_job(server: Running, tmp_p
     assert sent["ref_audio"].endswith(";base64,UklGRg==")
     assert (sent["ref_text"], sent["task_type"]) == ("Hello", "Base")
     assert "voice" not in sent
+    engine.unload()
+
+
+@pytest.fixture
+def cloned(tmp_path: Path) -> EngineJob:
+    (tmp_path / "clip").write_bytes(tone_clip())
+    (tmp_path / "text").write_text("La la.")
+    return replace(JOB, inputs={"reference": str(tmp_path / "clip"), "reference_text": str(tmp_path / "text")})
+
+
+def test_a_callers_clip_is_sent_with_each_request(server: Running, cloned: EngineJob) -> None:
+    engine = loaded(server, clones="ref_audio", voices=["a"], clip_fields={"task_type": "Base"})
+    assert set(engine.capabilities().inputs) == {"reference", "reference_text"}
+    assert spoken(engine, cloned) == speech_pcm(TEXT)
+    sent = server.state.requests[0]
+    assert base64.b64decode(sent["ref_audio"].removeprefix("data:audio/wav;base64,")) == tone_clip()
+    assert (sent["ref_text"], sent["task_type"], "voice" in sent) == ("La la.", "Base", False)
+    engine.unload()
+
+
+def test_a_callers_clip_is_uploaded_once_and_then_named(server: Running, cloned: EngineJob) -> None:
+    engine = loaded(server, clones="voices", voices=["a"])
+    spoken(engine, cloned)
+    spoken(engine, cloned)
+    ((name, parts),) = server.state.voices.items()
+    assert (parts["audio_sample"], parts["ref_text"]) == (tone_clip(), b"La la.")
+    assert [each["voice"] for each in server.state.requests] == [name, name]
+
+    server.state.voices.clear()  # as after a restart
+    with pytest.raises(AttemptFailed, match="no such voice"):
+        spoken(engine, cloned)
+    assert spoken(engine, replace(cloned, attempt=2)) == speech_pcm(TEXT)
+
+    second = loaded(server, clones="voices", voices=["a"])  # the server has the voice from another worker
+    assert spoken(second, cloned) == speech_pcm(TEXT)
+    second.unload()
+    engine.unload()
+
+
+@pytest.mark.parametrize("data", [b"", b"RIFF", tone_clip(rate_hz=8_000)])
+def test_a_clip_that_is_none_is_refused(server: Running, cloned: EngineJob, data: bytes) -> None:
+    Path(cloned.inputs["reference"]).write_bytes(data)
+    engine = loaded(server, clones="ref_audio")
+    with pytest.raises(Rejected, match=r"inputs\.reference"):
+        spoken(engine, cloned)
     engine.unload()
 
 

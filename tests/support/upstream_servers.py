@@ -16,6 +16,7 @@ from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from email import message_from_bytes
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -77,6 +78,8 @@ class State:
         #: Requests whose client left before the end.
         self.num_left = 0
         self.num_running = 0
+        #: Uploaded voices: the parts of their forms, by name.
+        self.voices: dict[str, dict[Any, Any]] = {}
         #: Bytes of audio.
         self.num_sent = 0
         #: Tasks of ACE-Step's API: their fields, and when they began.
@@ -109,10 +112,20 @@ class Handler(BaseHTTPRequestHandler):
             self._send(404, b'{"detail":"Not Found"}')
 
     def do_POST(self) -> None:
-        fields = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        data = self.rfile.read(int(self.headers["Content-Length"]))
         state = self.state
+        if self.path == "/v1/audio/voices":
+            self._take_voice(data)
+            return
+        fields = json.loads(data)
         state.headers.append({name.lower(): value for name, value in self.headers.items()})
-        if self.path == "/v1/audio/speech":
+        if (
+            self.path == "/v1/audio/speech"
+            and fields.get("voice", "").startswith("antiphon-")
+            and fields["voice"] not in state.voices
+        ):
+            self._send(400, b'{"error":{"message":"no such voice","param":"voice"}}')
+        elif self.path == "/v1/audio/speech":
             state.requests.append(fields)
             self._speak(fields)
         elif self.path == "/release_task":
@@ -124,6 +137,20 @@ class Handler(BaseHTTPRequestHandler):
             self._envelope([self._entry(task) for task in fields["task_id_list"]])
         else:
             self._send(404, b'{"detail":"Not Found"}')
+
+    def _take_voice(self, data: bytes) -> None:
+        """vLLM-Omni's upload of a voice."""
+        head = f"Content-Type: {self.headers['Content-Type']}\r\n\r\n".encode()
+        form = message_from_bytes(head + data)
+        parts = {
+            part.get_param("name", header="content-disposition"): part.get_payload(decode=True) for part in form.walk()
+        }
+        name = bytes(parts["name"]).decode()  # type: ignore[arg-type]
+        if name in self.state.voices:
+            self._send(400, b'{"error":{"message":"Voice already exists","param":"name"}}')
+            return
+        self.state.voices[name] = parts
+        self._send(200, json.dumps({"success": True, "voice": {"name": name}}).encode())
 
     def _entry(self, task: str) -> dict[str, Any]:
         state = self.state

@@ -15,6 +15,7 @@ import msgspec
 
 from bus.bound import Bound, SecondsParam, SpokenText
 from bus.text import did_you_mean
+from bus.voices import REFERENCE, REFERENCE_TEXT
 from gpuworker.engine import (
     Capabilities,
     Determinism,
@@ -27,6 +28,7 @@ from gpuworker.engine import (
     Voice,
     check_text,
 )
+from gpuworker.engines.clip import CLIP_TEXT
 from gpuworker.engines.upstream.acestep import Music
 from gpuworker.engines.upstream.audio import Shape
 from gpuworker.engines.upstream.command import Command
@@ -86,6 +88,7 @@ class Upstream:
             max_input_chars=options.max_input_chars,
             voices=tuple(Voice(voice, voice, options.language) for voice in options.all_voices),
             default_voice=options.default_voice or next(iter(options.all_voices), ""),
+            inputs={REFERENCE: CLIP_TEXT, REFERENCE_TEXT: "The words of that clip, UTF-8."} if options.clones else {},
             licence=options.licence,
             bound=_bound(options),
         )

@@ -41,6 +41,9 @@ class UpstreamOptions(EngineOptions, frozen=True, kw_only=True):
     default_voice: str = ""
     #: Further voices: recordings that are sent with each job, by name.
     clips: dict[str, Clip] = msgspec.field(default_factory=dict)
+    #: How the clip of a caller's voice is passed on: `ref_audio`: with each request; `voices`: once, to
+    #: `POST /v1/audio/voices`; "": the model does not clone.
+    clones: Literal["", "ref_audio", "voices"] = ""
     #: BCP 47 tag of the voices; `und`: not known.
     language: str = "und"
     #: `wav` says its rate and length, `pcm` (s16le) does not.
@@ -91,6 +94,8 @@ class UpstreamOptions(EngineOptions, frozen=True, kw_only=True):
             raise ValueError(f"default_voice: {self.default_voice!r} is neither in voices nor in clips")
         if len(set(self.all_voices)) < len(self.all_voices):
             raise ValueError("voices: a name is there twice, in voices or in clips")
+        if self.clones and self.api != "openai":
+            raise ValueError(f"clones: {self.clones!r} needs the api openai, not {self.api}")
         if taken := set(self.params) & {"input", "model", "response_format", "seed", "stream_format", "voice"}:
             raise ValueError(f"params: {min(taken)!r} is a field that this engine fills in itself")
 

@@ -83,9 +83,9 @@ class Server:
             self._headers["Authorization"] = f"Bearer {options.key}"
         self._places = threading.Semaphore(options.max_requests)
 
-    def request(self, method: str, path: str, body: bytes = b"") -> Request:
-        """A request with the headers of this server; `body`: JSON."""
-        headers = {**self._headers, "Content-Type": "application/json"} if body else self._headers
+    def request(self, method: str, path: str, body: bytes = b"", media: str = "application/json") -> Request:
+        """A request with the headers of this server; `media`: media type of the body."""
+        headers = {**self._headers, "Content-Type": media} if body else self._headers
         return Request(method, path, body, headers)
 
     def take_place(self) -> Generator[Waits, None, None]:

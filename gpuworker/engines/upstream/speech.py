@@ -4,8 +4,9 @@ import json
 from collections.abc import Generator, Mapping
 from typing import Any
 
-from gpuworker.engine import AttemptFailed, Block, Done, EngineJob
+from gpuworker.engine import AttemptFailed, Block, Done, EngineJob, Rejected
 from gpuworker.engines.upstream.audio import Shape
+from gpuworker.engines.upstream.cloning import Cloning
 from gpuworker.engines.upstream.errors import BadAudio, Cut, fault
 from gpuworker.engines.upstream.options import UpstreamOptions
 from gpuworker.engines.upstream.server import Server, Waits
@@ -25,6 +26,7 @@ class Speech:
         self._options = options
         self._shape = shape
         self._clips = clips
+        self._cloning = Cloning(server, options)
 
     def events(self, job: EngineJob) -> Generator[Waits | Block | Done, None, None]:
         """The job from its first frame on. Closing it closes the connection, which cancels the request.
@@ -33,7 +35,8 @@ class Speech:
         """
         yield from self._server.take_place()
         try:
-            request = self._server.request("POST", _PATH, json.dumps(self.fields(job)).encode())
+            voice = yield from self._cloning.fields(job)
+            request = self._server.request("POST", _PATH, json.dumps(self.fields(job, voice)).encode())
             reply = yield from self._server.open(job, request)
             try:
                 sound = Sound(decoder_of(reply.head, self._options, self._shape), self._shape)
@@ -49,12 +52,16 @@ class Speech:
                 raise AttemptFailed(f"{self._server.name}: {error}", is_fault=False) from error
             finally:
                 reply.close()
+        except Rejected as error:
+            if (lost := self._cloning.lost(job, error)) is not None:
+                raise lost from error
+            raise
         finally:
             self._server.free_place()
         yield Done({"api": self._options.api})
 
-    def fields(self, job: EngineJob) -> dict[str, Any]:
-        """The JSON of the request."""
+    def fields(self, job: EngineJob, voice: Mapping[str, Any]) -> dict[str, Any]:
+        """The JSON of the request. `voice`: the fields of a clip that the job has."""
         options = self._options
         fields = {**options.fields, **job.params}
         fields |= {"model": options.model, "input": job.input, "response_format": options.response_format}
@@ -62,6 +69,8 @@ class Speech:
             fields["stream_format"] = options.stream_format
         if options.seed_field:
             fields[options.seed_field] = job.seed & SEED_MASK
+        if voice:
+            return {**fields, **voice}
         if job.voice in self._clips:
             clip = options.clips[job.voice]
             return fields | options.clip_fields | {"ref_audio": self._clips[job.voice], "ref_text": clip.text}
