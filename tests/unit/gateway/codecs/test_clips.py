@@ -13,6 +13,7 @@ import av
 import pytest
 
 from bus.errors import Invalid
+from gateway.codecs import clip_process
 from gateway.codecs.clips import ClipDecoder
 from tests.support.clips import samples_of, tone_clip, wav
 
@@ -65,6 +66,12 @@ def nothing_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator
     assert list(tmp_path.iterdir()) == []
 
 
+def decode_here(data: bytes) -> tuple[float, bytes, list[str]]:
+    """As the process does, in this one."""
+    facts, pcm = clip_process.decode(data, 1.0, 10.0)
+    return facts["seconds"], pcm, facts["warnings"]
+
+
 async def decode(data: bytes) -> tuple[float, bytes, list[str]]:
     clip = await ClipDecoder(1.0, 10.0).decode(data, "audio_sample")
     assert samples_of(clip.wav()) == clip.pcm
@@ -80,15 +87,15 @@ async def test_a_clip_of_the_right_form_is_kept_as_it_is() -> None:
     ("container", "codec", "rate_hz"),
     [("mp3", "libmp3lame", 44_100), ("flac", "flac", 48_000), ("ogg", "libopus", 48_000), ("mp4", "aac", 22_050)],
 )
-async def test_other_formats_are_resampled(container: str, codec: str, rate_hz: int) -> None:
-    seconds, pcm, _ = await decode(encoded(container, codec, rate_hz, 2.0))
+def test_other_formats_are_resampled(container: str, codec: str, rate_hz: int) -> None:
+    seconds, pcm, _ = decode_here(encoded(container, codec, rate_hz, 2.0))
     assert seconds == pytest.approx(2.0, abs=0.1)
     assert len(pcm) / 48_000 == pytest.approx(seconds, abs=0.001)
 
 
-async def test_quiet_and_clipped_clips_have_a_warning() -> None:
-    assert (await decode(tone_clip(level=0.02)))[2] == ["quiet"]
-    assert (await decode(wav((b"\xff\x7f" * 30 + b"\x00\x80" * 30) * 500)))[2] == ["clipped"]
+def test_quiet_and_clipped_clips_have_a_warning() -> None:
+    assert decode_here(tone_clip(level=0.02))[2] == ["quiet"]
+    assert decode_here(wav((b"\xff\x7f" * 30 + b"\x00\x80" * 30) * 500))[2] == ["clipped"]
 
 
 HOSTILE = {
@@ -104,11 +111,19 @@ HOSTILE = {
 
 
 @pytest.mark.parametrize("name", HOSTILE)
-async def test_hostile_files_are_refused_by_field_and_reason(name: str) -> None:
+def test_hostile_files_are_refused_with_the_reason(name: str) -> None:
     data, reason = HOSTILE[name]
-    with pytest.raises(Invalid, match=f"audio_sample: .*{reason}") as refused:
-        await decode(data)
+    with pytest.raises(clip_process.Refused, match=reason):
+        decode_here(data)
+
+
+async def test_a_refusal_names_the_field_and_a_process_that_dies_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(Invalid, match="audio_sample: is no sound that can be decoded") as refused:
+        await decode(b"<html>")
     assert refused.value.path == "audio_sample"
+    monkeypatch.setattr(sys, "executable", "/bin/false")
+    with pytest.raises(Invalid, match=r"audio_sample: .*its decoder ended with status 1"):
+        await decode(tone_clip())
 
 
 async def test_a_bomb_is_decoded_no_further_than_the_limit() -> None:
@@ -117,14 +132,14 @@ async def test_a_bomb_is_decoded_no_further_than_the_limit() -> None:
         await decode(bomb)
 
 
-async def test_a_video_is_refused() -> None:
-    with pytest.raises(Invalid, match="is a video"):
-        await decode(encoded("mp4", "aac", 24_000, 2.0, video="mpeg4"))
+def test_a_video_is_refused() -> None:
+    with pytest.raises(clip_process.Refused, match="is a video"):
+        decode_here(encoded("mp4", "aac", 24_000, 2.0, video="mpeg4"))
 
 
-async def test_a_codec_that_is_not_listed_is_refused() -> None:
-    with pytest.raises(Invalid, match=r"audio_sample: (has the codec|is no sound)"):
-        await decode(encoded("matroska", "ac3", 48_000, 2.0))
+def test_a_codec_that_is_not_listed_is_refused() -> None:
+    with pytest.raises(clip_process.Refused, match=r"has the codec|is no sound"):
+        decode_here(encoded("matroska", "ac3", 48_000, 2.0))
 
 
 async def test_cancelling_ends_the_process() -> None:
