@@ -31,8 +31,10 @@ import msgspec
 #: Highest priority first.
 LANES: Final = ("interactive", "standard", "batch")
 
-#: In the bucket of the API keys, the secrets that links are signed with; no id of a key, which is hexadecimal.
+#: In the bucket of the API keys, the secrets that links are signed with, and the markings of tenants. An id of a key is
+#: hexadecimal.
 LINKS_ENTRY: Final = "links"
+MARKINGS_ENTRY: Final = "markings"
 _TOKEN = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _ROOT = re.compile(r"[a-z][a-z0-9-]{0,31}")
 #: Consumer names join tokens with a character that no token holds: with `_` two of them collided.
@@ -229,6 +231,11 @@ class Subjects(msgspec.Struct, frozen=True, dict=True):
     def link_keys(self) -> str:
         """Subject of the secrets that links are signed with."""
         return self.key(LINKS_ENTRY)
+
+    @cached_property
+    def markings(self) -> str:
+        """Subject of the markings of tenants."""
+        return self.key(MARKINGS_ENTRY)
 
     @cached_property
     def key_changes(self) -> str:

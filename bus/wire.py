@@ -12,6 +12,7 @@ import msgspec
 from msgspec import Meta
 
 from bus.errors import EngineFailed, Malformed
+from bus.marking import DEFAULT_MARKING, Marking
 from bus.options import EngineOptions, JobOptions
 from bus.script import Turn, joined
 from bus.webhook import Webhook
@@ -158,8 +159,9 @@ class Job(JobOptions, frozen=True, kw_only=True, omit_defaults=True):
     first_audio_deadline_s: Annotated[float, Meta(gt=0)] | None = None
     #: Id of the dead job that this one repeats, written by `dead retry`; "" for any other.
     retry_of: str = ""
-    #: Most bytes of PCM that it can make, by the bound of its model's card; 0 if that is not known. Written by the
-    #: gateway that accepts it. Not part of its identity.
+    #: Written by the gateway, from the policy of its tenant.
+    marking: Marking = DEFAULT_MARKING
+    #: Most bytes of PCM that it can make, by its model's bound; 0: not known. Written by the gateway; no identity.
     max_bytes: int = 0
     #: Written by the gateway into a job whose id its caller chose. Not part of its identity. None: as they are here.
     requested: Requested | None = None
@@ -377,9 +379,7 @@ _OF_REQUEST: Final = [name for name in EngineRequest.__struct_fields__ if name i
 def engine_request(job: Job, files: Files | None = None) -> EngineRequest:
     """The fields of `job` that its engine needs, with the paths of `files` in place of its inputs."""
     request = EngineRequest(**{name: getattr(job, name) for name in _OF_REQUEST})
-    if files is None:
-        return request
-    return msgspec.structs.replace(request, inputs=files.inputs, voice_files=files.voices)
+    return request if files is None else msgspec.structs.replace(request, inputs=files[0], voice_files=files[1])
 
 
 def media_type(rate_hz: int, channels: int) -> str:

@@ -25,7 +25,7 @@ from gateway.http.requests import Requests
 from gateway.jobs.cache import ResultCache
 from gateway.jobs.queue_position import StartRates
 from gateway.jobs.service import Deadlines, Jobs
-from gateway.jobs.validation import Validation
+from gateway.jobs.validation import MarkingPolicy, Validation
 from gateway.limits.admission import Admission
 from gateway.limits.buffers import Buffers
 from gateway.limits.limiter import Limiter
@@ -92,8 +92,8 @@ def compose(
     interest = Interest(bus.connection, bus.logs, tasks)
     fleet = Fleet(bus, settings.ping_s, tasks, interest.maybe_held_by)
     deadlines, starts = Deadlines(bus, tasks), StartRates(fleet)
-    retention, blobs = Retention(bus), BlobApi(bus, settings)
-    validation = Validation(fleet, blobs.uploaded, bus.clock, bus.settings, settings.no_worker_s)
+    retention, blobs, markings = Retention(bus), BlobApi(bus, settings), MarkingPolicy(keys.bucket, settings.marking)
+    validation = Validation(fleet, blobs.uploaded, bus.clock, bus.settings, markings, settings.no_worker_s)
     cache = ResultCache(bus.logs, is_shared=settings.shared_cache)
     admission = Admission(bus, limiter)
     jobs = Jobs(bus, validation, admission, interest, deadlines, starts, retention, cache, tasks, requests.stopping)

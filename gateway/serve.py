@@ -2,12 +2,14 @@
 
 import asyncio
 import socket
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, suppress
 from functools import partial
 from typing import Final
 
 from aiohttp import web
 
+from bus.access.keyring import KeyRing
+from bus.errors import BusError
 from bus.jobs.client import open_bus
 from bus.lifetime import background_tasks, fail_when_closed
 from bus.process import give_memory_back
@@ -31,6 +33,8 @@ _LARGE_BYTES: Final = 64 << 10
 _BACKLOG: Final = 2048
 #: Seconds to write the rest of the responses, once every request has been answered or cancelled.
 _CLOSE_S: Final = 2.0
+#: Seconds to read the keys before the first request; then they are read meanwhile.
+_LOAD_KEYS_S: Final = 2.0
 
 
 async def serve(settings: GatewaySettings, stop: asyncio.Event) -> None:
@@ -90,8 +94,16 @@ def _nats_api(services: Services, tasks: asyncio.TaskGroup) -> NatsApi:
     )
 
 
+async def _load_keys(keys: KeyRing) -> None:
+    """Read the keys, or give up soon: requests are refused as long as they have not been read."""
+    with suppress(BusError, TimeoutError):
+        async with asyncio.timeout(_LOAD_KEYS_S):
+            await keys.refresh()
+
+
 async def _serve_http(services: Services, tls: Certificate | None, stop: asyncio.Event) -> None:
     settings = services.settings
+    await _load_keys(services.keys)
     # Without `handler_cancellation` a hang-up is noticed at the next write, and while its job is queued never.
     app = make_app(services)
     runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=_CLOSE_S)

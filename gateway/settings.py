@@ -5,10 +5,16 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
+from bus.marking import DEFAULT_MARKING
 from bus.settings import BusSettings, Bytes, LogFormat, LogLevel, Seconds, doc, matching
 
 Origin = Annotated[str, matching(r"^(\*|https?://[^/\s,]+)\Z", "* or an origin like https://app.example.org")]
 HostName = Annotated[str, matching(r"^[^\s/,:*]+\Z", "a name without scheme and port")]
+
+DefaultMarking = Annotated[
+    Literal["none", "tag", "inaudible"],
+    doc("How audio is marked as synthetic, for tenants without a marking of their own (`antiphon keys marking`)."),
+]
 
 
 class GatewaySettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -41,6 +47,7 @@ class GatewaySettings(msgspec.Struct, frozen=True, kw_only=True):
     jwks_file: Annotated[str, doc("File with a JSON Web Key Set: the public keys of tokens signed with RS256.")] = ""
     jwt_audience: Annotated[str, doc("The `aud` that tokens must name, if given.")] = ""
     jwt_issuer: Annotated[str, doc("The `iss` that tokens must have, if given.")] = ""
+    marking: DefaultMarking = DEFAULT_MARKING
     shared_cache: Annotated[
         bool,
         doc("Answer identical requests of all tenants with one run: tenants can then detect each other's."),

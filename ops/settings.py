@@ -9,6 +9,7 @@ from typing import Annotated, TypeVar
 import msgspec
 from msgspec import Meta
 
+from bus.marking import DEFAULT_MARKING
 from bus.settings import (
     BusSettings,
     LogFormat,
@@ -23,7 +24,7 @@ from bus.settings import (
     load,
     matching,
 )
-from gateway.settings import GatewaySettings, HostName, Origin
+from gateway.settings import DefaultMarking, GatewaySettings, HostName, Origin
 from gpuworker.settings import EngineOptionFlags, WorkerSettings
 
 S = TypeVar("S", bound=msgspec.Struct)
@@ -67,6 +68,7 @@ class UpSettings(msgspec.Struct, frozen=True, kw_only=True):
         tuple[HostName, ...],
         doc("More names by which callers without a key reach a gateway on loopback, as in host.docker.internal."),
     ] = ()
+    marking: DefaultMarking = DEFAULT_MARKING
     tls_cert: Annotated[str, doc("PEM file with a certificate; then the gateway speaks https alone.")] = ""
     tls_key: Annotated[str, doc("PEM file with the certificate's private key, not encrypted.")] = ""
     drain_s: Annotated[float, Meta(ge=0, le=86_400), doc("On SIGTERM running jobs may finish for this long.")] = 5.0

@@ -18,7 +18,7 @@ from msgspec import Meta
 from bus import wire
 from bus.errors import ApiError, Conflict, Invalid, Malformed, NotFound
 from bus.jobs.client import Bus
-from bus.subjects import last_token, token
+from bus.subjects import LINKS_ENTRY, MARKINGS_ENTRY, last_token, token
 from bus.telemetry.logging import logger
 from bus.transport.bucket import entries
 from bus.transport.direct import Stored
@@ -138,7 +138,7 @@ class Keys:
         bus = self._bus
         found: list[Key] = []
         async for stored in entries(bus.js, bus.subjects.keys_stream, bus.subjects.all_keys):
-            is_key = stored.message.subject != bus.subjects.link_keys
+            is_key = last_token(stored.message.subject) not in {LINKS_ENTRY, MARKINGS_ENTRY}
             if is_key and (key := read(stored)) is not None:
                 found.append(key)
         return sorted(found, key=lambda key: (key.created_at, key.id))

@@ -7,25 +7,18 @@ the operator says so.
 import base64
 import secrets
 from datetime import UTC, datetime, timedelta
-from typing import Final
+from typing import Annotated, Final
 
 import msgspec
+from msgspec import Meta
 
-from bus import wire
-from bus.errors import ApiError, Conflict, Malformed
+from bus.access.record import Record
 from bus.jobs.client import Bus
-from bus.telemetry.logging import logger
-from bus.transport.direct import Stored
-from bus.transport.jetstream import EXPECT_LAST, WRONG_LAST_SEQUENCE, is_missing_stream
-
-log = logger(__name__)
 
 #: Seconds that a link may live at most.
 MAX_LINK_S: Final = 7 * 24 * 3600
 _SECRET_BYTES: Final = 32
 _ID_BYTES: Final = 4
-#: Tries of one change before it gives up because of concurrent changes.
-_TRIES: Final = 10
 
 
 class LinkKey(msgspec.Struct, frozen=True, kw_only=True):
@@ -40,26 +33,12 @@ class LinkKey(msgspec.Struct, frozen=True, kw_only=True):
 class LinkKeys(msgspec.Struct, frozen=True, kw_only=True):
     """The stored record."""
 
-    #: Newest first; never empty.
-    keys: list[LinkKey]
+    #: Newest first.
+    keys: Annotated[list[LinkKey], Meta(min_length=1)]
 
     def get(self, key_id: str) -> LinkKey | None:
         """Return the secret of this id; None if it is not in force."""
         return next((key for key in self.keys if key.id == key_id), None)
-
-
-def read(stored: Stored) -> LinkKeys | None:
-    """Return the record in an entry of the bucket; None if it was deleted by hand or is malformed, which is logged."""
-    if stored.message.header("KV-Operation") is not None:
-        return None
-    try:
-        found = wire.decode(LinkKeys, stored.message.data)
-        if not found.keys:
-            raise Malformed("the record has no key")
-    except Malformed as error:
-        log.warning("keys.entry_invalid", key="links", error=str(error))
-        return None
-    return found
 
 
 def rotated(old: LinkKeys | None, now_s: float, *, end_links: bool) -> LinkKeys:
@@ -81,45 +60,23 @@ class LinkKeyStore:
     """Reads and changes the record on the bus."""
 
     def __init__(self, bus: Bus) -> None:
-        self._bus = bus
+        self._clock = bus.clock
+        self._record = Record(bus, LinkKeys, bus.subjects.link_keys, "the keys of links")
 
     async def ensure(self) -> LinkKeys:
         """Return the record; make it, and the bucket, if they are missing.
 
         Raises NotPermitted if this user may not make them; Conflict, Unreachable, Full.
         """
-        found, _ = await self._find()
-        return found or await self._change(end_links=False, only_if_missing=True)
+        found = await self._record.find()
+        return found or await self._record.change(lambda old: old or self._rotated(None, end_links=False))
 
     async def rotate(self, *, end_links: bool) -> LinkKeys:
         """Sign links with a new secret from now on. `end_links`: no link that was made before is valid any more.
 
         Raises NotPermitted, Conflict, Unreachable, Full.
         """
-        return await self._change(end_links=end_links, only_if_missing=False)
+        return await self._record.change(lambda old: self._rotated(old, end_links=end_links))
 
-    async def _change(self, *, end_links: bool, only_if_missing: bool) -> LinkKeys:
-        await self._bus.topology.declare_bucket("keys")
-        for _ in range(_TRIES):
-            found, seq = await self._find()
-            if found is not None and only_if_missing:
-                return found
-            new = rotated(found, self._bus.clock.now(), end_links=end_links)
-            try:
-                await self._bus.js.publish(self._bus.subjects.link_keys, wire.encode(new), {EXPECT_LAST: str(seq)})
-            except ApiError as error:
-                if error.err_code != WRONG_LAST_SEQUENCE:
-                    raise
-                continue  # another process was first, or it was our own publish whose acknowledgement was lost
-            return new
-        raise Conflict(f"the keys of links were changed by other processes {_TRIES} times meanwhile")
-
-    async def _find(self) -> tuple[LinkKeys | None, int]:
-        """The record, and the sequence of its entry; 0 without one."""
-        try:
-            stored = await self._bus.js.last(self._bus.subjects.keys_stream, self._bus.subjects.link_keys)
-        except ApiError as error:
-            if not is_missing_stream(error):
-                raise
-            return None, 0
-        return (None, 0) if stored is None else (read(stored), stored.seq)
+    def _rotated(self, old: LinkKeys | None, *, end_links: bool) -> LinkKeys:
+        return rotated(old, self._clock.now(), end_links=end_links)

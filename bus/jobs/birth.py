@@ -11,6 +11,7 @@ from typing import Final
 import msgspec
 
 from bus import wire
+from bus.marking import DEFAULT_MARKING
 from bus.voices import REFERENCE, REFERENCE_TEXT
 
 #: Deadlines of jobs that name none, seconds after acceptance, by lane.
@@ -48,7 +49,8 @@ def digest(job: wire.Job) -> str:
 def is_repeat(job: wire.Job, born: wire.Job) -> bool:
     """Whether `job` is the request that made `born`, with the same id: by their digests, or by what was requested.
 
-    The second holds where a default or a voice was resolved otherwise for the repeat, as after an installation.
+    The second holds where a default or a voice was resolved otherwise for the repeat, as after an installation, and
+    where the marking of its tenant has changed.
     """
     if digest(job) == digest(born):
         return True
@@ -57,7 +59,7 @@ def is_repeat(job: wire.Job, born: wire.Job) -> bool:
 
 
 def _as_requested(job: wire.Job) -> wire.Job:
-    job = msgspec.structs.replace(job, voice_digests={})
+    job = msgspec.structs.replace(job, voice_digests={}, marking=DEFAULT_MARKING)
     sent = job.requested
     if sent is None:
         return job

@@ -21,8 +21,8 @@ _METHODS: Final = "GET, HEAD, POST, PUT, DELETE"
 _CHANGING: Final = frozenset({hdrs.METH_POST, hdrs.METH_PUT, hdrs.METH_PATCH, hdrs.METH_DELETE})
 #: Response headers that a page may read besides those that CORS always permits.
 _EXPOSED: Final = (
-    "Accept-Ranges, Antiphon-Ignored, Antiphon-Job, Antiphon-Media, Antiphon-Voice, Content-Disposition, Content-Range,"
-    " ETag, Location, Retry-After, WWW-Authenticate, X-Request-Id"
+    "Accept-Ranges, Antiphon-Ignored, Antiphon-Job, Antiphon-Marked, Antiphon-Media, Antiphon-Voice, "
+    "Content-Disposition, Content-Range, ETag, Location, Retry-After, WWW-Authenticate, X-Request-Id"
 )
 _MAX_AGE_S: Final = 600
 

@@ -14,9 +14,9 @@ from bus.params import short
 from bus.subjects import JobKey
 from gateway.api.answers import ID, LINK_TOKEN
 from gateway.codecs import FORMATS, WAV, Format, checked, format_named
-from gateway.codecs.format import MAX_RATE_HZ, MAX_SPEED, MIN_RATE_HZ, MIN_SPEED, SAMPLE_BYTES, wav_head
+from gateway.codecs.format import MAX_RATE_HZ, MAX_SPEED, MIN_RATE_HZ, MIN_SPEED, SAMPLE_BYTES, marks_of, wav_head
 from gateway.http.counting import count_request
-from gateway.http.headers import JOB_HEADER, voice_headers
+from gateway.http.headers import JOB_HEADER, MARKED_HEADER, voice_headers
 from gateway.http.operation import AUDIO, Answer, Parameter, operation
 from gateway.http.problems import BlockNotYet, NoSuchBlock
 from gateway.http.query import integer
@@ -75,7 +75,7 @@ async def respond_with_audio(
     if found.is_ended:
         return await respond_with_file(request, await audio_file(jobs, key, found, form, from_frame))
     if request.method == "HEAD":
-        return web.Response(headers=audio_headers(key.job, form) | voice_headers(found.birth.job))
+        return web.Response(headers=audio_headers(found.birth.job, form) | voice_headers(found.birth.job))
     if not form.is_raw or form.rate_hz or form.speed != 1.0:
         count_request(request)
     async with join_stream(jobs, key, found, from_frame) as stream:
@@ -113,12 +113,13 @@ async def block(request: web.Request) -> web.Response:
     frames = len(entry.payload) // (channels * SAMPLE_BYTES)
     headers = {
         JOB_HEADER: key.job,
+        MARKED_HEADER: marks_of(WAV, found.birth.job),
         **voice_headers(found.birth.job),
         "Antiphon-Block": str(entry.block),
         "Antiphon-Frame": str(entry.frame),
         "Cache-Control": "private, immutable, max-age=3600",
     }
-    body = wav_head(rate_hz, channels, frames) + entry.payload
+    body = wav_head(rate_hz, channels, frames, WAV.tag(found.birth.job)) + entry.payload
     return web.Response(body=body, content_type=WAV.content_type, headers=headers)
 
 

@@ -34,6 +34,8 @@ class FileKey(msgspec.Struct, frozen=True):
     frames: int
     from_frame: int
     form: Format
+    #: In its head: the marking of a later job of this id may differ.
+    tag: str
 
 
 class StreamKey(msgspec.Struct, frozen=True):
@@ -46,11 +48,12 @@ class StreamKey(msgspec.Struct, frozen=True):
     crc32: str
     frames: int
     form: Format
+    tag: str
 
     @classmethod
-    def of(cls, job: JobKey, done: wire.Done, form: Format) -> "StreamKey":
+    def of(cls, key: JobKey, done: wire.Done, form: Format, tag: str) -> "StreamKey":
         """The body of a job that ended with `done`."""
-        return cls(job, done.crc32, done.frames, form)
+        return cls(key, done.crc32, done.frames, form, tag)
 
 
 class EncodedBody:

@@ -91,17 +91,25 @@ class Encoding:
     """
 
     def __init__(
-        self, form: Format, rate_hz: int, channels: int, num_frames: int | None = None, *, caller: HasOwner
+        self,
+        form: Format,
+        rate_hz: int,
+        channels: int,
+        num_frames: int | None = None,
+        *,
+        caller: HasOwner,
+        tag: str,
     ) -> None:
         """`rate_hz`, `channels`: of the job. `num_frames`: of the job's whole audio, None while it is not known.
 
-        `caller`: whose owner's share of the threads' time it uses.
+        `caller`: whose owner's share of the threads' time it uses. `tag`: `Format.tag` of the job.
         """
         self._caller = caller
         self._form = form
         self._rate_hz = rate_hz
         self._channels = channels
         self._num_frames = num_frames
+        self._tag = tag
         #: (rate_hz, channels) of the encoded audio.
         self.media = form.media(rate_hz, channels)
         #: Whether it works in a thread of the pool.
@@ -176,7 +184,7 @@ class Encoding:
     def _pipeline(self) -> list[_Stage]:
         """The stages, made at the first use: in the thread that uses them."""
         if self._stages is None:
-            self._stages = _stages(self._form, self._rate_hz, self._channels, self._num_frames)
+            self._stages = _stages(self._form, self._rate_hz, self._channels, self._num_frames, self._tag)
         return self._stages
 
     def _release(self, _: object) -> None:
@@ -186,7 +194,7 @@ class Encoding:
             stage.close()
 
 
-def _stages(form: Format, rate_hz: int, channels: int, num_frames: int | None) -> list[_Stage]:
+def _stages(form: Format, rate_hz: int, channels: int, num_frames: int | None, tag: str) -> list[_Stage]:
     out_hz, out_channels = form.media(rate_hz, channels)
     if num_frames is not None:
         num_frames = form.frames(num_frames, rate_hz, channels)
@@ -197,10 +205,10 @@ def _stages(form: Format, rate_hz: int, channels: int, num_frames: int | None) -
         if form.is_converted(rate_hz, channels):
             stages.append(Converter(form, rate_hz, channels))
         if form.is_encoded:
-            stages.append(Encoder(form, out_hz, out_channels, num_frames))
+            stages.append(Encoder(form, out_hz, out_channels, num_frames, tag))
             return stages
     if form.codec in LAWS:
         stages.append(_Telephone(form.codec))
     else:
-        stages.append(_Plain(wav_head(out_hz, out_channels, num_frames) if form.codec == "wav" else b""))
+        stages.append(_Plain(wav_head(out_hz, out_channels, num_frames, tag) if form.codec == "wav" else b""))
     return stages

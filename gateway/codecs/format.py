@@ -5,12 +5,12 @@ from typing import Final
 
 import msgspec
 
+from bus import wire
 from bus.errors import Invalid
 from bus.params import short
 
 #: Bytes of one sample of one channel: audio is s16le.
 SAMPLE_BYTES: Final = 2
-WAV_HEAD_BYTES: Final = 44
 _UNKNOWN_SIZE: Final = 0xFFFFFFFF
 MIN_RATE_HZ: Final = 4_000
 MAX_RATE_HZ: Final = 192_000
@@ -25,6 +25,8 @@ class Codec(msgspec.Struct, frozen=True, kw_only=True):
     #: Whether its bytes come from an encoder of `gateway.codecs.libav`, which begins at the first frame: no part of a
     #: body can then be made without those before it.
     is_encoded: bool = True
+    #: Whether its container has a place for a tag before the audio.
+    has_tag: bool = False
     #: The sample rates that it takes, rising; empty: any from MIN_RATE_HZ to MAX_RATE_HZ.
     rates_hz: tuple[int, ...] = ()
     #: The rate if the client requests none; 0: the job's own.
@@ -43,10 +45,11 @@ _MP3_RATES_HZ: Final = (8_000, 11_025, 12_000, 16_000, 22_050, 24_000, 32_000, 4
 _AAC_RATES_HZ: Final = (7_350, *_MP3_RATES_HZ, 64_000, 88_200, 96_000)
 #: By the name that clients send. Errors, `/openapi.json` and the file endings of the APIs are made from this table.
 FORMATS: Final = {
-    "wav": Codec(content_type="audio/wav", is_encoded=False),
+    "wav": Codec(content_type="audio/wav", is_encoded=False, has_tag=True),
     "pcm": Codec(content_type="audio/pcm", is_encoded=False),
     "mp3": Codec(
         content_type="audio/mpeg",
+        has_tag=True,
         rates_hz=_MP3_RATES_HZ,
         default_bitrate_bps=128_000,
         bitrates_bps=(8_000, 320_000),
@@ -55,6 +58,7 @@ FORMATS: Final = {
     ),
     "opus": Codec(
         content_type="audio/ogg",
+        has_tag=True,
         rates_hz=(8_000, 12_000, 16_000, 24_000, 48_000),
         default_bitrate_bps=64_000,
         bitrates_bps=(6_000, 256_000),
@@ -63,13 +67,14 @@ FORMATS: Final = {
     ),
     "aac": Codec(
         content_type="audio/aac",
+        has_tag=True,
         rates_hz=_AAC_RATES_HZ,
         default_bitrate_bps=96_000,
         bitrates_bps=(16_000, 320_000),
         max_channels=2,
         encoder_bytes=400 << 10,
     ),
-    "flac": Codec(content_type="audio/flac", max_channels=8, encoder_bytes=7 << 20),
+    "flac": Codec(content_type="audio/flac", has_tag=True, max_channels=8, encoder_bytes=7 << 20),
     "ulaw": Codec(content_type="audio/PCMU", is_encoded=False, default_rate_hz=8_000, max_channels=1),
     "alaw": Codec(content_type="audio/PCMA", is_encoded=False, default_rate_hz=8_000, max_channels=1),
 }
@@ -115,6 +120,15 @@ class Format(msgspec.Struct, frozen=True):
     def is_encoded(self) -> bool:
         """Whether its bytes come from an encoder, so that a body can only be made from its first byte on."""
         return FORMATS[self.codec].is_encoded
+
+    def tag(self, job: wire.Job) -> str:
+        """The text in a file that says that the audio of `job` is synthetic; "" if its marking or the format has none.
+
+        It follows from the job alone, so equal requests get equal bytes.
+        """
+        if job.marking == "none" or not FORMATS[self.codec].has_tag:
+            return ""
+        return f"Synthetic audio; generator=Antiphon; model={job.model}; version={job.version}; job={job.id}"
 
     @property
     def is_raw(self) -> bool:
@@ -170,6 +184,12 @@ def format_named(name: str, field: str) -> Format:
     return Format(name)
 
 
+def marks_of(form: Format, job: wire.Job) -> str:
+    """The marks that the audio of `job` bears in a format, as `Antiphon-Marked` lists them, or `none`."""
+    marks = ["tag"] if form.tag(job) else []
+    return ", ".join(marks + ["inaudible"] * (job.marking == "inaudible")) or "none"
+
+
 def checked(form: Format, *, rate: str = "rate", bitrate: str = "bitrate", speed: str = "speed") -> Format:
     """`form`, if it can be made. Raises Invalid with field, limit and value; the keywords are the fields' names."""
     codec = FORMATS[form.codec]
@@ -192,13 +212,22 @@ def checked(form: Format, *, rate: str = "rate", bitrate: str = "bitrate", speed
     return form
 
 
-def wav_head(rate_hz: int, channels: int, frames: int | None) -> bytes:
-    """The head of `frames` frames; None: their number is not known yet.
+def wav_head(rate_hz: int, channels: int, frames: int | None, tag: str) -> bytes:
+    """The head of `frames` frames; None: their number is not known yet. `tag`: its comment, "" for none.
 
-    A size that is unknown, or too large for 32 bits, is written as 0xFFFFFFFF.
+    A size that is unknown, or too large for 32 bits, is written as 0xFFFFFFFF. The comment is in a chunk `LIST` of the
+    kind `INFO` (Microsoft and IBM, "Multimedia Programming Interface and Data Specifications 1.0").
     """
     frame_bytes = channels * SAMPLE_BYTES
-    size = _UNKNOWN_SIZE if frames is None else min(frames * frame_bytes, _UNKNOWN_SIZE)
-    riff = min(size + WAV_HEAD_BYTES - 8, _UNKNOWN_SIZE)
     form = struct.pack("<HHIIHH", 1, channels, rate_hz, rate_hz * frame_bytes, frame_bytes, 8 * SAMPLE_BYTES)
-    return b"RIFF" + riff.to_bytes(4, "little") + b"WAVEfmt \x10\0\0\0" + form + b"data" + size.to_bytes(4, "little")
+    chunks = b"WAVE" + _chunk(b"fmt ", form)
+    if tag:
+        chunks += _chunk(b"LIST", b"INFO" + _chunk(b"ICMT", tag.encode() + b"\0"))
+    size = _UNKNOWN_SIZE if frames is None else min(frames * frame_bytes, _UNKNOWN_SIZE)
+    riff = min(size + len(chunks) + 8, _UNKNOWN_SIZE)
+    return b"RIFF" + riff.to_bytes(4, "little") + chunks + b"data" + size.to_bytes(4, "little")
+
+
+def _chunk(name: bytes, data: bytes) -> bytes:
+    """One chunk of RIFF, padded to an even size."""
+    return name + len(data).to_bytes(4, "little") + data + bytes(len(data) % 2)

@@ -36,6 +36,8 @@ class Container(msgspec.Struct, frozen=True, kw_only=True):
     encoder: str
     encoder_options: Mapping[str, str] = MappingProxyType({})
     container_options: Mapping[str, str] = MappingProxyType({})
+    #: Those by which it writes a tag at its beginning; without them it has no place for one, or writes it anyway.
+    tag_options: Mapping[str, str] = MappingProxyType({})
     #: (least sample rate, bitrates in kbit/s), highest rate first: the nearest of them is used; empty: any bitrate.
     bitrates_kbps: tuple[tuple[int, tuple[int, ...]], ...] = ()
     #: Offset of the five bytes of the head whose last 36 bits hold the number of frames; 0: the head has no such field.
@@ -55,8 +57,9 @@ CONTAINERS: Final = {
         encoder="libmp3lame",
         # No bit reservoir: every frame stands alone, so that a stream may be cut after any of them.
         encoder_options={"reservoir": "0", "compression_level": "5"},
-        # Neither a Xing frame nor ID3 tags: both need to be written once the end is known.
+        # No Xing frame: it has to be written once the end is known.
         container_options={"write_xing": "0", "id3v2_version": "0"},
+        tag_options={"id3v2_version": "3"},
         bitrates_kbps=_MP3_KBPS,
     ),
     "opus": Container(
@@ -66,7 +69,8 @@ CONTAINERS: Final = {
         # Small pages, so that encoded audio leaves at once.
         container_options={"page_duration": "20000"},
     ),
-    "aac": Container(container="adts", encoder="aac"),
+    # ADTS itself has no tags; decoders look for its sync word, which no ID3 tag of ASCII contains.
+    "aac": Container(container="adts", encoder="aac", tag_options={"write_id3v2": "1", "id3v2_version": "3"}),
     "flac": Container(
         container="flac",
         encoder="flac",
@@ -197,8 +201,11 @@ class _Sink:
 class Encoder:
     """s16le PCM to one encoded stream."""
 
-    def __init__(self, form: Format, rate_hz: int, channels: int, num_frames: int | None) -> None:
-        """`rate_hz`, `channels`: of the input. `num_frames`: of the whole stream; None if not known."""
+    def __init__(self, form: Format, rate_hz: int, channels: int, num_frames: int | None, tag: str) -> None:
+        """`rate_hz`, `channels`: of the input. `num_frames`: of the whole stream; None if not known.
+
+        `tag`: the comment in its head; "" for none.
+        """
         self._rate_hz = rate_hz
         self._channels = channels
         self._num_pushed = 0
@@ -206,6 +213,7 @@ class Encoder:
         self._sink = _Sink()
         # bitexact: no random serial number, no version in the file. Equal audio is equal bytes in every process.
         options = {**how.container_options, "flush_packets": "1", "fflags": "+bitexact"}
+        options |= how.tag_options if tag else {}
         self._container = av.open(self._sink, "w", format=how.container, options=options, buffer_size=_BUFFER_BYTES)
         stream = self._container.add_stream(
             how.encoder, rate=rate_hz, options=dict(how.encoder_options), layout=_layout(channels)
@@ -214,6 +222,8 @@ class Encoder:
         self._stream = stream
         if form.bitrate:
             self._stream.bit_rate = _bitrate_bps(how, form.bitrate, rate_hz)
+        if tag:
+            self._container.metadata["comment"] = tag
         self._container.start_encoding()
         self._head = self._sink.take()
         if how.num_frames_at and num_frames is not None:

@@ -12,6 +12,8 @@ from bus.errors import Invalid
 JOB_HEADER: Final = "Antiphon-Job"
 #: The voice that the job was resolved to, with its model, version and digest.
 VOICE_HEADER: Final = "Antiphon-Voice"
+#: How the audio in the response is marked as synthetic: `tag`, `inaudible`, both, or `none`.
+MARKED_HEADER: Final = "Antiphon-Marked"
 #: An id that a client can quote: the log has it.
 REQUEST_ID: Final = "X-Request-Id"
 #: How the result cache answered a request that could share a run: `miss`, `shared` or `hit`.

@@ -11,7 +11,7 @@ from typing import Any, Final
 from aiohttp import web
 
 from gateway.http.dialect import Dialect, dialect_of
-from gateway.http.headers import JOB_HEADER, VOICE_HEADER
+from gateway.http.headers import JOB_HEADER, MARKED_HEADER, VOICE_HEADER
 from gateway.http.operation import EVENTS, Answer, Operation, Parameter, operation, operation_of
 from gateway.http.problems import ProblemBody
 from gateway.http.schemas import schemas_of
@@ -140,6 +140,8 @@ def _answer(answer: Answer, schemas: Mapping[str, Any]) -> dict[str, Any]:
         JOB_HEADER: "The job that this response concerns.",
         VOICE_HEADER: "The voice that speaks, with its model, version and digest; absent without a voice.",
     }
+    if answer.media and answer.media[0].startswith("audio/"):
+        described[MARKED_HEADER] = "How the audio is marked as synthetic: `tag`, `inaudible`, both, or `none`."
     headers = {name: {"schema": {"type": "string"}, "description": text} for name, text in described.items()}
     shown: dict[str, Any] = {"description": answer.text, "headers": headers}
     if answer.kind is not None:

@@ -2,22 +2,26 @@
 
 import time
 import uuid
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgspec
 
 from bus import params, script, voices, wire
+from bus.access.keyring import Entry
+from bus.access.markings import Markings
 from bus.blobs.uploaded import UploadedVoices
-from bus.errors import Invalid, NoWorker, UnknownModel
+from bus.errors import Invalid, NoWorker, UnknownModel, Unreachable
 from bus.fleet.fleet import Fleet
 from bus.fleet.messages import ModelCard
 from bus.jobs import ids, inputs, scripts, validate
 from bus.jobs.validate import AudioLimit
+from bus.marking import Marking
 from bus.params import short
 from bus.script import Turn
 from bus.settings import BusSettings
-from bus.subjects import LANES
+from bus.subjects import LANES, MARKINGS_ENTRY
 from bus.text import suggestion
+from bus.transport.bucket import BucketCopy
 from bus.transport.clock import BusClock
 from gateway.jobs.cache import derived_id
 from gateway.jobs.cloning import with_clip
@@ -26,18 +30,35 @@ from gateway.jobs.resolution import resolve, voice_of_language
 DEFAULT_MODEL: Final = "speech"
 #: A gateway younger than this may not have received a heartbeat of every worker.
 _DISCOVERY_S: Final = 2.5
+#: Markings that need nothing of a worker.
+_POSSIBLE: Final[dict[str, Marking]] = {"none": "none", "tag": "tag"}
 #: Of a job as JSON, for the fields that the gateway adds after validation: the client, the deadline.
 _ADDED_BYTES: Final = 256
+
+
+class MarkingPolicy(NamedTuple):
+    """How the audio of each tenant is marked as synthetic."""
+
+    keys: BucketCopy[Entry]
+    #: Of tenants without one of their own.
+    default: Marking
 
 
 class Validation:
     """Completes and checks jobs against the fleet's model cards and the limits of each field."""
 
     def __init__(
-        self, fleet: Fleet, uploaded: UploadedVoices, clock: BusClock, settings: BusSettings, no_worker_s: float
+        self,
+        fleet: Fleet,
+        uploaded: UploadedVoices,
+        clock: BusClock,
+        settings: BusSettings,
+        policy: MarkingPolicy,
+        no_worker_s: float,
     ) -> None:
         """`no_worker_s`: how long a request waits for the first audio of a model that no worker serves."""
         self._no_worker_s = no_worker_s
+        self._policy = policy
         self._fleet = fleet
         self._uploaded = uploaded
         self._clock = clock
@@ -95,7 +116,8 @@ class Validation:
         `size_hint_bytes`: size of the request's body; the size of the job is computed only if that is near the limit.
         `language`: of the voice, for a job that names none: a tag of BCP 47 in lower case.
 
-        Raises Invalid, TooLarge, UnknownModel or NoWorker; their texts name field, limit and value.
+        Raises Invalid, TooLarge, UnknownModel, NoWorker; their texts name field, limit and value. Unreachable until the
+        markings of tenants have been read.
         """
         model = job.model or DEFAULT_MODEL
         lane = job.lane or ("interactive" if streams else "standard")
@@ -116,6 +138,7 @@ class Validation:
             model=card.name,
             version=card.version,
             voice=voice,
+            marking=self._marking(job.tenant),
             lane=lane,
             run_on=(not streams) if job.run_on is None else job.run_on,
         )
@@ -148,6 +171,19 @@ class Validation:
         if language and not voice:
             voice = voice_of_language(card, language)
         return job, card, _voice(voice, card)
+
+    def _marking(self, tenant: str) -> Marking:
+        """The marking of a tenant's audio. Raises NoWorker if this deployment has it not; Unreachable."""
+        keys, marking = self._policy
+        if not keys.is_loaded:
+            raise Unreachable("the markings of tenants have not been read from the bus yet; try again soon")
+        record = keys.entries.get(MARKINGS_ENTRY)
+        wanted = record.tenants.get(tenant, marking) if isinstance(record, Markings) else marking
+        known: Marking | None = _POSSIBLE.get(wanted)
+        if known is not None:
+            return known
+        why = "no worker has a watermark" if wanted == "inaudible" else "that is not possible here"
+        raise NoWorker(f"audio of the tenant {tenant!r} has to be marked {short(wanted)!r}, and {why}")
 
 
 def _check_content(job: wire.Job, card: ModelCard) -> None:

@@ -4,6 +4,7 @@ import contextlib
 from collections.abc import AsyncGenerator
 from contextlib import aclosing, closing
 from typing import Final
+from zlib import crc32
 
 import msgspec
 from aiohttp import web
@@ -17,9 +18,9 @@ from bus.subjects import JobKey
 from gateway.access.caller import CALLER
 from gateway.codecs import WAV, Encoding, Format
 from gateway.codecs.encoded_cache import FileKey
-from gateway.codecs.format import SAMPLE_BYTES, wav_head
+from gateway.codecs.format import SAMPLE_BYTES, marks_of, wav_head
 from gateway.http.counting import count_request
-from gateway.http.headers import JOB_HEADER, voice_headers
+from gateway.http.headers import JOB_HEADER, MARKED_HEADER, voice_headers
 from gateway.http.ranges import Part, is_unchanged, part
 from gateway.http.responses import begin
 from gateway.http.services import BUFFERS, ENCODED, JOBS
@@ -67,11 +68,17 @@ class AudioFile(msgspec.Struct, frozen=True):
         return self.form.expected_bytes(self.frames_left, self.rate_hz, self.channels)
 
     @property
+    def tag(self) -> str:
+        """The comment in its head, "" without one."""
+        return self.form.tag(self.found.birth.job)
+
+    @property
     def headers(self) -> dict[str, str]:
         """Headers of every response with it."""
         media = self.form.media(self.rate_hz, self.channels)
         return {
             JOB_HEADER: self.key.job,
+            MARKED_HEADER: marks_of(self.form, self.found.birth.job),
             **voice_headers(self.found.birth.job),
             "Content-Type": self.form.content_type_of(*media),
             "Antiphon-Media": wire.media_type(*media),
@@ -99,7 +106,7 @@ async def respond_with_file(request: web.Request, file: AudioFile) -> web.Stream
     """Respond to GET or HEAD, with the part that `Range` names. Raises RangeRefused; TooMany if it must be encoded."""
     if file.is_plain:
         return await _plain(request, file)
-    cache_key = FileKey(file.key, file.crc32, file.frames, file.from_frame, file.form)
+    cache_key = FileKey(file.key, file.crc32, file.frames, file.from_frame, file.form, file.tag)
     cache = request.app[ENCODED]
     cached = cache.get(cache_key)
     if cached is None:
@@ -129,7 +136,8 @@ async def _encoded(request: web.Request, file: AudioFile) -> AsyncGenerator[byte
     """The encoded audio, piece by piece; a piece may be empty."""
     caller = request[CALLER]
     async with join_stream(request.app[JOBS], file.key, file.found, file.from_frame) as stream:
-        with closing(Encoding(file.form, file.rate_hz, file.channels, file.frames_left, caller=caller)) as encoding:
+        encoding = Encoding(file.form, file.rate_hz, file.channels, file.frames_left, caller=caller, tag=file.tag)
+        with closing(encoding):
             async with aclosing(aiter(stream)) as pieces:
                 async for pcm in pieces:
                     yield await encoding.feed(pcm)
@@ -166,14 +174,14 @@ async def _stream(request: web.Request, file: AudioFile, key: FileKey | None) ->
 
 async def _plain(request: web.Request, file: AudioFile) -> web.StreamResponse:
     """Respond with a file that needs no encoder: any part of it is read from the log."""
-    etag = f'"{file.crc32}-{file.frames}-{file.from_frame}-{file.form.codec}"'
+    is_wav = file.form.codec == WAV.codec
+    whole_head = wav_head(file.rate_hz, file.channels, file.frames_left, file.tag) if is_wav else b""
+    head_bytes = len(whole_head)
+    etag = f'"{file.crc32}-{file.frames}-{file.from_frame}-{file.form.codec}-{crc32(whole_head):08x}"'
     headers = {**file.headers, "Accept-Ranges": "bytes", "ETag": etag}
     if is_unchanged(request.headers, etag):
         return web.Response(status=304, headers=headers)
     frame_bytes = file.channels * SAMPLE_BYTES
-    is_wav = file.form.codec == WAV.codec
-    whole_head = wav_head(file.rate_hz, file.channels, file.frames_left) if is_wav else b""
-    head_bytes = len(whole_head)
     wanted, is_part = part(request.headers, head_bytes + file.frames_left * frame_bytes, etag)
     if is_part:
         headers["Content-Range"] = wanted.content_range

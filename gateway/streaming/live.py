@@ -15,7 +15,8 @@ from bus.jobs import lookup
 from gateway.access.caller import CALLER
 from gateway.codecs import WAV, Encoding, Format
 from gateway.codecs.encoded_cache import StreamKey
-from gateway.http.headers import CACHE_HEADER, JOB_HEADER, voice_headers, wants_fresh
+from gateway.codecs.format import marks_of
+from gateway.http.headers import CACHE_HEADER, JOB_HEADER, MARKED_HEADER, voice_headers, wants_fresh
 from gateway.http.responses import JOB, begin
 from gateway.http.services import BUFFERS, ENCODED, JOBS
 from gateway.jobs.listening import AudioStream, open_stream
@@ -28,14 +29,15 @@ FREE_ENCODER_BYTES: Final = 2 << 20
 Headers = Callable[[str], dict[str, str]]
 
 
-def audio_headers(job_id: str, form: Format) -> dict[str, str]:
+def audio_headers(job: wire.Job, form: Format) -> dict[str, str]:
     """Headers of every response with the audio of a job that may still run."""
     return {
-        JOB_HEADER: job_id,
+        JOB_HEADER: job.id,
+        MARKED_HEADER: marks_of(form, job),
         "Content-Type": form.content_type,
         "Cache-Control": "no-store",
         "X-Accel-Buffering": "no",
-        "X-Request-Id": job_id,
+        "X-Request-Id": job.id,
     }
 
 
@@ -67,7 +69,7 @@ async def _respond_from_cache(
     """Respond with the encoded body that an identical request got; None if it is no longer in memory."""
     cache = request.app[ENCODED]
     done = stream.finished_before
-    body = None if done is None else cache.get(StreamKey.of(stream.key, done, form))
+    body = None if done is None else cache.get(StreamKey.of(stream.key, done, form, form.tag(stream.job)))
     media = None if body is None else await lookup.media(request.app[JOBS].bus, stream.key, 0)
     if body is None or media is None:
         return None
@@ -97,12 +99,11 @@ def stream_headers(
     stream: AudioStream, form: Format, media: tuple[int, int], headers: Headers | None
 ) -> dict[str, str]:
     """Headers of a streamed response. `media`: (rate_hz, channels) of the audio as encoded."""
-    job_id = stream.key.job
-    head = audio_headers(job_id, form)
+    head = audio_headers(stream.job, form)
     if stream.job.voice:
         head |= voice_headers(stream.job)
     if headers:
-        head |= headers(job_id)
+        head |= headers(stream.job.id)
     head["Antiphon-Media"] = wire.media_type(*media)
     head["Content-Type"] = form.content_type_of(*media)
     if stream.cache_outcome is not None:
@@ -137,7 +138,9 @@ async def send_stream(
             await memory.enter_async_context(encoder_memory(request, form, stream.media))
         # Only a WAV says in its head how long it is.
         num_frames = stream.num_frames if form.codec == WAV.codec else None
-        with closing(Encoding(form, *stream.media, num_frames, caller=request[CALLER])) as encoding, writing as writer:
+        key, tag = stream.key, form.tag(stream.job)
+        encoding = Encoding(form, *stream.media, num_frames, caller=request[CALLER], tag=tag)
+        with closing(encoding), writing as writer:
             response = web.StreamResponse(headers=stream_headers(stream, form, encoding.media, headers))
             data = await encoding.feed(pcm)
             del pcm  # otherwise it stays in memory until the end
@@ -149,8 +152,9 @@ async def send_stream(
                     await response.write(data)
                 data = await encoding.feed(await anext(pieces))
             data += await encoding.finish()
-            if writer is not None and stream.done.seconds <= cache.max_s:
+            # A stream that went on with another run has the tag of the first one.
+            if writer is not None and stream.done.seconds <= cache.max_s and stream.key == key:
                 writer.add(data)
-                writer.save(StreamKey.of(stream.key, stream.done, form))
+                writer.save(StreamKey.of(key, stream.done, form, tag))
             await response.write_eof(data)
     return response

@@ -95,4 +95,4 @@ def encoding_for(stream: AudioStream, form: Format, num_bytes: int, caller: Call
     """
     rate_hz, channels = stream.media
     num_frames = num_bytes // (channels * SAMPLE_BYTES) if stream.is_whole else None
-    return Encoding(form, rate_hz, channels, num_frames, caller=caller)
+    return Encoding(form, rate_hz, channels, num_frames, caller=caller, tag=form.tag(stream.job))

@@ -7,7 +7,7 @@ import typer
 from ops.cli.flags import with_flags
 from ops.settings import OperatorSettings, read
 
-keys_app = typer.Typer(help="Make, list, limit and revoke API keys; rotate the secret of links.", no_args_is_help=True)
+keys_app = typer.Typer(help="Make, list, limit and revoke API keys; mark audio of tenants.", no_args_is_help=True)
 
 Config = Annotated[str | None, typer.Option("--config", help="A TOML file of settings.", metavar="FILE")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
@@ -89,6 +89,28 @@ def rotate(
     from ops.commands.keys import rotate_links
 
     rotate_links(read(OperatorSettings, flags, config).bus, end_links=end_links, as_json=json)
+
+
+@keys_app.command("marking", short_help="Mark the audio of a tenant as synthetic, or not; list the tenants.")
+@with_flags(OperatorSettings)
+def mark(
+    tenant: Annotated[str | None, typer.Argument(help="Absent: list those with a marking of their own.")] = None,
+    policy: Annotated[
+        str | None, typer.Argument(help="`none`, `tag`, `inaudible`; `default`: that of its gateway.")
+    ] = None,
+    *,
+    json: Json = False,
+    config: Config = None,
+    **flags: Any,
+) -> None:
+    """Set how the audio of a tenant is marked as synthetic, in jobs from now on; without a tenant, list them."""
+    from ops.commands.markings import set_marking, show_all
+
+    bus = read(OperatorSettings, flags, config).bus
+    if tenant is None:
+        show_all(bus, as_json=json)
+    else:
+        set_marking(bus, tenant, policy, as_json=json)
 
 
 def _given(

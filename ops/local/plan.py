@@ -67,6 +67,7 @@ class Plan(msgspec.Struct, frozen=True):
             more += ["--cors-origins", ",".join(settings.cors_origins)]
         if settings.allowed_hosts:
             more += ["--allowed-hosts", ",".join(settings.allowed_hosts)]
+        more += ["--marking", settings.marking]
         for flag, value in (("--tls-cert", settings.tls_cert), ("--tls-key", settings.tls_key)):
             more += [flag, value] if value else []
         return [*self._command("gateway"), "--port", str(self.http_port), *more]

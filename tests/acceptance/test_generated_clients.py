@@ -7,6 +7,7 @@ import aiohttp
 import pytest
 
 from tests.support import fleets
+from tests.support.doors import wav_head_bytes
 from tests.support.environments import node_with, python_with, ran
 from tests.support.fleets import Stack
 
@@ -15,8 +16,8 @@ pytestmark = pytest.mark.slow
 stack = fleets.stack("tone", 2)
 http = fleets.http()
 
-#: Bytes of a WAV of half a second of the tone.
-WAV_BYTES = 44 + 24_000
+#: Bytes of a WAV of half a second of the tone, whose job has a derived id.
+WAV_BYTES = wav_head_bytes("c" + 40 * "0") + 24_000
 #: The generator has no type for these; as in docs/http.md.
 OVERRIDES = """\
 content_type_overrides:

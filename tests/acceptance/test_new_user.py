@@ -13,6 +13,7 @@ import pytest
 from numpy.typing import NDArray
 
 from tests.support.asr import recognised
+from tests.support.doors import wav_pcm
 from tests.support.loudness import integrated_lufs, longest_silence_s, peak_dbfs
 from tests.support.up import ROOT, Up, running
 
@@ -44,7 +45,7 @@ def read(path: Path) -> tuple[NDArray[np.int16], int]:
     """(frames, channels) and the rate; tells nothing by the sizes in the header, which a stream cannot know."""
     with wave.open(str(path)) as file:
         rate_hz, channels = file.getframerate(), file.getnchannels()
-    return np.frombuffer(path.read_bytes()[44:], "<i2").reshape(-1, channels), rate_hz
+    return np.frombuffer(wav_pcm(path.read_bytes()), "<i2").reshape(-1, channels), rate_hz
 
 
 def test_curl_as_the_readme_shows_it_saves_the_sentence_asked_for(up: Up, tmp_path: Path) -> None:

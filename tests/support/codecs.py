@@ -48,13 +48,13 @@ class Tenant(NamedTuple):
 
 
 async def encoded(
-    form: Format, rate_hz: int, pcm: Samples | bytes, block_frames: int, frames: int | None = None
+    form: Format, rate_hz: int, pcm: Samples | bytes, block_frames: int, frames: int | None = None, tag: str = ""
 ) -> list[bytes]:
     """The bytes of each block, and last those of the end."""
     channels = 1 if isinstance(pcm, bytes) else pcm.shape[1]
     data = pcm if isinstance(pcm, bytes) else pcm.tobytes()
     step = block_frames * channels * 2
-    encoding = Encoding(form, rate_hz, channels, frames, caller=Tenant("tenant-a"))
+    encoding = Encoding(form, rate_hz, channels, frames, caller=Tenant("tenant-a"), tag=tag)
     try:
         return [await encoding.feed(data[at : at + step]) for at in range(0, len(data), step)] + [
             await encoding.finish()

@@ -11,9 +11,12 @@ from typing import Any
 import aiohttp
 from aiohttp.test_utils import TestServer
 
+from bus import wire
 from bus.jobs.client import open_bus
 from bus.settings import BusSettings
 from gateway.app import make_app
+from gateway.codecs import WAV
+from gateway.codecs.format import wav_head
 from gateway.compose import Services, compose
 from gateway.nats.api import NatsApi
 from gateway.settings import GatewaySettings
@@ -40,12 +43,28 @@ def gated(path: Path, before_block: int, **params: Any) -> dict[str, Any]:
 
 def wav_pcm(body: bytes) -> bytes:
     """The samples of a WAV whose sizes may be unknown."""
-    assert (body[:4], body[8:12], body[36:40]) == (b"RIFF", b"WAVE", b"data")
-    return body[44:]
+    return body[data_at(body) :]
 
 
 def wav_sizes(body: bytes) -> tuple[int, int]:
-    return struct.unpack("<I", body[4:8])[0], struct.unpack("<I", body[40:44])[0]
+    at = data_at(body)
+    return struct.unpack("<I", body[4:8])[0], struct.unpack("<I", body[at - 4 : at])[0]
+
+
+def data_at(body: bytes) -> int:
+    """Where the samples of a WAV begin."""
+    assert (body[:4], body[8:12]) == (b"RIFF", b"WAVE")
+    at = 12
+    while body[at : at + 4] != b"data":
+        size = struct.unpack("<I", body[at + 4 : at + 8])[0]
+        assert at + 8 + size + size % 2 < len(body), "no samples"
+        at += 8 + size + size % 2
+    return at + 8
+
+
+def wav_head_bytes(job: str, model: str = "tone") -> int:
+    """Size of the head of a job's WAV."""
+    return len(wav_head(24_000, 1, None, WAV.tag(wire.Job(id=job, model=model, version="v1"))))
 
 
 async def state_of(http: aiohttp.ClientSession, job: str) -> str:
@@ -117,6 +136,7 @@ async def gateway_here(settings: BusSettings, **more: Any) -> AsyncIterator[tupl
     try:
         async with open_bus(settings, "gateway") as bus, asyncio.TaskGroup() as tasks:
             gateway = compose(bus, GatewaySettings(bus=settings, **more), tasks)
+            await gateway.keys.refresh()
             tasks.create_task(gateway.fleet.run())
             tasks.create_task(gateway.routes.run())
             async with (

@@ -153,7 +153,7 @@ class Context:
         rate_hz, channels = stream.media
         form = self._template.form
         chunks = Chunks(segment.text, rate_hz * form.speed, channels)
-        with closing(Encoding(form, rate_hz, channels, caller=self._socket)) as encoding:
+        with closing(Encoding(form, rate_hz, channels, caller=self._socket, tag=form.tag(stream.job))) as encoding:
             while True:
                 chunk, alignment = chunks.take(pcm, stream.marks, is_last=stream.is_whole)
                 data = await encoding.feed(chunk) if chunk else b""

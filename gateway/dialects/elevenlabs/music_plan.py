@@ -131,7 +131,8 @@ async def _respond_in_parts(
     """Respond with `detail` and the stream's audio. An error after the first block cuts the body short."""
     async with aclosing(aiter(stream)) as pieces:
         pcm = await anext(pieces)
-        with closing(Encoding(form, *stream.media, caller=caller(request))) as encoding:
+        encoding = Encoding(form, *stream.media, caller=caller(request), tag=form.tag(stream.job))
+        with closing(encoding):
             ids = {"request-id": stream.key.job, "song-id": stream.key.job}
             head = stream_headers(stream, form, encoding.media, lambda _: ids)
             audio_type = head["Content-Type"]

@@ -98,7 +98,7 @@ async def timed(
         rate_hz, channels = stream.media
         played_hz = rate_hz * form.speed
         frames = 0
-        with closing(Encoding(form, rate_hz, channels, caller=caller)) as encoding:
+        with closing(Encoding(form, rate_hz, channels, caller=caller, tag=form.tag(stream.job))) as encoding:
             while True:
                 frames += len(pcm) // (channels * SAMPLE_BYTES)
                 alignment = characters.take([(mark.start, mark.frame / played_hz) for mark in stream.marks])

@@ -62,7 +62,7 @@ async def respond_with_events(
         pcm = await anext(pieces)
         if form.encoder_bytes(*stream.media) > FREE_ENCODER_BYTES:
             await memory.enter_async_context(encoder_memory(request, form, stream.media))
-        with closing(Encoding(form, *stream.media, caller=caller(request))) as encoding:
+        with closing(Encoding(form, *stream.media, caller=caller(request), tag=form.tag(stream.job))) as encoding:
             response = web.StreamResponse(headers=stream_headers(stream, form, encoding.media, headers))
             response.headers["Content-Type"] = sse.CONTENT_TYPE
             is_named = _OPENAI_PACKAGE not in request.headers

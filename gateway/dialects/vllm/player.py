@@ -46,7 +46,8 @@ class SentencePlayer:
         config, form = segment.template.config, segment.template.form
         rate_hz, channels = stream.media
         frames = stream.done.frames if stream.is_whole else None
-        with closing(Encoding(form, rate_hz, channels, frames, caller=self._socket)) as encoding:
+        tag = form.tag(stream.job)
+        with closing(Encoding(form, rate_hz, channels, frames, caller=self._socket, tag=tag)) as encoding:
             await self._start(segment, encoding.media)
             is_timed = config.word_timestamps
             chunks = TimedChunks(segment, rate_hz * form.speed, encoding.media) if is_timed else None

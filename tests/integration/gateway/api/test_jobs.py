@@ -11,7 +11,18 @@ import pytest
 from bus.jobs.client import open_bus
 from bus.settings import BusSettings
 from tests.support import fleets
-from tests.support.doors import SPEECH, STEADY, Events, accepted, gated, state_of, tone, until_state, wav_pcm
+from tests.support.doors import (
+    SPEECH,
+    STEADY,
+    Events,
+    accepted,
+    gated,
+    state_of,
+    tone,
+    until_state,
+    wav_head_bytes,
+    wav_pcm,
+)
 from tests.support.fleets import Stack
 from tests.support.programs import Fleet
 from tests.support.tone import tone_pcm
@@ -134,7 +145,7 @@ async def test_listening_may_begin_late_and_anywhere(http: aiohttp.ClientSession
     await until_state(http, job, "running")
     async with asyncio.timeout(30):
         async with http.get(f"/v1/jobs/{job}/audio") as answer:
-            await answer.content.readexactly(44 + 24_000)
+            await answer.content.readexactly(wav_head_bytes(job) + 24_000)
             async with http.get(f"/v1/jobs/{job}/audio?format=pcm&from_frame=777") as past:
                 assert await past.content.readexactly(2000) == tone_pcm(2, 777)[:2000]
                 assert await past.read() == tone_pcm(2, 777)[2000:]

@@ -12,7 +12,7 @@ import aiohttp
 import pytest
 
 from tests.support import fleets
-from tests.support.doors import STEADY, gated, until_state, wav_pcm, wav_sizes
+from tests.support.doors import STEADY, data_at, gated, until_state, wav_head_bytes, wav_pcm, wav_sizes
 from tests.support.fleets import Stack
 from tests.support.programs import Fleet
 from tests.support.tone import tone_pcm
@@ -44,12 +44,12 @@ async def test_generate_returns_the_url_of_a_complete_file(http: aiohttp.ClientS
         "channels": 1,
     }
     async with http.get(output["url"]) as answer:
-        assert (answer.headers["Content-Type"], answer.headers["Content-Length"]) == ("audio/wav", str(44 + 72_000))
         body = await answer.read()
+        assert (answer.headers["Content-Type"], answer.content_length) == ("audio/wav", len(body))
     assert wav_pcm(body) == tone_pcm(1.5)
     with wave.open(io.BytesIO(body)) as file:
         assert (file.getframerate(), file.getnframes()) == (24_000, 36_000)
-    async with http.get(output["url"], headers={"Range": "bytes=44-4843"}) as answer:
+    async with http.get(output["url"], headers={"Range": f"bytes={data_at(body)}-{data_at(body) + 4799}"}) as answer:
         assert (answer.status, await answer.read()) == (206, tone_pcm(0.1))
 
 
@@ -91,7 +91,7 @@ async def test_a_task_is_queued_and_its_chunks_can_be_requested_one_by_one(
                     continue
                 assert (answer.status, answer.headers["Content-Type"]) == (200, "audio/wav")
                 chunk = await answer.read()
-                assert wav_sizes(chunk) == (len(chunk) - 8, len(chunk) - 44)
+                assert wav_sizes(chunk) == (len(chunk) - 8, len(chunk) - data_at(chunk))
                 received += wav_pcm(chunk)
                 index += 1
     assert waited > 0
@@ -102,7 +102,7 @@ async def test_a_task_is_queued_and_its_chunks_can_be_requested_one_by_one(
 async def test_the_file_of_a_running_task_is_a_stream(http: aiohttp.ClientSession, tmp_path: Path) -> None:
     task = await posted(http, "/api/generate", tone(0.3, **gated(tmp_path / "open", 1, block_ms=100)))
     async with asyncio.timeout(30), http.get(f"/output/{task['task_id']}.wav") as answer:
-        assert wav_pcm(await answer.content.readexactly(44 + 4800)) == tone_pcm(0.1)
+        assert wav_pcm(await answer.content.readexactly(wav_head_bytes(task["task_id"]) + 4800)) == tone_pcm(0.1)
         (tmp_path / "open").touch()
         assert await answer.content.read() == tone_pcm(0.3)[4800:]
 

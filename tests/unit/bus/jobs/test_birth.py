@@ -5,6 +5,8 @@ import pytest
 
 from bus import wire
 from bus.jobs.birth import digest, is_repeat
+from bus.jobs.ids import derived_from
+from bus.marking import Marking
 from bus.script import Turn
 
 SENT = wire.Requested(model="speech")
@@ -53,3 +55,17 @@ def test_the_turns_of_a_script_are_compared_as_they_were_sent() -> None:
     later = msgspec.structs.replace(born, model="piper", script=script("en_US-joe-low", "de_DE-eva-low"))
     assert is_repeat(later, born)
     assert not is_repeat(msgspec.structs.replace(later, requested=wire.Requested(model="speech")), born)
+
+
+@pytest.mark.parametrize("marking", ["none", "inaudible", "signed"])
+def test_the_digest_changes_with_the_marking(marking: Marking) -> None:
+    """And so does the id of a shared run; a repeat of a request with an id stays one."""
+    other = msgspec.structs.replace(BORN, marking=marking)
+    assert digest(other) != digest(BORN)
+    assert derived_from(other) != derived_from(BORN)
+    assert is_repeat(other, BORN)
+
+
+def test_a_job_without_a_marking_is_tagged_and_has_the_digest_that_it_had_before() -> None:
+    assert wire.decode(wire.Job, b'{"input": "Hello"}').marking == "tag"
+    assert b"marking" not in wire.encode(BORN)

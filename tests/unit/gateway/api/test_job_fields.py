@@ -26,6 +26,7 @@ NOT_THE_CALLERS = {
     "retry_of": "`antiphon dead retry`",
     "voice_digests": "the gateway, from the model's card",
     "requested": "the gateway",
+    "marking": "the gateway, from the policy of the tenant",
 }
 FIELDS = {
     "input": "Hello",

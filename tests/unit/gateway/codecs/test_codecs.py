@@ -69,7 +69,7 @@ def test_equal_audio_becomes_equal_bytes_however_it_is_cut(form: Format, cuts: l
     audio = voice_like(0.25, 24_000).tobytes()
 
     async def fed(sizes: list[int]) -> bytes:
-        encoding, rest, body = Encoding(form, 24_000, 1, caller=Tenant("tenant-a")), audio, b""
+        encoding, rest, body = Encoding(form, 24_000, 1, caller=Tenant("tenant-a"), tag=""), audio, b""
         for size in sizes:
             body, rest = body + await encoding.feed(rest[: 2 * size]), rest[2 * size :]
         body += await encoding.feed(rest) + await encoding.finish()
@@ -233,7 +233,7 @@ async def test_encoders_bring_no_threads_of_their_own() -> None:
 
     before = foreign()
     encodings = [
-        Encoding(form, 24_000, 1, caller=Tenant("tenant-a"))
+        Encoding(form, 24_000, 1, caller=Tenant("tenant-a"), tag="")
         for form in (*map(Format, FORMATS), Format("mp3", speed=2.0))
         for _ in range(4)
     ]

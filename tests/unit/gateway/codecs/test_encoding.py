@@ -49,7 +49,7 @@ async def entered(stage: Gated) -> None:
 
 
 async def test_the_loop_goes_on_while_an_encoder_works(gated: Gated) -> None:
-    encoder = Encoding(MP3, 24_000, 1, caller=Tenant("tenant-a"))
+    encoder = Encoding(MP3, 24_000, 1, caller=Tenant("tenant-a"), tag="")
     feeding = asyncio.create_task(encoder.feed(b"ab"))
     await entered(gated)
     for _ in range(100):
@@ -61,7 +61,7 @@ async def test_the_loop_goes_on_while_an_encoder_works(gated: Gated) -> None:
 
 
 async def test_a_cancelled_feed_does_not_release_the_encoder_under_its_thread(gated: Gated) -> None:
-    encoder = Encoding(MP3, 24_000, 1, caller=Tenant("tenant-a"))
+    encoder = Encoding(MP3, 24_000, 1, caller=Tenant("tenant-a"), tag="")
     feeding = asyncio.create_task(encoder.feed(b"ab"))
     await entered(gated)
     feeding.cancel()
@@ -76,7 +76,7 @@ async def test_a_cancelled_feed_does_not_release_the_encoder_under_its_thread(ga
 
 
 async def test_an_encoder_never_has_two_threads(gated: Gated) -> None:
-    encoder = Encoding(MP3, 24_000, 1, caller=Tenant("tenant-a"))
+    encoder = Encoding(MP3, 24_000, 1, caller=Tenant("tenant-a"), tag="")
     feeding = asyncio.create_task(encoder.feed(b"ab"))
     await entered(gated)
     with pytest.raises(RuntimeError, match="one task at a time"):
@@ -96,7 +96,7 @@ async def test_an_encoder_never_has_two_threads(gated: Gated) -> None:
 async def test_an_encoding_that_is_closed_while_it_waits_for_a_thread_never_gets_one(
     gated: Gated, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    busy = [Encoding(MP3, 24_000, 1, caller=Tenant("tenant-a")) for _ in range(encoding.NUM_THREADS)]
+    busy = [Encoding(MP3, 24_000, 1, caller=Tenant("tenant-a"), tag="") for _ in range(encoding.NUM_THREADS)]
     feeding = [asyncio.create_task(each.feed(b"ab")) for each in busy]
     await entered(gated)
     async with asyncio.timeout(30):
@@ -104,7 +104,7 @@ async def test_an_encoding_that_is_closed_while_it_waits_for_a_thread_never_gets
             await asyncio.sleep(0)
     second = Gated()
     monkeypatch.setattr(encoding, "_stages", lambda *_: [second])
-    waiting = Encoding(MP3, 24_000, 1, caller=Tenant("tenant-a"))
+    waiting = Encoding(MP3, 24_000, 1, caller=Tenant("tenant-a"), tag="")
     late = asyncio.create_task(waiting.feed(b"cd"))
     await asyncio.sleep(0)
     late.cancel()
@@ -126,9 +126,11 @@ async def test_an_owner_without_a_thread_gets_the_next_one_that_is_free(
         return gated.feed(pcm)
 
     monkeypatch.setattr(Encoding, "_feed", feed)
-    flood = [asyncio.create_task(Encoding(MP3, 24_000, 1, caller=Tenant("tenant-a")).feed(b"ab")) for _ in range(20)]
+    flood = [
+        asyncio.create_task(Encoding(MP3, 24_000, 1, caller=Tenant("tenant-a"), tag="").feed(b"ab")) for _ in range(20)
+    ]
     await entered(gated)
-    victim = asyncio.create_task(Encoding(MP3, 24_000, 1, caller=Tenant("tenant-b")).feed(b"cd"))
+    victim = asyncio.create_task(Encoding(MP3, 24_000, 1, caller=Tenant("tenant-b"), tag="").feed(b"cd"))
     await asyncio.sleep(0)
     gated.leave.set()
     assert await victim == b"cd"
@@ -137,7 +139,9 @@ async def test_an_owner_without_a_thread_gets_the_next_one_that_is_free(
 
 
 async def test_a_thread_is_free_once_it_has_ended_not_once_its_feed_is_cancelled(gated: Gated) -> None:
-    flood = [asyncio.create_task(Encoding(MP3, 24_000, 1, caller=Tenant("tenant-a")).feed(b"ab")) for _ in range(20)]
+    flood = [
+        asyncio.create_task(Encoding(MP3, 24_000, 1, caller=Tenant("tenant-a"), tag="").feed(b"ab")) for _ in range(20)
+    ]
     await entered(gated)
     for task in flood[: encoding.NUM_THREADS]:
         task.cancel()
@@ -163,7 +167,7 @@ async def test_every_encoder_works_in_the_pool(form: Format, monkeypatch: pytest
                 return _was(*arguments)
 
             monkeypatch.setattr(kind, name, recorded)
-    encoder = Encoding(form, 24_000, 1, caller=Tenant("tenant-a"))
+    encoder = Encoding(form, 24_000, 1, caller=Tenant("tenant-a"), tag="")
     # More than one slice: other streams are encoded in between.
     await encoder.feed(voice_like(3.0, 24_000).tobytes())
     await encoder.finish()
@@ -180,7 +184,7 @@ async def test_a_long_piece_is_encoded_in_slices(monkeypatch: pytest.MonkeyPatch
         return feed(self, pcm)
 
     monkeypatch.setattr(libav.Encoder, "feed", recorded)
-    encoder = Encoding(Format("flac"), 24_000, 1, caller=Tenant("tenant-a"))
+    encoder = Encoding(Format("flac"), 24_000, 1, caller=Tenant("tenant-a"), tag="")
     await encoder.feed(bytes(500_001 * 2))
     assert max(sizes) <= 64 << 10
     assert sum(sizes) == 500_001 * 2
@@ -191,6 +195,6 @@ async def test_a_long_piece_is_encoded_in_slices(monkeypatch: pytest.MonkeyPatch
 @pytest.mark.parametrize("codec", ["pcm", "wav"])
 async def test_a_plain_format_uses_no_thread(codec: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(encoding, "_POOL", None)
-    plain = Encoding(Format(codec), 24_000, 1, caller=Tenant("tenant-a"))
+    plain = Encoding(Format(codec), 24_000, 1, caller=Tenant("tenant-a"), tag="")
     assert (await plain.feed(b"ab") + await plain.finish())[-2:] == b"ab"
     plain.close()

@@ -12,7 +12,7 @@ import pytest
 from elevenlabs.core.api_error import ApiError
 
 from bus.script import PAUSE_S
-from tests.support.doors import SPEECH, state_of
+from tests.support.doors import SPEECH, state_of, wav_pcm
 from tests.support.elevenlabs_client import GEORGE
 from tests.support.tone import tone_pcm
 
@@ -44,7 +44,7 @@ async def test_the_turns_are_one_file_and_one_job(http: aiohttp.ClientSession) -
     async with http.get(f"/v1/jobs/{job}") as answer:
         shown = await answer.json()
     assert shown["engine"] == {"turns": 2, "voices": ["en-gb", "de"]}
-    assert len(sound) == 44 + 2 * shown["frames"]
+    assert len(wav_pcm(sound)) == 2 * shown["frames"]
 
 
 async def test_their_voices_become_different_ones_of_ours(http: aiohttp.ClientSession) -> None:
