@@ -14,6 +14,7 @@ from msgspec import Meta
 from bus.errors import EngineFailed, Malformed
 from bus.marking import DEFAULT_MARKING, Marking
 from bus.options import EngineOptions, JobOptions
+from bus.quality import Quality
 from bus.script import Turn, joined
 from bus.webhook import Webhook
 
@@ -256,11 +257,9 @@ class Skipped(msgspec.Struct, frozen=True, kw_only=True):
 class Done(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Payload of the terminal entry `done`, written by the worker that holds the lease. Counts cover the whole log."""
 
-    #: Block entries.
     blocks: int
-    #: Frames of audio.
     frames: int
-    #: Length of the audio, frames by rate.
+    #: Frames by rate.
     seconds: float
     #: CRC-32 of all PCM, 8 hexadecimal digits.
     crc32: str
@@ -272,6 +271,8 @@ class Done(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     completeness: Literal["", "words", "unverified"] = ""
     #: What was not spoken, at most `MAX_SKIPPED`.
     skipped: list[Skipped] = []
+    #: None if the worker had no time to measure.
+    quality: Quality | None = None
 
 
 class Failed(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

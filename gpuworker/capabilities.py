@@ -9,6 +9,7 @@ from typing import Any, Protocol, runtime_checkable
 import msgspec
 
 from bus.bound import Bound
+from bus.quality import Limits
 
 
 class Resume(StrEnum):
@@ -113,6 +114,8 @@ class Capabilities:
     licence: str = "Apache-2.0"
     #: The most audio that a job can make, at least what it does make: a job that outgrows it is ended. None: not known.
     bound: Bound | None = None
+    #: Limits that its audio is measured against. None: it is not measured.
+    quality: Limits | None = None
     #: Without these the engine cannot be loaded. `antiphon doctor` checks them and prints how to install them.
     requires: tuple[Requirement, ...] = ()
 

@@ -5,6 +5,7 @@ from typing import Any, Final
 import msgspec
 
 from bus.bound import Bound
+from bus.quality import Limits
 
 #: Payload of a ping that requests the models' cards.
 DESCRIBE: Final = b"describe"
@@ -68,6 +69,8 @@ class ModelCard(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     licence: str = ""
     #: The most audio that a job can make; None: not known, so a job may be as long as the deployment allows.
     bound: Bound | None = None
+    #: Limits that its audio is measured against; None: it is not measured.
+    quality: Limits | None = None
 
     def shared_with(self, other: "ModelCard") -> "ModelCard":
         """This card with the voices alone that `other`, of the same model on another worker, has too."""

@@ -145,6 +145,15 @@ EVENTS: dict[str, Event] = {
     "job.duplicate_removed": Event("A second queue message of the same job was removed.", ("queue_seq",)),
     "job.claim_failed": Event("A delivery could not be claimed; it will be redelivered.", ("error",)),
     "job.no_listeners": Event("A job has no listeners; it is ended unless one returns within a grace period."),
+    "quality.failed": Event("Our own code raised as it measured a job's audio: a bug of ours.", ("error",)),
+    "quality.flagged": Event(
+        "A measure of a job's audio is beyond its limit. Once for each such measure.", ("model", "flag")
+    ),
+    "quality.measured": Event(
+        "The audio of a job that is done was measured. `outcome`: measured; late, after `done` was written; busy, "
+        "no time for it; failed. `flags`: measures beyond their limits; `quality`: the others, as in `done.quality`.",
+        ("model", "outcome", "flags", "quality"),
+    ),
     "retention.failed": Event("Checking or purging a stream failed; retried at the next interval.", ("error",)),
     "retention.filling": Event(
         "REPLIES is above 60 % of its limit; above 70 % ended logs are purged.", ("stream", "level")

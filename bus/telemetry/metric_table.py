@@ -183,6 +183,15 @@ METRICS: Final[dict[str, Metric]] = {
     "antiphon_stalls_total": _counter("worker", "Jobs in which the engine made no progress for stall_s."),
     "antiphon_host_ends_total": _counter("worker", "Engine hosts that died, hung or were killed."),
     "antiphon_host_hangs_total": _counter("worker", "Engine hosts killed because one step took longer than stall_s."),
+    "antiphon_quality_jobs_total": _counter(
+        "worker",
+        "Done jobs of models whose audio is measured: measured, late (after `done`), busy (no time), failed.",
+        "model",
+        "outcome",
+    ),
+    "antiphon_quality_flags_total": _counter(
+        "worker", "Measures of those jobs that are beyond their limits: clipping, dropout, noise, ….", "model", "flag"
+    ),
     "antiphon_breaker_openings_total": _counter("worker", "Times that the breaker opened."),
     # a worker: gauges
     "antiphon_worker_state": _gauge("worker", "1 for the state it is in: starting, ready, draining.", "state"),
@@ -240,5 +249,7 @@ COUNTED: Final = (
     Counted("job.stalled", "antiphon_stalls_total"),
     Counted("host.ended", "antiphon_host_ends_total"),
     Counted("host.hung", "antiphon_host_hangs_total"),
+    Counted("quality.measured", "antiphon_quality_jobs_total"),
+    Counted("quality.flagged", "antiphon_quality_flags_total"),
     Counted("breaker.opened", "antiphon_breaker_openings_total"),
 )

@@ -15,6 +15,7 @@ from bus.jobs import lookup
 from bus.jobs.client import Bus
 from bus.jobs.entry import Entry
 from bus.jobs.status import Status
+from bus.quality import Quality
 from bus.wire import State
 from gateway.jobs.pcm_reader import failure
 
@@ -107,6 +108,8 @@ class ShownJob(msgspec.Struct, kw_only=True):
     #: what was not spoken, for it has no letter or digit and the voice no name for it.
     completeness: str | UnsetType = UNSET
     skipped: list[wire.Skipped] | UnsetType = UNSET
+    #: Once it is done, unless its worker had no time to measure: measures of its audio, and those beyond their limits.
+    quality: Quality | UnsetType = UNSET
     #: Once it has ended other than `done`.
     error: ShownError | UnsetType = UNSET
 
@@ -155,6 +158,7 @@ def _add_tail(shown: ShownJob, tail: Entry) -> None:
         shown.engine = done.engine
         shown.completeness = done.completeness or UNSET
         shown.skipped = done.skipped or UNSET
+        shown.quality = UNSET if done.quality is None else done.quality
         shown.timings = UNSET if done.timings is None else done.timings
     elif tail.is_end:
         shown.error = _error(failure(tail))

@@ -22,6 +22,7 @@ from bus.telemetry.logging import bound, logger
 from bus.transport.pull import Delivery, keep_alive
 from gpuworker.worker.engine_host import EngineHost
 from gpuworker.worker.intake import Intake
+from gpuworker.worker.patrol import Patrols
 from gpuworker.worker.run import Run
 from gpuworker.worker.storage import StorageGate
 from gpuworker.worker.stream import LeaseRevoked
@@ -45,6 +46,7 @@ class Deliveries:
         cards: Mapping[str, ModelCard],
         intake: Intake,
         storage: StorageGate,
+        patrols: Patrols,
         on_change: Callable[[], None],
     ) -> None:
         """`cards`: by model. `on_change` is called when a run begins or ends."""
@@ -55,6 +57,7 @@ class Deliveries:
         self._audio_limit = AudioLimit.of(bus.settings)
         self._intake = intake
         self._storage = storage
+        self._patrols = patrols
         self._on_change = on_change
         #: Jobs that run here. After a redelivery two tasks may handle one job; the later one replaces its entry.
         self.runs: dict[JobKey, Run] = {}
@@ -143,22 +146,19 @@ class Deliveries:
         claim = await self._claim(delivery, job)
         if claim is None:
             return
-        run = Run(self._bus, self._host, self._claims, self._storage, self._cards[job.model], claim)
+        card = self._cards[job.model]
+        patrol = self._patrols.begin(card, claim) if card.quality is not None else None
+        run = Run(self._bus, self._host, self._claims, self._storage, card, claim, patrol)
         self.runs[claim.key] = run
         self.num_started[delivery.consumer] += 1
         self._intake.running(number, lambda: run.times.first_block_at is not None)
         self._on_change()
-        log.info(
-            "job.started",
-            model=job.model,
-            lane=job.lane,
-            attempt=claim.lease.attempt,
-            frame=claim.position.frame,
-            waited_s=run.times.waited_s,
-        )
+        _log_start(run)
         try:
             outcome = await run.go()
         finally:
+            if patrol is not None:
+                patrol.close()
             if self.runs.get(claim.key) is run:
                 del self.runs[claim.key]
             self._on_change()
@@ -179,6 +179,18 @@ class Deliveries:
                 log.warning("job.claim_failed", error=str(error))
             keep_alive(self._bus.connection, delivery.ack_subject)
             await asyncio.sleep(_CLAIM_AGAIN_S)
+
+
+def _log_start(run: Run) -> None:
+    claim = run.claim
+    log.info(
+        "job.started",
+        model=claim.job.model,
+        lane=claim.job.lane,
+        attempt=claim.lease.attempt,
+        frame=claim.position.frame,
+        waited_s=run.times.waited_s,
+    )
 
 
 def _log_end(run: Run, outcome: str) -> None:

@@ -15,20 +15,20 @@ from typing import Literal
 import msgspec
 
 from bus import wire
-from bus.errors import EngineFailed, Fenced, Full, OutOfDeviceMemory, TooLarge, Unreachable
+from bus.errors import EngineFailed, Fenced, Full, OutOfDeviceMemory, Unreachable
 from bus.fleet.messages import ModelCard
 from bus.jobs.birth import next_deadline
 from bus.jobs.claim import Claim, Claims, JobLease
 from bus.jobs.client import Bus
 from bus.jobs.entry import Position
 from bus.jobs.log import Writer
-from bus.jobs.validate import AudioLimit
-from bus.settings import BusSettings
+from bus.quality import Quality
 from bus.telemetry.logging import logger
 from gpuworker import pipe
 from gpuworker.engine import Resume
 from gpuworker.worker.engine_host import EngineHost
 from gpuworker.worker.entry_size import EntrySize
+from gpuworker.worker.patrol import Patrol
 from gpuworker.worker.storage import ENTRY_OVERHEAD_BYTES, StorageGate, StorageWait
 from gpuworker.worker.stream import (
     Audio,
@@ -39,6 +39,7 @@ from gpuworker.worker.stream import (
     LeaseRevoked,
     NoListeners,
     Piece,
+    SizeLimit,
     Stream,
 )
 
@@ -104,27 +105,18 @@ class RunTimes:
         )
 
 
-class SizeLimit:
-    """The most audio that a job's log may hold, over all attempts."""
-
-    def __init__(self, settings: BusSettings, card: ModelCard, job: wire.Job) -> None:
-        self._card = card
-        self._frame_bytes = 2 * card.channels
-        self._max_bytes = AudioLimit.of(settings).allowed(job, card.bound, card.rate_hz * self._frame_bytes)
-
-    def checked(self, piece: Piece, position: Position) -> Piece:
-        """`piece`, or a failure in place of audio that does not fit behind `position`."""
-        if not isinstance(piece, Audio) or position.frame * self._frame_bytes + len(piece.pcm) <= self._max_bytes:
-            return piece
-        limit = f"{self._max_bytes / self._frame_bytes / self._card.rate_hz:,.1f} s of audio, {self._max_bytes:,} bytes"
-        return pipe.Failed(code=TooLarge.code, message=f"{self._card.name} makes more than this job may have: {limit}")
-
-
 class Run:
-    """One attempt at a claimed job."""
+    """One attempt at a claimed job; `patrol` measures the audio that it appends."""
 
     def __init__(
-        self, bus: Bus, host: EngineHost, claims: Claims, storage: StorageGate, card: ModelCard, claim: Claim
+        self,
+        bus: Bus,
+        host: EngineHost,
+        claims: Claims,
+        storage: StorageGate,
+        card: ModelCard,
+        claim: Claim,
+        patrol: Patrol | None = None,
     ) -> None:
         self.claim = claim
         self.times = RunTimes(claim, bus.clock.now())
@@ -134,6 +126,7 @@ class Run:
         self._bus = bus
         self._host = host
         self._storage = storage
+        self._patrol = patrol
         self._card = card
         self._frame_bytes = 2 * card.channels
         self._size = SizeLimit(bus.settings, card, claim.job)
@@ -206,25 +199,21 @@ class Run:
                     await self._writer.block(pcm, len(pcm) // self._frame_bytes, marks)
                 self.times.first_block_at = self.times.first_block_at or self._bus.clock.now()
                 stream.appended(piece)
+                if self._patrol is not None:
+                    self._patrol.add(pcm)
             case pipe.Progress(phase=phase, done=done, total=total):
                 await self._writer.progress(wire.Progress(phase=phase, done=done, total=total))
             case pipe.Checkpoint(frame=frame, data=data):
                 await self._writer.checkpoint(wire.Checkpoint(frame=frame, data=data))
             case pipe.Done():
+                quality = await self._patrol.finish() if self._patrol is not None else None
                 timings = self.times.timings(self._bus.clock.now())
-                return await self.lease.finish(wire.End.DONE, _done(self._writer.position, self._card, timings, piece))
+                body = _done(self._writer.position, self._card, timings, piece, quality)
+                return await self.lease.finish(wire.End.DONE, body)
             case pipe.Failed():
-                return await self.lease.finish(wire.End.FAILED, self._failed(piece))
+                self.engine_failed = piece.code in _ENGINE_FAULTS
+                return await self.lease.finish(wire.End.FAILED, _failed(piece, self.claim.lease))
         return None
-
-    def _failed(self, failed: pipe.Failed) -> wire.Failed:
-        self.engine_failed = failed.code in _ENGINE_FAULTS
-        if failed.traceback:
-            log.error("engine.failed", error=failed.message, traceback=failed.traceback)
-        lease = self.claim.lease
-        return wire.Failed(
-            code=failed.code, message=failed.message, path=failed.path, worker=lease.worker, attempt=lease.attempt
-        )
 
     def interrupt(self, interruption: Interruption) -> None:
         """Stop the engine now; the task in `go` then settles the lease. The first interruption wins."""
@@ -253,11 +242,8 @@ class Run:
 
     @property
     def silent_s(self) -> float:
-        """Seconds since the engine's last sign of life in this job.
-
-        The step that the host is in does not count: it may be another job's, and the host itself is watched for a step
-        that never ends.
-        """
+        """Seconds since the engine's last sign of life in this job, without the step that the host is in."""
+        # The step may be another job's, and the host itself is watched for a step that never ends.
         return max(0.0, self._stream.silent_s - self._host.step_s) if self._stream is not None else 0.0
 
     @property
@@ -271,7 +257,9 @@ class Run:
             self._stream.restart_silence()
 
 
-def _done(position: Position, card: ModelCard, timings: wire.Timings, done: pipe.Done) -> wire.Done:
+def _done(
+    position: Position, card: ModelCard, timings: wire.Timings, done: pipe.Done, quality: Quality | None
+) -> wire.Done:
     unverified: Literal["", "unverified"] = "unverified" if card.kind == "speech" else ""
     return wire.Done(
         blocks=position.block,
@@ -282,6 +270,15 @@ def _done(position: Position, card: ModelCard, timings: wire.Timings, done: pipe
         engine=done.facts,
         completeness="words" if done.is_verified else unverified,
         skipped=done.skipped,
+        quality=quality,
+    )
+
+
+def _failed(failed: pipe.Failed, lease: wire.Lease) -> wire.Failed:
+    if failed.traceback:
+        log.error("engine.failed", error=failed.message, traceback=failed.traceback)
+    return wire.Failed(
+        code=failed.code, message=failed.message, path=failed.path, worker=lease.worker, attempt=lease.attempt
     )
 
 

@@ -57,6 +57,7 @@ async def serve(settings: WorkerSettings, stop: asyncio.Event) -> None:
                 await worker.work()
             await bus.connection.flush()
             worker.blobs.close()
+            worker.patrols.close()
 
 
 def describe(settings: WorkerSettings) -> dict[str, ModelCard]:

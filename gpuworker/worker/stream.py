@@ -8,6 +8,11 @@ from collections.abc import Callable
 import msgspec
 
 from bus import wire
+from bus.errors import TooLarge
+from bus.fleet.messages import ModelCard
+from bus.jobs.entry import Position
+from bus.jobs.validate import AudioLimit
+from bus.settings import BusSettings
 from bus.wire import MAX_MARKS
 from gpuworker import pipe
 from gpuworker.worker.entry_size import MAX_ENTRY_BYTES, EntrySize
@@ -72,6 +77,22 @@ class NoListeners(Interruption):
 
 
 Piece = Audio | pipe.Progress | pipe.Checkpoint | pipe.Done | pipe.Failed
+
+
+class SizeLimit:
+    """The most audio that a job's log may hold, over all attempts."""
+
+    def __init__(self, settings: BusSettings, card: ModelCard, job: wire.Job) -> None:
+        self._card = card
+        self._frame_bytes = 2 * card.channels
+        self._max_bytes = AudioLimit.of(settings).allowed(job, card.bound, card.rate_hz * self._frame_bytes)
+
+    def checked(self, piece: Piece, position: Position) -> Piece:
+        """`piece`, or a failure in place of audio that does not fit behind `position`."""
+        if not isinstance(piece, Audio) or position.frame * self._frame_bytes + len(piece.pcm) <= self._max_bytes:
+            return piece
+        limit = f"{self._max_bytes / self._frame_bytes / self._card.rate_hz:,.1f} s of audio, {self._max_bytes:,} bytes"
+        return pipe.Failed(code=TooLarge.code, message=f"{self._card.name} makes more than this job may have: {limit}")
 
 
 class Stream:

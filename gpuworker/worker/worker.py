@@ -20,6 +20,7 @@ from gpuworker.worker.deliveries import Deliveries, Slots
 from gpuworker.worker.engine_host import EngineHost
 from gpuworker.worker.installed_voices import InstalledVoices
 from gpuworker.worker.intake import Intake
+from gpuworker.worker.patrol import Patrols
 from gpuworker.worker.peers import Peers
 from gpuworker.worker.pull_loop import PullLoop
 from gpuworker.worker.run import Run
@@ -58,7 +59,10 @@ class Worker:
         )
         claims = Claims(bus.logs, bus.clock, me, AttemptLimits(settings.max_attempts, settings.max_host_deaths))
         self.storage = StorageGate(bus, lambda: bool(self.runs), self._peers.num_live)
-        self._deliveries = Deliveries(bus, self.host, claims, cards, self._intake, self.storage, self.presence.changed)
+        self.patrols = Patrols()
+        self._deliveries = Deliveries(
+            bus, self.host, claims, cards, self._intake, self.storage, self.patrols, self.presence.changed
+        )
         self._slots = Slots(self._intake, self.host, self._deliveries.handle, capacity.set)
         self._pull_loop = PullLoop(
             bus, cards, self.host, self._peers, self._slots.num_free, self._slots.deliver, capacity

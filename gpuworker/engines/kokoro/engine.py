@@ -10,6 +10,7 @@ from contextlib import closing
 from dataclasses import replace
 from typing import Any, Final
 
+from bus.quality import SPEECH
 from bus.text import did_you_mean
 from gpuworker.engine import (
     Capabilities,
@@ -96,6 +97,7 @@ class Kokoro:
             licence=" AND ".join(["Apache-2.0", *licences]),
             completeness=Completeness.WORDS,
             bound=spoken_text(voices.usable.values()),
+            quality=SPEECH,
             requires=_REQUIRES,
         )
         self._network: Network | None = None

@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from bus.bound import SecondsParam
+from bus.quality import Limits
 from bus.text import num_letters
 from gpuworker.engine import (
     Block,
@@ -102,6 +103,7 @@ class Music:
             max_input_chars=MAX_PROMPT_CHARS,
             min_input_letters=MIN_PROMPT_LETTERS,
             bound=SecondsParam(param="seconds", default_s=DEFAULT_SECONDS),
+            quality=Limits(min_bound_share=0.95),
             requires=(Requirement("antiphon[models]", module="torch"),),
         )
 

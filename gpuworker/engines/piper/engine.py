@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
+from bus.quality import SPEECH
 from gpuworker.engine import (
     Capabilities,
     Completeness,
@@ -103,6 +104,7 @@ class Piper:
             licence=" AND ".join(["Apache-2.0", *self._library.licences, "LicenseRef-voices"]),
             completeness=Completeness.WORDS,
             bound=spoken_text(self._folder.voices.values()),
+            quality=SPEECH,
             requires=_REQUIRES,
         )
 

@@ -11,6 +11,9 @@ from contextlib import closing
 from dataclasses import replace
 from typing import Any
 
+import msgspec
+
+from bus.quality import SPEECH
 from bus.ssml import BadBreak, check_breaks
 from bus.text import did_you_mean
 from gpuworker.engine import (
@@ -33,6 +36,8 @@ from gpuworker.engines.speech.library import DEFAULTS, RATE_HZ, Library
 from gpuworker.engines.speech.run import Run
 
 _MAX_INPUT_CHARS = 200_000
+#: espeak-ng cuts consonants into zeros before a burst or a pause; a vowel that is cut is louder.
+_LIMITS = msgspec.structs.replace(SPEECH, dropout_edge_dbfs=-18.0)
 _SCHEMA: Mapping[str, Any] = {
     "$schema": "https://json-schema.org/draft/2020-12/schema",
     "type": "object",
@@ -114,6 +119,7 @@ class Speech:
             completeness=Completeness.WORDS if knows else Completeness.NONE,
             licence=" AND ".join(["Apache-2.0", *(library.licence for library in self._libraries)]),
             bound=spoken_text(),
+            quality=_LIMITS,
             requires=(_LIBRARY,),
         )
 

@@ -14,6 +14,7 @@ from typing import Any, Final
 import msgspec
 
 from bus.bound import Bound, SecondsParam, SpokenText
+from bus.quality import Limits
 from bus.text import did_you_mean
 from bus.voices import REFERENCE, REFERENCE_TEXT
 from gpuworker.engine import (
@@ -91,6 +92,7 @@ class Upstream:
             inputs={REFERENCE: CLIP_TEXT, REFERENCE_TEXT: "The words of that clip, UTF-8."} if options.clones else {},
             licence=options.licence,
             bound=_bound(options),
+            quality=Limits(),
         )
 
     def capabilities(self) -> Capabilities:

@@ -12,6 +12,7 @@ from bus.settings import BusSettings
 from gpuworker.worker.deliveries import Deliveries
 from gpuworker.worker.engine_host import EngineHost
 from gpuworker.worker.intake import Intake
+from gpuworker.worker.patrol import Patrols
 from gpuworker.worker.storage import StorageGate
 from gpuworker.worker.stream import HandBack
 from tests.support.bus import claims, key_of, pull
@@ -46,7 +47,7 @@ async def test_a_delivery_is_kept_until_its_lease_fits_or_the_worker_drains(
 
     monkeypatch.setattr(by, "claim", counted)
     host = Mock(EngineHost, open=Mock(side_effect=HandBack("the test has seen enough")))
-    deliveries = Deliveries(bus, host, by, {"tone": CARD}, intake, Mock(StorageGate), lambda: None)
+    deliveries = Deliveries(bus, host, by, {"tone": CARD}, intake, Mock(StorageGate), Mock(Patrols), lambda: None)
     delivery = await pull(bus)
     handling = asyncio.create_task(deliveries.handle(delivery, 1))
     async with asyncio.timeout(WITHIN_S):

@@ -24,7 +24,7 @@ UNBOUNDED = {"tenant", "job", "key", "account", "address", "worker", "path", "re
 #: Fields with few values: the fleet's models, the lanes, our own states, statuses and codes.
 FEW = {
     *("model", "version", "lane", "outcome", "why", "limit", "status", "code", "event", "api", "result", "state"),
-    *("stream", "pool", "part", "reason"),
+    *("stream", "pool", "part", "reason", "flag"),
 }
 CALLS = list(logged())
 COUNTED_IDS = [f"{rule.event} {rule.metric}" for rule in COUNTED]

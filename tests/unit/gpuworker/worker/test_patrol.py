@@ -1,0 +1,133 @@
+"""The patrol's time, and the ways in which the measuring of a job ends."""
+
+import asyncio
+import threading
+from collections.abc import Iterator, MutableMapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+from structlog.testing import capture_logs
+
+from bus.quality import SPEECH
+from gpuworker.quality.meter import Subject
+from gpuworker.worker.patrol import Budget, Measuring, Patrol
+from tests.support.sounds import babble, s16le, with_dropouts
+
+RATE_HZ = 8000
+AUDIO = s16le(babble(3.0, RATE_HZ)) + bytes(RATE_HZ // 5)
+Events = list[MutableMapping[str, Any]]
+
+
+@pytest.fixture
+def thread() -> Iterator[ThreadPoolExecutor]:
+    with ThreadPoolExecutor(1) as thread:
+        yield thread
+
+
+@pytest.fixture
+def events() -> Iterator[Events]:
+    with capture_logs() as events:
+        yield events
+
+
+def patrol(thread: ThreadPoolExecutor, *, rate_hz: int = RATE_HZ, share: float = 1.0, wait_s: float = 30.0) -> Patrol:
+    subject = Subject(rate_hz=rate_hz, channels=1, limits=SPEECH)
+    measuring = Measuring(subject, Budget(0.0, share), detects_speech=False)
+    return Patrol("speech", 2 * RATE_HZ, measuring, thread, wait_s)
+
+
+def logged(events: Events, event: str, field: str) -> list[object]:
+    """The values of a field of all events of a name."""
+    return [each[field] for each in events if each["event"] == event]
+
+
+def outcomes(events: Events) -> list[object]:
+    return logged(events, "quality.measured", "outcome")
+
+
+def test_a_budget_grows_by_its_share_of_the_time_up_to_its_limit() -> None:
+    budget = Budget(100.0, 0.02, 60.0)
+    assert budget.left_s(100.0) == pytest.approx(1.2)
+    budget.spend(1.5)
+    assert budget.left_s(100.0) == pytest.approx(-0.3)
+    assert budget.left_s(115.0) == pytest.approx(0.0)
+    assert budget.left_s(125.0) == pytest.approx(0.2)
+    assert not budget.is_rich(125.0)
+    assert budget.left_s(1e6) == pytest.approx(1.2)
+
+
+async def test_a_result_comes_before_done_and_is_logged_once(thread: ThreadPoolExecutor, events: Events) -> None:
+    job = patrol(thread)
+    for begin in range(0, len(AUDIO), 3000):
+        job.add(AUDIO[begin : begin + 3000])
+    quality = await job.finish()
+    assert quality is not None
+    assert quality.flags == []
+    assert quality.loudness_lufs is not None
+    assert await job.finish() == quality  # an end that the store had no room for is appended again
+    assert outcomes(events) == ["measured"]
+    assert logged(events, "quality.flagged", "flag") == []
+
+
+async def test_each_flag_is_an_event(thread: ThreadPoolExecutor, events: Events) -> None:
+    job = patrol(thread)
+    job.add(s16le(with_dropouts(babble(3.0, RATE_HZ) + 0.05, RATE_HZ, 0.05)))
+    quality = await job.finish()
+    assert quality is not None
+    assert {"dropout", "offset"} <= set(quality.flags)
+    assert logged(events, "quality.flagged", "flag") == quality.flags
+    assert set(logged(events, "quality.flagged", "model")) == {"speech"}
+
+
+async def test_without_time_left_a_job_is_not_measured(thread: ThreadPoolExecutor, events: Events) -> None:
+    job = patrol(thread, share=0.0)
+    job.add(AUDIO)
+    assert await job.finish() is None
+    assert outcomes(events) == ["busy"]
+
+
+async def test_a_job_that_outruns_the_thread_is_not_measured(thread: ThreadPoolExecutor, events: Events) -> None:
+    gate = threading.Event()
+    thread.submit(gate.wait, 30)
+    job = patrol(thread)
+    for _ in range(30):
+        job.add(AUDIO)
+    gate.set()
+    assert await job.finish() is None
+    assert outcomes(events) == ["busy"]
+
+
+async def test_a_result_that_is_late_is_logged_and_holds_nothing_up(thread: ThreadPoolExecutor, events: Events) -> None:
+    gate = threading.Event()
+    thread.submit(gate.wait, 30)
+    job = patrol(thread, wait_s=0.01)
+    job.add(AUDIO)
+    assert await job.finish() is None
+    assert outcomes(events) == []
+    job.close()  # the run has ended; what was complete is measured all the same
+    gate.set()
+    assert await asyncio.wait_for(wait_until_logged(events), 30) == ["late"]
+
+
+async def wait_until_logged(events: Events) -> list[object]:
+    while not outcomes(events):
+        await asyncio.sleep(0.005)
+    return outcomes(events)
+
+
+async def test_a_fault_of_ours_is_logged_and_costs_the_result_alone(thread: ThreadPoolExecutor, events: Events) -> None:
+    job = patrol(thread, rate_hz=0)
+    job.add(AUDIO)
+    assert await job.finish() is None
+    assert outcomes(events) == ["failed"]
+    assert "ZeroDivisionError" in logged(events, "quality.failed", "error")[0]
+
+
+async def test_a_run_that_is_not_done_leaves_nothing_behind(thread: ThreadPoolExecutor, events: Events) -> None:
+    job = patrol(thread)
+    job.add(AUDIO)
+    job.close()
+    job.add(AUDIO)
+    await asyncio.get_running_loop().run_in_executor(thread, lambda: None)
+    assert outcomes(events) == []
