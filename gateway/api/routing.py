@@ -11,11 +11,12 @@ import msgspec
 from aiohttp import web
 
 from bus import wire
-from bus.errors import NoWorker
+from bus.errors import NoWorker, UnknownModel
 from bus.fleet.fleet import Fleet
 from bus.fleet.messages import ModelCard
 from bus.params import short
 from bus.routes.route import BY_TENANT, Route, Target, choose
+from bus.text import suggestion
 from gateway.access.caller import CALLER
 from gateway.http.headers import idempotency_key
 from gateway.http.services import FLEET, JOBS, ROUTES
@@ -40,7 +41,8 @@ def routed(request: web.Request, name: str, own: str, version: str, job_id: str 
     """The model and version that answer an HTTP request, or a WebSocket's, by its route if it has one.
 
     `name`: of the model, as sent; `own`: our model that it stands for without a route. `version`: as sent. `job_id`: as
-    sent, or "". Raises NoWorker for a route to a version that no worker has offered.
+    sent, or "". Raises NoWorker for a route to a version that no worker has offered, UnknownModel for a version
+    that the route of a foreign name does not have.
     """
 
     def other_key() -> str:
@@ -83,9 +85,11 @@ class _Choice:
             return Chosen(own, version)
         targets = route.targets
         if version:  # no choice between versions is left
-            is_ours = fleet.card(own) is not None
-            fit = {"", version}
-            targets = [each for each in targets if each.version in fit and (each.model == own or not is_ours)]
+            targets = [each for each in targets if each.version in {"", version}]
+            if fleet.card(own) is not None:
+                targets = [each for each in targets if each.model == own]
+            elif not targets:
+                raise _unknown_version(route, version)
             if not targets:
                 return Chosen(own, version)
         target = self._target(route, targets)
@@ -100,6 +104,15 @@ class _Choice:
         else:
             key = self._headers.get(route.sticky_header.lower()) or self._other_key()
         return choose(route.name, targets, key)
+
+
+def _unknown_version(route: Route, version: str) -> UnknownModel:
+    known = sorted({target.version for target in route.targets})
+    unknown = UnknownModel(
+        f"version: {short(version)!r} is none of the route {short(route.name)!r}{suggestion(version, known, limit=3)}"
+    )
+    unknown.path = "version"
+    return unknown
 
 
 def _check_offered(fleet: Fleet, route: Route, target: Target) -> None:
