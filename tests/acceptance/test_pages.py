@@ -20,7 +20,9 @@ from tests.support.up import Up, running
 WALKED = ("README.md", *(f"docs/{name}.md" for name in ("http", "apis", "reuse", "webhooks", "keys", "operations")))
 #: Commands that start the stack which runs already, are other programs, name hosts or models that do not exist, or
 #: belong to `test_dead.py`.
-ELSEWHERE = re.compile(r"make up|.*(bus\.example|\b10\.0\.0\.7)|antiphon dead (show|retry|drop)|promtool|prometheus|.*MODEL")
+ELSEWHERE = re.compile(
+    r"make up|.*(bus\.example|\b10\.0\.0\.7)|antiphon dead (show|retry|drop)|promtool|prometheus|.*MODEL"
+)
 #: Pages that the fast suite walks; the others take up to half a minute each.
 QUICK = ("README.md", "docs/http.md")
 WITHIN_S = 60.0

@@ -70,6 +70,15 @@ FORBIDDEN: list[tuple[str, str, str]] = [
         for act in ("DIRECT.GET", "STREAM.MSG.GET")
     ),
     ("gateway", "pub", "$JS.API.STREAM.DELETE.OBJ_ANTIPHON_BLOBS"),
+    # Routes: an operator's alone to write, and the gateways' to read
+    *((user, "pub", "$KV.ANTIPHON_ROUTES.speech") for user in ("gateway", "worker", *TENANTS)),
+    *((user, "pub", "antiphon.route.speech") for user in ("gateway", "worker", *TENANTS)),
+    *((user, "sub", "antiphon.route.>") for user in ("worker", *TENANTS)),
+    *((user, "pub", "$JS.API.DIRECT.GET.KV_ANTIPHON_ROUTES") for user in ("worker", *TENANTS)),
+    *(
+        ("gateway", "pub", f"$JS.API.STREAM.{act}.KV_ANTIPHON_ROUTES")
+        for act in ("CREATE", "UPDATE", "PURGE", "DELETE")
+    ),
     # Installed voices: an operator's alone to write
     *((user, "pub", "$KV.ANTIPHON_VOICES.piper.v.x") for user in ("gateway", "worker", *TENANTS)),
     *((user, "pub", "antiphon.voice.piper.v.x") for user in ("gateway", "worker", *TENANTS)),

@@ -120,6 +120,23 @@ async def test_an_operator_installs_a_voice_that_workers_and_gateways_see(stack:
             assert len(await VoiceRecords(bus).files()) == 2
 
 
+async def test_an_operator_sets_a_route_that_a_gateway_follows(stack: Stack) -> None:
+    nats = ("--nats", stack.server.as_user("operator"))
+    done = await asyncio.to_thread(antiphon, "route", "set", "song", "tone@v1=1", *nats)
+    assert done.returncode == 0, done.stderr
+    async with asyncio.timeout(30), aiohttp.ClientSession(stack.http) as http:
+        while True:  # until the gateway has it
+            async with http.post("/v1/jobs", json={"model": "song", "input": "x"}) as answer:
+                if answer.status == 202:
+                    break
+            await asyncio.sleep(0.02)
+    refused = await asyncio.to_thread(
+        antiphon, "route", "set", "song", "tone@v1=1", "--nats", stack.server.as_user("gateway")
+    )
+    assert (refused.returncode, refused.stdout) == (1, "")
+    assert "`operator`" in refused.stderr
+
+
 async def test_audio_is_charged_with_a_gateway_as_user(stack: Stack) -> None:
     settings = BusSettings(nats=stack.server.as_user("operator"), root="antiphon")
     async with open_bus(settings, "operator", declare=False) as bus:

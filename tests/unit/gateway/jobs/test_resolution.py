@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import msgspec
 import pytest
 
 from bus import wire
@@ -70,6 +71,25 @@ def test_a_request_for_speech_gets_a_voice_of_its_family_if_that_can_answer_it(
 ) -> None:
     found, id_ = resolve(wire.Job(**{"input": "Hello", "model": "speech", **fields}), SPEECH, [PIPER])
     assert (found.name, id_) == (model, voice)
+
+
+@pytest.mark.parametrize(
+    ("fields", "model", "voice"),
+    [
+        ({}, "speech", ""),
+        ({"voice": "en-us"}, "speech", "en-us"),
+        ({"voice": "en_US-two"}, "piper", "en_US-two-low"),
+        ({"voice": "nobody"}, "speech", "nobody"),
+    ],
+)
+def test_a_version_of_a_route_is_the_models_own_unless_a_member_alone_has_the_voice(
+    fields: dict[str, Any], model: str, voice: str
+) -> None:
+    routed = wire.Job(input="Hello", model="speech", version="v1", requested=wire.Requested(model="speech"), **fields)
+    found, id_ = resolve(routed, SPEECH, [PIPER])
+    assert (found.name, id_) == (model, voice)
+    sent = wire.Requested(model="speech", version="v1")
+    assert resolve(msgspec.structs.replace(routed, requested=sent), SPEECH, [PIPER])[0] is SPEECH
 
 
 def test_the_first_member_that_has_the_voice_answers() -> None:
