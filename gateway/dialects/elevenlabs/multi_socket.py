@@ -29,6 +29,8 @@ from gateway.dialects.elevenlabs.socket_messages import (
 from gateway.http.bodies import Body
 from gateway.http.dialect import Dialect
 from gateway.http.operation import Answer, operation
+from gateway.http.services import JOBS
+from gateway.sockets.pinned_voices import PinnedVoices
 from gateway.sockets.session import serve_session
 from gateway.sockets.socket import BinaryMessage, IdleTimeout, Socket
 
@@ -51,6 +53,7 @@ class Session:
         self._socket = socket
         self._tasks = tasks
         self.playback = Contexts()
+        self._voices = PinnedVoices(request.app[JOBS])
         #: The key in the first message, or "".
         self._key = ""
         self._has_begun = False
@@ -59,7 +62,7 @@ class Session:
     async def run(self) -> None:
         """Handle messages until this side closes the socket; raises ClientGone if the client ends it."""
         try:
-            inactivity_s = JobTemplate(self._request).inactivity_s
+            inactivity_s = JobTemplate(self._request, self._voices).inactivity_s
             while (text := await self._socket.receive_text(inactivity_s, self.playback.is_busy)) is not None:
                 if not self._is_ending:
                     await self._handle(text.encode())
@@ -129,7 +132,7 @@ class Session:
 
         context = Context(self._request, self._socket, self._tasks, fail, context_id, self._spelling)
         self.playback.add(context_id, context)
-        context.begin(JobTemplate(self._request, context_id, self._key), first)
+        context.begin(JobTemplate(self._request, self._voices, context_id, self._key), first)
         return context
 
     def _final(self, context_id: str) -> Callable[[], Awaitable[None]]:

@@ -15,6 +15,8 @@ from gateway.dialects.elevenlabs.errors import ErrorResponse, refuser
 from gateway.dialects.elevenlabs.socket_messages import PARAMETERS, TEXT_MESSAGE, JobTemplate, TextMessage
 from gateway.http.dialect import Dialect
 from gateway.http.operation import Answer, operation
+from gateway.http.services import JOBS
+from gateway.sockets.pinned_voices import PinnedVoices
 from gateway.sockets.playback import Playback
 from gateway.sockets.session import serve_session
 from gateway.sockets.socket import BinaryMessage, IdleTimeout, Socket
@@ -40,7 +42,7 @@ class Session:
     async def run(self) -> None:
         """Handle messages until this side closes the socket; raises ClientGone if the client ends it."""
         try:
-            self._template = template = JobTemplate(self._request)
+            self._template = template = JobTemplate(self._request, PinnedVoices(self._request.app[JOBS]))
             while (text := await self._socket.receive_text(template.inactivity_s, self.playback.is_busy)) is not None:
                 if not self._context.is_closing:
                     self._handle(TEXT_MESSAGE.read(text.encode()))

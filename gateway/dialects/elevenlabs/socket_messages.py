@@ -13,12 +13,14 @@ from bus.options import schema
 from bus.params import short
 from gateway.access.caller import CALLER, Caller
 from gateway.api.job_fields import JobOptions, build_job, idempotent_id
+from gateway.api.routing import Chosen
 from gateway.dialects.elevenlabs import names
 from gateway.dialects.elevenlabs.names import MAX_SEED, MAX_SPEED, MIN_SPEED
 from gateway.http.bodies import Body
 from gateway.http.operation import Parameter
 from gateway.http.query import integer
 from gateway.http.services import AUTHENTICATOR, JOBS
+from gateway.sockets.pinned_voices import Pin, PinnedVoices
 from gateway.sockets.splitter import Splitter
 
 API: Final = "elevenlabs"
@@ -167,9 +169,13 @@ ADDRESSED: Final = Body(Addressed)
 class JobTemplate:
     """The settings of one socket, or of one context of it, from which the jobs of its generations are built."""
 
-    def __init__(self, request: web.Request, context_id: str = "", key: str = "") -> None:
-        """`key`: the socket's, if its first message had one. Raises Invalid if a parameter of the URL is wrong."""
+    def __init__(self, request: web.Request, voices: PinnedVoices, context_id: str = "", key: str = "") -> None:
+        """`voices`, `key`: the socket's; "" without a key in its first message.
+
+        Raises Invalid if a parameter of the URL is wrong.
+        """
         self._request = request
+        self._voices = voices
         self._context_id = context_id
         self._key = key
         name = request.query.get("output_format", names.DEFAULT_FORMAT)
@@ -220,9 +226,16 @@ class JobTemplate:
         elif self._speed is not None:
             # The engine has no speed of its own, so its audio is played at this speed.
             self.form = msgspec.structs.replace(self.form, speed=self._speed)
-        job = build_job(request, API, self._options, model, input=text, voice=voice, params=params, job_id=job_id)
         language = query.get("language_code", "").casefold()
-        return jobs.validate(job, streams=True, size_hint_bytes=len(text), language=language)
+
+        def build(pin: Pin | None) -> wire.Job:
+            chosen, own = (Chosen(pin.model, pin.version), pin.voice) if pin else (model, voice)
+            fields = {"input": text, "voice": own, "params": params, "job_id": job_id}
+            job = build_job(request, API, self._options, chosen, **fields)
+            return jobs.validate(job, streams=True, size_hint_bytes=len(text), language=language)
+
+        return self._voices.job((model.model, voice), build)
+
 
 
 def authenticated(request: web.Request, key: str) -> Caller:

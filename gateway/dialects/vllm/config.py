@@ -14,6 +14,7 @@ from gateway.codecs import Format
 from gateway.dialects.openai.request import SpeechRequest, VoiceRef, build_speech_job
 from gateway.http.bodies import Body
 from gateway.http.services import AUTHENTICATOR, JOBS
+from gateway.sockets.pinned_voices import Pin, PinnedVoices
 from gateway.sockets.splitter import Granularity
 
 API: Final = "vllm"
@@ -50,8 +51,8 @@ CONFIG: Final = Body(Config)
 class JobTemplate:
     """A valid config, from which the jobs of sentences are built."""
 
-    def __init__(self, request: web.Request, message: bytes) -> None:
-        """`message`: the JSON of `session.config`. Raises BusError that names the wrong field."""
+    def __init__(self, request: web.Request, voices: PinnedVoices, message: bytes) -> None:
+        """`voices`: the socket's. `message`: the JSON of `session.config`. Raises BusError, naming the wrong field."""
         self.config = CONFIG.read(message)
         num_bytes = len(msgspec.json.encode(self.config))
         if num_bytes > _MAX_CONFIG_BYTES:
@@ -61,6 +62,7 @@ class JobTemplate:
         #: Characters that the config counts as in the queue, together with the first sentence of it.
         self.num_queued_chars = num_bytes
         self._request = request
+        self._voices = voices
         self._size_hint_bytes = len(message)
         job, self.form = self._build("-", "")
         #: BCP 47 tag of the voice, "" if its model does not list it.
@@ -80,14 +82,25 @@ class JobTemplate:
     def _build(self, text: str, job_id: str) -> tuple[wire.Job, Format]:
         config = self.config
         options = {name: getattr(config, name) for name in JobOptions.__struct_fields__}
-        body = SpeechRequest(
-            **{**options, "seed": config.seed or 0, "run_on": None, "linger_s": 0.0},
-            input=text,
-            model=config.model or "",
-            voice=config.speaker if config.voice is None else config.voice,
-            response_format=config.response_format or _DEFAULT_FORMAT,
-            speed=config.speed,
-            instructions=config.instructions,
-        )
-        job, form = build_speech_job(self._request, body, self._size_hint_bytes, job_id, foreign_params=False)
-        return msgspec.structs.replace(job, client=msgspec.structs.replace(job.client, api=API)), form
+        options |= {"seed": config.seed or 0, "run_on": None, "linger_s": 0.0}
+        formats: list[Format] = []
+
+        def build(pin: Pin | None) -> wire.Job:
+            body = SpeechRequest(
+                **(options | {"version": pin.version} if pin else options),
+                input=text,
+                model=pin.model if pin else model,
+                voice=pin.voice if pin else voice,
+                response_format=config.response_format or _DEFAULT_FORMAT,
+                speed=config.speed,
+                instructions=config.instructions,
+            )
+            job, form = build_speech_job(self._request, body, self._size_hint_bytes, job_id, foreign_params=False)
+            formats.append(form)
+            return job
+
+        given = config.speaker if config.voice is None else config.voice
+        voice = given.id if isinstance(given, VoiceRef) else given or ""
+        model = config.model or ""
+        job = self._voices.job((model, voice), build)
+        return msgspec.structs.replace(job, client=msgspec.structs.replace(job.client, api=API)), formats[0]

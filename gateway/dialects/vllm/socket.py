@@ -22,6 +22,7 @@ from gateway.http.dialect import Dialect
 from gateway.http.operation import Answer, operation
 from gateway.http.problems import describe
 from gateway.http.services import JOBS, LIMITER
+from gateway.sockets.pinned_voices import PinnedVoices
 from gateway.sockets.playback import Playback
 from gateway.sockets.session import serve_session
 from gateway.sockets.socket import BinaryMessage, IdleTimeout, Socket
@@ -54,6 +55,7 @@ class Session:
         self._utterances = Utterances()
         self._player = SentencePlayer(socket, self._utterances)
         self.playback: Playback[Sentence] = Playback(request.app[JOBS], tasks, self._player)
+        self._voices = PinnedVoices(request.app[JOBS])
         self._template: JobTemplate | None = None
         self._splitter = Splitter("none")
         self._is_closing = False
@@ -114,7 +116,7 @@ class Session:
     def _configure(self, data: bytes) -> None:
         if self._utterances.has_text:
             raise Invalid("session.config came in the middle of an utterance: send input.done first", "type")
-        self._template = JobTemplate(self._request, data)
+        self._template = JobTemplate(self._request, self._voices, data)
         self._splitter = Splitter(self._template.config.split_granularity, language=self._template.language)
 
     def _add_text(self, template: JobTemplate, text: str) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -10,6 +11,7 @@ from aiohttp import ClientSession
 
 from tests.support.piper_voice import write
 from tests.support.programs import Fleet, Program
+from tests.support.sockets import VLLM, connected
 from tests.support.web import OWN_RUN, knows_every_model, speech, state, until_state
 
 #: Seconds each: a worker with a voice takes two to start.
@@ -98,6 +100,54 @@ async def test_an_installation_between_two_equal_requests_changes_the_second_and
     await until_offered(http, url, offered=False)
     back = await spoken(http, url, body)
     assert (back.cache, back.job) == ("hit", first.job)
+
+
+async def voices_of_jobs(http: ClientSession, url: str) -> set[tuple[str, str]]:
+    async with http.get(f"{url}/v1/jobs") as response:
+        return {(job["model"], job["voice"]) for job in (await response.json())["jobs"]}
+
+
+async def test_a_conversation_keeps_its_voice_when_another_one_is_installed_or_removed(
+    fleet: Fleet, http: ClientSession, tmp_path: Path
+) -> None:
+    fleet.worker("w1", "speech", 4)
+    _, url = fleet.gateway()
+    await knows_every_model(http, url)
+    config = {"model": "tts-1", "voice": "alloy", "response_format": "pcm", "split_granularity": "sentence"}
+    write(tmp_path / "two", VOICE)
+    write(tmp_path / "one", "en_US-alpha-low", seed=3)
+    theirs = f"{url}/v1/text-to-speech/alloy/multi-stream-input?output_format=pcm_22050"
+    async with AsyncExitStack() as sockets:
+        ours = await sockets.enter_async_context(connected(http, url + VLLM, **config))
+        contexts = await sockets.enter_async_context(http.ws_connect(theirs))
+
+        async def say(text: str) -> set[tuple[str, str]]:
+            await ours.send_text(text)
+            assert not (await ours.receive_until("session.done")).of_type("error")
+            await contexts.send_json({"text": f"{text} ", "context_id": "c", "flush": True})
+            await contexts.send_json({"close_context": True, "context_id": "c"})
+            async with asyncio.timeout(20):
+                while not (said := await contexts.receive_json()).get("isFinal"):
+                    assert "error" not in said
+            return await voices_of_jobs(http, url)
+
+        assert await say("One is here.") == {("speech", "en-us")}
+        worker = piper(fleet, "w2", tmp_path / "two")
+        await until_offered(http, url)
+        assert await say("Two is here.") == {("speech", "en-us")}
+        # A new conversation has the new voice, and keeps it.
+        ours = await sockets.enter_async_context(connected(http, url + VLLM, **config))
+        await contexts.close()
+        contexts = await sockets.enter_async_context(http.ws_connect(theirs))
+        assert ("piper", VOICE) in await say("Three is here.")
+        worker.kill()
+        await until_offered(http, url, offered=False)
+        write(tmp_path / "one", VOICE)
+        piper(fleet, "w3", tmp_path / "one", "--engine-option", "piper.default_voice=en_US-alpha-low")
+        await until_offered(http, url)
+        found = await say("Four is here.")
+        assert found == {("speech", "en-us"), ("piper", VOICE)}
+        assert ("speech", "en-us") in await say("Пять уже здесь.")
 
 
 async def test_a_job_is_refused_by_a_worker_that_has_another_voice_of_that_name(
