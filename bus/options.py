@@ -15,6 +15,9 @@ MAX_SEED: Final = 2**63 - 1
 MAX_LINGER_S: Final = 3600.0
 #: The longest deadline: REPLIES keeps a log for at least twice as long.
 MAX_DEADLINE_S: Final = 12 * 3600.0
+#: Header of a request that another stack passed on: how many did so.
+HOPS_HEADER: Final = "Antiphon-Hops"
+MAX_HOPS: Final = 3
 
 
 def schema(text: str, **limits: Any) -> Meta:

@@ -115,6 +115,7 @@ class EngineRequest(EngineOptions, frozen=True, kw_only=True, omit_defaults=True
     inputs: dict[str, str] = msgspec.field(default_factory=dict)
     #: Paths of the files of each installed voice that it speaks with: by voice, then by the file's name.
     voice_files: dict[str, dict[str, str]] = msgspec.field(default_factory=dict)
+    hops: int = 0
 
 
 class Requested(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -158,6 +159,9 @@ class Job(JobOptions, frozen=True, kw_only=True, omit_defaults=True):
     #: The options with checks: a worker also reads jobs that no gateway has validated.
     expires_at: Annotated[datetime, Meta(tz=True)] | None = None
     first_audio_deadline_s: Annotated[float, Meta(gt=0)] | None = None
+    #: Stacks that passed the request on to this one, each by an engine that fronts the next: part of the identity, so
+    #: that a request which comes back is never given its own job. Written by the gateway.
+    hops: int = 0
     #: Id of the dead job that this one repeats, written by `dead retry`; "" for any other.
     retry_of: str = ""
     #: Written by the gateway, from the policy of its tenant.

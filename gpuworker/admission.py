@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 from bus.params import check
+from bus.ssml import is_document
 from gpuworker.engine import Capabilities, Engine, EngineJob, Rejected
 
 
@@ -11,8 +12,8 @@ def admit(engine: Engine, job: EngineJob) -> EngineJob:
 
     Raises:
         Invalid: `params` break the engine's schema.
-        Rejected: the input is blank or too long, or there is a voice and the engine has none, or another
-            one of that name than the job was accepted with; or the engine refuses it.
+        Rejected: the input is blank, too long, or SSML that the engine does not read; or there is a voice and the
+            engine has none, or another one of that name than the job was accepted with; or the engine refuses it.
     """
     capabilities = engine.capabilities()
     schema, limit = dict(capabilities.param_schema), capabilities.max_input_chars
@@ -20,6 +21,8 @@ def admit(engine: Engine, job: EngineJob) -> EngineJob:
         raise Rejected("input", "is blank")
     if len(job.input) > limit:
         raise Rejected("input", f"has {len(job.input)} characters, the limit is {limit}")
+    if capabilities.kind == "speech" and not capabilities.ssml and is_document(job.input):
+        raise Rejected("input", f"is SSML, which the voices of {capabilities.name} do not read")
     is_installed = job.voice.partition("+")[0] in job.voice_files
     if job.voice and not capabilities.voices and not is_installed:
         raise Rejected("voice", f"{capabilities.name} has no voices, not {job.voice!r}")

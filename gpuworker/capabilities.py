@@ -55,6 +55,8 @@ class Voice:
     gender: str = ""
     #: `bus.voices.files_digest` of its files; empty for a voice that is a part of its engine's library.
     sha256: str = ""
+    #: False: it reads no SSML, although its model does with other voices.
+    ssml: bool = True
 
 
 class EngineOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -105,6 +107,8 @@ class Capabilities:
     default_voice: str = ""
     #: Name of another model, whose requests gateways give to this one where it has the voice: `speech`. Empty for none.
     family: str = ""
+    #: Of speech: whether it reads SSML documents. Without it they are refused before the engine sees them.
+    ssml: bool = False
     #: Files that a job may have, by name, with a text for people: what the file is, and its limits.
     inputs: Mapping[str, str] = field(default_factory=dict)
     #: Most jobs that share one forward.

@@ -148,6 +148,8 @@ class EngineJob:
     inputs: Mapping[str, str] = field(default_factory=dict)
     #: Paths of an installed voice's files, by voice without `+speaker`, then by name: those it was accepted with.
     voice_files: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    #: Stacks that passed the request on, for an engine that passes it on too.
+    hops: int = 0
     #: 0 … 2**63-1; the only source of chance.
     seed: int = 0
     #: First frame that the log still needs. An engine may begin earlier; the host discards the frames before it.

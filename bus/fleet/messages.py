@@ -24,6 +24,8 @@ class Voice(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     gender: str = ""
     #: `bus.voices.files_digest` of its files; "" for a voice that is a part of its engine's library.
     sha256: str = ""
+    #: False: it reads no SSML, whatever its model does.
+    ssml: bool = True
 
 
 class ModelCard(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -51,6 +53,8 @@ class ModelCard(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     min_input_letters: int = 0
     #: Whether it takes a `script` in the place of `input`.
     scripts: bool = False
+    #: Whether a text that is an SSML document is read as one; otherwise it is refused. Of speech alone.
+    ssml: bool = True
     #: Empty for a model without voices.
     voices: list[Voice] = []
     #: BCP 47 tags of the voices, sorted.
@@ -77,6 +81,11 @@ class ModelCard(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         if self.voices == other.voices:
             return self
         return msgspec.structs.replace(self, voices=[voice for voice in self.voices if voice in other.voices])
+
+    def reads_ssml(self, voice: str) -> bool:
+        """Whether SSML may be spoken with a voice, with or without a variant; "" for a model without voices."""
+        names = {voice, voice.partition("+")[0]}
+        return self.ssml and all(each.ssml for each in self.voices if each.id in names)
 
     def language_of(self, voice: str) -> str:
         """BCP 47 tag, in lower case, of a voice with or without a variant; "" if the card does not list it."""

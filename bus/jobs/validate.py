@@ -16,7 +16,7 @@ from bus import wire
 from bus.bound import Bound, SpokenText
 from bus.errors import Invalid, Malformed, TooLarge
 from bus.jobs import ids, inputs, scripts
-from bus.options import MAX_DEADLINE_S, MAX_LINGER_S, MAX_SEED
+from bus.options import HOPS_HEADER, MAX_DEADLINE_S, MAX_HOPS, MAX_LINGER_S, MAX_SEED
 from bus.params import short, without_nulls
 from bus.script import PAUSE_S
 from bus.settings import BusSettings
@@ -176,6 +176,12 @@ def check_job(job: wire.Job) -> None:
     if job.client.key and not is_token(job.client.key):
         raise Invalid(
             f"client.key: {short(job.client.key)!r} must be 1 to 64 characters of A-Z a-z 0-9 _ -", "client.key"
+        )
+    if not 0 <= job.hops <= MAX_HOPS:
+        raise Invalid(
+            f"{HOPS_HEADER}: {short(str(job.hops))} stacks passed this request on, the limit is {MAX_HOPS}; they may "
+            "be each other's upstream",
+            HOPS_HEADER,
         )
     if not 0 <= job.max_bytes <= MAX_INTEGER:
         raise Invalid(f"max_bytes: must be from 0 to {MAX_INTEGER}, not {short(str(job.max_bytes))}", "max_bytes")

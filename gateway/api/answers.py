@@ -132,6 +132,8 @@ class ShownVoice(msgspec.Struct, frozen=True, kw_only=True):
     gender: str
     #: Of the voice's files; empty if it is a part of its engine.
     sha256: str
+    #: Whether it reads SSML; documents for others are refused.
+    ssml: bool
     model: str
     voice_id: str
     #: ElevenLabs' word for voices that come with the model, as all of ours do.

@@ -14,13 +14,13 @@ from bus import wire
 from bus.fleet.fleet import Fleet
 from bus.fleet.messages import ModelCard
 from bus.jobs.submit import keyed_id
-from bus.options import schema
+from bus.options import HOPS_HEADER, schema
 from bus.script import MAX_TURNS, Turn
 from bus.webhook import Webhook
 from gateway.access.caller import CALLER
 from gateway.api.routing import Chosen, routed
 from gateway.codecs.format import FORMATS, MAX_RATE_HZ, MAX_SPEED, MIN_RATE_HZ, MIN_SPEED
-from gateway.http.headers import MAX_IDEMPOTENCY_KEY_CHARS, idempotency_key, refuses_cache, traceparent
+from gateway.http.headers import MAX_IDEMPOTENCY_KEY_CHARS, hops, idempotency_key, refuses_cache, traceparent
 from gateway.http.operation import Parameter
 from gateway.http.services import FLEET, ROUTES
 from gateway.jobs.validation import DEFAULT_MODEL
@@ -116,6 +116,8 @@ def build_job(
         job_id = uuid.uuid4().hex
     trace = request.headers.get("traceparent")
     client = wire.Client(api=api, traceparent=traceparent(trace) if trace else "", key=owner.key)
+    if HOPS_HEADER in request.headers:
+        fields["hops"] = hops(request)
     return job_from(options, id=job_id, tenant=owner.tenant, client=client, **model._asdict(), **fields)
 
 

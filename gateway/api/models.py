@@ -90,7 +90,7 @@ def shown_voices(cards: Iterable[ModelCard]) -> list[ShownVoice]:
 def _shown_voice(voice: Voice, card: ModelCard) -> ShownVoice:
     labels = {"language": voice.language, "gender": voice.gender}
     return ShownVoice(
-        **{name: getattr(voice, name) for name in voice.__struct_fields__},
+        **{name: getattr(voice, name) for name in voice.__struct_fields__} | {"ssml": card.reads_ssml(voice.id)},
         model=card.name,
         voice_id=voice.id,
         labels={name: value for name, value in labels.items() if value},

@@ -7,6 +7,8 @@ from aiohttp import hdrs, web
 
 from bus import wire
 from bus.errors import Invalid
+from bus.options import HOPS_HEADER
+from bus.params import short
 
 #: The job that a response concerns.
 JOB_HEADER: Final = "Antiphon-Job"
@@ -25,6 +27,7 @@ MAX_IDEMPOTENCY_KEY_CHARS: Final = 255
 _MAX_VOICES: Final = 32
 #: Characters of a W3C `traceparent`.
 _TRACEPARENT_CHARS: Final = 55
+_MAX_DIGITS: Final = 9
 
 
 def voice_headers(job: wire.Job) -> dict[str, str]:
@@ -57,6 +60,14 @@ def idempotency_key(request: web.Request) -> str:
             "Idempotency-Key",
         )
     return key
+
+
+def hops(request: web.Request) -> int:
+    """The header `Antiphon-Hops`. Raises Invalid if it is no number; a job's checks have its limit."""
+    text = request.headers[HOPS_HEADER]
+    if not (text.isascii() and text.isdigit() and len(text) <= _MAX_DIGITS):
+        raise Invalid(f"{HOPS_HEADER}: {short(text)!r} is no number", HOPS_HEADER)
+    return int(text)
 
 
 def traceparent(text: str | None) -> str:

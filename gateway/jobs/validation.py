@@ -6,7 +6,7 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from bus import params, script, voices, wire
+from bus import params, script, ssml, voices, wire
 from bus.access.keyring import Entry
 from bus.access.markings import Markings
 from bus.blobs.uploaded import UploadedVoices
@@ -144,6 +144,8 @@ class Validation:
         )
         if job.script:
             job = msgspec.structs.replace(job, script=_with_voices(job, card))
+        if card.kind == "speech":
+            _check_ssml(job, card)
         if card.voices and card.voices[0].sha256 and voices.REFERENCE not in job.inputs:
             job = msgspec.structs.replace(job, voice_digests=_digests(job, card))
         max_bytes = self._audio_limit.check(job, card.bound, 2 * card.rate_hz * card.channels)
@@ -194,6 +196,15 @@ def _check_content(job: wire.Job, card: ModelCard) -> None:
         scripts.check_turns(job, card.max_input_chars, takes_scripts=card.scripts)
     else:
         validate.check_length(job.input, card.max_input_chars, card.min_input_letters)
+
+
+def _check_ssml(job: wire.Job, card: ModelCard) -> None:
+    """Raise Invalid for a document whose voice reads none. `job`: with its voices."""
+    turns = ((turn.text, turn.voice, f"script[{index}].text") for index, turn in enumerate(job.script))
+    for text, voice, path in turns if job.script else [(job.input, job.voice, "input")]:
+        if ssml.is_document(text) and not card.reads_ssml(voice):
+            by = f"{voice!r} of {card.name}" if voice else card.name
+            raise Invalid(f"{path}: is SSML, which {by} does not read", path)
 
 
 def _voice(voice: str, card: ModelCard, path: str = "voice") -> str:

@@ -78,7 +78,8 @@ class ScriptReader:
         if not capabilities.scripts:
             raise Rejected("script", f"{capabilities.name} takes no script, only an input")
         if job.voice:
-            job = replace(job, voice=self._engine.validate(replace(_turn(job, 0), voice=job.voice)).voice)
+            # By a text of its own: the voice may speak none of the turns.
+            job = replace(job, voice=self._engine.validate(replace(_turn(job, 0), input="a", voice=job.voice)).voice)
         script = with_voices(job.script, job.voice or capabilities.default_voice, capabilities.voices)
         named = replace(job, input=joined(script), script=tuple(script))
         voices = [self._valid(named, index).voice for index in range(len(script))]

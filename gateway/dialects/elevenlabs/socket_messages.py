@@ -237,7 +237,6 @@ class JobTemplate:
         return self._voices.job((model.model, voice), build)
 
 
-
 def authenticated(request: web.Request, key: str) -> Caller:
     """The caller of a socket whose first message held `key`, or "". Raises as `Authenticator.authenticate`."""
     return request.app[AUTHENTICATOR].authenticate_socket(request, key, _KEY_PLACES)

@@ -118,6 +118,7 @@ class Speech:
             default_voice=next((voice for voice in preferred if voice in ids), min(ids, default="")),
             completeness=Completeness.WORDS if knows else Completeness.NONE,
             licence=" AND ".join(["Apache-2.0", *(library.licence for library in self._libraries)]),
+            ssml=True,
             bound=spoken_text(),
             quality=_LIMITS,
             requires=(_LIBRARY,),

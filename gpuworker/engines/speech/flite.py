@@ -26,10 +26,10 @@ from gpuworker.engines.text.spelling import MINUS
 
 _PREFIX: Final = "flite-"
 _VOICES: Final = (
-    Voice(id="flite-slt", name="SLT (flite)", language="en-us", gender="female"),
-    Voice(id="flite-kal16", name="KAL, diphones (flite)", language="en-us", gender="male"),
-    Voice(id="flite-rms", name="RMS (flite)", language="en-us", gender="male"),
-    Voice(id="flite-awb", name="AWB, Scottish accent (flite)", language="en-us", gender="male"),
+    Voice(id="flite-slt", name="SLT (flite)", language="en-us", gender="female", ssml=False),
+    Voice(id="flite-kal16", name="KAL, diphones (flite)", language="en-us", gender="male", ssml=False),
+    Voice(id="flite-rms", name="RMS (flite)", language="en-us", gender="male", ssml=False),
+    Voice(id="flite-awb", name="AWB, Scottish accent (flite)", language="en-us", gender="male", ssml=False),
 )
 _FOLDERS = ("/usr/local/lib", "/usr/lib", "/usr/lib64", "/usr/lib/*-linux-gnu*", "/lib/*-linux-gnu*")
 _NEEDED: Final = ("libflite", "libflite_cmulex", "libflite_usenglish")

@@ -91,7 +91,9 @@ class Music:
     def _release(self, job: EngineJob) -> Generator[Waits, None, str]:
         """The id of a new task."""
         body = json.dumps(self.fields(job)).encode()
-        answer = yield from self._server.get(job, self._server.request("POST", "/release_task", body))
+        answer = yield from self._server.get(
+            job, self._server.request("POST", "/release_task", body, hops=job.hops + 1)
+        )
         data = _data(answer)
         task = data.get("task_id") if isinstance(data, dict) else None
         if not isinstance(task, str) or not task:

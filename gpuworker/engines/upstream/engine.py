@@ -90,6 +90,7 @@ class Upstream:
             voices=tuple(Voice(voice, voice, options.language) for voice in options.all_voices),
             default_voice=options.default_voice or next(iter(options.all_voices), ""),
             inputs={REFERENCE: CLIP_TEXT, REFERENCE_TEXT: "The words of that clip, UTF-8."} if options.clones else {},
+            ssml=options.ssml,
             licence=options.licence,
             bound=_bound(options),
             quality=Limits(),

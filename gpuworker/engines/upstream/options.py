@@ -50,6 +50,8 @@ class UpstreamOptions(EngineOptions, frozen=True, kw_only=True):
     response_format: Literal["wav", "pcm"] = "wav"
     #: The field of that name; "": it is not sent. Audio in events is read whether or not they were requested.
     stream_format: Literal["", "audio", "sse"] = ""
+    #: Whether the server reads SSML documents; without it they are refused.
+    ssml: bool = False
     #: Whether jobs may have a `speed`, which is sent on.
     speed: bool = True
     #: Further params of jobs, sent as fields of the same name: JSON Schema by name.

@@ -21,6 +21,8 @@ _LONGEST_S: Final = 0.02
 _SHOW_S: Final = 5.0
 #: Until a server that did not say when is tried again.
 _AGAIN_S: Final = 0.5
+#: Another Antiphon refuses a request that too many passed on, as they do in a circle.
+_HOPS: Final = "Antiphon-Hops"
 _BUSY: Final = frozenset({429, 503})
 
 
@@ -83,9 +85,13 @@ class Server:
             self._headers["Authorization"] = f"Bearer {options.key}"
         self._places = threading.Semaphore(options.max_requests)
 
-    def request(self, method: str, path: str, body: bytes = b"", media: str = "application/json") -> Request:
-        """A request with the headers of this server; `media`: media type of the body."""
+    def request(
+        self, method: str, path: str, body: bytes = b"", media: str = "application/json", hops: int = 0
+    ) -> Request:
+        """A request with the headers of this server. `media`: of the body. `hops`: of the job that it passes on, or 0."""
         headers = {**self._headers, "Content-Type": media} if body else self._headers
+        if hops:
+            headers = {**headers, _HOPS: str(hops)}
         return Request(method, path, body, headers)
 
     def take_place(self) -> Generator[Waits, None, None]:

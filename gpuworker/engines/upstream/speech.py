@@ -36,7 +36,9 @@ class Speech:
         yield from self._server.take_place()
         try:
             voice = yield from self._cloning.fields(job)
-            request = self._server.request("POST", _PATH, json.dumps(self.fields(job, voice)).encode())
+            request = self._server.request(
+                "POST", _PATH, json.dumps(self.fields(job, voice)).encode(), hops=job.hops + 1
+            )
             reply = yield from self._server.open(job, request)
             try:
                 sound = Sound(decoder_of(reply.head, self._options, self._shape), self._shape)

@@ -27,6 +27,7 @@ NOT_THE_CALLERS = {
     "voice_digests": "the gateway, from the model's card",
     "requested": "the gateway",
     "marking": "the gateway, from the policy of the tenant",
+    "hops": "the gateway, from a header",
 }
 FIELDS = {
     "input": "Hello",
@@ -96,6 +97,7 @@ def test_every_option_of_the_engine_is_in_its_request() -> None:
         name: FIELDS.get(name, {}) for name in wire.EngineRequest.__struct_fields__ if name not in NOT_THE_CALLERS
     }
     assert {*wire.EngineRequest.__struct_fields__} - {*wire.Job.__struct_fields__} == {"voice_files"}
+    assert wire.engine_request(wire.Job(input="x", hops=2)).hops == 2
     assert wire.engine_request(wire.Job(input="x", voice_digests={"en": "ab"})).voice_digests == {"en": "ab"}
 
 
