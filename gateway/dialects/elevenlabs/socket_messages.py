@@ -230,7 +230,7 @@ class JobTemplate:
 
         def build(pin: Pin | None) -> wire.Job:
             chosen, own = (Chosen(pin.model, pin.version), pin.voice) if pin else (model, voice)
-            fields = {"input": text, "voice": own, "params": params, "job_id": job_id}
+            fields: dict[str, Any] = {"input": text, "voice": own, "params": params, "job_id": job_id}
             job = build_job(request, API, self._options, chosen, **fields)
             return jobs.validate(job, streams=True, size_hint_bytes=len(text), language=language)
 
