@@ -88,7 +88,7 @@ class Server:
     def request(
         self, method: str, path: str, body: bytes = b"", media: str = "application/json", hops: int = 0
     ) -> Request:
-        """A request with the headers of this server. `media`: of the body. `hops`: of the job that it passes on, or 0."""
+        """A request with the headers of this server. `media`: of the body. `hops`: 0 for none."""
         headers = {**self._headers, "Content-Type": media} if body else self._headers
         if hops:
             headers = {**headers, _HOPS: str(hops)}
