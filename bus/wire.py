@@ -47,8 +47,7 @@ class State(StrEnum):
     FAILED = "failed"
     #: In: an entitled caller, the gateway whose last listener left, a worker that finds no listeners. Final.
     CANCELLED = "cancelled"
-    #: In: the first process that looks after a deadline: a gateway's timer, a GET, the worker that pulls or runs it.
-    #: Final.
+    #: In: the first process that looks after a deadline: a gateway's timer, a GET, the worker that has it. Final.
     EXPIRED = "expired"
 
 
@@ -149,8 +148,7 @@ class Job(JobOptions, frozen=True, kw_only=True, omit_defaults=True):
     model: str = ""
     #: Id of one of the model's voices; "": its default.
     voice: str = ""
-    #: SHA-256 by its model's card of each voice that it speaks with, if the card has them. A voice with another one is
-    #: another voice: an attempt that would have it fails. Written by the gateway.
+    #: SHA-256 of each of its voices, by its card: a voice with another one fails the attempt. Written by the gateway.
     voice_digests: dict[str, str] = msgspec.field(default_factory=dict)
     #: Files that the engine reads: by name, as the card has it, the digest of a blob of the tenant.
     inputs: dict[str, str] = msgspec.field(default_factory=dict)
@@ -159,8 +157,7 @@ class Job(JobOptions, frozen=True, kw_only=True, omit_defaults=True):
     #: The options with checks: a worker also reads jobs that no gateway has validated.
     expires_at: Annotated[datetime, Meta(tz=True)] | None = None
     first_audio_deadline_s: Annotated[float, Meta(gt=0)] | None = None
-    #: Stacks that passed the request on to this one, each by an engine that fronts the next: part of the identity, so
-    #: that a request which comes back is never given its own job. Written by the gateway.
+    #: Stacks that passed it on. Part of the identity: one that comes round is not given its own run. By the gateway.
     hops: int = 0
     #: Id of the dead job that this one repeats, written by `dead retry`; "" for any other.
     retry_of: str = ""
@@ -353,9 +350,8 @@ class DeadJob(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     attempts: int = 0
     #: Id of the last worker that tried; "" if none did.
     worker: str = ""
-    #: As in the last lease.
+    #: These two as in the last lease.
     host_deaths: int = 0
-    #: As in the last lease.
     traceback: str = ""
 
 

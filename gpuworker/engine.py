@@ -66,8 +66,6 @@ Pcm = NDArray[np.float32]
 
 #: Most words that `TextLost` names.
 _LISTED_WORDS = 10
-
-
 _UNSPEAKABLE: Final = re.compile(r"[\x00-\x08\x0e-\x1f\x7f-\x84\x86-\x9f\ud800-\udfff]")
 
 

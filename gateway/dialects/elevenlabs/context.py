@@ -17,8 +17,9 @@ from bus.errors import BusError, Forbidden, Invalid, Malformed, TooMany, Unautho
 from gateway.access.caller import caller
 from gateway.codecs import Encoding
 from gateway.dialects.elevenlabs.errors import LIMITS, OF_POOL
-from gateway.dialects.elevenlabs.socket_messages import JobTemplate, Message, TextBuffer
+from gateway.dialects.elevenlabs.socket_messages import JobTemplate, Message
 from gateway.dialects.elevenlabs.socket_timing import Chunks
+from gateway.dialects.elevenlabs.text_buffer import TextBuffer
 from gateway.http.problems import describe
 from gateway.http.services import JOBS, LIMITER
 from gateway.jobs.listening import AudioStream
