@@ -1,6 +1,6 @@
 """The native API's other responses, as `/openapi.json` shows them."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
@@ -115,6 +115,10 @@ class ElevenLabsModel(msgspec.Struct, frozen=True, kw_only=True):
     max_characters_request_subscribed_user: int
 
 
+#: Category of uploaded voices.
+CLONED: Final = "cloned"
+
+
 class FineTuning(msgspec.Struct, frozen=True, kw_only=True):
     """ElevenLabs' state of a voice that is being trained: none of ours is."""
 
@@ -136,7 +140,7 @@ class ShownVoice(msgspec.Struct, frozen=True, kw_only=True):
     ssml: bool
     model: str
     voice_id: str
-    #: ElevenLabs' word for voices that come with the model, as all of ours do.
+    #: ElevenLabs' words: `premade` for voices that come with the model, `cloned` for uploaded ones.
     category: str = "premade"
     labels: dict[str, str]
     description: str | None = None

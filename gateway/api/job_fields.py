@@ -45,6 +45,10 @@ Text = Annotated[
 ]
 #: OpenAI's names of models; clients write them at other APIs too.
 OPENAI_MODELS: Final = frozenset({"tts-1", "tts-1-hd", "gpt-4o-mini-tts", "gpt-4o-mini-tts-2025-12-15"})
+#: OpenAI's names of voices.
+OPENAI_VOICES: Final = frozenset(
+    ("alloy", "ash", "ballad", "cedar", "coral", "echo", "fable", "marin", "nova", "onyx", "sage", "shimmer", "verse")
+)
 Model = Annotated[str, schema("A model of `/v1/models`; empty: this API's default.")]
 Voice = Annotated[str, schema("A voice of the model; empty: the model's default.")]
 Speed = Annotated[float, schema("Playing speed, with the pitch unchanged.", minimum=MIN_SPEED, maximum=MAX_SPEED)]

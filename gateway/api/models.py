@@ -10,6 +10,7 @@ from bus.fleet.messages import ModelCard, Voice
 from gateway.api.answers import ElevenLabsModel, Language, ModelList, ShownVoice, VoiceList
 from gateway.api.job_fields import OPENAI_MODELS, own_model
 from gateway.api.routing import named_cards, shown_card
+from gateway.api.voice_uploads import shown_uploaded
 from gateway.http.operation import Answer, Parameter, operation
 from gateway.http.responses import json_response
 from gateway.http.services import FLEET, ROUTES
@@ -66,10 +67,14 @@ def _elevenlabs_model(name: str, card: ModelCard) -> ElevenLabsModel:
     is_list=True,
 )
 async def voices(request: web.Request) -> web.Response:
-    """`GET /v1/voices?model=`: our fields and ElevenLabs'. A name of OpenAI's stands for our model."""
+    """`GET /v1/voices?model=`: the caller's uploaded voices, then those of the models.
+
+    A name of OpenAI's stands for our model.
+    """
     model = request.query.get("model")
-    fleet = request.app[FLEET]
-    return json_response({"voices": shown_voices(fleet.cards().values() if model is None else family(request, model))})
+    cards = [*request.app[FLEET].cards().values()] if model is None else family(request, model)
+    own = shown_uploaded(request, cards, is_all=model is None)
+    return json_response({"voices": [*own, *shown_voices(cards)]})
 
 
 def family(request: web.Request, name: str) -> list[ModelCard]:

@@ -1,6 +1,5 @@
 """Forms with a file, `multipart/form-data`: read piece by piece, within limits."""
 
-from collections.abc import Collection
 from typing import Final
 
 import msgspec
@@ -23,39 +22,37 @@ _PIECE_BYTES: Final = 64 << 10
 class Upload(msgspec.Struct, frozen=True):
     """The file of a form."""
 
-    #: Name of its field.
-    field: str
     data: bytes
     #: As the client says; "" if it says nothing.
     mime_type: str
 
 
 class Form(msgspec.Struct, frozen=True):
-    """A form that was read whole."""
+    """A form with one file, read whole."""
 
     fields: dict[str, str]
-    file: Upload | None
+    file: Upload
 
 
-async def read_form(request: web.Request, buffer: Buffer, file_fields: Collection[str], max_bytes: int) -> Form:
-    """The form in the body. `file_fields`: names that its one file may have. `max_bytes`: of the file.
+async def read_form(request: web.Request, buffer: Buffer, file_field: str, max_bytes: int) -> Form:
+    """The form in the body. `file_field`: name of its file, to which clients may add `[]`. `max_bytes`: of the file.
 
-    The memory is held in `buffer`. Raises Malformed, Invalid for a second file or too many fields, TooLarge; and
-    HTTPUnsupportedMediaType for a body that is no such form.
+    The memory is held in `buffer`. Raises Malformed, Invalid for too many fields, and unless there is one file;
+    TooLarge; and HTTPUnsupportedMediaType for a body that is no such form.
     """
     if request.content_type != _KIND:
         raise web.HTTPUnsupportedMediaType(reason=f"{short(request.content_type)} is not {_KIND}")
     if isinstance(request.protocol, Connection):
         request.protocol.stream_body()
     try:
-        return await _read(request, buffer, file_fields, max_bytes)
+        return await _read(request, buffer, file_field, max_bytes)
     except web.HTTPException:
         raise
     except FORM_ERRORS as error:
         raise Malformed(f"the body is no {_KIND}: {short(str(error))}") from error
 
 
-async def _read(request: web.Request, buffer: Buffer, file_fields: Collection[str], max_bytes: int) -> Form:
+async def _read(request: web.Request, buffer: Buffer, file_field: str, max_bytes: int) -> Form:
     fields: dict[str, str] = {}
     file = None
     num_parts = 0
@@ -66,13 +63,15 @@ async def _read(request: web.Request, buffer: Buffer, file_fields: Collection[st
         if not isinstance(part, BodyPartReader) or not part.name:
             raise Malformed(f"the body is no {_KIND}: a part has no name")
         name = part.name.removesuffix("[]")
-        if name not in file_fields:
+        if name != file_field:
             fields[name] = (await _content(part, buffer, name, _MAX_FIELD_BYTES)).decode()
             continue
         if file is not None:
             raise Invalid(f"{name}: is a second file; one clip makes a voice", name)
         data = await _content(part, buffer, name, max_bytes)
-        file = Upload(name, data, part.headers.get("Content-Type", ""))
+        file = Upload(data, part.headers.get("Content-Type", ""))
+    if file is None:
+        raise Invalid(f"{file_field}: is required, a file", file_field)
     return Form(fields, file)
 
 

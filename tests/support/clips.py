@@ -38,6 +38,6 @@ async def upload(
 ) -> tuple[int, dict[str, object]]:
     """`POST /v1/audio/voices`: the status and the answer."""
     form = FormData({"name": name, **fields})
-    form.add_field("audio_sample", clip, filename="clip.wav", content_type="audio/wav")
+    form.add_field("audio_sample", io.BytesIO(clip), filename="clip.wav", content_type="audio/wav")
     async with http.post("/v1/audio/voices", data=form, headers=headers) as answer:
         return answer.status, await answer.json(content_type=None)

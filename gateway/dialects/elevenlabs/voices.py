@@ -10,8 +10,10 @@ from msgspec import Meta
 from bus.errors import Invalid
 from bus.params import short
 from bus.voices import nearest
-from gateway.api.answers import ShownVoice
+from gateway.api.answers import CLONED, ShownVoice
 from gateway.api.models import shown_voices
+from gateway.api.voice_uploads import shown_uploaded
+from gateway.dialects.elevenlabs.cloning import add, delete
 from gateway.dialects.elevenlabs.errors import ErrorResponse, refuser
 from gateway.http.dialect import Dialect
 from gateway.http.operation import Answer, Parameter, operation
@@ -21,7 +23,8 @@ from gateway.http.services import FLEET
 
 _MAX_PAGE: Final = 100
 _DEFAULT_PAGE: Final = 10
-_VOICE_TYPES: Final = frozenset({"default", "non-community"})
+#: ElevenLabs' type by category; `default` for others.
+_VOICE_TYPES: Final = {CLONED: "personal"}
 
 
 class VoicePage(msgspec.Struct, frozen=True):
@@ -57,8 +60,8 @@ async def show(request: web.Request) -> web.Response:
         Parameter("search", str, "Text to find in names, ids and labels."),
         Parameter("sort", str, "`name`; without it voices are in the order of their models."),
         Parameter("sort_direction", str, "`asc` or `desc`."),
-        Parameter("category", str, "All voices here are `premade`."),
-        Parameter("voice_type", str, "All voices here are `default`."),
+        Parameter("category", str, "`premade`, or `cloned` for uploaded voices."),
+        Parameter("voice_type", str, "`default`; `personal` for uploaded voices; `non-community` for both."),
         Parameter("gender", str, "The label of this name."),
         Parameter("language", list[str], "Only voices of one of these languages."),
         Parameter("voice_ids", list[str], "Only these voices."),
@@ -78,9 +81,9 @@ async def search(request: web.Request) -> web.Response:
 
 
 def _all(request: web.Request) -> list[ShownVoice]:
-    """The voices of every model, by the models' names."""
-    cards = request.app[FLEET].cards()
-    return shown_voices(cards[name] for name in sorted(cards))
+    """The caller's uploaded voices, then those of every model, by the models' names."""
+    cards = [card for _, card in sorted(request.app[FLEET].cards().items())]
+    return [*shown_uploaded(request, cards, is_all=True), *shown_voices(cards)]
 
 
 def _matches(voice: ShownVoice, request: web.Request) -> bool:
@@ -91,7 +94,7 @@ def _matches(voice: ShownVoice, request: web.Request) -> bool:
     return (
         query.get("search", "").casefold() in searched
         and query.get("category", voice.category) == voice.category
-        and query.get("voice_type", "default") in _VOICE_TYPES
+        and query.get("voice_type", "non-community") in {"non-community", _VOICE_TYPES.get(voice.category, "default")}
         and query.get("gender", labels.get("gender")) == labels.get("gender")
         and _is_among(voice.voice_id, query.getall("voice_ids", []))
         and _speaks_one(voice.language, query.getall("language", []))
@@ -111,7 +114,12 @@ def _speaks_one(language: str, codes: Sequence[str]) -> bool:
 DIALECT: Final = Dialect(
     name="elevenlabs",
     prefixes=("/v1/voices/", "/v2/voices"),
-    routes=(web.get("/v1/voices/{voice_id}", show), web.get("/v2/voices", search)),
+    routes=(
+        web.get("/v1/voices/{voice_id}", show),
+        web.get("/v2/voices", search),
+        web.post("/v1/voices/add", add),
+        web.delete("/v1/voices/{voice_id}", delete),
+    ),
     refuse=refuser({}),
     envelope=ErrorResponse,
 )

@@ -13,6 +13,7 @@ from bus.options import schema
 from bus.params import short
 from gateway.api.job_fields import (
     OPENAI_MODELS,
+    OPENAI_VOICES,
     Coded,
     JobOptions,
     Model,
@@ -34,9 +35,7 @@ API: Final = "openai"
 #: OpenAI's names of models. Each stands for our default model, unless a worker offers a model of that very name.
 MODELS: Final = OPENAI_MODELS
 #: OpenAI's names of voices. Each stands for the model's default voice, unless the model has a voice of that name.
-VOICES: Final = frozenset(
-    ("alloy", "ash", "ballad", "cedar", "coral", "echo", "fable", "marin", "nova", "onyx", "sage", "shimmer", "verse")
-)
+VOICES: Final = OPENAI_VOICES
 DEFAULT_FORMAT: Final = "mp3"
 #: The rate of OpenAI's own PCM.
 PCM_RATE_HZ: Final = 24_000

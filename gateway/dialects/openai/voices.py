@@ -8,24 +8,21 @@ from msgspec import Meta
 
 from bus.blobs.reading import BlobDamaged, read_blob
 from bus.blobs.uploaded import UploadedVoice
-from bus.errors import Invalid, LogDamaged
+from bus.errors import LogDamaged
 from bus.fleet.messages import Voice
 from bus.options import schema
 from gateway.access.caller import caller
 from gateway.api.blobs import BLOBS
 from gateway.api.models import family
-from gateway.dialects.openai.request import VOICES as OPENAI_VOICES
-from gateway.http.forms import Form, read_form
+from gateway.api.voice_uploads import FILES, form_of, store
 from gateway.http.operation import Answer, Parameter, operation
 from gateway.http.responses import begin, json_response
-from gateway.http.services import BUFFERS, FLEET, VOICES
+from gateway.http.services import BUFFERS, VOICES
 from gateway.jobs.validation import DEFAULT_MODEL
 from gateway.voices.naming import MAX_NAME_CHARS, MAX_TEXT_CHARS
 from gateway.voices.uploads import NewVoice
 
-#: A decoded clip, twice: PCM and WAV.
-_DECODED_BYTES: Final = 12 << 20
-_FORM: Final = ("multipart/form-data",)
+_FIELD: Final = "audio_sample"
 _TRUE: Final = frozenset({"1", "true", "yes", "on"})
 _PIECES_BYTES: Final = 2 << 20
 _ID: Final = Parameter("id", str, "Its id, or its name.", where="path", required=True)
@@ -114,45 +111,30 @@ def _created(voice: UploadedVoice) -> CreatedVoice:
     return CreatedVoice(voice=shown, **msgspec.structs.asdict(shown))
 
 
-def built_in_names(request: web.Request) -> set[str]:
-    """Names that no uploaded voice may have: those of the models' voices, and of OpenAI's."""
-    cards = request.app[FLEET].cards().values()
-    return {name for card in cards for voice in card.voices for name in (voice.id, voice.name)} | OPENAI_VOICES
-
-
 @operation(
     "Upload a voice.",
     text="A clip of one speaker; jobs of a model whose card has the input `reference` speak with it. The same upload "
     "again changes nothing.",
     body=VoiceForm,
-    body_media=_FORM,
+    body_media=FILES,
     answers={200: Answer("The voice, which jobs name by its id or its name.", CreatedVoice)},
 )
 async def create(request: web.Request) -> web.Response:
-    """`POST /v1/audio/voices`. Raises as `read_form` and `VoiceUploads.add`."""
-    uploads, owner = request.app[VOICES], caller(request)
-    with request.app[BUFFERS].hold(owner.owner) as buffer:
-        form = await read_form(request, buffer, {"audio_sample"}, uploads.max_bytes)
-        new = _new_voice(form)
-        await buffer.grow(_DECODED_BYTES)
-        voice, _ = await uploads.add(owner, new, built_in_names(request))
+    """`POST /v1/audio/voices`. Raises as `VoiceUploads.add` does."""
+    async with form_of(request, _FIELD) as form:
+        fields = form.fields
+        new = NewVoice(
+            name=fields.get("name", ""),
+            data=form.file.data,
+            field=_FIELD,
+            mime_type=form.file.mime_type,
+            consent=fields.get("consent", ""),
+            ref_text=fields.get("ref_text", ""),
+            description=fields.get("speaker_description", ""),
+            replaces=fields.get("replace", "").lower() in _TRUE,
+        )
+        voice = await store(request, new)
     return json_response(_created(voice), headers={"Location": f"/v1/audio/voices/{voice.id}"})
-
-
-def _new_voice(form: Form) -> NewVoice:
-    if form.file is None:
-        raise Invalid("audio_sample: is required, a file", "audio_sample")
-    fields = form.fields
-    return NewVoice(
-        name=fields.get("name", ""),
-        data=form.file.data,
-        field=form.file.field,
-        mime_type=form.file.mime_type,
-        consent=fields.get("consent", ""),
-        ref_text=fields.get("ref_text", ""),
-        description=fields.get("speaker_description", ""),
-        replaces=fields.get("replace", "").lower() in _TRUE,
-    )
 
 
 @operation(

@@ -5,11 +5,11 @@ from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import pytest
-from aiohttp import ClientSession
+from aiohttp import ClientSession, FormData
 
 from bus.jobs.client import Bus, open_bus
 from tests.support.blobs import key_of
-from tests.support.clips import samples_of, tone_clip, upload
+from tests.support.clips import samples_of, tone_clip, upload, wav
 from tests.support.fleets import Stack, small_bus, stack_of
 from tests.support.web import ready
 
@@ -148,3 +148,60 @@ async def test_a_clip_of_a_voice_is_no_blob_to_remove(http: ClientSession) -> No
     _, made = await upload(http, "Kept", tone_clip(pitch_hz=440))
     async with http.delete(f"/v1/blobs/{made['digest']}") as answer:
         assert answer.status == 409
+
+
+async def test_a_second_clip_and_no_clip_are_refused(http: ClientSession) -> None:
+    for count in (0, 2):
+        form = FormData({"name": "Two"})
+        for _ in range(count):
+            form.add_field("audio_sample", tone_clip(), filename="a.wav")
+        form.add_field("other", b"x", filename="other")
+        async with http.post("/v1/audio/voices", data=form) as answer:
+            assert (answer.status, (await answer.json())["error"]["param"]) == (400, "audio_sample")
+
+
+async def test_a_file_that_is_too_large_is_refused_and_nothing_is_kept(http: ClientSession) -> None:
+    status, refused = await upload(http, "Large", tone_clip() + bytes(10 << 20))
+    assert (status, refused["error"]["code"]) == (413, "too_large")  # type: ignore[index]
+    async with http.post("/v1/audio/voices", json={"type": "prompt"}) as answer:
+        assert answer.status == 415
+    async with http.get("/v1/audio/voices/Large") as answer:
+        assert answer.status == 404
+
+
+async def test_a_hostile_file_is_refused_and_the_next_upload_succeeds(http: ClientSession) -> None:
+    for data in (b"", b"<html>", wav(bytes(96_000))):
+        status, refused = await upload(http, "Mallory", data)
+        assert (status, refused["error"]["param"]) == (400, "audio_sample")  # type: ignore[index]
+    assert (await upload(http, "Mallory", tone_clip(pitch_hz=500)))[0] == 200
+
+
+async def test_elevenlabs_clients_add_list_use_and_delete_a_voice(http: ClientSession, bus: Bus) -> None:
+    own = await key_of(http, bus, "teal")
+    clip = tone_clip(pitch_hz=250)
+    form = FormData({"name": "Eve", "consent": CONSENT, "description": "calm"})
+    form.add_field("files[]", clip, filename="eve.wav", content_type="audio/wav")
+    async with http.post("/v1/voices/add", data=form, headers=own) as answer:
+        added = await answer.json()
+        assert (answer.status, added["requires_verification"]) == (200, False), added
+    voice = added["voice_id"]
+    for path in ("/v1/voices", "/v1/voices?model=tone", "/v2/voices?category=cloned", "/v2/voices?voice_type=personal"):
+        async with http.get(path, headers=own) as answer:
+            listed = [each for each in (await answer.json())["voices"] if each["category"] == "cloned"]
+        assert [(each["voice_id"], each["name"], each["model"]) for each in listed] == [(voice, "Eve", "tone")], path
+        async with http.get(path) as answer:
+            assert voice not in [each["voice_id"] for each in (await answer.json())["voices"]]
+    async with http.get(f"/v1/voices/{voice}", headers=own) as answer:
+        assert (await answer.json())["description"] == "calm"
+    body = {"text": "x", "model_id": "tone", "params": {"seconds": 0.5}}
+    async with http.post(f"/v1/text-to-speech/{voice}?output_format=pcm_24000", json=body, headers=own) as answer:
+        assert await answer.read() == samples_of(clip)[:24_000]
+    async with http.delete(f"/v1/voices/{voice}", headers=own) as answer:
+        assert await answer.json() == {"status": "ok"}
+    async with http.delete(f"/v1/voices/{voice}", headers=own) as answer:
+        assert answer.status == 404
+
+    form = FormData({"name": "Eve"})
+    form.add_field("files", clip, filename="eve.wav")
+    async with http.post("/v1/voices/add", data=form, headers=own) as answer:
+        assert answer.status == 422, "with a key, consent is stated in words"

@@ -19,6 +19,7 @@ from bus.jobs.client import open_bus
 from bus.settings import BusSettings
 from ops.local.nats_server import find_binary
 from tests.support import guarded_stack, piper_voice
+from tests.support.clips import samples_of, tone_clip, upload
 from tests.support.commands import antiphon
 from tests.support.figures import until
 from tests.support.guarded_stack import Stack
@@ -106,6 +107,17 @@ async def test_a_blob_is_put_with_a_gateway_as_user_and_read_with_a_worker(stack
             assert [piece async for piece in read_blob(bus, found.blob)] == [b"bytes"]
         async with http.delete(f"/v1/blobs/{digest}") as answer:
             assert answer.status == 204
+
+
+async def test_a_voice_is_uploaded_used_and_deleted_with_a_gateway_as_user(stack: Stack) -> None:
+    clip = tone_clip()
+    async with asyncio.timeout(20), aiohttp.ClientSession(stack.http) as http:
+        _, voice = await upload(http, "Ada", clip)
+        body = {"model": "tone", "input": "x", "voice": "Ada", "response_format": "pcm", "params": {"seconds": 0.5}}
+        async with http.post("/v1/audio/speech", json=body) as answer:
+            assert await answer.read() == samples_of(clip)[:24_000]
+        async with http.delete(f"/v1/audio/voices/{voice['id']}") as answer:
+            assert answer.status == 200, await answer.text()
 
 
 async def test_an_operator_installs_a_voice_that_workers_and_gateways_see(stack: Stack, tmp_path: Path) -> None:
