@@ -36,7 +36,7 @@ class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True):
     )
     models: Annotated[
         tuple[Token, ...],
-        doc("Engines to serve; by default those of speech,music,tone that this machine can load."),
+        doc("Engines to serve; by default those of speech,music,tone,piper that this machine can load."),
     ] = ()
     #: Options by engine: a table `[engines.NAME]` of the file for each.
     engines: dict[str, dict[str, Any]] = {}

@@ -56,7 +56,8 @@ class UpSettings(msgspec.Struct, frozen=True, kw_only=True):
     workers: Annotated[int, Meta(ge=1, le=64), doc("Worker processes, called w1, w2 and so on.")] = 1
     slots: Annotated[int, Meta(ge=1, le=1024), doc("Jobs that one worker may run at the same time.")] = 8
     models: Annotated[
-        tuple[Token, ...], doc("Engines to serve; by default those of speech,music,tone that this machine can load.")
+        tuple[Token, ...],
+        doc("Engines to serve; by default those of speech,music,tone,piper that this machine can load."),
     ] = ()
     allow_faults: Annotated[bool, doc("Obey the `fault` parameter of `tone`: tests and chaos only.")] = False
     engine_option: EngineOptionFlags = ()

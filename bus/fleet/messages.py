@@ -113,7 +113,7 @@ class Heartbeat(msgspec.Struct, frozen=True, kw_only=True):
     host: str
     #: `starting` until the first model has loaded, `ready`, `draining` from the request to drain to the end.
     state: str
-    #: Names of the models it takes jobs of; those that failed to load are left out.
+    #: Names of the models it takes jobs of; those of `failed` are left out.
     models: list[str]
     #: Digest of the models' cards: when it changes, `describe` gets the new ones.
     cards: str
@@ -139,6 +139,8 @@ class Heartbeat(msgspec.Struct, frozen=True, kw_only=True):
     loading: bool = False
     #: Jobs that it could start now.
     free: int = 0
+    #: Reason by model that it was to serve, and that could not be loaded: only a restart of its host tries again.
+    failed: dict[str, str] = {}
 
 
 class Pong(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

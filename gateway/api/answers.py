@@ -64,6 +64,8 @@ class Status(msgspec.Struct):
 
     status: Literal["ok", "not ready"]
     missing: list[str] | UnsetType = UNSET
+    #: Those of `missing` that waiting does not mend: by worker and model, why it could not be loaded.
+    failed: dict[str, dict[str, str]] | UnsetType = UNSET
 
 
 class Health(msgspec.Struct, kw_only=True):

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from typing import Final
 
 from aiohttp import web
+from msgspec import UNSET
 
 from bus.fleet.fleet import Fleet
 from bus.fleet.messages import Heartbeat
@@ -64,13 +65,18 @@ async def readyz(request: web.Request) -> web.Response:
     `?worker=` and `?model=`, each any number of times: every one of those workers must serve every one of the models.
     """
     missing, query = request.app[READINESS].missing(), request.query
+    failed: dict[str, dict[str, str]] = {}
     models = set(query.getall("model", []))
     for worker in query.getall("worker", []):
         seen = request.app[FLEET].workers.get(worker)
-        if absent := models - set(seen.heartbeat.models if seen else ()):
-            missing.append(f"{short(worker)}: {short(', '.join(sorted(absent)))}")
+        absent = models - set(seen.heartbeat.models if seen else ())
+        if reasons := {model: why for model, why in (seen.heartbeat.failed if seen else {}).items() if model in absent}:
+            failed[worker] = reasons
+            missing += [f"{short(worker)}: {model}: {why}" for model, why in reasons.items()]
+        if awaited := absent - reasons.keys():
+            missing.append(f"{short(worker)}: {short(', '.join(sorted(awaited)))}")
     if missing:
-        return json_response(Status("not ready", missing), 503, {"Retry-After": "1"})
+        return json_response(Status("not ready", missing, failed or UNSET), 503, {"Retry-After": "1"})
     return json_response(Status("ok"))
 
 

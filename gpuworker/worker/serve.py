@@ -15,7 +15,7 @@ from bus.text import suggestion
 from gpuworker import registry
 from gpuworker.settings import WorkerSettings
 from gpuworker.worker.supervise import ListenerCheck, Supervisor
-from gpuworker.worker.worker import Worker
+from gpuworker.worker.worker import Described, Worker
 
 log = logger(__name__)
 
@@ -35,11 +35,11 @@ async def serve(settings: WorkerSettings, stop: asyncio.Event) -> None:
         OSError: the address of the metrics cannot be bound; in no group.
     """
     me = Identity(settings.id, secrets.token_hex(8))
-    cards = describe(settings)
+    described = describe(settings)
     started_at = time.monotonic()
     with bound(worker=me.worker):
         async with open_bus(settings.bus, "worker") as bus:
-            worker = Worker(bus, settings, me, cards, stop)
+            worker = Worker(bus, settings, me, described, stop)
             await worker.presence.ensure_unique_id()
             async with _metrics(worker, settings), background_tasks() as tasks:
                 for service in (
@@ -60,8 +60,8 @@ async def serve(settings: WorkerSettings, stop: asyncio.Event) -> None:
             worker.patrols.close()
 
 
-def describe(settings: WorkerSettings) -> dict[str, ModelCard]:
-    """Cards of the configured models, by name; a model that cannot even be described is logged and left out.
+def describe(settings: WorkerSettings) -> Described:
+    """Cards of the configured models; a model that cannot even be described is logged.
 
     Raises NothingToServe if none is left, SettingsError for options of an engine that is not installed and for options
     that a served engine does not have or refuses.
@@ -69,6 +69,7 @@ def describe(settings: WorkerSettings) -> dict[str, ModelCard]:
     for name in settings.configured_engines - set(registry.names()):
         raise SettingsError(f"options of an unknown engine: engines.{name}{suggestion(name, registry.names())}")
     cards: dict[str, ModelCard] = {}
+    failed: dict[str, str] = {}
     for name in settings.models:
         try:
             for each in registry.served(name, settings.options_of(name)):
@@ -79,10 +80,11 @@ def describe(settings: WorkerSettings) -> dict[str, ModelCard]:
         except SettingsError:
             raise
         except Exception as error:  # noqa: BLE001  # an engine's module is foreign code; the others can be served
-            log.error("model.unavailable", model=name, reason=f"{type(error).__name__}: {error}")
+            failed[name] = f"{type(error).__name__}: {error}"
+            log.error("model.unavailable", model=name, reason=failed[name])
     if not cards:
         raise NothingToServe(f"none of {', '.join(settings.models)} can be served here; `antiphon doctor` says why")
-    return cards
+    return Described(cards, failed)
 
 
 def _metrics(worker: Worker, settings: WorkerSettings) -> contextlib.AbstractAsyncContextManager[None]:

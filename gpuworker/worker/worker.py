@@ -5,6 +5,7 @@ import os
 import socket
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Final, NamedTuple
 
 from bus import wire
 from bus.fleet.messages import Draining, Heartbeat, Held, ModelCard
@@ -30,6 +31,18 @@ from gpuworker.worker.stream import HandBack
 
 log = logger(__name__)
 
+#: Characters of a reason in a heartbeat; the log has all of it.
+_MAX_REASON: Final = 400
+
+
+class Described(NamedTuple):
+    """The models of a worker before one is loaded."""
+
+    #: By model, in order of preference.
+    cards: dict[str, ModelCard]
+    #: Reason by model that cannot even be described.
+    failed: dict[str, str]
+
 
 class Worker:
     """One worker process. `host.run()` and `presence.run()` must run beside `work()`."""
@@ -39,10 +52,11 @@ class Worker:
         bus: Bus,
         settings: WorkerSettings,
         me: Identity,
-        cards: dict[str, ModelCard],
+        described: Described,
         stop: asyncio.Event,
     ) -> None:
-        """`cards`: by model, in order of preference. `stop` ends the work; a drain request over the bus sets it too."""
+        """`stop` ends the work; a drain request over the bus sets it too."""
+        cards = described.cards
         self._bus = bus
         self._settings = settings
         self._cards = cards
@@ -67,7 +81,9 @@ class Worker:
         self._pull_loop = PullLoop(
             bus, cards, self.host, self._peers, self._slots.num_free, self._slots.deliver, capacity
         )
-        self._heartbeats = HeartbeatBuilder(me, settings, cards, self.host, self._intake, self._slots, self._deliveries)
+        self._heartbeats = HeartbeatBuilder(
+            me, settings, described, self.host, self._intake, self._slots, self._deliveries
+        )
 
     @property
     def runs(self) -> Mapping[JobKey, Run]:
@@ -136,7 +152,7 @@ class HeartbeatBuilder:
         self,
         me: Identity,
         settings: WorkerSettings,
-        cards: Mapping[str, ModelCard],
+        described: Described,
         host: EngineHost,
         intake: Intake,
         slots: Slots,
@@ -144,7 +160,8 @@ class HeartbeatBuilder:
     ) -> None:
         self._me = me
         self._settings = settings
-        self._cards = cards
+        self._cards = described.cards
+        self._failed = described.failed
         self.cards_changed()
         self._host = host
         self._intake = intake
@@ -183,6 +200,7 @@ class HeartbeatBuilder:
             backup=settings.backup,
             loading=host.models.is_loading,
             free=self._slots.num_vacant(),
+            failed={model: why[:_MAX_REASON] for model, why in (self._failed | host.models.unavailable).items()},
         )
 
 

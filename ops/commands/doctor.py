@@ -134,7 +134,7 @@ def _cuda_note() -> str:
 def _models(settings: UpSettings) -> Iterator[Check]:
     """A model that the settings name is required; of the default models one is enough."""
     found = False
-    for model in settings.models or models.DEFAULT:
+    for model in settings.models or models.defaults():
         try:
             lack = models.missing(model)
         except ValueError as error:

@@ -7,6 +7,7 @@ import msgspec
 
 from bus.fleet.messages import Voice
 from ops.errors import OpsError, UsageRefused
+from ops.local import models
 
 
 class InstallableVoice(msgspec.Struct, frozen=True):
@@ -22,12 +23,16 @@ class InstallableVoice(msgspec.Struct, frozen=True):
 
 def describe(model: str, name: str, folder: Path) -> InstallableVoice:
     """The voice `name` of the files in `folder`. Raises OpsError; UsageRefused for a model that takes no voices."""
+    try:
+        lack = models.missing(model)
+    except ValueError as error:
+        raise UsageRefused(f"--model: {error}") from error
+    if lack is not None:
+        raise OpsError(f"{model}: {lack.reason}; get it with: {lack.mend}, then restart `antiphon up` or the workers")
     from gpuworker import registry  # noqa: PLC0415  # needs numpy, which a machine without a worker may lack
 
     try:
         engine: Any = registry.find(model).load()
-    except registry.UnknownEngine as error:
-        raise UsageRefused(f"--model: {error}") from error
     except Exception as error:
         raise OpsError(f"the engine {model} cannot be imported: {type(error).__name__}: {error}") from error
     if not hasattr(engine, "describe_voice"):

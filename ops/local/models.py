@@ -20,6 +20,8 @@ log = logger(__name__)
 
 #: Served by `antiphon up` and `antiphon worker` unless the operator names others, as far as they can be loaded.
 DEFAULT = ("speech", "music", "tone")
+#: Served too where it can be loaded: a voice is installed while it runs. Without a voice it costs little.
+_OPTIONAL = "piper"
 #: The command that explains a distribution that cannot be imported.
 PIP_CHECK = f"{sys.executable} -m pip check"
 _GROUP = "antiphon.engines"
@@ -66,22 +68,29 @@ def missing(model: str) -> Missing | None:
 
 
 def chosen(named: tuple[str, ...]) -> tuple[str, ...]:
-    """All models that `named` has; for none, those of the default ones that this machine can load.
+    """All models that `named` has; for none, those of `defaults` that this machine can load.
 
     Raises UsageRefused for an unknown name, OpsError if one that is named cannot be loaded, or none at all can.
     """
+    wanted = named or defaults()
     try:
-        lacks = [lack for model in named or DEFAULT if (lack := missing(model))]
+        lacks = [lack for model in wanted if (lack := missing(model))]
     except ValueError as error:
         raise UsageRefused(f"--models: {error}") from error
     if named and lacks:
         raise OpsError("; ".join(f"{lack.model}: {lack.reason}; get it with: {lack.mend}" for lack in lacks))
     for lack in lacks:
         log.warning("model.missing", model=lack.model, reason=lack.reason, fix=lack.mend)
-    left = tuple(model for model in named or DEFAULT if model not in {lack.model for lack in lacks})
+    left = tuple(model for model in wanted if model not in {lack.model for lack in lacks})
     if not left:
         raise OpsError(f"no model can be loaded; get speech with: {pip('antiphon[worker,espeak]')}")
     return left
+
+
+def defaults() -> tuple[str, ...]:
+    """The models to serve where the operator names none. `piper` is among them only if this machine can load it."""
+    has_optional = _OPTIONAL in installed() and missing(_OPTIONAL) is None
+    return (*DEFAULT, _OPTIONAL) if has_optional else DEFAULT
 
 
 def served(settings: WorkerSettings) -> tuple[str, ...]:

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 
 import aiohttp
+import msgspec
 
 from bus.errors import BusError
 from bus.jobs.client import open_bus
@@ -23,6 +24,9 @@ log = logger(__name__)
 _POLL_S = 0.05
 _LOG_EVERY_S = 5.0
 _NATS_READY_S = 60.0
+
+#: By worker and model, why the model could not be loaded.
+Failed = dict[str, dict[str, str]]
 
 
 async def nats_ready(servers: Mapping[Child, Node], stop: asyncio.Event) -> bool:
@@ -59,29 +63,62 @@ async def lost_jobs(plan: Plan) -> list[JobKey]:
         return []
 
 
-async def stack_ready(plan: Plan, children: Sequence[Child]) -> None:
-    """Return once every worker serves every model. Raises OpsError if a child exits with a usage error."""
+async def stack_ready(plan: Plan, children: Sequence[Child]) -> Failed:
+    """Return once every worker serves every model, or still loads it; the models that could not be loaded by then.
+
+    Raises OpsError if a child exits with a usage error, or a worker could load no model at all.
+    """
     now = asyncio.get_running_loop().time
     began = logged = now()
     async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=5.0)) as session:
-        while waiting_for := await _not_ready(session, plan):
+        while (answer := await _checked(session, plan)).awaits_more:
             if refused := [child.spec.name for child in children if child.refused.is_set()]:
                 raise OpsError(f"{refused[0]} refused its settings; see its line above")
             if now() - logged >= _LOG_EVERY_S:
                 logged = now()
+                waiting_for = f"GET /readyz: {'; '.join(answer.missing)[:500]}"
                 log.warning("stack.waiting", waiting_for=waiting_for, after_s=round(now() - began, 1))
             await asyncio.sleep(_POLL_S)
     log.info("stack.ready", http=plan.http, nats=plan.nats, after_s=round(now() - began, 3))
+    return answer.failed
 
 
-async def _not_ready(session: aiohttp.ClientSession, plan: Plan) -> str:
-    """The reason why a request would fail now; empty if it would succeed."""
+class _Readiness(msgspec.Struct):
+    """The answer to `GET /readyz`."""
+
+    missing: list[str] = []
+    #: Each model has an entry of `missing` too.
+    failed: Failed = {}
+
+    @property
+    def awaits_more(self) -> bool:
+        """Whether something is missing that may still come."""
+        return len(self.missing) > sum(map(len, self.failed.values()))
+
+
+async def _checked(session: aiohttp.ClientSession, plan: Plan) -> _Readiness:
+    """The readiness of a stack. Raises OpsError if a worker could load no model."""
+    answer = await _readiness(session, plan)
+    for worker, reasons in answer.failed.items():
+        if reasons.keys() >= set(plan.models):
+            why = "; ".join(f"{model}: {reason}" for model, reason in reasons.items())
+            raise OpsError(f"{worker} could load no model: {why}")
+    return answer
+
+
+async def _readiness(session: aiohttp.ClientSession, plan: Plan) -> _Readiness:
+    """The gateway's answer, or the reason why there is none."""
     query = [("worker", worker) for worker in plan.workers] + [("model", model) for model in plan.models]
     try:
         # The certificate is for the name that clients use, which is not this address.
         async with session.get(f"{plan.http}/readyz", params=query, ssl=False) as ready:
-            if ready.status != HTTPStatus.OK:
-                return f"GET /readyz: {ready.status} {(await ready.text())[:500]}"
+            text = await ready.text()
     except (aiohttp.ClientError, TimeoutError) as error:
-        return f"gateway: {error or type(error).__name__}"
-    return ""
+        return _Readiness([f"gateway: {error or type(error).__name__}"])
+    if ready.status == HTTPStatus.OK:
+        return _Readiness()
+    try:
+        answer = msgspec.json.decode(text, type=_Readiness)
+    except msgspec.DecodeError:
+        answer = _Readiness()
+    return answer if answer.missing else _Readiness([f"{ready.status} {text[:500]}"])

@@ -12,7 +12,7 @@ from bus.telemetry.logging import logger
 from ops.local.disk import DiskMonitor
 from ops.local.node import LockedNode, locked
 from ops.local.plan import Plan, plan
-from ops.local.readiness import lost_jobs, nats_ready, stack_ready
+from ops.local.readiness import Failed, lost_jobs, nats_ready, stack_ready
 from ops.local.store import StoreDamaged, move_aside
 from ops.local.supervisor import Child, Launch, Spec, stop_all, supervised
 from ops.local.system import called
@@ -35,6 +35,8 @@ class Stack(msgspec.Struct):
     workers: dict[str, Child]
     #: Jobs that the store had lost, and that were ended.
     lost: list[JobKey] = []
+    #: Models that could not be loaded before the others were ready.
+    failed: Failed = {}
 
     def pids(self) -> dict[str, object]:
         """Process ids as the line of `--json` has them."""
@@ -131,7 +133,7 @@ async def _until_stopped(plan: Plan, stack: Stack, disks: DiskMonitor, stop: asy
 
 
 async def _announce(plan: Plan, stack: Stack, announce: Announce) -> None:
-    await stack_ready(plan, [*stack.gateways, *stack.workers.values()])
+    stack.failed = await stack_ready(plan, [*stack.gateways, *stack.workers.values()])
     announce(plan, stack)
 
 
@@ -154,6 +156,8 @@ def announce_json(plan: Plan, stack: Stack) -> None:
     line = {"ready": True, "http": plan.http, "nats": plan.nats, "pids": stack.pids()}
     if stack.lost:
         line["lost"] = [{"tenant": key.tenant, "id": key.job} for key in stack.lost]
+    if stack.failed:
+        line["failed"] = stack.failed
     print(json.dumps(line, separators=(",", ":")), flush=True)
 
 
@@ -161,7 +165,11 @@ def announce_human(plan: Plan, stack: Stack) -> None:
     """Print the address, three things to try, and how to stop."""
     for job in stack.lost:
         print(f"lost: {job.tenant}/{job.job}; it has ended as failed")
-    print(welcome(plan.http, plan.nats, plan.models, require_keys=plan.settings.require_keys), flush=True)
+    for worker, reasons in stack.failed.items():
+        for model, why in reasons.items():
+            print(f"not served by {worker}: {model}: {why}")
+    served = [model for model in plan.models if not all(model in stack.failed.get(each, {}) for each in plan.workers)]
+    print(welcome(plan.http, plan.nats, served, require_keys=plan.settings.require_keys), flush=True)
 
 
 def welcome(http: str, nats: str, models: Sequence[str], *, require_keys: bool) -> str:

@@ -28,17 +28,23 @@ def main() -> None:
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            body = fleet_file.read_bytes() if fleet_file.exists() else b"{}"
-            self.send_response(200 if self.is_ready(json.loads(body)) else 503)
+            fleet = json.loads(fleet_file.read_bytes()) if fleet_file.exists() else {}
+            missing = self.missing(fleet)
+            body = json.dumps({"missing": missing, "failed": fleet.get("failed", {})}).encode()
+            self.send_response(503 if missing else 200)
             self.send_header("Content-Type", "application/json")
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
             self.wfile.write(body)
 
-        def is_ready(self, fleet: dict[str, Any]) -> bool:
+        def missing(self, fleet: dict[str, Any]) -> list[str]:
             query = parse_qs(urlsplit(self.path).query)
             models = {each["id"]: set(each["models"]) for each in fleet.get("workers", [])}
-            return bool(models) and all(models.get(name, set()) >= set(query["model"]) for name in query["worker"])
+            return [
+                f"{worker}: {each}"
+                for worker in query["worker"]
+                for each in set(query["model"]) - models.get(worker, set())
+            ]
 
         def log_message(self, *_: object) -> None:
             """Says nothing."""

@@ -3,7 +3,7 @@
 import asyncio
 import json
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -34,10 +34,16 @@ class StandIns(Plan, frozen=True):
     def worker_command(self, worker: str) -> list[str]:
         return [sys.executable, "-P", stand_in.__file__, self.worker_role, "--id", worker]
 
-    def set_fleet(self, workers: Iterable[str], models: Iterable[str] = ("speech", "tone")) -> None:
+    def set_fleet(
+        self,
+        workers: Iterable[str],
+        models: Iterable[str] = ("speech", "tone"),
+        failed: Mapping[str, Mapping[str, str]] | None = None,
+    ) -> None:
         """The fleet from now on. The file is replaced as a whole: the gateway may read it at any time."""
         part = self.fleet_file.with_suffix(".part")
-        part.write_text(json.dumps({"workers": [{"id": worker, "models": list(models)} for worker in workers]}))
+        fleet = [{"id": worker, "models": list(models)} for worker in workers]
+        part.write_text(json.dumps({"workers": fleet, "failed": failed or {}}))
         part.replace(self.fleet_file)
 
 

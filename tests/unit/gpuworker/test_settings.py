@@ -100,7 +100,7 @@ def test_a_worker_refuses_options_that_its_engine_does_not_have(flag: str, messa
 
 def test_an_option_reaches_the_engine() -> None:
     def takes_faults(*flags: str) -> bool:
-        card = describe(WorkerSettings(models=("tone",), engine_option=flags))["tone"]
+        card = describe(WorkerSettings(models=("tone",), engine_option=flags)).cards["tone"]
         return "fault" in card.param_schema["properties"]
 
     assert takes_faults("tone.allow_faults=true")

@@ -51,6 +51,31 @@ async def test_it_is_ready_only_when_every_worker_serves_every_model(plan: Stand
     assert [log["event"] for log in logs][-1] == "stack.ready"
 
 
+async def test_it_ends_if_a_worker_could_load_no_model(plan: StandIns, running: Running) -> None:
+    plan.set_fleet(["w1"], failed={"w2": {"speech": "RuntimeError: no voice", "tone": "x"}})
+    with pytest.raises(OpsError, match=r"^w2 could load no model: speech: RuntimeError: no voice; tone: x$"):
+        await running.stack()
+
+
+async def test_it_goes_on_without_a_model_that_could_not_be_loaded_and_says_so(
+    plan: StandIns, running: Running, capsys: pytest.CaptureFixture[str]
+) -> None:
+    failed = {each: {"speech": "RuntimeError: no voice"} for each in plan.workers}
+    plan.set_fleet(["w1"], ["tone"], failed={"w1": failed["w1"]})
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.5):
+            await asyncio.shield(running.ready)
+    plan.set_fleet(plan.workers, ["tone"], failed=failed)
+    stack = await running.stack()
+    capsys.readouterr()
+    announce_json(plan, stack)
+    assert json.loads(capsys.readouterr().out)["failed"] == failed
+    announce_human(plan, stack)
+    shown = capsys.readouterr().out
+    assert "not served by w2: speech: RuntimeError: no voice" in shown
+    assert "models: tone)" in shown
+
+
 async def test_the_announcement_is_one_line_with_every_pid(
     plan: StandIns, running: Running, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -189,10 +214,17 @@ def test_models_that_cannot_be_loaded_are_left_out_unless_named(
 ) -> None:
     monkeypatch.setattr("ops.local.models._importable", lambda name: name != "torch")
     with capture_logs() as logs:
-        assert planning.plan(settings(tmp_path), None).models == ("speech", "tone")
+        assert planning.plan(settings(tmp_path), None).models == ("speech", "tone", "piper")
     assert [(log["event"], log["model"]) for log in logs] == [("model.missing", "music")]
     with pytest.raises(OpsError, match=r"music: torch is not installed; get it with: .* -m pip install"):
         planning.plan(settings(tmp_path, models=("music", "tone")), None)
+
+
+def test_piper_is_served_where_its_packages_are_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ops.local.models._importable", lambda name: name != "onnxruntime")
+    with capture_logs() as logs:
+        assert planning.plan(settings(tmp_path), None).models == ("speech", "music", "tone")
+    assert logs == []
 
 
 def test_a_model_that_no_engine_has_is_refused_with_the_one_that_was_meant(tmp_path: Path) -> None:

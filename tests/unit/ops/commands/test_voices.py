@@ -8,6 +8,7 @@ import pytest
 from ops.commands import voices
 from ops.commands.voice_source import licence_in
 from ops.errors import OpsError, UsageRefused
+from ops.local.installable import describe
 
 
 class Terminal(io.StringIO):
@@ -51,3 +52,19 @@ def test_the_text_of_a_licence_is_found_beside_the_voice(tmp_path: Path) -> None
     assert licence_in(tmp_path) == "the licence"
     (tmp_path / "MODEL_CARD").write_bytes(b"the card \xff")
     assert licence_in(tmp_path).startswith("the card")
+
+
+def test_without_the_packages_of_its_engine_the_command_that_installs_them_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ops.local.models._importable", lambda name: name != "onnx")
+    with pytest.raises(
+        OpsError, match=r"^piper: onnx is not installed; get it with: .*'antiphon\[piper\]', then restart"
+    ):
+        describe("piper", "joe", tmp_path)
+
+
+def test_a_model_that_takes_no_voices_is_refused(tmp_path: Path) -> None:
+    for model, reason in (("tone", "tone takes no voices of yours"), ("pipr", "did you mean piper")):
+        with pytest.raises(UsageRefused, match=f"^--model: .*{reason}"):
+            describe(model, "joe", tmp_path)
