@@ -122,11 +122,7 @@ class Music:
         reply = yield from self._server.open(job, self._server.request("GET", file))
         try:
             sound = Sound(decoder_of(reply.head, self._options, self._shape), self._shape)
-            for item in reply.read(self._options.silence_s):
-                if isinstance(item, bytes):
-                    yield from sound.feed(item)
-                else:
-                    yield item
+            yield from sound.read(reply, self._options.first_byte_s, self._options.silence_s)
             sound.finish(_LEAST * float(job.params["seconds"]))
         finally:
             reply.close()

@@ -10,18 +10,26 @@ from gpuworker.engine import AttemptFailed, EngineJob, Rejected
 
 #: Characters of a server's own message that are passed on.
 _MESSAGE_CHARS: Final = 300
-_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\s]+")
+#: Controls, and the format characters that change the direction or the look of a line.
+_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\s\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff]+")
 #: Our paths of fields that a server may name as the wrong one.
 _PATHS: Final[Mapping[str, str]] = {"input": "input", "prompt": "input", "text": "input", "voice": "voice"}
 #: The server refuses our key or has no such path or model: the operator's mistake, not the caller's.
 _MISCONFIGURED: Final = frozenset({401, 403, 404, 405, 407})
 
 
-class UpstreamFailed(Exception):
+class _OneLine(Exception):
+    """Has words of the server in its text, which is one line of limited length."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(tidy(message))
+
+
+class UpstreamFailed(_OneLine):
     """The server failed this job for good, or is not what its options say."""
 
 
-class Cut(Exception):
+class Cut(_OneLine):
     """The connection failed, or ended before the answer did."""
 
 
@@ -29,7 +37,7 @@ class NotThere(Cut):
     """No connection could be made: the request was not sent."""
 
 
-class BadAudio(Exception):
+class BadAudio(_OneLine):
     """The answer is no audio of the expected form, or less than it said."""
 
 

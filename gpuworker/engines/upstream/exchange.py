@@ -7,6 +7,7 @@ import contextlib
 import http.client
 import socket
 import threading
+import time
 from collections import deque
 from collections.abc import Mapping
 from types import MappingProxyType
@@ -20,6 +21,8 @@ _READ_BYTES: Final = 64 << 10
 _BUFFER_BYTES: Final = 512 << 10
 #: The reader of an exchange counts its limits itself; the socket's only end a thread that is left.
 _MARGIN_S: Final = 5.0
+#: Between two looks at a small answer.
+_POLL_S: Final = 0.01
 #: Of an answer that is read as a whole.
 MAX_TEXT_BYTES: Final = 1 << 20
 
@@ -125,6 +128,8 @@ class Exchange:
             self._put(Cut(_described(error)))
         except Cut as error:
             self._put(error)
+        except Exception as error:  # noqa: BLE001  # whatever http.client makes of an answer: its reader waits
+            self._put(Cut(_described(error)))
         finally:
             connection.close()
 
@@ -151,7 +156,7 @@ class Exchange:
                 data = response.read1(_READ_BYTES)
             # For a body of a known length, http.client takes an early end for the end.
             if response.length:
-                raise Cut(f"the body ended {response.length:,} bytes too early")
+                raise Cut(f"the body ended too early, by {response.length:,} bytes")
         return End()
 
     def _put(self, item: Head | bytes | End | Cut) -> bool:
@@ -168,24 +173,26 @@ class Exchange:
 
 
 def fetch(address: Address, request: Request, timeouts: Timeouts) -> tuple[int, bytes]:
-    """Status and body of a small answer; waits for it. For threads other than the device's.
+    """Status and body of a small answer, as far as `MAX_TEXT_BYTES`; waits for it. Not for the device's thread.
 
-    Raises Cut, NotThere.
+    Raises Cut, NotThere; Cut too if it is not there after `connect_s` and twice `silence_s`, however it drips.
     """
-    connection = address.connection(timeouts.connect_s)
+    until = time.monotonic() + timeouts.connect_s + 2 * timeouts.silence_s
+    exchange = Exchange(address, request, timeouts)
+    status, body = 0, b""
     try:
-        try:
-            connection.connect()
-        except OSError as error:
-            raise NotThere(_described(error)) from error
-        connection.sock.settimeout(timeouts.silence_s)
-        connection.request(request.method, address.base + request.path, request.body or None, request.headers)
-        with connection.getresponse() as response:
-            return response.status, response.read(MAX_TEXT_BYTES)
-    except (OSError, http.client.HTTPException) as error:
-        raise Cut(_described(error)) from error
+        while not isinstance(item := exchange.poll(), End) and len(body) < MAX_TEXT_BYTES:
+            if isinstance(item, Head):
+                status = item.status
+            elif isinstance(item, bytes):
+                body += item
+            elif time.monotonic() > until:
+                raise Cut("nothing whole arrived in time")
+            else:
+                time.sleep(_POLL_S)
     finally:
-        connection.close()
+        exchange.close()
+    return status, body
 
 
 def _described(error: Exception) -> str:

@@ -1,6 +1,7 @@
 """Watches whether a server can take requests, in a thread of its own."""
 
 import threading
+from contextlib import closing
 from typing import Final, NamedTuple
 
 from gpuworker.engines.upstream.errors import Cut, NotThere, tidy
@@ -76,7 +77,8 @@ class Health:
         """None: the server is ready."""
         try:
             if not self._path:
-                self._address.connection(_TIMEOUTS.connect_s).connect()
+                with closing(self._address.connection(_TIMEOUTS.connect_s)) as connection:
+                    connection.connect()
                 return None
             status, body = fetch(self._address, Request("GET", self._path), _TIMEOUTS)
         except NotThere as error:

@@ -42,11 +42,7 @@ class Speech:
             reply = yield from self._server.open(job, request)
             try:
                 sound = Sound(decoder_of(reply.head, self._options, self._shape), self._shape)
-                for item in reply.read(self._options.silence_s):
-                    if isinstance(item, bytes):
-                        yield from sound.feed(item)
-                    else:
-                        yield item
+                yield from sound.read(reply, self._options.first_byte_s, self._options.silence_s)
                 sound.finish(least_seconds(job, self._options.letters_per_second))
             except BadAudio as error:
                 raise fault(job, f"{self._server.name}: {error}") from error
