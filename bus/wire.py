@@ -110,6 +110,7 @@ class EngineRequest(EngineOptions, frozen=True, kw_only=True, omit_defaults=True
     model: str = ""
     voice: str = ""
     voice_digests: dict[str, str] = msgspec.field(default_factory=dict)
+    marking: Marking = DEFAULT_MARKING
     #: Paths of the files, by name.
     inputs: dict[str, str] = msgspec.field(default_factory=dict)
     #: Paths of the files of each installed voice that it speaks with: by voice, then by the file's name.
@@ -249,9 +250,8 @@ class Timings(msgspec.Struct, frozen=True, kw_only=True):
 class Skipped(msgspec.Struct, frozen=True, kw_only=True):
     """A token of the input, without a letter or digit, that the voice has no name for and did not speak."""
 
-    #: Position in `text_of` the job, in characters from 0.
+    #: Position in `text_of` the job and length, in characters, from 0.
     start: int
-    #: In characters.
     length: int
 
 

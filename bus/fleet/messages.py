@@ -69,6 +69,8 @@ class ModelCard(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     max_batch: int = 1
     #: `words`: a job that lost a word of its input fails. `none`: the engine cannot know, or does not speak.
     completeness: str = "none"
+    #: Name of the watermark that its worker has for the marking `inaudible`; "" for none.
+    watermark: str = ""
     #: SPDX expression of the model, weights included.
     licence: str = ""
     #: The most audio that a job can make; None: not known, so a job may be as long as the deployment allows.

@@ -128,7 +128,7 @@ class Format(msgspec.Struct, frozen=True):
         """
         if job.marking == "none" or not FORMATS[self.codec].has_tag:
             return ""
-        return f"Synthetic audio; generator=Antiphon; model={job.model}; version={job.version}; job={job.id}"
+        return f"Synthetic audio; generator=Antiphon; model={job.model}; version={job.version}; job={job.id}."
 
     @property
     def is_raw(self) -> bool:

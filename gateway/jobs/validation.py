@@ -30,8 +30,8 @@ from gateway.jobs.resolution import resolve, voice_of_language
 DEFAULT_MODEL: Final = "speech"
 #: A gateway younger than this may not have received a heartbeat of every worker.
 _DISCOVERY_S: Final = 2.5
-#: Markings that need nothing of a worker.
-_POSSIBLE: Final[dict[str, Marking]] = {"none": "none", "tag": "tag"}
+#: By name.
+_POSSIBLE: Final[dict[str, Marking]] = {"none": "none", "tag": "tag", "inaudible": "inaudible"}
 #: Of a job as JSON, for the fields that the gateway adds after validation: the client, the deadline.
 _ADDED_BYTES: Final = 256
 
@@ -138,7 +138,7 @@ class Validation:
             model=card.name,
             version=card.version,
             voice=voice,
-            marking=self._marking(job.tenant),
+            marking=self._marking(job.tenant, card),
             lane=lane,
             run_on=(not streams) if job.run_on is None else job.run_on,
         )
@@ -174,17 +174,17 @@ class Validation:
             voice = voice_of_language(card, language)
         return job, card, _voice(voice, card)
 
-    def _marking(self, tenant: str) -> Marking:
-        """The marking of a tenant's audio. Raises NoWorker if this deployment has it not; Unreachable."""
+    def _marking(self, tenant: str, card: ModelCard) -> Marking:
+        """The marking of a tenant's audio. Raises NoWorker if the model's workers have it not; Unreachable."""
         keys, marking = self._policy
         if not keys.is_loaded:
             raise Unreachable("the markings of tenants have not been read from the bus yet; try again soon")
         record = keys.entries.get(MARKINGS_ENTRY)
         wanted = record.tenants.get(tenant, marking) if isinstance(record, Markings) else marking
         known: Marking | None = _POSSIBLE.get(wanted)
-        if known is not None:
+        if known is not None and (known != "inaudible" or card.watermark):
             return known
-        why = "no worker has a watermark" if wanted == "inaudible" else "that is not possible here"
+        why = f"the workers of {card.name} have no watermark" if known else "that is not possible here"
         raise NoWorker(f"audio of the tenant {tenant!r} has to be marked {short(wanted)!r}, and {why}")
 
 

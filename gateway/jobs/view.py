@@ -15,6 +15,7 @@ from bus.jobs import lookup
 from bus.jobs.client import Bus
 from bus.jobs.entry import Entry
 from bus.jobs.status import Status
+from bus.marking import Marking
 from bus.quality import Quality
 from bus.wire import State
 from gateway.jobs.pcm_reader import failure
@@ -82,6 +83,8 @@ class ShownJob(msgspec.Struct, kw_only=True):
     #: SHA-256 of the files of each voice that it speaks with; absent if voices are part of their engine.
     voice_digests: dict[str, str] | UnsetType = UNSET
     lane: str
+    #: How its audio is marked as synthetic.
+    marking: Marking
     #: RFC 3339, UTC.
     accepted_at: str
     expires_at: str | None
@@ -131,6 +134,7 @@ async def view(bus: Bus, found: Status) -> ShownJob:
         voice=job.voice,
         voice_digests=job.voice_digests or UNSET,
         lane=job.lane,
+        marking=job.marking,
         accepted_at=when(found.birth.accepted_at),
         expires_at=when(job.expires_at.timestamp()) if job.expires_at else None,
         blocks=found.position.block,

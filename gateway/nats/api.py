@@ -27,7 +27,8 @@ from bus.transport.replies import CallerInboxes
 from gateway.access.authenticator import Authenticator
 from gateway.access.caller import Caller
 from gateway.api.routing import routed_message
-from gateway.http.headers import voice_headers
+from gateway.codecs.format import PCM, marks_of
+from gateway.http.headers import MARKED_HEADER, voice_headers
 from gateway.http.problems import Problem, describe, is_expected
 from gateway.http.requests import Requests
 from gateway.jobs.service import Jobs
@@ -218,8 +219,9 @@ class _Submission:
         entries = JsonEntries(self._reply) if request.encoding == "json" else RawEntries(self._reply)
         async with self._jobs.listen(key, job) as (listener, attachment):
             accepted = await self._jobs.accept(job, listener)
+            marks = marks_of(PCM, accepted.job)
             body = {"status": "accepted", "job": job.id, "live": key.live, "reply": key.entries}
-            self._reply.send_event("accepted", body, {JOB: job.id, **voice_headers(accepted.job)})
+            self._reply.send_event("accepted", body, {JOB: job.id, MARKED_HEADER: marks, **voice_headers(accepted.job)})
             if not accepted.is_new:
                 await self._jobs.find(key)
                 attachment.read_back()

@@ -34,6 +34,7 @@ from gpuworker.engine import (
 )
 from gpuworker.host.marks import cut_at_marks, valid_marks
 from gpuworker.host.schedule import STARVES_S
+from gpuworker.watermark import Watermark
 
 log = logger(__name__)
 
@@ -52,6 +53,10 @@ Send = Callable[[bytes, bool], None]
 
 class NotFinite(ValueError):
     """NaN or infinity in a block: the model has broken, whatever it claims."""
+
+
+class WatermarkFailed(Exception):
+    """A watermark raised, or made something else than the audio that it was given."""
 
 
 class Pace:
@@ -80,9 +85,21 @@ class Pace:
 class Member:
     """One job in a group."""
 
-    __slots__ = ("arrived_at", "handle", "is_cancelled", "is_done", "job", "next_frame", "outstanding_bytes", "pace")
+    __slots__ = (
+        "arrived_at",
+        "handle",
+        "is_cancelled",
+        "is_done",
+        "job",
+        "next_frame",
+        "outstanding_bytes",
+        "pace",
+        "watermark",
+    )
 
-    def __init__(self, handle: int, job: EngineJob, arrived_at: float) -> None:
+    def __init__(self, handle: int, job: EngineJob, arrived_at: float, watermark: Watermark | None = None) -> None:
+        """`watermark`: to put into its audio."""
+        self.watermark = watermark
         self.handle = handle
         self.job = job
         self.arrived_at = arrived_at
@@ -98,6 +115,18 @@ class Member:
     def is_over(self) -> bool:
         """Whether the job has ended: nothing more is sent of it."""
         return self.is_done or self.is_cancelled
+
+    def watermarked(self, pcm: NDArray[np.float32], rate_hz: int) -> NDArray[np.float32]:
+        """The next frames of the job with its watermark, if it has one. Raises WatermarkFailed."""
+        if self.watermark is None:
+            return pcm
+        try:
+            marked = self.watermark.mark(pcm, rate_hz=rate_hz, job=self.job.id, first_frame=self.next_frame)
+        except Exception as error:  # foreign code: its failure ends this job, none that shares its batch
+            raise WatermarkFailed(f"the watermark failed: {type(error).__name__}: {error}") from error
+        if marked.shape != pcm.shape:
+            raise WatermarkFailed(f"the watermark made {marked.shape} of {pcm.shape}")
+        return marked
 
 
 class Group:
@@ -175,8 +204,8 @@ class Group:
         if not num_frames:
             return
         try:
-            data = to_s16le(pcm)
-        except NotFinite as error:
+            data = to_s16le(member.watermarked(pcm, self._rate_hz))
+        except (NotFinite, WatermarkFailed) as error:
             self.fail(_engine_failed(f"block at frame {block.first_frame}: {error}"), member)
             return
         is_first = member.next_frame == member.job.start_frame

@@ -15,12 +15,13 @@ from typing import Final
 
 import msgspec
 
+from bus import wire
 from bus.process import die_with_parent
 from bus.telemetry.logging import configure
 from gpuworker import pipe
 from gpuworker.admission import admit
 from gpuworker.crash import StepMark, install_crash_handler
-from gpuworker.engine import Engine, EngineJob, Rejected
+from gpuworker.engine import AttemptFailed, Engine, Rejected
 from gpuworker.host import batcher, models
 from gpuworker.host.batcher import Batcher
 from gpuworker.host.device_memory import DeviceMemory
@@ -30,6 +31,7 @@ from gpuworker.host.readiness import Readiness
 from gpuworker.host.runner import Runner
 from gpuworker.host.schedule import Schedule
 from gpuworker.host.script import ScriptReader
+from gpuworker.watermark import Watermark
 
 _RECEIVE_BYTES: Final = 1 << 18
 
@@ -127,23 +129,35 @@ class Host:
                 raise Rejected("model", f"{start.request.model!r} is not loaded here")
             if start.request.script:
                 engine = ScriptReader(engine)
-            group = self._form(start.handle, engine, admit(engine, engine_job(start)))
+            member = Member(
+                start.handle, admit(engine, engine_job(start)), time.monotonic(), self._watermark(start.request)
+            )
+            group = self._form(engine, member)
         except Exception as error:  # noqa: BLE001  # an engine is foreign code: its failure ends this job only
             self._outbox.send(pipe.encode_control(start.handle, failure(error)), urgent=True)
             return
         if group is not None:
             self._runner.enter(group)
 
-    def _form(self, handle: int, engine: Engine, job: EngineJob) -> Group | None:
-        """The group that `job`, which has been validated, completes; None while it waits for others.
+    def _watermark(self, request: wire.EngineRequest) -> Watermark | None:
+        """The watermark of a job whose marking is `inaudible`. Raises AttemptFailed if this worker has none."""
+        if request.marking != "inaudible":
+            return None
+        if self._models.watermark is None:
+            raise AttemptFailed(
+                "the audio has to be marked `inaudible`, and this worker has no watermark", is_fault=False
+            )
+        return self._models.watermark
+
+    def _form(self, engine: Engine, member: Member) -> Group | None:
+        """The group that a job, which has been validated, completes; None while it waits for others.
 
         A job without a batch key never shares a forward: it is a group of its own. Raises any exception of `batch_key`.
         """
-        now = time.monotonic()
-        key, member = engine.batch_key(job), Member(handle, job, now)
+        key = engine.batch_key(member.job)
         if key is None:
             return Group(engine, [member], self._outbox.send)
-        return self._batcher.add(engine, key, member, now)
+        return self._batcher.add(engine, key, member, member.arrived_at)
 
     def _report_memory(self, num_bytes: int | None) -> None:
         self._outbox.send(pipe.encode_control(0, pipe.DeviceMemoryReport(num_bytes)), urgent=False)

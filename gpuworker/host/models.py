@@ -9,12 +9,13 @@ import threading
 import time
 from typing import Final, NamedTuple
 
-from gpuworker import pipe, registry
+from gpuworker import pipe, registry, watermark
 from gpuworker.engine import Engine, MemoryPolicy
 from gpuworker.host.device_memory import DeviceMemory
 from gpuworker.host.readiness import Readiness
 from gpuworker.pipe import Outbox
 from gpuworker.registry import ServedModel
+from gpuworker.watermark import Watermark
 
 #: The loader cannot wake a `select`: while it works, the device's thread looks this often, in seconds.
 POLL_S: Final = 0.02
@@ -39,6 +40,8 @@ class Models:
         self._memory = memory
         #: Engines of the loaded models, by name.
         self.engines: dict[str, Engine] = {}
+        #: Of this installation; None without one, and until models are loaded.
+        self.watermark: Watermark | None = None
         self._outcomes: queue.SimpleQueue[_Outcome] = queue.SimpleQueue()
         self._num_pending = len(options.models)
         #: Whether the outcome of a model is still to be taken.
@@ -50,6 +53,12 @@ class Models:
 
     def _load_all(self) -> None:
         options = self._options
+        try:
+            self.watermark = watermark.load()
+        except Exception as error:  # noqa: BLE001  # foreign code; the cards say that audio can have its mark
+            for name in options.models:
+                self._outcomes.put(_Outcome(name, None, f"the watermark failed: {type(error).__name__}: {error}"))
+            return
         for name in options.models:
             began = time.monotonic()
             try:

@@ -5,6 +5,8 @@ import contextlib
 import secrets
 import time
 
+import msgspec
+
 from bus.fleet.messages import ModelCard
 from bus.jobs.claim import Identity
 from bus.jobs.client import open_bus
@@ -13,6 +15,7 @@ from bus.settings import SettingsError
 from bus.telemetry.logging import bound, logger
 from bus.text import suggestion
 from gpuworker import registry
+from gpuworker import watermark as watermarks
 from gpuworker.settings import WorkerSettings
 from gpuworker.worker.supervise import ListenerCheck, Supervisor
 from gpuworker.worker.worker import Described, Worker
@@ -63,20 +66,22 @@ async def serve(settings: WorkerSettings, stop: asyncio.Event) -> None:
 def describe(settings: WorkerSettings) -> Described:
     """Cards of the configured models; a model that cannot even be described is logged.
 
-    Raises NothingToServe if none is left, SettingsError for options of an engine that is not installed and for options
-    that a served engine does not have or refuses.
+    Raises NothingToServe if none is left, SettingsError for several watermarks, for options of an engine that is not
+    installed and for options that a served engine does not have or refuses.
     """
     for name in settings.configured_engines - set(registry.names()):
         raise SettingsError(f"options of an unknown engine: engines.{name}{suggestion(name, registry.names())}")
     cards: dict[str, ModelCard] = {}
     failed: dict[str, str] = {}
+    watermark = watermarks.installed()
     for name in settings.models:
         try:
             for each in registry.served(name, settings.options_of(name)):
                 if each.model in cards:
                     raise SettingsError(f"two models of this worker are called {each.model!r}")
                 engine = registry.make_model(each, allow_faults=settings.allow_faults)
-                cards[each.model] = registry.card(engine.capabilities())
+                card = registry.card(engine.capabilities())
+                cards[each.model] = msgspec.structs.replace(card, watermark=watermark)
         except SettingsError:
             raise
         except Exception as error:  # noqa: BLE001  # an engine's module is foreign code; the others can be served

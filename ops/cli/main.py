@@ -15,6 +15,7 @@ from gateway.settings import GatewaySettings
 from gpuworker.settings import WorkerSettings
 from ops.chaos.settings import ChaosSettings, SoakSettings
 from ops.cli.bus import dead_app, drain, mend
+from ops.cli.detect import detect
 from ops.cli.engine import engine_app
 from ops.cli.flags import with_flags
 from ops.cli.keys import keys_app
@@ -31,9 +32,8 @@ app = typer.Typer(
 )
 jobs_app = typer.Typer(help="List, show and cancel jobs.", no_args_is_help=True)
 _GROUPS: Final = {"jobs": jobs_app, "dead": dead_app, "keys": keys_app, "route": routes_app, "engine": engine_app}
-for _name, _group in _GROUPS.items():
+for _name, _group in (*_GROUPS.items(), ("voices", voices_app)):
     app.add_typer(_group, name=_name)
-app.add_typer(voices_app, name="voices")
 
 Config = Annotated[str | None, typer.Option("--config", help="A TOML file of settings.", metavar="FILE")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
@@ -49,8 +49,7 @@ Form = Annotated[
     ),
 ]
 Version = Annotated[
-    bool,
-    typer.Option("--version", help="Print the version.", callback=lambda given: _print_version(given=given)),
+    bool, typer.Option("--version", help="Print the version.", callback=lambda given: _print_version(given=given))
 ]
 JobId = Annotated[
     str, typer.Argument(help="A job's id, from `antiphon jobs list` or the header Antiphon-Job.", metavar="JOB")
@@ -163,6 +162,7 @@ def fleet(*, json: Json = False, config: Config = None, **flags: Any) -> None:
 
 app.command(short_help="Stop one worker; its jobs go on elsewhere.")(drain)
 app.command(short_help="End and list the jobs that a damaged store has lost.")(mend)
+app.command(short_help="Find the marks of synthetic audio in a file.")(detect)
 
 
 @jobs_app.command("list")

@@ -11,7 +11,7 @@ from bus.settings import BusSettings
 from tests.support.programs import bus_flags
 
 
-def install(folder: Path, name: str, attribute: str, source: str) -> None:
+def install(folder: Path, name: str, attribute: str, source: str, group: str = "antiphon.engines") -> None:
     """Write the distribution `name` into `folder`: a module of that name, and an entry point to its `attribute`.
 
     Processes and interpreters that have `folder` on their path then have the engine `name`.
@@ -21,7 +21,7 @@ def install(folder: Path, name: str, attribute: str, source: str) -> None:
     info = folder / f"{name}-1.0.dist-info"
     info.mkdir()
     (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
-    (info / "entry_points.txt").write_text(f"[antiphon.engines]\n{name} = {name}:{attribute}\n")
+    (info / "entry_points.txt").write_text(f"[{group}]\n{name} = {name}:{attribute}\n")
 
 
 def python_path(*folders: Path) -> str:

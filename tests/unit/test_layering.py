@@ -53,6 +53,8 @@ MAY_IMPORT = {
         "gpuworker.settings",
         "ops",
     },
+    # The watermark that a worker would use.
+    "ops/commands/detect.py": {"bus", "gpuworker.watermark", "ops"},
     # The commands that are these processes.
     "ops/cli/main.py": {
         "bus",

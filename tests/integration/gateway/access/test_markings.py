@@ -53,7 +53,7 @@ async def test_tenants_of_different_policies_never_share_a_run(stack: Stack) -> 
         first, second, third = [await spoken(http, key) for key in (tagged, bare, same)]
         assert [each[1] for each in (first, second, third)] == ["tag", "none", "tag"]
         assert first[0] == third[0] != second[0]
-        assert f"Synthetic audio; generator=Antiphon; model=tone; version=v1; job={first[0]}".encode() in first[2]
+        assert f"Synthetic audio; generator=Antiphon; model=tone; version=v1; job={first[0]}.".encode() in first[2]
         assert b"Synthetic" not in second[2]
         assert {wav_pcm(each[2]) for each in (first, second)} == {tone_pcm(0.3)}
         assert wav_pcm(third[2]) == tone_pcm(0.3)
@@ -99,7 +99,9 @@ async def test_a_policy_that_cannot_be_kept_refuses_the_request(stack: Stack) ->
         async with http.post(SPEECH, json=BODY) as answer:
             problem = await answer.json()
             assert (answer.status, problem["error"]["code"]) == (503, "no_worker")
-            assert "has to be marked 'inaudible', and no worker has a watermark" in problem["error"]["message"]
+            assert (
+                "has to be marked 'inaudible', and the workers of tone have no watermark" in problem["error"]["message"]
+            )
         gateway.keys.bucket.is_loaded = False
         async with http.post(SPEECH, json=BODY) as answer:
             assert answer.status == 503

@@ -16,7 +16,7 @@ from gateway.codecs.format import marks_of
 from tests.support.codecs import decoded, encoded, voice_like
 
 JOB = wire.Job(input="x", id="c" + 40 * "7", model="speech", version="v1")
-TAG = f"Synthetic audio; generator=Antiphon; model=speech; version=v1; job={JOB.id}"
+TAG = f"Synthetic audio; generator=Antiphon; model=speech; version=v1; job={JOB.id}."
 TAGGED = ["wav", "mp3", "opus", "aac", "flac"]
 RATE_HZ = 24_000
 
