@@ -17,6 +17,7 @@ from bus.text import did_you_mean
 REFERENCE: Final = "reference"
 #: The words of that clip, UTF-8.
 REFERENCE_TEXT: Final = "reference_text"
+CLIP_INPUTS: Final = frozenset({REFERENCE, REFERENCE_TEXT})
 _UPLOADED: Final = re.compile(r"voice_[0-9a-f]{22}")
 #: Tags of BCP 47 that usual voices have under another name.
 _OTHER_NAMES: Final = {

@@ -7,7 +7,7 @@ from bus.blobs.store import BlobStore
 from bus.errors import Invalid, NotFound, VoiceGone
 from bus.jobs.birth import with_deadline
 from bus.transport.clock import BusClock
-from bus.voices import REFERENCE, REFERENCE_TEXT
+from bus.voices import CLIP_INPUTS
 
 #: A worker may fetch an input just before the deadline, by another clock.
 _SLACK_S: Final = 60.0
@@ -31,7 +31,7 @@ class HeldInputs:
             try:
                 await self._store.keep(job.tenant, digest, held_until=due.timestamp() + _SLACK_S)
             except NotFound as error:
-                if name in {REFERENCE, REFERENCE_TEXT} and job.voice:
+                if name in CLIP_INPUTS and job.voice:
                     raise VoiceGone(f"voice: {job.voice!r} was deleted or replaced a moment ago") from error
                 raise Invalid(
                     f"inputs.{name}: there is no blob {digest} of this tenant; send it to PUT /v1/blobs first",

@@ -17,6 +17,7 @@ from bus.blob_names import UploadedNames
 from bus.errors import ApiError, BusError, Conflict, Malformed, NotFound
 from bus.jobs.client import Bus
 from bus.telemetry.logging import logger
+from bus.transport.bucket import messages
 from bus.transport.direct import Stored
 from bus.transport.jetstream import EXPECT_LAST, WRONG_LAST_SEQUENCE, is_missing_stream
 
@@ -213,13 +214,9 @@ async def _is_declared(bus: Bus, names: UploadedNames) -> bool:
 async def _read(bus: Bus, names: UploadedNames, seq: int) -> tuple[dict[str, UploadedVoice | None], int]:
     """The voice of each subject that has changed after `seq`, None for a removed one, and the last sequence."""
     found: dict[str, UploadedVoice | None] = {}
-    num_pending = 1
-    while num_pending:
-        page, num_pending = await bus.js.direct.page(names.stream, names.all, seq + 1)
-        if not page:
-            break
-        found |= {stored.message.subject: _decode(stored) for stored in page}
-        seq = page[-1].seq
+    async for stored in messages(bus.js, names.stream, names.all, seq):
+        found[stored.message.subject] = _decode(stored)
+        seq = stored.seq
     return found, seq
 
 

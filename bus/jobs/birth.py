@@ -12,7 +12,7 @@ import msgspec
 
 from bus import wire
 from bus.marking import DEFAULT_MARKING
-from bus.voices import REFERENCE, REFERENCE_TEXT
+from bus.voices import CLIP_INPUTS
 
 #: Deadlines of jobs that name none, seconds after acceptance, by lane.
 DEFAULT_DEADLINE_S: Final = {"interactive": 3600.0, "standard": 12 * 3600.0, "batch": 12 * 3600.0}
@@ -64,7 +64,7 @@ def _as_requested(job: wire.Job) -> wire.Job:
     if sent is None:
         return job
     if sent.voice:  # the clip of an uploaded voice is what was resolved: a job with a clip of its own names no voice
-        inputs = {name: each for name, each in job.inputs.items() if name not in {REFERENCE, REFERENCE_TEXT}}
+        inputs = {name: each for name, each in job.inputs.items() if name not in CLIP_INPUTS}
         job = msgspec.structs.replace(job, inputs=inputs)
     script = [msgspec.structs.replace(turn, voice=voice) for turn, voice in zip(job.script, sent.turns, strict=False)]
     return msgspec.structs.replace(job, model=sent.model, version=sent.version, voice=sent.voice, script=script)

@@ -40,6 +40,8 @@ class WantedFile(NamedTuple):
 
     owner: str
     digest: str
+    #: False: the run has the only copy.
+    is_cached: bool = True
 
 
 class OwnFolder:
@@ -112,9 +114,9 @@ class BlobCache:
         lock = self._fetches.setdefault(file.digest, asyncio.Lock())
         async with lock:
             if not await asyncio.to_thread(_try_link, to.parent.parent / blob.digest, to):
-                await self._fetch(blob, to, on_piece)
+                await self._fetch(blob, to, on_piece, is_cached=file.is_cached)
 
-    async def _fetch(self, blob: Blob, to: Path, on_piece: Callable[[], None]) -> None:
+    async def _fetch(self, blob: Blob, to: Path, on_piece: Callable[[], None], *, is_cached: bool) -> None:
         folder = to.parent.parent
         part = folder / f"{_PART}{uuid.uuid4().hex}"
         try:
@@ -124,7 +126,8 @@ class BlobCache:
                     on_piece()
                     await asyncio.to_thread(file.write, piece)
             os.link(part, to)
-            part.rename(folder / blob.digest)
+            if is_cached:
+                part.rename(folder / blob.digest)
         finally:
             part.unlink(missing_ok=True)
 

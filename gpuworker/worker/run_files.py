@@ -8,7 +8,7 @@ from bus import wire
 from bus.blobs.blob import VOICES
 from bus.errors import Invalid, Unreachable, VoiceGone
 from bus.telemetry.logging import logger
-from bus.voices import REFERENCE, REFERENCE_TEXT
+from bus.voices import CLIP_INPUTS
 from gpuworker import pipe
 from gpuworker.worker.blob_cache import BlobCache, FileUnavailable, WantedFile
 from gpuworker.worker.installed_voices import InstalledVoices
@@ -42,7 +42,8 @@ class RunFiles:
         self.fetches[stream.handle] = task
 
     async def _fetch(self, stream: Stream, job: wire.Job, start: Start) -> None:
-        wanted = {name: WantedFile(job.tenant, digest) for name, digest in job.inputs.items()}
+        # Of a person's voice nothing stays here: its owner may delete it while this worker is not there.
+        wanted = {name: WantedFile(job.tenant, digest, name not in CLIP_INPUTS) for name, digest in job.inputs.items()}
         try:
             voices = await self._voices.of(job)
             for voice in voices:
@@ -50,7 +51,7 @@ class RunFiles:
             # Each piece that arrives is a sign of life: a fetch that stalls ends as an engine that does.
             folder = await self._cache.hold(wanted, stream.restart_silence) if wanted else Path()
         except FileUnavailable as error:
-            if error.name in {REFERENCE, REFERENCE_TEXT} and job.voice:
+            if error.name in CLIP_INPUTS and job.voice:
                 gone = f"voice: {job.voice!r} was deleted or replaced before this attempt had its clip"
                 stream.on_control(pipe.Failed(VoiceGone.code, gone, "voice"))
                 return

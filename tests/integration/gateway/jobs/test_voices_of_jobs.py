@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from tests.support.blobs import becomes
 from tests.support.clips import samples_of, tone_clip, upload
 from tests.support.fleets import small_bus
 from tests.support.programs import Fleet, fleet_of
+from tests.support.waiting import eventually
 from tests.support.web import Body, ready
 
 FIRST, SECOND = tone_clip(pitch_hz=220), tone_clip(pitch_hz=330)
@@ -82,6 +84,26 @@ async def test_a_repeat_attaches_after_its_voice_was_replaced(fleet: Fleet) -> N
         async with http.get("/v1/jobs/same/audio?format=pcm") as answer:
             assert await answer.read() == samples_of(FIRST)[:24_000]
         assert (await create(http, voice["id"], id="same", params={"seconds": 0.5}))[0] == 409, "another request"
+
+
+async def test_nothing_of_a_clip_stays_on_a_worker_behind_its_job(fleet: Fleet, tmp_path: Path) -> None:
+    fleet.worker("w1", "tone", 1, "--blob-cache", str(tmp_path))
+    _, url = fleet.gateway()
+    async with ClientSession(url) as http, asyncio.timeout(30):
+        await ready(http, "")
+        _, voice = await upload(http, "Ada", FIRST, ref_text="La la.")
+        _, running = await create(http, "Ada")
+        async with http.get(f"/v1/jobs/{running['id']}/audio?format=pcm") as answer:
+            await Body(answer).at_least(1)
+        assert [path.read_bytes() for path in tmp_path.glob("*/reference")] == [(await _sample(http, voice["id"]))]
+        async with http.delete(f"/v1/jobs/{running['id']}") as answer:
+            assert answer.status == 200
+        await eventually(lambda: not list(tmp_path.rglob("*")))
+
+
+async def _sample(http: ClientSession, voice: object) -> bytes:
+    async with http.get(f"/v1/audio/voices/{voice}/sample") as answer:
+        return await answer.read()
 
 
 async def test_every_gateway_sees_a_change_of_another(fleet: Fleet) -> None:
