@@ -13,7 +13,7 @@ import av
 import pytest
 
 from bus.errors import Invalid
-from gateway.codecs import clip_process
+from gateway.codecs import clip_process, clips
 from gateway.codecs.clips import ClipDecoder
 from tests.support.clips import samples_of, tone_clip, wav
 
@@ -142,14 +142,38 @@ def test_a_codec_that_is_not_listed_is_refused() -> None:
         decode_here(encoded("matroska", "ac3", 48_000, 2.0))
 
 
+@pytest.fixture
+def stuck(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A decoder that never ends by itself."""
+    script = tmp_path_factory.mktemp("stuck") / "python"
+    script.write_text("#!/bin/sh\nexec sleep 600\n")
+    script.chmod(0o700)
+    monkeypatch.setattr(sys, "executable", str(script))
+
+
+def is_asleep(pid: int) -> bool:
+    return Path(f"/proc/{pid}/cmdline").read_bytes().startswith(b"sleep")
+
+
+@pytest.mark.usefixtures("stuck")
 async def test_cancelling_ends_the_process() -> None:
     before = children()
     task = asyncio.create_task(decode(tone_clip(8.0)))
-    while not children() - before:
+    while not any(is_asleep(pid) for pid in children() - before):
         await asyncio.sleep(0.001)
+    await asyncio.sleep(0)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
+    assert children() <= before
+
+
+@pytest.mark.usefixtures("stuck")
+async def test_a_process_that_does_not_end_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(clips, "_DECODE_S", 0.1)
+    before = children()
+    with pytest.raises(Invalid, match=r"audio_sample: took more than 0\.1 s"):
+        await decode(tone_clip())
     assert children() <= before
 
 
