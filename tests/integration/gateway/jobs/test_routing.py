@@ -8,6 +8,7 @@ import aiohttp
 
 from bus.jobs.client import Bus
 from bus.routes.route import Target
+from bus.routes.store import RouteStore
 from bus.settings import BusSettings
 from tests.support.doors import gateway_here, tone
 from tests.support.routes import Stack, applied, refused, stack, targets, version_of, worker
@@ -147,3 +148,32 @@ async def test_a_route_to_a_model_without_a_version_goes_on_by_the_route_of_that
         await found.store.set("tone", targets(v2=1))
         await applied(found)
         assert await version_of(http, "song") == "v2"
+
+
+async def test_a_request_to_a_version_whose_workers_are_gone_is_refused_and_goes_to_no_other(
+    bus: Bus, bus_settings: BusSettings
+) -> None:
+    async with gateway_here(bus_settings, no_worker_s=30.0) as (services, http), worker(bus, "v1"):
+        store, known = RouteStore(bus, "test"), services.fleet.known_versions
+        async with worker(bus, "v2"):
+            await eventually(lambda: {"v1", "v2"} <= {*known.get("tone", {})})
+        await eventually(lambda: [*services.fleet.workers] == ["w-v1"])
+        await store.set("tone", targets(v1=1, v2=0))
+        await store.set("song", targets(v2=1))
+        await eventually(lambda: {"tone", "song"} <= {*services.routes.entries})
+        services.fleet.unserved.tick(31)
+        async with http.post("/v1/audio/speech", json={"model": "song", "input": "x"}) as answer:
+            error = (await answer.json())["error"]
+        assert (answer.status, error["code"]) == (503, "no_worker")
+        assert "no worker has served model 'tone' in version v2 for 31 s" in error["message"]
+        assert await version_of(http, "song") == "v2", "a durable job waits for a worker"
+        assert await version_of(http) == "v1"
+
+
+async def test_a_request_is_checked_by_the_card_of_its_version(bus: Bus, bus_settings: BusSettings) -> None:
+    async with gateway_here(bus_settings) as (services, http), worker(bus, "v1"), worker(bus, "v2", max_input_chars=3):
+        await eventually(lambda: {"v1", "v2"} <= {*services.fleet.known_versions.get("tone", {})})
+        await RouteStore(bus, "test").set("song", targets(v2=1))
+        await eventually(lambda: "song" in services.routes.entries)
+        assert await version_of(http) == "v1"
+        assert "has 4 characters, the limit is 3" in await refused(http, 422, model="song")
