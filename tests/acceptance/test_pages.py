@@ -17,7 +17,10 @@ import pytest
 from tests.support.pages import PAGES, ROOT, Command, blocks, commands, fits
 from tests.support.up import Up, running
 
-WALKED = ("README.md", *(f"docs/{name}.md" for name in ("http", "apis", "reuse", "webhooks", "keys", "operations")))
+WALKED = (
+    "README.md",
+    *(f"docs/{name}.md" for name in ("http", "apis", "reuse", "webhooks", "keys", "operations", "routes")),
+)
 #: Commands that start the stack which runs already, are other programs, name hosts or models that do not exist, or
 #: belong to `test_dead.py`.
 ELSEWHERE = re.compile(
