@@ -90,6 +90,8 @@ class UploadedVoices:
         self._names = UploadedNames(bus.subjects.root)
         #: By tenant, then by subject. A tenant without voices has no entry.
         self.by_tenant: dict[str, dict[str, UploadedVoice]] = {}
+        #: Subject by tenant and id.
+        self._by_id: dict[tuple[str, str], str] = {}
         self._last_seq = 0
         self._read_all_at = 0.0
         self._reading = asyncio.Lock()
@@ -99,8 +101,8 @@ class UploadedVoices:
         voices = self.by_tenant.get(tenant)
         if not voices:
             return None
-        wanted = folded(voice)
-        return next((each for each in voices.values() if voice == each.id or wanted == folded(each.name)), None)
+        subject = self._by_id.get((tenant, voice)) or self._names.record(tenant, folded(voice))
+        return voices.get(subject)
 
     def of(self, tenant: str) -> list[UploadedVoice]:
         """The tenant's voices, oldest first."""
@@ -185,6 +187,7 @@ class UploadedVoices:
             found, seq = await _read(self._bus, self._names, self._last_seq)
             if is_all:
                 self.by_tenant.clear()
+                self._by_id.clear()
                 self._read_all_at = now_s
             self._last_seq = seq
             for subject, voice in found.items():
@@ -193,10 +196,12 @@ class UploadedVoices:
     def _take(self, subject: str, voice: UploadedVoice | None) -> None:
         tenant = subject.split(".")[2]
         voices = self.by_tenant.setdefault(tenant, {})
+        before = voices.pop(subject, None)
+        if before is not None:
+            del self._by_id[tenant, before.id]
         if voice is not None:
             voices[subject] = voice
-        else:
-            voices.pop(subject, None)
+            self._by_id[tenant, voice.id] = subject
         if not voices:
             del self.by_tenant[tenant]
 

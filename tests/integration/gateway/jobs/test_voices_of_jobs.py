@@ -51,25 +51,37 @@ async def delete(http: ClientSession, voice: object) -> None:
         assert answer.status == 200
 
 
-async def test_a_job_that_waits_fails_when_its_voice_is_deleted_and_one_that_runs_goes_on(fleet: Fleet) -> None:
+@pytest.mark.slow
+async def test_a_job_that_waits_fails_when_its_voice_is_deleted(fleet: Fleet) -> None:
+    first = fleet.worker("w1", "tone", 1)
+    _, url = fleet.gateway()
+    async with ClientSession(url) as http, asyncio.timeout(30):
+        await ready(http, "")
+        _, voice = await upload(http, "Ada", FIRST)
+        first.kill()
+        status, _ = await create(http, voice["id"], id="waiting")
+        assert status == 202
+        await delete(http, voice["id"])
+        assert (await shown(http, "waiting"))["state"] == "queued"
+        fleet.worker("w2", "tone", 1)
+        failed = await in_state(http, "waiting", "failed")
+        assert (failed["error"]["code"], failed["error"]["path"]) == ("voice_gone", "voice")
+        assert str(voice["id"]) in failed["error"]["message"]
+        assert (await create(http, voice["id"]))[0] == 422, "no job is accepted with it any more"
+
+
+async def test_a_job_that_speaks_goes_on_when_its_voice_is_deleted(fleet: Fleet) -> None:
     fleet.worker("w1", "tone", 1)
     _, url = fleet.gateway()
     async with ClientSession(url) as http, asyncio.timeout(30):
         await ready(http, "")
         _, voice = await upload(http, "Ada", FIRST)
-        _, running = await create(http, voice["id"])
-        await in_state(http, running["id"], "running")
-        status, _ = await create(http, voice["id"], id="waiting")
-        assert status == 202
-        await delete(http, voice["id"])
-        assert (await shown(http, running["id"]))["state"] == "running"
-        assert (await shown(http, "waiting"))["state"] == "queued"
-        async with http.delete(f"/v1/jobs/{running['id']}") as answer:
-            assert answer.status == 200
-        failed = await in_state(http, "waiting", "failed")
-        assert (failed["error"]["code"], failed["error"]["path"]) == ("voice_gone", "voice")
-        assert str(voice["id"]) in failed["error"]["message"]
-        assert (await create(http, voice["id"]))[0] == 422, "no job is accepted with it any more"
+        _, job = await create(http, "Ada", params={"seconds": 2, **STEADY})
+        async with http.get(f"/v1/jobs/{job['id']}/audio?format=pcm") as answer:
+            audio = Body(answer)
+            await audio.at_least(1)
+            await delete(http, voice["id"])
+            assert await audio.rest() == (samples_of(FIRST) * 2)[: 2 * 48_000]
 
 
 async def test_a_repeat_attaches_after_its_voice_was_replaced(fleet: Fleet) -> None:
