@@ -15,6 +15,8 @@ class Flag(StrEnum):
 
     #: No part of the audio is louder than `Limits.silence_dbfs`.
     SILENCE = "silence"
+    #: Less loudness than the limit.
+    QUIET = "quiet"
     #: Runs of samples at full scale.
     CLIPPING = "clipping"
     #: A mean that is far from zero.
@@ -40,13 +42,16 @@ _Share = Annotated[float, Meta(ge=0, le=1)]
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Limits of one model's audio. The values of an engine's card; an operator's table `[quality.MODEL]` replaces some.
+    """Limits of one model's audio, from its engine; an operator's table `[quality.MODEL]` replaces some.
 
     A limit at the end of its range raises no flag.
     """
 
+    #: False: the audio is not measured.
+    measured: bool = True
     #: Silent is a job of which no 20 ms are louder.
     silence_dbfs: _Decibels = -60.0
+    min_loudness_lufs: _Decibels = -120.0
     #: Runs of three samples or more at full scale, for each second of audio.
     max_clips_per_s: Annotated[float, Meta(ge=0, le=1e6)] = 1.0
     #: Absolute mean of a channel, of full scale.
@@ -74,7 +79,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 #: Of a voice that reads a text: pauses, no steady noise, an end that fades.
 SPEECH: Final = Limits(
-    min_snr_db=15.0,
+    min_snr_db=20.0,
     max_flatness=0.25,
     min_bound_share=0.05,
     max_end_dbfs=-35.0,

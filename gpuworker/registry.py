@@ -4,16 +4,18 @@ import re
 from collections.abc import Mapping
 from importlib.metadata import EntryPoint, entry_points
 from types import MappingProxyType
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeVar
 
 import msgspec
 
 from bus.fleet.messages import ModelCard
+from bus.quality import Limits
 from bus.settings import SettingsError
 from bus.text import suggestion
 from gpuworker.engine import Capabilities, Engine, EngineOptions
 
 GROUP: Final = "antiphon.engines"
+S = TypeVar("S", bound=msgspec.Struct)
 _MODEL: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
@@ -82,7 +84,7 @@ def make_model(served: ServedModel, *, allow_faults: bool = False) -> Engine:
     options_type: type[EngineOptions] = getattr(kind, "Options", EngineOptions)
     if allow_faults and "allow_faults" in options_type.__struct_fields__:
         options = {"allow_faults": True, **options}
-    filled = parse_options(name if model == name else f"{name}.{model}", options_type, options)
+    filled = parse_options(f"engines.{name}" if model == name else f"engines.{name}.{model}", options_type, options)
     if getattr(kind, "has_a_table_for_each_model", False):
         try:
             engine: Engine = kind(model, filled)
@@ -93,22 +95,34 @@ def make_model(served: ServedModel, *, allow_faults: bool = False) -> Engine:
     return engine
 
 
-def parse_options(name: str, kind: type[EngineOptions], given: Mapping[str, object]) -> EngineOptions:
-    """The options of the engine `name` as its own struct. Raises SettingsError naming option, value and limit."""
+def parse_options(path: str, kind: type[S], given: Mapping[str, object]) -> S:
+    """A table of the settings, `path`, as the struct of its options. Raises SettingsError: option, value and limit."""
     known = kind.__struct_fields__
     for key in given:
         if key not in known:
-            raise SettingsError(f"unknown option engines.{name}.{key}{suggestion(key, known)}")
+            raise SettingsError(f"unknown option {path}.{key}{suggestion(key, known)}")
     try:
         return msgspec.convert(dict(given), kind, strict=False)
     except msgspec.ValidationError as error:
-        reason, _, path = str(error).partition(" - at `$.")
-        key = path.rstrip("`")
+        reason, _, place = str(error).partition(" - at `$.")
+        key = place.rstrip("`")
         if not key:  # a rule about several options
-            raise SettingsError(f"engines.{name}.{reason}") from error
-        raise SettingsError(f"engines.{name}.{key}: {given.get(key)!r}: {reason[0].lower()}{reason[1:]}") from error
+            raise SettingsError(f"{path}.{reason}") from error
+        raise SettingsError(f"{path}.{key}: {given.get(key)!r}: {reason[0].lower()}{reason[1:]}") from error
 
 
 def card(capabilities: Capabilities) -> ModelCard:
     """The description of an engine that its worker publishes: the fields that both have, under the same names."""
     return msgspec.convert(capabilities, ModelCard, from_attributes=True)
+
+
+def limited(card: ModelCard, given: Mapping[str, object]) -> ModelCard:
+    """`card` with the limits of `given`, an operator's table `[quality.MODEL]`, in place of its engine's.
+
+    Raises SettingsError naming the limit, its value and its range.
+    """
+    if not given:
+        return card
+    own = msgspec.to_builtins(card.quality or Limits())
+    limits = parse_options(f"quality.{card.name}", Limits, {**own, **given})
+    return msgspec.structs.replace(card, quality=limits if limits.measured else None)

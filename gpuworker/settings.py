@@ -28,7 +28,7 @@ EngineOptionFlags = Annotated[
 
 
 class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """Every setting is a flag, a variable and a line of the TOML file; `engines` is a table of the file alone."""
+    """Every setting is a flag, a variable and a line of the TOML file; `engines` and `quality` are its tables alone."""
 
     bus: BusSettings = msgspec.field(default_factory=BusSettings)
     id: Annotated[Token, doc("Unique in the fleet, one subject token; random unless given.")] = msgspec.field(
@@ -41,6 +41,8 @@ class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True):
     #: Options by engine: a table `[engines.NAME]` of the file for each.
     engines: dict[str, dict[str, Any]] = {}
     engine_option: EngineOptionFlags = ()
+    #: Limits of the audio of a model, by model: a table `[quality.MODEL]` of the file for each.
+    quality: dict[str, dict[str, Any]] = {}
     slots: Annotated[int, Meta(ge=1, le=1024), doc("Jobs that may run at the same time.")] = 8
     device: Annotated[str, Meta(min_length=1), doc("As torch names it: cpu, cuda, cuda:1.")] = "cpu"
     drain_s: Annotated[
@@ -115,6 +117,11 @@ class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True):
                 if isinstance(table, dict):
                     return engine, table
         return model, self.options_of(model)
+
+    @property
+    def known_models(self) -> set[str]:
+        """Names of the models that these settings speak of: those that are served, and those of tables of engines."""
+        return {*self.models, *(model for engine in self.engines for model in self.options_of(engine))}
 
     @property
     def configured_engines(self) -> set[str]:

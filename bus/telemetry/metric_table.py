@@ -193,6 +193,7 @@ METRICS: Final[dict[str, Metric]] = {
         "worker", "Measures of those jobs that are beyond their limits: clipping, dropout, noise, ….", "model", "flag"
     ),
     "antiphon_breaker_openings_total": _counter("worker", "Times that the breaker opened."),
+    "antiphon_quality_processor_seconds_total": _counter("worker", "Processor time that measuring audio took."),
     # a worker: gauges
     "antiphon_worker_state": _gauge("worker", "1 for the state it is in: starting, ready, draining.", "state"),
     "antiphon_breaker": _gauge("worker", "1 for the state of its breaker: closed, open, trial.", "state"),

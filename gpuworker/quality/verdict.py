@@ -16,6 +16,7 @@ def flags(quality: Quality, limits: Limits, seconds: float, *, is_silent: bool) 
     if is_silent:
         return [Flag.SILENCE]  # the others say the same, or nothing
     found = {
+        Flag.QUIET: _is_below(quality.loudness_lufs, limits.min_loudness_lufs),
         Flag.CLIPPING: quality.clips > limits.max_clips_per_s * max(1.0, seconds),
         Flag.OFFSET: quality.offset > limits.max_offset,
         Flag.DROPOUT: quality.dropouts > limits.max_dropouts,

@@ -55,6 +55,7 @@ def samples(worker: Worker) -> Iterator[Sample]:
     for breaker_state in State:
         yield Sample("antiphon_breaker", beat.breaker == breaker_state, (breaker_state,))
     yield Sample("antiphon_slots", beat.slots)
+    yield Sample("antiphon_quality_processor_seconds_total", worker.patrols.spent_s)
     yield Sample("antiphon_slots_used", len(beat.held))
     yield Sample("antiphon_jobs_waiting", sum(run.waits_for_room for run in worker.runs.values()), ("storage",))
     for model in worker.models:

@@ -50,11 +50,13 @@ class Budget:
     """Processor time that may be spent: a share of the wall time, saved up for `saved_s` of it."""
 
     def __init__(self, now: float, share: float = SHARE, saved_s: float = SAVED_S) -> None:
-        """It begins full. `now`: monotonic seconds, as in the other methods."""
+        """It begins empty, so that no moment since then had more. `now`: monotonic seconds, as in the other methods."""
         self._share = share
         self._most_s = share * saved_s
-        self._left_s = self._most_s
+        self._left_s = 0.0
         self._at = now
+        #: Seconds that were spent.
+        self.spent_s = 0.0
 
     def left_s(self, now: float) -> float:
         """Seconds that may be spent now; negative after one piece took more than there was."""
@@ -65,6 +67,7 @@ class Budget:
     def spend(self, seconds: float) -> None:
         """Take the time that a piece took."""
         self._left_s -= seconds
+        self.spent_s += seconds
 
     def is_rich(self, now: float) -> bool:
         """Whether half of all that can be saved is left: enough for what is dear."""
@@ -210,9 +213,9 @@ def _log_result(model: str, quality: Quality | None, error: BaseException | None
 class Patrols:
     """The patrol of a worker: one thread, one budget, a `Patrol` for each job."""
 
-    def __init__(self) -> None:
+    def __init__(self, budget: Budget) -> None:
         self._thread = ThreadPoolExecutor(1, "quality")
-        self._budget = Budget(time.monotonic())
+        self._budget = budget
         self._has_detector = speech.is_available()
 
     def begin(self, card: ModelCard, claim: Claim) -> Patrol | None:
@@ -231,6 +234,11 @@ class Patrols:
         detects = self._has_detector and card.kind == "speech"
         measuring = Measuring(subject, self._budget, detects_speech=detects)
         return Patrol(card.name, bytes_per_s, measuring, self._thread)
+
+    @property
+    def spent_s(self) -> float:
+        """Processor time of all measuring, seconds."""
+        return self._budget.spent_s
 
     def close(self) -> None:
         """End the thread after the piece that it is in; what waits is dropped."""

@@ -67,10 +67,13 @@ def describe(settings: WorkerSettings) -> Described:
     """Cards of the configured models; a model that cannot even be described is logged.
 
     Raises NothingToServe if none is left, SettingsError for several watermarks, for options of an engine that is not
-    installed and for options that a served engine does not have or refuses.
+    installed, for options that a served engine does not have or refuses, and for wrong limits of quality.
     """
     for name in settings.configured_engines - set(registry.names()):
         raise SettingsError(f"options of an unknown engine: engines.{name}{suggestion(name, registry.names())}")
+    known = {*registry.names(), *settings.known_models}
+    for model in settings.quality.keys() - known:
+        raise SettingsError(f"limits of an unknown model: quality.{model}{suggestion(model, known)}")
     cards: dict[str, ModelCard] = {}
     failed: dict[str, str] = {}
     watermark = watermarks.installed()
@@ -81,6 +84,7 @@ def describe(settings: WorkerSettings) -> Described:
                     raise SettingsError(f"two models of this worker are called {each.model!r}")
                 engine = registry.make_model(each, allow_faults=settings.allow_faults)
                 card = registry.card(engine.capabilities())
+                card = registry.limited(card, settings.quality.get(each.model, {}))
                 cards[each.model] = msgspec.structs.replace(card, watermark=watermark)
         except SettingsError:
             raise

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import socket
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -21,7 +22,7 @@ from gpuworker.worker.deliveries import Deliveries, Slots
 from gpuworker.worker.engine_host import EngineHost
 from gpuworker.worker.installed_voices import InstalledVoices
 from gpuworker.worker.intake import Intake
-from gpuworker.worker.patrol import Patrols
+from gpuworker.worker.patrol import Budget, Patrols
 from gpuworker.worker.peers import Peers
 from gpuworker.worker.pull_loop import PullLoop
 from gpuworker.worker.run import Run
@@ -73,7 +74,7 @@ class Worker:
         )
         claims = Claims(bus.logs, bus.clock, me, AttemptLimits(settings.max_attempts, settings.max_host_deaths))
         self.storage = StorageGate(bus, lambda: bool(self.runs), self._peers.num_live)
-        self.patrols = Patrols()
+        self.patrols = Patrols(Budget(time.monotonic()))
         self._deliveries = Deliveries(
             bus, self.host, claims, cards, self._intake, self.storage, self.patrols, self.presence.changed
         )

@@ -185,7 +185,9 @@ async def _report_wait(settings: ClientSettings) -> None:
         await asyncio.sleep(_QUIET_S)
         async with request(settings, "GET", "/readyz", allowed=HTTPStatus.SERVICE_UNAVAILABLE) as response:
             missing = msgspec.json.decode(await response.read(), type=_Readiness).missing
-        reason = ", ".join(missing) or "its turn: every slot may be taken, or the model or its voice may still be loading"
+        reason = (
+            ", ".join(missing) or "its turn: every slot may be taken, or the model or its voice may still be loading"
+        )
         if reason != said:
             print(f"waiting for {reason}", file=sys.stderr)
         said = reason

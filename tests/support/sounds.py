@@ -56,6 +56,14 @@ def cut_in_a_sound(signal: Mono, rate_hz: int, share: float) -> Mono:
     return signal[: begin + int(loud[0]) + rate_hz * 15 // 1000] if len(loud) else signal[:begin]
 
 
+def cut_in_a_pause(signal: Mono, rate_hz: int, share: float) -> Mono:
+    """The first `share` of the signal, faded out over 100 ms, and 100 ms of silence."""
+    kept = signal[: int(share * len(signal))].copy()
+    fade = min(rate_hz // 10, len(kept))
+    kept[len(kept) - fade :] *= np.linspace(1, 0, fade)
+    return np.concatenate([kept, np.zeros(rate_hz // 10)])
+
+
 def looping(signal: Mono, rate_hz: int, period_s: float, copies: int) -> Mono:
     """The signal, with the second from its middle on repeated in place of the rest."""
     begin = len(signal) // 2

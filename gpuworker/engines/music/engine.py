@@ -103,7 +103,7 @@ class Music:
             max_input_chars=MAX_PROMPT_CHARS,
             min_input_letters=MIN_PROMPT_LETTERS,
             bound=SecondsParam(param="seconds", default_s=DEFAULT_SECONDS),
-            quality=Limits(min_bound_share=0.95),
+            quality=Limits(min_bound_share=0.95, max_end_dbfs=-35.0),
             requires=(Requirement("antiphon[models]", module="torch"),),
         )
 

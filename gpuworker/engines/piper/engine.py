@@ -12,6 +12,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
+import msgspec
+
 from bus.quality import SPEECH
 from gpuworker.engine import (
     Capabilities,
@@ -36,6 +38,8 @@ from gpuworker.engines.reading.run import Run
 #: The host logs its lines as the event `library.logged`.
 _reports = logging.getLogger(__name__)
 
+#: Its pauses are silent, and its bound is close to the length of its audio: a quarter or more was seen.
+_LIMITS = msgspec.structs.replace(SPEECH, min_snr_db=40.0, min_bound_share=0.15)
 _SCHEMA: Final[Mapping[str, Any]] = schema(
     {
         "variation": {
@@ -104,7 +108,7 @@ class Piper:
             licence=" AND ".join(["Apache-2.0", *self._library.licences, "LicenseRef-voices"]),
             completeness=Completeness.WORDS,
             bound=spoken_text(self._folder.voices.values()),
-            quality=SPEECH,
+            quality=_LIMITS,
             requires=_REQUIRES,
         )
 

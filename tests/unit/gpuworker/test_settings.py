@@ -5,6 +5,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from bus.quality import Limits
 from bus.settings import SettingsError, load
 from gpuworker import registry
 from gpuworker.settings import WorkerSettings
@@ -112,3 +113,31 @@ def test_values_of_options_are_not_logged_with_the_settings(tmp_path: Path) -> N
     assert "engines=['music', 'tone']" in repr(loaded)
     assert "hunter" not in repr(loaded)
     assert "slots=8" in repr(loaded)
+
+
+def test_an_operators_limits_of_quality_replace_those_of_the_engine(tmp_path: Path) -> None:
+    loaded = settings(tmp_path, "[quality.speech]\nmax_repeats = 5\n[quality.tone]\nmax_gap_s = 1.5")
+    cards = describe(msgspec.structs.replace(loaded, models=("tone", "speech"))).cards
+    assert cards["speech"].quality is not None
+    assert (cards["speech"].quality.max_repeats, cards["speech"].quality.max_end_dbfs) == (5, -35)
+    assert cards["tone"].quality == Limits(max_gap_s=1.5)
+
+
+def test_an_operator_switches_measuring_off(tmp_path: Path) -> None:
+    loaded = settings(tmp_path, "[quality.speech]\nmeasured = false")
+    assert describe(msgspec.structs.replace(loaded, models=("speech",))).cards["speech"].quality is None
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[quality.tone]\nmax_gap = 1", "unknown option quality.tone.max_gap; did you mean 'max_gap_s'?"),
+        ("[quality.tone]\nmax_gap_s = -1", "quality.tone.max_gap_s: -1: expected `float` >= 0"),
+        ("[quality.tune]\nmax_gap_s = 1", "limits of an unknown model: quality.tune; did you mean 'tone'?"),
+        ("[quality]\ntone = 1", "quality in "),
+    ],
+)
+def test_a_wrong_limit_of_quality_ends_the_worker_at_its_start(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(SettingsError) as error:
+        describe(msgspec.structs.replace(settings(tmp_path, text), models=("tone",)))
+    assert message in str(error.value)

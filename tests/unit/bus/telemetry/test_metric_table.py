@@ -95,7 +95,9 @@ def test_device_memory_is_exported_only_if_the_host_reports_it(held: int | None)
         id="w1", boot="b", pid=1, host="h", state="ready", models=[], cards="", slots=2, held=[], device_bytes=held
     )
     host = SimpleNamespace(is_up=False, pid=None, models=SimpleNamespace(loaded=set()))
-    worker = SimpleNamespace(heartbeat=lambda: beat, host=host, models=[], runs={})
+    worker = SimpleNamespace(
+        heartbeat=lambda: beat, host=host, models=[], runs={}, patrols=SimpleNamespace(spent_s=0.0)
+    )
     exported = {sample.metric: sample.value for sample in samples(worker)}
     assert exported.get("antiphon_device_bytes") == held
     assert "antiphon_host_resident_bytes" not in exported, "there is no host"

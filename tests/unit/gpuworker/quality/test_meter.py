@@ -107,6 +107,12 @@ def test_noise_alone_is_flagged_for_any_model() -> None:
     assert measured(noise, Limits()).flags == [Flag.NOISE]
 
 
+def test_audio_that_is_too_quiet_is_flagged() -> None:
+    limits = Limits(min_loudness_lufs=-40.0)
+    assert measured(SPOKEN * 0.03, limits).flags == [Flag.QUIET]
+    assert measured(SPOKEN, limits).flags == []
+
+
 def test_an_offset_is_flagged() -> None:
     assert Flag.OFFSET in measured(SPOKEN + 0.05).flags
 

@@ -4,14 +4,17 @@ import asyncio
 import threading
 from collections.abc import Iterator, MutableMapping
 from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from structlog.testing import capture_logs
 
-from bus.quality import SPEECH
+from bus import wire
+from bus.fleet.messages import ModelCard
+from bus.quality import SPEECH, Limits
 from gpuworker.quality.meter import Subject
-from gpuworker.worker.patrol import Budget, Measuring, Patrol
+from gpuworker.worker.patrol import Budget, Measuring, Patrol, Patrols
 from tests.support.sounds import babble, s16le, with_dropouts
 
 RATE_HZ = 8000
@@ -48,13 +51,15 @@ def outcomes(events: Events) -> list[object]:
 
 def test_a_budget_grows_by_its_share_of_the_time_up_to_its_limit() -> None:
     budget = Budget(100.0, 0.02, 60.0)
-    assert budget.left_s(100.0) == pytest.approx(1.2)
-    budget.spend(1.5)
-    assert budget.left_s(100.0) == pytest.approx(-0.3)
-    assert budget.left_s(115.0) == pytest.approx(0.0)
-    assert budget.left_s(125.0) == pytest.approx(0.2)
+    assert budget.left_s(100.0) == 0.0
+    assert budget.left_s(110.0) == pytest.approx(0.2)
+    budget.spend(0.5)
+    assert budget.left_s(110.0) == pytest.approx(-0.3)
+    assert budget.left_s(125.0) == pytest.approx(0.0)
     assert not budget.is_rich(125.0)
     assert budget.left_s(1e6) == pytest.approx(1.2)
+    assert budget.is_rich(1e6)
+    assert budget.spent_s == 0.5
 
 
 async def test_a_result_comes_before_done_and_is_logged_once(thread: ThreadPoolExecutor, events: Events) -> None:
@@ -131,3 +136,36 @@ async def test_a_run_that_is_not_done_leaves_nothing_behind(thread: ThreadPoolEx
     job.add(AUDIO)
     await asyncio.get_running_loop().run_in_executor(thread, lambda: None)
     assert outcomes(events) == []
+
+
+async def test_an_attempt_that_continues_a_log_is_measured_from_its_first_frame(events: Events) -> None:
+    card = ModelCard(
+        name="m",
+        version="v1",
+        kind="music",
+        rate_hz=RATE_HZ,
+        channels=1,
+        resume="replay",
+        determinism="bitwise",
+        param_schema={},
+        max_input_chars=9,
+        quality=Limits(min_bound_share=0.9),
+    )
+    job = wire.Job(input="x", model="m", max_bytes=2 * RATE_HZ * 10)
+    claim = SimpleNamespace(job=job, position=SimpleNamespace(frame=7 * RATE_HZ))
+    patrols = Patrols(Budget(0.0, 1.0))
+    patrol = patrols.begin(card, claim)
+    assert patrol is not None
+    patrol.add(AUDIO)
+    quality = await patrol.finish()
+    patrols.close()
+    if quality is None:  # a machine that was busy for 0.25 s
+        assert await asyncio.wait_for(wait_until_logged(events), 30) == ["late"]
+        return
+    assert (quality.covers_from_frame, quality.bound_share, quality.flags) == (7 * RATE_HZ, 1.01, [])
+
+
+def test_a_model_without_limits_is_not_measured() -> None:
+    patrols = Patrols(Budget(0.0, 1.0))
+    assert patrols.begin(SimpleNamespace(quality=None), SimpleNamespace()) is None
+    patrols.close()
