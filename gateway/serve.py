@@ -13,7 +13,9 @@ from bus.errors import BusError
 from bus.jobs.client import open_bus
 from bus.lifetime import background_tasks, fail_when_closed
 from bus.process import give_memory_back
+from bus.routes.route import Route
 from bus.telemetry.logging import logger
+from bus.transport.bucket import BucketCopy
 from gateway.access.addresses import Addresses
 from gateway.access.authenticator import open_token_verifier
 from gateway.app import make_app, refusal
@@ -33,8 +35,8 @@ _LARGE_BYTES: Final = 64 << 10
 _BACKLOG: Final = 2048
 #: Seconds to write the rest of the responses, once every request has been answered or cancelled.
 _CLOSE_S: Final = 2.0
-#: Seconds to read the keys before the first request; then they are read meanwhile.
-_LOAD_KEYS_S: Final = 2.0
+#: Seconds to read the keys and the routes each before the first request; then they are read meanwhile.
+_LOAD_S: Final = 2.0
 
 
 async def serve(settings: GatewaySettings, stop: asyncio.Event) -> None:
@@ -94,16 +96,20 @@ def _nats_api(services: Services, tasks: asyncio.TaskGroup) -> NatsApi:
     )
 
 
-async def _load_keys(keys: KeyRing) -> None:
-    """Read the keys, or give up soon: requests are refused as long as they have not been read."""
+async def _load(bucket: KeyRing | BucketCopy[Route]) -> None:
+    """Read the keys or the routes, or give up soon.
+
+    As long as the keys have not been read requests are refused; without the routes a request goes where none leads it.
+    """
     with suppress(BusError, TimeoutError):
-        async with asyncio.timeout(_LOAD_KEYS_S):
-            await keys.refresh()
+        async with asyncio.timeout(_LOAD_S):
+            await bucket.refresh()
 
 
 async def _serve_http(services: Services, tls: Certificate | None, stop: asyncio.Event) -> None:
     settings = services.settings
-    await _load_keys(services.keys)
+    await _load(services.keys)
+    await _load(services.routes)
     # Without `handler_cancellation` a hang-up is noticed at the next write, and while its job is queued never.
     app = make_app(services)
     runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=_CLOSE_S)

@@ -126,7 +126,7 @@ def _total_s(fleet: Fleet, job: wire.Job) -> float | None:
             return float(job.params["seconds"])
         except (TypeError, ValueError, OverflowError):
             return None  # published directly: the engine refuses it
-    card = fleet.card(job.model)
+    card = fleet.known_versions.get(job.model, {}).get(job.version)
     default = card and card.param_schema.get("properties", {}).get("seconds", {}).get("default")
     return float(default) if default else None
 

@@ -181,6 +181,7 @@ async def test_without_a_bucket_there_are_no_routes(bus: Bus) -> None:
         await store.set("tone", [])
 
 
+@pytest.mark.slow
 async def test_the_command_sets_lists_shows_removes_and_undoes(bus: Bus) -> None:
     async with present(bus, "w1", "b1"):
         made = await json_of(bus, "route", "set", "tts-1", "tone@v1=95", "tone@=5", "--why", "try")
@@ -220,6 +221,7 @@ async def test_a_failure_is_one_line_and_an_exit_code(bus: Bus, args: tuple[str,
     assert (await json_of(bus, "route", "list")) == {"routes": []}
 
 
+@pytest.mark.slow
 async def test_a_version_that_no_worker_offers_is_refused_unless_it_is_forced(bus: Bus) -> None:
     async with present(bus, "w1", "b1"):
         refused = await on_bus(bus, "route", "set", "tone", "v1=95", "v2=5")

@@ -3,13 +3,18 @@
 import asyncio
 import math
 from collections import Counter
+from types import SimpleNamespace
 
 import aiohttp
+import pytest
 
+import gateway.serve
 from bus.jobs.client import Bus
 from bus.routes.route import Target
 from bus.routes.store import RouteStore
 from bus.settings import BusSettings
+from bus.transport.bucket import BucketCopy
+from gateway.settings import GatewaySettings
 from tests.support.doors import gateway_here, tone
 from tests.support.routes import Stack, applied, refused, stack, targets, version_of, worker
 from tests.support.waiting import eventually
@@ -177,3 +182,31 @@ async def test_a_request_is_checked_by_the_card_of_its_version(bus: Bus, bus_set
         await eventually(lambda: "song" in services.routes.entries)
         assert await version_of(http) == "v1"
         assert "has 4 characters, the limit is 3" in await refused(http, 422, model="song")
+
+
+async def test_a_gateway_reads_the_routes_before_its_first_request(
+    bus: Bus, bus_settings: BusSettings, http: aiohttp.ClientSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await RouteStore(bus, "test").set("song", targets(v1=1))
+    ready, stop = asyncio.get_running_loop().create_future(), asyncio.Event()
+
+    async def never(_: object) -> None:
+        """Reads no bucket again: what is known was read before."""
+        await stop.wait()
+
+    def info(event: str, **fields: object) -> None:
+        if event == "gateway.ready":
+            ready.set_result(fields["url"])
+
+    monkeypatch.setattr(BucketCopy, "run", never)
+    monkeypatch.setattr(gateway.serve, "log", SimpleNamespace(info=info, debug=info))
+    settings = GatewaySettings(bus=bus_settings, port=0)
+    serving = asyncio.ensure_future(gateway.serve.serve(settings, stop))
+    try:
+        url = await asyncio.wait_for(ready, 20)
+        async with http.post(f"{url}/v1/jobs", json=tone(model="song")) as answer:
+            assert answer.status == 503
+            assert "version v1 of tone, to which the route 'song' leads" in (await answer.json())["detail"]
+    finally:
+        stop.set()
+        await serving
