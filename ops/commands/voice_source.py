@@ -56,7 +56,10 @@ def licence_in(folder: Path) -> str:
     for name in LICENCES:
         path = folder / name
         if path.is_file():
-            return path.read_bytes()[:_MAX_LICENCE_BYTES].decode(errors="replace")
+            with path.open("rb") as file:
+                text = file.read(_MAX_LICENCE_BYTES).decode(errors="replace")
+            # It is a stranger's, and goes to a terminal: no escape sequence may hide or rewrite a line of it.
+            return "\n".join("".join(filter(str.isprintable, line.expandtabs())) for line in text.splitlines())
     return ""
 
 

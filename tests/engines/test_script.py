@@ -206,3 +206,14 @@ def test_an_engine_that_does_not_speak_refuses_scripts() -> None:
     with pytest.raises(Rejected, match="tone takes no script") as refusal:
         ScriptReader(Tone()).validate(script_job(("", "", "Hi.")))
     assert refusal.value.path == "script"
+
+
+def test_the_voice_of_a_job_need_not_speak_its_first_turn_and_ssml_that_is_wrong_is_the_turns() -> None:
+    reader = ScriptReader(Speech())
+    wrong = '<speak>One<break time="100s"/></speak>'
+    with pytest.raises(Rejected) as refusal:
+        reader.validate(script_job(("", "", wrong), voice="en-us"))
+    assert refusal.value.path == "script[0].text"
+    with pytest.raises(Rejected) as refusal:
+        reader.validate(script_job(("", "de", "Eins."), ("", "", "Two."), voice="no-such"))
+    assert refusal.value.path == "voice"

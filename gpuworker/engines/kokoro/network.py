@@ -103,7 +103,7 @@ def _with_lengths(path: Path) -> tuple[bytes, str]:
     import onnx  # noqa: PLC0415
 
     try:
-        model = onnx.load(str(path))
+        model = onnx.load(str(path), load_external_data=False)
     except Exception as error:
         raise Unusable(f"{path.name} cannot be read as ONNX: {type(error).__name__}: {error}") from error
     rounded = {node.output[0] for node in model.graph.node if node.op_type == "Round"}

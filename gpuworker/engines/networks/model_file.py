@@ -11,13 +11,19 @@ from typing import Final, NamedTuple
 
 #: protobuf's own limit of a message. The largest published models have some 330 MB.
 MAX_BYTES: Final = 2**31 - 1
+_MESSAGE_CHARS: Final = 500
 _GRAPH, _NODE, _INPUT, _OP_TYPE, _NAME = 7, 1, 11, 4, 1
+_INITIALIZER, _EXTERNAL_DATA = 5, 13
 _VARINT, _FIXED64, _LENGTH, _FIXED32 = 0, 1, 2, 5
 _MAX_VARINT_BYTES = 10
 
 
 class Unusable(Exception):
-    """A voice or a model cannot be served; the text says why, and names the file."""
+    """A voice or a model cannot be served; the text says why, and names the file. One line of limited length."""
+
+    def __init__(self, message: str) -> None:
+        line = "".join(char if char.isprintable() else " " for char in message[: _MESSAGE_CHARS + 1])
+        super().__init__(line if len(message) <= _MESSAGE_CHARS else f"{line[:_MESSAGE_CHARS]}…")
 
 
 class Outline(NamedTuple):
@@ -51,6 +57,9 @@ def _outline(data: mmap.mmap, name: str) -> Outline:
         for start, end in _fields(data, 0, len(data), _GRAPH):
             inputs |= {_text(data, *span, _NAME) for span in _fields(data, start, end, _INPUT)}
             operators |= {_text(data, *span, _OP_TYPE) for span in _fields(data, start, end, _NODE)}
+            for span in _fields(data, start, end, _INITIALIZER):
+                if any(True for _ in _fields(data, *span, _EXTERNAL_DATA)):
+                    raise Unusable(f"{name} has weights in another file, which are not read")
     except ValueError as error:
         raise Unusable(f"{name} is not a whole ONNX file: {error}") from error
     return Outline(inputs, operators)

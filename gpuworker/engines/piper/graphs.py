@@ -51,7 +51,7 @@ def cut(path: Path) -> Graphs:
     import onnx  # noqa: PLC0415
 
     try:
-        model = onnx.load(str(path))
+        model = onnx.load(str(path), load_external_data=False)
         return _Cutter(model).cut()
     except Unusable as error:
         raise Unusable(f"{path.name} is not a Piper voice: {error}") from error

@@ -18,6 +18,8 @@ _MAX_JSON_BYTES: Final = 4 * 1024 * 1024
 _MAX_LISTED_SPEAKERS: Final = 32
 _INPUTS: Final = ({"input", "input_lengths", "scales"}, {"input", "input_lengths", "scales", "sid"})
 _OPERATORS: Final = {"RandomNormalLike", "Ceil", "CumSum", "ConvTranspose"}
+#: The name of a file has at most 255.
+_MAX_NAME_CHARS: Final = 255
 _RATES_HZ: Final = range(8_000, 192_001)
 
 
@@ -136,12 +138,23 @@ def read(path: Path) -> PiperVoice:
         raise Unusable(f"{about.name} does not describe a Piper voice: {type(error).__name__}: {error}") from error
     if voice.rate_hz not in _RATES_HZ:
         raise Unusable(f"{about.name}: audio.sample_rate is {voice.rate_hz}, not between 8000 and 192000")
+    _check_names(about, config, voice)
     if missing := [char for char in "^_$" if char not in voice.ids]:
         raise Unusable(f"{about.name}: phoneme_id_map lacks {', '.join(missing)}")
     if (_num_inputs(path) == 4) != (_num_speakers(about, config) > 1):
         raise Unusable(f"{about.name} and {path.name} disagree whether the voice has several speakers")
     # Last, for it reads all of a file, which may be no voice and large.
     return replace(voice, sha256=_digest(path))
+
+
+def _check_names(about: Path, config: Mapping[str, Any], voice: PiperVoice) -> None:
+    """Raises Unusable for names that no list could show."""
+    code = (config.get("language") or {}).get("code") or voice.language
+    for place, name in [("language.code", code), *(("speaker_id_map", each) for each in voice.speakers)]:
+        if not isinstance(name, str) or not name.isprintable() or not 0 < len(name) <= _MAX_NAME_CHARS:
+            raise Unusable(
+                f"{about.name}: {place} has {str(name)[:40]!r}; a name has 1 to {_MAX_NAME_CHARS} printable characters"
+            )
 
 
 def _digest(path: Path) -> str:
@@ -184,7 +197,7 @@ def _json(path: Path) -> dict[str, Any]:
         raise Unusable(f"{path.name} is missing beside the voice") from error
     except OSError as error:
         raise Unusable(f"{path.name} cannot be read: {error.strerror or error}") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise Unusable(f"{path.name} is not JSON: {error}") from error
     if not isinstance(config, dict):
         raise Unusable(f"{path.name} is not a JSON object")

@@ -54,6 +54,11 @@ def test_the_text_of_a_licence_is_found_beside_the_voice(tmp_path: Path) -> None
     assert licence_in(tmp_path).startswith("the card")
 
 
+def test_no_licence_moves_the_cursor_of_the_terminal_that_shows_it(tmp_path: Path) -> None:
+    (tmp_path / "MODEL_CARD").write_text("Free\x1b[2J\x1b[1A\u202e for all.\r\nSecond\x9b31m line.")
+    assert licence_in(tmp_path) == "Free[2J[1A for all.\nSecond31m line."
+
+
 def test_without_the_packages_of_its_engine_the_command_that_installs_them_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
