@@ -9,6 +9,7 @@ from bus import wire
 from bus.errors import Invalid
 from bus.options import HOPS_HEADER
 from bus.params import short
+from bus.voices import REFERENCE
 
 #: The job that a response concerns.
 JOB_HEADER: Final = "Antiphon-Job"
@@ -43,7 +44,7 @@ def voice_headers(job: wire.Job) -> dict[str, str]:
 
 
 def _voice_item(job: wire.Job, voice: str) -> str:
-    known = job.voice_digests.get(voice)
+    known = job.voice_digests.get(voice) or job.inputs.get(REFERENCE)
     digest = f';sha256="{known}"' if known else ""
     name = quote(voice, safe="+!#$&'*^`|~:/")
     return f"{name};model={job.model};version={job.version}{digest}"

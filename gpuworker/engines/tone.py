@@ -151,6 +151,8 @@ class Tone:
         for name in FAULT_PROPERTIES:
             if name in job.params and not self._allow_faults:
                 raise Rejected(f"params.{name}", "is refused: the worker was started without --allow-faults")
+        if job.inputs:
+            read_clip(job.inputs)  # here, where a wrong file fails its job alone, and none of its batch
         params = {**DEFAULTS, **job.params}
         if "fault" in params:
             params["fault"] = {"at_block": 0, "times": 1, "min_batch": 1, **params["fault"]}

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 from gpuworker.conformance.driving import checked, next_block, run, run_together, schema_errors
 from gpuworker.engine import Block, EngineJob, MemoryPolicy, OutOfMemory, Pause, Rejected
 from gpuworker.engines.tone import Tone, ToneOptions
+from tests.support.clips import samples_of, tone_clip
 
 ROOT = Path(__file__).parents[2]
 
@@ -241,3 +243,18 @@ def test_a_block_costs_next_to_nothing(tone: Tone) -> None:
     per_block_s = (time.thread_time() - started) / blocks
     assert blocks == 30_000
     assert per_block_s < 50e-6
+
+
+def test_a_clip_is_played_again_and_again_from_any_frame(tone: Tone, tmp_path: Path) -> None:
+    clip = tmp_path / "clip"
+    clip.write_bytes(tone_clip(0.25))
+    spoken = replace(job(seconds=1.0), inputs={"reference": str(clip)})
+    whole = run(tone, spoken).pcm
+    assert s16(whole) == samples_of(clip.read_bytes()) * 4
+    assert s16(run(tone, replace(spoken, start_frame=12_000)).pcm) == s16(whole[12_000:])
+
+
+def test_a_clip_that_is_none_fails_before_it_is_in_a_batch(tone: Tone, tmp_path: Path) -> None:
+    (tmp_path / "clip").write_bytes(b"RIFF")
+    with pytest.raises(Rejected, match=r"inputs\.reference: is no WAV"):
+        tone.validate(replace(job(), inputs={"reference": str(tmp_path / "clip")}))

@@ -65,6 +65,9 @@ async def test_a_voice_is_uploaded_listed_played_used_and_deleted(http: ClientSe
     assert hashlib.sha256(sample).hexdigest() == made["digest"]
     assert samples_of(sample) == samples_of(clip)
 
+    body = {"model": "tone", "input": "x", "voice": "Ada", "params": {"seconds": 0.1}}
+    async with http.post("/v1/audio/speech", json=body, headers=own) as answer:
+        assert answer.headers["Antiphon-Voice"] == f'{voice};model=tone;version=v1;sha256="{made["digest"]}"'
     for name in (voice, "ada", {"id": voice}):
         status, pcm, _ = await speak(http, name, own)
         assert (status, pcm) == (200, samples_of(clip)[: len(pcm)]), name
