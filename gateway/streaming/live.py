@@ -138,7 +138,7 @@ async def send_stream(
             await memory.enter_async_context(encoder_memory(request, form, stream.media))
         # Only a WAV says in its head how long it is.
         num_frames = stream.num_frames if form.codec == WAV.codec else None
-        key, tag = stream.key, form.tag(stream.job)
+        tag = form.tag(stream.job)
         encoding = Encoding(form, *stream.media, num_frames, caller=request[CALLER], tag=tag)
         with closing(encoding), writing as writer:
             response = web.StreamResponse(headers=stream_headers(stream, form, encoding.media, headers))
@@ -152,9 +152,9 @@ async def send_stream(
                     await response.write(data)
                 data = await encoding.feed(await anext(pieces))
             data += await encoding.finish()
-            # A stream that went on with another run has the tag of the first one.
-            if writer is not None and stream.done.seconds <= cache.max_s and stream.key == key:
+            # A stream that went on with another run has the tag of the first one: no request looks for that.
+            if writer is not None and stream.done.seconds <= cache.max_s:
                 writer.add(data)
-                writer.save(StreamKey.of(key, stream.done, form, tag))
+                writer.save(StreamKey.of(stream.key, stream.done, form, tag))
             await response.write_eof(data)
     return response

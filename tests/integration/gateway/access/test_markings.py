@@ -1,24 +1,27 @@
 """How audio is marked as synthetic is the policy of its tenant, whichever API makes it."""
 
 import asyncio
+from pathlib import Path
 from typing import Any
 
 import aiohttp
 import pytest
 
+from bus import wire
 from bus.access.keyring import KeyRing
 from bus.access.keys import Keys, Limits
 from bus.access.link_keys import LinkKeyStore
 from bus.access.markings import Markings, MarkingStore
 from bus.errors import Invalid
 from bus.jobs.client import Bus
+from bus.jobs.interest import LEFT
 from bus.subjects import MARKINGS_ENTRY
 from gateway.codecs import Format
 from gateway.codecs.format import marks_of
 from gateway.compose import Services
 from tests.support import fleets
 from tests.support.commands import json_of, on_bus
-from tests.support.doors import SPEECH, accepted, gateway_here, tone, until_state, wav_pcm
+from tests.support.doors import SPEECH, accepted, gated, gateway_here, tone, until_state, wav_pcm
 from tests.support.fleets import Stack
 from tests.support.tone import tone_pcm
 from tests.support.waiting import eventually
@@ -74,6 +77,24 @@ async def test_a_cached_body_and_a_file_bear_the_marks_that_their_header_says(st
                 marked,
                 marked == "tag",
             )
+
+
+async def test_a_body_that_went_on_with_another_run_answers_no_request_for_that_run(
+    stack: Stack, tmp_path: Path
+) -> None:
+    """Its tag names the run that it began with."""
+    async with gateway_here(stack.settings) as (gateway, http):
+        (key,) = await policies(gateway, acme=None)
+        params = {"seconds": 0.5, **gated(tmp_path / "open", 1, block_ms=100)}
+        body = tone(response_format="mp3", params=params)
+        async with asyncio.timeout(30), http.post(SPEECH, json=body, headers=key) as answer:
+            job = answer.headers["Antiphon-Job"]
+            await gateway.bus.logs.end(gateway.jobs.key("acme", job), wire.End.CANCELLED, LEFT)
+            (tmp_path / "open").touch()
+            assert f"job={job}.".encode() in await answer.read()
+        async with asyncio.timeout(30), http.post(SPEECH, json=body, headers=key) as answer:
+            assert (answer.headers["Antiphon-Cache"], answer.headers["Antiphon-Job"]) == ("hit", f"{job}-1")
+            assert f"job={job}-1.".encode() in await answer.read()
 
 
 async def test_a_policy_changes_no_accepted_job_and_a_repeat_attaches_to_it(stack: Stack) -> None:

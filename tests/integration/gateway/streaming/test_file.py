@@ -51,6 +51,19 @@ async def test_a_finished_job_is_a_file_with_ranges(bus_settings: BusSettings) -
         assert gateway.interest.num_listeners == 0
 
 
+async def test_files_of_equal_audio_with_other_tags_are_other_files(bus_settings: BusSettings) -> None:
+    """A client that resumes by `If-Range` must not join parts of two of them."""
+    async with gateway_here(bus_settings) as (gateway, http):
+        tags: dict[str, set[str]] = {"wav": set(), "pcm": set()}
+        for job in (tone_job(), tone_job(marking="none")):
+            await gateway.jobs.accept(job)
+            await write_log(gateway.bus, job, 3)
+            for form, seen in tags.items():
+                async with http.head(f"/v1/jobs/{job.id}/audio?format={form}") as answer:
+                    seen.add(answer.headers["ETag"])
+        assert {form: len(seen) for form, seen in tags.items()} == {"wav": 2, "pcm": 1}
+
+
 async def test_a_block_is_read_by_its_number_and_a_missing_one_has_a_reason(bus_settings: BusSettings) -> None:
     async with gateway_here(bus_settings) as (gateway, http):
         job, other = tone_job(), tone_job()
