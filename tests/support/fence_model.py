@@ -7,105 +7,33 @@ the server has acted; then the request is repeated.
     first    the job's first delivery           later    any other delivery of it
     surplus  a second message of the same id    ender    cancels or expires the job
     reaper   takes a dead worker's lease away   waiting  as first, and may write its lease again
+    grower   as first, with growing checkpoints heir     as later, with growing checkpoints
+    snapper  as grower, with a snapshot         capped   as grower, with an increment that is too large
+    loss     removes an increment from the log
 
 `Without` leaves out one rule each: a model that finds nothing wrong without a rule does not test that rule.
 """
 
 from collections.abc import Iterator
-from enum import Enum, auto
-from typing import NamedTuple
 
-#: A finished recording.
-BLOCKS = 2
-ENDS = ("done", "cancelled", "expired")
-
-
-class Without(Enum):
-    """A rule left out."""
-
-    NOTHING = auto()
-    #: Taking a lease compares its sequence.
-    COMPARE_ON_TAKE = auto()
-    #: Appends name the lease.
-    FENCE = auto()
-    #: The tail is read after the lease is taken, not before.
-    LEASE_BEFORE_TAIL = auto()
-    #: A repeated append bears the id of the first.
-    MESSAGE_ID = auto()
-    #: A refused repeat of a take is ours only if our own id stands there.
-    OWN_ID_ON_TAKE = auto()
-    #: A gateway that ends a job takes its lease first.
-    LEASE_TO_END = auto()
-    #: A gateway that ends a job looks for an end that stands.
-    TAIL_TO_END = auto()
-    #: A lease that announces an ending is never replaced.
-    ANNOUNCEMENT = auto()
-    #: A finisher compares the tail: not the lease and an id that the server forgets some minutes later.
-    COMPARE_ON_END = auto()
-    #: The message is acknowledged only after its log has ended.
-    ACK_LAST = auto()
-
-
-class Actor(NamedTuple):
-    kind: str
-    step: str
-    #: Sequence of the lease that it holds, or that it read and means to replace.
-    lease: int = 0
-    #: What it believes of the log: blocks in it, sequence of its last entry.
-    block: int = 0
-    tail: int = 0
-    #: Whether its request under way was acted upon, and the answer lost.
-    is_lost: bool = False
-    #: One lost answer each: two that lose every answer would take the lease from one another for ever.
-    may_lose: bool = True
-    may_renew: bool = False  # its lease, once
-    #: What its take writes, or what it announces.
-    why: str = "running"
-
-
-class State(NamedTuple):
-    log: tuple[str, ...] = ()
-    tail: int = 0
-    lease: int = 0
-    why: str = ""
-    #: Who took the lease: index of the actor, for those who ask whether it lives or is their own.
-    owner: int = -1
-    seq: int = 0
-    #: Message ids of appends that will be repeated.
-    ids: frozenset[tuple[int, int]] = frozenset()
-    #: Whether JOBS has the message.
-    is_queued: bool = True
-    actors: tuple[Actor, ...] = ()
-
-
-START = {
-    "first": Actor("first", "take"),
-    "waiting": Actor("first", "take", may_renew=True),
-    "later": Actor("later", "read"),
-    "surplus": Actor("surplus", "take"),
-    "cancel": Actor("ender", "read", why="cancelled"),
-    "expire": Actor("ender", "read", why="expired"),
-    "reaper": Actor("reaper", "read", why="interrupted"),
-}
-
-
-def is_ended(state: State) -> bool:
-    return bool(state.log) and state.log[-1] in ENDS
-
-
-def wrong(state: State) -> str:
-    """A violation of the invariants, or ''."""
-    blocks = [entry for entry in state.log if entry not in ENDS]
-    ends = [entry for entry in state.log if entry in ENDS]
-    if blocks != [str(k) for k in range(len(blocks))]:
-        return "blocks out of order"
-    if len(ends) > 1 or (ends and state.log[-1] not in ENDS):
-        return "something after the end"
-    if ends == ["done"] and len(blocks) != BLOCKS:
-        return "done too early"
-    if not state.is_queued and not ends:
-        return "job lost"
-    return ""
+from tests.support.fence_state import (
+    BLOCKS,
+    CHECKPOINT_KINDS,
+    CHECKPOINTS,
+    ENDS,
+    START,
+    Actor,
+    Chain,
+    State,
+    Without,
+    appended,
+    blocks_of,
+    canonical,
+    is_ended,
+    loser,
+    with_actor,
+    wrong,
+)
 
 
 class Model:
@@ -119,7 +47,7 @@ class Model:
             return
         yield from getattr(self, f"_{actor.step}")(state, i, actor, alone)
         if not alone:
-            yield _is(state, i, actor._replace(step="dead"))
+            yield with_actor(state, i, actor._replace(step="dead"))
 
     # Requests
 
@@ -127,15 +55,15 @@ class Model:
         """The lease, by everybody but a first delivery."""
         if actor.kind == "reaper":
             dead = state.why == "running" and state.actors[state.owner].step == "dead"
-            yield _is(state, i, actor._replace(step="take" if dead else "out", lease=state.lease))
+            yield with_actor(state, i, actor._replace(step="take" if dead else "out", lease=state.lease))
         elif state.why in ENDS and self.without is not Without.ANNOUNCEMENT:
-            yield _is(state, i, actor._replace(step="look", why=state.why, lease=state.lease))
+            yield with_actor(state, i, actor._replace(step="look", why=state.why, lease=state.lease))
         elif actor.kind == "ender" and self.without is Without.LEASE_TO_END:
-            yield _is(state, i, actor._replace(step="look"))
+            yield with_actor(state, i, actor._replace(step="look"))
         elif actor.kind != "ender" and self.without is Without.LEASE_BEFORE_TAIL:
-            yield _is(state, i, self._seen(state, actor)._replace(step="take", lease=state.lease))
+            yield with_actor(state, i, self._seen(state, actor)._replace(step="take", lease=state.lease))
         else:
-            yield _is(state, i, actor._replace(step="take", lease=state.lease))
+            yield with_actor(state, i, actor._replace(step="take", lease=state.lease))
 
     def _take(self, state: State, i: int, actor: Actor, alone: bool) -> Iterator[State]:
         compares = self.without is not Without.COMPARE_ON_TAKE
@@ -150,91 +78,122 @@ class Model:
         after = state._replace(lease=seq, seq=seq, why=actor.why, owner=i)
         yield self._taken(after, i, actor)
         if not alone and actor.may_lose:
-            yield _is(after, i, _loser(actor))
+            yield with_actor(after, i, loser(actor))
 
     def _taken(self, state: State, i: int, actor: Actor) -> State:
         mine = actor._replace(lease=state.lease, is_lost=False)
         if actor.kind == "surplus" and actor.why == "running":
-            return _is(state, i, mine._replace(why="handed_back"))
+            return with_actor(state, i, mine._replace(why="handed_back"))
         if actor.kind == "reaper" or actor.why == "handed_back":
-            return _is(state, i, mine._replace(step="out"))
+            return with_actor(state, i, mine._replace(step="out"))
         if actor.kind == "ender":
-            return _is(state, i, mine._replace(step="look"))
+            return with_actor(state, i, mine._replace(step="look"))
         if actor.kind == "first" or self.without is Without.LEASE_BEFORE_TAIL:
-            return _is(state, i, mine._replace(step="write"))
-        return _is(state, i, mine._replace(step="tail"))
+            return with_actor(state, i, mine._replace(step="write"))
+        return with_actor(state, i, mine._replace(step="tail"))
 
     def _not_taken(self, state: State, i: int, actor: Actor) -> State:
         if actor.kind in {"surplus", "reaper"} or actor.why == "handed_back":
-            return _is(state, i, actor._replace(step="out"))
+            return with_actor(state, i, actor._replace(step="out"))
         kind = "later" if actor.kind == "first" else actor.kind
-        return _is(state, i, actor._replace(kind=kind, step="read", is_lost=False))
+        return with_actor(state, i, actor._replace(kind=kind, step="read", is_lost=False))
 
     def _tail(self, state: State, i: int, actor: Actor, alone: bool) -> Iterator[State]:
         """A worker reads where the log stands, after taking the lease."""
         if is_ended(state):
-            yield _is(state, i, actor._replace(step="ack"))
+            yield with_actor(state, i, actor._replace(step="ack"))
         else:
-            yield _is(state, i, self._seen(state, actor)._replace(step="write"))
+            yield with_actor(state, i, self._seen(state, actor)._replace(step="chain" if actor.chains else "write"))
+
+    def _chain(self, state: State, i: int, actor: Actor, alone: bool) -> Iterator[State]:
+        """A worker reads the increments, from the latest one back."""
+        if not actor.at:
+            yield with_actor(state, i, actor._replace(step="write"))
+        elif actor.at in state.lost:
+            chain = actor.chain if self.without is Without.WHOLE_CHAIN else Chain(actor.chain.base)
+            yield with_actor(state, i, actor._replace(step="write", chain=chain, known=chain.base, at=0))
+        else:
+            number, before = state.increments[actor.at - 1]
+            yield with_actor(state, i, actor._replace(known=max(actor.known, number + 1), at=before))
 
     def _write(self, state: State, i: int, actor: Actor, alone: bool) -> Iterator[State]:
         """A worker appends the next block, or the end; or hands the job back."""
-        is_last = actor.block == BLOCKS
-        if self.without is Without.ACK_LAST and is_last and state.is_queued:
-            yield _is(state._replace(is_queued=False), i, actor)
+        if _is_dropped(actor, self.without):
+            yield with_actor(state, i, actor._replace(known=actor.known + 1, has_dropped=True))
             return
-        done = actor._replace(is_lost=False, step="ack" if is_last else "write", block=actor.block + (not is_last))
-        message_id = (actor.lease, actor.block)
+        entry = _next_entry(actor)
+        if self.without is Without.ACK_LAST and entry == "done" and state.is_queued:
+            yield with_actor(state._replace(is_queued=False), i, actor)
+            return
+        message_id = (actor.lease, actor.block + 10 * actor.known)
         if self.without is not Without.FENCE and state.lease != actor.lease:
-            yield _is(state, i, actor._replace(step="out"))
+            yield with_actor(state, i, actor._replace(step="out"))
         elif message_id in state.ids:
-            yield _is(state._replace(ids=state.ids - {message_id}), i, done)
+            yield with_actor(state._replace(ids=state.ids - {message_id}), i, _behind(actor, entry, state.chain))
         else:
-            entry = "done" if is_last else str(actor.block)
-            yield _is(_appended(state, entry), i, done)
+            after = self._stored(state, actor, entry)
+            yield with_actor(after, i, _behind(actor, entry, after.chain))
             if not alone and actor.may_lose:
                 known = state.ids if self.without is Without.MESSAGE_ID else state.ids | {message_id}
-                yield _is(_appended(state, entry)._replace(ids=known), i, _loser(actor))
+                yield with_actor(after._replace(ids=known), i, loser(actor))
         if not alone and not actor.is_lost:
-            yield _is(state, i, actor._replace(step="take", why="handed_back"))
+            yield with_actor(state, i, actor._replace(step="take", why="handed_back"))
         if not alone and not actor.is_lost and actor.may_renew:
-            yield _is(state, i, actor._replace(step="renew", may_renew=False))
+            yield with_actor(state, i, actor._replace(step="renew", may_renew=False))
+
+    def _stored(self, state: State, actor: Actor, entry: str) -> State:
+        """`entry` of a worker is appended, with where the state of the engine is."""
+        chain, increments = actor.chain if actor.chains else Chain(actor.chain.base), state.increments
+        if entry == "+":
+            increments = (*increments, (actor.known, chain.head))
+            chain = Chain(chain.base, len(increments))
+        elif entry == "*":
+            chain = Chain(actor.known + 1, chain.head if self.without is Without.SNAPSHOT_BREAKS else 0)
+        return appended(state, entry)._replace(chain=chain, increments=increments)
+
+    def _lose(self, state: State, i: int, actor: Actor, alone: bool) -> Iterator[State]:
+        """An increment is removed; but a log without its last entry is no log."""
+        for place in range(1, len(state.increments) + (state.log[-1:] != ("+",))):
+            yield with_actor(state._replace(lost=state.lost | {place}), i, actor._replace(step="out"))
 
     def _renew(self, state: State, i: int, actor: Actor, alone: bool) -> Iterator[State]:
         """A worker writes its lease again, to show that its job waits: a take of its own lease."""
         if state.lease != actor.lease:
             step = "write" if actor.is_lost and state.owner == i else "out"
-            yield _is(state, i, actor._replace(step=step, lease=state.lease, is_lost=False))
+            yield with_actor(state, i, actor._replace(step=step, lease=state.lease, is_lost=False))
             return
         seq = state.seq + 1
         after = state._replace(lease=seq, seq=seq, why="running", owner=i)
-        yield _is(after, i, actor._replace(step="write", lease=seq, is_lost=False))
+        yield with_actor(after, i, actor._replace(step="write", lease=seq, is_lost=False))
         if not alone and actor.may_lose:
-            yield _is(after, i, _loser(actor))
+            yield with_actor(after, i, loser(actor))
 
     def _look(self, state: State, i: int, actor: Actor, alone: bool) -> Iterator[State]:
         """A gateway that ends the job, or finds its end announced, looks for one that stands."""
         if is_ended(state) and self.without is not Without.TAIL_TO_END:
-            yield _is(state, i, actor._replace(step="ack"))
+            yield with_actor(state, i, actor._replace(step="ack"))
         else:
-            yield _is(state, i, actor._replace(step="finish", tail=state.tail))
+            yield with_actor(state, i, actor._replace(step="finish", tail=state.tail))
 
     def _finish(self, state: State, i: int, actor: Actor, alone: bool) -> Iterator[State]:
         # Without the comparison: fenced by the lease, the id of another finisher's entry forgotten after some minutes.
         is_fenced = self.without is Without.COMPARE_ON_END
         if (state.lease != actor.lease) if is_fenced else (state.tail != actor.tail):
-            yield _is(state, i, actor._replace(step="read", is_lost=False))
+            yield with_actor(state, i, actor._replace(step="read", is_lost=False))
             return
-        yield _is(_appended(state, actor.why), i, actor._replace(step="ack"))
+        yield with_actor(appended(state, actor.why), i, actor._replace(step="ack"))
         if not alone and actor.may_lose and self.without is not Without.COMPARE_ON_END:
-            yield _is(_appended(state, actor.why), i, _loser(actor))
+            yield with_actor(appended(state, actor.why), i, loser(actor))
 
     def _ack(self, state: State, i: int, actor: Actor, alone: bool) -> Iterator[State]:
-        yield _is(state._replace(is_queued=False), i, actor._replace(step="out"))
+        yield with_actor(state._replace(is_queued=False), i, actor._replace(step="out"))
 
-    @staticmethod
-    def _seen(state: State, actor: Actor) -> Actor:
-        return actor._replace(block=sum(entry not in ENDS for entry in state.log), tail=state.tail)
+    def _seen(self, state: State, actor: Actor) -> Actor:
+        chain = state.chain
+        if self.without is Without.LAST_ENTRY_COUNTS and state.log[-1:] == ("+",):
+            chain = Chain(chain.base, state.increments[chain.head - 1][1])
+        seen = actor._replace(block=len(blocks_of(state)), tail=state.tail, chain=chain)
+        return seen._replace(known=chain.base, at=state.chain.head)
 
     # The walk
 
@@ -248,7 +207,7 @@ class Model:
             if fault:
                 return len(seen), fault, state
             for i in range(len(kinds)):
-                for after in map(_canonical, self.steps(state, i)):
+                for after in map(canonical, self.steps(state, i)):
                     if after not in seen:
                         seen.add(after)
                         stack.append(after)
@@ -256,7 +215,11 @@ class Model:
 
     def recovers(self, state: State) -> bool:
         """Whether a worker that gets the message now, and meets no other actor, brings the job to its end."""
-        state = state._replace(actors=(*state.actors, START["later"]))
+        has_chains = any(actor.chains for actor in state.actors) or state.increments
+        return all(self._recovers(state, kind) for kind in (("later", "heir") if has_chains else ("later",)))
+
+    def _recovers(self, state: State, kind: str) -> bool:
+        state = state._replace(actors=(*state.actors, START[kind]))
         i = len(state.actors) - 1
         for _ in range(4 * BLOCKS + 16):
             if is_ended(state):
@@ -268,33 +231,24 @@ class Model:
         return False
 
 
-def _loser(actor: Actor) -> Actor:
-    return actor._replace(is_lost=True, may_lose=False)
+def _is_dropped(actor: Actor, without: Without) -> bool:
+    """Whether the next checkpoint is due, and not stored."""
+    if not actor.chains or actor.known == CHECKPOINTS[actor.block] or actor.known == actor.snapshot:
+        return False
+    return actor.known == actor.too_large or (actor.has_dropped and without is not Without.NONE_AFTER_A_DROP)
 
 
-def _is(state: State, i: int, actor: Actor) -> State:
-    if actor.step in {"out", "dead"}:
-        actor = Actor(actor.kind, actor.step)
-    return state._replace(actors=(*state.actors[:i], actor, *state.actors[i + 1 :]))
+def _next_entry(actor: Actor) -> str:
+    """The next entry of a worker: a checkpoint that is due, a block, or the end."""
+    if actor.chains and actor.known < CHECKPOINTS[actor.block]:
+        return "*" if actor.known == actor.snapshot else "+"
+    return "done" if actor.block == BLOCKS else str(actor.block)
 
 
-def _canonical(state: State) -> State:
-    """Sequences are only ever compared for being equal, so states that differ in their values alone are one."""
-    leases = {actor.lease for actor in state.actors} | {seq for seq, _ in state.ids}
-    used = sorted({0, state.lease, state.tail, *leases, *(actor.tail for actor in state.actors)})
-    rank = {seq: n for n, seq in enumerate(used)}
-    return State(
-        log=state.log,
-        tail=rank[state.tail],
-        lease=rank[state.lease],
-        why=state.why,
-        owner=state.owner,
-        seq=len(used),
-        ids=frozenset((rank[seq], number) for seq, number in state.ids),
-        is_queued=state.is_queued,
-        actors=tuple(actor._replace(lease=rank[actor.lease], tail=rank[actor.tail]) for actor in state.actors),
-    )
-
-
-def _appended(state: State, entry: str) -> State:
-    return state._replace(log=(*state.log, entry), tail=state.seq + 1, seq=state.seq + 1)
+def _behind(actor: Actor, entry: str, chain: Chain) -> Actor:
+    """A worker whose `entry` is stored."""
+    actor = actor._replace(is_lost=False, chain=chain)
+    if entry in CHECKPOINT_KINDS:
+        return actor._replace(known=actor.known + 1, has_dropped=actor.has_dropped and entry == "+")
+    is_last = entry == "done"
+    return actor._replace(step="ack" if is_last else "write", block=actor.block + (not is_last))

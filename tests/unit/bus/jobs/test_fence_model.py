@@ -2,7 +2,8 @@
 
 import pytest
 
-from tests.support.fence_model import Model, Without
+from tests.support.fence_model import Model
+from tests.support.fence_state import Without
 
 CASTS = [
     ("first",),
@@ -21,10 +22,32 @@ CASTS = [
     ("waiting", "later"),
     ("waiting", "reaper"),
     ("waiting", "later", "cancel"),
+    ("grower", "heir"),
+    ("grower", "later"),
+    ("grower", "loss"),
+    ("snapper",),
+    ("capped",),
+    ("heir", "heir"),
+    ("snapper", "heir"),
+    ("capped", "heir"),
+    ("grower", "heir", "loss"),
+    ("grower", "later", "loss"),
+    ("snapper", "heir", "loss"),
+    ("capped", "heir", "loss"),
 ]
 
 #: Here every answer that may be lost multiplies the states by ten.
 LARGE = [("first", "later", "cancel"), ("waiting", "later", "cancel")]
+#: And here every place of a chain.
+LARGE_CHAINS = [
+    ("heir", "heir"),
+    ("snapper", "heir"),
+    ("capped", "heir"),
+    ("grower", "heir", "loss"),
+    ("grower", "later", "loss"),
+    ("snapper", "heir", "loss"),
+    ("capped", "heir", "loss"),
+]
 
 #: Who must meet to need the rule.
 NEEDS = {
@@ -38,11 +61,17 @@ NEEDS = {
     Without.ANNOUNCEMENT: ("first", "later", "cancel"),
     Without.COMPARE_ON_END: ("cancel", "expire"),
     Without.ACK_LAST: ("first",),
+    Without.WHOLE_CHAIN: ("grower", "heir", "loss"),
+    Without.LAST_ENTRY_COUNTS: ("grower", "heir"),
+    Without.SNAPSHOT_BREAKS: ("snapper",),
+    Without.NONE_AFTER_A_DROP: ("capped",),
 }
 
 
 @pytest.mark.parametrize(
-    "cast", [pytest.param(cast, marks=[pytest.mark.slow] * (cast in LARGE)) for cast in CASTS], ids="+".join
+    "cast",
+    [pytest.param(cast, marks=[pytest.mark.slow] * (cast in (*LARGE, *LARGE_CHAINS))) for cast in CASTS],
+    ids="+".join,
 )
 def test_no_interleaving_breaks_a_log_or_leaves_a_job_that_no_process_can_end(cast: tuple[str, ...]) -> None:
     seen, fault, state = Model().explore(cast)
