@@ -13,7 +13,8 @@ from bus.errors import BusError, Fenced, Full, Malformed, Unreachable
 from bus.jobs.attempts import AttemptLimits, next_attempt
 from bus.jobs.birth import new_birth
 from bus.jobs.client import Bus
-from bus.jobs.entry import Entry, Position
+from bus.jobs.engine_state import EngineStates
+from bus.jobs.entry import Position
 from bus.jobs.giving_up import DeadLetterWriter
 from bus.jobs.log import Logs, Writer
 from bus.jobs.validate import read_job
@@ -51,8 +52,10 @@ class Claim(msgspec.Struct, frozen=True):
     lease_seq: int
     lease: wire.Lease
     position: Position
-    #: Data of the latest checkpoint, if the log has one.
+    #: Data of the latest checkpoint that does not grow, if the log has one.
     checkpoint: bytes | None = None
+    #: Data of those since then that grow, oldest first. Some MB: cleared once the engine host has them.
+    increments: list[bytes] = []
     #: Whether no worker ever had a lease on it before, released ones included.
     is_first: bool = False
 
@@ -71,6 +74,7 @@ class Claims:
         self._me = me
         self.limits = limits
         self.dead_letters = DeadLetterWriter(logs, clock)
+        self._states = EngineStates(logs)
 
     def open(self, delivery: Delivery) -> wire.Job:
         """The delivered job, its id included. Raises Malformed and Invalid: then dead-letter the message."""
@@ -147,14 +151,10 @@ class Claims:
         if tail.is_end:
             delivery.ack()
             return None
-        checkpoint = await self._checkpoint(tail.position)
-        return msgspec.structs.replace(claim, position=tail.position, checkpoint=checkpoint)
-
-    async def _checkpoint(self, position: Position) -> bytes | None:
-        if not position.checkpoint_seq:
-            return None
-        stored = await self._logs.js.at(self._logs.subjects.replies_stream, position.checkpoint_seq)
-        return wire.decode(wire.Checkpoint, Entry.stored(stored).payload).data if stored else None
+        state = await self._states.read(claim.key, tail.position, delivery.keep_alive)
+        return msgspec.structs.replace(
+            claim, position=state.position, checkpoint=state.checkpoint, increments=state.increments
+        )
 
     async def _birth(self, key: JobKey, job: wire.Job, queue_seq: int) -> wire.Birth:
         """The log's birth. Written here if the job was published without a gateway, or its gateway died."""

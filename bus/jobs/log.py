@@ -13,7 +13,7 @@ import msgspec
 
 from bus import wire
 from bus.errors import ApiError, BusError, Fenced, Full, NotFound, Unreachable
-from bus.jobs.entry import ACCEPTED, BLOCK, FRAME, KIND, MARKS, NEXT, STARTED, Entry, Position
+from bus.jobs.entry import ACCEPTED, BLOCK, CHAIN, FRAME, KIND, MARKS, NEXT, STARTED, Chain, Entry, Position
 from bus.jobs.last_resort import free_room
 from bus.subjects import JobKey, Subjects
 from bus.transport.connection import Connection
@@ -186,9 +186,7 @@ class Logs:
 
 class Writer:
     """The lease holder's side of a log: appends under one lease, each with where the log stands after it.
-
     Its methods must not overlap: one append of a job is in flight at a time (rule 7).
-
     Every method raises Fenced or Unreachable; then nothing more may be appended. A cancelled one leaves it open
     whether its entry was stored, and so does Unreachable. Full: nothing was stored, and the same call may be repeated.
     """
@@ -213,6 +211,7 @@ class Writer:
         #: Goes out with the first entry, then None.
         self._started: wire.Started | None = started
         self._num_appended = 0
+        self._chain_is_full = False  # a growing checkpoint did not fit: behind it a later one would leave a gap
         #: Whether an append was left without an answer: where the log stands is then not known.
         self._is_open = False
 
@@ -233,11 +232,22 @@ class Writer:
         """Append a report of work that made no audio."""
         await self._append({KIND: "progress", NEXT: self.position.header()}, wire.encode(progress), self.position)
 
-    async def checkpoint(self, checkpoint: wire.Checkpoint) -> None:
-        """Append a checkpoint. Later entries carry its sequence, so a replacement finds it with one read."""
-        headers = {KIND: "checkpoint", NEXT: self.position.header()}
-        seq = await self._append(headers, wire.encode(checkpoint), self.position)
-        self.position = msgspec.structs.replace(self.position, checkpoint_seq=seq)
+    async def checkpoint(self, checkpoint: wire.Checkpoint, *, grows: bool = False) -> bool:
+        """Append a checkpoint; later entries name it. `grows`: it holds only what is new since the one before.
+
+        Returns False for one that grows and is not stored, because it or one before it did not fit into the chain.
+        """
+        headers, payload = {KIND: "checkpoint", NEXT: self.position.header()}, wire.encode(checkpoint)
+        before = self.position
+        if grows:
+            self._chain_is_full |= not before.chain.has_room(len(payload))
+            if self._chain_is_full:
+                return False
+            headers[CHAIN] = before.chain.header()
+        seq = await self._append(headers, payload, before if grows else msgspec.structs.replace(before, chain=Chain()))
+        self.position = before.after_checkpoint(seq, len(payload), grows=grows)
+        self._chain_is_full = False
+        return True
 
     async def end(self, kind: wire.End, payload: object) -> None:
         """Append the terminal entry. Nothing can follow it: a later holder of the lease reads it first."""
@@ -268,6 +278,8 @@ class Writer:
         return lease
 
     async def _append(self, headers: dict[str, str], payload: bytes, after: Position) -> int:
+        if after.chain.entries:
+            headers[CHAIN] = after.chain.header()
         if self._started is not None:
             headers[STARTED] = wire.encode(self._started).decode()
         if self._is_open:

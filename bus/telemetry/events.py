@@ -103,6 +103,18 @@ EVENTS: dict[str, Event] = {
     "job.bus_unreachable": Event(
         "No append to the job's log succeeded for too long; the worker dropped the job.", ("error",)
     ),
+    "job.chain_broken": Event(
+        "A growing checkpoint is gone, or could not be read in time: the job goes on from the one that does not grow.",
+        ("entries",),
+    ),
+    "job.chain_full": Event(
+        "The growing checkpoints of a job have reached their limit: no more are stored before one that does not grow.",
+        ("frame",),
+    ),
+    "job.checkpoint_gone": Event(
+        "The checkpoint that a log names is gone: the job's engine starts without one.",
+        ("seq",),
+    ),
     "job.contended": Event(
         "Other processes took the job's lease at each of several tries to take it; this worker gave up."
     ),

@@ -44,15 +44,19 @@ class DirectReads:
 
     async def holds(self, stream: str, seq: int) -> bool:
         """Whether the message with this sequence exists. Raises Unreachable."""
+        return await self.at(stream, seq) is not None
+
+    async def at(self, stream: str, seq: int) -> Stored | None:
+        """Return the message with this sequence, None if the replica that answers has none. Raises Unreachable."""
         query = msgspec.json.encode({"seq": seq})
 
-        async def once() -> bool:
+        async def once() -> Stored | None:
             message = await self._connection.request(f"$JS.API.DIRECT.GET.{stream}", query)
             if message.status not in {None, "404"}:
                 raise Unreachable(f"direct get from {stream}: {message.status_text}")
-            return message.status is None
+            return _stored(message) if message.status is None else None
 
-        return await self._retry(f"look up message {seq} of {stream}", once)
+        return await self._retry(f"read message {seq} of {stream}", once)
 
     async def next(self, stream: str, subject: str, seq: int) -> tuple[Stored, int] | None:
         """Return the first message of `subject` at or after `seq` and the number that follow it, None if there is none.
@@ -84,10 +88,7 @@ class DirectReads:
         def on_message(message: Message) -> None:
             status = message.status
             if status is None:
-                seq = int(message.server_header("Nats-Sequence") or 0)
-                stored_at = message.server_header("Nats-Time-Stamp") or ""
-                message.subject = message.server_header("Nats-Subject") or message.subject
-                found.append(Stored(message, seq, stored_at))
+                found.append(_stored(message))
                 return
             if ended.done():
                 return
@@ -109,3 +110,10 @@ class DirectReads:
             except TimeoutError:
                 raise Unreachable(f"direct get from {stream}: incomplete after {self._timeout_s:g} s") from None
         return found, num_pending
+
+
+def _stored(message: Message) -> Stored:
+    """The stored message in an answer."""
+    message.subject = message.server_header("Nats-Subject") or message.subject
+    seq = int(message.server_header("Nats-Sequence") or 0)
+    return Stored(message, seq, message.server_header("Nats-Time-Stamp") or "")

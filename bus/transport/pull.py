@@ -159,6 +159,10 @@ class Delivery:
         """Take the message out of the queue. Not awaited: if the ack is lost, a redelivery finds the log's end."""
         ack(self._connection, self.ack_subject)
 
+    def keep_alive(self) -> None:
+        """Restart the ack_wait countdown."""
+        keep_alive(self._connection, self.ack_subject)
+
     def give_back(self) -> None:
         """NAK: deliver again, to any worker, now."""
         give_back(self._connection, self.ack_subject)

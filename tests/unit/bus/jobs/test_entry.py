@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from bus import wire
 from bus.errors import Malformed
-from bus.jobs.entry import BLOCK, FRAME, KIND, KINDS, NEXT, STARTED, Entry, Position
+from bus.jobs.entry import BLOCK, CHAIN, FRAME, KIND, KINDS, NEXT, STARTED, Chain, Entry, Position
 from bus.transport.direct import Stored
 from bus.transport.parser import Message
 
@@ -73,3 +73,26 @@ def test_a_message_without_our_headers_is_an_entry_of_no_kind(head: dict[str, st
     assert (entry.kind, entry.seq, entry.is_end) == (head.get(KIND, ""), 0, False)
     with pytest.raises(Malformed):
         assert entry.position
+
+
+@given(st.lists(st.tuples(st.integers(1, 2**60), st.integers(1, 2**20)), max_size=20))
+def test_a_chain_reads_back_from_its_header_and_names_its_latest_entries(added: list[tuple[int, int]]) -> None:
+    chain = Chain()
+    for seq, size in added:
+        chain = chain.after(seq, size)
+    assert Chain.parse(chain.header()) == chain
+    assert (chain.entries, chain.num_bytes) == (len(added), sum(size for _, size in added))
+    assert list(chain.seqs) == [seq for seq, _ in added][::-1][:16]
+
+
+@pytest.mark.parametrize("text", ["", "1", "1 5", "1 5 7 8", "0 0 7", "x 5 7"])
+def test_a_malformed_chain_is_refused(text: str) -> None:
+    with pytest.raises(Malformed, match=CHAIN):
+        Chain.parse(text)
+
+
+def test_a_last_entry_that_is_a_checkpoint_is_itself_the_latest() -> None:
+    headers = {KIND: "checkpoint", NEXT: "1 2 00000000 3", "Nats-Sequence": "9"}
+    assert Entry.live(message(headers)).position == Position(1, 2, 0, 9)
+    growing = Entry.live(message({**headers, CHAIN: "1 4 5"}))
+    assert growing.position == Position(1, 2, 0, 3, Chain(2, 5, (9, 5)))
