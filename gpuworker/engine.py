@@ -13,10 +13,7 @@ environment, nor HTTP except `engines/upstream/`, so a notebook can drive it:
 import re
 from collections.abc import Generator, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, Literal, Protocol, runtime_checkable
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import Any, Final, Protocol, runtime_checkable
 
 from bus.script import Turn
 from gpuworker.capabilities import (
@@ -31,8 +28,10 @@ from gpuworker.capabilities import (
     Resume,
     Voice,
 )
+from gpuworker.events import MAX_CHECKPOINT_BYTES, Block, Checkpoint, Done, Event, Mark, Pause, Pcm, Progress
 
 __all__ = (
+    "MAX_CHECKPOINT_BYTES",
     "AttemptFailed",
     "Block",
     "Cancel",
@@ -61,8 +60,6 @@ __all__ = (
     "TextLost",
     "Voice",
 )
-
-Pcm = NDArray[np.float32]
 
 #: Most words that `TextLost` names.
 _LISTED_WORDS = 10
@@ -154,8 +151,10 @@ class EngineJob:
     start_frame: int = 0
     #: Counts from 1 over the life of the job, whichever worker runs it.
     attempt: int = 1
-    #: `Checkpoint.data` of the attempt before, for `Resume.CHECKPOINT`.
+    #: `Checkpoint.data` of the attempts before, for `Resume.CHECKPOINT`: of the latest one that does not grow.
     checkpoint: bytes | None = None
+    #: Of all since then that grow, oldest first.
+    increments: Sequence[bytes] = ()
     cancel: Cancel = field(default_factory=Cancel)
 
 
@@ -179,71 +178,6 @@ class MemoryPolicy:
     budget_bytes: int | None = None
     #: `auto`, `float32`, `bfloat16`, …
     dtype: str = "auto"
-
-
-@dataclass(frozen=True, slots=True)
-class Mark:
-    """The frame at which a piece of the input begins to sound."""
-
-    #: Frame of the job, as `Block.first_frame` is.
-    frame: int
-    kind: Literal["word", "sentence"]
-    #: Position in the job's original `input`, and length ≥ 1, in characters (Unicode code points).
-    start: int
-    length: int
-
-
-@dataclass(frozen=True, slots=True)
-class Block:
-    """Audio from `first_frame` on. Blocks of a job are contiguous and in order."""
-
-    first_frame: int
-    #: float32, shape (frames, channels), in [-1, 1], frames ≥ 1; the host copies it before the next step.
-    pcm: Pcm
-    #: The marks that begin within this block, by frame; words also by `start`, without overlap. Never an estimate: an
-    #: engine that does not know positions gives none.
-    marks: tuple[Mark, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """Work that made no audio: a denoise step, a token. The total is None if it is not known beforehand."""
-
-    phase: str
-    done: float
-    total: float | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Checkpoint:
-    """State from which another worker can continue at `frame`; at most 512 KiB, for it is sent over the bus."""
-
-    frame: int
-    data: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class Pause:
-    """The job waits `seconds` for something other than the device.
-
-    The host runs other jobs meanwhile and continues this one after that time. It does not count as progress.
-    """
-
-    seconds: float
-
-
-@dataclass(frozen=True, slots=True)
-class Done:
-    """The job's last event. `facts` go to the log's `done` entry unchanged (JSON types only)."""
-
-    facts: Mapping[str, Any] = field(default_factory=dict)
-    #: `WORDS`: every word of the input was spoken. An engine of `Completeness.WORDS` may have voices that are not.
-    completeness: Completeness = Completeness.NONE
-    #: (start, end) in the input of tokens without a letter or digit that were not spoken, as emoji without a name.
-    skipped: Sequence[tuple[int, int]] = ()
-
-
-Event = Block | Progress | Checkpoint | Pause | Done
 
 
 @runtime_checkable

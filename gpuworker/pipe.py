@@ -1,6 +1,6 @@
 """Messages between the worker and its engine host, over a socket pair.
 
-    to the host    u32 length, then MessagePack of Start | Stop | Credit | Quit
+    to the host    u32 length, then MessagePack of Increment | Start | Stop | Credit | Quit
     to the worker  u32 length, u8 form, u32 handle, then
                      form 0   u64 first frame, s16le PCM
                      form 1   MessagePack of a `ControlMessage`
@@ -21,7 +21,6 @@ from typing import Any, Final, Protocol
 import msgspec
 
 from bus import wire
-from bus.settings import LogFormat, LogLevel
 
 AUDIO: Final = 0
 CONTROL: Final = 1
@@ -39,31 +38,6 @@ _AUDIO_HEAD: Final = struct.Struct("<IBIQ")
 _MARKED_HEAD: Final = struct.Struct("<IBIQI")
 
 
-class Options(msgspec.Struct, frozen=True, kw_only=True):
-    """The host's only argument, as JSON. The file descriptors are inherited."""
-
-    #: The host's end of the socket pair.
-    fd: int
-    #: Memory of the StepMark.
-    mark_fd: int
-    #: The `CrashReport`: the host writes its traceback there when it crashes.
-    crash_fd: int
-    #: Names of the engines to load.
-    models: list[str]
-    #: As torch names it: `cpu`, `cuda`, `cuda:1`.
-    device: str = "cpu"
-    #: Engine by model, where it is not the one of that name.
-    engines: dict[str, str] = {}
-    #: Options by model, checked by the worker.
-    engine_options: dict[str, dict[str, Any]] = {}
-    #: Whether engines obey `fault` parameters.
-    allow_faults: bool = False
-    log_level: LogLevel = "info"
-    log_format: LogFormat = "auto"
-    #: Name of the process in its log lines.
-    process: str = "host"
-
-
 class Start(msgspec.Struct, frozen=True, kw_only=True, tag="start", array_like=True):
     """Run a job and send its audio from `start_frame` on."""
 
@@ -72,8 +46,15 @@ class Start(msgspec.Struct, frozen=True, kw_only=True, tag="start", array_like=T
     start_frame: int
     #: Counts from 1 over the life of the job.
     attempt: int
-    #: Data of the job's latest checkpoint, if there is one.
+    #: Data of the job's latest checkpoint that does not grow, if there is one.
     checkpoint: bytes | None = None
+
+
+class Increment(msgspec.Struct, frozen=True, tag="increment", array_like=True):
+    """The next growing checkpoint of a job that is about to be started: oldest first, all before `Start`."""
+
+    handle: int
+    data: bytes
 
 
 class Stop(msgspec.Struct, frozen=True, tag="stop", array_like=True):
@@ -129,10 +110,11 @@ class Progress(msgspec.Struct, frozen=True, tag="progress", array_like=True):
 
 
 class Checkpoint(msgspec.Struct, frozen=True, tag="checkpoint", array_like=True):
-    """State from which another worker can continue the job at `frame`."""
+    """State from which another worker can continue the job at `frame`; if it `grows`, what is new in it."""
 
     frame: int
     data: bytes
+    grows: bool = False
 
 
 class Done(msgspec.Struct, frozen=True, tag="done", array_like=True):
@@ -161,7 +143,7 @@ class AttemptFailed(msgspec.Struct, frozen=True, tag="attempt_failed", array_lik
     is_fault: bool
 
 
-Command = Start | Stop | Credit | Quit
+Command = Start | Increment | Stop | Credit | Quit
 ControlMessage = (
     Loaded | Unready | Unavailable | DeviceMemoryReport | Progress | Checkpoint | Done | Failed | AttemptFailed
 )

@@ -11,14 +11,13 @@ from bus.errors import Invalid
 from bus.params import check
 from gpuworker.admission import admit
 from gpuworker.conformance.rules import Broken, require
-from gpuworker.engine import Block, Checkpoint, Done, Engine, EngineJob, Event, Mark, Pause, Pcm
+from gpuworker.engine import MAX_CHECKPOINT_BYTES, Block, Checkpoint, Done, Engine, EngineJob, Event, Mark, Pause, Pcm
 
 Events = Generator[tuple[int, Event], None, None]
 #: Longest time that a job may pause without another event. Pauses are skipped at first, then cut short.
 PATIENCE_S: Final = 20.0
 _SPIN_S: Final = 1.0
 _PAUSE_S: Final = 0.01
-_MAX_CHECKPOINT_BYTES: Final = 512 << 10
 
 
 @dataclass
@@ -56,10 +55,10 @@ class Output:
             case Block():
                 self._check(event)
                 self.blocks.append(Block(event.first_frame, event.pcm.copy(), event.marks))
-            case Checkpoint(frame, data):
+            case Checkpoint(frame=frame, data=data):
                 end = self.end_frame if self.blocks else frame
                 require(frame == end, f"a checkpoint is at frame {frame}, the audio ends at {end}")
-                size, limit = len(data), _MAX_CHECKPOINT_BYTES
+                size, limit = len(data), MAX_CHECKPOINT_BYTES
                 require(size <= limit, f"a checkpoint at frame {frame} has {size} bytes, the limit is {limit}")
                 self.checkpoints.append(event)
             case Done():
@@ -128,8 +127,19 @@ def run(engine: Engine, job: EngineJob) -> Output:
 def resumed(engine: Engine, job: EngineJob, frame: int, whole: Output, attempt: int = 2) -> Output:
     """A later attempt after `frame` frames, with the last checkpoint that the log held by then. Raises Broken."""
     notes = [note for note in whole.checkpoints if note.frame <= frame]
-    checkpoint = notes[-1].data if notes else None
-    return run(engine, replace(job, start_frame=frame, attempt=attempt, checkpoint=checkpoint))
+    return run(engine, replace(with_state(job, notes), start_frame=frame, attempt=attempt))
+
+
+def with_state(job: EngineJob, notes: Sequence[Checkpoint]) -> EngineJob:
+    """`job` with the state that a log with these checkpoints holds: the latest snapshot, and those since that grow."""
+    increments = list[bytes]()
+    checkpoint: bytes | None = None
+    for note in notes:
+        if note.grows:
+            increments.append(note.data)
+        else:
+            checkpoint, increments = note.data, []
+    return replace(job, checkpoint=checkpoint, increments=tuple(increments))
 
 
 def next_block(events: Events) -> Block:

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from gpuworker.conformance.driving import checked, next_block, resumed, run
+from gpuworker.conformance.driving import checked, next_block, resumed, run, with_state
 from gpuworker.conformance.rules import NotApplicable, require, require_same
 from gpuworker.conformance.subject import Subject
 from gpuworker.engine import Resume
@@ -46,6 +46,23 @@ def resumes_without_a_checkpoint(subject: Subject) -> None:
     rest = run(subject.engine, replace(subject.jobs.first, start_frame=frame, attempt=2))
     whole, where = subject.whole.pcm, f"the rest from frame {frame} on, without a checkpoint"
     require_same(subject.engine, rest.from_frame(frame), whole[frame:], where)
+
+
+def resumes_from_a_chain_of(count: int, subject: Subject) -> None:
+    """A job that continues from `count` growing checkpoints has the rest of the same audio, and of the checkpoints."""
+    _need_a_resume_without_seam(subject)
+    notes = subject.whole.checkpoints
+    ends = [n for n in range(count, len(notes) + 1) if all(note.grows for note in notes[n - count : n])]
+    if not ends:
+        raise NotApplicable(f"no {count} growing checkpoints follow each other in its first job")
+    end = ends[0]
+    engine, frame, whole = subject.engine, notes[end - 1].frame, subject.whole.pcm
+    job = with_state(subject.jobs.first, notes[:end])
+    rest = run(engine, replace(job, start_frame=frame, attempt=2))
+    require_same(engine, rest.from_frame(frame), whole[frame:], f"the rest behind {count} growing checkpoints")
+    late = [note for note in rest.checkpoints if note.grows]
+    due = [note for note in notes[end:] if note.grows]
+    require(late == due, f"{count} growing checkpoints are followed by {len(late)} others, not by the same {len(due)}")
 
 
 def begins_near_the_frame_it_resumes_at(subject: Subject) -> None:

@@ -76,6 +76,10 @@ _OF_AUDIO: Final = (
         for share in (0.0, 0.01, 1 / 3, 0.5, 0.98, 1.0)
     ),
     *(
+        Check(f"resumes_from_a_chain_of_{count}", partial(resuming.resumes_from_a_chain_of, count))
+        for count in (1, 2, 200)
+    ),
+    *(
         Check(f"resumes_with_the_marks_at_{share:.0%}", partial(resuming.resumes_with_the_marks_at, share))
         for share in (0.0, 0.25, 0.5, 0.75)
     ),

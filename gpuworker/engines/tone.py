@@ -20,6 +20,7 @@ from bus.voices import REFERENCE
 from gpuworker.engine import (
     Block,
     Capabilities,
+    Checkpoint,
     Determinism,
     Done,
     EngineJob,
@@ -98,22 +99,32 @@ def _frames(params: Mapping[str, Any]) -> int:
 
 
 def _run(index: int, job: EngineJob) -> _Run:
-    """A run that begins with the block that holds `start_frame`: boundaries lie where the first attempt's lay."""
+    """A run that begins with the block that holds `start_frame`: boundaries lie where the first attempt's lay.
+
+    With growing checkpoints it begins behind the latest of them. Raises RuntimeError if they are not those of blocks
+    that follow each other.
+    """
     block_frames = int(job.params["block_ms"]) * _FRAMES_PER_MS
-    return _Run(
-        index,
-        job,
-        job.start_frame // block_frames * block_frames,
-        block_frames,
-        _frames(job.params),
-        read_clip(job.inputs) if job.inputs else None,
-    )
+    size, end_frame = job.params.get("checkpoint_bytes"), _frames(job.params)
+    frame = job.start_frame // block_frames * block_frames
+    if size is not None and job.increments:
+        first = int(job.increments[0].split()[0])
+        for block, data in enumerate(job.increments, first):
+            if data != _increment(block, size):
+                raise RuntimeError(f"growing checkpoint {block} is {data[:16]!r}, {len(data)} bytes")
+        frame = min((first + len(job.increments)) * block_frames, end_frame)
+    return _Run(index, job, frame, block_frames, end_frame, read_clip(job.inputs) if job.inputs else None)
+
+
+def _increment(block: int, size: int) -> bytes:
+    """The growing checkpoint after block `block`: its number, again and again."""
+    return (b"%d " % block * size)[:size]
 
 
 class ToneOptions(EngineOptions, frozen=True, kw_only=True):
     """Options of `[engines.tone]`."""
 
-    #: Accept the params `fault` and `gate`, for tests and chaos. The worker's `--allow-faults` sets it.
+    #: Accept the params `fault`, `gate` and `checkpoint_bytes`, for tests. The worker's `--allow-faults` sets it.
     allow_faults: bool = False
 
 
@@ -213,7 +224,10 @@ def _step(turn: Sequence[_Run]) -> Generator[tuple[int, Event], None, None]:
             pcm = pcm.copy()
             pcm[0, 0] = np.nan
         yield run.index, Block(run.frame, pcm)
+        size, block = run.job.params.get("checkpoint_bytes"), run.block
         run.frame += frames
+        if size is not None:
+            yield run.index, Checkpoint(run.frame, _increment(block, size), grows=True)
         if run.frame == run.end_frame:
             yield run.index, Done()
 

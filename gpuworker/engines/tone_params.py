@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
+from gpuworker.engine import MAX_CHECKPOINT_BYTES
+
 MAX_BLOCK_MS = 10_000
 MAX_BATCH = 64
 
@@ -54,6 +56,12 @@ FAULT_PROPERTIES: Mapping[str, Any] = {
                 "description": "only where so many jobs make the block together",
             },
         },
+    },
+    "checkpoint_bytes": {
+        "type": "integer",
+        "minimum": 16,
+        "maximum": MAX_CHECKPOINT_BYTES,
+        "description": "after each block a growing checkpoint of this size; a replacement must get all of them",
     },
     "gate": {
         "type": "object",

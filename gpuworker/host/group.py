@@ -6,19 +6,16 @@ window).
 """
 
 from collections.abc import Callable, Generator, Sequence
-from traceback import format_exception
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bus import wire
-from bus.errors import Invalid
 from bus.script import joined
 from bus.telemetry.logging import logger
 from gpuworker import pipe
 from gpuworker.engine import (
-    AttemptFailed,
     Block,
     Checkpoint,
     Completeness,
@@ -29,9 +26,8 @@ from gpuworker.engine import (
     Mark,
     Pause,
     Progress,
-    Rejected,
-    TextLost,
 )
+from gpuworker.host.failures import checkpoint_message, engine_failed
 from gpuworker.host.marks import cut_at_marks, valid_marks
 from gpuworker.host.schedule import STARVES_S
 from gpuworker.watermark import Watermark
@@ -42,7 +38,6 @@ log = logger(__name__)
 WINDOW_BYTES: Final = 256 << 10
 #: A stream without a block yet counts as one that runs dry so long after its arrival: see `schedule`.
 COMFORT_S: Final = 0.3
-_MAX_TRACEBACK_CHARS: Final = 8000
 #: Fields that a request and an engine's job have in common: a new one on both sides needs no other list.
 _REQUEST_FIELDS: Final = tuple(
     name for name in wire.EngineRequest.__struct_fields__ if name in EngineJob.__dataclass_fields__
@@ -170,7 +165,7 @@ class Group:
             self._events = self.engine.generate([member.job for member in self.members])
         found = next(self._events, None)
         if found is None:
-            self.fail(_engine_failed("the engine ended before the job was done"))
+            self.fail(engine_failed("the engine ended before the job was done"))
             return 0.0
         member, event = self.members[found[0]], found[1]
         if member.is_over:
@@ -182,8 +177,10 @@ class Group:
                 return seconds
             case Progress(phase=phase, done=done, total=total):
                 self._send_control(member, pipe.Progress(phase, done, total))
-            case Checkpoint(frame=frame, data=data):
-                self._send_control(member, pipe.Checkpoint(frame, data))
+            case Checkpoint():
+                message = checkpoint_message(event)
+                member.is_done = isinstance(message, pipe.Failed)
+                self._send_control(member, message)
             case Done(facts=facts, completeness=completeness, skipped=skipped):
                 member.is_done = True
                 spans = [wire.Skipped(start=start, length=end - start) for start, end in skipped]
@@ -198,7 +195,7 @@ class Group:
             pcm = pcm[num_early:]
         elif num_early < 0:
             error = f"a block begins at frame {block.first_frame}, not {member.next_frame}"
-            self.fail(_engine_failed(error), member)
+            self.fail(engine_failed(error), member)
             return
         num_frames = len(pcm)
         if not num_frames:
@@ -206,7 +203,7 @@ class Group:
         try:
             data = to_s16le(member.watermarked(pcm, self._rate_hz))
         except (NotFinite, WatermarkFailed) as error:
-            self.fail(_engine_failed(f"block at frame {block.first_frame}: {error}"), member)
+            self.fail(engine_failed(f"block at frame {block.first_frame}: {error}"), member)
             return
         is_first = member.next_frame == member.job.start_frame
         if block.marks:
@@ -253,30 +250,18 @@ class Group:
             self._events = None
 
 
-def _engine_failed(message: str) -> pipe.Failed:
-    return pipe.Failed("engine_failed", message)
-
-
-def failure(error: Exception) -> pipe.Failed | pipe.AttemptFailed:
-    """The message for a job that ends because its engine, or the check before it, raised `error`."""
-    if isinstance(error, Rejected):
-        return pipe.Failed("invalid", str(error), error.path)
-    if isinstance(error, AttemptFailed):
-        return pipe.AttemptFailed(str(error), error.is_fault)
-    if isinstance(error, TextLost):
-        return pipe.Failed("text_lost", str(error), error.path)
-    if isinstance(error, Invalid):
-        return pipe.Failed("invalid", str(error), error.path)
-    trace = "".join(format_exception(error))
-    return pipe.Failed("engine_failed", f"{type(error).__name__}: {error}", "", trace[-_MAX_TRACEBACK_CHARS:])
-
-
-def engine_job(start: pipe.Start) -> EngineJob:
+def engine_job(start: pipe.Start, increments: Sequence[bytes] = ()) -> EngineJob:
     """The engine's view of a job: every field that `EngineJob` has in common with the request, and where to begin."""
     request = {name: getattr(start.request, name) for name in _REQUEST_FIELDS}
     if start.request.script:
         request["input"] = joined(start.request.script)
-    return EngineJob(**request, start_frame=start.start_frame, attempt=start.attempt, checkpoint=start.checkpoint)
+    return EngineJob(
+        **request,
+        start_frame=start.start_frame,
+        attempt=start.attempt,
+        checkpoint=start.checkpoint,
+        increments=increments,
+    )
 
 
 def to_s16le(pcm: NDArray[np.float32]) -> bytes:

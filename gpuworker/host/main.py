@@ -25,12 +25,14 @@ from gpuworker.engine import AttemptFailed, Engine, Rejected
 from gpuworker.host import batcher, models
 from gpuworker.host.batcher import Batcher
 from gpuworker.host.device_memory import DeviceMemory
-from gpuworker.host.group import Group, Member, engine_job, failure
+from gpuworker.host.failures import failure
+from gpuworker.host.group import Group, Member, engine_job
 from gpuworker.host.models import Models
 from gpuworker.host.readiness import Readiness
 from gpuworker.host.runner import Runner
 from gpuworker.host.schedule import Schedule
 from gpuworker.host.script import ScriptReader
+from gpuworker.host_options import HostOptions
 from gpuworker.watermark import Watermark
 
 _RECEIVE_BYTES: Final = 1 << 18
@@ -39,7 +41,7 @@ _RECEIVE_BYTES: Final = 1 << 18
 class Host:
     """Obeys the worker's commands and keeps the device busy in between."""
 
-    def __init__(self, options: pipe.Options) -> None:
+    def __init__(self, options: HostOptions) -> None:
         self._socket = socket.socket(fileno=options.fd)
         self._commands = pipe.CommandReader()
         self._outbox = pipe.Outbox(self._socket)
@@ -50,6 +52,8 @@ class Host:
         self._batcher = Batcher(self._outbox.send)
         mark = StepMark(mmap.mmap(options.mark_fd, StepMark.SIZE))
         self._runner = Runner(self._schedule, self._batcher, mark)
+        #: Growing checkpoints of jobs that are about to be started, by handle.
+        self._increments: dict[int, list[bytes]] = {}
         self._quit = False
 
     def run(self) -> None:
@@ -113,6 +117,8 @@ class Host:
         match command:
             case pipe.Start():
                 self._start(command)
+            case pipe.Increment(handle=handle, data=data):
+                self._increments.setdefault(handle, []).append(data)
             case pipe.Stop(handle=handle):
                 if not self._runner.cancel(handle):
                     self._batcher.cancel(handle)
@@ -123,15 +129,15 @@ class Host:
 
     def _start(self, start: pipe.Start) -> None:
         """Run a job, or report why the engine refuses it."""
+        increments = self._increments.pop(start.handle, ())
         try:
             engine = self._models.engines.get(start.request.model)
             if engine is None:
                 raise Rejected("model", f"{start.request.model!r} is not loaded here")
             if start.request.script:
                 engine = ScriptReader(engine)
-            member = Member(
-                start.handle, admit(engine, engine_job(start)), time.monotonic(), self._watermark(start.request)
-            )
+            job = admit(engine, engine_job(start, increments))
+            member = Member(start.handle, job, time.monotonic(), self._watermark(start.request))
             group = self._form(engine, member)
         except Exception as error:  # noqa: BLE001  # an engine is foreign code: its failure ends this job only
             self._outbox.send(pipe.encode_control(start.handle, failure(error)), urgent=True)
@@ -168,7 +174,7 @@ def main() -> None:
     # A worker that is killed takes its host along, even one that hangs in a kernel: the device must become free.
     die_with_parent()
     signal.signal(signal.SIGTERM, signal.SIG_IGN)  # the worker decides when its host ends
-    options = msgspec.json.decode(sys.argv[1], type=pipe.Options)
+    options = msgspec.json.decode(sys.argv[1], type=HostOptions)
     install_crash_handler(options.crash_fd)
     configure(options.process, level=options.log_level, form=options.log_format)
     with contextlib.suppress(KeyboardInterrupt):  # ^C reaches the whole process group; the worker drains and quits us

@@ -13,6 +13,7 @@ from gpuworker import pipe, registry, watermark
 from gpuworker.engine import Engine, MemoryPolicy
 from gpuworker.host.device_memory import DeviceMemory
 from gpuworker.host.readiness import Readiness
+from gpuworker.host_options import HostOptions
 from gpuworker.pipe import Outbox
 from gpuworker.registry import ServedModel
 from gpuworker.watermark import Watermark
@@ -33,7 +34,7 @@ class _Outcome(NamedTuple):
 class Models:
     """Loads the models that `options` name, and reports each to the worker as loaded or unavailable."""
 
-    def __init__(self, options: pipe.Options, outbox: Outbox, memory: DeviceMemory, readiness: Readiness) -> None:
+    def __init__(self, options: HostOptions, outbox: Outbox, memory: DeviceMemory, readiness: Readiness) -> None:
         self._options = options
         self._readiness = readiness
         self._outbox = outbox

@@ -5,7 +5,8 @@ from gpuworker import pipe
 from gpuworker.crash import StepMark
 from gpuworker.engine import OutOfMemory
 from gpuworker.host.batcher import Batcher
-from gpuworker.host.group import Group, Member, failure
+from gpuworker.host.failures import failure
+from gpuworker.host.group import Group, Member
 from gpuworker.host.schedule import Schedule
 
 log = logger(__name__)

@@ -54,11 +54,16 @@ class _Note(msgspec.Struct, array_like=True):
     #: The engine's own checkpoint within the turn, and its frame, counted from `frame`.
     inner: bytes | None = None
     inner_frame: int = 0
+    #: Those since then that grow.
+    increments: list[bytes] = []
 
     @classmethod
     def of(cls, job: EngineJob) -> "_Note":
         """Where to begin: at the checkpoint, or at the beginning if there is none before the first missing frame."""
         note = cls() if job.checkpoint is None else msgspec.msgpack.decode(job.checkpoint, type=cls)
+        for data in job.increments:
+            note.inner_frame, increment = msgspec.msgpack.decode(data, type=tuple[int, bytes])
+            note.increments.append(increment)
         return note if note.frame + note.inner_frame <= job.start_frame else cls()
 
 
@@ -138,6 +143,9 @@ class _Reading:
         #: The next frame.
         self._frame = self._note.frame + self._note.inner_frame
         self._noted = self._reported = self._frame
+        #: Whether the checkpoints of the log have the note and the engine's state in this turn: its next one that grows
+        #: then adds to them. Not if they are of frames that the log does not have.
+        self._is_noted = self._frame > 0 or (job.checkpoint is None and not job.increments)
 
     def events(self) -> Generator[Event, None, None]:
         """The job's events, Done at the end unless it was cancelled."""
@@ -147,6 +155,7 @@ class _Reading:
             if index > note.turn:
                 yield from self._pass_on(Block(self._frame, self._pause))
                 note = self._note = _Note(index, self._frame, note.skipped, note.is_complete)
+                self._is_noted = False
                 if self._frame - self._noted >= _CHECKPOINT_S * self._rate_hz:
                     yield from self._checkpoint()
             with _naming(self._job, index):
@@ -163,16 +172,15 @@ class _Reading:
         """Turn `index`, whose text begins at `start` of the joined texts. Returns the engine's Done, if it made one."""
         note = self._note
         turn = replace(_turn(self._job, index), start_frame=note.inner_frame, checkpoint=note.inner)
+        turn = replace(turn, increments=tuple(note.increments))
         with closing(self._engine.generate([self._engine.validate(turn)])) as events:
             for _, event in events:
                 match event:
                     case Block(first_frame=frame, pcm=pcm, marks=marks):
                         moved = (Mark(note.frame + m.frame, m.kind, start + m.start, m.length) for m in marks)
                         yield from self._pass_on(Block(note.frame + frame, pcm, tuple(moved)))
-                    case Checkpoint(frame=frame, data=data):
-                        note.inner = data
-                        note.inner_frame = frame
-                        yield from self._checkpoint()
+                    case Checkpoint():
+                        yield from self._pass_on_checkpoint(event)
                     case Done():
                         return event
                     case _:
@@ -189,16 +197,32 @@ class _Reading:
             self._reported = self._frame
             yield Progress("replay", self._frame / self._rate_hz, start / self._rate_hz)
 
-    def _checkpoint(self) -> Iterator[Event]:
-        if self._frame >= self._job.start_frame:
+    def _pass_on_checkpoint(self, inner: Checkpoint) -> Iterator[Event]:
+        """The engine's checkpoint within its turn. One that grows is never left out: the next one would not fit."""
+        note = self._note
+        note.inner_frame = inner.frame
+        if not inner.grows:
+            note.inner = inner.data
+            note.increments = []
+            self._is_noted = False
+            yield from self._checkpoint()
+        elif self._is_noted:
+            yield Checkpoint(self._frame, msgspec.msgpack.encode((inner.frame, inner.data)), grows=True)
+        else:
+            note.increments.append(inner.data)
+            yield from self._checkpoint(is_needed=True)
+
+    def _checkpoint(self, *, is_needed: bool = False) -> Iterator[Event]:
+        if is_needed or self._frame >= self._job.start_frame:
             self._noted = self._frame
+            self._is_noted = True
             yield Checkpoint(self._frame, msgspec.msgpack.encode(self._note))
 
 
 def _turn(job: EngineJob, index: int) -> EngineJob:
     """Turn `index` of a script as a job of its own."""
     turn = job.script[index]
-    return replace(job, input=turn.text, voice=turn.voice, script=(), start_frame=0, checkpoint=None)
+    return replace(job, input=turn.text, voice=turn.voice, script=(), start_frame=0, checkpoint=None, increments=())
 
 
 def _starts(job: EngineJob) -> list[int]:

@@ -215,7 +215,7 @@ class EngineHost:
 
 
 def _start(stream: Stream, claim: Claim, files: wire.Files | None = None) -> bytes:
-    """The command that starts a claimed job."""
+    """The commands that start a claimed job; its increments go to the host, and are kept here no longer."""
     # A clip is the voice: the id of an uploaded one means nothing to an engine.
     job = msgspec.structs.replace(claim.job, voice="") if REFERENCE in claim.job.inputs else claim.job
     start = pipe.Start(
@@ -225,4 +225,6 @@ def _start(stream: Stream, claim: Claim, files: wire.Files | None = None) -> byt
         attempt=claim.lease.attempt,
         checkpoint=claim.checkpoint,
     )
-    return pipe.encode_command(start)
+    increments = [pipe.encode_command(pipe.Increment(stream.handle, data)) for data in claim.increments]
+    claim.increments.clear()
+    return b"".join([*increments, pipe.encode_command(start)])

@@ -15,6 +15,7 @@ import msgspec
 from bus.telemetry.logging import logger
 from gpuworker import pipe
 from gpuworker.crash import CrashReport, StepMark, describe_exit
+from gpuworker.host_options import HostOptions
 from gpuworker.settings import WorkerSettings
 
 log = logger(__name__)
@@ -116,7 +117,7 @@ class HostProcess:
             own.callback(channel.close)
             served = {name: settings.engine_of(name) for name in models}
             process = await _spawn(
-                pipe.Options(
+                HostOptions(
                     fd=theirs.fileno(),
                     mark_fd=mark_fd,
                     crash_fd=crash_report.fd,
@@ -194,7 +195,7 @@ class HostProcess:
         self._crash_report.close()
 
 
-async def _spawn(options: pipe.Options) -> asyncio.subprocess.Process:
+async def _spawn(options: HostOptions) -> asyncio.subprocess.Process:
     return await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",

@@ -47,8 +47,7 @@ log = logger(__name__)
 
 #: How long one append may wait for the bus (a restart, an election, a full disk) before the job is dropped.
 _APPEND_PATIENCE_S = 120.0
-#: Codes of failures that are the engine's fault, not the request's.
-_ENGINE_FAULTS = frozenset({EngineFailed.code, OutOfDeviceMemory.code})
+_ENGINE_FAULTS = frozenset({EngineFailed.code, OutOfDeviceMemory.code})  # not the request's fault
 
 
 class RunFacts(msgspec.Struct, frozen=True, kw_only=True):
@@ -203,8 +202,8 @@ class Run:
                     self._patrol.add(pcm)
             case pipe.Progress(phase=phase, done=done, total=total):
                 await self._writer.progress(wire.Progress(phase=phase, done=done, total=total))
-            case pipe.Checkpoint(frame=frame, data=data):
-                await self._writer.checkpoint(wire.Checkpoint(frame=frame, data=data))
+            case pipe.Checkpoint():
+                await _store(self._writer, self._storage, piece)
             case pipe.Done():
                 quality = await self._patrol.finish() if self._patrol is not None else None
                 timings = self.times.timings(self._bus.clock.now())
@@ -280,6 +279,12 @@ def _failed(failed: pipe.Failed, lease: wire.Lease) -> wire.Failed:
     return wire.Failed(
         code=failed.code, message=failed.message, path=failed.path, worker=lease.worker, attempt=lease.attempt
     )
+
+
+async def _store(writer: Writer, storage: StorageGate, made: pipe.Checkpoint) -> None:
+    storage.charge(len(made.data) * 4 // 3 + ENTRY_OVERHEAD_BYTES)  # base64
+    if not await writer.checkpoint(wire.Checkpoint(frame=made.frame, data=made.data), grows=made.grows):
+        log.info("job.chain_full", frame=made.frame)
 
 
 def _started(claim: Claim, card: ModelCard) -> wire.Started:

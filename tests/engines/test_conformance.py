@@ -22,6 +22,17 @@ class TestTone(EngineConformance):
     batchable: ClassVar = {"max_batch": 4}
 
 
+class TestToneWithGrowingCheckpoints(EngineConformance):
+    name = "tone"
+    first = EngineJob(id="first", input="a", params={"seconds": 2.05, "block_ms": 10, "checkpoint_bytes": 16})
+    second = EngineJob(id="second", input="b", params={"seconds": 0.5, "block_ms": 10, "checkpoint_bytes": 100})
+    batchable: ClassVar = {"max_batch": 4}
+
+    @classmethod
+    def make(cls) -> Engine:
+        return registry.make("tone", {"allow_faults": True})
+
+
 class TestSpeech(EngineConformance):
     name = "speech"
     first = EngineJob(id="first", input=STORY * 8, seed=11)

@@ -10,13 +10,14 @@ from bus.script import PAUSE_S, Turn, joined
 from gpuworker import registry
 from gpuworker.conformance.driving import Output, checked, next_block, resumed, run
 from gpuworker.conformance.for_pytest import EngineConformance
-from gpuworker.engine import Cancel, Completeness, Done, Engine, EngineJob, Event, Pcm, Rejected, TextLost
+from gpuworker.engine import Cancel, Completeness, Done, Engine, EngineJob, Event, Pcm, Rejected, TextLost, Voice
 from gpuworker.engines.piper.engine import Piper
 from gpuworker.engines.speech.engine import Speech
-from gpuworker.engines.tone import Tone
+from gpuworker.engines.tone import Tone, ToneOptions
 from gpuworker.host.script import ScriptReader
 from tests.engines.texts import STORY
 from tests.support import kokoro_model, piper_voice
+from tests.support.broken_engines import described
 
 GREETING = "Good morning, is there anybody in this lighthouse?"
 
@@ -217,3 +218,20 @@ def test_the_voice_of_a_job_need_not_speak_its_first_turn_and_ssml_that_is_wrong
     with pytest.raises(Rejected) as refusal:
         reader.validate(script_job(("", "de", "Eins."), ("", "", "Two."), voice="no-such"))
     assert refusal.value.path == "voice"
+
+
+def test_a_script_goes_on_from_growing_checkpoints_of_its_engine_within_any_turn() -> None:
+    """`tone` fails a turn that does not get all checkpoints of its own, and none of another turn."""
+    kind = described(kind="speech", voices=(Voice("a", "A", "en"),), default_voice="a")
+    reader = ScriptReader(kind(ToneOptions(allow_faults=True)))
+    turns = (("", "", text) for text in ("one", "two", "three"))
+    job = script_job(*turns, seconds=2.5, block_ms=500, checkpoint_bytes=32)
+    whole = run(reader, job)
+    assert [note.grows for note in whole.checkpoints].count(True) == 13, "one in each later turn does not grow"
+    for note in whole.checkpoints:
+        for frame in (note.frame, note.frame + 1_000):
+            rest = resumed(reader, job, frame, whole)
+            assert rest.from_frame(frame).tobytes() == whole.pcm[frame:].tobytes()
+            late = [each for each in rest.checkpoints if each.grows]
+            due = [each for each in whole.checkpoints if each.grows and each.frame > note.frame]
+            assert late == due

@@ -11,6 +11,7 @@ from gpuworker.conformance.subject import Jobs
 from gpuworker.engine import (
     Block,
     Capabilities,
+    Checkpoint,
     Done,
     EngineJob,
     Estimate,
@@ -186,3 +187,11 @@ class OneBlock(Sound):
 def early(job: EngineJob, event: Event) -> list[Event]:
     """Ignores where a job is to be resumed: says that the audio behind is the beginning."""
     return [replace(event, first_frame=event.first_frame - job.start_frame)] if isinstance(event, Block) else [event]
+
+
+def forgetting(job: EngineJob, event: Event) -> list[Event]:
+    """Makes growing checkpoints, and is another engine once it gets them back."""
+    if not isinstance(event, Block):
+        return [event]
+    made = replace(event, pcm=event.pcm / 2) if job.increments else event
+    return [made, Checkpoint(event.first_frame + len(event.pcm), b"x", grows=True)]

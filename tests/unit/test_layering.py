@@ -37,7 +37,8 @@ MAY_IMPORT = {
     "bus/process.py": set(),
     "bus/quality.py": set(),
     "bus/script.py": set(),
-    "gpuworker/engine.py": {"gpuworker.capabilities", "bus.script"},
+    "gpuworker/engine.py": {"gpuworker.capabilities", "gpuworker.events", "bus.script"},
+    "gpuworker/events.py": {"gpuworker.capabilities"},
     "gpuworker/capabilities.py": {"bus.bound", "bus.quality"},
     "ops": {"bus", "gateway.settings", "gpuworker.settings", "ops"},
     # Which engines can be loaded is what they declare themselves.

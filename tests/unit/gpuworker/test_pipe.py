@@ -10,7 +10,7 @@ MESSAGES = [
     pipe.Loaded("tone", 0.5),
     pipe.Unavailable("music", "no torch"),
     pipe.Progress("denoise", 1, 8),
-    pipe.Checkpoint(7, b"\x00\xff"),
+    pipe.Checkpoint(7, b"\x00\xff", grows=True),
     pipe.Done({"blocks": 3}),
     pipe.Failed("engine_failed", "m", "p", "t"),
 ]
@@ -31,6 +31,7 @@ COMMANDS = [
         start_frame=9,
         attempt=2,
     ),
+    pipe.Increment(1, b"\x00\xff"),
     pipe.Stop(3),
     pipe.Credit(1, 4096),
     pipe.Quit(),
@@ -77,7 +78,7 @@ def test_messages_to_the_worker_arrive_whole_in_order_and_for_known_jobs_only(
     assert got == sent
 
 
-@given(st.lists(st.integers(0, 10_000)), st.lists(st.integers(0, 3), max_size=20))
+@given(st.lists(st.integers(0, 10_000)), st.lists(st.integers(0, 4), max_size=20))
 def test_commands_to_the_host_arrive_whole_and_in_order(cuts: list[int], choice: list[int]) -> None:
     sent = [COMMANDS[index] for index in choice]
     reader = pipe.CommandReader()

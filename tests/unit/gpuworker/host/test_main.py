@@ -14,6 +14,7 @@ from gpuworker.crash import StepMark
 from gpuworker.engine import Done, EngineJob, Event
 from gpuworker.engines.tone import Tone
 from gpuworker.host.main import Host
+from gpuworker.host_options import HostOptions
 
 
 class Worker:
@@ -24,7 +25,7 @@ class Worker:
         mark_fd = os.memfd_create("step")
         os.ftruncate(mark_fd, StepMark.SIZE)
         # Host takes the descriptor over: the socket object here must not close it.
-        self.host = Host(pipe.Options(fd=theirs.detach(), mark_fd=mark_fd, crash_fd=-1, models=models))
+        self.host = Host(HostOptions(fd=theirs.detach(), mark_fd=mark_fd, crash_fd=-1, models=models))
         os.close(mark_fd)
         self.control: dict[int, list[pipe.ControlMessage]] = {0: [], 1: [], 2: []}
         self.frames: dict[int, int] = {1: 0, 2: 0}

@@ -10,6 +10,7 @@ from gpuworker import pipe
 from gpuworker.host.device_memory import DeviceMemory
 from gpuworker.host.models import Models
 from gpuworker.host.readiness import Readiness
+from gpuworker.host_options import HostOptions
 from gpuworker.pipe import Outbox
 from tests.support import engine_package
 
@@ -30,7 +31,7 @@ def test_a_model_that_cannot_be_loaded_is_reported_and_does_not_keep_the_host_lo
     monkeypatch.syspath_prepend(str(tmp_path))
     ours, theirs = socket.socketpair()
     with ours, theirs:
-        options = pipe.Options(fd=0, mark_fd=0, crash_fd=0, models=["broken", "tone"])
+        options = HostOptions(fd=0, mark_fd=0, crash_fd=0, models=["broken", "tone"])
         outbox = Outbox(ours)
         models = Models(options, outbox, DeviceMemory(lambda _: None), Readiness(outbox))
         models.start()

@@ -10,7 +10,7 @@ import pytest
 from gpuworker import pipe
 from gpuworker.engine import AttemptFailed
 from gpuworker.engines.tone import Tone
-from gpuworker.host.group import failure
+from gpuworker.host.failures import failure
 from gpuworker.host.readiness import Readiness
 from gpuworker.pipe import Outbox
 from gpuworker.worker.engine_host import HostModels
