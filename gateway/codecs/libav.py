@@ -70,7 +70,7 @@ CONTAINERS: Final = {
         container_options={"page_duration": "20000"},
     ),
     # ADTS itself has no tags; decoders look for its sync word, which no ID3 tag of ASCII contains.
-    "aac": Container(container="adts", encoder="aac", tag_options={"write_id3v2": "1", "id3v2_version": "3"}),
+    "aac": Container(container="adts", encoder="aac", tag_options={"write_id3v2": "1"}),
     "flac": Container(
         container="flac",
         encoder="flac",

@@ -61,3 +61,10 @@ def test_pyav_reads_the_tag_and_the_same_audio(codec: str) -> None:
     samples = [decoded(each, Format(codec), RATE_HZ, 1)[0].tobytes() for each in (tagged, plain)]
     assert samples[0] == samples[1]
     assert TAG.encode() in tagged[:300]
+
+
+@pytest.mark.parametrize("codec", TAGGED)
+def test_libav_takes_every_option(codec: str, caplog: pytest.LogCaptureFixture) -> None:
+    """PyAV logs those that a container does not have, at each stream."""
+    body(codec, TAG)
+    assert caplog.messages == []
