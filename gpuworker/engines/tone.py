@@ -229,7 +229,7 @@ def _step(turn: Sequence[_Run]) -> Generator[tuple[int, Event], None, None]:
         if size is not None:
             yield run.index, Checkpoint(run.frame, _increment(block, size), grows=True)
         if run.frame == run.end_frame:
-            yield run.index, Done()
+            yield run.index, Done({} if size is None else {"increments": len(run.job.increments)})
 
 
 def _compute(turn: Sequence[_Run]) -> Generator[tuple[int, Event], None, None]:

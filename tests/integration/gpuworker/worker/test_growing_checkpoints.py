@@ -36,7 +36,9 @@ async def check(bus: Bus, door: Path, num_bytes: int, at_block: int) -> None:
     received = listening.result()
     assert received.pcm == tone_pcm((at_block + 6) / 10)
     assert [start.attempt for start in received.starts] == [1, 2]
-    log = [entry for entry in await entries(bus, key_of(bus, job)) if entry.kind == "checkpoint"]
+    stored = await entries(bus, key_of(bus, job))
+    assert wire.decode(wire.Done, stored[-1].payload).engine == {"increments": at_block}, "given to the last attempt"
+    log = [entry for entry in stored if entry.kind == "checkpoint"]
     made = [wire.decode(wire.Checkpoint, entry.payload).data for entry in log]
     assert [int(data.split()[0]) for data in made] == list(range(at_block + 6)), "the second attempt began at 0"
     assert {len(data) for data in made} == {num_bytes}
