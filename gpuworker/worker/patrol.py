@@ -20,12 +20,14 @@ from bus.telemetry.logging import logger
 from gpuworker.quality import speech
 from gpuworker.quality.meter import Meter, Subject
 from gpuworker.quality.speech import SpeechShare
+from gpuworker.worker.patrol_budget import Budget, Spending
 
 log = logger(__name__)
 
-#: Processor time by wall time, and the seconds of wall time for which unused time is kept.
-SHARE: Final = 0.02
-SAVED_S: Final = 60.0
+#: Processor time by the most seconds of a job, for the reservation: 2 to 6 ms by second, a third of the bound is used.
+_COST: Final = 0.002
+#: Length of a job whose bound is not known, for the same.
+_UNBOUND_S: Final = 60.0
 #: The longest that `done` waits for the measures of audio that is complete.
 _WAIT_S: Final = 0.25
 #: Audio is measured in pieces of about a second.
@@ -46,34 +48,6 @@ class Outcome(StrEnum):
     FAILED = "failed"
 
 
-class Budget:
-    """Processor time that may be spent: a share of the wall time, saved up for `saved_s` of it."""
-
-    def __init__(self, now: float, share: float = SHARE, saved_s: float = SAVED_S) -> None:
-        """It begins empty, so that no moment since then had more. `now`: monotonic seconds, as in the other methods."""
-        self._share = share
-        self._most_s = share * saved_s
-        self._left_s = 0.0
-        self._at = now
-        #: Seconds that were spent.
-        self.spent_s = 0.0
-
-    def left_s(self, now: float) -> float:
-        """Seconds that may be spent now; negative after one piece took more than there was."""
-        self._left_s = min(self._most_s, self._left_s + self._share * (now - self._at))
-        self._at = now
-        return self._left_s
-
-    def spend(self, seconds: float) -> None:
-        """Take the time that a piece took."""
-        self._left_s -= seconds
-        self.spent_s += seconds
-
-    def is_rich(self, now: float) -> bool:
-        """Whether half of all that can be saved is left: enough for what is dear."""
-        return self.left_s(now) > self._most_s / 2
-
-
 class Busy(Exception):
     """There was no time to measure a job."""
 
@@ -86,44 +60,59 @@ class Measuring:
         self._budget = budget
         self._detects_speech = detects_speech
         self._meter: Meter | None = None
+        #: Reserved of the budget, less the time that was spent.
+        self._reserved_s = 0.0
         #: Set from any thread: what is still waiting is not measured.
         self.is_over = False
 
     def add(self, pcm: bytes) -> None:
-        """Measure `pcm`, unless the time is spent: then never again in this job."""
+        """Measure `pcm`, unless there is no time: then never again in this job."""
         if self.is_over:
             return
         now = time.monotonic()
-        if self._budget.left_s(now) <= 0:
+        if self._meter is None:
+            self.is_over = not self._begin(now)
+        elif self._budget.left_s(now) <= 0:
             self.is_over = True
+        if self._meter is None or self.is_over:
+            self.release()
             return
-        with Spending(self._budget):
-            if self._meter is None:
-                detects = self._detects_speech and self._budget.is_rich(now)
-                self._meter = Meter(self._subject, SpeechShare(self._subject.rate_hz) if detects else None)
+        with Spending(self._budget) as spending:
             self._meter.add(pcm)
+        self._took(spending.seconds)
+
+    def _begin(self, now: float) -> bool:
+        """Reserve the time that the job will take, and make the meter; whether there is as much."""
+        seconds = self._subject.bound_s if self._subject.bound_s is not None else _UNBOUND_S
+        cost_s = seconds * _COST
+        if not self._budget.reserve(cost_s, now):
+            return False
+        self._reserved_s = cost_s
+        detects = self._detects_speech and self._budget.is_rich(now)
+        with Spending(self._budget) as spending:
+            self._meter = Meter(self._subject, SpeechShare(self._subject.rate_hz) if detects else None)
+        self._took(spending.seconds)
+        return True
+
+    def _took(self, seconds: float) -> None:
+        used_s = min(self._reserved_s, seconds)
+        self._reserved_s -= used_s
+        self._budget.release(used_s)
+
+    def release(self) -> None:
+        """Give back the time that is reserved. May be repeated."""
+        self._took(self._reserved_s)
 
     def finish(self, pcm: bytes) -> Quality:
         """Measure the rest. Raises Busy if not all was measured."""
-        self.add(pcm)
-        if self.is_over or self._meter is None:
-            raise Busy
-        with Spending(self._budget):
-            return self._meter.finish()
-
-
-class Spending:
-    """Takes the processor time of this thread in its block from a budget."""
-
-    def __init__(self, budget: Budget) -> None:
-        self._budget = budget
-        self._began_s = 0.0
-
-    def __enter__(self) -> None:
-        self._began_s = time.thread_time()
-
-    def __exit__(self, *_: object) -> None:
-        self._budget.spend(time.thread_time() - self._began_s)
+        try:
+            self.add(pcm)
+            if self.is_over or self._meter is None:
+                raise Busy
+            with Spending(self._budget):
+                return self._meter.finish()
+        finally:
+            self.release()
 
 
 class Patrol:
@@ -145,8 +134,10 @@ class Patrol:
 
     def add(self, pcm: bytes) -> None:
         """Measure an entry that is in the log, later."""
+        if self._measuring.is_over:
+            return
         self._pending += pcm
-        if len(self._pending) < self._second_bytes * _PIECE_S or self._measuring.is_over:
+        if len(self._pending) < self._second_bytes * _PIECE_S:
             return
         piece, self._pending = bytes(self._pending), bytearray()
         if self._waiting_bytes > self._second_bytes * _MAX_WAITING_S:
@@ -181,6 +172,7 @@ class Patrol:
         """The run is over: unless it is done, nothing more is measured."""
         if self._result is None:
             self._measuring.is_over = True
+            self._executor.submit(self._measuring.release)
 
     def _report(self, result: "asyncio.Future[Quality]", *, is_late: bool = False) -> Quality | None:
         """Log a result, once."""

@@ -22,7 +22,8 @@ from gpuworker.worker.deliveries import Deliveries, Slots
 from gpuworker.worker.engine_host import EngineHost
 from gpuworker.worker.installed_voices import InstalledVoices
 from gpuworker.worker.intake import Intake
-from gpuworker.worker.patrol import Budget, Patrols
+from gpuworker.worker.patrol import Patrols
+from gpuworker.worker.patrol_budget import Budget
 from gpuworker.worker.peers import Peers
 from gpuworker.worker.pull_loop import PullLoop
 from gpuworker.worker.run import Run

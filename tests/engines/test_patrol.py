@@ -188,7 +188,7 @@ LOOPS: Final[list[Fault]] = [
 ]
 #: Share of the outputs in which a fault is found. Formant synthesis has zeros of its own: one that is no louder passes.
 FOUND: Final = {
-    "speech": {Flag.DROPOUT: 0.5},
+    "speech": {Flag.DROPOUT: 0.4},
     "piper": {Flag.REPETITION: 0.8},
     "music": {Flag.NOISE: 0.9, Flag.CLIPPING: 0.8},
 }

@@ -37,7 +37,7 @@ from gpuworker.engines.speech.run import Run
 
 _MAX_INPUT_CHARS = 200_000
 #: espeak-ng cuts consonants into zeros before a burst or a pause; a vowel that is cut is louder.
-_LIMITS = msgspec.structs.replace(SPEECH, dropout_edge_dbfs=-18.0)
+_LIMITS = msgspec.structs.replace(SPEECH, dropout_edge_dbfs=-16.0)
 _SCHEMA: Mapping[str, Any] = {
     "$schema": "https://json-schema.org/draft/2020-12/schema",
     "type": "object",

@@ -9,7 +9,7 @@ import time
 import pytest
 from aiohttp import ClientSession
 
-from gpuworker.worker.patrol import SHARE
+from gpuworker.worker.patrol_budget import SHARE
 from tests.support.doors import SPEECH
 from tests.support.figures import metrics_url, scrape
 from tests.support.programs import Fleet

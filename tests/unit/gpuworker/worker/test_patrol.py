@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+import time
 from collections.abc import Iterator, MutableMapping
 from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
@@ -14,7 +15,8 @@ from bus import wire
 from bus.fleet.messages import ModelCard
 from bus.quality import SPEECH, Limits
 from gpuworker.quality.meter import Subject
-from gpuworker.worker.patrol import Budget, Measuring, Patrol, Patrols
+from gpuworker.worker.patrol import Measuring, Patrol, Patrols
+from gpuworker.worker.patrol_budget import Budget
 from tests.support.sounds import babble, s16le, with_dropouts
 
 RATE_HZ = 8000
@@ -60,6 +62,52 @@ def test_a_budget_grows_by_its_share_of_the_time_up_to_its_limit() -> None:
     assert budget.left_s(1e6) == pytest.approx(1.2)
     assert budget.is_rich(1e6)
     assert budget.spent_s == 0.5
+
+
+def test_a_budget_gives_jobs_time_one_by_one() -> None:
+    budget = Budget(0.0, 0.02, 60.0)
+    assert not budget.reserve(0.1, 4.0)
+    assert budget.reserve(0.1, 6.0)
+    assert not budget.reserve(0.1, 6.0)
+    budget.spend(0.05)
+    budget.release(0.05)
+    assert not budget.reserve(0.1, 7.0)  # 0.09 s are left, of which 0.05 s are reserved
+    budget.release(0.05)
+    assert not budget.reserve(0.1, 7.0)
+    assert budget.reserve(0.1, 8.0)
+    budget.release(0.1)
+    assert not budget.reserve(100.0, 50.0)
+    assert budget.reserve(0.7, 1e6)
+    assert not budget.reserve(0.7, 1e6)
+    budget.release(0.7)
+    assert budget.reserve(100.0, 1e6), "all that can be saved is enough for any job"
+
+
+async def test_a_job_that_ends_gives_back_what_it_reserved(thread: ThreadPoolExecutor) -> None:
+    budget = Budget(0.0, 1.0)
+    subject = Subject(rate_hz=RATE_HZ, channels=1, limits=SPEECH, bound_s=25_000.0)
+    for has_end in (True, False, True):
+        job = Patrol("speech", 2 * RATE_HZ, Measuring(subject, budget, detects_speech=False), thread, 30.0)
+        job.add(AUDIO)
+        await asyncio.get_running_loop().run_in_executor(thread, lambda: None)
+        if has_end:
+            assert await job.finish() is not None
+        job.close()
+
+
+async def test_a_job_that_found_no_time_at_its_beginning_is_not_measured_from_its_middle(
+    thread: ThreadPoolExecutor, events: Events
+) -> None:
+    budget = Budget(0.0, 1.0)
+    assert budget.reserve(60.0, time.monotonic())
+    subject = Subject(rate_hz=RATE_HZ, channels=1, limits=SPEECH)
+    job = Patrol("speech", 2 * RATE_HZ, Measuring(subject, budget, detects_speech=False), thread, 30.0)
+    job.add(AUDIO)
+    await asyncio.get_running_loop().run_in_executor(thread, lambda: None)
+    budget.release(60.0)
+    job.add(AUDIO)
+    assert await job.finish() is None
+    assert outcomes(events) == ["busy"]
 
 
 async def test_a_result_comes_before_done_and_is_logged_once(thread: ThreadPoolExecutor, events: Events) -> None:
