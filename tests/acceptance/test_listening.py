@@ -112,6 +112,7 @@ async def test_kill_minus_9_of_a_worker_in_mid_stream_is_inaudible_and_soon_over
         assert (await state(http, url, body.job))["attempts"] == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ack_wait_s", [30.0])
 async def test_kill_minus_9_of_the_engine_host_alone_is_inaudible(fleet: Fleet, http: ClientSession) -> None:
     worker = fleet.worker()
@@ -124,6 +125,7 @@ async def test_kill_minus_9_of_the_engine_host_alone_is_inaudible(fleet: Fleet, 
         assert await body.rest() == tone_pcm(3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ack_wait_s", [30.0])
 async def test_a_killed_gateway_is_not_leaving_and_another_one_gives_the_rest(
     fleet: Fleet, http: ClientSession

@@ -14,12 +14,13 @@ from pathlib import Path
 
 import pytest
 
+from tests.support import clips
 from tests.support.pages import PAGES, ROOT, Command, blocks, commands, fits
 from tests.support.up import Up, running
 
 WALKED = (
     "README.md",
-    *(f"docs/{name}.md" for name in ("http", "apis", "reuse", "webhooks", "keys", "operations", "routes")),
+    *(f"docs/{name}.md" for name in ("http", "apis", "reuse", "webhooks", "keys", "operations", "voices", "routes")),
 )
 #: Commands that start the stack which runs already, are other programs, name hosts or models that do not exist, or
 #: belong to `test_dead.py`.
@@ -48,6 +49,7 @@ class Reader:
         self._id = ""
         self._file = ""
         self._key = ""
+        self._link = ""
         # curl shows no progress but the status; an error is an exit code of its own.
         calls = {"curl": f"{shutil.which('curl')} -sS --fail-with-body -w '%{{stderr}}%{{http_code}}'"}
         calls["antiphon"] = f"{sys.executable} -m ops.cli.main"
@@ -58,7 +60,8 @@ class Reader:
             script.chmod(0o755)
         environ = {name: value for name, value in os.environ.items() if not name.startswith("ANTIPHON_")}
         told = {"ANTIPHON_URL": up.http, "ANTIPHON_NATS": up.ready_line["nats"], "LC_ALL": "C.UTF-8"}
-        (folder / "clip.wav").write_bytes(bytes(1000))  # a file that the pages send
+        for name in ("clip.wav", "ada.wav"):  # the pages send them
+            (folder / name).write_bytes(clips.tone_clip())
         self._environ = {**environ, **told, "PATH": f"{folder / '.bin'}:{environ['PATH']}"}
 
     def here(self, text: str) -> str:
@@ -79,6 +82,7 @@ class Reader:
 
     def _wrong(self, command: Command) -> str:
         line = self.here(command.line).replace("%2F…", f"%2F{self._file}").replace("…", self._id)
+        line = line.replace("LINK", self._link)
         line = re.sub(r"\bJOB\b", self._id, re.sub(r"(keys \w+) [0-9a-f]{12}", rf"\1 {self._key}", line))
         done = self.run("bash", "-c", f"set -o pipefail; {line}")
         self._remember(done.stdout)
@@ -95,7 +99,9 @@ class Reader:
         )
 
     def _remember(self, answer: str) -> None:
-        if found := re.search(r'"(?:task_id|id)":"([^"]+)"|^id .*\n(\S+) +\w+ +(?:speech|music|tone)', answer):
+        if found := re.search(r'"id":"([^"]+)".*"scopes":', answer):
+            self._link = found[1]
+        elif found := re.search(r'"(?:task_id|id)":"([^"]+)"|^id .*\n(\S+) +\w+ +(?:speech|music|tone)', answer):
             self._id = found[1] or found[2]
         if found := re.search(r"%2Fjobs%2F([\w-]+)\.mp3", answer):
             self._file = found[1]

@@ -28,6 +28,7 @@ async def spoken(http: ClientSession, url: str, text: str, seed: int, voice: str
         return await response.read()
 
 
+@pytest.mark.slow
 async def test_a_worker_serves_the_voices_of_a_folder(fleet: Fleet, http: ClientSession) -> None:
     served(fleet, random_voices())
     _, url = fleet.gateway()
@@ -41,6 +42,7 @@ async def test_a_worker_serves_the_voices_of_a_folder(fleet: Fleet, http: Client
         assert {"en_US-random-low", "en_US-two-low+bob"} <= listed
 
 
+@pytest.mark.slow
 async def test_a_damaged_voice_is_logged_and_the_worker_goes_on(
     fleet: Fleet, http: ClientSession, tmp_path: os.PathLike[str]
 ) -> None:

@@ -129,6 +129,7 @@ def outgrown(speech: Speech, seed: int, count: int) -> list[tuple[float, float, 
     return found
 
 
+@pytest.mark.slow
 def test_no_text_is_spoken_for_longer_than_its_bound(speech: Speech) -> None:
     assert outgrown(speech, seed=1, count=50) == []
 

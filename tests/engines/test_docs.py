@@ -87,7 +87,8 @@ def test_an_engine_of_a_third_party_is_tested_with_one_command(installed: Path) 
     assert outcomes.count("passed") > 25
 
 
-@pytest.mark.parametrize("example", ["metronome", pytest.param("drone", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("example", ["metronome", "drone"])
 def test_an_example_passes_the_tests_beside_it_in_pytest(example: str, tmp_path: Path) -> None:
     source = install(example, tmp_path)
     without = [each for name in ("cacheprovider", "schemathesis", "asyncio") for each in ("-p", f"no:{name}")]
@@ -121,6 +122,7 @@ def test_a_stack_serves_it_and_say_names_it(installed: Path) -> None:
     assert "input: counts to seven" in refused.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("flags", "click_hz"), [((), 880.0), (("--engine-option", "metronome.click_hz=440"), 440.0)])
 async def test_a_worker_serves_it_with_the_options_of_its_file_and_of_its_command_line(
     bus_settings: BusSettings, bus: Bus, installed: Path, flags: tuple[str, ...], click_hz: float

@@ -67,6 +67,7 @@ def test_both_engines_take_markdown_off(speech: Speech, piper: Piper, kind: str)
         checked(run(engine, job), WIDE[kind])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", WIDE)
 def test_english_names_every_word_that_it_cannot_say(english: EnglishFrontEnd, kind: str) -> None:
     text = WIDE[kind]

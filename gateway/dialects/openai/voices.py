@@ -203,7 +203,7 @@ async def delete(request: web.Request) -> web.Response:
 
 _PATH: Final = "/v1/audio/voices"
 ROUTES: Final = (
-    web.get(_PATH, index, allow_head=False),
+    web.get(_PATH, index),
     web.post(_PATH, create),
     web.get(f"{_PATH}/{{id}}", show, allow_head=False),
     web.get(f"{_PATH}/{{id}}/sample", sample, allow_head=False),

@@ -48,6 +48,7 @@ def server() -> Iterator[Server]:
         server.end()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("away_s", [0.0, 3.0], ids=["at once", "longer than ack_wait"])
 async def test_streams_survive_a_killed_nats_server_sample_exact_and_without_an_attempt(
     server: Server, away_s: float

@@ -68,6 +68,7 @@ async def test_a_key_ring_without_notifications_polls(bus: Bus) -> None:
         await until(lambda: revoked(ring, key.id))
 
 
+@pytest.mark.slow
 async def test_more_keys_than_a_page_holds_are_all_read(bus: Bus) -> None:
     keys = Keys(bus)
     made = [(await keys.create("acme", Limits()))[0] for _ in range(300)]
@@ -144,6 +145,7 @@ async def test_a_change_that_always_loses_against_others_is_a_conflict(
         await keys.revoke(key.id)
 
 
+@pytest.mark.slow
 async def test_a_key_ring_that_cannot_reach_the_bus_keeps_its_keys_and_catches_up() -> None:
     with tempfile.TemporaryDirectory(prefix="antiphon-nats-") as folder, own_server(Path(folder)) as server:
         settings = small_bus(server.url, election_patience_s=0.3)
@@ -161,6 +163,7 @@ async def test_a_key_ring_that_cannot_reach_the_bus_keeps_its_keys_and_catches_u
             await until(lambda: revoked(ring, key.id))
 
 
+@pytest.mark.slow
 async def test_the_command_creates_lists_limits_and_revokes(bus: Bus) -> None:
     made = await json_of(bus, "keys", "create", "--tenant", "acme", "--requests-per-s", "2.5", "--burst", "4")
     assert sorted(made) == ["id", "key", "tenant"]

@@ -236,6 +236,7 @@ async def test_rule_19_a_heartbeat_goes_out_at_every_change_and_a_burst_of_chang
     assert len(beats) == 4, "the last one is sent when it stops"
 
 
+@pytest.mark.slow
 async def test_rule_19_a_heartbeat_goes_out_each_second_when_nothing_changes(bus: Bus) -> None:
     made: list[float] = []
 

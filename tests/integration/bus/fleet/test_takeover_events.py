@@ -35,6 +35,7 @@ async def known_to_hold(http: ClientSession, url: str) -> None:
     await until(http, f"{url}/metrics", lambda samples: samples.get("antiphon_fleet_slots_used") == 1)
 
 
+@pytest.mark.slow
 async def test_a_takeover_is_logged_with_its_silence(
     fleet: Fleet, bus: Bus, http: ClientSession, tmp_path: Path
 ) -> None:

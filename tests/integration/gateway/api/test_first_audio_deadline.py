@@ -66,6 +66,7 @@ async def test_a_job_that_is_pulled_too_late_never_runs(fleet: Fleet, bus: Bus) 
     assert ([entry.kind for entry in received.entries], received.starts) == (["expired"], [])
 
 
+@pytest.mark.slow
 async def test_a_job_whose_audio_began_in_time_is_left_alone(fleet: Fleet, bus: Bus, bus_settings: BusSettings) -> None:
     """By the worker and by the gateway whose timer runs out in the middle of it."""
     fleet.worker()
@@ -78,6 +79,7 @@ async def test_a_job_whose_audio_began_in_time_is_left_alone(fleet: Fleet, bus: 
     assert (received.end.kind, received.pcm) == ("done", tone_pcm(3.5))
 
 
+@pytest.mark.slow
 async def test_after_its_audio_began_in_time_a_job_still_has_its_last_deadline(
     fleet: Fleet, bus: Bus, bus_settings: BusSettings
 ) -> None:

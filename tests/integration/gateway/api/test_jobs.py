@@ -193,6 +193,7 @@ async def test_cancel_frees_the_slot_and_answers_with_the_state_that_the_job_end
         assert (answer.status, (await answer.json())["code"]) == (404, "not_found")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ack_wait_s", [30.0])
 async def test_a_killed_gateway_takes_no_job_along_and_another_one_goes_on_with_it(
     own: Stack, own_http: aiohttp.ClientSession, tmp_path: Path
@@ -220,6 +221,7 @@ async def test_a_killed_gateway_takes_no_job_along_and_another_one_goes_on_with_
             assert [event["event"] for event in await Events(story).rest()] == ["done"]
 
 
+@pytest.mark.slow
 async def test_a_gateway_that_is_stopped_lets_streams_end_and_then_cuts_them_without_leaving(
     own: Stack, own_http: aiohttp.ClientSession, tmp_path: Path
 ) -> None:

@@ -240,6 +240,7 @@ async def test_the_state_of_the_bus_is_read_once_for_many_requests(bus: Bus, mon
     assert stores.streams["replies"]["config"]["max_bytes"] == bus.settings.replies_max_bytes
 
 
+@pytest.mark.slow
 async def test_during_an_outage_the_state_of_the_bus_is_left_out_and_not_repeated(
     http: ClientSession, root: str, tmp_path: Path
 ) -> None:

@@ -138,6 +138,7 @@ async def test_a_key_must_state_consent_in_words(http: ClientSession, bus: Bus) 
         assert (status, refused["error"]["param"]) == (400, "consent")  # type: ignore[index]
 
 
+@pytest.mark.slow
 async def test_there_is_a_limit_of_voices(http: ClientSession, bus: Bus) -> None:
     own = await key_of(http, bus, "zinc")
     for index in range(5):

@@ -33,6 +33,7 @@ async def posted(http: aiohttp.ClientSession, path: str, body: dict[str, Any]) -
     return response
 
 
+@pytest.mark.slow
 async def test_generate_returns_the_url_of_a_complete_file(http: aiohttp.ClientSession) -> None:
     output = await posted(http, "/generate", tone(1.5))
     assert output == {

@@ -156,6 +156,7 @@ def test_the_headers_are_found() -> None:
     assert len(HEADERS) > 20
 
 
+@pytest.mark.slow
 async def test_nonsense_in_a_header_is_no_fault_of_ours(gateway: tuple[Program, int]) -> None:
     program, port = gateway
     wrong, places, num_open = [], asyncio.Queue[tuple[str, str, str]](), 16

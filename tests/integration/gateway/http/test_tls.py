@@ -23,6 +23,7 @@ def settings(nats_url: str) -> BusSettings:
     return small_bus(nats_url)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:ConnectionClosed.code is deprecated:DeprecationWarning")
 async def test_clients_that_speak_tls_alone_are_served(
     settings: BusSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -55,6 +55,7 @@ async def test_a_stack_that_is_its_own_upstream_refuses_the_request_that_came_ro
         assert "Antiphon-Hops: 4 stacks passed this request on, the limit is 3" in await said.text()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("value", ["-1", "4", "x", "٣", "9" * 5000, ""])
 async def test_a_header_that_is_no_number_of_hops_is_refused(fleet: Fleet, http: ClientSession, value: str) -> None:
     _, url = fleet.gateway()

@@ -70,6 +70,7 @@ async def test_a_job_that_waits_fails_when_its_voice_is_deleted(fleet: Fleet) ->
         assert (await create(http, voice["id"]))[0] == 422, "no job is accepted with it any more"
 
 
+@pytest.mark.slow
 async def test_a_job_that_speaks_goes_on_when_its_voice_is_deleted(fleet: Fleet) -> None:
     fleet.worker("w1", "tone", 1)
     _, url = fleet.gateway()
@@ -84,6 +85,7 @@ async def test_a_job_that_speaks_goes_on_when_its_voice_is_deleted(fleet: Fleet)
             assert await audio.rest() == (samples_of(FIRST) * 2)[: 2 * 48_000]
 
 
+@pytest.mark.slow
 async def test_a_repeat_attaches_after_its_voice_was_replaced(fleet: Fleet) -> None:
     fleet.worker("w1", "tone", 1)
     _, url = fleet.gateway()

@@ -96,6 +96,7 @@ async def test_a_tenant_at_its_share_of_the_store_is_refused_by_every_gateway_an
         assert (await post(http, stack.urls[1], large(gate), acme))[0] == 202
 
 
+@pytest.mark.slow
 async def test_a_gateway_that_is_killed_leaks_nothing_and_forgets_nothing(
     pair: tuple[Stack, Bus], tmp_path: Path
 ) -> None:

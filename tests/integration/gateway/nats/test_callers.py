@@ -115,6 +115,7 @@ async def test_beyond_its_share_of_the_places_a_tenant_is_refused_at_once_and_an
         assert (await nats_req(cli, submit, job(seconds=0.1), **WHOLE)).pcm == tone_pcm(0.1)
 
 
+@pytest.mark.slow
 async def test_a_gateway_that_stops_says_so_and_another_one_sends_all_the_audio(
     fleet: Fleet, bus_settings: BusSettings, cli: Client
 ) -> None:
@@ -161,6 +162,7 @@ async def test_a_gateway_with_time_to_drain_serves_its_callers_to_the_end(
         assert await asyncio.to_thread(gateway.process.wait, 20) == 0
 
 
+@pytest.mark.slow
 async def test_after_a_restart_of_the_server_the_caller_gets_an_error_and_its_next_request_every_sample() -> None:
     with tempfile.TemporaryDirectory(prefix="antiphon-nats-") as folder, own_server(Path(folder)) as server:
         settings = small_bus(server.url, ack_wait_s=2.0)

@@ -107,6 +107,7 @@ async def test_a_plain_req_receives_accepted_and_its_leaving_ends_the_job(stack:
     assert await until_ended(cli, stack.root, answer.json(0)["job"]) == "cancelled"
 
 
+@pytest.mark.slow
 async def test_the_commands_own_reply_timeout_gives_up_on_a_silent_job_which_is_leaving(
     stack: Stack, cli: Client, tmp_path: Path
 ) -> None:

@@ -136,6 +136,7 @@ async def test_a_job_that_runs_on_outlives_its_listener(http: aiohttp.ClientSess
     assert (await until_state(http, job, "done", "cancelled"))["state"] == "done"
 
 
+@pytest.mark.slow
 async def test_a_job_that_lingers_waits_for_its_listener_to_come_back(http: aiohttp.ClientSession) -> None:
     async with http.post(SPEECH, json=wav(linger_s=4, params={"seconds": 4.5, **STEADY})) as answer:
         job = answer.headers["Antiphon-Job"]

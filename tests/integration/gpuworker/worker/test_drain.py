@@ -27,6 +27,7 @@ async def drain(bus: Bus, worker: str) -> "subprocess.CompletedProcess[str]":
     return await on_bus(bus, "drain", worker, "--json")
 
 
+@pytest.mark.slow
 async def test_a_drained_workers_jobs_go_on_elsewhere_in_mid_stream_and_it_ends_well(
     fleet: Fleet, bus: Bus, tmp_path: Path
 ) -> None:

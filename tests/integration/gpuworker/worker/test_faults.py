@@ -46,6 +46,7 @@ async def test_a_slow_step_is_waited_for_and_costs_nothing(fleet: Fleet, bus: Bu
     assert not worker.events("host.ended")
 
 
+@pytest.mark.slow
 async def test_a_step_that_is_slower_than_stall_s_costs_its_job_an_attempt_and_its_neighbour_none(
     fleet: Fleet, bus: Bus
 ) -> None:
@@ -61,6 +62,7 @@ async def test_a_step_that_is_slower_than_stall_s_costs_its_job_an_attempt_and_i
     assert {start.attempt for start in well.result().starts} == {1}
 
 
+@pytest.mark.slow
 async def test_a_batch_that_does_not_fit_is_halved_inaudibly(fleet: Fleet, bus: Bus) -> None:
     fault = {"kind": "oom", "at_block": 4, "min_batch": 3}
     job = {"seconds": 0.5, "block_ms": 50, "compute_ms": 1, "max_batch": 4, "fault": fault}
@@ -113,6 +115,7 @@ async def test_a_job_in_which_two_hosts_crash_is_given_up_with_the_place_of_the_
     assert len(dead.traceback) <= 4096
 
 
+@pytest.mark.slow
 async def test_a_host_that_hangs_twice_in_a_job_leaves_where_it_hung(fleet: Fleet, bus: Bus) -> None:
     fleet.worker("w1", "tone", 8, "--stall-s", "1.5", "--max-attempts", "9")
     job = tone_job(seconds=1, fault={"kind": "hang", "at_block": 2, "times": 9})
@@ -125,6 +128,7 @@ async def test_a_host_that_hangs_twice_in_a_job_leaves_where_it_hung(fleet: Flee
     assert "in _fail" in dead.traceback
 
 
+@pytest.mark.slow
 async def test_a_worker_that_stood_still_blames_no_engine_for_it(fleet: Fleet, bus: Bus) -> None:
     """Worker and host frozen together, in the middle of a step, for longer than a stall may last."""
     worker = fleet.worker("w1", "tone", 8, "--stall-s", "1")
@@ -143,6 +147,7 @@ async def test_a_worker_that_stood_still_blames_no_engine_for_it(fleet: Fleet, b
     assert not worker.events("host.hung")
 
 
+@pytest.mark.slow
 async def test_an_exiting_engine_host_gives_every_job_back_at_once_and_only_the_culprit_pays(
     fleet: Fleet, bus: Bus, tmp_path: Path
 ) -> None:

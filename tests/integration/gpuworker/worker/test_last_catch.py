@@ -11,6 +11,7 @@ from bus.jobs.submit import submit
 from gpuworker.worker.deliveries import Deliveries
 from gpuworker.worker.engine_host import EngineHost
 from gpuworker.worker.intake import Intake
+from gpuworker.worker.patrol import Patrols
 from gpuworker.worker.storage import StorageGate
 from tests.support.bus import claims, entries, key_of, kinds, num_jobs, pull, until
 from tests.support.jobs import tone_job
@@ -30,7 +31,9 @@ def broken(*_: Any, **__: Any) -> Any:
 def deliveries_of(bus: Bus) -> Deliveries:
     """A worker's deliveries whose engine host raises when a job is opened."""
     host = Mock(EngineHost, open=broken)
-    return Deliveries(bus, host, claims(bus), {"tone": CARD}, Mock(Intake), Mock(StorageGate), lambda: None)
+    return Deliveries(
+        bus, host, claims(bus), {"tone": CARD}, Mock(Intake), Mock(StorageGate), Mock(Patrols), lambda: None
+    )
 
 
 async def dead(bus: Bus) -> list[wire.DeadJob]:

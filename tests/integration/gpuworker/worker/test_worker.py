@@ -103,6 +103,7 @@ async def test_kill_minus_9_of_a_worker_in_mid_stream_is_inaudible(fleet: Fleet,
     assert all(stream.result().pcm == tone_pcm(2.5) for stream in streams)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ack_wait_s", [2.0])
 async def test_a_frozen_worker_that_comes_back_adds_nothing_to_the_log(fleet: Fleet, bus: Bus) -> None:
     frozen = fleet.worker("w1")
@@ -121,6 +122,7 @@ async def test_a_frozen_worker_that_comes_back_adds_nothing_to_the_log(fleet: Fl
         assert frozen.events("job.finished")[0]["outcome"] == "fenced"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ack_wait_s", [60.0])
 async def test_sigterm_hands_running_jobs_back_in_mid_stream_at_no_cost(fleet: Fleet, bus: Bus) -> None:
     first = fleet.worker("w1", "tone", 8, "--drain-s", "0.2")
@@ -133,6 +135,7 @@ async def test_sigterm_hands_running_jobs_back_in_mid_stream_at_no_cost(fleet: F
     assert [(start.worker, start.attempt) for start in received.starts] == [("w1", 1), ("w2", 1)]
 
 
+@pytest.mark.slow
 async def test_a_draining_worker_finishes_its_jobs_and_takes_no_new_one(fleet: Fleet, bus: Bus) -> None:
     worker = fleet.worker("w1", "tone", 8, "--drain-s", "10")
     async with asyncio.timeout(30), JobListener(bus, tone_job(seconds=1.5, **STEADY)) as listener:

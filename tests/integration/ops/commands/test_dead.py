@@ -41,6 +41,7 @@ async def test_a_job_whose_file_is_gone_is_not_tried_again(bus: Bus) -> None:
     assert (await json_of(bus, "dead", "show", "j1"))["id"] == "j1"
 
 
+@pytest.mark.slow
 async def test_a_poison_job_is_listed_shown_and_tried_again_under_a_new_id(fleet: Fleet, bus: Bus) -> None:
     """After two hosts it is given up, although five attempts are allowed; a new job begins with none spent."""
     fleet.worker("w1", "tone", 8, "--max-fails", "0")

@@ -58,6 +58,7 @@ async def test_a_body_whose_client_hangs_up_gives_its_memory_back() -> None:
     await eventually(lambda: buffers.total_bytes == 0)
 
 
+@pytest.mark.slow
 async def test_a_body_that_does_not_fit_is_refused_while_it_is_sent() -> None:
     buffers = Buffers(1 << 19)
     async with connected(read_all, ReadingTimes(), buffers) as client:
