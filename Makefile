@@ -47,7 +47,7 @@ test: $(STAMP) ## the test suite
 	$(PYTEST) -n $(PARALLEL) --dist worksteal -m "not slow and not chaos and not soak and not gpu" $(ARGS)
 
 test-all: $(STAMP) ## the tests that take minutes
-	$(PYTEST) -o faulthandler_timeout=1200 -m "slow and not chaos and not soak and not gpu" $(ARGS)
+	$(PYTEST) -n 2 --dist loadfile -o faulthandler_timeout=1200 -m "slow and not chaos and not soak and not gpu" $(ARGS)
 
 chaos: $(STAMP) ## the tests that kill processes under load
 	$(PYTEST) -o faulthandler_timeout=1200 -m "chaos and not soak and not gpu" $(ARGS)

@@ -15,6 +15,8 @@ from gpuworker.engines.speech.engine import Speech
 from gpuworker.engines.speech.resampler import Resampler
 from tests.engines.texts import STORY
 
+pytestmark = pytest.mark.slow
+
 installed = pytest.mark.skipif(flite.find_flite() is None, reason="libflite is not installed (Debian: libflite1)")
 
 

@@ -10,6 +10,8 @@ from gpuworker.engines.speech.engine import RATE_HZ, Speech
 from tests.engines.texts import SENTENCES
 from tests.support.asr import recognised
 
+pytestmark = pytest.mark.slow
+
 VOICES = ["en-us", "en-gb", *(["flite-slt", "flite-kal16"] if flite.find_flite() else [])]
 
 

@@ -21,8 +21,8 @@ from gpuworker.engines.music.scene import Scene, WrittenNote, make_scene
 from gpuworker.engines.music.score import Scores
 from gpuworker.engines.music.styles import STYLES
 
-BLOCK = 24_000
-SECONDS = 9.3
+pytestmark = pytest.mark.slow
+BLOCK, SECONDS = 24_000, 9.3
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +63,6 @@ def test_music_is_an_engine_whose_module_does_not_import_torch() -> None:
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
 
 
-@pytest.mark.slow
 def test_equal_jobs_give_equal_samples_and_another_seed_another_piece(music: Music, whole: list[Block]) -> None:
     assert np.array_equal(joined(whole), joined(blocks(music, job())))
     other = joined(blocks(music, job(seed=4)))

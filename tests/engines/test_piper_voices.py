@@ -24,6 +24,8 @@ from tests.engines.texts import STORY
 from tests.support import assets, piper_voice
 from tests.support.piper_voice import RATE_HZ, random_voices
 
+pytestmark = pytest.mark.slow
+
 JOB = EngineJob(id="j", input=STORY, voice="en_US-random-low", seed=3)
 
 
@@ -272,7 +274,6 @@ def test_two_voices_of_one_name_are_one_voice_and_a_reason(tmp_path: Path) -> No
 # The bound on a model's card
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("speed", [0.25, 1.0, 4.0])
 @pytest.mark.parametrize("text", [STORY, "1234567890 987654321", "wow WOW www", "a. b. c. d.", "$4.50 and 12%", "漢字"])
 def test_a_published_voice_speaks_no_longer_than_its_bound(text: str, speed: float) -> None:

@@ -19,6 +19,8 @@ from gpuworker.engines.speech.speaker import Speaker, SpeakerFailed
 from tests.engines.texts import STORY
 from tests.support.waiting import eventually, gone
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 #: One part each: a quarter of an hour of audio (a second's work), and some hours, which no test waits for.
 LONG = EngineJob(id="long", input=f"<speak>{STORY * 100}</speak>")

@@ -18,6 +18,8 @@ from gpuworker.registry import ServedModel
 from tests.support.upstream_engine import JOB, loaded, server, spoken
 from tests.support.upstream_servers import Behaviour, Running, speech_pcm, wav_head
 
+pytestmark = pytest.mark.slow
+
 __all__ = ("server",)
 
 LAST = EngineJob(id="j", input=JOB.input, attempt=2)

@@ -13,6 +13,8 @@ from gpuworker.registry import ServedModel
 from tests.support.upstream_engine import JOB, loaded, server, spoken
 from tests.support.upstream_servers import Running
 
+pytestmark = pytest.mark.slow
+
 __all__ = ["server"]
 ROOT = Path(__file__).parents[2]
 

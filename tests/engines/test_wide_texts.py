@@ -15,6 +15,8 @@ from gpuworker.engines.speech.engine import Speech
 from gpuworker.engines.text import coverage
 from tests.engines.texts import WIDE
 
+pytestmark = pytest.mark.slow
+
 WORDS = ("cat", "Dog", "TREE", "isn't", "naïve")
 SIGNS = "-/.,:&+_@#'$€%°=*|()\u2013"
 
@@ -43,7 +45,6 @@ def said(engine: Engine, text: str, voice: str) -> list[str]:
     return checked(run(engine, EngineJob(id="j", input=text, voice=voice)), text)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("kind", WIDE)
 @pytest.mark.parametrize("voice", ["en-us", "de", "ru", "cmn", "th"])
 def test_speech_says_all_of_it(speech: Speech, voice: str, kind: str) -> None:
@@ -51,7 +52,6 @@ def test_speech_says_all_of_it(speech: Speech, voice: str, kind: str) -> None:
     assert len(unmarked) <= 0.34 * len(WIDE[kind].split()), "but for words that are spoken in one breath"
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("kind", WIDE)
 @pytest.mark.parametrize("voice", ["en_US-random-low", "de_DE-random-low"])
 def test_piper_says_all_of_it(piper: Piper, voice: str, kind: str) -> None:
@@ -59,7 +59,6 @@ def test_piper_says_all_of_it(piper: Piper, voice: str, kind: str) -> None:
     assert len(unmarked) <= (0.2 if voice.startswith("de") else 0.05) * len(WIDE[kind].split())
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("kind", WIDE)
 def test_both_engines_take_markdown_off(speech: Speech, piper: Piper, kind: str) -> None:
     job = EngineJob(id="j", input=WIDE[kind], params={"text": "markdown"})
@@ -67,7 +66,6 @@ def test_both_engines_take_markdown_off(speech: Speech, piper: Piper, kind: str)
         checked(run(engine, job), WIDE[kind])
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("kind", WIDE)
 def test_english_names_every_word_that_it_cannot_say(english: EnglishFrontEnd, kind: str) -> None:
     text = WIDE[kind]
@@ -94,7 +92,6 @@ def test_no_word_and_no_digit_of_a_random_token_is_left_out(seed: int) -> None:
             assert re.search(named, " ".join(words)), (token, words)
 
 
-@pytest.mark.slow
 def test_every_letter_and_digit_of_unicode_becomes_a_word() -> None:
     silent = [
         chr(code)

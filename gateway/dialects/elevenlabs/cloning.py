@@ -27,7 +27,7 @@ class AddForm(msgspec.Struct, frozen=True, kw_only=True):
     files: Annotated[list[bytes], Meta(min_length=1, max_length=1), schema("One clip.")]
     description: str = ""
     labels: Annotated[str, schema("Ignored.")] = ""
-    remove_background_noise: Annotated[bool, schema("Only false.")] = False
+    remove_background_noise: Annotated[bool, schema("Only false.", enum=[False])] = False
     consent: Annotated[str, schema("Ours: the speaker's agreement, in words.")] = ""
 
 

@@ -111,14 +111,17 @@ def _speaks_one(language: str, codes: Sequence[str]) -> bool:
     return not codes or any(language == code or language.startswith(f"{code}-") for code in codes)
 
 
+#: `add` is no voice: its path takes POST alone.
+_VOICE: Final = "/v1/voices/{voice_id:(?!add$)[^/{}]+}"
+
 DIALECT: Final = Dialect(
     name="elevenlabs",
     prefixes=("/v1/voices/", "/v2/voices"),
     routes=(
-        web.get("/v1/voices/{voice_id}", show),
+        web.get(_VOICE, show),
         web.get("/v2/voices", search),
         web.post("/v1/voices/add", add),
-        web.delete("/v1/voices/{voice_id}", delete),
+        web.delete(_VOICE, delete),
     ),
     refuse=refuser({}),
     envelope=ErrorResponse,

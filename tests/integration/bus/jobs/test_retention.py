@@ -16,6 +16,8 @@ from bus.subjects import JobKey
 from tests.support.clocks import shifted
 from tests.support.jobs import tone_job
 
+pytestmark = pytest.mark.slow
+
 LIMIT_BYTES = 4 << 20
 #: Every ended log counts as rested: the bus's clock is an estimate, and a recent end may seem to lie ahead of it.
 NO_REST_S = -60.0
@@ -64,7 +66,6 @@ async def test_rule_15_above_70_percent_whole_ended_logs_are_purged_oldest_first
         assert await bus.logs.tail(key) is None
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(("shift_s", "is_purged"), [(0.0, False), (86_400.0, True), (-86_400.0, True)])
 async def test_logs_are_purged_whichever_way_the_servers_clock_is_set(
     bus: Bus, shift_s: float, is_purged: bool
@@ -138,7 +139,6 @@ async def test_a_log_that_ended_just_now_is_left_to_its_readers(bus: Bus) -> Non
     assert all([await exists(bus, key) for key in logs])
 
 
-@pytest.mark.slow
 async def test_rule_15_above_85_percent_new_jobs_are_refused_with_stream_bytes_and_limit(bus: Bus) -> None:
     bus, clock = shifted(bus)
     retention = Retention(bus, rest_s=NO_REST_S)
@@ -198,7 +198,6 @@ async def test_one_that_has_the_most_pays_until_another_has(bus: Bus) -> None:
     assert abs(left["a"] - left["b"]) <= 1
 
 
-@pytest.mark.slow
 async def test_above_85_percent_a_log_rests_for_five_seconds_instead_of_thirty(bus: Bus) -> None:
     bus, clock = shifted(bus)
     logs = [await write_log(bus, 64 << 10, ended=True) for _ in range(50)]

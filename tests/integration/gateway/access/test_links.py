@@ -23,6 +23,8 @@ from tests.support.fleets import Stack
 from tests.support.tone import tone_pcm
 from tests.support.waiting import eventually
 
+pytestmark = pytest.mark.slow
+
 stack = fleets.stack("tone", 2)
 
 

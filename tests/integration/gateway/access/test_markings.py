@@ -26,6 +26,8 @@ from tests.support.fleets import Stack
 from tests.support.tone import tone_pcm
 from tests.support.waiting import eventually
 
+pytestmark = pytest.mark.slow
+
 stack = fleets.stack("tone", 2)
 
 BODY = tone(response_format="wav", params={"seconds": 0.3})

@@ -19,6 +19,8 @@ from tests.support.nats import running
 from tests.support.programs import Fleet, Program, fleet_of, host_pid
 from tests.support.web import base_of, ready, speech, state, until_state
 
+pytestmark = pytest.mark.slow
+
 INFO = ("--log-level", "info")
 METRICS_ON = ("--metrics-port", "0")
 QUEUE_BYTES = 16 << 10
@@ -240,7 +242,6 @@ async def test_the_state_of_the_bus_is_read_once_for_many_requests(bus: Bus, mon
     assert stores.streams["replies"]["config"]["max_bytes"] == bus.settings.replies_max_bytes
 
 
-@pytest.mark.slow
 async def test_during_an_outage_the_state_of_the_bus_is_left_out_and_not_repeated(
     http: ClientSession, root: str, tmp_path: Path
 ) -> None:

@@ -13,6 +13,8 @@ from tests.support.clips import samples_of, tone_clip, upload, wav
 from tests.support.fleets import Stack, small_bus, stack_of
 from tests.support.web import ready
 
+pytestmark = pytest.mark.slow
+
 CONSENT = "I am the speaker, and I agree."
 
 
@@ -138,7 +140,6 @@ async def test_a_key_must_state_consent_in_words(http: ClientSession, bus: Bus) 
         assert (status, refused["error"]["param"]) == (400, "consent")  # type: ignore[index]
 
 
-@pytest.mark.slow
 async def test_there_is_a_limit_of_voices(http: ClientSession, bus: Bus) -> None:
     own = await key_of(http, bus, "zinc")
     for index in range(5):

@@ -15,6 +15,8 @@ from bus.settings import BusSettings
 from tests.support.nats import fresh_root
 from tests.support.programs import Program, fleet_of
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[4]
 READS = {"get", "getall", "getone"}
 NONSENSE = {
@@ -156,7 +158,6 @@ def test_the_headers_are_found() -> None:
     assert len(HEADERS) > 20
 
 
-@pytest.mark.slow
 async def test_nonsense_in_a_header_is_no_fault_of_ours(gateway: tuple[Program, int]) -> None:
     program, port = gateway
     wrong, places, num_open = [], asyncio.Queue[tuple[str, str, str]](), 16

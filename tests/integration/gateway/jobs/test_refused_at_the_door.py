@@ -10,6 +10,8 @@ from aiohttp import ClientSession
 from tests.support.programs import Fleet
 from tests.support.web import knows_every_model
 
+pytestmark = pytest.mark.slow
+
 SSML = "<speak>Hello.</speak>"
 
 
@@ -55,7 +57,6 @@ async def test_a_stack_that_is_its_own_upstream_refuses_the_request_that_came_ro
         assert "Antiphon-Hops: 4 stacks passed this request on, the limit is 3" in await said.text()
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("value", ["-1", "4", "x", "٣", "9" * 5000, ""])
 async def test_a_header_that_is_no_number_of_hops_is_refused(fleet: Fleet, http: ClientSession, value: str) -> None:
     _, url = fleet.gateway()

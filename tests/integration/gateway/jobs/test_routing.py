@@ -19,8 +19,9 @@ from tests.support.doors import gateway_here, tone
 from tests.support.routes import Stack, applied, refused, stack, targets, version_of, worker
 from tests.support.waiting import eventually
 
+pytestmark = pytest.mark.slow
 
-@pytest.mark.slow
+
 async def test_a_thousand_requests_are_split_as_the_weights_say(bus: Bus, bus_settings: BusSettings) -> None:
     async with stack(bus, bus_settings, "v1", "v2") as (store, gateways):
         await store.set("tone", targets(v1=95, v2=5))

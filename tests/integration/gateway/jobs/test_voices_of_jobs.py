@@ -15,6 +15,8 @@ from tests.support.programs import Fleet, fleet_of
 from tests.support.waiting import eventually
 from tests.support.web import Body, ready
 
+pytestmark = pytest.mark.slow
+
 FIRST, SECOND = tone_clip(pitch_hz=220), tone_clip(pitch_hz=330)
 #: The device is free between two blocks, so a job of these can be stopped.
 STEADY = {"block_ms": 100, "compute_ms": 100, "device": "own"}
@@ -51,7 +53,6 @@ async def delete(http: ClientSession, voice: object) -> None:
         assert answer.status == 200
 
 
-@pytest.mark.slow
 async def test_a_job_that_waits_fails_when_its_voice_is_deleted(fleet: Fleet) -> None:
     first = fleet.worker("w1", "tone", 1)
     _, url = fleet.gateway()
@@ -70,7 +71,6 @@ async def test_a_job_that_waits_fails_when_its_voice_is_deleted(fleet: Fleet) ->
         assert (await create(http, voice["id"]))[0] == 422, "no job is accepted with it any more"
 
 
-@pytest.mark.slow
 async def test_a_job_that_speaks_goes_on_when_its_voice_is_deleted(fleet: Fleet) -> None:
     fleet.worker("w1", "tone", 1)
     _, url = fleet.gateway()
@@ -85,7 +85,6 @@ async def test_a_job_that_speaks_goes_on_when_its_voice_is_deleted(fleet: Fleet)
             assert await audio.rest() == (samples_of(FIRST) * 2)[: 2 * 48_000]
 
 
-@pytest.mark.slow
 async def test_a_repeat_attaches_after_its_voice_was_replaced(fleet: Fleet) -> None:
     fleet.worker("w1", "tone", 1)
     _, url = fleet.gateway()
@@ -144,7 +143,6 @@ async def _status(http: ClientSession, voice: str) -> int:
     return (await create(http, voice, params={"seconds": 0.1}))[0]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("change", ["replaced", "deleted"])
 async def test_a_takeover_speaks_with_the_clip_of_the_acceptance_or_fails(fleet: Fleet, change: str) -> None:
     first = fleet.worker("w1", "tone", 1)

@@ -24,6 +24,8 @@ from tests.support.sockets import connected, tone
 from tests.support.tone import tone_pcm
 from tests.support.web import ready
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def stack(nats_url: str) -> Iterator[tuple[BusSettings, str, str]]:

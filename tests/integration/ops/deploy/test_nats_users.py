@@ -25,16 +25,11 @@ from tests.support.figures import until
 from tests.support.guarded_stack import Stack
 from tests.support.nats_asking import STEADY, WHOLE, job
 from tests.support.nats_cli import nats_req
-from tests.support.nats_users import (
-    CONFIGS,
-    FORBIDDEN,
-    TENANTS,
-    USERS,
-    environment,
-    visitor,
-)
+from tests.support.nats_users import CONFIGS, FORBIDDEN, TENANTS, USERS, environment, visitor
 from tests.support.tone import tone_pcm
 from tests.support.waiting import eventually
+
+pytestmark = pytest.mark.slow
 
 QUEUED = "antiphon_queue_jobs"
 

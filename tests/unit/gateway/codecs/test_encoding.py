@@ -143,12 +143,16 @@ async def test_a_thread_is_free_once_it_has_ended_not_once_its_feed_is_cancelled
         asyncio.create_task(Encoding(MP3, 24_000, 1, caller=Tenant("tenant-a"), tag="").feed(b"ab")) for _ in range(20)
     ]
     await entered(gated)
+    waiting = encoding._POOL._work_queue
+    async with asyncio.timeout(30):
+        while waiting.qsize():  # until each thread has taken what is its own
+            await asyncio.sleep(0.001)
     for task in flood[: encoding.NUM_THREADS]:
         task.cancel()
     await asyncio.wait(flood[: encoding.NUM_THREADS])
     for _ in range(10):
         await asyncio.sleep(0)
-    assert encoding._POOL._work_queue.qsize() == 0  # nothing waits in the executor, where it would be first come
+    assert waiting.qsize() == 0  # nothing waits in the executor, where it would be first come
     gated.leave.set()
     assert await asyncio.gather(*flood[encoding.NUM_THREADS :]) == [b"ab"] * (20 - encoding.NUM_THREADS)
 

@@ -18,6 +18,8 @@ from tests.support.fleets import Stack
 from tests.support.openai_client import ended, opened, plays
 from tests.support.tone import tone_pcm
 
+pytestmark = pytest.mark.slow
+
 FIRST_BLOCK_BYTES = 4800
 
 stack = fleets.stack("tone,speech", 2, "--max-fails", "0", knows_all=True)
@@ -245,7 +247,6 @@ def test_without_streaming_a_late_failure_has_a_status(client: OpenAI) -> None:
     assert raised.value.code == "engine_failed"
 
 
-@pytest.mark.slow
 def test_audio_that_is_too_long_to_hold_back_is_streamed_after_all(client: OpenAI) -> None:
     arguments = plays(seconds=400, block_ms=1000)
     arguments["extra_body"]["stream"] = False
