@@ -67,6 +67,8 @@ class Receiver:
     async def _receive(self, request: web.Request) -> web.Response:
         self.paths.append(request.path)
         body = await request.read()
+        if len(body) != request.content_length:  # its sender was killed meanwhile
+            return web.Response(status=400)
         await self.gate.wait()
         if self.refusals:
             status = self.refusals.pop(0)

@@ -68,16 +68,16 @@ async def test_every_connection_that_ends_leaves_its_place() -> None:
 
 async def test_a_connection_that_is_refused_is_closed() -> None:
     open_connections = OpenConnections(1000, Addresses(()), per_address=1)
-    waiting = asyncio.Event()
+    began, waiting = asyncio.Event(), asyncio.Event()
 
     async def slow(_: web.BaseRequest) -> web.Response:
+        began.set()
         await waiting.wait()
         return web.Response()
 
     with listening(web.Server(slow), Shared(open=open_connections)) as port:
         first = asyncio.create_task(answer(port))
-        await eventually(lambda: open_connections.total == 1)
-        await eventually(lambda: all(each.idle_since is None for each in open_connections.by_site["127.0.0.1"]))
+        await asyncio.wait_for(began.wait(), 30)  # before that it is idle, and ends for the next one
         with contextlib.suppress(ConnectionError):
             assert await answer(port) == b""
         waiting.set()
