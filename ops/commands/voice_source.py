@@ -122,8 +122,8 @@ class Download:
                     have += len(piece)
                     self._check_room(name, have, None)
                     file.write(piece)
+                    file.flush()  # a command that is killed goes on here
                     self._on_progress(name, have, None if rest is None else file.tell() + rest - have)
-                file.flush()
                 os.fsync(file.fileno())
         part.rename(done)
         tag.unlink(missing_ok=True)

@@ -1,5 +1,6 @@
 """An HTTP server of a voice's files that knows ranges, and may break off."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -18,6 +19,8 @@ class VoiceServer:
     folder: Path
     url: str = ""
     breaks: bool = False
+    #: Or sends no more of it, until its client has gone.
+    hangs: bool = False
     #: (path, first byte) of each request.
     requests: list[tuple[str, int]] = field(default_factory=list)
     #: Bytes sent of all files.
@@ -41,6 +44,10 @@ class VoiceServer:
             assert request.transport is not None
             request.transport.close()
             return response
+        if self.hangs and path.suffix == ".onnx":
+            self.hangs = False
+            await response.write(data[first : first + BREAK_BYTES])
+            await asyncio.sleep(60)
         await response.write(data[first:])
         self.num_bytes += len(data) - first
         return response
@@ -52,7 +59,7 @@ async def voice_server(folder: Path) -> AsyncIterator[VoiceServer]:
     server = VoiceServer(folder)
     app = web.Application()
     app.router.add_get("/{name}", server.answer, allow_head=False)
-    runner = web.AppRunner(app)
+    runner = web.AppRunner(app, shutdown_timeout=0.1)  # one that hangs does not hold the end of its test
     await runner.setup()
     try:
         site = web.TCPSite(runner, "127.0.0.1", 0)

@@ -3,6 +3,7 @@
 import asyncio
 import errno
 import hashlib
+import os
 import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -18,7 +19,9 @@ from ops.commands.voice_source import Download
 from ops.errors import OpsError
 from tests.support import piper_voice
 from tests.support.commands import json_of, on_bus
+from tests.support.forked import Process
 from tests.support.voice_server import BREAK_BYTES, VoiceServer, voice_server
+from tests.support.waiting import eventually
 
 NAME = "en_US-random-low"
 
@@ -139,6 +142,28 @@ async def test_a_download_that_breaks_off_is_continued(remote: FromServer, folde
     assert (f"{NAME}.onnx", BREAK_BYTES) in remote.server.requests
     assert [each.sha256 for each in await VoiceRecords(remote.bus).all()] == [sha256]
     assert [path.name for path in remote.cache.iterdir() if path.is_dir()] == []
+
+
+async def test_an_install_that_is_killed_is_continued(remote: FromServer, folder: Path, tmp_path: Path) -> None:
+    sha256 = digest_of(folder)
+    remote.server.hangs = True
+    printed = tmp_path / "printed"
+    printed.touch()
+    bus = remote.bus.settings
+    flags = ("--sha256", sha256, "--cache", str(remote.cache), "--yes", "--nats", bus.nats, "--root", bus.root)
+    command = ("voices", "install", NAME, "--from", remote.server.url, *flags)
+    killed = Process(command, dict(os.environ), str(printed), str(printed))
+    try:
+        await eventually(lambda: BREAK_BYTES in {path.stat().st_size for path in remote.cache.rglob("*.part")})
+    finally:
+        killed.kill()
+        await asyncio.to_thread(killed.wait, 30)
+        killed.close()
+    assert await installed(remote.bus) == []
+    done = await remote.install(sha256)
+    assert done.returncode == 0, done.stderr
+    assert (f"{NAME}.onnx", BREAK_BYTES) in remote.server.requests
+    assert [each.sha256 for each in await VoiceRecords(remote.bus).all()] == [sha256]
 
 
 async def test_a_file_that_was_changed_meanwhile_is_not_continued(remote: FromServer, folder: Path) -> None:
